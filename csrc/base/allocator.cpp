@@ -1,0 +1,132 @@
+// Size classes: powers of two, each split in four, so that at most a fifth of a block is unused.
+// One mutex guards the free lists; the common case holds it for a few instructions.
+#include "base/allocator.h"
+
+#include <pthread.h>
+
+#include <bit>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <utility>
+
+namespace wengert {
+
+namespace {
+
+constexpr int classes = 4 * 64;
+
+struct Class {
+  int index;
+  int64_t bytes;  // size of every block of the class
+};
+
+Class class_of(int64_t bytes) {
+  if (bytes <= 64) return {0, 64};
+  const int log = 63 - std::countl_zero(static_cast<uint64_t>(bytes - 1));
+  const int64_t step = int64_t{1} << (log > 8 ? log - 2 : 6);  // multiples of the alignment
+  const int64_t rounded = (bytes + step - 1) / step * step;
+  const int quarter = static_cast<int>((rounded - (int64_t{1} << log)) / step);  // 1 to 4
+  return {4 * log + quarter - 1, rounded};
+}
+
+struct FreeBlock {
+  FreeBlock* next;
+};
+
+struct Cache {
+  std::mutex mutex;
+  FreeBlock* free[classes] = {};
+  int64_t allocated = 0, peak = 0, cached = 0;
+  int64_t limit = int64_t{2} << 30;
+};
+
+// Never destroyed: tensors may be freed after static destructors have run.
+Cache& cache() {
+  static Cache* c = [] {
+    auto* made = new Cache;
+    pthread_atfork([] { cache().mutex.lock(); }, [] { cache().mutex.unlock(); },
+                   [] { cache().mutex.unlock(); });
+    return made;
+  }();
+  return *c;
+}
+
+void release_all(Cache& c) {
+  for (FreeBlock*& head : c.free)
+    while (head) std::free(std::exchange(head, head->next));
+  c.cached = 0;
+}
+
+void* from_system(int64_t bytes) {
+  void* block = nullptr;
+  return posix_memalign(&block, alignment, static_cast<size_t>(bytes)) == 0 ? block : nullptr;
+}
+
+}  // namespace
+
+void* allocate(int64_t bytes) {
+  if (bytes > (int64_t{1} << 62)) return nullptr;
+  const Class size = class_of(bytes);
+  Cache& c = cache();
+  std::unique_lock lock(c.mutex);
+  void* block = c.free[size.index];
+  if (block) {
+    c.free[size.index] = c.free[size.index]->next;
+    c.cached -= size.bytes;
+  } else {
+    lock.unlock();
+    block = from_system(size.bytes);
+    lock.lock();
+    if (!block) {
+      release_all(c);
+      block = from_system(size.bytes);
+    }
+    if (!block) return nullptr;
+  }
+  c.allocated += size.bytes;
+  if (c.allocated > c.peak) c.peak = c.allocated;
+  return block;
+}
+
+void deallocate(void* block, int64_t bytes) {
+  const Class size = class_of(bytes);
+  Cache& c = cache();
+  {
+    std::lock_guard lock(c.mutex);
+    c.allocated -= size.bytes;
+    if (c.cached + size.bytes <= c.limit) {
+      c.free[size.index] = new (block) FreeBlock{c.free[size.index]};
+      c.cached += size.bytes;
+      return;
+    }
+  }
+  std::free(block);
+}
+
+MemoryFigures memory_figures() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  return {c.allocated, c.peak, c.cached, c.limit};
+}
+
+void reset_peak() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  c.peak = c.allocated;
+}
+
+void empty_cache() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  release_all(c);
+}
+
+void set_cache_limit(int64_t bytes) {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  c.limit = bytes;
+  if (c.cached > c.limit) release_all(c);
+}
+
+}  // namespace wengert

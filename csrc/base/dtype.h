@@ -1,0 +1,61 @@
+// Element types, their names, sizes and promotion (the array API's table; integer with floating gives
+// the floating type, as in PyTorch).
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "base/error.h"
+
+namespace wengert {
+
+enum class DType : uint8_t { bool_, uint8, int32, int64, float32, float64 };
+constexpr int dtype_count = 6;
+
+constexpr const char* name(DType t) {
+  constexpr const char* names[] = {"bool", "uint8", "int32", "int64", "float32", "float64"};
+  return names[static_cast<int>(t)];
+}
+constexpr int64_t size_of(DType t) {
+  constexpr int64_t sizes[] = {1, 1, 4, 8, 4, 8};
+  return sizes[static_cast<int>(t)];
+}
+constexpr bool is_floating(DType t) { return t >= DType::float32; }
+constexpr bool is_integer(DType t) { return !is_floating(t) && t != DType::bool_; }
+
+// The enum is ordered so that the larger of two types holds both.
+constexpr DType promote(DType a, DType b) { return a > b ? a : b; }
+// What sums, and functions such as exp, make of an integer.
+constexpr DType to_floating(DType t) { return is_floating(t) ? t : DType::float32; }
+
+inline std::ostream& operator<<(std::ostream& out, DType t) { return out << name(t); }
+
+template <class T>
+struct Type {
+  using type = T;
+};
+
+// dispatch(t, [&](auto type) { using T = typename decltype(type)::type; ... })
+template <class Body>
+decltype(auto) dispatch(DType t, const Body& body) {
+  switch (t) {
+    case DType::bool_: return body(Type<bool>{});
+    case DType::uint8: return body(Type<uint8_t>{});
+    case DType::int32: return body(Type<int32_t>{});
+    case DType::int64: return body(Type<int64_t>{});
+    case DType::float32: return body(Type<float>{});
+    default: return body(Type<double>{});
+  }
+}
+
+template <class T>
+constexpr DType dtype_of() {
+  if constexpr (std::is_same_v<T, bool>) return DType::bool_;
+  if constexpr (std::is_same_v<T, uint8_t>) return DType::uint8;
+  if constexpr (std::is_same_v<T, int32_t>) return DType::int32;
+  if constexpr (std::is_same_v<T, int64_t>) return DType::int64;
+  if constexpr (std::is_same_v<T, float>) return DType::float32;
+  return DType::float64;
+}
+
+}  // namespace wengert

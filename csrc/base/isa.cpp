@@ -1,0 +1,37 @@
+#include "base/isa.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+
+namespace wengert {
+
+static Isa detect() {
+  Isa best = Isa::baseline;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = Isa::avx2;
+  if (best == Isa::avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    best = Isa::avx512;
+#endif
+  if (const char* wanted = std::getenv("WENGERT_ISA"))
+    for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512})
+      if (isa < best && std::strcmp(wanted, name(isa)) == 0) return isa;
+  return best;
+}
+
+Isa current_isa() {
+  static const Isa isa = detect();
+  return isa;
+}
+
+const char* name(Isa isa) {
+  switch (isa) {
+    case Isa::avx512: return "avx512";
+    case Isa::avx2: return "avx2";
+    default: return "baseline";
+  }
+}
+
+}  // namespace wengert

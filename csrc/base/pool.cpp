@@ -1,0 +1,214 @@
+// One job at a time: a job is a counter that the caller and the workers draw chunk numbers from.
+// Workers spin for a moment between jobs (a training step is many short jobs) and then sleep.
+#include "base/pool.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <thread>
+
+#include "base/error.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace wengert {
+
+Host host;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto poll_interval = std::chrono::milliseconds(50);
+constexpr int spins_before_sleep = 4000;  // about 50 us
+constexpr int max_threads = 256;
+
+struct Job {
+  void (*body)(const void*, int64_t) = nullptr;
+  const void* context = nullptr;
+  int64_t chunks = 0;
+};
+
+struct Pool {
+  std::mutex use;  // held by the caller whose job runs; others run their chunks alone meanwhile
+  std::mutex sleep;
+  std::condition_variable wake;
+  int workers = 0;
+  Job job;
+  std::atomic<int64_t> next{0};        // next chunk to draw
+  std::atomic<int> wanted{0};          // workers that may take part in this job
+  std::atomic<int> busy{0};            // workers inside the job
+  std::atomic<uint64_t> generation{0};  // number of jobs begun
+  std::atomic<bool> cancelled{false};
+};
+
+// The pool is never destroyed: workers may outlive static destructors. After fork the child, which
+// has only the forking thread, starts with a new one.
+Pool* pool = new Pool;
+std::atomic<int> threads_wanted{0};
+thread_local bool inside_job = false;
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+void work(Pool& p, const Job& job) {
+  for (int64_t i; (i = p.next.fetch_add(1, std::memory_order_relaxed)) < job.chunks;)
+    if (!p.cancelled.load(std::memory_order_relaxed)) job.body(job.context, i);
+}
+
+void worker_main(Pool* p) {
+  inside_job = true;
+  uint64_t seen = 0;
+  for (;;) {
+    int spins = 0;
+    while (p->generation.load(std::memory_order_acquire) == seen) {
+      if (++spins < spins_before_sleep) {
+        pause_briefly();
+      } else {
+        std::unique_lock lock(p->sleep);
+        p->wake.wait(lock, [&] { return p->generation.load(std::memory_order_acquire) != seen; });
+      }
+    }
+    seen = p->generation.load(std::memory_order_acquire);
+    // Enter before looking at `wanted`: the caller closes the job by setting it to zero and then
+    // waits until nobody is busy, so a late worker either sees zero or is waited for.
+    p->busy.fetch_add(1, std::memory_order_seq_cst);
+    if (p->wanted.fetch_sub(1, std::memory_order_seq_cst) > 0) work(*p, p->job);
+    p->busy.fetch_sub(1, std::memory_order_seq_cst);
+  }
+}
+
+void ensure_workers(int n) {
+  for (; pool->workers < n; ++pool->workers) {
+    try {
+      std::thread(worker_main, pool).detach();
+    } catch (const std::system_error&) {
+      return;  // fewer threads, same results
+    }
+  }
+}
+
+[[maybe_unused]] const int fork_handler = [] {
+  // No lock is taken before the fork: whatever state the old pool is in, the child leaves it behind.
+  return pthread_atfork(nullptr, nullptr, [] {
+    pool = new Pool;
+    inside_job = false;
+  });
+}();
+
+// Only the thread that began the job looks for signals.
+struct Poller {
+  Clock::time_point last = Clock::now();
+  bool signalled() {
+    const auto now = Clock::now();
+    if (now - last < poll_interval) return false;
+    last = now;
+    return host.interrupted && host.interrupted();
+  }
+};
+
+class WithoutHostLock {
+ public:
+  WithoutHostLock() : token_(host.release ? host.release() : nullptr) {}
+  ~WithoutHostLock() {
+    if (token_) host.acquire(token_);
+  }
+  WithoutHostLock(const WithoutHostLock&) = delete;
+
+ private:
+  void* token_;
+};
+
+// Returns whether a signal came.
+bool run_alone(int64_t chunks, void (*body)(const void*, int64_t), const void* context) {
+  Poller poller;
+  for (int64_t i = 0; i < chunks; ++i) {
+    body(context, i);
+    if (poller.signalled()) return true;
+  }
+  return false;
+}
+
+bool run_shared(Pool& p, const Job& job, int helpers) {
+  p.job = job;
+  p.cancelled.store(false, std::memory_order_relaxed);
+  p.next.store(0, std::memory_order_relaxed);
+  p.wanted.store(helpers, std::memory_order_seq_cst);
+  {
+    std::lock_guard lock(p.sleep);
+    p.generation.fetch_add(1, std::memory_order_seq_cst);
+  }
+  p.wake.notify_all();
+
+  Poller poller;
+  for (int64_t i; (i = p.next.fetch_add(1, std::memory_order_relaxed)) < job.chunks;) {
+    if (p.cancelled.load(std::memory_order_relaxed)) break;
+    job.body(job.context, i);
+    if (poller.signalled()) p.cancelled.store(true, std::memory_order_relaxed);
+  }
+  p.wanted.store(0, std::memory_order_seq_cst);
+  while (p.busy.load(std::memory_order_seq_cst) > 0) {
+    pause_briefly();
+    if (poller.signalled()) p.cancelled.store(true, std::memory_order_relaxed);
+  }
+  return p.cancelled.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
+int num_threads() {
+  int n = threads_wanted.load(std::memory_order_relaxed);
+  if (n == 0) {
+    const char* text = std::getenv("WENGERT_THREADS");
+    n = text ? std::atoi(text) : static_cast<int>(std::thread::hardware_concurrency());
+    n = n < 1 ? 1 : n > max_threads ? max_threads : n;
+    threads_wanted.store(n, std::memory_order_relaxed);
+  }
+  return n;
+}
+
+void set_num_threads(int n) {
+  if (n < 1 || n > max_threads)
+    fail<ValueError>("set_num_threads: got ", n, "; expected 1 to ", max_threads);
+  threads_wanted.store(n, std::memory_order_relaxed);
+}
+
+void parallel_for(int64_t chunks, void (*body)(const void*, int64_t), const void* context) {
+  if (chunks <= 0) return;
+  if (chunks == 1 || inside_job) {
+    for (int64_t i = 0; i < chunks; ++i) body(context, i);
+    return;
+  }
+  bool signalled;
+  {
+    WithoutHostLock unlocked;
+    Pool& p = *pool;
+    const int helpers = static_cast<int>(chunks < num_threads() ? chunks : num_threads()) - 1;
+    if (helpers > 0 && p.use.try_lock()) {
+      std::lock_guard lock(p.use, std::adopt_lock);
+      inside_job = true;
+      ensure_workers(helpers);
+      signalled = run_shared(p, {body, context, chunks}, helpers < p.workers ? helpers : p.workers);
+      inside_job = false;
+    } else {
+      signalled = run_alone(chunks, body, context);
+    }
+  }
+  if (signalled) throw Interrupted();
+}
+
+void poll_interrupt() {
+  thread_local Poller poller;
+  if (!inside_job && poller.signalled()) throw Interrupted();
+}
+
+}  // namespace wengert

@@ -1,0 +1,183 @@
+// The value types that elementwise formulas are written over.
+//
+//   Simd<T>  a CPU vector of T: float, double, int32_t, int64_t; 64, 32 or 16 bytes, by the ISA
+//   Lane<T>  one T of any arithmetic type: CUDA threads, plain loops, dtypes without a vector
+//
+// Both have one interface, so that one formula serves both: width, load/store, load_n/store_n for
+// the last n elements, + - * / and comparisons, masks with & | ! and select(mask, a, b). Constants
+// convert to T without promoting: `1.0 - y` computes in float for float. Integers wrap; they have
+// no `/` (a zero divisor would trap: whoever divides integers says what zero gives).
+//
+// Everything lies in namespace wengert::WENGERT_ISA and is always inlined: the same source compiled
+// for another instruction set never shares a symbol with this one.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#if defined(__CUDACC__)
+#define FN __host__ __device__ __forceinline__
+#else
+#define FN inline __attribute__((always_inline))
+#endif
+
+#if !defined(WENGERT_ISA)  // ordinary files compile as the baseline does
+#if defined(__CUDACC__)
+#define WENGERT_ISA cuda
+#else
+#define WENGERT_ISA baseline
+#endif
+#endif
+
+#if !defined(__CUDACC__)
+#if defined(__x86_64__)
+#pragma GCC diagnostic push  // g++ 12 warns of _mm512_undefined_ps() inside its own header
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+#if defined(__AVX512F__)
+#define WENGERT_SIMD_BYTES 64
+#elif defined(__AVX2__)
+#define WENGERT_SIMD_BYTES 32
+#else
+#define WENGERT_SIMD_BYTES 16
+#endif
+#endif
+
+namespace wengert::WENGERT_ISA {
+
+template <class N>
+concept Number = std::is_arithmetic_v<N>;
+
+template <class T>
+struct Lane {
+  using Scalar = T;
+  using Mask = bool;
+  static constexpr int width = 1;
+
+  T v;
+
+  Lane() = default;
+  template <Number N>
+  FN Lane(N x) : v(static_cast<T>(x)) {}
+
+  FN static Lane load(const T* p) { return *p; }
+  FN void store(T* p) const { *p = v; }
+  FN static Lane load_n(const T* p, int n) { return n > 0 ? *p : T(1); }
+  FN void store_n(T* p, int n) const {
+    if (n > 0) *p = v;
+  }
+
+  // Where the arithmetic happens: integers wrap, so in an unsigned type that int does not swallow.
+  using Big = std::conditional_t<(sizeof(T) > 4), uint64_t, uint32_t>;
+  using Work = std::conditional_t<std::is_integral_v<T>, Big, T>;
+
+  friend FN Lane operator+(Lane a, Lane b) { return static_cast<T>(Work(a.v) + Work(b.v)); }
+  friend FN Lane operator-(Lane a, Lane b) { return static_cast<T>(Work(a.v) - Work(b.v)); }
+  friend FN Lane operator*(Lane a, Lane b) { return static_cast<T>(Work(a.v) * Work(b.v)); }
+  friend FN Lane operator/(Lane a, Lane b)
+    requires std::is_floating_point_v<T>
+  {
+    return a.v / b.v;
+  }
+  FN Lane operator-() const { return static_cast<T>(-Work(v)); }
+  FN Lane& operator+=(Lane b) { return *this = *this + b; }
+  FN Lane& operator-=(Lane b) { return *this = *this - b; }
+  FN Lane& operator*=(Lane b) { return *this = *this * b; }
+
+  friend FN bool operator==(Lane a, Lane b) { return a.v == b.v; }
+  friend FN bool operator!=(Lane a, Lane b) { return a.v != b.v; }
+  friend FN bool operator<(Lane a, Lane b) { return a.v < b.v; }
+  friend FN bool operator<=(Lane a, Lane b) { return a.v <= b.v; }
+  friend FN bool operator>(Lane a, Lane b) { return a.v > b.v; }
+  friend FN bool operator>=(Lane a, Lane b) { return a.v >= b.v; }
+  friend FN Lane select(bool mask, Lane a, Lane b) { return mask ? a : b; }
+};
+
+#if !defined(__CUDACC__)
+
+template <class T>
+struct Simd {
+  using Scalar = T;
+  static constexpr int width = WENGERT_SIMD_BYTES / sizeof(T);
+  typedef T Vec __attribute__((vector_size(WENGERT_SIMD_BYTES)));
+  using Bits = decltype(Vec{} < Vec{});  // a signed integer per element: all ones where true
+
+  struct Mask {
+    Bits v;
+    friend FN Mask operator&(Mask a, Mask b) { return {a.v & b.v}; }
+    friend FN Mask operator|(Mask a, Mask b) { return {a.v | b.v}; }
+    FN Mask operator!() const { return {~v}; }
+    friend FN bool any(Mask mask) {
+      uint64_t words[WENGERT_SIMD_BYTES / 8], found = 0;
+      __builtin_memcpy(words, &mask.v, sizeof words);
+      for (uint64_t word : words) found |= word;
+      return found != 0;
+    }
+  };
+
+  Vec v;
+
+  Simd() = default;
+  FN Simd(Vec x) : v(x) {}
+  template <Number N>
+  FN Simd(N x) : v(static_cast<T>(x) - Vec{}) {}  // x - 0, not x + 0: that would lose -0.0
+
+  FN static Simd load(const T* p) {
+    Simd x;
+    __builtin_memcpy(&x.v, p, sizeof x.v);
+    return x;
+  }
+  FN void store(T* p) const { __builtin_memcpy(p, &v, sizeof v); }
+
+  // The first n elements, 0 <= n <= width, and no other memory; load_n sets the other lanes to 1.
+  FN static Simd load_n(const T* p, int n) {
+    Simd x(T(1));
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+      x.v = (Vec)_mm512_mask_loadu_epi32((__m512i)x.v, static_cast<__mmask16>((1u << n) - 1), p);
+    else
+      x.v = (Vec)_mm512_mask_loadu_epi64((__m512i)x.v, static_cast<__mmask8>((1u << n) - 1), p);
+#else
+    __builtin_memcpy(&x.v, p, sizeof(T) * static_cast<unsigned>(n));
+#endif
+    return x;
+  }
+  FN void store_n(T* p, int n) const {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+      _mm512_mask_storeu_epi32(p, static_cast<__mmask16>((1u << n) - 1), (__m512i)v);
+    else
+      _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << n) - 1), (__m512i)v);
+#else
+    __builtin_memcpy(p, &v, sizeof(T) * static_cast<unsigned>(n));
+#endif
+  }
+
+  friend FN Simd operator+(Simd a, Simd b) { return a.v + b.v; }
+  friend FN Simd operator-(Simd a, Simd b) { return a.v - b.v; }
+  friend FN Simd operator*(Simd a, Simd b) { return a.v * b.v; }
+  friend FN Simd operator/(Simd a, Simd b)
+    requires std::is_floating_point_v<T>
+  {
+    return a.v / b.v;
+  }
+  FN Simd operator-() const { return -v; }
+  FN Simd& operator+=(Simd b) { return *this = *this + b; }
+  FN Simd& operator-=(Simd b) { return *this = *this - b; }
+  FN Simd& operator*=(Simd b) { return *this = *this * b; }
+
+  friend FN Mask operator==(Simd a, Simd b) { return {a.v == b.v}; }
+  friend FN Mask operator!=(Simd a, Simd b) { return {a.v != b.v}; }
+  friend FN Mask operator<(Simd a, Simd b) { return {a.v < b.v}; }
+  friend FN Mask operator<=(Simd a, Simd b) { return {a.v <= b.v}; }
+  friend FN Mask operator>(Simd a, Simd b) { return {a.v > b.v}; }
+  friend FN Mask operator>=(Simd a, Simd b) { return {a.v >= b.v}; }
+  friend FN Simd select(Mask mask, Simd a, Simd b) { return mask.v ? a.v : b.v; }
+};
+
+#endif  // !__CUDACC__
+
+}  // namespace wengert::WENGERT_ISA

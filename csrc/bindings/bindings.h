@@ -1,0 +1,69 @@
+// What the files of this folder share. Only here is pybind11 included; only here is Python known.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include "engine/backward.h"
+#include "ops/functions.h"
+
+namespace py = pybind11;
+
+PYBIND11_DECLARE_HOLDER_TYPE(T, wengert::Ref<T>, true)
+
+namespace pybind11::detail {
+// A Tensor is to Python an object of class Tensor, or None where it is undefined.
+template <>
+struct type_caster<wengert::Tensor> {
+  PYBIND11_TYPE_CASTER(wengert::Tensor, const_name("Tensor"));
+  using Body = copyable_holder_caster<wengert::TensorBody, wengert::Ref<wengert::TensorBody>>;
+  bool load(handle source, bool) {
+    Body body;
+    if (source.is_none() || !body.load(source, false)) return false;
+    value = wengert::Tensor(static_cast<wengert::Ref<wengert::TensorBody>&>(body));
+    return true;
+  }
+  static handle cast(const wengert::Tensor& t, return_value_policy, handle) {
+    if (!t.defined()) return none().release();
+    return Body::cast(t.ref(), return_value_policy::take_ownership, handle());
+  }
+};
+}  // namespace pybind11::detail
+
+namespace wengert::bindings {
+
+using TensorClass = py::class_<TensorBody, Ref<TensorBody>>;
+
+// convert.cpp
+DType to_dtype(py::handle given);                       // a DType, its name, or a NumPy dtype
+std::optional<DType> to_dtype_or_none(py::handle given);
+Shape to_shape(const char* op, py::handle given);        // an int, or a sequence of ints
+AxisMask to_axes(const char* op, py::handle given, const Tensor& x);  // None, an int, or several
+std::vector<IndexPart> to_key(py::handle given);
+Tensor from_python(py::handle data, std::optional<DType> dtype);  // always a copy
+// A tensor; or a number, as a constant of the dtype that it takes beside `other`; or an array.
+bool to_operand(py::handle given, const Tensor& other, Tensor& result);
+Tensor to_operand(const char* op, py::handle given, const Tensor& other);
+py::tuple to_tuple(const Dims& dims);
+std::vector<Tensor> to_tensors(const char* op, py::handle given);
+
+// exchange.cpp
+py::object to_numpy(const Tensor& x, bool writable);
+Tensor from_numpy(py::handle array);
+
+// Each file adds its part of the module.
+void add_errors(py::module_& m);
+void add_host(py::module_& m);
+void add_dtypes(py::module_& m);
+void add_tensor(py::module_& m, TensorClass& cls);
+void add_functions(py::module_& m, TensorClass& cls);
+void add_autograd(py::module_& m, TensorClass& cls);
+void add_exchange(py::module_& m, TensorClass& cls);
+
+// Adds f as a function of the module and as a method; `first` is the name of its first argument.
+template <class F, class... Extra>
+void both(py::module_& m, TensorClass& cls, const char* name, const char* first, F f, const Extra&... extra) {
+  m.def(name, f, py::arg(first), extra...);
+  cls.def(name, f, extra...);
+}
+
+}  // namespace wengert::bindings

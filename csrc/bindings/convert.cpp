@@ -1,0 +1,210 @@
+// From Python's values to the core's: dtypes, shapes, axes, indices, numbers, nested lists.
+#include "bindings/bindings.h"
+#include "tensor/copy.h"
+
+namespace wengert::bindings {
+
+namespace {
+
+std::string type_name(py::handle h) { return Py_TYPE(h.ptr())->tp_name; }
+std::string shown(py::handle h) { return py::repr(h).cast<std::string>(); }
+
+// An int, or what can be used as one (NumPy's integers, a tensor of one integer), but no bool.
+bool to_integer(py::handle h, int64_t& result) {
+  if (PyBool_Check(h.ptr()) || !PyIndex_Check(h.ptr())) return false;
+  const Py_ssize_t value = PyNumber_AsSsize_t(h.ptr(), PyExc_IndexError);
+  if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
+  result = value;
+  return true;
+}
+
+Tensor integer_constant(int64_t value, DType dtype) {
+  Tensor t(Shape{}, dtype);
+  const bool fits = dispatch(dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    *t.data<T>() = static_cast<T>(value);
+    return is_floating(dtype) || static_cast<int64_t>(*t.data<T>()) == value;
+  });
+  if (!fits) fail<ValueError>("the integer ", value, " does not fit into ", dtype, "; convert the tensor with .to(\"int64\")");
+  return t;
+}
+
+bool is_array(py::handle h) { return py::hasattr(h, "__array__") || py::hasattr(h, "__array_interface__"); }
+
+// A Python number as a 0-d tensor: `beside` is the dtype it stands beside, if any.
+bool to_constant(py::handle h, std::optional<DType> beside, Tensor& result) {
+  if (PyBool_Check(h.ptr())) {
+    result = Tensor::scalar(h.ptr() == Py_True, beside.value_or(DType::bool_));
+  } else if (PyLong_Check(h.ptr())) {
+    int overflow = 0;
+    const long long value = PyLong_AsLongLongAndOverflow(h.ptr(), &overflow);
+    const DType dtype = beside && *beside != DType::bool_ ? *beside : DType::int64;
+    if (overflow && !is_floating(dtype)) fail<ValueError>("the integer ", shown(h), " does not fit into ", dtype);
+    result = overflow ? Tensor::scalar(PyLong_AsDouble(h.ptr()), dtype) : integer_constant(value, dtype);
+    if (PyErr_Occurred()) throw py::error_already_set();
+  } else if (PyFloat_Check(h.ptr())) {
+    result = Tensor::scalar(PyFloat_AS_DOUBLE(h.ptr()), beside ? to_floating(*beside) : DType::float32);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+DType to_dtype(py::handle given) {
+  if (py::isinstance<DType>(given)) return given.cast<DType>();
+  std::string text;
+  if (PyUnicode_Check(given.ptr())) {
+    text = given.cast<std::string>();
+  } else if (given.ptr() == reinterpret_cast<PyObject*>(&PyFloat_Type)) {
+    return DType::float32;
+  } else if (given.ptr() == reinterpret_cast<PyObject*>(&PyLong_Type)) {
+    return DType::int64;
+  } else if (given.ptr() == reinterpret_cast<PyObject*>(&PyBool_Type)) {
+    return DType::bool_;
+  } else if (py::hasattr(given, "name") && PyUnicode_Check(py::object(given.attr("name")).ptr())) {
+    text = given.attr("name").cast<std::string>();  // np.dtype("float32")
+  } else if (py::hasattr(given, "__name__")) {
+    text = given.attr("__name__").cast<std::string>();  // np.float32
+  }
+  for (int i = 0; i < dtype_count; ++i)
+    if (text == name(static_cast<DType>(i)) || (i == 0 && text == "bool_")) return static_cast<DType>(i);
+  fail<DTypeError>("dtype: got ", shown(given), "; expected float32, float64, int32, int64, uint8 or bool");
+}
+std::optional<DType> to_dtype_or_none(py::handle given) {
+  if (given.is_none()) return std::nullopt;
+  return to_dtype(given);
+}
+
+Shape to_shape(const char* op, py::handle given) {
+  Shape shape;
+  int64_t size;
+  if (to_integer(given, size)) {
+    shape.push_back(size);
+    return shape;
+  }
+  if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
+    fail<DTypeError>(op, ": got a shape of type ", type_name(given), "; expected an int or a sequence of ints");
+  for (py::handle item : py::reinterpret_borrow<py::sequence>(given)) {
+    if (!to_integer(item, size))
+      fail<DTypeError>(op, ": got ", shown(item), " (", type_name(item), ") as a size; expected an int");
+    shape.push_back(size);
+  }
+  return shape;
+}
+
+AxisMask to_axes(const char* op, py::handle given, const Tensor& x) {
+  if (given.is_none()) return all_axes(x);
+  AxisMask mask = 0;
+  for (int64_t axis : to_shape(op, given)) {
+    const int a = normalize_axis(op, axis, x.dim());
+    if (has(mask, a)) fail<ValueError>(op, ": axis ", axis, " is named twice");
+    mask |= 1u << a;
+  }
+  return mask;
+}
+
+std::vector<IndexPart> to_key(py::handle given) {
+  std::vector<IndexPart> key;
+  const auto bound = [](PyObject* o) -> std::optional<int64_t> {
+    if (o == Py_None) return std::nullopt;
+    // Bounds beyond 64 bits are clipped, as in NumPy.
+    const Py_ssize_t value = PyNumber_AsSsize_t(o, nullptr);
+    if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
+    return value;
+  };
+  const auto add = [&](py::handle part) {
+    int64_t i;
+    Tensor t;
+    if (part.is_none()) {
+      key.emplace_back(NewAxis{});
+    } else if (part.ptr() == Py_Ellipsis) {
+      key.emplace_back(Everything{});
+    } else if (PySlice_Check(part.ptr())) {
+      const auto* s = reinterpret_cast<PySliceObject*>(part.ptr());
+      key.emplace_back(Range{bound(s->start), bound(s->stop), bound(s->step).value_or(1)});
+    } else if (py::isinstance<TensorBody>(part)) {
+      key.emplace_back(part.cast<Tensor>());
+    } else if (to_integer(part, i)) {
+      key.emplace_back(i);
+    } else if (PyBool_Check(part.ptr()) || PyList_Check(part.ptr()) || is_array(part)) {
+      t = from_python(part, std::nullopt);
+      if (t.numel() == 0 && is_floating(t.dtype())) t = wengert::to_dtype(t, DType::int64);  // x[[]]
+      key.emplace_back(t);
+    } else {
+      fail<IndexError>("index: got ", shown(part), " (", type_name(part),
+                       "); expected an int, a slice, None, ..., or a tensor, array or list of ints or bools");
+    }
+  };
+  if (PyTuple_Check(given.ptr()))
+    for (py::handle part : py::reinterpret_borrow<py::tuple>(given)) add(part);
+  else
+    add(given);
+  return key;
+}
+
+Tensor from_python(py::handle data, std::optional<DType> dtype) {
+  Tensor constant;
+  if (py::isinstance<TensorBody>(data)) {
+    const Tensor x = data.cast<Tensor>().detach();
+    return clone(dtype ? wengert::to_dtype(x, *dtype) : x);
+  }
+  if (to_constant(data, std::nullopt, constant)) return dtype ? wengert::to_dtype(constant, *dtype) : constant;
+  // Nested lists and arrays: NumPy knows how to read them.
+  const auto numpy = py::module_::import("numpy");
+  // Lists that hold tensors: their values, not their objects.
+  py::object array;
+  if (PyList_Check(data.ptr()) || PyTuple_Check(data.ptr())) {
+    py::list items;
+    for (py::handle item : py::reinterpret_borrow<py::sequence>(data))
+      items.append(py::isinstance<TensorBody>(item) ? to_numpy(item.cast<Tensor>().detach(), false)
+                                                    : py::reinterpret_borrow<py::object>(item));
+    array = numpy.attr("asarray")(items);
+  } else {
+    array = numpy.attr("asarray")(data);
+  }
+  if (!is_array(data) && !dtype && array.attr("dtype").attr("name").cast<std::string>() == "float64")
+    dtype = DType::float32;  // numbers written in Python have no dtype of their own
+  const Tensor x = from_numpy(array);
+  return clone(dtype ? wengert::to_dtype(x, *dtype) : x);
+}
+
+bool to_operand(py::handle given, const Tensor& other, Tensor& result) {
+  if (py::isinstance<TensorBody>(given)) {
+    result = given.cast<Tensor>();
+    return true;
+  }
+  const std::optional<DType> beside = other.defined() ? std::optional(other.dtype()) : std::nullopt;
+  if (to_constant(given, beside, result)) return true;
+  if (!is_array(given)) return false;
+  result = from_python(given, std::nullopt);
+  return true;
+}
+Tensor to_operand(const char* op, py::handle given, const Tensor& other) {
+  Tensor result;
+  if (!to_operand(given, other, result))
+    fail<DTypeError>(op, ": got ", shown(given), " (", type_name(given), "); expected a tensor, a number or an array");
+  return result;
+}
+
+py::tuple to_tuple(const Dims& dims) {
+  py::tuple t(static_cast<size_t>(dims.size()));
+  for (int i = 0; i < dims.size(); ++i) t[static_cast<size_t>(i)] = dims[i];
+  return t;
+}
+
+std::vector<Tensor> to_tensors(const char* op, py::handle given) {
+  std::vector<Tensor> result;
+  if (py::isinstance<TensorBody>(given)) return {given.cast<Tensor>()};
+  if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
+    fail<DTypeError>(op, ": got ", type_name(given), "; expected a tensor or a sequence of tensors");
+  for (py::handle item : py::reinterpret_borrow<py::sequence>(given)) {
+    if (!py::isinstance<TensorBody>(item))
+      fail<DTypeError>(op, ": item ", result.size(), " is ", type_name(item), "; expected a tensor");
+    result.push_back(item.cast<Tensor>());
+  }
+  return result;
+}
+
+}  // namespace wengert::bindings

@@ -1,0 +1,173 @@
+// What the core asks of Python: its lock, its signals, and the place in the user's program. Errors too.
+#include <unistd.h>
+
+#include <mutex>
+#include <unordered_map>
+
+#include "base/allocator.h"
+#include "base/isa.h"
+#include "base/pool.h"
+#include "bindings/bindings.h"
+
+namespace wengert::bindings {
+
+namespace {
+
+// ---- the interpreter's lock ----
+
+bool finalizing() {
+#if PY_VERSION_HEX >= 0x030D0000
+  return Py_IsFinalizing();
+#else
+  return _Py_IsFinalizing();
+#endif
+}
+[[noreturn]] void park() {
+  for (;;) pause();
+}
+
+void* release_lock() { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; }
+
+void acquire_lock(void* token) {
+  // While the interpreter shuts down, a thread that asks for the lock is ended by an exception that must not pass
+  // through our frames (the process would abort). Such a thread waits here until the process is gone.
+  if (finalizing()) park();
+  try {
+    PyEval_RestoreThread(static_cast<PyThreadState*>(token));
+  } catch (...) {
+    park();
+  }
+}
+
+unsigned long main_thread = 0;
+
+bool interrupted() {
+  if (PyThread_get_thread_ident() != main_thread || finalizing()) return false;
+  const PyGILState_STATE state = PyGILState_Ensure();
+  const bool signalled = PyErr_CheckSignals() != 0;
+  PyGILState_Release(state);
+  return signalled;
+}
+
+// ---- places ----
+
+struct Spot {
+  PyCodeObject* code;
+  int at;
+  bool operator==(const Spot&) const = default;
+};
+struct SpotHash {
+  size_t operator()(const Spot& s) const {
+    return std::hash<const void*>()(s.code) * 31 + static_cast<size_t>(s.at);
+  }
+};
+
+// Code objects are kept for good: there are only as many as the program has functions. Guarded by Python's lock.
+struct Places {
+  std::unordered_map<Spot, Place, SpotHash> numbers;
+  std::vector<Spot> spots{{nullptr, 0}};
+  std::unordered_map<PyCodeObject*, bool> ours;  // is it code of the package itself?
+  std::string package;
+};
+Places& places() {
+  static auto* p = new Places;
+  return *p;
+}
+
+bool is_ours(PyCodeObject* code) {
+  Places& p = places();
+  const auto [at, fresh] = p.ours.emplace(code, false);
+  if (fresh) {
+    Py_INCREF(code);
+    const char* file = PyUnicode_AsUTF8(code->co_filename);
+    at->second = file && !p.package.empty() && std::string_view(file).starts_with(p.package);
+    if (!file) PyErr_Clear();
+  }
+  return at->second;
+}
+
+// The innermost frame that is not the package's own.
+Place find_place() {
+  PyFrameObject* frame = PyEval_GetFrame();  // borrowed
+  Py_XINCREF(frame);
+  Place found = 0;
+  while (frame && !found) {
+    PyCodeObject* code = PyFrame_GetCode(frame);
+    if (!is_ours(code)) {
+      const Spot spot{code, PyFrame_GetLasti(frame)};
+      const auto [at, fresh] = places().numbers.emplace(spot, static_cast<Place>(places().spots.size()));
+      if (fresh) places().spots.push_back(spot);
+      found = at->second;
+    }
+    Py_DECREF(code);
+    PyFrameObject* back = found ? nullptr : PyFrame_GetBack(frame);
+    Py_DECREF(frame);
+    frame = back;
+  }
+  Py_XDECREF(frame);
+  return found;
+}
+
+std::string describe_place(Place place) {
+  const Spot spot = places().spots.at(place);
+  const char* file = PyUnicode_AsUTF8(spot.code->co_filename);
+  return concat(file ? file : "?", ":", PyCode_Addr2Line(spot.code, spot.at));
+}
+
+}  // namespace
+
+void add_errors(py::module_& m) {
+  py::register_exception<OutOfMemory>(m, "OutOfMemoryError", PyExc_MemoryError);
+  py::register_exception<GradientError>(m, "GradientError", PyExc_RuntimeError);
+  py::register_exception<DeviceError>(m, "DeviceError", PyExc_RuntimeError);
+  py::register_exception<DTypeError>(m, "DTypeError", PyExc_TypeError);
+  // Translators are asked newest first, so ShapeError, a ValueError, comes after its base.
+  py::register_exception_translator([](std::exception_ptr p) {
+    try {
+      std::rethrow_exception(p);
+    } catch (const IndexError& e) {
+      PyErr_SetString(PyExc_IndexError, e.what());
+    } catch (const ValueError& e) {
+      PyErr_SetString(PyExc_ValueError, e.what());
+    } catch (const Interrupted&) {
+      if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);
+    }
+  });
+  py::register_exception<ShapeError>(m, "ShapeError", PyExc_ValueError);
+}
+
+void add_host(py::module_& m) {
+  main_thread = PyThread_get_thread_ident();
+  host = {release_lock, acquire_lock, interrupted};
+  place_source = {find_place, describe_place};
+
+  m.def("_set_package_directory", [](const std::string& path) { places().package = path; }, py::arg("path"));
+  m.def("num_threads", num_threads, "Number of threads that kernels use.");
+  m.def("set_num_threads", set_num_threads, py::arg("n"),
+        "Sets the number of threads that kernels use, 1 to 256. Results have the same bits for any number.");
+  m.def("simd_level", [] { return name(current_isa()); },
+        "The instruction set in use: 'baseline', 'avx2' or 'avx512'. The environment variable WENGERT_ISA lowers it.");
+  m.def("memory_allocated", [] { return memory_figures().allocated; }, "Bytes in use by CPU tensors.");
+  m.def("memory_peak", [] { return memory_figures().peak; },
+        "The most bytes that were in use since the start or the last reset_memory_peak().");
+  m.def("reset_memory_peak", reset_peak, "Starts the peak anew from what is in use now.");
+  m.def("memory_cached", [] { return memory_figures().cached; }, "Bytes that are free and kept for reuse.");
+  m.def("empty_cache", empty_cache, "Gives the free bytes back to the system.");
+  m.def("set_cache_limit", set_cache_limit, py::arg("bytes"), "The most free bytes to keep for reuse (2 GiB at first).");
+  m.def("cuda_status", [] { return "not built: this version of Wengert has no CUDA library"; },
+        "Whether CUDA can be used, and if not, what is missing.");
+  m.def("ops", [] {
+    py::list list;
+    for (const Op* op : all_ops()) {
+      py::dict d;
+      d["name"] = op->name;
+      d["formula"] = op->formula;
+      d["gradient"] = op->gradient;
+      d["no_gradient"] = op->no_gradient ? py::object(py::str(op->no_gradient)) : py::object(py::none());
+      list.append(d);
+    }
+    return list;
+  }, "Every op: its name, the formulas of value and gradient, and, where it has no gradient, why.");
+}
+
+}  // namespace wengert::bindings

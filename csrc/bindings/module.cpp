@@ -1,0 +1,23 @@
+// The Python module wengert._core.
+#include "bindings/bindings.h"
+
+namespace wengert::bindings {
+
+py::custom_type_setup tensor_type_setup();
+
+}  // namespace wengert::bindings
+
+PYBIND11_MODULE(_core, m) {
+  using namespace wengert::bindings;
+  m.doc() = "The compiled core of Wengert. Use the package wengert, which re-exports it.";
+  m.attr("__version__") = WENGERT_VERSION;
+  add_errors(m);
+  add_host(m);
+  add_dtypes(m);
+  TensorClass cls(m, "Tensor", py::buffer_protocol(), tensor_type_setup(),
+                  "An n-dimensional array that remembers how it was made, where a gradient may be asked for.");
+  add_functions(m, cls);
+  add_tensor(m, cls);
+  add_autograd(m, cls);
+  add_exchange(m, cls);
+}

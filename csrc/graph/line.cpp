@@ -1,0 +1,64 @@
+#include "graph/line.h"
+
+#include "base/pooled.h"
+#include "graph/record.h"
+
+namespace wengert {
+
+PlaceSource place_source;
+
+void* Line::operator new(size_t bytes) { return Pooled<Line>::take(bytes); }
+void Line::operator delete(void* block, size_t bytes) { Pooled<Line>::give(block, bytes); }
+
+void retain(Line* line) { line->refs.fetch_add(1, std::memory_order_relaxed); }
+
+void forget_tensor(Line* line) { line->retains_grad = nullptr; }
+
+void release(Line* line) {
+  if (line->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  // Deleting a line releases the lines it owns, whoever owns them in between (a saved tensor, a leaf's
+  // gradient, a hook): they come back here and are queued, so the depth of the stack stays bounded.
+  thread_local std::vector<Line*> queue;
+  thread_local bool draining = false;
+  queue.push_back(line);
+  if (draining) return;
+  draining = true;
+  while (!queue.empty()) {
+    Line* next = queue.back();
+    queue.pop_back();
+    delete next;
+  }
+  draining = false;
+}
+
+void Line::free() {
+  freed = true;
+  saved.clear();
+  inputs.clear();
+}
+
+const Tensor& Line::value(Saves what) const {
+  for (const Saved& s : saved) {
+    if (s.what != what) continue;
+    const Storage& storage = *s.value->storage;
+    if (storage.version != s.version)
+      fail<GradientError>(
+          "backward: a value that '", op->name, "' (", describe(place), ") needs for its gradient, of shape ",
+          s.value.shape(), ", was changed in place by '", storage.edited_by ? storage.edited_by : "a write",
+          "' (", describe(storage.edited_at), "): it was at version ", s.version, " and is at version ",
+          storage.version, "; write the change as a new tensor, or clone() the value before it is changed");
+    return s.value;
+  }
+  fail<GradientError>("backward: '", op->name, "' asks for a value that it did not save (a defect in its op)");
+}
+
+Tensor Line::result() const {
+  const Tensor& y = value(save_output);
+  if (!grad_enabled()) return y;
+  Tensor connected = y.detach();
+  connected->line = LineRef(const_cast<Line*>(this));
+  connected->made_by = op;
+  return connected;
+}
+
+}  // namespace wengert

@@ -1,0 +1,58 @@
+// Line: one line `y = op(inputs, attrs)` of the Wengert list, as plain data.
+//
+// A line owns the lines of its inputs, and what it saved of their values; a tensor owns the line that
+// made it. So what nobody can reach is freed at once, and `release` does it with an explicit queue.
+#pragma once
+
+#include <atomic>
+
+#include "graph/op.h"
+#include "graph/place.h"
+
+namespace wengert {
+
+// Where the gradient of an input goes: to the line that made it, or, for a leaf, to the leaf.
+struct Edge {
+  LineRef line;
+  Tensor leaf;
+  Shape shape;
+  DType dtype;
+  bool needs_grad() const { return line || leaf.defined(); }
+};
+
+struct Saved {
+  Saves what;
+  Tensor value;
+  uint32_t version;  // of its storage when it was saved
+};
+
+struct Line {
+  std::atomic<int32_t> refs{0};
+  const Op* op;
+  Attrs attrs;
+  uint64_t number;  // lines are numbered as they are written: inputs have smaller numbers
+  Place place = 0;
+  Meta output;
+  SmallVector<Edge, 2> inputs;
+  SmallVector<Saved, 2> saved;
+  bool freed = false;                  // backward has passed and let go of what was saved
+  std::shared_ptr<Hooks> hooks;        // called with the gradient of the output
+  TensorBody* retains_grad = nullptr;  // the tensor that asked for its gradient; it clears this when it goes
+
+  bool needs(int i) const { return inputs[i].needs_grad(); }
+  // What was saved. Each throws GradientError if the value was edited since.
+  const Tensor& input(int i) const { return value(save_input(i)); }
+  Tensor result() const;  // the output, with its history where gradients of gradients are recorded
+  const Tensor& auxiliary() const { return value(save_auxiliary); }
+
+  // Lets go of saved values and of the lines behind.
+  void free();
+
+  static void* operator new(size_t bytes);
+  static void operator delete(void* block, size_t bytes);
+
+ private:
+  const Tensor& value(Saves what) const;
+};
+
+}  // namespace wengert

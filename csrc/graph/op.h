@@ -1,0 +1,90 @@
+// Op: one kind of line. Four functions and two formulas, all in one place (see csrc/README.md).
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <new>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "base/small_vector.h"
+#include "tensor/tensor.h"
+
+namespace wengert {
+
+struct Line;
+using Tensors = std::span<const Tensor>;
+using Views = std::span<const View>;
+using Gradients = SmallVector<Tensor, 4>;
+
+// The attributes of a line: a plain struct of the op's own, held in place.
+class Attrs {
+ public:
+  Attrs() = default;
+  template <class T>
+    requires(!std::is_same_v<T, Attrs>)
+  Attrs(const T& value) {  // NOLINT: implicit on purpose, `apply(op, inputs, SumAttrs{...})`
+    static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(bytes_));
+    new (bytes_) T(value);
+  }
+  template <class T>
+  const T& as() const {
+    return *std::launder(reinterpret_cast<const T*>(bytes_));
+  }
+
+ private:
+  alignas(8) std::byte bytes_[96] = {};
+};
+
+// An attribute as text, for listings: `axis=1`.
+using AttrText = std::vector<std::pair<const char*, std::string>>;
+
+struct Cost {
+  double flops = 0;  // additions and multiplications; a function such as exp counts as one
+  double bytes = 0;  // read and written, each tensor once
+};
+
+struct Layout {
+  Shape shape;
+  Strides strides;
+  int64_t offset;
+};
+
+// Bits of what a line keeps for its vjp: input i, output 0, or an auxiliary output.
+using Saves = uint32_t;
+constexpr Saves save_input(int i) { return 1u << i; }
+constexpr Saves save_output = 1u << 16;
+constexpr Saves save_auxiliary = 1u << 17;
+
+struct Op {
+  const char* name;
+  const char* formula;   // of the value: inputs x or a, b; output y
+  const char* gradient;  // incoming g; outgoing dx or da, db
+
+  // Shape and dtype of the outputs; every check of the arguments. Touches no memory.
+  // The first output is the value; an op may have one auxiliary output, kept for its vjp.
+  void (*infer)(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) = nullptr;
+  // Fills ready-made outputs. Knows views only.
+  void (*run)(Views out, Views in, const Attrs& attrs) = nullptr;
+  // For ops that only look at their input's memory in another way, in place of infer and run.
+  Layout (*alias)(const Tensor& x, const Attrs& attrs) = nullptr;
+
+  // Writes the gradients of the inputs that need one (line.needs(i)) with ops.
+  void (*vjp)(const Line& line, const Tensor& g, Gradients& dx) = nullptr;
+  // Which tensors vjp will ask the line for, given which inputs need a gradient.
+  Saves (*saves)(uint32_t needs, const Attrs& attrs) = nullptr;
+  // Why there is no vjp. Every op has either.
+  const char* no_gradient = nullptr;
+
+  Cost (*cost)(Tensors in, const Tensor& out, const Attrs& attrs) = nullptr;  // null: see default_cost
+  void (*describe)(const Attrs& attrs, AttrText& text) = nullptr;             // null: no attributes
+  bool elementwise = false;  // each element of the output needs the same element of each input only
+};
+
+// One operation an element of the output, each tensor read or written once.
+Cost default_cost(Tensors in, const Tensor& out);
+Cost cost_of(const Op& op, Tensors in, const Tensor& out, const Attrs& attrs);
+
+}  // namespace wengert

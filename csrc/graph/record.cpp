@@ -1,0 +1,224 @@
+#include "graph/record.h"
+
+#include <cmath>
+
+#include "tensor/copy.h"
+
+namespace wengert {
+
+namespace {
+
+std::atomic<uint64_t> next_number{1};
+thread_local bool grad_mode = true;
+std::atomic<bool> nan_watch{false};
+
+void check_device(const Op& op, Tensors inputs) {
+  for (const Tensor& t : inputs)
+    if (t.device() != inputs[0].device())
+      fail<DeviceError>(op.name, ": tensors on two devices, ", name(inputs[0].device()), " and ",
+                        name(t.device()), "; move one with .to(device)");
+}
+
+template <class T>
+bool all_finite(const T* x, const Shape& shape, const Strides& strides, int axis) {
+  if (axis == shape.size()) return std::isfinite(*x);
+  for (int64_t i = 0; i < shape[axis]; ++i)
+    if (!all_finite(x + i * strides[axis], shape, strides, axis + 1)) return false;
+  return true;
+}
+
+void check_finite(const Op& op, const Tensor& out) {
+  if (!is_floating(out.dtype()) || out.numel() == 0) return;
+  const bool finite = out.dtype() == DType::float32
+                          ? all_finite(out.data<float>(), out.shape(), out.strides(), 0)
+                          : all_finite(out.data<double>(), out.shape(), out.strides(), 0);
+  if (finite) return;
+  if (backward_of)
+    fail<ValueError>("the first NaN or infinity: made by '", op.name, "' in the gradient of '",
+                     backward_of->op->name, "', which stands at ", describe(backward_of->place));
+  fail<ValueError>("the first NaN or infinity: made by '", op.name, "' at ", describe(here()));
+}
+
+uint32_t needs_mask(Tensors inputs) {
+  uint32_t mask = 0;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].requires_grad()) mask |= 1u << (i < 31 ? i : 31);
+  return mask;
+}
+
+// A view taken before an edit that is part of a graph shows the new values under the old history.
+void check_history(const Op& op, const Tensor& x) {
+  if (x->line && x->recorded_edits != x->storage->recorded_edits)
+    fail<GradientError>(op.name, ": this view was taken before its memory was changed in place by '",
+                        x->storage->edited_by, "' (", describe(x->storage->edited_at),
+                        "), so its history is out of date; take the view again after the change");
+}
+
+void save(Line& line, Saves what, const Tensor& value) {
+  if (value->storage->exposed) {
+    // No version counter sees what others write, so the line keeps a copy, with the history of the original.
+    const Tensor copy({value.shape(), value.dtype(), value.device()});
+    copy_into(copy.view(), value.view());
+    copy->line = value->line;
+    copy->leaf_requires_grad = value->leaf_requires_grad;
+    line.saved.emplace_back(what, copy, copy->storage->version);
+    return;
+  }
+  line.saved.emplace_back(what, value, value->storage->version);
+}
+
+void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out, const Tensor& auxiliary,
+            uint32_t needs) {
+  Line* line = new Line;
+  LineRef owner(line);
+  line->op = &op;
+  line->attrs = attrs;
+  line->number = next_number.fetch_add(1, std::memory_order_relaxed);
+  line->place = here();
+  line->output = {out.shape(), out.dtype(), out.device()};
+  line->inputs.reserve(inputs.size());
+  for (const Tensor& x : inputs) {
+    check_history(op, x);
+    Edge& edge = line->inputs.emplace_back();
+    edge.line = x->line;
+    if (x->leaf_requires_grad) edge.leaf = x;
+    edge.shape = x.shape();
+    edge.dtype = x.dtype();
+  }
+  const Saves saves = op.saves ? op.saves(needs, attrs) : 0;
+  for (size_t i = 0; i < inputs.size() && i < 16; ++i)
+    if (saves & save_input(static_cast<int>(i))) save(*line, save_input(static_cast<int>(i)), inputs[i]);
+  // Detached: a line that held its own output would keep itself alive.
+  if (saves & save_output) save(*line, save_output, out.detach());
+  if (saves & save_auxiliary) save(*line, save_auxiliary, auxiliary);
+  out->line = std::move(owner);
+}
+
+bool shares_memory(const Tensor& a, const Tensor& b) { return a->storage == b->storage; }
+bool same_layout(const Tensor& a, const Tensor& b) {
+  return a->offset == b->offset && a->shape == b->shape && a->strides == b->strides && a->dtype == b->dtype;
+}
+
+void check_writable(const char* op, const Tensor& x) {
+  if (x->storage->read_only)
+    fail<ValueError>(op, ": this tensor's memory is read-only (it came from a read-only array); clone() it first");
+  for (int i = 0; i < x.dim(); ++i)
+    if (x.strides()[i] == 0 && x.shape()[i] > 1)
+      fail<ValueError>(op, ": several elements of this expanded tensor share one place in memory, so it "
+                           "cannot be written in place; clone() it first");
+}
+
+}  // namespace
+
+thread_local const Line* backward_of = nullptr;
+
+bool grad_enabled() { return grad_mode; }
+bool set_grad_enabled(bool enabled) { return std::exchange(grad_mode, enabled); }
+void set_nan_watch(bool on) { nan_watch.store(on, std::memory_order_relaxed); }
+
+Cost default_cost(Tensors in, const Tensor& out) {
+  Cost cost;
+  cost.flops = static_cast<double>(out.numel());
+  cost.bytes = static_cast<double>(nbytes(out.shape(), out.dtype()));
+  for (const Tensor& x : in) cost.bytes += static_cast<double>(nbytes(x.shape(), x.dtype()));
+  return cost;
+}
+Cost cost_of(const Op& op, Tensors in, const Tensor& out, const Attrs& attrs) {
+  if (op.alias) return {};
+  return op.cost ? op.cost(in, out, attrs) : default_cost(in, out);
+}
+
+Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
+  check_device(op, inputs);
+  Tensor out, auxiliary;
+  if (op.alias) {
+    const Layout layout = op.alias(inputs[0], attrs);
+    out = inputs[0].alias(layout.shape, layout.strides, layout.offset);
+    out->recorded_edits = inputs[0]->recorded_edits;
+  } else {
+    SmallVector<Meta, 2> metas;
+    op.infer(inputs, attrs, metas);
+    out = Tensor(metas[0]);
+    SmallVector<View, 2> out_views;
+    out_views.emplace_back(out.view());
+    if (metas.size() > 1) {
+      auxiliary = Tensor(metas[1]);
+      out_views.emplace_back(auxiliary.view());
+    }
+    SmallVector<View, 4> in_views;
+    for (const Tensor& x : inputs) in_views.emplace_back(x.view());
+    op.run(Views(out_views.begin(), out_views.size()), Views(in_views.begin(), in_views.size()), attrs);
+    if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
+  }
+  out->made_by = &op;
+  if (grad_mode && op.vjp)
+    if (const uint32_t needs = needs_mask(inputs)) record(op, inputs, attrs, out, auxiliary, needs);
+  return out;
+}
+
+void note_edit(const Tensor& x, const char* by) {
+  ++x->storage->version;
+  x->storage->edited_by = by;
+  x->storage->edited_at = here();
+}
+
+void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& attrs) {
+  check_writable(op.name, x);
+  bool recorded = x.requires_grad();
+  bool direct = op.elementwise;
+  for (const Tensor& in : inputs) {
+    recorded |= in.requires_grad();
+    direct &= !shares_memory(in, x) || same_layout(in, x);
+  }
+  recorded &= grad_mode;
+  if (recorded && x->leaf_requires_grad)
+    fail<GradientError>(op.name, " in place: this tensor is a leaf that requires a gradient, and the change would "
+                                 "be lost from its history; do it under no_grad(), or write x = x + ...");
+  if (recorded && x->made_by && x->made_by->alias)
+    fail<GradientError>(op.name, " in place: this tensor is a view, and the tensor that it looks at would not know "
+                                 "of the gradient; assign through the index instead: y[i] = y[i] + ...");
+  if (recorded && !is_floating(x.dtype()))
+    fail<GradientError>(op.name, " in place: a tensor of ", x.dtype(), " cannot carry a gradient");
+
+  SmallVector<Meta, 2> metas;
+  op.infer(inputs, attrs, metas);
+  if (!(metas[0].shape == x.shape()))
+    fail<ShapeError>(op.name, " in place: the result has shape ", metas[0].shape, " but the tensor has shape ",
+                     x.shape(), "; a tensor cannot change its shape in place");
+  if (metas[0].dtype != x.dtype())
+    fail<DTypeError>(op.name, " in place: the result would be ", metas[0].dtype, " but the tensor is ", x.dtype(),
+                     "; convert the operand with .to(", x.dtype(), ") first");
+  const View target = x.view();
+  if (direct && !recorded) {
+    SmallVector<View, 4> views;
+    for (const Tensor& in : inputs) views.emplace_back(in.view());
+    op.run(Views(&target, 1), Views(views.begin(), views.size()), attrs);
+    note_edit(x, op.name);
+    return;
+  }
+  const Tensor result = apply(op, inputs, attrs);
+  copy_into(target, result.view());
+  note_edit(x, op.name);
+  if (recorded) {
+    x->line = result->line;
+    x->made_by = &op;
+    x->recorded_edits = ++x->storage->recorded_edits;
+  }
+}
+
+void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) {
+  check_device(op, inputs);
+  SmallVector<Meta, 2> none;
+  op.infer(inputs, attrs, none);
+  for (int i = 0; i < edited; ++i) {
+    check_writable(op.name, inputs[i]);
+    if (grad_mode && inputs[i].requires_grad())
+      fail<GradientError>(op.name, ": updates a tensor that requires a gradient; call it under no_grad()");
+  }
+  SmallVector<View, 8> views;
+  for (const Tensor& in : inputs) views.emplace_back(in.view());
+  op.run({}, Views(views.begin(), views.size()), attrs);
+  for (int i = 0; i < edited; ++i) note_edit(inputs[i], op.name);
+}
+
+}  // namespace wengert

@@ -1,0 +1,45 @@
+// Writing a line: `apply` is the only way by which any op runs. It infers, allocates, runs, and, where a
+// gradient may be asked for, records.
+#pragma once
+
+#include "graph/line.h"
+
+namespace wengert {
+
+Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs = {});
+inline Tensor apply(const Op& op, const Tensor& x, const Attrs& attrs = {}) {
+  return apply(op, Tensors(&x, 1), attrs);
+}
+inline Tensor apply(const Op& op, const Tensor& a, const Tensor& b, const Attrs& attrs = {}) {
+  const Tensor in[] = {a, b};
+  return apply(op, Tensors(in), attrs);
+}
+
+// Edits in place. `x` becomes the result of op(inputs): its memory is overwritten, and if a gradient is
+// wanted, x's history is from now on that of the result.
+void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& attrs = {});
+// Runs an op that overwrites the first `edited` of its inputs and has no other output (optimizer updates,
+// random state). Refused where a gradient would be lost.
+void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs = {});
+// Notes an edit by other hands: an op's name is for messages.
+void note_edit(const Tensor& x, const char* by);
+
+bool grad_enabled();
+bool set_grad_enabled(bool enabled);  // returns what it was
+
+class GradMode {  // sets it for a scope
+ public:
+  explicit GradMode(bool enabled) : before_(set_grad_enabled(enabled)) {}
+  ~GradMode() { set_grad_enabled(before_); }
+  GradMode(const GradMode&) = delete;
+
+ private:
+  bool before_;
+};
+
+// While on, the first op whose result has a NaN or an infinity is an error that names it.
+void set_nan_watch(bool on);
+// The line whose vjp is being written, for messages.
+extern thread_local const Line* backward_of;
+
+}  // namespace wengert

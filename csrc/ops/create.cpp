@@ -1,0 +1,88 @@
+// Lines without inputs: constants and ranges.
+#include <algorithm>
+
+#include "ops/functions.h"
+
+namespace wengert {
+
+namespace {
+
+struct FullAttrs {
+  Shape shape;
+  double value;
+  DType dtype;
+};
+void infer_full(Tensors, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  const auto& a = attrs.as<FullAttrs>();
+  out.emplace_back(a.shape, a.dtype, Device::cpu);
+}
+void run_full(Views out, Views, const Attrs& attrs) {
+  dispatch(out[0].dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    const T value = static_cast<T>(attrs.as<FullAttrs>().value);
+    std::fill_n(out[0].as<T>(), out[0].numel(), value);
+  });
+}
+void describe_full(const Attrs& attrs, AttrText& text) {
+  const auto& a = attrs.as<FullAttrs>();
+  text.emplace_back("shape", concat(a.shape));
+  text.emplace_back("value", concat(a.value));
+  text.emplace_back("dtype", name(a.dtype));
+}
+const Op full_op{.name = "full",
+                 .formula = "a constant",
+                 .gradient = "",
+                 .infer = infer_full,
+                 .run = run_full,
+                 .no_gradient = "it has no inputs",
+                 .describe = describe_full};
+
+struct RangeAttrs {
+  double start, step;
+  int64_t count;
+  DType dtype;
+};
+void infer_arange(Tensors, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  const auto& a = attrs.as<RangeAttrs>();
+  out.emplace_back(Shape{a.count}, a.dtype, Device::cpu);
+}
+void run_arange(Views out, Views, const Attrs& attrs) {
+  const auto& a = attrs.as<RangeAttrs>();
+  dispatch(out[0].dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    for (int64_t i = 0; i < a.count; ++i)
+      if constexpr (std::is_integral_v<T>)
+        out[0].as<T>()[i] = static_cast<T>(static_cast<int64_t>(a.start) + i * static_cast<int64_t>(a.step));
+      else
+        out[0].as<T>()[i] = static_cast<T>(a.start + static_cast<double>(i) * a.step);
+  });
+}
+void describe_arange(const Attrs& attrs, AttrText& text) {
+  const auto& a = attrs.as<RangeAttrs>();
+  text.emplace_back("start", concat(a.start));
+  text.emplace_back("step", concat(a.step));
+  text.emplace_back("count", concat(a.count));
+  text.emplace_back("dtype", name(a.dtype));
+}
+const Op arange_op{.name = "arange",
+                   .formula = "start + step * (0, 1, ... count - 1)",
+                   .gradient = "",
+                   .infer = infer_arange,
+                   .run = run_arange,
+                   .no_gradient = "it has no inputs",
+                   .describe = describe_arange};
+
+}  // namespace
+
+void add_create_ops(std::vector<const Op*>& ops) {
+  ops.push_back(&full_op);
+  ops.push_back(&arange_op);
+}
+
+Tensor full(const Shape& shape, double value, DType dtype) { return apply(full_op, Tensors(), FullAttrs{shape, value, dtype}); }
+Tensor full_like(const Tensor& x, double value) { return full(x.shape(), value, x.dtype()); }
+Tensor arange(double start, double step, int64_t count, DType dtype) {
+  return apply(arange_op, Tensors(), RangeAttrs{start, step, count, dtype});
+}
+
+}  // namespace wengert

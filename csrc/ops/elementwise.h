@@ -1,0 +1,38 @@
+// Elementwise ops: kernels by row, dtype and instruction set, and the loop that drives them.
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "base/dtype.h"
+#include "base/isa.h"
+#include "ops/elementwise_rows.h"
+#include "tensor/view.h"
+
+namespace wengert {
+
+// n adjacent elements of the output from n of each input; an input whose bit is set in `scalars` is one
+// element, used n times. This is the unit that compiled steps chain while a tile is in the cache.
+using TileFn = void (*)(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params& params);
+
+using ByDType = std::array<TileFn, dtype_count>;  // null where a row does not take the dtype
+
+struct ElementwiseKernels {
+  std::array<ByDType, UnaryRows::size> unary;
+  std::array<ByDType, UnaryRows::size> unary_vjp;  // inputs g and what was saved
+  std::array<ByDType, BinaryRows::size> binary;
+  std::array<ByDType, TestRows::size> test;    // output bool
+  std::array<ByDType, LogicRows::size> logic;
+  ByDType where;                               // inputs condition (bool), a, b
+};
+WENGERT_DECLARE_KERNELS(ElementwiseKernels, elementwise_kernels)
+
+inline const ElementwiseKernels& elementwise_table() {
+  static const ElementwiseKernels& table = WENGERT_PICK_KERNELS(elementwise_kernels);
+  return table;
+}
+
+// Runs a tile function over views of any strides; inputs broadcast to the output's shape.
+void run_elementwise(TileFn tile, const View& out, std::span<const View> in, const Params& params = {});
+
+}  // namespace wengert

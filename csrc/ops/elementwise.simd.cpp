@@ -1,0 +1,246 @@
+// The tile functions of every elementwise row, compiled once per instruction set.
+//
+// Floating dtypes go through Simd<T>, the others through Lane<T> in plain loops.
+#include "base/vocab.h"
+#include "ops/elementwise.h"
+
+namespace wengert::WENGERT_ISA {
+
+// Words that only exist one element at a time. Rounding is towards minus infinity, as in Python; the
+// callers have refused an integer zero divisor.
+template <class T>
+FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
+  if constexpr (std::is_floating_point_v<T>) {
+    return libm::floor(a.v / b.v);
+  } else {
+    if (b.v == T(-1)) return -a;  // the one quotient that can overflow
+    const T q = static_cast<T>(a.v / b.v);
+    return static_cast<T>(q - ((a.v % b.v != 0) && ((a.v < 0) != (b.v < 0))));
+  }
+}
+template <class T>
+FN Lane<T> remainder(Lane<T> a, Lane<T> b) {
+  if constexpr (std::is_floating_point_v<T>) {
+    T r = static_cast<T>(__builtin_fmod(a.v, b.v));
+    if (r != 0 && (r < 0) != (b.v < 0)) r += b.v;
+    return r;
+  } else {
+    if (b.v == T(-1)) return T(0);
+    const T r = static_cast<T>(a.v % b.v);
+    return r != 0 && (r < 0) != (b.v < 0) ? static_cast<T>(r + b.v) : r;
+  }
+}
+template <class T>
+  requires std::is_integral_v<T>
+FN Lane<T> pow(Lane<T> a, Lane<T> b) {  // b >= 0
+  Lane<T> y(1);
+  for (T e = b.v; e > 0; e = static_cast<T>(e / 2)) {
+    if (e % 2) y = y * a;
+    a = a * a;
+  }
+  return y;
+}
+
+namespace {
+
+// How a row's T is computed: SIMD for floating types, but for words that have no vector form.
+template <class Row, class T>
+using ValueType = std::conditional_t<std::is_floating_point_v<T> && !std::is_same_v<Row, FloorDivide> &&
+                                         !std::is_same_v<Row, Remainder>,
+                                     Simd<T>, Lane<T>>;
+
+// Calls body(i, count) for whole vectors and then for the rest.
+template <class V>
+FN V load(const typename V::Scalar* x, int64_t i, int count) {
+  return count == V::width ? V::load(x + i) : V::load_n(x + i, count);
+}
+template <class V>
+FN void store(typename V::Scalar* y, int64_t i, int count, V value) {
+  if (count == V::width)
+    value.store(y + i);
+  else
+    value.store_n(y + i, count);
+}
+template <class V, class Body>
+FN void each_vector(int64_t n, const Body& body) {
+  int64_t i = 0;
+  for (; i + V::width <= n; i += V::width) body(i, V::width);
+  if (i < n) body(i, static_cast<int>(n - i));
+}
+
+template <class Row, class T>
+struct UnaryTile {
+  using V = ValueType<Row, T>;
+  FN static V value(V x, const Params& p) {
+    if constexpr (requires { Row::value(x, p); })
+      return Row::value(x, p);
+    else
+      return Row::value(x);
+  }
+  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params& p) {
+    T* y = static_cast<T*>(y_data);
+    const T* x = static_cast<const T*>(x_data[0]);
+    if (scalars) {
+      const V result = value(V(*x), p);
+      return each_vector<V>(n, [&](int64_t i, int count) __attribute__((always_inline)) { store(y, i, count, result); });
+    }
+    each_vector<V>(n, [&](int64_t i, int count) __attribute__((always_inline)) { store(y, i, count, value(load<V>(x, i, count), p)); });
+  }
+};
+
+template <class Row, class T>
+struct UnaryVjpTile {
+  using V = ValueType<Row, T>;
+  FN static V value(V g, V s, const Params& p) {
+    if constexpr (requires { Row::vjp(g, s, p); })
+      return Row::vjp(g, s, p);
+    else
+      return Row::vjp(g, s);
+  }
+  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params& p) {
+    T* y = static_cast<T*>(y_data);
+    const T* g = static_cast<const T*>(x_data[0]);
+    const T* s = static_cast<const T*>(x_data[1]);
+    const auto loop = [&](auto g_at, auto s_at) __attribute__((always_inline)) {
+      each_vector<V>(n, [&](int64_t i, int count) __attribute__((always_inline)) {
+        store(y, i, count, value(g_at(i, count), s_at(i, count), p));
+      });
+    };
+    const auto vector = [](const T* x) { return [x](int64_t i, int count) __attribute__((always_inline)) { return load<V>(x, i, count); }; };
+    const auto scalar = [](const T* x) { return [v = V(*x)](int64_t, int) __attribute__((always_inline)) { return v; }; };
+    // A gradient that comes from a sum is one element, repeated.
+    if (scalars == 1)
+      loop(scalar(g), vector(s));
+    else if (scalars == 2)
+      loop(vector(g), scalar(s));
+    else if (scalars == 3)
+      loop(scalar(g), scalar(s));
+    else
+      loop(vector(g), vector(s));
+  }
+};
+
+template <class Row, class T>
+struct BinaryTile {
+  using V = ValueType<Row, T>;
+  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params&) {
+    T* y = static_cast<T*>(y_data);
+    const T* a = static_cast<const T*>(x_data[0]);
+    const T* b = static_cast<const T*>(x_data[1]);
+    const auto loop = [&](auto a_at, auto b_at) __attribute__((always_inline)) {
+      each_vector<V>(n, [&](int64_t i, int count) __attribute__((always_inline)) {
+        store(y, i, count, Row::value(a_at(i, count), b_at(i, count)));
+      });
+    };
+    const auto vector = [](const T* x) { return [x](int64_t i, int count) __attribute__((always_inline)) { return load<V>(x, i, count); }; };
+    const auto scalar = [](const T* x) { return [v = V(*x)](int64_t, int) __attribute__((always_inline)) { return v; }; };
+    if (scalars == 1)
+      loop(scalar(a), vector(b));
+    else if (scalars == 2)
+      loop(vector(a), scalar(b));
+    else if (scalars == 3)
+      loop(scalar(a), scalar(b));
+    else
+      loop(vector(a), vector(b));
+  }
+};
+
+// Plain loops, which the compiler vectorizes.
+template <class Row, class T, class Out>
+struct PlainTile {
+  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params&) {
+    Out* y = static_cast<Out*>(y_data);
+    const T* a = static_cast<const T*>(x_data[0]);
+    const T* b = static_cast<const T*>(x_data[1]);
+    if (scalars == 0) {
+      for (int64_t i = 0; i < n; ++i) y[i] = Row::value(a[i], b[i]);
+    } else if (scalars == 2) {
+      const T v = *b;
+      for (int64_t i = 0; i < n; ++i) y[i] = Row::value(a[i], v);
+    } else {
+      const T v = *a;
+      const int64_t step = scalars == 1;
+      for (int64_t i = 0; i < n; ++i) y[i] = Row::value(v, b[i * step]);
+    }
+  }
+};
+
+template <class T>
+struct WhereTile {
+  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params&) {
+    T* y = static_cast<T*>(y_data);
+    const bool* c = static_cast<const bool*>(x_data[0]);
+    const T* a = static_cast<const T*>(x_data[1]);
+    const T* b = static_cast<const T*>(x_data[2]);
+    if (scalars == 0) {
+      for (int64_t i = 0; i < n; ++i) y[i] = c[i] ? a[i] : b[i];
+      return;
+    }
+    const int64_t ci = !(scalars & 1), ai = !(scalars & 2), bi = !(scalars & 4);
+    for (int64_t i = 0; i < n; ++i) y[i] = c[i * ci] ? a[i * ai] : b[i * bi];
+  }
+};
+
+constexpr auto at(DType t) { return static_cast<size_t>(t); }
+
+template <template <class, class> class Tile, class Row>
+constexpr ByDType numbers_or_floating() {
+  ByDType by{};
+  by[at(DType::float32)] = Tile<Row, float>::run;
+  by[at(DType::float64)] = Tile<Row, double>::run;
+  if constexpr (Row::takes == Takes::numbers) {
+    by[at(DType::uint8)] = Tile<Row, uint8_t>::run;
+    by[at(DType::int32)] = Tile<Row, int32_t>::run;
+    by[at(DType::int64)] = Tile<Row, int64_t>::run;
+  }
+  return by;
+}
+template <class Row>
+constexpr ByDType floating_vjp() {
+  ByDType by{};
+  by[at(DType::float32)] = UnaryVjpTile<Row, float>::run;
+  by[at(DType::float64)] = UnaryVjpTile<Row, double>::run;
+  return by;
+}
+template <class Row>
+constexpr ByDType tests() {
+  return {PlainTile<Row, bool, bool>::run,       PlainTile<Row, uint8_t, bool>::run,
+          PlainTile<Row, int32_t, bool>::run,    PlainTile<Row, int64_t, bool>::run,
+          PlainTile<Row, float, bool>::run,      PlainTile<Row, double, bool>::run};
+}
+template <class Row>
+constexpr ByDType logic() {
+  return {PlainTile<Row, bool, bool>::run, PlainTile<Row, uint8_t, uint8_t>::run,
+          PlainTile<Row, int32_t, int32_t>::run, PlainTile<Row, int64_t, int64_t>::run, nullptr, nullptr};
+}
+
+template <class... Rows>
+constexpr std::array<ByDType, sizeof...(Rows)> unary_table(List<Rows...>) {
+  return {numbers_or_floating<UnaryTile, Rows>()...};
+}
+template <class... Rows>
+constexpr std::array<ByDType, sizeof...(Rows)> vjp_table(List<Rows...>) {
+  return {floating_vjp<Rows>()...};
+}
+template <class... Rows>
+constexpr std::array<ByDType, sizeof...(Rows)> binary_table(List<Rows...>) {
+  return {numbers_or_floating<BinaryTile, Rows>()...};
+}
+template <class... Rows>
+constexpr std::array<ByDType, sizeof...(Rows)> test_table(List<Rows...>) {
+  return {tests<Rows>()...};
+}
+template <class... Rows>
+constexpr std::array<ByDType, sizeof...(Rows)> logic_table(List<Rows...>) {
+  return {logic<Rows>()...};
+}
+
+}  // namespace
+
+extern constexpr ElementwiseKernels elementwise_kernels{
+    unary_table(UnaryRows{}),  vjp_table(UnaryRows{}),   binary_table(BinaryRows{}),
+    test_table(TestRows{}),    logic_table(LogicRows{}),
+    {WhereTile<bool>::run, WhereTile<uint8_t>::run, WhereTile<int32_t>::run, WhereTile<int64_t>::run,
+     WhereTile<float>::run, WhereTile<double>::run}};
+
+}  // namespace wengert::WENGERT_ISA

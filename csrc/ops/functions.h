@@ -1,0 +1,196 @@
+// What can be done with tensors, as C++ functions: each writes one line, or, where the comment says so, a few.
+// The bindings call these, and so do the vjps; the formulas of ops/elementwise_rows.h find their words here
+// when V is Tensor.
+#pragma once
+
+#include <optional>
+#include <variant>
+
+#include "graph/record.h"
+#include "ops/elementwise_rows.h"
+
+namespace wengert {
+
+// ---- elementwise.cpp ----
+extern const Op& cast_op;
+Tensor to_dtype(const Tensor& x, DType dtype);
+
+// The op of a row of ops/elementwise_rows.h.
+const Op& unary_op_at(int row);
+const Op& binary_op_at(int row);
+const Op& test_op_at(int row);
+const Op& logic_op_at(int row);
+template <class Row>
+const Op& unary_op() {
+  return unary_op_at(index_of<Row>(UnaryRows{}));
+}
+template <class Row>
+const Op& binary_op() {
+  return binary_op_at(index_of<Row>(BinaryRows{}));
+}
+template <class Row>
+const Op& test_op() {
+  return test_op_at(index_of<Row>(TestRows{}));
+}
+template <class Row>
+const Op& logic_op() {
+  return logic_op_at(index_of<Row>(LogicRows{}));
+}
+
+// Converts integers where the row takes floating dtypes only.
+template <class Row>
+Tensor unary(const Tensor& x, Params params = {}) {
+  const bool convert = Row::takes == Takes::floating ? !is_floating(x.dtype()) : x.dtype() == DType::bool_;
+  return apply(unary_op<Row>(), convert ? to_dtype(x, Row::takes == Takes::floating ? DType::float32 : DType::int64) : x,
+               params);
+}
+// Converts both to their common dtype.
+std::pair<Tensor, Tensor> promote_both(const Tensor& a, const Tensor& b, DType at_least);
+Tensor binary(const Op& op, const Tensor& a, const Tensor& b, bool floating);
+template <class Row>
+Tensor binary(const Tensor& a, const Tensor& b) {
+  return binary(binary_op<Row>(), a, b, Row::takes == Takes::floating);
+}
+template <class Row>
+Tensor test(const Tensor& a, const Tensor& b) {
+  return binary(test_op<Row>(), a, b, false);
+}
+template <class Row>
+Tensor logic(const Tensor& a, const Tensor& b) {
+  return binary(logic_op<Row>(), a, b, false);
+}
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+// These check for what integers cannot do: a zero divisor, a negative power.
+Tensor power(const Tensor& a, const Tensor& b);
+Tensor floor_divide(const Tensor& a, const Tensor& b);
+Tensor remainder(const Tensor& a, const Tensor& b);
+
+// A constant beside x, of x's dtype (float32 beside an integer, if the constant has a fraction).
+Tensor scalar_like(double value, const Tensor& x);
+
+// Words of the formulas.
+inline Tensor operator-(const Tensor& x) { return unary<Neg>(x); }
+#define WENGERT_OPERATOR(SIGN, FUNCTION)                                                                     \
+  inline Tensor operator SIGN(const Tensor& a, const Tensor& b) { return FUNCTION(a, b); }                   \
+  inline Tensor operator SIGN(const Tensor& a, double b) { return FUNCTION(a, scalar_like(b, a)); }          \
+  inline Tensor operator SIGN(double a, const Tensor& b) { return FUNCTION(scalar_like(a, b), b); }
+WENGERT_OPERATOR(+, binary<Add>)
+WENGERT_OPERATOR(-, binary<Sub>)
+WENGERT_OPERATOR(*, binary<Mul>)
+WENGERT_OPERATOR(/, binary<Div>)
+WENGERT_OPERATOR(==, test<Eq>)
+WENGERT_OPERATOR(!=, test<Ne>)
+WENGERT_OPERATOR(<, test<Lt>)
+WENGERT_OPERATOR(<=, test<Le>)
+WENGERT_OPERATOR(>, test<Gt>)
+WENGERT_OPERATOR(>=, test<Ge>)
+#undef WENGERT_OPERATOR
+inline Tensor select(const Tensor& mask, const Tensor& a, const Tensor& b) { return where(mask, a, b); }
+inline Tensor select(const Tensor& mask, double a, const Tensor& b) { return where(mask, scalar_like(a, b), b); }
+inline Tensor select(const Tensor& mask, const Tensor& a, double b) { return where(mask, a, scalar_like(b, a)); }
+inline Tensor abs(const Tensor& x) { return unary<Abs>(x); }
+inline Tensor sign(const Tensor& x) { return unary<Sign>(x); }
+inline Tensor exp(const Tensor& x) { return unary<Exp>(x); }
+inline Tensor log(const Tensor& x) { return unary<Log>(x); }
+inline Tensor sin(const Tensor& x) { return unary<Sin>(x); }
+inline Tensor cos(const Tensor& x) { return unary<Cos>(x); }
+inline Tensor tanh(const Tensor& x) { return unary<Tanh>(x); }
+inline Tensor erf(const Tensor& x) { return unary<Erf>(x); }
+inline Tensor sigmoid(const Tensor& x) { return unary<Sigmoid>(x); }
+inline Tensor square(const Tensor& x) { return unary<Square>(x); }
+inline Tensor sqrt(const Tensor& x) { return unary<Sqrt>(x); }
+inline Tensor pow(const Tensor& a, const Tensor& b) { return binary<Pow>(a, b); }
+inline Tensor minimum(const Tensor& a, double b) { return binary<Minimum>(a, scalar_like(b, a)); }
+inline Tensor clamp(const Tensor& x, double low, double high) { return unary<Clamp>(x, {low, high}); }
+
+// ---- view.cpp: the result shares x's memory, unless said otherwise ----
+Tensor reshape(const Tensor& x, Shape shape);  // one size may be -1; copies where the strides leave no other way
+Tensor permute(const Tensor& x, const Dims& axes);
+Tensor transpose(const Tensor& x, int64_t a, int64_t b);
+Tensor expand(const Tensor& x, const Shape& shape);  // -1 keeps a size
+// Elements start, start + step, ... (length of them) along an axis; step may be negative.
+Tensor slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t length);
+Tensor pick(const Tensor& x, int64_t axis, int64_t index);  // x[index], the axis gone; two lines
+Tensor squeeze(const Tensor& x, AxisMask axes);
+Tensor unsqueeze(const Tensor& x, int64_t axis);
+Tensor contiguous(const Tensor& x);  // x itself where it is contiguous
+Tensor clone(const Tensor& x);       // a copy, always
+Tensor concatenate(Tensors parts, int64_t axis);
+
+// ---- reduce.cpp ----
+AxisMask all_axes(const Tensor& x);
+Tensor sum(const Tensor& x, AxisMask axes, bool keepdims);
+Tensor sum_to(const Tensor& x, const Shape& shape);  // undoes a broadcast
+Tensor mean(const Tensor& x, AxisMask axes, bool keepdims);
+Tensor prod(const Tensor& x, AxisMask axes, bool keepdims);
+Tensor amax(const Tensor& x, AxisMask axes, bool keepdims);
+Tensor amin(const Tensor& x, AxisMask axes, bool keepdims);
+Tensor any(const Tensor& x, AxisMask axes, bool keepdims);
+Tensor all(const Tensor& x, AxisMask axes, bool keepdims);
+Tensor argmax(const Tensor& x, std::optional<int64_t> axis, bool keepdims);
+Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims);
+// Several lines: mean, differences, squares, mean.
+Tensor variance(const Tensor& x, AxisMask axes, double correction, bool keepdims);
+
+// ---- matmul.cpp ----
+Tensor matmul(const Tensor& a, const Tensor& b);
+
+// ---- softmax.cpp ----
+Tensor softmax(const Tensor& x, int64_t axis);
+Tensor log_softmax(const Tensor& x, int64_t axis);
+Tensor logsumexp(const Tensor& x, AxisMask axes, bool keepdims);
+// Of logits (n, classes) against class indices (n,): one loss a row.
+Tensor cross_entropy_rows(const Tensor& logits, const Tensor& target);
+
+// ---- create.cpp ----
+Tensor full(const Shape& shape, double value, DType dtype);
+Tensor full_like(const Tensor& x, double value);
+Tensor arange(double start, double step, int64_t count, DType dtype);
+
+// ---- index.cpp ----
+// x[key] and x[key] = value, by NumPy's rules, for a key of these parts.
+struct Everything {};  // ...
+struct NewAxis {};     // None
+struct Range {         // start:stop:step
+  std::optional<int64_t> start, stop;
+  int64_t step = 1;
+};
+using IndexPart = std::variant<int64_t, Range, NewAxis, Everything, Tensor>;
+Tensor get_item(const Tensor& x, const std::vector<IndexPart>& key);
+void set_item(const Tensor& x, const std::vector<IndexPart>& key, const Tensor& value);
+// Rows of x, its first `lead` axes taken as one, by their numbers (int64, any shape).
+Tensor take_rows(const Tensor& x, const Tensor& rows, int lead);
+// A copy of x with `value` written at (or, with `add`, added to) those rows, in order.
+Tensor put_rows(const Tensor& x, const Tensor& value, const Tensor& rows, int lead, bool add);
+Tensor nonzero(const Tensor& mask);  // (count, ndim) int64
+
+// ---- random.cpp: `state` is an int64 tensor (seed, counter), advanced in place ----
+Tensor random_uniform(const Tensor& state, const Shape& shape, DType dtype);  // [0, 1)
+Tensor random_normal(const Tensor& state, const Shape& shape, DType dtype);
+Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int64_t high);  // [low, high)
+Tensor random_permutation(const Tensor& state, int64_t n);
+
+// ---- update.cpp: optimizers, in place on all parameters at once ----
+struct SgdAttrs {
+  double momentum, dampening, weight_decay;
+  bool nesterov;
+};
+struct AdamAttrs {
+  double beta1, beta2, eps, weight_decay;
+  bool decoupled;  // AdamW
+};
+struct RmspropAttrs {
+  double alpha, eps, weight_decay, momentum;
+};
+// `lr` is a 0-d float64 tensor; `step`, 0-d int64, counts up. States without a use are empty lists.
+void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& lr, const Tensor& step,
+              const SgdAttrs& attrs);
+void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_sqs, const Tensor& lr,
+               const Tensor& step, const AdamAttrs& attrs);
+void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers, const Tensor& lr,
+                  const Tensor& step, const RmspropAttrs& attrs);
+
+// ---- every op, for listings and for the test that each has a row ----
+std::vector<const Op*> all_ops();
+
+}  // namespace wengert

@@ -1,0 +1,336 @@
+// Indexing. Integers, ranges and new axes give views. Integer and boolean tensors gather: their positions are first
+// joined to row numbers (ravel_index), by which rows are then taken or put. Scatters go in the order of the positions,
+// so repeated ones always give the same bits.
+#include <algorithm>
+#include <cstring>
+
+#include "base/pool.h"
+#include "ops/functions.h"
+#include "tensor/copy.h"
+
+namespace wengert {
+
+namespace {
+
+constexpr int64_t chunk_bytes = 1 << 16;
+
+// ---- ravel_index: (i, j, ...) for axes of the given sizes -> one row number ----
+
+void infer_ravel(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
+  out.emplace_back(in[0].shape(), DType::int64, in[0].device());
+}
+void run_ravel(Views out, Views in, const Attrs& attrs) {
+  const Dims& sizes = attrs.as<Dims>();
+  int64_t* rows = out[0].as<int64_t>();
+  const int64_t n = out[0].numel();
+  for (int axis = 0; axis < sizes.size(); ++axis) {
+    const int64_t size = sizes[axis], *index = in[static_cast<size_t>(axis)].as<int64_t>();
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t at = index[i] < 0 ? index[i] + size : index[i];
+      if (at < 0 || at >= size)
+        fail<IndexError>("index ", index[i], " is out of range for an axis of size ", size, " (indexed axes have sizes ",
+                         sizes, ")");
+      rows[i] = (axis ? rows[i] * size : 0) + at;
+    }
+  }
+}
+void describe_ravel(const Attrs& attrs, AttrText& text) { text.emplace_back("sizes", concat(attrs.as<Dims>())); }
+const Op ravel_op{.name = "ravel_index",
+                  .formula = "((i * size_j) + j) * ...",
+                  .gradient = "",
+                  .infer = infer_ravel,
+                  .run = run_ravel,
+                  .no_gradient = "an index is piecewise constant",
+                  .describe = describe_ravel};
+
+// ---- take_rows, put_rows ----
+
+struct RowsAttrs {
+  int64_t lead;  // so many of x's axes are taken as one
+  bool add;
+};
+int64_t row_elements(const Shape& x, int64_t lead) {
+  int64_t n = 1;
+  for (int d = static_cast<int>(lead); d < x.size(); ++d) n *= x[d];
+  return n;
+}
+Shape taken_shape(const Shape& x, const Shape& rows, int64_t lead) {
+  Shape shape = rows;
+  for (int d = static_cast<int>(lead); d < x.size(); ++d) shape.push_back(x[d]);
+  return shape;
+}
+void describe_rows(const Attrs& attrs, AttrText& text) {
+  text.emplace_back("lead", concat(attrs.as<RowsAttrs>().lead));
+  text.emplace_back("add", attrs.as<RowsAttrs>().add ? "True" : "False");
+}
+
+void infer_take(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  out.emplace_back(taken_shape(in[0].shape(), in[1].shape(), attrs.as<RowsAttrs>().lead), in[0].dtype(), in[0].device());
+}
+void run_take(Views out, Views in, const Attrs& attrs) {
+  const int64_t bytes = row_elements(in[0].shape, attrs.as<RowsAttrs>().lead) * size_of(out[0].dtype);
+  const int64_t count = in[1].numel(), per_chunk = std::max<int64_t>(1, chunk_bytes / std::max<int64_t>(1, bytes));
+  const int64_t* rows = in[1].as<int64_t>();
+  parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
+    const int64_t end = std::min(count, (chunk + 1) * per_chunk);
+    for (int64_t i = chunk * per_chunk; i < end; ++i)
+      std::memcpy(out[0].as<char>() + i * bytes, in[0].as<char>() + rows[i] * bytes, static_cast<size_t>(bytes));
+  });
+}
+Saves save_rows(uint32_t, const Attrs&) { return save_input(1); }
+void vjp_take(const Line& line, const Tensor& g, Gradients& dx) {
+  const auto zeros = full(line.inputs[0].shape, 0, line.inputs[0].dtype);
+  dx[0] = put_rows(zeros, g, line.input(1), static_cast<int>(line.attrs.as<RowsAttrs>().lead), true);
+}
+const Op take_op{.name = "take_rows",
+                 .formula = "x[rows]",
+                 .gradient = "zeros, with g added at the rows",
+                 .infer = infer_take,
+                 .run = run_take,
+                 .vjp = vjp_take,
+                 .saves = save_rows,
+                 .describe = describe_rows};
+
+void infer_put(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
+  out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
+}
+void run_put(Views out, Views in, const Attrs& attrs) {  // inputs x, value, rows
+  const auto [lead, add] = attrs.as<RowsAttrs>();
+  const int64_t n = row_elements(in[0].shape, lead), count = in[2].numel();
+  const int64_t* rows = in[2].as<int64_t>();
+  if (out[0].data != in[0].data) copy_into(out[0], in[0]);
+  if (n == 0) return;
+  // Shared out by columns: each thread sees all rows, in order.
+  dispatch(out[0].dtype, [&, add = add](auto type) {
+    using T = typename decltype(type)::type;
+    const int64_t columns = std::max<int64_t>(64, chunk_bytes / std::max<int64_t>(1, count));
+    parallel_for(ceil_div(n, columns), [&](int64_t chunk) {
+      const int64_t first = chunk * columns, width = std::min(columns, n - first);
+      for (int64_t i = 0; i < count; ++i) {
+        T* y = out[0].as<T>() + rows[i] * n + first;
+        const T* v = in[1].as<T>() + i * n + first;
+        if (add)
+          for (int64_t c = 0; c < width; ++c) y[c] = static_cast<T>(y[c] + v[c]);
+        else
+          for (int64_t c = 0; c < width; ++c) y[c] = v[c];
+      }
+    });
+  });
+}
+Saves save_put(uint32_t, const Attrs&) { return save_input(2); }
+void vjp_put(const Line& line, const Tensor& g, Gradients& dx) {
+  const auto [lead_axes, add] = line.attrs.as<RowsAttrs>();
+  const int lead = static_cast<int>(lead_axes);
+  const Tensor& rows = line.input(2);
+  if (line.needs(0))
+    dx[0] = add ? g : put_rows(g, full(line.inputs[1].shape, 0, g.dtype()), rows, lead, false);
+  if (!line.needs(1)) return;
+  dx[1] = take_rows(g, rows, lead);
+  if (add) return;
+  // Of values written to one place only the last is there to be seen.
+  Shape leading;
+  for (int d = 0; d < lead; ++d) leading.push_back(g.shape()[d]);
+  const Tensor order = reshape(arange(0, 1, rows.numel(), DType::int64), rows.shape());
+  const Tensor writer = put_rows(full(leading, -1, DType::int64), order, rows, lead, false);
+  Shape spread = rows.shape();
+  while (spread.size() < dx[1].dim()) spread.push_back(1);
+  dx[1] = select(reshape(take_rows(writer, rows, lead) == order, spread), dx[1], 0.0);
+}
+const Op put_op{.name = "put_rows",
+                .formula = "x, with values written at, or added to, the rows",
+                .gradient = "dx = g (zero at written rows), dvalue = g[rows] (the last where rows repeat)",
+                .infer = infer_put,
+                .run = run_put,
+                .vjp = vjp_put,
+                .saves = save_put,
+                .describe = describe_rows,
+                .elementwise = false};
+
+// ---- reading a key ----
+
+struct Key {
+  Tensor view;                  // x with the basic parts applied
+  std::vector<Tensor> indices;  // for these axes of the view
+  std::vector<int> axes;
+  bool together = true;         // nothing stands between them
+};
+
+std::vector<IndexPart> expand_key(const Tensor& x, const std::vector<IndexPart>& given) {
+  std::vector<IndexPart> key;
+  int used = 0, ellipses = 0;
+  for (const IndexPart& part : given) {
+    if (const Tensor* t = std::get_if<Tensor>(&part); t && t->dtype() == DType::bool_) used += t->dim();
+    else if (std::holds_alternative<Everything>(part)) ++ellipses;
+    else if (!std::holds_alternative<NewAxis>(part)) ++used;
+  }
+  if (ellipses > 1) fail<IndexError>("index: only one '...' may stand in an index");
+  if (used > x.dim())
+    fail<IndexError>("index: ", used, " indices for a tensor of ", x.dim(), " dimensions (shape ", x.shape(), ")");
+  for (const IndexPart& part : given) {
+    if (std::holds_alternative<Everything>(part)) {
+      for (int d = used; d < x.dim(); ++d) key.push_back(Range{});
+      continue;
+    }
+    key.push_back(part);
+  }
+  return key;
+}
+
+Tensor slice_range(const Tensor& x, int axis, const Range& r) {
+  const int64_t size = x.shape()[axis];
+  if (r.step == 0) fail<ValueError>("index: a slice's step is zero; expected any other integer");
+  const bool up = r.step > 0;
+  const auto clip = [&](int64_t i) {
+    if (i < 0) i += size;
+    return std::clamp(i, up ? int64_t{0} : int64_t{-1}, up ? size : size - 1);
+  };
+  const int64_t start = r.start ? clip(*r.start) : up ? 0 : size - 1;
+  const int64_t stop = r.stop ? clip(*r.stop) : up ? size : -1;
+  const int64_t span = up ? stop - start : start - stop, step = up ? r.step : -r.step;
+  const int64_t length = span <= 0 ? 0 : (span - 1) / step + 1;
+  if (length == size && r.step == 1) return x;
+  return slice(x, axis, start, length > 1 ? r.step : 1, length);
+}
+
+Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
+  const std::vector<IndexPart> parts = expand_key(x, given);
+  Key key{x, {}, {}, true};
+  const bool gathers = std::any_of(parts.begin(), parts.end(), [](auto& p) { return std::holds_alternative<Tensor>(p); });
+  bool ended = false;  // something stood after an index tensor
+  int axis = 0;
+  const auto add = [&](const Tensor& index) {
+    if (ended) key.together = false;
+    key.indices.push_back(index);
+    key.axes.push_back(axis++);
+  };
+  for (const IndexPart& part : parts) {
+    if (const int64_t* i = std::get_if<int64_t>(&part)) {
+      if (!gathers) {
+        key.view = pick(key.view, axis, *i);
+      } else {
+        pick(key.view, axis, *i);  // for its check
+        add(full(Shape{}, static_cast<double>(*i), DType::int64));
+      }
+    } else if (const Tensor* t = std::get_if<Tensor>(&part)) {
+      if (t->dtype() != DType::bool_) {
+        if (!is_integer(t->dtype()))
+          fail<DTypeError>("index: a tensor of ", t->dtype(), " cannot index; expected an integer or bool tensor");
+        add(to_dtype(*t, DType::int64));
+        continue;
+      }
+      for (int d = 0; d < t->dim(); ++d)
+        if (t->shape()[d] != key.view.shape()[axis + d])
+          fail<IndexError>("index: a mask of shape ", t->shape(), " does not fit axes ", axis, " on of shape ",
+                           key.view.shape(), "; sizes must be equal");
+      const Tensor places = nonzero(*t);
+      for (int d = 0; d < t->dim(); ++d) add(pick(places, 1, d));
+      if (t->dim() == 0) {  // x[True] has a new axis, of size one or zero
+        key.view = unsqueeze(key.view, axis);
+        add(full(Shape{places.shape()[0]}, 0, DType::int64));
+      }
+    } else {
+      if (!key.indices.empty()) ended = true;
+      if (const Range* r = std::get_if<Range>(&part))
+        key.view = slice_range(key.view, axis, *r);
+      else
+        key.view = unsqueeze(key.view, axis);
+      ++axis;
+    }
+  }
+  return key;
+}
+
+// The view with the indexed axes in front, and the rows that the indices name.
+std::pair<Tensor, Tensor> to_rows(const Key& key, Dims& order) {
+  const Tensor& x = key.view;
+  AxisMask indexed = 0;
+  Dims sizes;
+  for (int axis : key.axes) {
+    order.push_back(axis);
+    sizes.push_back(x.shape()[axis]);
+    indexed |= 1u << axis;
+  }
+  for (int d = 0; d < x.dim(); ++d)
+    if (!has(indexed, d)) order.push_back(d);
+  Shape common = key.indices[0].shape();
+  for (const Tensor& i : key.indices) common = broadcast("index", common, i.shape());
+  std::vector<Tensor> spread;
+  for (const Tensor& i : key.indices) spread.push_back(contiguous(expand(i, common)));
+  return {permute(x, order), apply(ravel_op, Tensors(spread), sizes)};
+}
+
+}  // namespace
+
+void add_index_ops(std::vector<const Op*>& ops) {
+  for (const Op* op : {&ravel_op, &take_op, &put_op}) ops.push_back(op);
+}
+
+Tensor take_rows(const Tensor& x, const Tensor& rows, int lead) {
+  return apply(take_op, contiguous(x), rows, RowsAttrs{lead, false});
+}
+
+Tensor put_rows(const Tensor& x, const Tensor& value, const Tensor& rows, int lead, bool add) {
+  const Tensor in[] = {contiguous(x), contiguous(value), rows};
+  return apply(put_op, Tensors(in), RowsAttrs{lead, add});
+}
+
+Tensor get_item(const Tensor& x, const std::vector<IndexPart>& parts) {
+  const Key key = read_key(x, parts);
+  if (key.indices.empty()) return key.view.body() == x.body() ? reshape(x, x.shape()) : key.view;
+  Dims order;
+  const auto [front, rows] = to_rows(key, order);
+  const int lead = static_cast<int>(key.axes.size());
+  const Tensor taken = take_rows(front, rows, lead);
+  if (!key.together || key.axes[0] == 0) return taken;
+  // The index's axes go where the first indexed axis was.
+  Dims back;
+  for (int d = 0; d < key.axes[0]; ++d) back.push_back(rows.dim() + d);
+  for (int d = 0; d < rows.dim(); ++d) back.push_back(d);
+  for (int d = rows.dim() + key.axes[0]; d < taken.dim(); ++d) back.push_back(d);
+  return permute(taken, back);
+}
+
+void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor& given) {
+  const bool recorded = grad_enabled() && (x.requires_grad() || given.requires_grad());
+  const Tensor value = to_dtype(given, x.dtype());
+  const bool gathers = std::any_of(parts.begin(), parts.end(), [](auto& p) { return std::holds_alternative<Tensor>(p); });
+  if (!recorded && !gathers) {
+    const GradMode off(false);
+    const Tensor view = read_key(x, parts).view;
+    const Tensor in[] = {expand(value, view.shape())};
+    apply_in_place(view, cast_op, Tensors(in), x.dtype());
+    return;
+  }
+  // Every element's number, indexed by the same key, says where the values go.
+  Tensor places;
+  {
+    const GradMode off(false);
+    places = contiguous(get_item(reshape(arange(0, 1, x.numel(), DType::int64), x.shape()), parts));
+  }
+  if (!x.is_contiguous())
+    fail<ValueError>("setitem: indexing with tensors, or a value that requires a gradient, needs a contiguous tensor; "
+                     "this one has shape ", x.shape(), " and strides ", x.strides(), ": call contiguous() first");
+  const Tensor in[] = {x, contiguous(expand(value, places.shape())), places};
+  apply_in_place(x, put_op, Tensors(in), RowsAttrs{x.dim(), false});
+}
+
+Tensor nonzero(const Tensor& given) {
+  const Tensor mask = contiguous(given != 0.0);
+  const bool* m = mask.data<bool>();
+  const int64_t n = mask.numel();
+  const int64_t count = std::count(m, m + n, true);
+  Tensor places(Shape{count, mask.dim()}, DType::int64);
+  int64_t* to = places.data<int64_t>();
+  for (int64_t i = 0; i < n; ++i) {
+    if (!m[i]) continue;
+    int64_t rest = i;
+    for (int d = mask.dim() - 1; d >= 0; --d) {
+      to[d] = rest % mask.shape()[d];
+      rest /= mask.shape()[d];
+    }
+    to += mask.dim();
+  }
+  return places;
+}
+
+}  // namespace wengert

@@ -1,0 +1,127 @@
+// matmul: y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]; vectors and batches as in NumPy.
+//
+// The op itself takes matrices, or stacks of them with batch axes that broadcast; vectors become matrices before.
+#include "ops/matmul.h"
+
+#include "base/pool.h"
+#include "ops/functions.h"
+
+namespace wengert {
+
+namespace {
+
+constexpr double small_product = 1 << 16;  // multiply-adds below which a stack is shared out matrix by matrix
+
+auto kernel_for(DType dtype) {
+  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
+  switch (dtype) {
+    case DType::float32: return table.f32;
+    case DType::float64: return table.f64;
+    case DType::int32: return table.i32;
+    default: return table.i64;
+  }
+}
+
+Shape batch_of(const Shape& shape) {
+  Shape batch;
+  for (int d = 0; d + 2 < shape.size(); ++d) batch.push_back(shape[d]);
+  return batch;
+}
+
+void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
+  const Shape &a = in[0].shape(), &b = in[1].shape();
+  if (a.back() != b[b.size() - 2])
+    fail<ShapeError>("matmul: inner sizes differ: ", a, " @ ", b, "; the last axis of a (", a.back(),
+                     ") must equal the second-to-last of b (", b[b.size() - 2], ")");
+  Shape shape = broadcast("matmul (batch axes)", batch_of(a), batch_of(b));
+  shape.push_back(a[a.size() - 2]);
+  shape.push_back(b.back());
+  out.emplace_back(shape, in[0].dtype(), in[0].device());
+}
+
+void run(Views out, Views in, const Attrs&) {
+  const View &y = out[0], &a = in[0], &b = in[1];
+  const int ya = y.shape.size(), aa = a.shape.size(), ba = b.shape.size();
+  Gemm gemm{.m = y.shape[ya - 2], .n = y.shape[ya - 1], .k = a.shape[aa - 1],
+            .a = a.data, .a_row = a.strides[aa - 2], .a_col = a.strides[aa - 1],
+            .b = b.data, .b_row = b.strides[ba - 2], .b_col = b.strides[ba - 1],
+            .c = y.data, .c_row = y.shape[ya - 1]};
+  const auto kernel = kernel_for(y.dtype);
+  if (ya == 2) return kernel(gemm);
+
+  const Shape batch = batch_of(y.shape);
+  const Strides a_strides = broadcast_strides(batch_of(a.shape), batch_of(a.strides), batch);
+  const Strides b_strides = broadcast_strides(batch_of(b.shape), batch_of(b.strides), batch);
+  const int64_t size = size_of(y.dtype);
+  const auto one = [&](int64_t i) {
+    Gemm g = gemm;
+    int64_t rest = i, a_at = 0, b_at = 0;
+    for (int d = batch.size() - 1; d >= 0; --d) {
+      a_at += rest % batch[d] * a_strides[d];
+      b_at += rest % batch[d] * b_strides[d];
+      rest /= batch[d];
+    }
+    g.a = a.as<char>() + a_at * size;
+    g.b = b.as<char>() + b_at * size;
+    g.c = y.as<char>() + i * g.m * g.n * size;
+    kernel(g);
+  };
+  const int64_t count = numel(batch);
+  const double work = static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k);
+  if (work > small_product) {
+    for (int64_t i = 0; i < count; ++i) one(i);
+    return;
+  }
+  const int64_t per_chunk = 1 + static_cast<int64_t>(small_product / (work + 1));
+  parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
+    for (int64_t i = chunk * per_chunk; i < count && i < (chunk + 1) * per_chunk; ++i) one(i);
+  });
+}
+
+Saves saves(uint32_t needs, const Attrs&) { return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0); }
+void vjp(const Line& line, const Tensor& g, Gradients& dx);
+Cost cost(Tensors in, const Tensor& out, const Attrs&) {
+  Cost c = default_cost(in, out);
+  c.flops = 2 * static_cast<double>(out.numel()) * static_cast<double>(in[0].shape().back());
+  return c;
+}
+const Op matmul_op{.name = "matmul",
+                   .formula = "a @ b",
+                   .gradient = "da = g @ transpose(b), db = transpose(a) @ g",
+                   .infer = infer,
+                   .run = run,
+                   .vjp = vjp,
+                   .saves = saves,
+                   .cost = cost};
+void vjp(const Line& line, const Tensor& g, Gradients& dx) {
+  if (line.needs(0)) dx[0] = apply(matmul_op, g, transpose(line.input(1), -2, -1));
+  if (line.needs(1)) dx[1] = apply(matmul_op, transpose(line.input(0), -2, -1), g);
+}
+
+}  // namespace
+
+void add_matmul_ops(std::vector<const Op*>& ops) { ops.push_back(&matmul_op); }
+
+Tensor matmul(const Tensor& a_given, const Tensor& b_given) {
+  if (a_given.dim() == 0 || b_given.dim() == 0)
+    fail<ShapeError>("matmul: got shapes ", a_given.shape(), " @ ", b_given.shape(),
+                     "; expected at least one axis on either side: multiply by a scalar with *");
+  auto [a, b] = promote_both(a_given, b_given, DType::bool_);
+  if (a.dtype() == DType::bool_ || a.dtype() == DType::uint8)
+    fail<DTypeError>("matmul: does not take ", a.dtype(), "; convert with .to(\"int32\") or .float() first");
+  const bool row = a.dim() == 1, column = b.dim() == 1;
+  if (a.shape().back() != b.shape()[column ? 0 : b.dim() - 2])
+    fail<ShapeError>("matmul: inner sizes differ: ", a.shape(), " @ ", b.shape(), "; the last axis of a (",
+                     a.shape().back(), ") must equal the ", column ? "only" : "second-to-last", " axis of b (",
+                     b.shape()[column ? 0 : b.dim() - 2], ")");
+  if (row) a = unsqueeze(a, 0);
+  if (column) b = unsqueeze(b, 1);
+  const Tensor y = apply(matmul_op, a, b);
+  if (!row && !column) return y;
+  AxisMask gone = 0;
+  if (row) gone |= 1u << (y.dim() - 2);
+  if (column) gone |= 1u << (y.dim() - 1);
+  return squeeze(y, gone);
+}
+
+}  // namespace wengert

@@ -1,0 +1,386 @@
+// Matrix product on the CPU: c[m, n] = sum over k of a[m, k] * b[k, n], for any strides of a and b.
+//
+// - The microkernel keeps a tile of c, `tile_rows` rows by 2 vectors, in registers: each step of k
+//   loads 2 vectors of b, and multiplies them by one broadcast element of a per row.
+// - k goes in blocks. In a block, each element of c is one chain of fused multiply-adds; block sums
+//   are then added in order. Blocks depend on k only: an element has the same bits whatever m, n,
+//   the tile, the strides and the threads are, and a row alone equals that row in a batch.
+// - Packing copies what the microkernel reads into the order in which it reads: b per block of k
+//   (it stays in L2), a per panel of rows (L1). Where nothing is read often enough, it is left out.
+// - Beyond `k_slab`, blocks are short and their sums are added in float64, slab by slab of k.
+// - n == 1 (a matrix times a column) has a path of its own: matmul_column.h.
+#include "ops/matmul.h"
+
+#include <type_traits>
+#include <utility>
+
+#include "base/pool.h"
+#include "base/simd.h"
+#include "base/vocab.h"
+#include "ops/matmul_column.h"
+#include "ops/matmul_pack.h"
+#include "ops/scratch.h"
+
+namespace wengert::WENGERT_ISA {
+namespace {
+
+// The microkernel's tile. a_width: room for its rows in a packed panel of a, in whole vectors.
+// wide: its vectors if there are few rows.
+#if defined(__AVX512F__)
+constexpr int tile_rows = 14, a_width = 16, wide = 8;  // 28 of 32 registers hold sums
+#elif defined(__AVX2__)
+constexpr int tile_rows = 6, a_width = 8, wide = 4;  // 12 of 16
+#else
+constexpr int tile_rows = 4, a_width = 4, wide = 4;  // 8 of 16, as a product needs one
+#endif
+
+constexpr int64_t k_block = 256;       // packed b: k_block * tile_cols<T> elements = 512 KiB, in L2
+constexpr int64_t k_slab = 4096;       // longer sums are in float64, from chains of ...
+constexpr int64_t k_long_block = 64;   // ... this length
+constexpr int64_t long_side = 512;     // Memory for them is bounded: parts of c have 512 x 512,
+constexpr int64_t max_sums = 1 << 20;  // and with n == 1 a million elements
+template <class T>
+constexpr int64_t tile_cols = 2048 / sizeof(T);  // columns of c in one chunk, at most
+
+constexpr int64_t narrow = 3;            // few rows: b is read in place, ...
+constexpr int64_t rows_together = 8;     // ... along this many of its rows, ...
+constexpr int64_t look_ahead = 16;       // ... the later ones fetched into L2 meanwhile
+constexpr int64_t small_work = 1 << 16;  // multiply-adds that are one chunk
+// Otherwise there are about 16 chunks, of at least `chunk_work`, and of at most `chunk_limit`: that
+// takes 5 ms (AVX-512) to 30 ms (SSE2, float64), and Ctrl-C waits for it.
+constexpr int64_t chunks_wanted = 16, chunk_work = 1 << 20, chunk_limit = 1 << 28;
+
+// ---- the microkernel ----
+
+template <class T>
+struct Tile {
+  const T* a;
+  int64_t a_row, a_col;
+  const T* b;
+  int64_t b_row;
+  T* c;
+  int64_t c_row, cols, k;
+  enum { store, add, go_on } mode;  // add the sums to what c holds; start the sums from it
+};
+
+// Stores a tile that c's right edge cuts. Out of line, or the compiler keeps the sums in memory.
+template <class T>
+[[gnu::noinline]] void store_cut(const T* sum, int64_t width, T* c, int64_t c_row, int64_t rows,
+                                 int64_t cols, bool add) {
+  for (int64_t r = 0; r < rows; ++r, sum += width, c += c_row)
+    for (int64_t j = 0; j < cols; j += lanes<T>) {
+      const int n = static_cast<int>(min(cols - j, lanes<T>));
+      Simd<T> x = Simd<T>::load(sum + j);
+      if (add) x += n < lanes<T> ? load_part(c + j, n) : Simd<T>::load(c + j);
+      n < lanes<T> ? x.store_n(c + j, n) : x.store(c + j);
+    }
+}
+
+// c[R, cols] (+)= a[R, k] b[k, cols], where cols is at most V vectors, and b has V.
+template <class T, int R, int V, bool packed_a>
+void multiply(const Tile<T>& t) {
+  const int64_t a_row = packed_a ? 1 : t.a_row, a_col = packed_a ? a_width : t.a_col;
+  const int64_t b_row = t.b_row;
+  const T *a = t.a, *b = t.b;
+  Simd<T> sum[R][V];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sum[r][v] = Simd<T>(T(0));
+  if constexpr (R <= narrow && !packed_a)
+    if (t.mode == Tile<T>::go_on)
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) sum[r][v] = Simd<T>::load(t.c + r * t.c_row + v * lanes<T>);
+  for (int64_t k = t.k; k > 0; --k, a += a_col, b += b_row) {
+    Simd<T> bs[V];
+    if constexpr (V > 2)  // rows of b lie far apart, and the processor itself looks within a page
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) __builtin_prefetch(b + look_ahead * b_row + v * lanes<T>, 0, 2);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) bs[v] = Simd<T>::load(b + v * lanes<T>);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const Simd<T> as(a[r * a_row]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[r][v] = fma(as, bs[v], sum[r][v]);
+    }
+  }
+  T* const c = t.c;
+  const int64_t c_row = t.c_row;
+  const bool add = t.mode == Tile<T>::add;
+  if (t.cols < V * lanes<T>) {
+    T sums[R * V * lanes<T>];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[r][v].store(sums + (r * V + v) * lanes<T>);
+    return store_cut(sums, V * lanes<T>, c, c_row, R, t.cols, add);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      T* const to = c + r * c_row + v * lanes<T>;
+      (add ? Simd<T>::load(to) + sum[r][v] : sum[r][v]).store(to);
+    }
+}
+
+template <class T>
+using Kernel = void (*)(const Tile<T>&);
+template <class T>
+struct Kernels {
+  Kernel<T> of[tile_rows];  // by rows - 1
+};
+template <class T, int V, bool packed_a, int... r>
+constexpr Kernels<T> kernels(std::integer_sequence<int, r...>) {
+  return {{multiply<T, r + 1, V, packed_a>...}};
+}
+constexpr auto all_rows = std::make_integer_sequence<int, tile_rows>();
+template <class T>
+constexpr Kernels<T> table[2][2] = {
+    {kernels<T, 1, false>(all_rows), kernels<T, 2, false>(all_rows)},  // [packed_a][vectors - 1]
+    {kernels<T, 1, true>(all_rows), kernels<T, 2, true>(all_rows)}};
+template <class T>
+constexpr Kernels<T> wide_table =
+    kernels<T, wide, false>(std::make_integer_sequence<int, narrow>());
+
+// ---- blocks ----
+
+struct Part {  // rows, columns and terms of one chunk
+  int64_t i, rows, j, cols, k, terms;
+};
+
+// sums (+)= the sums of a block, where Sum is T, or double if T is float and the sum is long.
+template <class T, class Sum>
+void add_block(Sum* sums, int64_t sum_row, const T* block, int64_t block_row, int64_t rows,
+               int64_t cols, bool add) {
+  for (int64_t r = 0; r < rows; ++r, sums += sum_row, block += block_row)
+    if (add)
+      for (int64_t j = 0; j < cols; ++j) sums[j] += block[j];
+    else
+      for (int64_t j = 0; j < cols; ++j) sums[j] = block[j];
+}
+
+// Few rows, b's columns adjacent: the time goes into reading b once, so it is read along its rows,
+// a few at a time, while the block's sums wait in L1.
+template <class T, class Sum>
+void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row,
+                     T* memory) {
+  constexpr int64_t L = lanes<T>, row = tile_cols<T> + 2 * L;
+  T* const cut = memory + narrow * row;  // the last columns of b, filled up to whole vectors
+  for (int64_t k = 0; k < part.terms; k += block) {
+    const int64_t ks = min(block, part.terms - k);
+    for (int64_t x = 0; x < ks; x += rows_together) {
+      Tile<T> t;
+      t.a = static_cast<const T*>(g.a) + part.i * g.a_row + (part.k + k + x) * g.a_col;
+      t.a_row = g.a_row, t.a_col = g.a_col, t.c_row = row, t.k = min(rows_together, ks - x);
+      t.mode = x > 0 ? Tile<T>::go_on : Tile<T>::store;
+      for (int64_t j = 0; j < part.cols; j += t.cols) {
+        const int64_t rest = part.cols - j, vectors = rest >= wide * L ? wide : rest > L ? 2 : 1;
+        t.cols = vectors * L;
+        t.b = static_cast<const T*>(g.b) + (part.k + k + x) * g.b_row + part.j + j,
+        t.b_row = g.b_row;
+        t.c = memory + j;
+        if (rest < t.cols) {
+          pack(cut, t.cols, t.b, rest, 1, g.b_row, t.k);
+          t.b = cut, t.b_row = t.cols;
+        }
+        (vectors == wide ? wide_table<T> : table<T>[0][vectors - 1]).of[part.rows - 1](t);
+      }
+    }
+    add_block(sums, sum_row, memory, row, part.rows, part.cols, k > 0);
+  }
+}
+
+// sums[rows, cols] = the part's product. False if there is no memory to work in.
+template <class T, class Sum>
+bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row) {
+  constexpr int64_t L = lanes<T>, cols_max = tile_cols<T> + 2 * L;
+  T* const packed_b =
+      static_cast<T*>(scratch(Scratch::chunk, sizeof(T) * k_block * (cols_max + a_width)));
+  if (!packed_b) return false;
+  if (part.rows <= narrow && g.b_col == 1) {
+    multiply_narrow(g, part, block, sums, sum_row, packed_b);
+    return true;
+  }
+  T* const packed_a = packed_b + k_block * cols_max;
+  const T* const a = static_cast<const T*>(g.a) + part.i * g.a_row;
+  const T* const b = static_cast<const T*>(g.b) + part.j * g.b_col;
+
+  // Packing b pays from the second panel of rows on, unless b is in L1 anyway; packing a from the
+  // third panel of columns on.
+  const bool pack_b = g.b_col != 1 || (part.rows > tile_rows && part.cols * part.terms > 4096);
+  const bool pack_a = part.cols > 4 * L;
+
+  T tile_sums[std::is_same_v<T, Sum> ? 1 : tile_rows * 2 * L];
+  const int64_t panels = ceil_div(part.rows, tile_rows);
+  for (int64_t k = 0; k < part.terms; k += block) {
+    const int64_t ks = min(block, part.terms - k);
+    const T* const b_rows = b + (part.k + k) * g.b_row;
+    const int64_t step = g.b_col == 1 ? 16 : ks;  // rows of b at once: as they lie in memory
+    for (int64_t x = 0; x < ks; x += step)
+      for (int64_t j = 0, width; j < part.cols; j += width) {
+        width = part.cols - j > L ? 2 * L : L;
+        if (pack_b || part.cols - j < width)
+          pack(packed_b + j * ks + x * width, width, b_rows + j * g.b_col + x * g.b_row,
+               min(width, part.cols - j), g.b_col, g.b_row, min(step, ks - x));
+      }
+    for (int64_t panel = 0, i = 0, rows; panel < panels; ++panel, i += rows) {
+      rows = part.rows / panels + (panel < part.rows % panels);  // even heights: no thin rest
+      Tile<T> t;
+      t.a = a + i * g.a_row + (part.k + k) * g.a_col;
+      t.a_row = g.a_row, t.a_col = g.a_col, t.k = ks;
+      if (pack_a) {
+        pack(packed_a, a_width, t.a, rows, g.a_row, g.a_col, ks);
+        t.a = packed_a;
+      }
+      for (int64_t j = 0, width; j < part.cols; j += width) {
+        width = part.cols - j > L ? 2 * L : L;
+        t.cols = min(width, part.cols - j);
+        const bool packed = pack_b || t.cols < width;
+        t.b = packed ? packed_b + j * ks : b_rows + j;
+        t.b_row = packed ? width : g.b_row;
+        const Kernel<T> kernel = table<T>[pack_a][width / L - 1].of[rows - 1];
+        Sum* const to = sums + i * sum_row + j;
+        if constexpr (std::is_same_v<T, Sum>) {
+          t.c = to, t.c_row = sum_row, t.mode = k > 0 ? Tile<T>::add : Tile<T>::store;
+          kernel(t);
+        } else {
+          t.c = tile_sums, t.c_row = width, t.mode = Tile<T>::store;
+          kernel(t);
+          add_block(to, sum_row, tile_sums, width, rows, t.cols, k > 0);
+        }
+      }
+    }
+  }
+  return true;
+}
+
+// How c is cut into chunks. They are tall enough that packing b in each does not cost much.
+struct Grid {
+  int64_t rows, cols, down, across;
+};
+template <class T>
+Grid grid(int64_t m, int64_t n, int64_t k) {
+  constexpr int64_t panel = 2 * lanes<T>;
+  int64_t rows = m, cols = min(n, tile_cols<T>);
+  const double work = 1.0 * m * n * k;
+  if (work > small_work) {
+    const int64_t target = max(chunk_work, min(chunk_limit, int64_t(work / chunks_wanted)));
+    rows = min(m, max(target / (cols * k), 8 * tile_rows));
+    rows = ceil_div(m, ceil_div(m, rows));
+    cols = min(cols, round_up(max(target / (rows * k), rows > narrow ? 1 : tile_cols<T>), panel));
+    cols = round_up(ceil_div(n, ceil_div(n, cols)), panel);
+  }
+  return {rows, cols, ceil_div(m, rows), ceil_div(n, cols)};
+}
+
+Part part_of(const Gemm& g, const Grid& grid, int64_t chunk) {
+  const int64_t i = chunk / grid.across * grid.rows, j = chunk % grid.across * grid.cols;
+  return {i, min(grid.rows, g.m - i), j, min(grid.cols, g.n - j), 0, g.k};
+}
+
+template <class T>
+void multiply_short(const Gemm& g) {
+  const Grid cut = grid<T>(g.m, g.n, g.k);
+  bool ok = true;
+  parallel_for(cut.down * cut.across, [&](int64_t chunk) {
+    const Part part = part_of(g, cut, chunk);
+    T* const c = static_cast<T*>(g.c) + part.i * g.c_row + part.j;
+    if (!multiply_part<T>(g, part, k_block, c, g.c_row))
+      __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
+  });
+  if (!ok) scratch_failed("matmul");
+}
+
+// Slabs of k have a sum each, `together` at a time; they are added in order.
+template <class T>
+void multiply_long(const Gemm& g) {
+  const int64_t size = g.m * g.n, slabs = ceil_div(g.k, k_slab);
+  const Grid cut = grid<T>(g.m, g.n, k_slab);
+  const int64_t tiles = cut.down * cut.across,
+                together = min(slabs, ceil_div(chunks_wanted, tiles));
+  auto* const total = static_cast<double*>(scratch(Scratch::call, 8 * size * (1 + together)));
+  if (!total) scratch_failed("matmul");
+  for (int64_t x = 0; x < size; ++x) total[x] = 0;
+  bool ok = true;
+  for (int64_t first = 0; first < slabs; first += together) {
+    const int64_t count = min(together, slabs - first);
+    parallel_for(count * tiles, [&](int64_t chunk) {
+      Part part = part_of(g, cut, chunk % tiles);
+      part.k = (first + chunk / tiles) * k_slab;
+      part.terms = min(k_slab, g.k - part.k);
+      double* const sums = total + (1 + chunk / tiles) * size + part.i * g.n + part.j;
+      if (!multiply_part<T>(g, part, k_long_block, sums, g.n))
+        __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
+    });
+    if (!ok) scratch_failed("matmul");
+    for (int64_t s = 1; s <= count; ++s)
+      for (int64_t x = 0; x < size; ++x) total[x] += total[s * size + x];
+  }
+  for (int64_t i = 0; i < g.m; ++i)
+    for (int64_t j = 0; j < g.n; ++j)
+      static_cast<T*>(g.c)[i * g.c_row + j] = static_cast<T>(total[i * g.n + j]);
+}
+
+// ---- entries ----
+
+// True if c is done, as there is nothing to multiply.
+template <class T>
+bool nothing_to_add(const Gemm& g) {
+  if (g.m == 0 || g.n == 0) return true;
+  if (g.k > 0) return false;
+  for (int64_t i = 0; i < g.m; ++i)
+    for (int64_t j = 0; j < g.n; ++j) static_cast<T*>(g.c)[i * g.c_row + j] = 0;
+  return true;
+}
+
+template <class T>
+void multiply_floats(const Gemm& g) {
+  if (nothing_to_add<T>(g)) return;
+  if (g.n > 1 && g.k <= k_slab) return multiply_short<T>(g);
+  const int64_t rows = g.n == 1 ? max_sums / ceil_div(g.k, dot_chunk) + 1 : long_side;
+  for (int64_t i = 0; i < g.m; i += rows)
+    for (int64_t j = 0; j < g.n; j += long_side) {
+      Gemm part = g;
+      part.m = min(rows, g.m - i), part.n = min(long_side, g.n - j);
+      part.a = static_cast<const T*>(g.a) + i * g.a_row;
+      part.b = static_cast<const T*>(g.b) + j * g.b_col;
+      part.c = static_cast<T*>(g.c) + i * g.c_row + j;
+      g.n == 1 ? multiply_column<T>(part) : multiply_long<T>(part);
+    }
+}
+
+// Integers wrap around, as unsigned ones do. Plain loops: nothing hot multiplies integer matrices.
+template <class U>
+void multiply_integers(const Gemm& g) {
+  if (nothing_to_add<U>(g)) return;
+  const int64_t cols = min(g.n, 1024), across = ceil_div(g.n, cols);
+  const int64_t rows = min(g.m, max(1, small_work / min(cols * g.k, small_work))),
+                down = ceil_div(g.m, rows);
+  parallel_for(down * across, [&](int64_t chunk) {
+    const int64_t j = chunk % across * cols, count = min(cols, g.n - j),
+                  from = chunk / across * rows;
+    for (int64_t i = from; i < min(from + rows, g.m); ++i) {
+      U* const c = static_cast<U*>(g.c) + i * g.c_row + j;
+      for (int64_t x = 0; x < count; ++x) c[x] = 0;
+      for (int64_t k = 0; k < g.k; ++k) {
+        const U a = static_cast<const U*>(g.a)[i * g.a_row + k * g.a_col];
+        const U* const b = static_cast<const U*>(g.b) + k * g.b_row + j * g.b_col;
+        if (g.b_col == 1)
+          for (int64_t x = 0; x < count; ++x) c[x] += a * b[x];
+        else
+          for (int64_t x = 0; x < count; ++x) c[x] += a * b[x * g.b_col];
+      }
+    }
+  });
+}
+
+}  // namespace
+
+const MatmulKernels matmul_kernels = {multiply_floats<float>, multiply_floats<double>,
+                                      multiply_integers<uint32_t>, multiply_integers<uint64_t>};
+
+}  // namespace wengert::WENGERT_ISA

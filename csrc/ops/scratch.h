@@ -1,0 +1,17 @@
+// Memory that a kernel works in, kept by each thread until it ends, so that no call pays for it.
+#pragma once
+
+#include <cstddef>
+
+namespace wengert {
+
+// One piece per thread and use: `chunk` inside a body of parallel_for, `call` around it.
+enum class Scratch { chunk, call };
+
+// At least `bytes` bytes at a multiple of 64, with whatever was left there; the thread's next call
+// for the same use ends this one's life. Null if there is no memory, because a body must not throw.
+void* scratch(Scratch use, size_t bytes);
+
+[[noreturn]] void scratch_failed(const char* op);  // throws OutOfMemory
+
+}  // namespace wengert

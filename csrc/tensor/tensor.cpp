@@ -1,0 +1,90 @@
+#include "tensor/tensor.h"
+
+#include <new>
+
+#include "base/allocator.h"
+#include "base/pooled.h"
+
+namespace wengert {
+
+Ref<Storage> Storage::make(const Shape& shape, DType dtype) {
+  const int64_t bytes = nbytes(shape, dtype);
+  void* data = allocate(bytes);
+  if (!data)
+    fail<OutOfMemory>("no memory for a tensor of shape ", shape, " and dtype ", dtype, " (", bytes,
+                      " bytes); ", memory_figures().allocated, " bytes are in use by other tensors");
+  Ref<Storage> storage(new Storage);
+  storage->data = data;
+  storage->bytes = bytes;
+  return storage;
+}
+
+Ref<Storage> Storage::adopt(void* data, int64_t bytes, void (*give_back)(void*), void* owner) {
+  Ref<Storage> storage(new Storage);
+  storage->data = data;
+  storage->bytes = bytes;
+  storage->give_back = give_back;
+  storage->owner = owner;
+  return storage;
+}
+
+void Storage::destroy(Storage* storage) {
+  if (storage->give_back)
+    storage->give_back(storage->owner);
+  else
+    deallocate(storage->data, storage->bytes);
+  delete storage;
+}
+
+void TensorBody::destroy(TensorBody* body) {
+  if (body->retains_grad && body->line) forget_tensor(body->line.get());
+  delete body;
+}
+void* TensorBody::operator new(size_t bytes) { return Pooled<TensorBody>::take(bytes); }
+void TensorBody::operator delete(void* block, size_t bytes) { Pooled<TensorBody>::give(block, bytes); }
+
+Tensor::Tensor(const Meta& meta) {
+  if (meta.device != Device::cpu) fail<DeviceError>("no memory can be had on ", name(meta.device));
+  Ref<Storage> storage = Storage::make(meta.shape, meta.dtype);
+  body_ = Ref<TensorBody>(new TensorBody);
+  body_->storage = std::move(storage);
+  body_->shape = meta.shape;
+  body_->strides = contiguous_strides(meta.shape);
+  body_->dtype = meta.dtype;
+}
+
+Tensor Tensor::scalar(double value, DType dtype) {
+  Tensor t(Shape{}, dtype);
+  dispatch(dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    *t.data<T>() = static_cast<T>(value);
+  });
+  return t;
+}
+
+const Shape& Tensor::shape() const { return body_->shape; }
+const Strides& Tensor::strides() const { return body_->strides; }
+DType Tensor::dtype() const { return body_->dtype; }
+Device Tensor::device() const { return body_->storage->device; }
+
+void* Tensor::view_data() const {
+  return static_cast<char*>(body_->storage->data) + body_->offset * size_of(body_->dtype);
+}
+View Tensor::view() const { return {view_data(), body_->shape, body_->strides, body_->dtype}; }
+
+Tensor Tensor::alias(const Shape& shape, const Strides& strides, int64_t offset) const {
+  Ref<TensorBody> other(new TensorBody);
+  other->storage = body_->storage;
+  other->shape = shape;
+  other->strides = strides;
+  other->offset = offset;
+  other->dtype = body_->dtype;
+  other->recorded_edits = body_->storage->recorded_edits;
+  return Tensor(std::move(other));
+}
+Tensor Tensor::detach() const { return alias(body_->shape, body_->strides, body_->offset); }
+
+bool Tensor::requires_grad() const { return body_->leaf_requires_grad || body_->line; }
+bool Tensor::is_leaf() const { return !body_->line; }
+
+}  // namespace wengert

@@ -1,0 +1,119 @@
+// Tensor: a handle to a body that has a shape, strides, a share of a storage, and, where a gradient may
+// be asked for, the line of the Wengert list that made it. Copying a handle copies nothing else.
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "tensor/storage.h"
+#include "tensor/view.h"
+
+namespace wengert {
+
+struct Line;  // graph/line.h
+struct Op;    // graph/op.h
+void retain(Line* line);
+void release(Line* line);  // frees without recursion, however long the chain behind it
+void forget_tensor(Line* line);  // the tensor that asked the line for its gradient is gone
+
+// A share of a line.
+class LineRef {
+ public:
+  LineRef() = default;
+  explicit LineRef(Line* line) : line_(line) {
+    if (line_) retain(line_);
+  }
+  LineRef(const LineRef& other) : LineRef(other.line_) {}
+  LineRef(LineRef&& other) noexcept : line_(std::exchange(other.line_, nullptr)) {}
+  LineRef& operator=(LineRef other) noexcept {
+    std::swap(line_, other.line_);
+    return *this;
+  }
+  ~LineRef() {
+    if (line_) release(line_);
+  }
+  Line* get() const { return line_; }
+  Line* operator->() const { return line_; }
+  explicit operator bool() const { return line_ != nullptr; }
+
+ private:
+  Line* line_ = nullptr;
+};
+
+// What is known of a tensor before it has memory.
+struct Meta {
+  Shape shape;
+  DType dtype = DType::float32;
+  Device device = Device::cpu;
+};
+
+// A hook sees a gradient on its way and may return another, or an undefined tensor to leave it.
+class Tensor;
+struct Hook {
+  virtual ~Hook() = default;
+  virtual Tensor call(const Tensor& gradient) = 0;
+  virtual void* object() const { return nullptr; }  // what a garbage collector should know of
+};
+using Hooks = std::vector<std::pair<int64_t, std::unique_ptr<Hook>>>;  // by id, in order
+
+struct TensorBody;
+
+class Tensor {
+ public:
+  Tensor() = default;
+  explicit Tensor(Ref<TensorBody> body) : body_(std::move(body)) {}
+  explicit Tensor(const Meta& meta);               // uninitialised, contiguous
+  Tensor(const Shape& shape, DType dtype) : Tensor(Meta{shape, dtype, Device::cpu}) {}
+  static Tensor scalar(double value, DType dtype);  // 0-d
+
+  bool defined() const { return static_cast<bool>(body_); }
+  TensorBody* body() const { return body_.get(); }
+  TensorBody* operator->() const { return body_.get(); }
+  const Ref<TensorBody>& ref() const { return body_; }
+
+  const Shape& shape() const;
+  const Strides& strides() const;
+  int dim() const { return shape().size(); }
+  DType dtype() const;
+  Device device() const;
+  int64_t numel() const { return wengert::numel(shape()); }
+  bool is_contiguous() const { return wengert::is_contiguous(shape(), strides()); }
+  View view() const;
+  template <class T = void>
+  T* data() const {
+    return static_cast<T*>(view_data());
+  }
+
+  // A tensor over the same storage with another layout and no history.
+  Tensor alias(const Shape& shape, const Strides& strides, int64_t offset) const;
+  Tensor detach() const;
+
+  bool requires_grad() const;
+  bool is_leaf() const;
+
+ private:
+  void* view_data() const;
+  Ref<TensorBody> body_;
+};
+
+struct TensorBody : RefCounted {
+  Ref<Storage> storage;
+  Shape shape;
+  Strides strides;
+  int64_t offset = 0;  // elements from the storage's start to the first element
+  DType dtype = DType::float32;
+  bool leaf_requires_grad = false;
+  bool retains_grad = false;
+  uint32_t recorded_edits = 0;   // storage->recorded_edits when this view was taken
+  const Op* made_by = nullptr;   // the op that made it, recorded or not
+  LineRef line;                  // its history; empty for leaves and constants
+  Tensor grad;                   // gathered by backward(), for leaves and where retain_grad() asked
+  std::shared_ptr<Hooks> hooks;  // shared with the line, which calls them; for a leaf, with its edges
+
+  static void destroy(TensorBody* body);
+  static void* operator new(size_t bytes);
+  static void operator delete(void* block, size_t bytes);
+};
+
+}  // namespace wengert

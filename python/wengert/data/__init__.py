@@ -1,0 +1,33 @@
+"""wengert.data: small readers and batches. NumPy arrays in and out; a batch is made of tensors.
+
+x, y = load_digits()
+x_train, y_train, x_test, y_test = split(x / 16, y, fraction=0.2, seed=0)
+for x_batch, y_batch in batches(x_train, y_train, batch_size=32): ...
+"""
+
+from .batching import Batches, Split, Standardizer, batches, split, split_indices, to_tensors
+from .digits import load_digits
+from .errors import DataError, DataNotFoundError
+from .files import Table, load_csv, load_idx, load_idx_directory, load_npz
+from .source import Dataset, load, load_inputs
+
+__all__ = [
+    "Batches",
+    "DataError",
+    "DataNotFoundError",
+    "Dataset",
+    "Split",
+    "Standardizer",
+    "Table",
+    "batches",
+    "load",
+    "load_csv",
+    "load_digits",
+    "load_idx",
+    "load_idx_directory",
+    "load_inputs",
+    "load_npz",
+    "split",
+    "split_indices",
+    "to_tensors",
+]

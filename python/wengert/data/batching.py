@@ -1,0 +1,252 @@
+"""From arrays to the batches a training loop eats: split, standardise, shuffle, cut.
+
+NumPy arrays come in and stay NumPy arrays; a batch becomes two tensors when the loop asks for it.
+The order of epoch e is a function of (seed, e) alone: nothing has to be remembered to repeat it,
+and a run that is resumed in the middle of an epoch sees the same batches as one that never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import DataError
+
+if TYPE_CHECKING:
+    from wengert import Tensor
+
+Array = npt.NDArray[Any]
+
+
+def shuffled(n: int, seed: int, stream: int = 0) -> npt.NDArray[np.int64]:
+    """A permutation of 0..n-1 that depends on (n, seed, stream) and on nothing else.
+
+    Sorting raw PCG64 words, and not Generator.permutation: NumPy promises the former's stream for
+    ever, and leaves itself free to change the latter.
+    """
+    words = np.random.PCG64([seed, stream]).random_raw(n)
+    return np.argsort(words, kind="stable").astype(np.int64)
+
+
+class Batches:
+    """One epoch of batches at each `for`, in a seeded order that differs from epoch to epoch.
+
+        data = Batches(x, y, batch_size=32, seed=0)
+        for epoch in range(10):
+            for x_batch, y_batch in data:       # tensors
+                ...
+
+    x: (n, ...) becomes a tensor of `dtype`, batch by batch, after `transform` (NumPy to NumPy).
+    y: (n, ...) whole numbers become int64, other numbers `dtype`.
+    A finished pass moves `epoch` on by one; a pass left early (break) is begun again by the next
+    `for`. `state_dict` and `load_state_dict` carry epoch and batch, to go on in mid-epoch.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        y: Array,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        epoch: int = 0,
+        drop_last: bool = False,
+        *,
+        dtype: str = "float32",
+        transform: Callable[[Array], Array] | None = None,
+    ) -> None:
+        """See the class. Nothing is copied or shuffled until a `for` begins."""
+        x, y = np.asarray(x), np.asarray(y)
+        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+            raise DataError(
+                f"Batches: x {x.shape} and y {y.shape} differ in length; "
+                "both need one entry per sample along their first axis"
+            )
+        if batch_size < 1:
+            raise DataError(f"Batches: batch_size is {batch_size}; it must be at least 1")
+        if seed < 0 or epoch < 0:
+            raise DataError(f"Batches: seed {seed} and epoch {epoch} must not be negative")
+        self.x, self.y = x, y
+        self.batch_size, self.shuffle, self.seed, self.drop_last = (
+            batch_size,
+            shuffle,
+            seed,
+            drop_last,
+        )
+        self.dtype, self.transform = dtype, transform
+        self.epoch = epoch
+        self.batch = 0  # batches already given out in this epoch
+        self._resume_at = 0
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        n = len(self.x)
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+    @property
+    def samples(self) -> int:
+        """Samples in an epoch."""
+        n = len(self.x)
+        return n - n % self.batch_size if self.drop_last else n
+
+    def indices(self, epoch: int | None = None) -> npt.NDArray[np.int64]:
+        """The order in which an epoch (the current one) takes the samples."""
+        n = len(self.x)
+        if not self.shuffle:
+            return np.arange(n, dtype=np.int64)
+        return shuffled(n, self.seed, self.epoch if epoch is None else epoch)
+
+    def take(self, rows: Array | slice) -> tuple[Tensor, Tensor]:
+        """The tensors of these rows."""
+        return to_tensors(self.x[rows], self.y[rows], self.dtype, self.transform)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of the current epoch, from its beginning or from where it was resumed."""
+        order = self.indices()
+        self.batch, self._resume_at = self._resume_at, 0
+        while self.batch < len(self):
+            start = self.batch * self.batch_size
+            pair = self.take(order[start : start + self.batch_size])
+            self.batch += 1
+            yield pair
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the pass stands: the epoch, and how many of its batches were given out."""
+        return {"epoch": self.epoch, "batch": self.batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next `for` begin at this epoch and batch."""
+        epoch, batch = int(state["epoch"]), int(state["batch"])
+        if epoch < 0 or not 0 <= batch <= len(self):
+            raise DataError(
+                f"Batches: no batch {batch} of {len(self)} in epoch {epoch} to resume at"
+            )
+        self.epoch, self.batch, self._resume_at = epoch, batch, batch
+
+
+def batches(
+    x: Array,
+    y: Array,
+    batch_size: int,
+    shuffle: bool = True,
+    seed: int = 0,
+    epoch: int = 0,
+    drop_last: bool = False,
+    *,
+    dtype: str = "float32",
+    transform: Callable[[Array], Array] | None = None,
+) -> Batches:
+    """`for x_batch, y_batch in batches(x, y, 32, epoch=epoch):` is one epoch; see `Batches`."""
+    return Batches(
+        x, y, batch_size, shuffle, seed, epoch, drop_last, dtype=dtype, transform=transform
+    )
+
+
+def to_tensors(
+    x: Array, y: Array, dtype: str = "float32", transform: Callable[[Array], Array] | None = None
+) -> tuple[Tensor, Tensor]:
+    """x as a tensor of `dtype`; y as int64 where it holds whole numbers, else of `dtype`."""
+    import wengert
+
+    if transform is not None:
+        x = transform(x)
+    y_dtype = np.dtype(np.int64) if y.dtype.kind in "iub" else np.dtype(dtype)
+    return (
+        wengert.from_numpy(np.ascontiguousarray(x, dtype=np.dtype(dtype))),
+        wengert.from_numpy(np.ascontiguousarray(y, dtype=y_dtype)),
+    )
+
+
+class Split(NamedTuple):
+    """Samples to learn from, and samples kept back."""
+
+    x_train: Array
+    y_train: Array
+    x_test: Array
+    y_test: Array
+
+
+def split_indices(
+    y: Array, fraction: float = 0.2, seed: int = 0, stratify: bool | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(train, test): row numbers in ascending order, a seeded `fraction` of them for the test.
+
+    stratify: take that fraction of every class (None: where y is a vector of whole numbers), so
+    that a rare class is in both parts.
+    """
+    y = np.asarray(y)
+    if not 0.0 < fraction < 1.0:
+        raise DataError(f"split: fraction is {fraction}; it must lie between 0 and 1, such as 0.2")
+    if len(y) < 2:
+        raise DataError(f"split: {len(y)} samples cannot be split; two or more are needed")
+    if stratify is None:
+        stratify = y.ndim == 1 and y.dtype.kind in "iub"
+    order = shuffled(len(y), seed)
+    test = np.zeros(len(y), dtype=bool)
+    if stratify:
+        for label in np.unique(y):
+            members = order[y[order] == label]
+            test[members[: round(fraction * len(members))]] = True
+    if not test.any() or test.all():  # not asked to stratify, or every class is tiny
+        test[:] = False
+        test[order[: min(max(round(fraction * len(y)), 1), len(y) - 1)]] = True
+    return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def split(
+    x: Array, y: Array, fraction: float = 0.2, seed: int = 0, stratify: bool | None = None
+) -> Split:
+    """Keep a seeded `fraction` of the samples back for the test; see `split_indices`."""
+    x, y = np.asarray(x), np.asarray(y)
+    if len(x) != len(y):
+        raise DataError(f"split: x {x.shape} and y {y.shape} differ in length")
+    train, test = split_indices(y, fraction, seed, stratify)
+    return Split(x[train], y[train], x[test], y[test])
+
+
+class Standardizer:
+    """x -> (x - mean) / scale, with mean and scale learned from the training samples only.
+
+        standardize = Standardizer.fit(x_train)
+        x_train, x_test = standardize(x_train), standardize(x_test)
+
+    A feature that never varies gets scale 1: it becomes 0 and stays finite.
+    """
+
+    def __init__(self, mean: Any, scale: Any) -> None:
+        """Numbers, or an entry per feature."""
+        self.mean = np.asarray(mean, dtype=np.float64)
+        self.scale = np.asarray(scale, dtype=np.float64)
+
+    @classmethod
+    def fit(cls, x_train: Array, per_feature: bool = True) -> Standardizer:
+        """Measure each feature (per_feature=False: all pixels together, as for images)."""
+        x = np.asarray(x_train)
+        if x.size == 0:
+            raise DataError(f"Standardizer.fit: x of shape {x.shape} holds nothing to measure")
+        axis = 0 if per_feature else None
+        # Two passes over slices: a float64 copy of all of a big uint8 data set is never made.
+        slices = [slice(i, i + 4096) for i in range(0, len(x), 4096)]
+        count = len(x) if per_feature else x.size
+        mean = sum(np.sum(x[s], axis=axis, dtype=np.float64) for s in slices) / count
+        spread = sum(np.sum((x[s] - mean) ** 2, axis=axis, dtype=np.float64) for s in slices)
+        scale = np.sqrt(spread / count)
+        lowest, highest = x.min(axis=axis), x.max(axis=axis)
+        constant = lowest == highest  # exactly; its deviation above is rounding noise
+        return cls(np.where(constant, lowest, mean), np.where(constant, 1.0, scale))
+
+    def __call__(self, x: Array) -> Array:
+        """Standardised values, float64."""
+        return (np.asarray(x, dtype=np.float64) - self.mean) / self.scale
+
+    def inverse(self, x: Array) -> Array:
+        """Back to the units that came in."""
+        return np.asarray(x, dtype=np.float64) * self.scale + self.mean
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain lists, for a checkpoint's JSON."""
+        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}

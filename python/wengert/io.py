@@ -1,0 +1,591 @@
+"""Saving and loading tensors: the safetensors layout, with checksums, written so that a crash
+leaves the old file or the new one, whole.
+
+    u64 little endian: length n of the header     n bytes of JSON, padded with spaces to 8     data
+    header: {"__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets"}, ...}
+
+`__metadata__` of files written here also has "wengert.sha256", a JSON object of SHA-256 digests of
+each tensor's bytes, and "wengert.header", the SHA-256 of the rest of the header as canonical JSON.
+Any other reader of safetensors reads these files, and files of other writers load here.
+Nothing in a file is ever executed (no pickle), and no size in it is believed before it is checked
+against the file's own size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from . import _core
+from ._core import Tensor
+
+if TYPE_CHECKING:
+    from .nn import Module
+    from .optim import LRScheduler, Optimizer
+
+__all__ = [
+    "Checkpoint",
+    "FileError",
+    "load",
+    "load_checkpoint",
+    "load_metadata",
+    "save",
+    "save_checkpoint",
+]
+
+_MAX_HEADER = 100_000_000  # the reference implementation's limit
+_MAX_NDIM = 8
+_TENSORS_KEY, _HEADER_KEY = "wengert.sha256", "wengert.header"
+
+# name in the file: (our dtype, bytes of an element in the file)
+_DTYPES = {
+    "F64": ("float64", 8),
+    "I64": ("int64", 8),
+    "F32": ("float32", 4),
+    "I32": ("int32", 4),
+    "F16": ("float32", 2),  # read only: converted, exactly
+    "BF16": ("float32", 2),  # read only: converted, exactly
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+}
+_NAMES = {
+    "float64": "F64",
+    "int64": "I64",
+    "float32": "F32",
+    "int32": "I32",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
+
+
+class FileError(ValueError):
+    """A file that is not what it should be: truncated, altered, or not of this format."""
+
+
+# ---- saving
+
+
+def save(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes tensors and text to `path`, in place of a file that may be there.
+
+    The file is written under a temporary name in the same directory, synced and renamed: whatever
+    happens, `path` is the old file or the new one. OSError (disk full, no permission) leaves the
+    old one.
+
+    tensors   name to tensor, of any dtype and strides; metadata: text to text.
+    """
+    target = Path(path).resolve()  # a symbolic link stays one
+    if target.exists() and not target.is_file():
+        raise FileError(f"save: {target} exists and is not a regular file")
+    arrays = {}
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"save: tensors must map names to tensors, and has {name!r}: "
+                f"{type(tensor).__name__}"
+            )
+        if name == "__metadata__" or not _is_text(name):
+            raise ValueError(f"save: {name!r} cannot be the name of a tensor")
+        arrays[name] = _bytes_of(tensor.detach().contiguous())
+    for key, text in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise TypeError(f"save: metadata must map text to text, and has {key!r}: {text!r}")
+        if key.startswith("wengert.") or not _is_text(key) or not _is_text(text):
+            raise ValueError(f"save: {key!r} cannot be a key of metadata, or its text not UTF-8")
+    header = _header(tensors, arrays, metadata or {})
+    # Large elements first: each tensor then begins at a multiple of its element's size.
+    order = sorted(arrays, key=lambda name: -tensors[name].itemsize)
+    with _replacing(target) as file:
+        file.write(len(header).to_bytes(8, "little"))
+        file.write(header)
+        for name in order:
+            file.write(arrays[name])
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def _bytes_of(tensor: Tensor, writable: bool = False) -> memoryview:
+    """The memory of a contiguous tensor, as bytes."""
+    import numpy as np
+
+    array = tensor.numpy(writable=True) if writable else tensor.numpy()
+    return memoryview(array.reshape(-1).view(np.uint8))
+
+
+def _header(
+    tensors: Mapping[str, Tensor], arrays: Mapping[str, memoryview], metadata: Mapping[str, str]
+) -> bytes:
+    from hashlib import sha256
+
+    ends: dict[str, tuple[int, int]] = {}
+    begin = 0
+    for name in sorted(arrays, key=lambda name: -tensors[name].itemsize):
+        ends[name] = (begin, begin + arrays[name].nbytes)
+        begin = ends[name][1]
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    for name, tensor in tensors.items():
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype.name],
+            "shape": list(tensor.shape),
+            "data_offsets": list(ends[name]),
+        }
+    digests = {name: sha256(array).hexdigest() for name, array in arrays.items()}
+    header["__metadata__"][_TENSORS_KEY] = json.dumps(digests)
+    header["__metadata__"][_HEADER_KEY] = _header_digest(header)
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > _MAX_HEADER:
+        raise ValueError(f"save: the names and metadata take {len(text)} bytes; {_MAX_HEADER} fit")
+    return text
+
+
+def _header_digest(header: Mapping[str, Any]) -> str:
+    """SHA-256 of the header without this digest, as canonical JSON."""
+    from hashlib import sha256
+
+    metadata = {k: v for k, v in header["__metadata__"].items() if k != _HEADER_KEY}
+    rest = {**header, "__metadata__": metadata}
+    return sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+# ---- replacing a file
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which becomes `target` at the end, or disappears on any exception."""
+    _remove_stale(target)
+    fd, temporary = _open_temporary(target)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            if target.exists():  # keep the permissions of what is replaced
+                os.fchmod(fd, stat.S_IMODE(target.stat().st_mode))
+            yield file
+            file.flush()
+            os.fsync(fd)
+            temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    parent = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(parent)  # the new name, too, is on the disk
+    finally:
+        os.close(parent)
+
+
+def _open_temporary(target: Path) -> tuple[int, Path]:
+    """A new locked file. The lock ends with the process: an unlocked one is a dead one's."""
+    import fcntl
+
+    while True:
+        path = target.with_name(f".{target.name}.{os.urandom(6).hex()}.tmp")
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:  # else another process took it for a dead one's just now
+                return fd, path
+        except BaseException:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        os.close(fd)
+
+
+def _remove_stale(target: Path) -> None:
+    """Removes temporary files of this target whose writer died."""
+    import fcntl
+    import re
+
+    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{12}\.tmp")
+    for path in target.parent.iterdir():
+        if not pattern.fullmatch(path.name):
+            continue
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:  # gone, or not ours
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        except OSError:  # in use, or gone, or not ours
+            pass
+        finally:
+            os.close(fd)
+
+
+# ---- loading
+
+
+class _Entry(NamedTuple):
+    name: str
+    dtype: str  # the file's name for it
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class _Header(NamedTuple):
+    entries: list[_Entry]
+    metadata: dict[str, str]  # of the user
+    digests: dict[str, str] | None  # of the tensors; None if the file has none
+    start: int  # of the data in the file
+
+
+def load(path: str | os.PathLike[str], verify: bool | None = None) -> dict[str, Tensor]:
+    """Name to tensor, of a safetensors file of any writer. F16 and BF16 become float32.
+
+    verify   None: checks the checksums if the file has them. True: refuses a file that has none.
+             False: does not check the tensors' bytes (the header is checked always).
+
+    FileError says what is wrong with the file; OSError if it cannot be read.
+    """
+    return _load(path, verify)[0]
+
+
+def _load(
+    path: str | os.PathLike[str], verify: bool | None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _open(path) as file:
+        header = _read_header(file, path)
+        if verify and header.digests is None:
+            raise FileError(
+                f"{os.fspath(path)}: has no checksums; load it with verify=None if you trust it"
+            )
+        found: dict[str, Tensor] = {}
+        for entry in header.entries:
+            digest = header.digests[entry.name] if header.digests and verify is not False else None
+            found[entry.name] = _read_tensor(file, path, entry, header.start, digest)
+    return found, header.metadata
+
+
+def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The text that was saved along with the tensors; reads only the header."""
+    with _open(path) as file:
+        return _read_header(file, path).metadata
+
+
+@contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for ever
+        if Path(path).is_dir():
+            raise IsADirectoryError(f"load: {os.fspath(path)} is a directory, not a file")
+        raise FileError(f"{os.fspath(path)}: is not a regular file")
+    with Path(path).open("rb") as file:
+        yield file
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise FileError(f"the key {name!r} occurs twice")
+            seen.add(name)
+    return result
+
+
+def _no_constant(text: str) -> Any:
+    raise FileError(f"{text} is not JSON")
+
+
+def _parse(text: bytes | str) -> Any:
+    try:
+        return json.loads(
+            text if isinstance(text, str) else text.decode(),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+        )
+    except RecursionError:
+        raise FileError("it is nested too deeply") from None
+    except FileError:
+        raise
+    except ValueError as error:  # bad UTF-8, bad JSON, numbers of thousands of digits
+        raise FileError(f"it is not JSON in UTF-8 ({error})") from None
+
+
+def _read_header(file: IO[bytes], path: str | os.PathLike[str]) -> _Header:
+    name = os.fspath(path)
+    size = os.fstat(file.fileno()).st_size
+    if size < 8:
+        raise FileError(f"{name}: has {size} bytes; a safetensors file has at least 8: truncated?")
+    length = int.from_bytes(file.read(8), "little")
+    if length > _MAX_HEADER:
+        raise FileError(
+            f"{name}: says that its header has {length} bytes, more than the {_MAX_HEADER} "
+            "allowed; this is not a safetensors file, or it was altered"
+        )
+    if 8 + length > size:
+        raise FileError(
+            f"{name}: says that its header has {length} bytes, and the file has {size}: truncated?"
+        )
+    text = file.read(length)
+    try:
+        if len(text) != length:
+            raise FileError("the file became shorter while it was read")
+        if not text.startswith(b"{"):
+            raise FileError("it does not begin with '{'; this is not a safetensors file")
+        return _check_header(_parse(text), 8 + length, size - 8 - length)
+    except FileError as error:
+        raise FileError(f"{name}: the header is wrong: {error}") from None
+
+
+def _check_header(header: Any, start: int, size: int) -> _Header:
+    """Everything that the header says, against the format and the size of the data."""
+    if not isinstance(header, dict):
+        raise FileError("it is not a JSON object")
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise FileError("__metadata__ must be an object of texts")
+    entries = [_check_entry(k, v, size) for k, v in header.items() if k != "__metadata__"]
+    end = 0
+    for entry in sorted(entries, key=lambda e: (e.begin, e.end)):
+        if entry.begin != end:
+            what = "overlaps the one before it" if entry.begin < end else "leaves a gap before it"
+            raise FileError(f"the data of {entry.name!r} {what}: {entry.begin}, expected {end}")
+        end = entry.end
+    if end != size:
+        raise FileError(f"the tensors have {end} bytes and the file has {size} bytes of data")
+    digests = _check_digests(header, metadata, entries)
+    own = {k: v for k, v in metadata.items() if k not in (_TENSORS_KEY, _HEADER_KEY)}
+    return _Header(entries, own, digests, start)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _check_entry(name: str, entry: Any, size: int) -> _Entry:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise FileError(f"{name!r} must have dtype, shape and data_offsets, and nothing else")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise FileError(f"{name!r} has dtype {dtype!r}; known are {', '.join(_DTYPES)}")
+    if not isinstance(shape, list) or not all(_is_size(n) for n in shape):
+        raise FileError(f"{name!r} has shape {shape!r}; it must be a list of sizes, 0 or more")
+    if len(shape) > _MAX_NDIM:
+        raise FileError(f"{name!r} has {len(shape)} axes; {_MAX_NDIM} are supported")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
+        raise FileError(f"{name!r} has data_offsets {offsets!r}; they must be two positions")
+    begin, end = offsets
+    needed = math.prod(shape) * _DTYPES[dtype][1]  # Python's integers do not overflow
+    if end - begin != needed:
+        raise FileError(
+            f"{name!r}, {dtype} of shape {shape}, needs {needed} bytes, and its data_offsets "
+            f"{offsets} span {end - begin}"
+        )
+    if end > size:
+        raise FileError(f"the data of {name!r} ends at {end}, and there are {size} bytes of data")
+    return _Entry(name, dtype, tuple(shape), begin, end)
+
+
+def _check_digests(
+    header: dict[str, Any], metadata: dict[str, str], entries: list[_Entry]
+) -> dict[str, str] | None:
+    if _TENSORS_KEY not in metadata and _HEADER_KEY not in metadata:
+        return None
+    # One key without the other: the other was altered.
+    if metadata.get(_HEADER_KEY) != _header_digest(header) or _TENSORS_KEY not in metadata:
+        raise FileError("its checksum does not match: the file was altered")
+    digests = _parse(metadata[_TENSORS_KEY])
+    if not isinstance(digests, dict) or set(digests) != {entry.name for entry in entries}:
+        raise FileError("the checksums are not those of the tensors: the file was altered")
+    return digests
+
+
+def _read_tensor(
+    file: IO[bytes], path: str | os.PathLike[str], entry: _Entry, start: int, digest: str | None
+) -> Tensor:
+    # Read, not memory-mapped: a mapped file that another process shortens ends this one.
+    import numpy as np
+
+    dtype, itemsize = _DTYPES[entry.dtype]
+    narrow = itemsize < np.dtype(dtype).itemsize
+    if narrow:
+        raw = np.empty(entry.shape, np.uint16)
+        memory = memoryview(raw.reshape(-1).view(np.uint8))
+    else:
+        tensor = _core.empty(entry.shape, dtype)
+        memory = _bytes_of(tensor, writable=True)
+    file.seek(start + entry.begin)
+    got = _read_into(file, memory)
+    if got != entry.end - entry.begin:
+        raise FileError(f"{os.fspath(path)}: ended in the middle of {entry.name!r}: truncated?")
+    if digest is not None:
+        from hashlib import sha256
+
+        if sha256(memory).hexdigest() != digest:
+            raise FileError(
+                f"{os.fspath(path)}: the checksum of {entry.name!r} does not match its bytes: the "
+                "file was altered or damaged; use an earlier one"
+            )
+    if entry.dtype == "BOOL" and got and np.frombuffer(memory, np.uint8).max() > 1:
+        raise FileError(f"{os.fspath(path)}: {entry.name!r} is BOOL and has bytes other than 0, 1")
+    if narrow:
+        if entry.dtype == "BF16":  # the upper half of a float32
+            wide = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        else:
+            wide = raw.view(np.float16).astype(np.float32)
+        tensor = _core.tensor(wide)
+    return tensor
+
+
+def _read_into(file: IO[bytes], memory: memoryview) -> int:
+    done = 0
+    while done < memory.nbytes:
+        count = file.readinto(memory[done:])  # type: ignore[attr-defined]
+        if not count:
+            break
+        done += count
+    return done
+
+
+# ---- checkpoints
+
+
+class Checkpoint(NamedTuple):
+    """What load_checkpoint found."""
+
+    step: int
+    extra: Any
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any] | None
+    scheduler: dict[str, Any] | None
+
+
+_CHECKPOINT_KEY = "checkpoint"
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    model: Module | Mapping[str, Tensor],
+    optimizer: Optimizer | None = None,
+    step: int = 0,
+    extra: Any = None,
+    scheduler: LRScheduler | None = None,
+) -> None:
+    """Saves everything that training needs to go on, in one file.
+
+    extra   anything made of dicts with text keys, lists, text, numbers, bools and None (epoch,
+            history, state of random generators: generator.state.tolist()).
+
+    Tensors are named "model." + path and "optimizer." + parameter number + buffer; the rest is JSON
+    in the metadata, under "checkpoint".
+    """
+    state = model if isinstance(model, Mapping) else model.state_dict()
+    tensors = {f"model.{name}": tensor for name, tensor in state.items()}
+    about: dict[str, Any] = {"format": 1, "step": int(step), "extra": extra}
+    if optimizer is not None:
+        own = optimizer.state_dict()
+        about["optimizer"] = {
+            "class": type(optimizer).__name__,
+            "param_groups": own["param_groups"],
+        }
+        for i, entry in own["state"].items():
+            for name, tensor in entry.items():
+                tensors[f"optimizer.{i}.{name}"] = tensor
+    if scheduler is not None:
+        about["scheduler"] = scheduler.state_dict()
+    _check_json("extra", extra)
+    save(path, tensors, {_CHECKPOINT_KEY: json.dumps(about)})
+
+
+def _check_json(where: str, value: Any) -> None:
+    """TypeError for what JSON would refuse, or change without a word."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"save_checkpoint: {where} has the key {key!r}; keys must be text")
+            _check_json(f"{where}[{key!r}]", item)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            _check_json(f"{where}[{i}]", item)
+    elif value is not None and type(value) not in (str, int, float, bool):
+        raise TypeError(
+            f"save_checkpoint: {where} is {type(value).__name__}; it must be text, a number, "
+            "a bool, None, a list or a dict (tensors: .tolist())"
+        )
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    model: Module | None = None,
+    optimizer: Optimizer | None = None,
+    scheduler: LRScheduler | None = None,
+) -> Checkpoint:
+    """Reads a checkpoint, checks all of it, and then puts it into what is given.
+
+    FileError for a file that is damaged or no checkpoint; ValueError, before anything is changed,
+    where it does not fit the model, optimizer or scheduler.
+    """
+    name = os.fspath(path)
+    tensors, metadata = _load(path, None)
+    text = metadata.get(_CHECKPOINT_KEY)
+    if text is None:
+        raise FileError(f"{name}: is a file of tensors, not a checkpoint; read it with load()")
+    try:
+        about = json.loads(text, object_pairs_hook=_no_duplicates)
+        if about["format"] != 1:
+            raise FileError(f"it has format {about['format']!r}; this version reads format 1")
+        model_state: dict[str, Tensor] = {}
+        buffers: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            kind, _, rest = key.partition(".")
+            if kind == "model":
+                model_state[rest] = tensor
+            else:
+                number, _, buffer = rest.partition(".")
+                buffers.setdefault(int(number), {})[buffer] = tensor
+        optimizer_state = about.get("optimizer")
+        if optimizer_state is not None:
+            optimizer_state = {
+                "class": optimizer_state["class"],
+                "state": buffers,
+                "param_groups": optimizer_state["param_groups"],
+            }
+        found = Checkpoint(
+            int(about["step"]),
+            about["extra"],
+            model_state,
+            optimizer_state,
+            about.get("scheduler"),
+        )
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+        if isinstance(error, FileError) and str(error).startswith(name):
+            raise
+        raise FileError(f"{name}: is not a whole checkpoint: {error}") from None
+    if optimizer is not None:
+        if found.optimizer is None:
+            raise ValueError(f"{name}: has no optimizer state; it was saved without one")
+        if found.optimizer["class"] != type(optimizer).__name__:
+            raise ValueError(
+                f"{name}: has the state of {found.optimizer['class']}, and the optimizer is "
+                f"{type(optimizer).__name__}"
+            )
+        optimizer.check_state_dict(found.optimizer)
+    if scheduler is not None and found.scheduler is None:
+        raise ValueError(f"{name}: has no scheduler state; it was saved without one")
+    if model is not None:
+        model.load_state_dict(found.model)
+    if optimizer is not None and found.optimizer is not None:
+        optimizer.load_state_dict(found.optimizer)
+    if scheduler is not None and found.scheduler is not None:
+        scheduler.load_state_dict(found.scheduler)
+    return found

@@ -1,0 +1,94 @@
+"""Losses, as functions of tensors; each is a few lines of the Wengert list, so each can be studied.
+
+All refuse shapes that differ: (n, 1) against (n,) would broadcast to (n, n) and train wrong.
+`reduction` is "mean", "sum", "none", and for mse_loss "half_mean".
+"""
+
+from __future__ import annotations
+
+from . import _core
+from ._core import DTypeError, ShapeError, Tensor
+
+__all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "mse_loss"]
+
+
+def _reduce(op: str, losses: Tensor, reduction: str, others: tuple[str, ...] = ()) -> Tensor:
+    if reduction == "mean":
+        return losses.mean()
+    if reduction == "sum":
+        return losses.sum()
+    if reduction == "none":
+        return losses
+    known = ", ".join(f'"{r}"' for r in ("mean", "sum", "none", *others))
+    raise ValueError(f"{op}: reduction is {reduction!r}; expected one of {known}")
+
+
+def _same_shape(op: str, a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape:
+        raise ShapeError(
+            f"{op}: got a prediction of shape {a.shape} and a target of shape {b.shape}; they must be "
+            f"equal: reshape one, for example target.reshape({a.shape})"
+        )
+
+
+def mse_loss(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Squared error: the mean of (prediction - target)², or its sum, or all of them.
+
+    "half_mean" is 1/(2N)·Σ(prediction - target)² over all N elements, whose gradient has no factor 2.
+
+    Shapes: any, but equal. Raises ShapeError where they differ.
+    """
+    _same_shape("mse_loss", prediction, target)
+    losses = (prediction - target).square()
+    if reduction == "half_mean":
+        return losses.mean() * 0.5
+    return _reduce("mse_loss", losses, reduction, ("half_mean",))
+
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, reduction: str = "mean", label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy of softmax(logits) against the target, in nats.
+
+    logits  (n, classes), floating
+    target  (n,) class indices, an integer dtype; or (n, classes) probabilities, floating
+
+    With label_smoothing s the target is (1 - s)·target + s/classes (Szegedy et al. 2015, arXiv
+    1512.00567). Stable for any finite logits. Raises ShapeError, and IndexError for a class index
+    that is out of range.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}; expected 0 to 1")
+    if logits.ndim != 2:
+        raise ShapeError(
+            f"cross_entropy: got logits of shape {logits.shape}; expected (n, classes)"
+        )
+    if target.dtype.is_floating_point:
+        _same_shape("cross_entropy", logits, target)
+        target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+        losses = -(target * logits.log_softmax(1)).sum(1)
+    elif target.shape != logits.shape[:1]:
+        raise ShapeError(
+            f"cross_entropy: got logits of shape {logits.shape} and class indices of shape "
+            f"{target.shape}; expected (n, classes) and (n,), or probabilities of the logits' shape"
+        )
+    elif target.dtype == _core.bool_:
+        raise DTypeError("cross_entropy: class indices are bool; expected an integer dtype")
+    else:
+        losses = _core.cross_entropy_rows(logits, target)
+        if label_smoothing:
+            uniform = -logits.log_softmax(1).mean(1)
+            losses = losses * (1 - label_smoothing) + uniform * label_smoothing
+    return _reduce("cross_entropy", losses, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    logits: Tensor, target: Tensor, reduction: str = "mean"
+) -> Tensor:
+    """Cross-entropy of sigmoid(logits) against targets in [0, 1], in nats, element by element.
+
+    Shapes: any, but equal. Stable for any finite logits. Raises ShapeError where shapes differ.
+    """
+    op = "binary_cross_entropy_with_logits"
+    _same_shape(op, logits, target)
+    return _reduce(op, _core.binary_cross_entropy_with_logits_elements(logits, target), reduction)

@@ -1,0 +1,172 @@
+"""Initialisers: fill a tensor in place with random or constant values, and return it.
+
+Semantics as torch.nn.init's. The fans of a tensor of shape (out, in, *kernel) are
+fan_in = in * prod(kernel), fan_out = out * prod(kernel). Nothing is recorded for gradients.
+`generator` is a wengert.Generator; None is the global one, seeded by wengert.manual_seed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from .. import _core
+from .._core import Tensor
+from ..autograd import no_grad
+from ..random import Generator, rand, randn
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+_GAINS = {
+    "linear": 1.0,
+    "identity": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5.0 / 3.0,
+    "relu": math.sqrt(2.0),
+    "selu": 0.75,
+}
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor on the standard deviation that keeps the scale of values through a nonlinearity.
+
+    linear, identity, sigmoid 1; tanh 5/3; relu sqrt(2); leaky_relu sqrt(2 / (1 + slope^2)) with
+    slope = param (0.01); selu 3/4. ValueError for other names.
+    """
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else float(param)
+        return math.sqrt(2.0 / (1.0 + slope * slope))
+    if nonlinearity not in _GAINS:
+        known = ", ".join([*_GAINS, "leaky_relu"])
+        raise ValueError(f"calculate_gain: {nonlinearity!r} is not known; known are {known}")
+    return _GAINS[nonlinearity]
+
+
+def _fans(op: str, tensor: Tensor) -> tuple[int, int]:
+    if tensor.ndim < 2:
+        raise _core.ShapeError(
+            f"{op}: tensor has shape {tensor.shape}; fan-in and fan-out need two axes or more, "
+            "(out, in, ...). For a bias use zeros_ or uniform_"
+        )
+    kernel = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * kernel, tensor.shape[0] * kernel
+
+
+def _spread(scale: float, count: int) -> float:
+    """sqrt(scale / count), 0 for a tensor without elements."""
+    return math.sqrt(scale / count) if count > 0 else 0.0
+
+
+def _finite(op: str, **values: float) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{op}: {name} is {value}; it must be a finite number")
+
+
+@no_grad()
+def uniform_(
+    tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Values from the uniform distribution on [a, b)."""
+    _finite("uniform_", a=a, b=b)
+    if a > b:
+        raise ValueError(f"uniform_: a = {a} is greater than b = {b}")
+    return tensor.copy_(rand(tensor.shape, tensor.dtype, generator) * (b - a) + a)
+
+
+@no_grad()
+def normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Values from the normal distribution N(mean, std^2)."""
+    _finite("normal_", mean=mean, std=std)
+    if std < 0:
+        raise ValueError(f"normal_: std is {std}; it must be 0 or more")
+    return tensor.copy_(randn(tensor.shape, tensor.dtype, generator) * std + mean)
+
+
+@no_grad()
+def constant_(tensor: Tensor, value: float) -> Tensor:
+    """The same value everywhere."""
+    return tensor.fill_(value)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Zeros."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Ones."""
+    return constant_(tensor, 1.0)
+
+
+def xavier_uniform_(
+    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)): equal variance forward and backward.
+
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+    networks", AISTATS 2010, equation 16.
+    """
+    bound = gain * _spread(6.0, sum(_fans("xavier_uniform_", tensor)))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """N(0, std^2) with std = gain * sqrt(2 / (fan_in + fan_out)).
+
+    Source: Glorot and Bengio, AISTATS 2010, equation 12.
+    """
+    std = gain * _spread(2.0, sum(_fans("xavier_normal_", tensor)))
+    return normal_(tensor, 0.0, std, generator)
+
+
+Mode = Literal["fan_in", "fan_out"]
+
+
+def _kaiming_std(op: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    fans = dict(zip(("fan_in", "fan_out"), _fans(op, tensor), strict=True))
+    if mode not in fans:
+        raise ValueError(f"{op}: mode is {mode!r}; it must be 'fan_in' or 'fan_out'")
+    return calculate_gain(nonlinearity, a) * _spread(1.0, fans[mode])
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: Mode = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """U(-b, b) with b = gain * sqrt(3 / fan); `a` is the slope of leaky_relu, 0 for relu.
+
+    Source: He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
+    performance on ImageNet classification", ICCV 2015, equations 10 and 14.
+    """
+    std = _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
+    bound = math.sqrt(3.0) * std
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: Mode = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """N(0, std^2) with std = gain / sqrt(fan). Source: He et al., ICCV 2015, equation 10."""
+    std = _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity)
+    return normal_(tensor, 0.0, std, generator)

@@ -1,0 +1,374 @@
+"""Layers: Linear, the activations, Dropout, Sequential and MLP. Names and defaults are PyTorch's;
+`axis` is NumPy's word for its `dim`.
+"""
+
+# ruff: noqa: D102, D105, D107 - a layer's formula and arguments are explained at its class
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, overload
+
+from .. import _core
+from .._core import Tensor
+from ..random import Generator, bernoulli
+from . import init
+from .module import Module, Parameter
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "MLP",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]
+
+
+class Linear(Module):
+    """y = x @ W.T + b over the last axis: (..., in_features) to (..., out_features).
+
+    weight (out_features, in_features) and bias (out_features,) start from
+    U(-1/sqrt(in_features), 1/sqrt(in_features)), as in PyTorch.
+    """
+
+    _error_name = "linear"
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> None:
+        for name, value in (("in_features", in_features), ("out_features", out_features)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"Linear: {name} is {value!r}; it must be an int")
+            if value < 1:
+                raise ValueError(f"Linear: {name} is {value}; it must be at least 1")
+        self.in_features, self.out_features = in_features, out_features
+        bound = 1.0 / math.sqrt(in_features)
+        weight = _core.empty((out_features, in_features), dtype)
+        if not weight.dtype.is_floating_point:
+            raise _core.DTypeError(
+                f"Linear: dtype is {weight.dtype.name}; it must be float32 or float64"
+            )
+        self.weight = Parameter(init.uniform_(weight, -bound, bound, generator))
+        self.bias: Parameter | None = None
+        if bias:
+            start = _core.empty((out_features,), dtype)
+            self.bias = Parameter(init.uniform_(start, -bound, bound, generator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"linear: input is {type(x).__name__}, not a wengert.Tensor; "
+                "convert it with wengert.tensor(x)"
+            )
+        shape = x.shape
+        if not shape or shape[-1] != self.in_features:
+            raise _core.ShapeError(
+                f"input has shape {shape}; its last axis must be {self.in_features}."
+            )
+        if x.dtype != self.weight.dtype:
+            name, mine = x.dtype.name, self.weight.dtype.name
+            way_out = f"convert it with x.astype({mine!r})"
+            if x.dtype.is_floating_point:
+                way_out += f", or the module with .to({name!r})"
+            raise _core.DTypeError(f"input is {name} and the weight is {mine}; {way_out}")
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+    def extra_repr(self) -> str:
+        text = f"in_features={self.in_features}, out_features={self.out_features}"
+        return text if self.bias is not None else text + ", bias=False"
+
+
+class _KeepsShape(Module):
+    """Layers whose output has the shape of their input."""
+
+
+class Identity(_KeepsShape):
+    """y = x"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class ReLU(_KeepsShape):
+    """y = max(x, 0)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.relu(x)
+
+
+class LeakyReLU(_KeepsShape):
+    """y = x where x > 0, else negative_slope * x"""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class ELU(_KeepsShape):
+    """y = x where x > 0, else alpha * (exp(x) - 1)"""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class GELU(_KeepsShape):
+    """y = x * Phi(x), with Phi by erf ("none") or by the tanh approximation ("tanh")."""
+
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"GELU: approximate is {approximate!r}; give 'none' or 'tanh'")
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return "" if self.approximate == "none" else f"approximate={self.approximate!r}"
+
+
+class SiLU(_KeepsShape):
+    """y = x * sigmoid(x)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.silu(x)
+
+
+class Sigmoid(_KeepsShape):
+    """y = 1 / (1 + exp(-x))"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.sigmoid(x)
+
+
+class Tanh(_KeepsShape):
+    """y = tanh(x)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.tanh(x)
+
+
+class Softplus(_KeepsShape):
+    """y = log(1 + exp(x))"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.softplus(x)
+
+
+class Softmax(_KeepsShape):
+    """y = exp(x) / sum(exp(x)) along axis"""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class LogSoftmax(_KeepsShape):
+    """y = x - log(sum(exp(x))) along axis"""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.log_softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class Dropout(_KeepsShape):
+    """In training, zeroes each element with probability p and scales the others by 1/(1-p); in
+    evaluation, y = x.
+
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to
+    prevent neural networks from overfitting", JMLR 15, 2014 (scaled while training instead).
+    """
+
+    def __init__(self, p: float = 0.5, generator: Generator | None = None) -> None:
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"Dropout: p is {p}; it is a probability, from 0 to 1")
+        self.p = p
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        keep = 1.0 - self.p
+        mask = bernoulli(keep, x.shape, x.dtype, self.generator)
+        return x * (mask * (1.0 / keep) if keep > 0.0 else mask)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Flatten(Module):
+    """Axes start to end become one: (N, 28, 28) to (N, 784)."""
+
+    def __init__(self, start: int = 1, end: int = -1) -> None:
+        self.start, self.end = start, end
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(self.start, self.end)
+
+    def extra_repr(self) -> str:
+        return "" if (self.start, self.end) == (1, -1) else f"start={self.start}, end={self.end}"
+
+
+class Sequential(Module):
+    """Modules one after another, named "0", "1", ... or by the keys of one dict: its attributes."""
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            items = list(modules[0].items())
+        else:
+            items = [(str(i), module) for i, module in enumerate(modules)]  # type: ignore[misc]
+        for name, module in items:
+            self._add(name, module)
+
+    def _add(self, name: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            hint = ""
+            if isinstance(module, type):
+                hint = f"; write {module.__name__}(), with parentheses"
+            elif isinstance(module, (list, tuple)):
+                hint = "; unpack it: Sequential(*layers)"
+            raise TypeError(f"Sequential: item {name!r} is {module!r}, not a Module{hint}")
+        if hasattr(type(self), name) or "." in name or not name:
+            raise ValueError(f"Sequential: {name!r} cannot be the name of a module")
+        setattr(self, name, module)
+
+    def forward(self, x: Any) -> Any:
+        for module in self._layers():
+            x = module(x)
+        return x
+
+    def _layers(self) -> list[Module]:
+        return [module for module in vars(self).values() if isinstance(module, Module)]
+
+    def append(self, module: Module) -> Sequential:
+        """Adds a module at the end."""
+        self._add(str(len(self)), module)
+        return self
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers())
+
+    def __len__(self) -> int:
+        return len(self._layers())
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        modules = self._layers()
+        if isinstance(index, slice):
+            return Sequential(*modules[index])
+        if not -len(modules) <= index < len(modules):
+            raise IndexError(f"Sequential: index {index}, and there are {len(modules)} modules")
+        return modules[index]
+
+    def _layer_before(self, module: Module) -> Module | None:
+        before: Module | None = None
+        for layer in self._flat():
+            if layer is module:
+                return before
+            if isinstance(layer, Linear):
+                before = layer
+            elif not isinstance(layer, _KeepsShape):
+                before = None  # what it gives is not known
+        return None
+
+    def _flat(self) -> Iterator[Module]:
+        for module in self._layers():
+            if isinstance(module, Sequential):
+                yield from module._flat()
+            else:
+                yield module
+
+
+class MLP(Sequential):
+    """Linear layers of the given sizes, with an activation after all but the last, and dropout
+    after each activation: MLP([784, 256, 10]) is Linear, ReLU, Linear.
+
+    activation, output_activation: a name of MLP.activations, or None for none.
+    """
+
+    activations: ClassVar[dict[str, Callable[[], Module]]] = {
+        "relu": ReLU,
+        "leaky_relu": LeakyReLU,
+        "elu": ELU,
+        "gelu": GELU,
+        "silu": SiLU,
+        "sigmoid": Sigmoid,
+        "tanh": Tanh,
+        "softplus": Softplus,
+        "softmax": Softmax,
+        "log_softmax": LogSoftmax,
+        "identity": Identity,
+    }
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | None = "relu",
+        output_activation: str | None = None,
+        dropout: float = 0.0,
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> None:
+        sizes = list(sizes)
+        if len(sizes) < 2:
+            raise ValueError(
+                f"MLP: sizes is {sizes}; it needs two or more: inputs, hidden layers, outputs"
+            )
+        for name in (activation, output_activation):
+            if name is not None and name not in self.activations:
+                raise ValueError(
+                    f"MLP: activation {name!r} is not known; known are "
+                    + ", ".join(self.activations)
+                )
+        layers: list[Module] = []
+        for i, (inputs, outputs) in enumerate(pairwise(sizes)):
+            layers.append(Linear(inputs, outputs, dtype=dtype, generator=generator))
+            hidden = i < len(sizes) - 2
+            name = activation if hidden else output_activation
+            if name is not None:
+                layers.append(self.activations[name]())
+            if hidden and dropout != 0.0:
+                layers.append(Dropout(dropout, generator))
+        super().__init__(*layers)

@@ -1,0 +1,439 @@
+"""Parameter and Module: what a layer is.
+
+A Module finds its parameters, buffers and children by looking at its attributes, those inside
+lists, tuples and dicts too; nothing has to be registered (but buffers), and `super().__init__()`
+cannot be forgotten. Names are paths of attributes, `net.0.weight`, as in PyTorch.
+An error inside `forward` gains the path of the module in which it happened, once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Self
+
+from .. import _core
+from .._core import Tensor
+from ..autograd import no_grad
+
+__all__ = ["Module", "Parameter"]
+
+
+class Parameter(Tensor):
+    """A tensor that a Module owns and an optimizer changes. Shares the memory of `data`."""
+
+    replaced: bool  # set by Module.to: an optimizer that still holds this one must say so
+
+    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
+        """data: a floating-point tensor of any shape."""
+        if not isinstance(data, Tensor):
+            raise TypeError(
+                f"Parameter: got {type(data).__name__}; make a tensor first: "
+                "Parameter(wengert.tensor(...))"
+            )
+        if not data.dtype.is_floating_point:
+            raise _core.DTypeError(
+                f"Parameter: has dtype {data.dtype.name}; it must be float32 or float64. "
+                "Integers that belong to a module are buffers: register_buffer(name, tensor)"
+            )
+        super().__init__(data.detach())
+        self.requires_grad = requires_grad
+        self.replaced = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        """Its own memory, no gradient."""
+        copy = type(self)(self.detach().clone(), self.requires_grad)
+        memo[id(self)] = copy
+        return copy
+
+    def __repr__(self) -> str:
+        """The tensor, marked as a parameter."""
+        return f"Parameter({super().__repr__()})"
+
+
+class LoadResult(NamedTuple):
+    """What load_state_dict(strict=False) passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """(path, item) for each item of nested lists, tuples and dicts."""
+    if isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _flatten(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(f"{name}.{key}", item)
+    else:
+        yield name, value
+
+
+def _map(value: Any, fn: Callable[[Any], Any]) -> Any:
+    """value with fn applied to each item; lists and dicts are changed in place."""
+    if isinstance(value, list):
+        value[:] = [_map(item, fn) for item in value]
+    elif isinstance(value, dict):
+        value.update({key: _map(item, fn) for key, item in value.items()})
+    elif isinstance(value, tuple):
+        items = [_map(item, fn) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    else:
+        return fn(value)
+    return value
+
+
+class Module:
+    """Base of all layers: a subclass writes `forward` and sets parameters and children as
+    attributes."""
+
+    training: bool = True
+    _error_name: ClassVar[str | None] = None  # how errors call it; the class name where None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; called as module(...), which adds its path to errors."""
+        raise NotImplementedError(f"{type(self).__name__}: forward is not defined")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """forward(...)"""
+        try:
+            return self.forward(*args, **kwargs)
+        except _NAMED_ERRORS as error:
+            _name_the_module(error, self)
+            raise
+
+    def extra_repr(self) -> str:
+        """What repr and errors show in the parentheses."""
+        return ""
+
+    # ---- what it consists of
+
+    def _members(self) -> Iterator[tuple[str, Any]]:
+        for name, value in vars(self).items():
+            yield from _flatten(name, value)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of the modules one level down."""
+        for name, value in self._members():
+            if isinstance(value, Module):
+                yield name, value
+
+    def children(self) -> Iterator[Module]:
+        """The modules one level down."""
+        for _, module in self.named_children():
+            yield module
+
+    def named_modules(
+        self, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """(path, module) of this module and all below it, parents first. A module that is reached
+        twice comes once; with remove_duplicate=False it comes under each of its paths."""
+        yield from self._named_modules(prefix, set(), remove_duplicate)
+
+    def _named_modules(
+        self, prefix: str, seen: set[int], once: bool
+    ) -> Iterator[tuple[str, Module]]:
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._named_modules(_join(prefix, name), seen, once)
+        if not once:
+            seen.discard(id(self))  # seen then holds only the path from the root: stops cycles
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once, parents first."""
+        for _, module in self.named_modules():
+            yield module
+
+    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        for name, value in self._members():
+            if isinstance(value, Parameter):
+                yield name, value
+
+    def _own_buffers(self, persistent_only: bool = False) -> Iterator[tuple[str, Tensor]]:
+        for name, persistent in vars(self).get("_buffers", {}).items():
+            value = getattr(self, name, None)
+            if isinstance(value, Tensor) and (persistent or not persistent_only):
+                yield name, value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """(path, parameter), each parameter once."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name, parameter in module._own_parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield _join(path, name), parameter
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters here and (recurse) below, each once."""
+        for _, parameter in self.named_parameters(recurse=recurse):
+            yield parameter
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """A tensor that is state but not trained (a running mean). It becomes the attribute
+        `name`; a persistent one is part of the state_dict."""
+        if not name.isidentifier():
+            raise ValueError(f"register_buffer: {name!r} is not a name an attribute can have")
+        buffers = vars(self).setdefault("_buffers", {})
+        if name not in buffers and hasattr(self, name):
+            raise ValueError(f"register_buffer: {type(self).__name__} already has a {name!r}")
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"register_buffer: {name!r} is {type(tensor).__name__}, not a tensor")
+        if isinstance(tensor, Parameter):
+            raise TypeError(f"register_buffer: {name!r} is a Parameter; set it as an attribute")
+        buffers[name] = persistent
+        setattr(self, name, tensor)
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """(path, buffer), each buffer once."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix):
+            for name, buffer in module._own_buffers():
+                if id(buffer) not in seen:
+                    seen.add(id(buffer))
+                    yield _join(path, name), buffer
+
+    def buffers(self) -> Iterator[Tensor]:
+        """The buffers here and below, each once."""
+        for _, buffer in self.named_buffers():
+            yield buffer
+
+    # ---- changing it as a whole
+
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Calls fn on every module, children before parents (for initialising weights)."""
+        for module in reversed(list(self.modules())):
+            fn(module)
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training mode (Dropout drops) here and below."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Sets evaluation mode (Dropout passes everything) here and below."""
+        return self.train(False)
+
+    def requires_grad_(self, flag: bool = True) -> Self:
+        """Turns the gradients of all parameters on or off (freezing)."""
+        for parameter in self.parameters():
+            parameter.requires_grad = flag
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients, or fills them with zeros."""
+        for parameter in self.parameters():
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                with no_grad():
+                    parameter.grad.zero_()
+
+    def to(self, dtype: Any) -> Self:
+        """Converts floating-point parameters and buffers to dtype (float32 or float64).
+
+        Parameters become new objects: make the optimizer after this call. An optimizer made
+        before raises an error at its next step.
+        """
+        wanted = _core.empty((0,), dtype).dtype
+        if not wanted.is_floating_point:
+            raise _core.DTypeError(f"Module.to: dtype is {wanted.name}; give float32 or float64")
+        done: dict[int, Tensor] = {}  # keeps tied parameters tied
+        keep: list[Tensor] = []  # and their ids unique
+
+        def convert(value: Any) -> Any:
+            if value is None or not value.dtype.is_floating_point or value.dtype == wanted:
+                return value
+            if id(value) not in done:
+                new: Tensor = value.detach().to(wanted)
+                if isinstance(value, Parameter):
+                    new = Parameter(new, value.requires_grad)
+                    value.replaced = True
+                done[id(value)] = new
+                keep.append(value)
+            return done[id(value)]
+
+        def parameters_only(value: Any) -> Any:
+            return convert(value) if isinstance(value, Parameter) else value
+
+        for module in list(self.modules()):
+            buffers = vars(module).get("_buffers", {})
+            for name, value in vars(module).items():
+                if name != "_buffers":
+                    new = convert(value) if name in buffers else _map(value, parameters_only)
+                    vars(module)[name] = new
+        return self
+
+    def float(self) -> Self:
+        """to("float32")"""
+        return self.to("float32")
+
+    def double(self) -> Self:
+        """to("float64")"""
+        return self.to("float64")
+
+    # ---- state
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Path to tensor, for all parameters and persistent buffers, tied ones under each of their
+        names. The tensors are detached and share memory with the module; clone() to keep them."""
+        state: dict[str, Tensor] = {}
+        for path, module in self.named_modules(prefix, remove_duplicate=False):
+            for name, value in [*module._own_parameters(), *module._own_buffers(True)]:
+                state[_join(path, name)] = value.detach()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copies tensors (or NumPy arrays) into the parameters and buffers of the same names.
+
+        Everything is checked before anything is written. ValueError lists all keys that are
+        missing or unexpected (only if strict), and those of another shape or kind of dtype;
+        float32 and float64 are converted into one another.
+        """
+        own = self.state_dict()
+        given = {
+            key: value if isinstance(value, Tensor) else _core.asarray(value)
+            for key, value in state.items()
+        }
+        missing = [key for key in own if key not in given]
+        unexpected = [key for key in given if key not in own]
+        problems = []
+        if strict and missing:
+            problems += [f"missing:    {key}  {own[key].shape}" for key in missing]
+        if strict and unexpected:
+            problems += [f"unexpected: {key}  {given[key].shape}" for key in unexpected]
+        for key, target in own.items():
+            if key not in given:
+                continue
+            value = given[key]
+            if value.shape != target.shape:
+                problems.append(f"misshaped:  {key}  {value.shape}, here {target.shape}")
+            floats = (value.dtype.is_floating_point, target.dtype.is_floating_point)
+            if floats[0] != floats[1] or (not floats[0] and value.dtype != target.dtype):
+                problems.append(f"wrong dtype: {key}  {value.dtype.name}, here {target.dtype.name}")
+        if problems:
+            way_out = "; strict=False passes over missing and unexpected ones" if strict else ""
+            raise ValueError(
+                f"load_state_dict: {len(problems)} of the state's entries do not fit "
+                f"{type(self).__name__}, nothing was loaded{way_out}:\n  " + "\n  ".join(problems)
+            )
+        with no_grad():
+            for key, target in own.items():
+                if key in given:
+                    target.copy_(given[key])
+        return LoadResult(missing, unexpected)
+
+    # ---- showing it
+
+    def __repr__(self) -> str:
+        """A table: the tree of modules, shapes and numbers of parameters."""
+        rows: list[tuple[str, str, str]] = []
+        self._rows("", "", "", rows, set())
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = [
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows
+        ]
+        parameters = list(self.parameters())
+        count = sum(p.numel() for p in parameters)
+        frozen = sum(p.numel() for p in parameters if not p.requires_grad)
+        total = f"total: {count:,} parameters"
+        if frozen:
+            total += f", {frozen:,} of them frozen"
+        if parameters:
+            dtypes = Counter(p.dtype.name for p in parameters)
+            total += f", {_size(sum(p.nbytes for p in parameters))} as {' and '.join(dtypes)}"
+        return "\n".join([*lines, total])
+
+    def _rows(
+        self, lead: str, below: str, name: str, rows: list[tuple[str, str, str]], seen: set[int]
+    ) -> None:
+        """Appends this module's row and those under it: tree, shapes, parameter count."""
+        label = type(self).__name__
+        if self.extra_repr():
+            label += f"({self.extra_repr()})"
+        if id(self) in seen:
+            rows.append((f"{lead}{name}{label}", "shared with a row above", ""))
+            return
+        seen.add(id(self))
+        own = list(self._own_parameters())
+        shapes = [f"{key} {value.shape}" for key, value in own]
+        shapes += [f"{key} {value.shape} (buffer)" for key, value in self._own_buffers()]
+        count = sum(value.numel() for _, value in own)
+        rows.append((f"{lead}{name}{label}", "  ".join(shapes), f"{count:,}" if own else ""))
+        children = list(self.named_children())
+        for i, (child_name, child) in enumerate(children):
+            last = i == len(children) - 1
+            child._rows(
+                below + ("└─ " if last else "├─ "),
+                below + ("   " if last else "│  "),
+                f"{child_name}: ",
+                rows,
+                seen,
+            )
+
+    def _layer_before(self, module: Module) -> Module | None:
+        """The layer whose output is `module`'s input, where this module knows it (Sequential)."""
+        return None
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _size(nbytes: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= scale:
+            return f"{nbytes / scale:.1f} {unit}"
+    return f"{nbytes} bytes"
+
+
+# ---- errors with the module's path. Nothing is done for it while all goes well: the exception
+# collects, on its way out, where it started, and each module it passes knows a longer path.
+
+_NAMED_ERRORS = (
+    _core.ShapeError,
+    _core.DTypeError,
+    _core.GradientError,
+    _core.DeviceError,
+    _core.OutOfMemoryError,
+)
+
+
+class _Where:
+    def __init__(self, module: Module, message: str) -> None:
+        self.module = module  # the innermost
+        self.message = message
+        self.before: Module | None = None
+
+
+def _name_the_module(error: Exception, outer: Module) -> None:
+    where: _Where | None = getattr(error, "_wengert_where", None)
+    if where is None:
+        where = _Where(outer, str(error))
+        error._wengert_where = where  # type: ignore[attr-defined]
+    module = where.module
+    names = {id(m): name for name, m in outer.named_modules()}
+    if id(module) not in names:  # called, but not an attribute: keep the shorter path
+        return
+    if where.before is None:
+        where.before = outer._layer_before(module)
+    name = names[id(module)]
+    text = module._error_name or type(module).__name__
+    text += f" '{name}'" if name else ""
+    text += f" ({module.extra_repr()})" if module.extra_repr() else ""
+    text += f": {where.message}"
+    if where.before is not None and id(where.before) in names:
+        features = getattr(where.before, "out_features", "?")
+        dot = "" if text.endswith(".") else "."
+        text += (
+            f"{dot} The layer before it, '{names[id(where.before)]}', gives {features} features."
+        )
+    error.args = (text,)

@@ -1,0 +1,972 @@
+"""Optimizers, gradient clipping and learning-rate schedules, with PyTorch's names and semantics.
+
+The arithmetic of an update is one operation of the core for all parameters of a group (sgd_step,
+adam_step, rmsprop_step). The learning rate and the step count live in tensors, so that a compiled
+training step can be replayed while a schedule changes them: group["lr"] reads and writes that
+tensor. A schedule is a function of the step number (`lr_at`), not a recurrence.
+"""
+
+# ruff: noqa: D102, D105, D107 - options and formulas are explained at the classes
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from . import _core
+from ._core import Tensor
+from .autograd import enable_grad, no_grad
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "LRScheduler",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "OneCycleLR",
+    "Optimizer",
+    "ParamGroup",
+    "RMSprop",
+    "ReduceLROnPlateau",
+    "SequentialLR",
+    "StepLR",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+]
+
+
+# ---- checks: (what it must be, test) of each option
+
+
+def _check(owner: str, name: str, value: Any, must: str, test: Callable[[float], bool]) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not test(value):
+        raise ValueError(f"{owner}: {name} is {value!r}; it must be {must}")
+
+
+def _at_least_0(v: float) -> bool:
+    return v >= 0.0
+
+
+def _below_1(v: float) -> bool:
+    return 0.0 <= v < 1.0
+
+
+_NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "lr": ("a finite number, 0 or more", _at_least_0),
+    "momentum": ("a finite number, 0 or more", _at_least_0),
+    "dampening": ("a finite number", lambda v: True),
+    "weight_decay": ("a finite number, 0 or more", _at_least_0),
+    "eps": ("a finite number, 0 or more", _at_least_0),
+    "alpha": ("a number from 0 to 1", lambda v: 0.0 <= v <= 1.0),
+}
+
+
+class _Cohort:
+    """Parameters that have always been updated together, and so share one step count.
+
+    state[name] is the list of the buffers of that name, one for each parameter.
+    """
+
+    def __init__(self, params: list[Tensor], step: int = 0) -> None:
+        self.params = params
+        self.step = _core.tensor(step, "int64")
+        self.state: dict[str, list[Tensor]] = {}
+
+    def split(self, places: list[int]) -> _Cohort:
+        """Takes the parameters at these places out, into a new cohort."""
+        taken = _Cohort([self.params[i] for i in places], int(self.step.item()))
+        taken.state = {name: [all_[i] for i in places] for name, all_ in self.state.items()}
+        rest = sorted(set(range(len(self.params))) - set(places))
+        self.params = [self.params[i] for i in rest]
+        self.state = {name: [all_[i] for i in rest] for name, all_ in self.state.items()}
+        return taken
+
+
+class ParamGroup(MutableMapping[str, Any]):
+    """The options of some parameters: group["lr"], group["weight_decay"], ...; group["params"]."""
+
+    def __init__(self, owner: str, params: list[Tensor], options: Mapping[str, Any]) -> None:
+        self._owner = owner
+        self._values: dict[str, Any] = {"params": params}
+        self.lr = _core.tensor(0.0, "float64")  # the tensor that the update reads
+        dtypes: dict[str, list[Tensor]] = {}
+        for p in params:
+            dtypes.setdefault(p.dtype.name, []).append(p)
+        self.cohorts = [_Cohort(same) for same in dtypes.values()]
+        for name, value in options.items():
+            self[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        return self.lr.item() if name == "lr" else self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "params" or (name == "lr" and isinstance(value, Tensor) and value.numel() != 1):
+            raise ValueError(f"{self._owner}: group[{name!r}] cannot be set to this")
+        if name == "lr" and isinstance(value, Tensor):
+            value = value.item()
+        if name in _NUMBERS:
+            _check(self._owner, name, value, *_NUMBERS[name])
+        elif name == "betas":
+            betas = tuple(value) if isinstance(value, Sequence) else ()
+            if len(betas) != 2:
+                raise ValueError(f"{self._owner}: betas is {value!r}; it must be two numbers")
+            for beta in betas:
+                _check(self._owner, "betas", beta, "two numbers from 0 to below 1", _below_1)
+            value = betas
+        if name == "lr":
+            with no_grad():
+                self.lr.fill_(value)
+            self._values["lr"] = None  # a place among the keys; the value is in the tensor
+        else:
+            self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"{self._owner}: options of a group cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{k}={v!r}" for k, v in self.items() if k != "params")
+        return f"ParamGroup({len(self['params'])} parameters, {options})"
+
+
+class Optimizer:
+    """Base of the optimizers.
+
+    params: an iterable of leaf tensors, or of dicts {"params": [...], option: value, ...} which
+    override the options of the constructor for their parameters (parameter groups).
+
+    A subclass names its options with their defaults, and writes `_update`.
+    """
+
+    def __init__(self, params: Iterable[Any], options: dict[str, Any]) -> None:
+        name = type(self).__name__
+        if isinstance(params, Tensor) or not isinstance(params, Iterable):
+            hint = "model.parameters()" if hasattr(params, "parameters") else "[tensor]"
+            raise TypeError(
+                f"{name}: params is {type(params).__name__}; it must be a list of tensors or of "
+                f"groups: {hint}"
+            )
+        self.defaults = options
+        self.param_groups: list[ParamGroup] = []
+        items = list(params)
+        if not items:
+            raise ValueError(f"{name}: the list of parameters is empty")
+        groups = items if isinstance(items[0], Mapping) else [{"params": items}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Adds parameters with options of their own: {"params": [...], "lr": 0.01}."""
+        name = type(self).__name__
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(f'{name}: a parameter group is a dict with "params", not {group!r}')
+        given = group["params"]
+        params = [given] if isinstance(given, Tensor) else list(given)
+        if not params:
+            raise ValueError(f"{name}: the list of parameters is empty")
+        seen = {id(p) for g in self.param_groups for p in g["params"]}
+        for i, p in enumerate(params):
+            if not isinstance(p, Tensor):
+                raise TypeError(
+                    f"{name}: parameter {i} is {type(p).__name__}, not a tensor; "
+                    "give model.parameters(), or a list of dicts with the key 'params'"
+                )
+            if not p.is_leaf:
+                raise ValueError(
+                    f"{name}: parameter {i}, of shape {p.shape}, is the result of an operation; "
+                    "only leaves can be optimized: use .detach().requires_grad_()"
+                )
+            if not p.dtype.is_floating_point:
+                raise _core.DTypeError(
+                    f"{name}: parameter {i} has dtype {p.dtype.name}; it must be float"
+                )
+            if id(p) in seen:
+                raise ValueError(
+                    f"{name}: parameter {i}, of shape {p.shape}, is given twice; "
+                    "it would be updated twice in a step"
+                )
+            seen.add(id(p))
+        own = {key: value for key, value in group.items() if key != "params"}
+        unknown = [key for key in own if key not in self.defaults]
+        if unknown:
+            raise ValueError(
+                f"{name}: unknown options {', '.join(unknown)}; known are "
+                + ", ".join(self.defaults)
+            )
+        options = {**self.defaults, **own}
+        lr = options["lr"].item() if isinstance(options["lr"], Tensor) else options["lr"]
+        _check(name, "lr", lr, "a finite number above 0", lambda v: v > 0.0)
+        new = ParamGroup(name, params, options)
+        self._check_group(new)
+        self.param_groups.append(new)
+
+    def _check_group(self, group: ParamGroup) -> None:
+        """Checks options against one another."""
+
+    def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
+        raise NotImplementedError(f"{type(self).__name__}: _update is not defined")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate; ValueError where the groups have different ones."""
+        rates = [group["lr"] for group in self.param_groups]
+        if any(rate != rates[0] for rate in rates):
+            raise ValueError(
+                f"{type(self).__name__}: the groups have different learning rates, {rates}; "
+                'read optimizer.param_groups[i]["lr"]'
+            )
+        return float(rates[0])
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            group["lr"] = value
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients of all parameters, or fills them with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    with no_grad():
+                        p.grad.zero_()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates each parameter that has a gradient. Returns closure(), which is called first."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        with no_grad():
+            for group in self.param_groups:
+                for cohort in list(group.cohorts):
+                    grads = [p.grad for p in cohort.params]
+                    with_grad = [i for i, grad in enumerate(grads) if grad is not None]
+                    if len(with_grad) < len(grads):
+                        self._refuse_replaced(cohort, grads)
+                        if not with_grad:
+                            continue
+                        # Bias correction counts a parameter's own steps: those without a gradient
+                        # stay behind with the old count.
+                        cohort = cohort.split(with_grad)
+                        group.cohorts.append(cohort)
+                        grads = [grads[i] for i in with_grad]
+                    self._update(group, cohort, grads)
+        return loss
+
+    def _refuse_replaced(self, cohort: _Cohort, grads: list[Tensor | None]) -> None:
+        for p, grad in zip(cohort.params, grads, strict=True):
+            if grad is None and getattr(p, "replaced", False):
+                raise RuntimeError(
+                    f"{type(self).__name__}.step: a parameter of shape {p.shape} was replaced by "
+                    "Module.to(dtype) after this optimizer was made; make the optimizer after it"
+                )
+
+    # ---- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {i: {"step": tensor, name: tensor}}, "param_groups": [options]}, as PyTorch's;
+        i counts the parameters through the groups. Buffers share memory with the optimizer."""
+        number = {id(p): i for i, p in enumerate(self._params())}
+        state: dict[int, dict[str, Tensor]] = {}
+        for group in self.param_groups:
+            for cohort in group.cohorts:
+                if not cohort.step.item():
+                    continue
+                for place, p in enumerate(cohort.params):
+                    entry = {"step": cohort.step.clone()}
+                    entry.update({name: all_[place] for name, all_ in cohort.state.items() if all_})
+                    state[number[id(p)]] = entry
+        groups = [
+            {**group, "params": [number[id(p)] for p in group["params"]]}
+            for group in self.param_groups
+        ]
+        return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+    def _params(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def check_state_dict(self, state: Mapping[str, Any]) -> None:
+        """ValueError that lists everything in `state` that does not fit this optimizer."""
+        name = type(self).__name__
+        problems: list[str] = []
+        try:
+            sizes = [len(group["params"]) for group in state["param_groups"]]
+            entries = {int(i): dict(entry) for i, entry in state["state"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{name}.load_state_dict: this is not the state of an optimizer; it must have "
+                f'"state" and "param_groups" ({error!r})'
+            ) from None
+        own = [len(group["params"]) for group in self.param_groups]
+        if sizes != own:
+            problems.append(f"groups of {sizes} parameters, here {own}")
+        for given in state["param_groups"]:
+            unknown = set(given) - set(self.defaults) - {"params", "initial_lr"}
+            problems += [f"option {key!r} is not one of {name}" for key in sorted(unknown)]
+            problems += [f"option {key!r} is missing" for key in self.defaults if key not in given]
+            try:
+                options = {key: value for key, value in given.items() if key in self.defaults}
+                if len(options) == len(self.defaults):
+                    self._check_group(ParamGroup(name, [], options))
+            except (TypeError, ValueError) as error:
+                problems.append(str(error))
+        params = self._params()
+        for i, entry in entries.items():
+            if not 0 <= i < len(params):
+                problems.append(f"state of parameter {i}, and there are {len(params)}")
+                continue
+            for key, value in entry.items():
+                if key == "step":
+                    if int(value) < 0:
+                        problems.append(f"step of parameter {i} is {int(value)}")
+                elif not isinstance(value, Tensor):
+                    problems.append(f"{key!r} of parameter {i} is {type(value).__name__}")
+                elif key not in self._buffers:
+                    problems.append(f"{key!r} of parameter {i} is not a buffer of {name}")
+                elif value.shape != params[i].shape:
+                    problems.append(
+                        f"{key!r} of parameter {i} has shape {value.shape}, here {params[i].shape}"
+                    )
+            if "step" not in entry:
+                problems.append(f"step of parameter {i} is missing")
+        if problems:
+            raise ValueError(
+                f"{name}.load_state_dict: the state does not fit, nothing was loaded:\n  "
+                + "\n  ".join(problems)
+            )
+
+    _buffers: ClassVar[tuple[str, ...]] = ()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over options, step counts and buffers (copied). Checked before anything changes."""
+        self.check_state_dict(state)
+        entries = {int(i): entry for i, entry in state["state"].items()}
+        number = {id(p): i for i, p in enumerate(self._params())}
+        for group, given in zip(self.param_groups, state["param_groups"], strict=True):
+            for key, value in given.items():
+                if key != "params":
+                    group[key] = value
+            # Parameters with the same count, buffers and dtype form a cohort again.
+            kinds: dict[tuple[Any, ...], list[Tensor]] = {}
+            for p in group["params"]:
+                entry = entries.get(number[id(p)], {})
+                names = sorted(key for key in entry if key != "step")
+                kinds.setdefault((int(entry.get("step", 0)), p.dtype.name, *names), []).append(p)
+            group.cohorts = []
+            for (step, _, *names), params in kinds.items():
+                cohort = _Cohort(params, step)
+                for name in names:
+                    buffers = [_core.zeros_like(p.detach()) for p in params]
+                    for p, buffer in zip(params, buffers, strict=True):
+                        buffer.copy_(entries[number[id(p)]][name].detach())
+                    cohort.state[name] = buffers
+                group.cohorts.append(cohort)
+
+    def __repr__(self) -> str:
+        groups = "\n".join(f"  {group!r}" for group in self.param_groups)
+        return f"{type(self).__name__}:\n{groups}"
+
+
+def _zeros(cohort: _Cohort, name: str) -> list[Tensor]:
+    """The cohort's buffers of this name, made of zeros at first use."""
+    if name not in cohort.state:
+        cohort.state[name] = [_core.zeros_like(p.detach()) for p in cohort.params]
+    return cohort.state[name]
+
+
+class SGD(Optimizer):
+    """Gradient descent: g += weight_decay * p; m = momentum * m + (1 - dampening) * g (m = g at
+    the first step); p -= lr * m, or lr * (g + momentum * m) with nesterov.
+
+    Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum
+    in deep learning", ICML 2013; the form of the recurrence is PyTorch's.
+    """
+
+    _buffers = ("momentum_buffer",)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        options = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+        }
+        super().__init__(params, options)
+
+    def _check_group(self, group: ParamGroup) -> None:
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError(
+                f"SGD: nesterov needs momentum above 0 and dampening 0; they are "
+                f"{group['momentum']} and {group['dampening']}"
+            )
+
+    def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
+        buffers: list[Tensor] = []
+        if group["momentum"]:
+            if "momentum_buffer" not in cohort.state:
+                cohort.step.zero_()  # the step that starts a buffer copies the gradient into it
+            buffers = _zeros(cohort, "momentum_buffer")
+        _core.sgd_step(
+            cohort.params,
+            grads,
+            buffers,
+            group.lr,
+            cohort.step,
+            group["momentum"],
+            group["dampening"],
+            group["weight_decay"],
+            group["nesterov"],
+        )
+
+
+class Adam(Optimizer):
+    """m, v: averages of g and g^2 with decays betas; p -= lr * m' / (sqrt(v') + eps), where
+    m' = m / (1 - beta1^t), v' = v / (1 - beta2^t). weight_decay is added to the gradient.
+
+    Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
+    """
+
+    _buffers = ("exp_avg", "exp_avg_sq")
+    _decoupled: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, options)
+
+    def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
+        _core.adam_step(
+            cohort.params,
+            grads,
+            _zeros(cohort, "exp_avg"),
+            _zeros(cohort, "exp_avg_sq"),
+            group.lr,
+            cohort.step,
+            beta1,
+            beta2,
+            group["eps"],
+            group["weight_decay"],
+            self._decoupled,
+        )
+
+
+class AdamW(Adam):
+    """Adam, with weight decay apart from the gradient: first p -= lr * weight_decay * p.
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+class RMSprop(Optimizer):
+    """v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + eps), with momentum on the
+    quotient if set.
+
+    Source: Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning", 2012.
+    """
+
+    _buffers = ("square_avg", "momentum_buffer")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+    ) -> None:
+        options = {
+            "lr": lr,
+            "alpha": alpha,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+        }
+        super().__init__(params, options)
+
+    def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
+        _core.rmsprop_step(
+            cohort.params,
+            grads,
+            _zeros(cohort, "square_avg"),
+            _zeros(cohort, "momentum_buffer") if group["momentum"] else [],
+            group.lr,
+            cohort.step,
+            group["alpha"],
+            group["eps"],
+            group["weight_decay"],
+            group["momentum"],
+        )
+
+
+# ---- gradient clipping
+
+
+def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    params = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [p.grad for p in params if p.grad is not None]
+
+
+@no_grad()
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scales all gradients by one factor so that their Euclidean norm, taken over all of them
+    together, is at most max_norm. Returns the norm before (one number).
+
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks",
+    ICML 2013, algorithm 1.
+    """
+    _check("clip_grad_norm_", "max_norm", max_norm, "a finite number, 0 or more", _at_least_0)
+    grads = _grads(parameters)
+    if not grads:
+        return _core.tensor(0.0)
+    # Before, not after: gradients that are scaled by inf or nan are lost.
+    if error_if_nonfinite and not all(_core.isfinite(g).all().item() for g in grads):
+        raise ValueError(
+            "clip_grad_norm_: a gradient has inf or nan in it; nothing was scaled. "
+            "A smaller learning rate, or a look at the loss, may help"
+        )
+    return _core.clip_grad_norm_step(grads, float(max_norm))
+
+
+@no_grad()
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Clamps every element of every gradient to [-clip_value, clip_value]."""
+    _check("clip_grad_value_", "clip_value", clip_value, "a finite number, 0 or more", _at_least_0)
+    for grad in _grads(parameters):
+        grad.copy_(_core.clamp(grad, -clip_value, clip_value))
+
+
+# ---- learning-rate schedules
+
+
+class LRScheduler:
+    """Base of the schedules: call step() after each epoch, or batch. A subclass writes
+    lr_at(base_lr, epoch), the learning rate as a function of the number of steps taken.
+
+    base_lrs are the learning rates of the groups when the first schedule was made; they are kept
+    in group["initial_lr"].
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"{type(self).__name__}: optimizer is {type(optimizer).__name__}, not an Optimizer"
+            )
+        self.optimizer = optimizer
+        self.last_epoch = 0
+        self.base_lrs: list[float] = [
+            group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups
+        ]
+        self._last_lrs: list[float] = []
+        self._write()
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        """The learning rate after `epoch` steps of a group that began with base_lr."""
+        raise NotImplementedError(f"{type(self).__name__}: lr_at is not defined")
+
+    def _lrs(self) -> list[float]:
+        return [self.lr_at(base, self.last_epoch) for base in self.base_lrs]
+
+    def _write(self) -> None:
+        self._last_lrs = self._lrs()
+        for group, lr in zip(self.optimizer.param_groups, self._last_lrs, strict=True):
+            group["lr"] = lr
+
+    def step(self) -> None:
+        """Sets the next learning rate. RuntimeError where something else has set it since: two
+        schedules would undo one another's work without a word."""
+        now = [group["lr"] for group in self.optimizer.param_groups]
+        if now != self._last_lrs:
+            raise RuntimeError(
+                f"{type(self).__name__}.step: the learning rates are {now}, and this schedule set "
+                f"{self._last_lrs}; something else changed them. Join schedules with SequentialLR, "
+                "or change schedule.base_lrs instead"
+            )
+        self.last_epoch += 1
+        self._write()
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rates that were set last, one for each group."""
+        return list(self._last_lrs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbers and lists only; not the optimizer, nor functions."""
+        return {
+            "last_epoch": self.last_epoch,
+            "base_lrs": list(self.base_lrs),
+            "last_lrs": list(self._last_lrs),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over a state_dict, and sets the learning rates it had. ValueError if it does not
+        fit."""
+        groups = len(self.optimizer.param_groups)
+        wanted = self.state_dict()
+        if set(state) != set(wanted) or not all(
+            len(state[key]) == groups for key in ("base_lrs", "last_lrs")
+        ):
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: it must have {', '.join(wanted)} for "
+                f"{groups} parameter groups, and has {dict(state)!r}"
+            )
+        self.last_epoch = int(state["last_epoch"])
+        self.base_lrs = [float(lr) for lr in state["base_lrs"]]
+        self._last_lrs = [float(lr) for lr in state["last_lrs"]]
+        for group, base, lr in zip(
+            self.optimizer.param_groups, self.base_lrs, self._last_lrs, strict=True
+        ):
+            group["initial_lr"] = base
+            group["lr"] = lr
+
+
+def _whole(owner: str, name: str, value: int, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{owner}: {name} is {value!r}; it must be an int, at least {least}")
+    return value
+
+
+class StepLR(LRScheduler):
+    """base * gamma^(epoch // step_size)"""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        self.step_size = _whole("StepLR", "step_size", step_size)
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return base_lr * self.gamma ** (epoch // self.step_size)
+
+
+class MultiStepLR(LRScheduler):
+    """base * gamma^(number of milestones reached)"""
+
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        self.milestones = sorted(_whole("MultiStepLR", "milestone", m, 0) for m in milestones)
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return base_lr * self.gamma ** bisect_right(self.milestones, epoch)
+
+
+class ExponentialLR(LRScheduler):
+    """base * gamma^epoch"""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return float(base_lr * self.gamma**epoch)
+
+
+class CosineAnnealingLR(LRScheduler):
+    """eta_min + (base - eta_min) * (1 + cos(pi * epoch / T_max)) / 2
+
+    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR
+    2017, equation 5 (without the restarts).
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803
+        self.T_max = _whole("CosineAnnealingLR", "T_max", T_max)
+        self.eta_min = eta_min
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        wave = (1.0 + math.cos(math.pi * epoch / self.T_max)) / 2.0
+        return self.eta_min + (base_lr - self.eta_min) * wave
+
+
+class LinearLR(LRScheduler):
+    """base times a factor that goes from start_factor to end_factor in total_iters steps, then
+    stays: a warm-up."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3.0,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+    ) -> None:
+        if not 0.0 < start_factor <= 1.0 or not 0.0 <= end_factor <= 1.0:
+            raise ValueError(
+                f"LinearLR: the factors are {start_factor} and {end_factor}; they must be in "
+                "(0, 1] and [0, 1]"
+            )
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.total_iters = _whole("LinearLR", "total_iters", total_iters)
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        part = min(epoch, self.total_iters) / self.total_iters
+        return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * part)
+
+
+class ConstantLR(LRScheduler):
+    """base * factor for total_iters steps, then base"""
+
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1.0 / 3.0, total_iters: int = 5
+    ) -> None:
+        if not 0.0 <= factor <= 1.0:
+            raise ValueError(f"ConstantLR: factor is {factor}; it must be in [0, 1]")
+        self.factor = factor
+        self.total_iters = _whole("ConstantLR", "total_iters", total_iters, 0)
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return base_lr * (self.factor if epoch < self.total_iters else 1.0)
+
+
+class LambdaLR(LRScheduler):
+    """base * lr_lambda(epoch); one function, or a list with one for each group. The functions are
+    not part of the state_dict."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
+    ) -> None:
+        groups = len(optimizer.param_groups)
+        self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
+        if len(self.lr_lambdas) != groups:
+            raise ValueError(
+                f"LambdaLR: {len(self.lr_lambdas)} functions for {groups} parameter groups"
+            )
+        super().__init__(optimizer)
+
+    def _lrs(self) -> list[float]:
+        return self._lrs_at(self.base_lrs, self.last_epoch)
+
+    def _lrs_at(self, bases: list[float], epoch: int) -> list[float]:
+        return [base * fn(epoch) for base, fn in zip(bases, self.lr_lambdas, strict=True)]
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return base_lr * self.lr_lambdas[0](epoch)
+
+
+class OneCycleLR(LRScheduler):
+    """From max_lr / div_factor up to max_lr in pct_start of total_steps, then down to
+    max_lr / div_factor / final_div_factor; momentum (or beta1) goes the other way.
+
+    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large
+    learning rates", 2018; two phases, as PyTorch's default.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float,
+        total_steps: int,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        _check("OneCycleLR", "max_lr", max_lr, "a finite number above 0", lambda v: v > 0)
+        _check("OneCycleLR", "pct_start", pct_start, "between 0 and 1", lambda v: 0 < v < 1)
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(
+                f"OneCycleLR: anneal_strategy is {anneal_strategy!r}; give 'cos' or 'linear'"
+            )
+        self.max_lr, self.total_steps = max_lr, _whole("OneCycleLR", "total_steps", total_steps, 2)
+        self.pct_start, self.anneal_strategy = pct_start, anneal_strategy
+        self.cycle_momentum = cycle_momentum
+        self.momenta = (max_momentum, base_momentum, max_momentum)
+        start = max_lr / div_factor
+        self.rates = (start, max_lr, start / final_div_factor)
+        for group in optimizer.param_groups:
+            if cycle_momentum and not ("betas" in group or group.get("momentum")):
+                raise ValueError(
+                    "OneCycleLR: the optimizer has no momentum to cycle; pass cycle_momentum=False"
+                )
+        super().__init__(optimizer)
+
+    def _at(self, points: tuple[float, float, float], epoch: int) -> float:
+        if epoch >= self.total_steps:
+            raise ValueError(
+                f"OneCycleLR: step {epoch} of {self.total_steps}; the schedule has ended"
+            )
+        peak, last = self.pct_start * self.total_steps - 1.0, self.total_steps - 1.0
+        rising = epoch < peak
+        a, b = points[:2] if rising else points[1:]
+        part = epoch / peak if rising else (epoch - peak) / (last - peak)
+        if self.anneal_strategy == "linear":
+            return a + (b - a) * part
+        return b + (a - b) * (1.0 + math.cos(math.pi * part)) / 2.0
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return self._at(self.rates, epoch)
+
+    def _write(self) -> None:
+        super()._write()
+        if self.cycle_momentum:
+            momentum = self._at(self.momenta, self.last_epoch)
+            for group in self.optimizer.param_groups:
+                if "betas" in group:
+                    group["betas"] = (momentum, group["betas"][1])
+                else:
+                    group["momentum"] = momentum
+
+
+class SequentialLR(LRScheduler):
+    """schedulers[0] up to milestones[0], then schedulers[1], which counts from there, and so on.
+
+    warm-up and cosine: SequentialLR(o, [LinearLR(o, 0.1, total_iters=5),
+    CosineAnnealingLR(o, 95)], milestones=[5])
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]
+    ) -> None:
+        self.schedulers = list(schedulers)
+        self.milestones = [_whole("SequentialLR", "milestone", m) for m in milestones]
+        if len(self.schedulers) != len(self.milestones) + 1:
+            raise ValueError(
+                f"SequentialLR: {len(self.schedulers)} schedulers and {len(self.milestones)} "
+                "milestones; there must be one milestone between each two schedulers"
+            )
+        if any(a >= b for a, b in pairwise(self.milestones)):
+            raise ValueError(f"SequentialLR: milestones {self.milestones} must grow")
+        for scheduler in self.schedulers:
+            if isinstance(scheduler, (ReduceLROnPlateau, OneCycleLR)):
+                raise TypeError(f"SequentialLR: {type(scheduler).__name__} cannot be a part of it")
+            if scheduler.optimizer is not optimizer:
+                raise ValueError("SequentialLR: a scheduler belongs to another optimizer")
+        super().__init__(optimizer)
+
+    def _lrs(self) -> list[float]:
+        place = bisect_right(self.milestones, self.last_epoch)
+        start = self.milestones[place - 1] if place else 0
+        scheduler, epoch = self.schedulers[place], self.last_epoch - start
+        if isinstance(scheduler, LambdaLR):
+            return scheduler._lrs_at(self.base_lrs, epoch)
+        return [scheduler.lr_at(base, epoch) for base in self.base_lrs]
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """Multiplies the learning rate by factor when a metric has not become better for `patience`
+    epochs: call step(metric).
+
+    Better means below best * (1 - threshold) for mode "min", above best * (1 + threshold) for
+    "max"; with threshold_mode "abs", best - threshold and best + threshold. NaN is not better.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        owner = "ReduceLROnPlateau"
+        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
+            raise ValueError(
+                f"{owner}: mode is {mode!r} and threshold_mode {threshold_mode!r}; they must be "
+                "'min' or 'max', and 'rel' or 'abs'"
+            )
+        _check(owner, "factor", factor, "a number from 0 to below 1", _below_1)
+        self.mode, self.factor = mode, factor
+        self.patience = _whole(owner, "patience", patience, 0)
+        self.threshold, self.threshold_mode = threshold, threshold_mode
+        self.cooldown = _whole(owner, "cooldown", cooldown, 0)
+        self.min_lr, self.eps = min_lr, eps
+        self.best = math.inf if mode == "min" else -math.inf
+        self.num_bad_epochs = self.cooldown_counter = 0
+        super().__init__(optimizer)
+
+    def _lrs(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def _is_better(self, metric: float) -> bool:
+        sign = -1.0 if self.mode == "min" else 1.0
+        if self.threshold_mode == "rel":
+            # inf * (1 - threshold) is inf: the first number is better than nothing
+            return sign * metric > sign * self.best * (1.0 + sign * self.threshold)
+        return sign * metric > sign * self.best + self.threshold
+
+    def step(self, metric: float | Tensor) -> None:  # type: ignore[override]
+        value = float(metric)
+        self.last_epoch += 1
+        if self._is_better(value):
+            self.best, self.num_bad_epochs = value, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            for group in self.optimizer.param_groups:
+                new = max(group["lr"] * self.factor, self.min_lr)
+                if group["lr"] - new > self.eps:
+                    group["lr"] = new
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+        self._last_lrs = self._lrs()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            **super().state_dict(),
+            "best": self.best,
+            "num_bad_epochs": self.num_bad_epochs,
+            "cooldown_counter": self.cooldown_counter,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.best = float(state["best"])
+        self.num_bad_epochs = int(state["num_bad_epochs"])
+        self.cooldown_counter = int(state["cooldown_counter"])

@@ -1,0 +1,81 @@
+"""The examples run as they stand, and come out as their texts say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_data import write_idx_directory
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+def test_seed_mlp_agrees_with_numpy() -> None:
+    """The founding network, whole: nine runs of 1000 epochs, weights equal to 1e-12."""
+    done = run("seed_mlp.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = re.findall(r"^(.{18})(.{15})\s*([0-9.]+)\s+([0-9.]+)\s+(\S+)$", done.stdout, flags=re.M)
+    assert len(rows) == 9
+    for method, loss, first, last, apart in rows:
+        assert float(last) < float(first), (method, loss)
+        assert float(apart) <= 1e-12, (method, loss)
+    assert "agree" in done.stdout
+
+
+def test_seed_mlp_hand_written_gradients() -> None:
+    """The NumPy twin itself is checked against finite differences."""
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        import seed_mlp
+    finally:
+        sys.path.remove(str(EXAMPLES))
+    x, y, weights = seed_mlp.make_problem()
+
+    def loss_value(loss: str) -> float:
+        w1, b1, w2, b2 = weights
+        z = seed_mlp.sigmoid(x @ w1 + b1) @ w2 + b2
+        if loss == "cross-entropy":
+            return float((np.logaddexp(0, z) - y * z).mean())
+        return float(((seed_mlp.sigmoid(z) - y) ** 2).mean()) * (0.5 if loss == "half mse" else 1.0)
+
+    for loss in seed_mlp.LOSSES:
+        for weight, gradient in zip(weights, seed_mlp.gradients(weights, x, y, loss), strict=True):
+            for place in np.ndindex(weight.shape):
+                kept = weight[place]
+                weight[place] = kept + 1e-5
+                above = loss_value(loss)
+                weight[place] = kept - 1e-5
+                below = loss_value(loss)
+                weight[place] = kept
+                assert (above - below) / 2e-5 == pytest.approx(gradient[place], abs=1e-9)
+
+
+def test_fashion_mnist_on_synthetic_images(tmp_path: Path) -> None:
+    write_idx_directory(tmp_path, train=600, test=100, packed=True)
+    done = run("fashion_mnist.py", tmp_path, "--epochs", "3", "--subset", "500")
+    assert done.returncode == 0, done.stderr
+    accuracies = [float(a) for a in re.findall(r"test accuracy ([0-9.]+) %", done.stdout)]
+    assert len(accuracies) == 3 and accuracies[-1] > 95
+
+
+def test_fashion_mnist_says_where_the_images_come_from(tmp_path: Path) -> None:
+    done = run("fashion_mnist.py", tmp_path / "nowhere")
+    assert done.returncode == 1 and "apt install dataset-fashion-mnist" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not installed")
+def test_fashion_mnist_reaches_88_percent() -> None:
+    done = run("fashion_mnist.py", FASHION)
+    assert done.returncode == 0, done.stderr
+    assert float(re.findall(r"test accuracy ([0-9.]+) %", done.stdout)[-1]) >= 88.0

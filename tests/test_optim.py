@@ -1,0 +1,496 @@
+"""optim: trajectories and schedules against PyTorch, state, refusals."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import wengert as wg
+from wengert import nn, optim
+
+
+def parameters(*values):
+    return [nn.Parameter(wg.tensor(np.asarray(v, dtype=np.float64))) for v in values]
+
+
+# ---- trajectories
+
+SIZES = [5, 8, 3]
+OPTIMIZERS = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.05, "weight_decay": 0.01}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.02}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+    ("Adam", {"lr": 0.01}),
+    ("Adam", {"lr": 0.02, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.05}),
+    ("AdamW", {"lr": 0.01}),
+    ("AdamW", {"lr": 0.02, "weight_decay": 0.1, "betas": (0.5, 0.9)}),
+    ("RMSprop", {"lr": 0.01}),
+    ("RMSprop", {"lr": 0.01, "alpha": 0.9, "eps": 1e-6, "weight_decay": 0.01, "momentum": 0.9}),
+]
+
+
+def pair(torch):
+    """The same network twice, in float64."""
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(SIZES[0], SIZES[1]), torch.nn.Tanh(), torch.nn.Linear(SIZES[1], SIZES[2])
+    ).double()
+    ours = nn.MLP(SIZES, "tanh", dtype="float64")
+    ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
+    return theirs, ours
+
+
+def worst(theirs, ours):
+    """The largest relative distance of two parameters."""
+    return max(
+        np.linalg.norm(p.detach().numpy() - q.detach().numpy()) / np.linalg.norm(q.detach().numpy())
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True)
+    )
+
+
+def data(steps=100):
+    rng = np.random.default_rng(1)
+    return [(rng.standard_normal((16, SIZES[0])), rng.integers(0, 3, 16)) for _ in range(steps)]
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+def test_trajectory_is_pytorchs(name, options):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    theirs, ours = pair(torch)
+    a = getattr(torch.optim, name)(theirs.parameters(), **options)
+    b = getattr(optim, name)(ours.parameters(), **options)
+    for x, t in data():
+        a.zero_grad()
+        b.zero_grad()
+        torch.nn.functional.cross_entropy(theirs(torch.tensor(x)), torch.tensor(t)).backward()
+        wg.cross_entropy(ours(wg.tensor(x)), wg.tensor(t)).backward()
+        a.step()
+        b.step()
+    assert worst(theirs, ours) < 1e-9
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+def test_float32_follows_float64(name, options):
+    """Rough, but a scalar rounded to float32 on its way (beta2, lr) would show."""
+    wide, narrow = nn.MLP(SIZES, "tanh", dtype="float64"), nn.MLP(SIZES, "tanh")
+    narrow.load_state_dict(wide.state_dict())
+    wide.load_state_dict(narrow.state_dict())
+    a = getattr(optim, name)(wide.parameters(), **options)
+    b = getattr(optim, name)(narrow.parameters(), **options)
+    for x, t in data(30):
+        a.zero_grad()
+        b.zero_grad()
+        wg.cross_entropy(wide(wg.tensor(x)), wg.tensor(t)).backward()
+        wg.cross_entropy(narrow(wg.tensor(x, "float32")), wg.tensor(t)).backward()
+        a.step()
+        b.step()
+    for p, q in zip(wide.parameters(), narrow.parameters(), strict=True):
+        np.testing.assert_allclose(q.detach().numpy(), p.detach().numpy(), rtol=2e-3, atol=2e-4)
+
+
+def test_parameters_without_gradient_keep_a_count_of_their_own():
+    """A parameter that joins at step 4 is corrected for its own first step, as in PyTorch."""
+    torch = pytest.importorskip("torch")
+    for name, options in OPTIMIZERS:
+        start = [np.arange(1.0, 4.0), np.arange(2.0, 6.0)]
+        theirs = [torch.tensor(v, requires_grad=True) for v in start]
+        ours = parameters(*start)
+        a = getattr(torch.optim, name)(theirs, **options)
+        b = getattr(optim, name)(ours, **options)
+        for step in range(10):
+            a.zero_grad()
+            b.zero_grad()
+            for i in range(2):
+                if (i == 0 and step != 6) or (i == 1 and step >= 3):
+                    (theirs[i] ** 2).sum().backward()
+                    (ours[i] * ours[i]).sum().backward()
+            a.step()
+            b.step()
+        for p, q in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-12)
+
+
+def test_momentum_that_is_switched_on_later():
+    torch = pytest.importorskip("torch")
+    theirs = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    (ours,) = parameters(np.ones(3))
+    a = torch.optim.SGD([theirs], 0.1)
+    b = optim.SGD([ours], 0.1)
+    for step in range(6):
+        if step == 2:
+            a.param_groups[0].update(momentum=0.9, dampening=0.5)
+            b.param_groups[0].update(momentum=0.9, dampening=0.5)
+        for o in (a, b):
+            o.zero_grad()
+        (theirs**2).sum().backward()
+        (ours * ours).sum().backward()
+        a.step()
+        b.step()
+    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-13)
+
+
+def test_both_dtypes_in_one_optimizer():
+    p, q = nn.Parameter(wg.ones((3,))), nn.Parameter(wg.ones((3,), "float64"))
+    optimizer = optim.Adam([p, q], 0.1)
+    (p.sum() + q.sum()).backward()
+    optimizer.step()
+    assert p.tolist()[0] == pytest.approx(0.9, rel=1e-6)
+    assert q.tolist()[0] == pytest.approx(0.9, rel=1e-7)
+
+
+def test_groups():
+    p, q = parameters([1.0], [1.0])
+    optimizer = optim.SGD([{"params": [p]}, {"params": q, "lr": 0.5}], lr=0.1)
+    (p + q).sum().backward()
+    optimizer.step()
+    assert (p.item(), q.item()) == (pytest.approx(0.9), pytest.approx(0.5))
+    with pytest.raises(ValueError, match="different learning rates"):
+        _ = optimizer.lr
+    optimizer.lr = 0.2
+    assert optimizer.lr == 0.2 and optimizer.param_groups[1]["lr"] == 0.2
+    tensor = optimizer.param_groups[0].lr
+    optimizer.param_groups[0]["lr"] = 0.3
+    assert tensor.item() == 0.3 and optimizer.param_groups[0].lr is tensor
+    optimizer.add_param_group({"params": parameters([1.0])})
+    assert len(optimizer.param_groups) == 3
+    assert "lr=0.3" in repr(optimizer)
+
+
+def test_step_is_not_recorded_and_zero_grad():
+    (p,) = parameters([1.0, 2.0])
+    optimizer = optim.Adam([p], 0.1)
+    (p * p).sum().backward()
+    optimizer.step()
+    assert p.is_leaf and p.requires_grad
+    optimizer.zero_grad(set_to_none=False)
+    assert p.grad.tolist() == [0.0, 0.0]
+    optimizer.zero_grad()
+    assert p.grad is None
+    before = p.tolist()
+    optimizer.step()  # no gradients: nothing to do
+    assert p.tolist() == before
+    calls = []
+
+    def closure():
+        calls.append(1)
+        optimizer.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+
+    with wg.no_grad():
+        assert optimizer.step(closure).numel() == 1 and calls == [1]
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
+@pytest.mark.parametrize("lr", [0.0, -1.0, math.nan, math.inf, "0.1", None, True])
+def test_learning_rate(cls, lr):
+    with pytest.raises(ValueError, match=f"{cls.__name__}: lr is"):
+        cls(parameters([1.0]), lr=lr)
+
+
+def test_refusals():
+    (p,) = parameters([1.0])
+    with pytest.raises(ValueError, match="empty"):
+        optim.SGD([], 0.1)
+    with pytest.raises(ValueError, match="empty"):
+        optim.SGD([{"params": []}], 0.1)
+    with pytest.raises(ValueError, match="twice"):
+        optim.SGD([p, p], 0.1)
+    with pytest.raises(ValueError, match="twice"):
+        optim.SGD([{"params": [p]}, {"params": [p]}], 0.1)
+    with pytest.raises(ValueError, match="leaves"):
+        optim.SGD([p * 2.0], 0.1)
+    with pytest.raises(TypeError, match="params is"):
+        optim.SGD(p, 0.1)
+    with pytest.raises(TypeError, match=r"model\.parameters\(\)"):
+        optim.SGD(nn.Linear(2, 2), 0.1)
+    with pytest.raises(TypeError, match="parameter 0 is tuple"):
+        optim.SGD(nn.Linear(2, 2).named_parameters(), 0.1)
+    with pytest.raises(wg.DTypeError, match="int64"):
+        optim.SGD([wg.arange(3)], 0.1)
+    with pytest.raises(ValueError, match="unknown options momentun"):
+        optim.SGD([{"params": [p], "momentun": 0.9}], 0.1)
+    with pytest.raises(ValueError, match="momentum is -1"):
+        optim.SGD([p], 0.1, momentum=-1)
+    with pytest.raises(ValueError, match="nesterov"):
+        optim.SGD([p], 0.1, nesterov=True)
+    with pytest.raises(ValueError, match="betas"):
+        optim.Adam([p], betas=(0.9, 1.0))
+    with pytest.raises(ValueError, match="betas"):
+        optim.Adam([p], betas=0.9)
+    with pytest.raises(ValueError, match="eps"):
+        optim.Adam([p], eps=-1e-8)
+    with pytest.raises(ValueError, match="alpha"):
+        optim.RMSprop([p], alpha=1.5)
+    optimizer = optim.SGD([p], 0.1)
+    with pytest.raises(ValueError, match="lr is nan"):
+        optimizer.lr = math.nan
+    with pytest.raises(ValueError, match="lr is -1"):
+        optimizer.param_groups[0]["lr"] = -1.0
+    assert optimizer.lr == 0.1
+
+
+# ---- state
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+def test_state_dict_resumes_to_the_same_bits(name, options):
+    def run(model, optimizer, batches):
+        for x, t in batches:
+            optimizer.zero_grad()
+            wg.cross_entropy(model(wg.tensor(x)), wg.tensor(t)).backward()
+            optimizer.step()
+
+    batches = data(20)
+    one = nn.MLP(SIZES, "tanh", dtype="float64")
+    first = getattr(optim, name)(one.parameters(), **options)
+    run(one, first, batches[:10])
+    two = nn.MLP(SIZES, "tanh", dtype="float64")
+    two.load_state_dict(one.state_dict())
+    second = getattr(optim, name)(two.parameters(), lr=9.0)
+    second.load_state_dict(first.state_dict())
+    assert second.lr == first.lr
+    run(one, first, batches[10:])
+    run(two, second, batches[10:])
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        assert p.detach().numpy().tobytes() == q.detach().numpy().tobytes()
+
+
+def test_state_dict_keeps_counts_apart():
+    p, q = parameters([1.0], [1.0])
+    optimizer = optim.Adam([p, q], 0.1)
+    for step in range(3):
+        optimizer.zero_grad()
+        ((p + q) if step else p).sum().backward()
+        optimizer.step()
+    state = optimizer.state_dict()
+    assert [int(state["state"][i]["step"]) for i in (0, 1)] == [3, 2]
+    other = optim.Adam(parameters([1.0], [1.0]), 0.1)
+    other.load_state_dict(state)
+    again = other.state_dict()
+    assert [int(again["state"][i]["step"]) for i in (0, 1)] == [3, 2]
+    assert again["param_groups"] == state["param_groups"]
+
+
+def test_load_state_dict_refuses_and_changes_nothing():
+    (p,) = parameters([1.0, 2.0])
+    optimizer = optim.Adam([p], 0.1)
+    p.sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    other = optim.Adam(parameters([1.0, 2.0, 3.0]), 0.7)
+    with pytest.raises(ValueError, match=r"'exp_avg' of parameter 0 has shape \(2,\), here \(3,\)"):
+        other.load_state_dict(state)
+    assert other.lr == 0.7
+    with pytest.raises(ValueError, match="groups of"):
+        optim.Adam(parameters([1.0, 2.0], [1.0]), 0.7).load_state_dict(state)
+    with pytest.raises(ValueError, match="'betas' is not one of SGD"):
+        optim.SGD(parameters([1.0, 2.0]), 0.7).load_state_dict(state)
+    with pytest.raises(ValueError, match="not the state"):
+        other.load_state_dict({})
+    bad = {**state, "param_groups": [{**state["param_groups"][0], "lr": -1.0}]}
+    with pytest.raises(ValueError, match="lr is -1"):
+        optimizer.load_state_dict(bad)
+
+
+# ---- clipping
+
+
+def test_clip_grad_norm():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    for max_norm in (0.5, 1e6):
+        gradients = [rng.standard_normal((3, 4)), rng.standard_normal(5)]
+        ours = parameters(*(np.zeros(g.shape) for g in gradients), np.zeros(2))
+        theirs = [torch.zeros(g.shape, dtype=torch.float64) for g in gradients]
+        for p, q, g in zip(ours[:2], theirs, gradients, strict=True):
+            p.grad, q.grad = wg.tensor(g), torch.tensor(g)
+        a = optim.clip_grad_norm_(ours, max_norm)
+        b = torch.nn.utils.clip_grad_norm_(theirs, max_norm)
+        assert a.item() == pytest.approx(b.item(), rel=1e-12)
+        for p, q in zip(ours[:2], theirs, strict=True):
+            np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-5)
+    assert optim.clip_grad_norm_(parameters([1.0]), 1.0).item() == 0.0
+    ours[0].grad[0, 0] = math.inf
+    before = ours[1].grad.tolist()
+    with pytest.raises(ValueError, match="inf or nan"):
+        optim.clip_grad_norm_(ours, 1.0, error_if_nonfinite=True)
+    assert ours[1].grad.tolist() == before
+    with pytest.raises(ValueError, match="max_norm"):
+        optim.clip_grad_norm_(ours, -1.0)
+
+
+def test_clip_grad_value():
+    (p,) = parameters(np.zeros(3))
+    p.grad = wg.tensor([-5.0, 0.5, 7.0], "float64")
+    optim.clip_grad_value_([p], 1.0)
+    assert p.grad.tolist() == [-1.0, 0.5, 1.0]
+    optim.clip_grad_value_(p, 0.25)
+    assert p.grad.tolist() == [-0.25, 0.25, 0.25]
+    with pytest.raises(ValueError, match="clip_value"):
+        optim.clip_grad_value_([p], math.nan)
+
+
+# ---- schedules
+
+SCHEDULES = [
+    ("StepLR", {"step_size": 7, "gamma": 0.3}),
+    ("MultiStepLR", {"milestones": [3, 10, 10, 20], "gamma": 0.5}),
+    ("ExponentialLR", {"gamma": 0.93}),
+    ("CosineAnnealingLR", {"T_max": 25, "eta_min": 0.001}),
+    ("CosineAnnealingLR", {"T_max": 10}),
+    ("LinearLR", {}),
+    ("LinearLR", {"start_factor": 0.1, "end_factor": 0.7, "total_iters": 13}),
+    ("ConstantLR", {"factor": 0.2, "total_iters": 6}),
+    ("LambdaLR", {"lr_lambda": lambda epoch: 1.0 / (1 + epoch)}),
+    ("LambdaLR", {"lr_lambda": [lambda epoch: 0.9**epoch, lambda epoch: 1.0]}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 41}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 45, "anneal_strategy": "linear"}),
+]
+
+
+def two(torch, **options):
+    """An optimizer of each, with two groups."""
+    theirs = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    a = torch.optim.SGD([{"params": theirs[0]}, {"params": theirs[1], "lr": 0.02}], 0.1, **options)
+    ours = parameters([0.0], [0.0])
+    b = optim.SGD([{"params": ours[0]}, {"params": ours[1], "lr": 0.02}], 0.1, **options)
+    return a, b
+
+
+def rates(optimizer):
+    return [group["lr"] for group in optimizer.param_groups]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "options"), SCHEDULES)
+def test_schedule_is_pytorchs(name, options):
+    torch = pytest.importorskip("torch")
+    a, b = two(torch, momentum=0.9)
+    theirs = getattr(torch.optim.lr_scheduler, name)(a, **options)
+    ours = getattr(optim, name)(b, **options)
+    for _ in range(40):
+        assert rates(b) == pytest.approx(rates(a), rel=1e-10, abs=1e-15)
+        momenta = [[g["momentum"] for g in o.param_groups] for o in (a, b)]
+        assert momenta[1] == pytest.approx(momenta[0], rel=1e-12)
+        assert ours.get_last_lr() == rates(b)
+        theirs.step()
+        ours.step()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_sequential_is_pytorchs():
+    torch = pytest.importorskip("torch")
+    from torch.optim import lr_scheduler as schedulers
+
+    a, b = two(torch)
+    theirs = schedulers.SequentialLR(
+        a,
+        [
+            schedulers.LinearLR(a, 0.1, total_iters=5),
+            schedulers.CosineAnnealingLR(a, 20),
+            schedulers.ConstantLR(a, 0.01, 100),
+        ],
+        [5, 25],
+    )
+    ours = optim.SequentialLR(
+        b,
+        [
+            optim.LinearLR(b, 0.1, total_iters=5),
+            optim.CosineAnnealingLR(b, 20),
+            optim.ConstantLR(b, 0.01, 100),
+        ],
+        [5, 25],
+    )
+    for _ in range(35):
+        assert rates(b) == pytest.approx(rates(a), rel=1e-10, abs=1e-15)
+        theirs.step()
+        ours.step()
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+def test_plateau_is_pytorchs(mode, threshold_mode):
+    torch = pytest.importorskip("torch")
+    a, b = two(torch)
+    options = {
+        "mode": mode, "threshold_mode": threshold_mode, "factor": 0.5, "patience": 2,
+        "cooldown": 1, "threshold": 0.05, "min_lr": 0.004,
+    }  # fmt: skip
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(a, **options)
+    ours = optim.ReduceLROnPlateau(b, **options)
+    rng = np.random.default_rng(2)
+    for step in range(60):
+        metric = math.nan if step == 20 else float(1 + rng.standard_normal() * 0.3 - 0.005 * step)
+        theirs.step(metric)
+        ours.step(wg.tensor(metric, "float64"))
+        assert rates(b) == pytest.approx(rates(a), rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "options"), SCHEDULES[:9])
+def test_schedule_state(name, options):
+    def make():
+        optimizer = optim.SGD(parameters([0.0]), 0.1)
+        return optimizer, getattr(optim, name)(optimizer, **options)
+
+    o, schedule = make()
+    for _ in range(7):
+        schedule.step()
+    state = json.loads(json.dumps(schedule.state_dict()))
+    p, other = make()
+    other.load_state_dict(state)
+    for _ in range(7):
+        assert p.lr == o.lr
+        schedule.step()
+        other.step()
+    with pytest.raises(ValueError, match="parameter groups"):
+        other.load_state_dict({})
+
+
+def test_plateau_state():
+    o = optim.SGD(parameters([0.0]), 0.1)
+    schedule = optim.ReduceLROnPlateau(o, patience=2)
+    for metric in (3.0, 4.0, 4.0):
+        schedule.step(metric)
+    p = optim.SGD(parameters([0.0]), 0.1)
+    other = optim.ReduceLROnPlateau(p, patience=2)
+    other.load_state_dict(json.loads(json.dumps(schedule.state_dict())))
+    other.step(4.0)
+    assert p.lr == pytest.approx(0.01)
+
+
+def test_schedules_refuse():
+    o = optim.SGD(parameters([0.0]), 0.1)
+    schedule = optim.StepLR(o, 3)
+    o.lr = 0.5
+    with pytest.raises(RuntimeError, match=r"are \[0\.5\], and this schedule set \[0\.1\]"):
+        schedule.step()
+    with pytest.raises(ValueError, match="step_size"):
+        optim.StepLR(o, 0)
+    with pytest.raises(ValueError, match="T_max"):
+        optim.CosineAnnealingLR(o, 0)
+    with pytest.raises(ValueError, match="factors"):
+        optim.LinearLR(o, start_factor=0.0)
+    with pytest.raises(ValueError, match="milestones"):
+        optim.SequentialLR(o, [schedule, schedule], [])
+    with pytest.raises(TypeError, match="ReduceLROnPlateau"):
+        optim.SequentialLR(o, [schedule, optim.ReduceLROnPlateau(o)], [3])
+    with pytest.raises(ValueError, match="functions"):
+        optim.LambdaLR(o, [])
+    with pytest.raises(ValueError, match="momentum to cycle"):
+        optim.OneCycleLR(o, 0.1, 10)
+    with pytest.raises(TypeError, match="not an Optimizer"):
+        optim.StepLR(nn.Linear(1, 1), 3)
+    with pytest.raises(ValueError, match="'min' or 'max'"):
+        optim.ReduceLROnPlateau(o, mode="low")
+    cycle = optim.OneCycleLR(optim.SGD(parameters([0.0]), 0.1), 0.1, 3, cycle_momentum=False)
+    cycle.step()
+    cycle.step()
+    with pytest.raises(ValueError, match="ended"):
+        cycle.step()
