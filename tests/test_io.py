@@ -414,20 +414,20 @@ def test_killed_while_saving_30_times(tmp_path):
     path = tmp_path / "a"
     size = 300_000
     code = """
-        import sys
+        import sys, time
         import wengert as wg
         from wengert import io
         i = int(sys.argv[2])
-        print("ready", flush=True)
         while True:
-            i += 1
             x = wg.full((int(sys.argv[3]),), float(i))
+            start = time.perf_counter()
             io.save(sys.argv[1], {"x": x, "y": x}, {"i": str(i)})
-            if i % 1000 == 1:
-                print("saved", flush=True)
+            if i % 1000 < 2:
+                print(time.perf_counter() - start, flush=True)
+            i += 1
     """
     rng = random.Random(0)
-    seen = []
+    seen, unfinished = [], 0
     for turn in range(30):
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(code), str(path), str(turn * 1000), str(size)],
@@ -435,21 +435,23 @@ def test_killed_while_saving_30_times(tmp_path):
             text=True,
         )
         try:
-            assert process.stdout.readline() == "ready\n"
+            process.stdout.readline()  # the first save imports what it needs
             if turn == 0:
-                assert process.stdout.readline() == "saved\n"
-            time.sleep(rng.random() * 0.03)
+                seconds = float(process.stdout.readline())  # that a save takes here
+            time.sleep(rng.random() * 4 * seconds)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
             process.stdout.close()
+        unfinished += len(names(tmp_path)) - 1
         x = io.load(path, verify=True)
         i = float(io.load_metadata(path)["i"])
         for tensor in x.values():
             values = tensor.numpy()
             assert values.shape == (size,) and (values == i).all()
         seen.append(i)
-    assert seen == sorted(seen) and len(set(seen)) > 5
+    assert seen == sorted(seen) and len(set(seen)) == 30
+    assert unfinished > 3  # the kills did fall into saves
     io.save(path, {"x": wg.ones((1,))})
     assert names(tmp_path) == ["a"]
 

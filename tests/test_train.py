@@ -320,7 +320,11 @@ def test_divergence_names_the_step_and_the_op(tmp_path: Path) -> None:
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(r"stopped in epoch 1, (after )?step \d+", done.stderr)
-    assert "First op with a bad result" in done.stderr and "smaller learning rate" in done.stderr
+    assert (
+        "made by 'matmul'" in done.stderr
+        and "frozen" not in done.stderr
+        and "smaller learning rate" in done.stderr
+    )
     assert str(Path("r") / "last.safetensors") in done.stderr
     kept = weights(tmp_path / "r" / "last.safetensors")
     assert all(np.isfinite(value).all() for value in kept.values())
@@ -329,15 +333,12 @@ def test_divergence_names_the_step_and_the_op(tmp_path: Path) -> None:
 def test_divergence_in_the_backward_pass_is_traced(tmp_path: Path) -> None:
     """A finite loss whose gradient is infinite: the weights are spoiled a step before it shows."""
     arguments = problem(tmp_path, "bad")
-    calls = 0
 
     def loss_fn(prediction: Any, target: Any) -> Any:
         loss = wengert.cross_entropy(prediction, target)
-        nonlocal calls
-        calls += 1
         return loss + wengert.sqrt((prediction - prediction).sum())  # 0, with an infinite slope
 
-    with pytest.raises(TrainingError, match=r"epoch 1, step 2.*step 1: .*sqrt"):
+    with pytest.raises(TrainingError, match=r"epoch 1, step 2.*step 1, .*made by .sqrt"):
         fit(**{**arguments, "loss_fn": loss_fn}, epochs=1)
 
 

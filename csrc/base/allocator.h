@@ -1,5 +1,6 @@
-// CPU memory: a caching allocator. Fresh pages cost an order of magnitude more than reused ones, and
-// a training step asks for the same sizes again and again; so freed blocks are kept by size class.
+// CPU memory: a caching allocator. Fresh pages cost an order of magnitude more than reused ones,
+// and a training step asks for the same sizes again and again; so freed blocks are kept by size
+// class.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Element types, their names, sizes and promotion (the array API's table; integer with floating gives
-// the floating type, as in PyTorch).
+// Element types, their names, sizes and promotion (the array API's table; integer with floating
+// gives the floating type, as in PyTorch).
 #pragma once
 
 #include <cstdint>
@@ -30,26 +30,29 @@ constexpr DType to_floating(DType t) { return is_floating(t) ? t : DType::float3
 
 inline std::ostream& operator<<(std::ostream& out, DType t) { return out << name(t); }
 
-template <class T>
-struct Type {
+template <class T> struct Type {
   using type = T;
 };
 
 // dispatch(t, [&](auto type) { using T = typename decltype(type)::type; ... })
-template <class Body>
-decltype(auto) dispatch(DType t, const Body& body) {
+template <class Body> decltype(auto) dispatch(DType t, const Body& body) {
   switch (t) {
-    case DType::bool_: return body(Type<bool>{});
-    case DType::uint8: return body(Type<uint8_t>{});
-    case DType::int32: return body(Type<int32_t>{});
-    case DType::int64: return body(Type<int64_t>{});
-    case DType::float32: return body(Type<float>{});
-    default: return body(Type<double>{});
+    case DType::bool_:
+      return body(Type<bool>{});
+    case DType::uint8:
+      return body(Type<uint8_t>{});
+    case DType::int32:
+      return body(Type<int32_t>{});
+    case DType::int64:
+      return body(Type<int64_t>{});
+    case DType::float32:
+      return body(Type<float>{});
+    default:
+      return body(Type<double>{});
   }
 }
 
-template <class T>
-constexpr DType dtype_of() {
+template <class T> constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, bool>) return DType::bool_;
   if constexpr (std::is_same_v<T, uint8_t>) return DType::uint8;
   if constexpr (std::is_same_v<T, int32_t>) return DType::int32;

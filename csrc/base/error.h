@@ -34,20 +34,19 @@ struct DeviceError : Error {  // tensors on two devices, or a device that is abs
 struct OutOfMemory : Error {
   using Error::Error;
 };
-struct Interrupted : std::exception {  // Ctrl-C seen while a kernel ran; Python's error is already set
+struct Interrupted
+    : std::exception {  // Ctrl-C seen while a kernel ran; Python's error is already set
   const char* what() const noexcept override { return "interrupted"; }
 };
 
-template <class... Parts>
-std::string concat(const Parts&... parts) {
+template <class... Parts> std::string concat(const Parts&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return out.str();
 }
 
 // Callers write `if (bad) fail<ShapeError>(...)`, so a message is only built when it is needed.
-template <class E, class... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
+template <class E, class... Parts> [[noreturn]] void fail(const Parts&... parts) {
   throw E(concat(parts...));
 }
 

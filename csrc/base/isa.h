@@ -26,9 +26,9 @@ const char* name(Isa isa);
   namespace avx512 {                          \
   extern const Table table;                   \
   }
-#define WENGERT_PICK_KERNELS(table)                                   \
-  (current_isa() == Isa::avx512 ? ::wengert::avx512::table            \
-   : current_isa() == Isa::avx2 ? ::wengert::avx2::table              \
+#define WENGERT_PICK_KERNELS(table)                        \
+  (current_isa() == Isa::avx512 ? ::wengert::avx512::table \
+   : current_isa() == Isa::avx2 ? ::wengert::avx2::table   \
                                 : ::wengert::baseline::table)
 #else
 #define WENGERT_DECLARE_KERNELS(Table, table) \

@@ -41,9 +41,9 @@ struct Pool {
   std::condition_variable wake;
   int workers = 0;
   Job job;
-  std::atomic<int64_t> next{0};        // next chunk to draw
-  std::atomic<int> wanted{0};          // workers that may take part in this job
-  std::atomic<int> busy{0};            // workers inside the job
+  std::atomic<int64_t> next{0};         // next chunk to draw
+  std::atomic<int> wanted{0};           // workers that may take part in this job
+  std::atomic<int> busy{0};             // workers inside the job
   std::atomic<uint64_t> generation{0};  // number of jobs begun
   std::atomic<bool> cancelled{false};
 };
@@ -98,7 +98,8 @@ void ensure_workers(int n) {
 }
 
 [[maybe_unused]] const int fork_handler = [] {
-  // No lock is taken before the fork: whatever state the old pool is in, the child leaves it behind.
+  // No lock is taken before the fork: whatever state the old pool is in, the child leaves it
+  // behind.
   return pthread_atfork(nullptr, nullptr, [] {
     pool = new Pool;
     inside_job = false;

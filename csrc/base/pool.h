@@ -5,8 +5,9 @@
 // - The number and the size of chunks depend on the problem, never on the number of threads: so
 //   results have the same bits for any number of threads.
 // - A body does not throw and touches no Python.
-// With more than one chunk the caller's thread lets go of Python's lock meanwhile (through Host), and
-// looks for Ctrl-C every 50 ms; `parallel_for` then throws Interrupted once running chunks have ended.
+// With more than one chunk the caller's thread lets go of Python's lock meanwhile (through Host),
+// and looks for Ctrl-C every 50 ms; `parallel_for` then throws Interrupted once running chunks have
+// ended.
 #pragma once
 
 #include <cstdint>
@@ -16,26 +17,30 @@ namespace wengert {
 int num_threads();
 void set_num_threads(int n);  // at least 1; takes effect at the next parallel_for
 
-// What the pool needs of the program around it. The bindings fill it in; without them nothing happens.
+// What the pool needs of the program around it. The bindings fill it in; without them nothing
+// happens.
 struct Host {
-  void* (*release)() = nullptr;         // let go of the interpreter's lock; returns a token
+  void* (*release)() = nullptr;            // let go of the interpreter's lock; returns a token
   void (*acquire)(void* token) = nullptr;  // take it again
-  bool (*interrupted)() = nullptr;      // is there a signal to answer? called without the lock
+  bool (*interrupted)() = nullptr;         // is there a signal to answer? called without the lock
 };
 extern Host host;
 
-void parallel_for(int64_t chunks, void (*body)(const void* context, int64_t chunk), const void* context);
+void parallel_for(int64_t chunks, void (*body)(const void* context, int64_t chunk),
+                  const void* context);
 
-template <class Body>
-void parallel_for(int64_t chunks, const Body& body) {
+template <class Body> void parallel_for(int64_t chunks, const Body& body) {
   if (chunks == 1) return body(0);
   parallel_for(
-      chunks, [](const void* context, int64_t chunk) { (*static_cast<const Body*>(context))(chunk); }, &body);
+      chunks,
+      [](const void* context, int64_t chunk) { (*static_cast<const Body*>(context))(chunk); },
+      &body);
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// For walks outside parallel_for (backward): looks for Ctrl-C if 50 ms have passed; throws Interrupted.
+// For walks outside parallel_for (backward): looks for Ctrl-C if 50 ms have passed; throws
+// Interrupted.
 void poll_interrupt();
 
 }  // namespace wengert

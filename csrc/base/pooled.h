@@ -7,8 +7,7 @@
 
 namespace wengert {
 
-template <class T>
-class Pooled {
+template <class T> class Pooled {
  public:
   static void* take(size_t bytes) {
     List& list = local();

@@ -15,8 +15,7 @@ struct RefCounted {
   RefCounted(const RefCounted&) = delete;
 };
 
-template <class T>
-class Ref {
+template <class T> class Ref {
  public:
   Ref() = default;
   Ref(std::nullptr_t) {}

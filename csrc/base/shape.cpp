@@ -58,8 +58,9 @@ Shape broadcast(const char* op, const Shape& a, const Shape& b) {
     if (size == 1)
       size = shorter[i];
     else if (shorter[i] != 1 && shorter[i] != size)
-      fail<ShapeError>(op, ": shapes ", a, " and ", b, " do not broadcast: counted from the right, axis -",
-                       shorter.size() - i, " has sizes ", size, " and ", shorter[i],
+      fail<ShapeError>(op, ": shapes ", a, " and ", b,
+                       " do not broadcast: counted from the right, axis -", shorter.size() - i,
+                       " has sizes ", size, " and ", shorter[i],
                        "; sizes must be equal, or one of them 1");
   }
   return result;
@@ -76,15 +77,18 @@ Strides broadcast_strides(const Shape& from, const Strides& strides, const Shape
 int normalize_axis(const char* op, int64_t axis, int ndim) {
   if (axis < -ndim || axis >= ndim)
     fail<IndexError>(op, ": axis ", axis, " is out of range for a tensor of ", ndim, " dimension",
-                     ndim == 1 ? "" : "s", ndim ? concat("; it may be ", -ndim, " to ", ndim - 1) : "");
+                     ndim == 1 ? "" : "s",
+                     ndim ? concat("; it may be ", -ndim, " to ", ndim - 1) : "");
   return static_cast<int>(axis < 0 ? axis + ndim : axis);
 }
 
 Shape reduced_shape(const Shape& shape, AxisMask axes, bool keepdims) {
   Shape result;
   for (int i = 0; i < shape.size(); ++i) {
-    if (!has(axes, i)) result.push_back(shape[i]);
-    else if (keepdims) result.push_back(1);
+    if (!has(axes, i))
+      result.push_back(shape[i]);
+    else if (keepdims)
+      result.push_back(1);
   }
   return result;
 }

@@ -15,11 +15,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#if defined(__CUDACC__)
-#define FN __host__ __device__ __forceinline__
-#else
-#define FN inline __attribute__((always_inline))
-#endif
+#include "base/fn.h"
 
 #if !defined(WENGERT_ISA)  // ordinary files compile as the baseline does
 #if defined(__CUDACC__)
@@ -51,8 +47,7 @@ namespace wengert::WENGERT_ISA {
 template <class N>
 concept Number = std::is_arithmetic_v<N>;
 
-template <class T>
-struct Lane {
+template <class T> struct Lane {
   using Scalar = T;
   using Mask = bool;
   static constexpr int width = 1;
@@ -60,8 +55,7 @@ struct Lane {
   T v;
 
   Lane() = default;
-  template <Number N>
-  FN Lane(N x) : v(static_cast<T>(x)) {}
+  template <Number N> FN Lane(N x) : v(static_cast<T>(x)) {}
 
   FN static Lane load(const T* p) { return *p; }
   FN void store(T* p) const { *p = v; }
@@ -98,8 +92,7 @@ struct Lane {
 
 #if !defined(__CUDACC__)
 
-template <class T>
-struct Simd {
+template <class T> struct Simd {
   using Scalar = T;
   static constexpr int width = WENGERT_SIMD_BYTES / sizeof(T);
   typedef T Vec __attribute__((vector_size(WENGERT_SIMD_BYTES)));
@@ -179,5 +172,24 @@ struct Simd {
 };
 
 #endif  // !__CUDACC__
+
+// A run of n elements, vector by vector: calls body(i, count), where count is V::width but at the
+// end.
+template <class V, class Body> FN void each_vector(int64_t n, const Body& body) {
+  int64_t i = 0;
+  for (; i + V::width <= n; i += V::width) body(i, V::width);
+  if (i < n) body(i, static_cast<int>(n - i));
+}
+template <class V> FN V load(const typename V::Scalar* x, int count) {
+  return count == V::width ? V::load(x) : V::load_n(x, count);
+}
+template <class V> FN void store(typename V::Scalar* y, int count, V value) {
+  if (count == V::width)
+    value.store(y);
+  else
+    value.store_n(y, count);
+}
+// A lambda's `[&](int64_t i, int count) INLINE { ... }`: left to itself the compiler may call it.
+#define INLINE __attribute__((always_inline))
 
 }  // namespace wengert::WENGERT_ISA

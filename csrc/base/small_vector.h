@@ -7,8 +7,7 @@
 
 namespace wengert {
 
-template <class T, size_t N>
-class SmallVector {
+template <class T, size_t N> class SmallVector {
  public:
   SmallVector() = default;
   SmallVector(const SmallVector&) = delete;
@@ -17,8 +16,7 @@ class SmallVector {
     if (data_ != in_place()) ::operator delete(data_);
   }
 
-  template <class... Args>
-  T& emplace_back(Args&&... args) {
+  template <class... Args> T& emplace_back(Args&&... args) {
     if (size_ == capacity_) grow(2 * capacity_);
     return *new (data_ + size_++) T(std::forward<Args>(args)...);
   }

@@ -32,14 +32,12 @@ concept Value = requires {
 template <class V>
 concept Real = Value<V> && std::is_floating_point_v<typename V::Scalar>;
 
-template <class V>
-using Same = std::type_identity_t<V>;
+template <class V> using Same = std::type_identity_t<V>;
 
 // ---- libm, one element at a time ----
 
 // f of each element; a loop that stays a loop, for the calls would fill pages if unrolled.
-template <Real V, class F, class... More>
-FN V per_element(F f, V x, More... more) {
+template <Real V, class F, class... More> FN V per_element(F f, V x, More... more) {
   if constexpr (V::width == 1) {
     return f(x.v, more.v...);
   } else {
@@ -57,8 +55,7 @@ FN V per_element(F f, V x, More... more) {
   FN float name(float x) { return ::function##f(x); }                          \
   FN double name(double x) { return ::function(x); }                           \
   }                                                                            \
-  template <Real V>                                                            \
-  FN V name(V x) {                                                             \
+  template <Real V> FN V name(V x) {                                           \
     return per_element([](typename V::Scalar e) { return libm::name(e); }, x); \
   }
 WENGERT_WORD(sqrt, sqrt)
@@ -80,14 +77,12 @@ FN double pow(double a, double b) { return ::pow(a, b); }
 FN float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 FN double fma(double a, double b, double c) { return ::fma(a, b, c); }
 }  // namespace libm
-template <Real V>
-FN V pow(V a, Same<V> b) {
+template <Real V> FN V pow(V a, Same<V> b) {
   using T = typename V::Scalar;
   return per_element([](T base, T power) { return libm::pow(base, power); }, a, b);
 }
 
-template <class T>
-FN Lane<T> fma(Lane<T> a, Same<Lane<T>> b, Same<Lane<T>> c) {
+template <class T> FN Lane<T> fma(Lane<T> a, Same<Lane<T>> b, Same<Lane<T>> c) {
 #if defined(__FMA__) || defined(__CUDACC__)
   return libm::fma(a.v, b.v, c.v);
 #else
@@ -102,15 +97,11 @@ using f32 = Simd<float>;
 using f64 = Simd<double>;
 using i32 = f32::Bits;
 
-template <class T>
-FN typename Simd<T>::Bits bits(Simd<T> x) {
-  return (typename Simd<T>::Bits)x.v;
-}
+template <class T> FN typename Simd<T>::Bits bits(Simd<T> x) { return (typename Simd<T>::Bits)x.v; }
 FN f32 from_bits(f32::Bits b) { return (f32::Vec)b; }
 FN f64 from_bits(f64::Bits b) { return (f64::Vec)b; }
 
-template <class T>
-FN Simd<T> copysign(Simd<T> x, Simd<T> sign) {
+template <class T> FN Simd<T> copysign(Simd<T> x, Simd<T> sign) {
   const auto top = bits(Simd<T>(-0.0));
   return from_bits((bits(x) & ~top) | (bits(sign) & top));
 }
@@ -134,56 +125,37 @@ WENGERT_HARDWARE(f32, ps)
 WENGERT_HARDWARE(f64, pd)
 #undef WENGERT_HARDWARE
 #else
-template <class T>
-FN Simd<T> fma(Simd<T> a, Same<Simd<T>> b, Same<Simd<T>> c) {
-  return a * b + c;
-}
+template <class T> FN Simd<T> fma(Simd<T> a, Same<Simd<T>> b, Same<Simd<T>> c) { return a * b + c; }
 #if defined(__SSE2__)
 FN f32 sqrt(f32 x) { return (f32::Vec)_mm_sqrt_ps(x.v); }
 FN f64 sqrt(f64 x) { return (f64::Vec)_mm_sqrt_pd(x.v); }
 #endif
 // Adding 2^23 (2^52) pushes the fraction out, rounding half to even; beyond, all are integers.
-template <class T>
-FN Simd<T> round(Simd<T> x) {
+template <class T> FN Simd<T> round(Simd<T> x) {
   const Simd<T> whole = sizeof(T) == 4 ? 0x1p23 : 0x1p52, a = abs(x);
   return select(a < whole, copysign((a + whole) - whole, x), x);
 }
-template <class T>
-FN Simd<T> floor(Simd<T> x) {
+template <class T> FN Simd<T> floor(Simd<T> x) {
   const Simd<T> y = round(x);
   return copysign(select(y > x, y - 1, y), x);
 }
-template <class T>
-FN Simd<T> ceil(Simd<T> x) {
-  return -floor(-x);
-}
+template <class T> FN Simd<T> ceil(Simd<T> x) { return -floor(-x); }
 #endif
 #endif  // !__CUDACC__
 
 // ---- Any type ----
 
-template <Value V>
-FN typename V::Mask is_nan(V x) {
-  return x != x;
-}
+template <Value V> FN typename V::Mask is_nan(V x) { return x != x; }
 
-template <Value V>
-FN V maximum(V a, Same<V> b) {
-  return select((a > b) | is_nan(a), a, b);
-}
+template <Value V> FN V maximum(V a, Same<V> b) { return select((a > b) | is_nan(a), a, b); }
 
-template <Value V>
-FN V minimum(V a, Same<V> b) {
-  return select((a < b) | is_nan(a), a, b);
-}
+template <Value V> FN V minimum(V a, Same<V> b) { return select((a < b) | is_nan(a), a, b); }
 
-template <Value V>
-FN V sign(V x) {  // of NaN and of either zero: itself
+template <Value V> FN V sign(V x) {  // of NaN and of either zero: itself
   return select(x > V(0), V(1), select(x < V(0), V(-1), x));
 }
 
-template <Value V>
-FN V abs(V x) {
+template <Value V> FN V abs(V x) {
   if constexpr (Real<V> && V::width > 1)
     return from_bits(bits(x) & ~bits(V(-0.0)));
   else
@@ -191,8 +163,7 @@ FN V abs(V x) {
 }
 
 // e^-|x| cannot overflow. Its sum with 1 is rounded; what that lost is made up for.
-template <Real V>
-FN V sigmoid(V x) {
+template <Real V> FN V sigmoid(V x) {
   const V e = exp(-abs(x)), sum = e + 1;
   const V lost = e - (sum - 1);
   const V y = select(x < V(0), e, V(1)) / sum;
@@ -203,8 +174,7 @@ FN V sigmoid(V x) {
 
 #if !defined(__CUDACC__)
 // c0 + c1 x + c2 x^2 + ...
-template <class V, class... C>
-FN V poly(V x, double c0, C... c) {
+template <class V, class... C> FN V poly(V x, double c0, C... c) {
   if constexpr (sizeof...(c) == 0)
     return V(c0);
   else

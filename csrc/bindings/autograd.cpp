@@ -15,7 +15,8 @@ struct PythonHook : Hook {
     const py::object result = function(gradient);
     if (result.is_none()) return Tensor();
     if (!py::isinstance<TensorBody>(result))
-      fail<DTypeError>("hook: returned ", Py_TYPE(result.ptr())->tp_name, "; expected a tensor or None");
+      fail<DTypeError>("hook: returned ", Py_TYPE(result.ptr())->tp_name,
+                       "; expected a tensor or None");
     return result.cast<Tensor>();
   }
   void* object() const override { return function.ptr(); }
@@ -27,7 +28,8 @@ struct HookHandle {
   std::weak_ptr<Hooks> hooks;
   int64_t id;
   void remove() const {
-    if (const auto h = hooks.lock()) std::erase_if(*h, [&](const auto& entry) { return entry.first == id; });
+    if (const auto h = hooks.lock())
+      std::erase_if(*h, [&](const auto& entry) { return entry.first == id; });
   }
 };
 
@@ -38,33 +40,39 @@ void set_requires_grad(const Tensor& x, bool wanted) {
                         "' and is no leaf, so it cannot stop requiring a gradient; use detach()");
   }
   if (wanted && !is_floating(x.dtype()))
-    fail<DTypeError>("requires_grad: a tensor of ", x.dtype(), " cannot require a gradient; expected float32 or float64");
+    fail<DTypeError>("requires_grad: a tensor of ", x.dtype(),
+                     " cannot require a gradient; expected float32 or float64");
   x->leaf_requires_grad = wanted;
 }
 
 std::vector<Tensor> cotangents_of(const char* op, py::handle given) {
   if (given.is_none()) return {};
   std::vector<Tensor> result;
-  if (!PyTuple_Check(given.ptr()) && !PyList_Check(given.ptr())) return {to_operand(op, given, Tensor())};
+  if (!PyTuple_Check(given.ptr()) && !PyList_Check(given.ptr()))
+    return {to_operand(op, given, Tensor())};
   for (py::handle item : py::reinterpret_borrow<py::sequence>(given))
     result.push_back(item.is_none() ? Tensor() : to_operand(op, item, Tensor()));
   return result;
 }
 
-py::object grad(py::handle outputs_given, py::handle inputs_given, py::handle cotangents, py::handle retain_graph,
-                bool create_graph, bool allow_unused) {
-  const std::vector<Tensor> outputs = to_tensors("grad", outputs_given), inputs = to_tensors("grad", inputs_given);
+py::object grad(py::handle outputs_given, py::handle inputs_given, py::handle cotangents,
+                py::handle retain_graph, bool create_graph, bool allow_unused) {
+  const std::vector<Tensor> outputs = to_tensors("grad", outputs_given),
+                            inputs = to_tensors("grad", inputs_given);
   if (inputs.empty()) fail<ValueError>("grad: got no inputs; expected at least one tensor");
   const std::vector<Tensor> given = cotangents_of("grad", cotangents);
   if (!given.empty() && given.size() != outputs.size())
-    fail<ValueError>("grad: got ", given.size(), " grad_outputs for ", outputs.size(), " outputs; expected one each");
+    fail<ValueError>("grad: got ", given.size(), " grad_outputs for ", outputs.size(),
+                     " outputs; expected one each");
   const bool retain = retain_graph.is_none() ? create_graph : retain_graph.cast<bool>();
-  const std::vector<Tensor> result = gradients(Tensors(outputs), Tensors(inputs), Tensors(given), retain, create_graph);
+  const std::vector<Tensor> result =
+      gradients(Tensors(outputs), Tensors(inputs), Tensors(given), retain, create_graph);
   py::tuple tuple(result.size());
   for (size_t i = 0; i < result.size(); ++i) {
     if (!result[i].defined() && !allow_unused)
-      fail<GradientError>("grad: input ", i, " of shape ", inputs[i].shape(),
-                          " was not used to compute the outputs; say allow_unused=True to get None for it");
+      fail<GradientError>(
+          "grad: input ", i, " of shape ", inputs[i].shape(),
+          " was not used to compute the outputs; say allow_unused=True to get None for it");
     tuple[i] = py::cast(result[i]);
   }
   if (py::isinstance<TensorBody>(inputs_given)) return tuple[0];
@@ -77,16 +85,22 @@ void add_autograd(py::module_& m, TensorClass& cls) {
   py::class_<HookHandle>(m, "HookHandle", "What register_hook() returns.")
       .def("remove", &HookHandle::remove, "Takes the hook away.");
 
-  cls.def_property("requires_grad", [](const Tensor& x) { return x.requires_grad(); }, set_requires_grad)
-      .def("requires_grad_",
-           [](py::object self, bool requires_grad) {
-             set_requires_grad(self.cast<Tensor>(), requires_grad);
-             return self;
-           },
-           py::arg("requires_grad") = true)
+  cls.def_property(
+         "requires_grad", [](const Tensor& x) { return x.requires_grad(); }, set_requires_grad)
+      .def(
+          "requires_grad_",
+          [](py::object self, bool requires_grad) {
+            set_requires_grad(self.cast<Tensor>(), requires_grad);
+            return self;
+          },
+          py::arg("requires_grad") = true)
       .def_property_readonly("is_leaf", [](const Tensor& x) { return x.is_leaf(); })
-      .def_property_readonly("made_by", [](const Tensor& x) { return x->made_by ? py::object(py::str(x->made_by->name)) : py::object(py::none()); },
-                             "Name of the op that made it; None for what came from outside.")
+      .def_property_readonly(
+          "made_by",
+          [](const Tensor& x) {
+            return x->made_by ? py::object(py::str(x->made_by->name)) : py::object(py::none());
+          },
+          "Name of the op that made it; None for what came from outside.")
       .def_property(
           "grad", [](const Tensor& x) { return x->grad; },
           [](const Tensor& x, py::handle given) {
@@ -94,65 +108,84 @@ void add_autograd(py::module_& m, TensorClass& cls) {
               x->grad = Tensor();
               return;
             }
-            if (!py::isinstance<TensorBody>(given)) throw py::type_error("grad: expected a tensor or None");
+            if (!py::isinstance<TensorBody>(given))
+              throw py::type_error("grad: expected a tensor or None");
             const Tensor g = given.cast<Tensor>();
             if (!(g.shape() == x.shape()) || g.dtype() != x.dtype())
-              fail<ShapeError>("grad: got shape ", g.shape(), " and dtype ", g.dtype(), " for a tensor of shape ", x.shape(),
-                               " and dtype ", x.dtype(), "; they must be equal");
+              fail<ShapeError>("grad: got shape ", g.shape(), " and dtype ", g.dtype(),
+                               " for a tensor of shape ", x.shape(), " and dtype ", x.dtype(),
+                               "; they must be equal");
             x->grad = g;
           },
           "The gradient that backward() gathered here, or None.")
-      .def("detach", [](const Tensor& x) { return x.detach(); }, "The same memory without history: no gradient passes.")
-      .def("retain_grad",
-           [](const Tensor& x) {
-             if (!x.requires_grad()) fail<GradientError>("retain_grad: this tensor does not require a gradient");
-             if (x.is_leaf() || x->retains_grad) return;
-             x->retains_grad = true;
-             x->line->retains_grad = x.body();
-           },
-           "Asks backward() to keep the gradient of this tensor, which is no leaf, in `grad`.")
-      .def("register_hook",
-           [](const Tensor& x, py::function hook) {
-             if (!x.requires_grad())
-               fail<GradientError>("register_hook: this tensor does not require a gradient, so no hook would ever be called");
-             std::shared_ptr<Hooks>& hooks = x->line ? x->line->hooks : x->hooks;
-             if (!hooks) hooks = std::make_shared<Hooks>();
-             x->hooks = hooks;
-             static int64_t next_id = 0;
-             hooks->emplace_back(++next_id, std::make_unique<PythonHook>(std::move(hook)));
-             return HookHandle{hooks, next_id};
-           },
-           py::arg("hook"),
-           "Calls hook(gradient) when this tensor's gradient is complete; a tensor it returns takes the gradient's place.")
-      .def("backward",
-           [](const Tensor& y, py::handle gradient, bool retain_graph, bool create_graph) {
-             const std::vector<Tensor> given = cotangents_of("backward", gradient);
-             backward(Tensors(&y, 1), Tensors(given), retain_graph, create_graph);
-           },
-           py::arg("gradient") = py::none(), py::arg("retain_graph") = false, py::arg("create_graph") = false,
-           "Adds d(self)/d(leaf) to the `grad` of every leaf that requires one.\n\n"
-           "gradient: the cotangent, of self's shape; may be left out where self has one element.\n"
-           "retain_graph: keep what the lines saved, to walk them again.\n"
-           "create_graph: record the backward lines too, for gradients of gradients.\n"
-           "Raises GradientError where there is no history, or it was freed, or a saved value was changed in place.");
+      .def(
+          "detach", [](const Tensor& x) { return x.detach(); },
+          "The same memory without history: no gradient passes.")
+      .def(
+          "retain_grad",
+          [](const Tensor& x) {
+            if (!x.requires_grad())
+              fail<GradientError>("retain_grad: this tensor does not require a gradient");
+            if (x.is_leaf() || x->retains_grad) return;
+            x->retains_grad = true;
+            x->line->retains_grad = x.body();
+          },
+          "Asks backward() to keep the gradient of this tensor, which is no leaf, in `grad`.")
+      .def(
+          "register_hook",
+          [](const Tensor& x, py::function hook) {
+            if (!x.requires_grad())
+              fail<GradientError>(
+                  "register_hook: this tensor does not require a gradient, so no hook would ever "
+                  "be called");
+            std::shared_ptr<Hooks>& hooks = x->line ? x->line->hooks : x->hooks;
+            if (!hooks) hooks = std::make_shared<Hooks>();
+            x->hooks = hooks;
+            static int64_t next_id = 0;
+            hooks->emplace_back(++next_id, std::make_unique<PythonHook>(std::move(hook)));
+            return HookHandle{hooks, next_id};
+          },
+          py::arg("hook"),
+          "Calls hook(gradient) when this tensor's gradient is complete; a tensor it returns takes "
+          "the gradient's place.")
+      .def(
+          "backward",
+          [](const Tensor& y, py::handle gradient, bool retain_graph, bool create_graph) {
+            const std::vector<Tensor> given = cotangents_of("backward", gradient);
+            backward(Tensors(&y, 1), Tensors(given), retain_graph, create_graph);
+          },
+          py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
+          py::arg("create_graph") = false,
+          "Adds d(self)/d(leaf) to the `grad` of every leaf that requires one.\n\n"
+          "gradient: the cotangent, of self's shape; may be left out where self has one element.\n"
+          "retain_graph: keep what the lines saved, to walk them again.\n"
+          "create_graph: record the backward lines too, for gradients of gradients.\n"
+          "Raises GradientError where there is no history, or it was freed, or a saved value was "
+          "changed in place.");
 
-  m.def("backward",
-        [](py::handle outputs_given, py::handle cotangents, bool retain_graph, bool create_graph) {
-          const std::vector<Tensor> outputs = to_tensors("backward", outputs_given);
-          const std::vector<Tensor> given = cotangents_of("backward", cotangents);
-          backward(Tensors(outputs), Tensors(given), retain_graph, create_graph);
-        },
-        py::arg("outputs"), py::arg("gradients") = py::none(), py::arg("retain_graph") = false,
-        py::arg("create_graph") = false, "Tensor.backward() for several outputs in one walk.");
+  m.def(
+      "backward",
+      [](py::handle outputs_given, py::handle cotangents, bool retain_graph, bool create_graph) {
+        const std::vector<Tensor> outputs = to_tensors("backward", outputs_given);
+        const std::vector<Tensor> given = cotangents_of("backward", cotangents);
+        backward(Tensors(outputs), Tensors(given), retain_graph, create_graph);
+      },
+      py::arg("outputs"), py::arg("gradients") = py::none(), py::arg("retain_graph") = false,
+      py::arg("create_graph") = false, "Tensor.backward() for several outputs in one walk.");
   m.def("grad", grad, py::arg("outputs"), py::arg("inputs"), py::arg("grad_outputs") = py::none(),
-        py::arg("retain_graph") = py::none(), py::arg("create_graph") = false, py::arg("allow_unused") = false,
-        "Gradients of the outputs, weighted by grad_outputs and summed, with respect to the inputs; leaves' `grad` stays\n"
+        py::arg("retain_graph") = py::none(), py::arg("create_graph") = false,
+        py::arg("allow_unused") = false,
+        "Gradients of the outputs, weighted by grad_outputs and summed, with respect to the "
+        "inputs; leaves' `grad` stays\n"
         "as it is. As torch.autograd.grad. Returns one tensor for one input, else a tuple.\n\n"
-        "retain_graph is create_graph unless given. An input that was not used is an error, or None with allow_unused.");
+        "retain_graph is create_graph unless given. An input that was not used is an error, or "
+        "None with allow_unused.");
   m.def("is_grad_enabled", grad_enabled, "Whether operations are recorded in this thread.");
-  m.def("set_grad_enabled", set_grad_enabled, py::arg("enabled"), "Turns recording on or off in this thread; returns what it was.");
+  m.def("set_grad_enabled", set_grad_enabled, py::arg("enabled"),
+        "Turns recording on or off in this thread; returns what it was.");
   m.def("set_nan_watch", set_nan_watch, py::arg("on"),
-        "While on, the first op whose result has a NaN or an infinity raises a ValueError that names it and its place.");
+        "While on, the first op whose result has a NaN or an infinity raises a ValueError that "
+        "names it and its place.");
 }
 
 }  // namespace wengert::bindings

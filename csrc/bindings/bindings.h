@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "engine/backward.h"
 #include "ops/functions.h"
@@ -12,8 +13,7 @@ PYBIND11_DECLARE_HOLDER_TYPE(T, wengert::Ref<T>, true)
 
 namespace pybind11::detail {
 // A Tensor is to Python an object of class Tensor, or None where it is undefined.
-template <>
-struct type_caster<wengert::Tensor> {
+template <> struct type_caster<wengert::Tensor> {
   PYBIND11_TYPE_CASTER(wengert::Tensor, const_name("Tensor"));
   using Body = copyable_holder_caster<wengert::TensorBody, wengert::Ref<wengert::TensorBody>>;
   bool load(handle source, bool) {
@@ -34,9 +34,9 @@ namespace wengert::bindings {
 using TensorClass = py::class_<TensorBody, Ref<TensorBody>>;
 
 // convert.cpp
-DType to_dtype(py::handle given);                       // a DType, its name, or a NumPy dtype
+DType to_dtype(py::handle given);  // a DType, its name, or a NumPy dtype
 std::optional<DType> to_dtype_or_none(py::handle given);
-Shape to_shape(const char* op, py::handle given);        // an int, or a sequence of ints
+Shape to_shape(const char* op, py::handle given);  // an int, or a sequence of ints
 AxisMask to_axes(const char* op, py::handle given, const Tensor& x);  // None, an int, or several
 std::vector<IndexPart> to_key(py::handle given);
 Tensor from_python(py::handle data, std::optional<DType> dtype);  // always a copy
@@ -61,7 +61,8 @@ void add_exchange(py::module_& m, TensorClass& cls);
 
 // Adds f as a function of the module and as a method; `first` is the name of its first argument.
 template <class F, class... Extra>
-void both(py::module_& m, TensorClass& cls, const char* name, const char* first, F f, const Extra&... extra) {
+void both(py::module_& m, TensorClass& cls, const char* name, const char* first, F f,
+          const Extra&... extra) {
   m.def(name, f, py::arg(first), extra...);
   cls.def(name, f, extra...);
 }

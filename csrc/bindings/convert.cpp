@@ -25,11 +25,15 @@ Tensor integer_constant(int64_t value, DType dtype) {
     *t.data<T>() = static_cast<T>(value);
     return is_floating(dtype) || static_cast<int64_t>(*t.data<T>()) == value;
   });
-  if (!fits) fail<ValueError>("the integer ", value, " does not fit into ", dtype, "; convert the tensor with .to(\"int64\")");
+  if (!fits)
+    fail<ValueError>("the integer ", value, " does not fit into ", dtype,
+                     "; convert the tensor with .to(\"int64\")");
   return t;
 }
 
-bool is_array(py::handle h) { return py::hasattr(h, "__array__") || py::hasattr(h, "__array_interface__"); }
+bool is_array(py::handle h) {
+  return py::hasattr(h, "__array__") || py::hasattr(h, "__array_interface__");
+}
 
 // A Python number as a 0-d tensor: `beside` is the dtype it stands beside, if any.
 bool to_constant(py::handle h, std::optional<DType> beside, Tensor& result) {
@@ -39,11 +43,14 @@ bool to_constant(py::handle h, std::optional<DType> beside, Tensor& result) {
     int overflow = 0;
     const long long value = PyLong_AsLongLongAndOverflow(h.ptr(), &overflow);
     const DType dtype = beside && *beside != DType::bool_ ? *beside : DType::int64;
-    if (overflow && !is_floating(dtype)) fail<ValueError>("the integer ", shown(h), " does not fit into ", dtype);
-    result = overflow ? Tensor::scalar(PyLong_AsDouble(h.ptr()), dtype) : integer_constant(value, dtype);
+    if (overflow && !is_floating(dtype))
+      fail<ValueError>("the integer ", shown(h), " does not fit into ", dtype);
+    result =
+        overflow ? Tensor::scalar(PyLong_AsDouble(h.ptr()), dtype) : integer_constant(value, dtype);
     if (PyErr_Occurred()) throw py::error_already_set();
   } else if (PyFloat_Check(h.ptr())) {
-    result = Tensor::scalar(PyFloat_AS_DOUBLE(h.ptr()), beside ? to_floating(*beside) : DType::float32);
+    result =
+        Tensor::scalar(PyFloat_AS_DOUBLE(h.ptr()), beside ? to_floating(*beside) : DType::float32);
   } else {
     return false;
   }
@@ -69,8 +76,10 @@ DType to_dtype(py::handle given) {
     text = given.attr("__name__").cast<std::string>();  // np.float32
   }
   for (int i = 0; i < dtype_count; ++i)
-    if (text == name(static_cast<DType>(i)) || (i == 0 && text == "bool_")) return static_cast<DType>(i);
-  fail<DTypeError>("dtype: got ", shown(given), "; expected float32, float64, int32, int64, uint8 or bool");
+    if (text == name(static_cast<DType>(i)) || (i == 0 && text == "bool_"))
+      return static_cast<DType>(i);
+  fail<DTypeError>("dtype: got ", shown(given),
+                   "; expected float32, float64, int32, int64, uint8 or bool");
 }
 std::optional<DType> to_dtype_or_none(py::handle given) {
   if (given.is_none()) return std::nullopt;
@@ -78,17 +87,24 @@ std::optional<DType> to_dtype_or_none(py::handle given) {
 }
 
 Shape to_shape(const char* op, py::handle given) {
+  const auto size_of = [op](py::handle h, int64_t& size) {
+    if (PyLong_Check(h.ptr()) && _PyLong_NumBits(h.ptr()) > 63)
+      fail<ShapeError>(op, ": the size ", shown(h), " does not fit into 64 bits");
+    return to_integer(h, size);
+  };
   Shape shape;
   int64_t size;
-  if (to_integer(given, size)) {
+  if (size_of(given, size)) {
     shape.push_back(size);
     return shape;
   }
   if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
-    fail<DTypeError>(op, ": got a shape of type ", type_name(given), "; expected an int or a sequence of ints");
+    fail<DTypeError>(op, ": got a shape of type ", type_name(given),
+                     "; expected an int or a sequence of ints");
   for (py::handle item : py::reinterpret_borrow<py::sequence>(given)) {
-    if (!to_integer(item, size))
-      fail<DTypeError>(op, ": got ", shown(item), " (", type_name(item), ") as a size; expected an int");
+    if (!size_of(item, size))
+      fail<DTypeError>(op, ": got ", shown(item), " (", type_name(item),
+                       ") as a size; expected an int");
     shape.push_back(size);
   }
   return shape;
@@ -130,11 +146,13 @@ std::vector<IndexPart> to_key(py::handle given) {
       key.emplace_back(i);
     } else if (PyBool_Check(part.ptr()) || PyList_Check(part.ptr()) || is_array(part)) {
       t = from_python(part, std::nullopt);
-      if (t.numel() == 0 && is_floating(t.dtype())) t = wengert::to_dtype(t, DType::int64);  // x[[]]
+      if (t.numel() == 0 && is_floating(t.dtype()))
+        t = wengert::to_dtype(t, DType::int64);  // x[[]]
       key.emplace_back(t);
     } else {
-      fail<IndexError>("index: got ", shown(part), " (", type_name(part),
-                       "); expected an int, a slice, None, ..., or a tensor, array or list of ints or bools");
+      fail<IndexError>(
+          "index: got ", shown(part), " (", type_name(part),
+          "); expected an int, a slice, None, ..., or a tensor, array or list of ints or bools");
     }
   };
   if (PyTuple_Check(given.ptr()))
@@ -150,21 +168,36 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
     const Tensor x = data.cast<Tensor>().detach();
     return clone(dtype ? wengert::to_dtype(x, *dtype) : x);
   }
-  if (to_constant(data, std::nullopt, constant)) return dtype ? wengert::to_dtype(constant, *dtype) : constant;
+  // A Python float asked for as float64 must not pass through float32.
+  const bool exact = dtype && PyFloat_Check(data.ptr());
+  if (to_constant(data, exact ? std::optional(DType::float64) : std::nullopt, constant))
+    return dtype ? wengert::to_dtype(constant, *dtype) : constant;
   // Nested lists and arrays: NumPy knows how to read them.
-  const auto numpy = py::module_::import("numpy");
-  // Lists that hold tensors: their values, not their objects.
+  const py::object numpy = py::module_::import("numpy");
   py::object array;
-  if (PyList_Check(data.ptr()) || PyTuple_Check(data.ptr())) {
-    py::list items;
-    for (py::handle item : py::reinterpret_borrow<py::sequence>(data))
-      items.append(py::isinstance<TensorBody>(item) ? to_numpy(item.cast<Tensor>().detach(), false)
-                                                    : py::reinterpret_borrow<py::object>(item));
-    array = numpy.attr("asarray")(items);
-  } else {
-    array = numpy.attr("asarray")(data);
+  try {
+    if (PyList_Check(data.ptr()) || PyTuple_Check(data.ptr())) {
+      py::list items;  // of lists that hold tensors, the tensors' values
+      for (py::handle item : py::reinterpret_borrow<py::sequence>(data))
+        items.append(py::isinstance<TensorBody>(item)
+                         ? to_numpy(item.cast<Tensor>().detach(), false)
+                         : py::reinterpret_borrow<py::object>(item));
+      array = numpy.attr("asarray")(items);
+    } else {
+      array = numpy.attr("asarray")(data);
+    }
+  } catch (py::error_already_set& e) {
+    if (!e.matches(PyExc_ValueError)) throw;
+    fail<ValueError>("tensor: the nested lists do not make an array: ",
+                     py::str(e.value()).cast<std::string>());
   }
-  if (!is_array(data) && !dtype && array.attr("dtype").attr("name").cast<std::string>() == "float64")
+  const auto kind = array.attr("dtype").attr("kind").cast<std::string>();
+  if (kind != "f" && kind != "i" && kind != "u" && kind != "b")
+    fail<DTypeError>("tensor: got ", type_name(data), " with values of dtype ",
+                     py::str(array.attr("dtype")).cast<std::string>(),
+                     "; expected numbers or bools");
+  if (!is_array(data) && !dtype &&
+      array.attr("dtype").attr("name").cast<std::string>() == "float64")
     dtype = DType::float32;  // numbers written in Python have no dtype of their own
   const Tensor x = from_numpy(array);
   return clone(dtype ? wengert::to_dtype(x, *dtype) : x);
@@ -184,7 +217,8 @@ bool to_operand(py::handle given, const Tensor& other, Tensor& result) {
 Tensor to_operand(const char* op, py::handle given, const Tensor& other) {
   Tensor result;
   if (!to_operand(given, other, result))
-    fail<DTypeError>(op, ": got ", shown(given), " (", type_name(given), "); expected a tensor, a number or an array");
+    fail<DTypeError>(op, ": got ", shown(given), " (", type_name(given),
+                     "); expected a tensor, a number or an array");
   return result;
 }
 
@@ -198,10 +232,12 @@ std::vector<Tensor> to_tensors(const char* op, py::handle given) {
   std::vector<Tensor> result;
   if (py::isinstance<TensorBody>(given)) return {given.cast<Tensor>()};
   if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
-    fail<DTypeError>(op, ": got ", type_name(given), "; expected a tensor or a sequence of tensors");
+    fail<DTypeError>(op, ": got ", type_name(given),
+                     "; expected a tensor or a sequence of tensors");
   for (py::handle item : py::reinterpret_borrow<py::sequence>(given)) {
     if (!py::isinstance<TensorBody>(item))
-      fail<DTypeError>(op, ": item ", result.size(), " is ", type_name(item), "; expected a tensor");
+      fail<DTypeError>(op, ": item ", result.size(), " is ", type_name(item),
+                       "; expected a tensor");
     result.push_back(item.cast<Tensor>());
   }
   return result;

@@ -1,4 +1,5 @@
-// The structs of the DLPack ABI, version 1.x, as its specification lays them down (dmlc.github.io/dlpack).
+// The structs of the DLPack ABI, version 1.x, as its specification lays them down
+// (dmlc.github.io/dlpack).
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Tensors to and from others without a copy: NumPy arrays, the buffer protocol, DLPack.
 //
-// What leaves is read-only unless asked for; memory that others may write to is marked as exposed, and lines keep
-// copies of it, since no version counter can see those writes.
+// What leaves is read-only unless asked for; memory that others may write to is marked as exposed,
+// and lines keep copies of it, since no version counter can see those writes.
 #include <cstring>
 
 #include "bindings/bindings.h"
@@ -25,7 +25,8 @@ const char* buffer_format(DType t) {
 
 void refuse_history(const char* op, const Tensor& x) {
   if (x.requires_grad())
-    fail<GradientError>(op, ": this tensor requires a gradient, which would be lost; use detach() first");
+    fail<GradientError>(
+        op, ": this tensor requires a gradient, which would be lost; use detach() first");
 }
 
 // An owner of the tensor's storage for as long as somebody looks at the memory.
@@ -33,8 +34,10 @@ py::object keep_alive(const Tensor& x) {
   return py::capsule(new Tensor(x.detach()), [](void* p) { delete static_cast<Tensor*>(p); });
 }
 
-// A tensor over memory of somebody else. The strides may run backwards, so the storage begins at the lowest address.
-Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype, PyObject* owner, bool writable) {
+// A tensor over memory of somebody else. The strides may run backwards, so the storage begins at
+// the lowest address.
+Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype, PyObject* owner,
+             bool writable) {
   nbytes(shape, dtype);
   int64_t low = 0, high = 0;
   for (int d = 0; d < shape.size(); ++d) {
@@ -43,7 +46,8 @@ Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype
   }
   const int64_t size = size_of(dtype);
   Py_INCREF(owner);
-  Ref<Storage> storage = Storage::adopt(static_cast<char*>(data) + low * size, (high - low + 1) * size, drop_reference, owner);
+  Ref<Storage> storage = Storage::adopt(static_cast<char*>(data) + low * size,
+                                        (high - low + 1) * size, drop_reference, owner);
   storage->read_only = !writable;
   storage->exposed = true;
   Ref<TensorBody> body(new TensorBody);
@@ -59,12 +63,18 @@ Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype
 
 dlpack::TypeInfo type_info(DType t) {
   switch (t) {
-    case DType::bool_: return {6, 8, 1};
-    case DType::uint8: return {1, 8, 1};
-    case DType::int32: return {0, 32, 1};
-    case DType::int64: return {0, 64, 1};
-    case DType::float32: return {2, 32, 1};
-    default: return {2, 64, 1};
+    case DType::bool_:
+      return {6, 8, 1};
+    case DType::uint8:
+      return {1, 8, 1};
+    case DType::int32:
+      return {0, 32, 1};
+    case DType::int64:
+      return {0, 64, 1};
+    case DType::float32:
+      return {2, 32, 1};
+    default:
+      return {2, 64, 1};
   }
 }
 DType from_type_info(dlpack::TypeInfo info) {
@@ -72,34 +82,36 @@ DType from_type_info(dlpack::TypeInfo info) {
     const auto t = type_info(static_cast<DType>(i));
     if (t.code == info.code && t.bits == info.bits && info.lanes == 1) return static_cast<DType>(i);
   }
-  fail<DTypeError>("from_dlpack: the producer's dtype (code ", int{info.code}, ", ", int{info.bits}, " bits, ", info.lanes,
-                   " lanes) is none of float32, float64, int32, int64, uint8, bool; convert it there first");
+  fail<DTypeError>(
+      "from_dlpack: the producer's dtype (code ", int{info.code}, ", ", int{info.bits}, " bits, ",
+      info.lanes,
+      " lanes) is none of float32, float64, int32, int64, uint8, bool; convert it there first");
 }
 
-template <class M>
-struct Export {
+template <class M> struct Export {
   M managed{};
   Tensor tensor;
 };
-template <class M>
-void delete_export(M* managed) {
+template <class M> void delete_export(M* managed) {
   const bool python = Py_IsInitialized();
   const PyGILState_STATE state = python ? PyGILState_Ensure() : PyGILState_STATE{};
   delete static_cast<Export<M>*>(managed->context);
   if (python) PyGILState_Release(state);
 }
-template <class M>
-py::capsule make_capsule(const Tensor& x, const char* name, bool copied) {
+template <class M> py::capsule make_capsule(const Tensor& x, const char* name, bool copied) {
   auto* e = new Export<M>;
   e->tensor = x.detach();
   e->managed.context = e;
   e->managed.deleter = delete_export<M>;
   if constexpr (std::is_same_v<M, dlpack::ManagedVersioned>) {
     e->managed.version = {1, 0};
-    e->managed.flags = (x->storage->read_only ? dlpack::read_only : 0) | (copied ? dlpack::is_copied : 0);
+    e->managed.flags =
+        (x->storage->read_only ? dlpack::read_only : 0) | (copied ? dlpack::is_copied : 0);
   }
   TensorBody& body = *e->tensor.body();
-  e->managed.array = {e->tensor.data(), {1, 0}, body.shape.size(), type_info(body.dtype), &body.shape[0], &body.strides[0], 0};
+  e->managed.array = {
+      e->tensor.data(), {1, 0}, body.shape.size(), type_info(body.dtype), &body.shape[0],
+      &body.strides[0], 0};
   return py::capsule(&e->managed, name, [](PyObject* capsule) {
     // A consumer renames the capsule and calls the deleter itself.
     for (const char* unused : {"dltensor", "dltensor_versioned"})
@@ -110,19 +122,30 @@ py::capsule make_capsule(const Tensor& x, const char* name, bool copied) {
   });
 }
 
-py::capsule to_dlpack(const Tensor& given, py::handle stream, py::handle max_version, py::handle device, py::handle copy) {
+py::capsule to_dlpack(const Tensor& given, py::handle stream, py::handle max_version,
+                      py::handle device, py::handle copy) {
   refuse_history("__dlpack__", given);
-  if (!stream.is_none()) throw py::buffer_error("__dlpack__: a CPU tensor takes no stream; expected stream=None");
+  if (!stream.is_none())
+    throw py::buffer_error("__dlpack__: a CPU tensor takes no stream; expected stream=None");
   if (!device.is_none()) {
     const auto wanted = device.cast<std::pair<int, int>>();
-    if (wanted.first != 1) throw py::buffer_error("__dlpack__: this tensor lives on the CPU, device (1, 0), and is not copied elsewhere");
+    if (wanted.first != 1)
+      throw py::buffer_error(
+          "__dlpack__: this tensor lives on the CPU, device (1, 0), and is not copied elsewhere");
   }
-  const bool versioned = !max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1;
+  const bool versioned =
+      !max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1;
   if (given->storage->read_only && !versioned && !(!copy.is_none() && copy.cast<bool>()))
-    throw py::buffer_error("__dlpack__: this memory is read-only, which DLPack before version 1 cannot say; clone() it first");
+    throw py::buffer_error(
+        "__dlpack__: this memory is read-only, which DLPack before version 1 cannot say; clone() "
+        "it first");
   const bool copied = !copy.is_none() && copy.cast<bool>();
   const Tensor x = copied ? clone(given) : given;
-  if (!copied) x->storage->exposed = true;
+  if (!copied) {
+    x->storage->exposed = true;
+    // What was saved before can no longer be trusted: the consumer may write.
+    if (!x->storage->read_only) note_edit(x, "__dlpack__, whose consumer may write");
+  }
   return versioned ? make_capsule<dlpack::ManagedVersioned>(x, "dltensor_versioned", copied)
                    : make_capsule<dlpack::Managed>(x, "dltensor", copied);
 }
@@ -134,12 +157,17 @@ Tensor adopt_dlpack(const py::object& capsule, const char* name, const char* use
   bool writable = true;
   if constexpr (std::is_same_v<M, dlpack::ManagedVersioned>) {
     if (managed->version.major > 1)
-      fail<ValueError>("from_dlpack: the producer speaks version ", managed->version.major, "; expected 1");
+      fail<ValueError>("from_dlpack: the producer speaks version ", managed->version.major,
+                       "; expected 1");
     writable = !(managed->flags & dlpack::read_only);
   }
   const dlpack::Array& a = managed->array;
-  if (a.device.type != 1) fail<DeviceError>("from_dlpack: the array is on device type ", a.device.type, "; expected 1, the CPU");
-  if (a.ndim > max_dims) fail<ShapeError>("from_dlpack: the array has ", a.ndim, " dimensions; at most ", max_dims, " are possible");
+  if (a.device.type != 1)
+    fail<DeviceError>("from_dlpack: the array is on device type ", a.device.type,
+                      "; expected 1, the CPU");
+  if (a.ndim > max_dims)
+    fail<ShapeError>("from_dlpack: the array has ", a.ndim, " dimensions; at most ", max_dims,
+                     " are possible");
   const DType dtype = from_type_info(a.dtype);
   Shape shape;
   Strides strides;
@@ -153,30 +181,37 @@ Tensor adopt_dlpack(const py::object& capsule, const char* name, const char* use
     auto* m = static_cast<M*>(PyCapsule_GetPointer(c, "wengert"));
     if (m->deleter) m->deleter(m);
   });
-  return adopt(static_cast<char*>(a.data) + a.byte_offset, shape, strides, dtype, owner.ptr(), writable);
+  return adopt(static_cast<char*>(a.data) + a.byte_offset, shape, strides, dtype, owner.ptr(),
+               writable);
 }
 
 Tensor from_dlpack(py::object producer) {
   if (py::isinstance<TensorBody>(producer)) return producer.cast<Tensor>().detach();
   if (!py::hasattr(producer, "__dlpack__"))
-    fail<DTypeError>("from_dlpack: got ", Py_TYPE(producer.ptr())->tp_name, ", which has no __dlpack__; expected an array or tensor");
+    fail<DTypeError>("from_dlpack: got ", Py_TYPE(producer.ptr())->tp_name,
+                     ", which has no __dlpack__; expected an array or tensor");
   py::object capsule;
   try {
     capsule = producer.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
   } catch (py::error_already_set& e) {
-    if (!e.matches(PyExc_TypeError)) throw;  // a producer from before version 1 knows no max_version
+    if (!e.matches(PyExc_TypeError))
+      throw;  // a producer from before version 1 knows no max_version
     capsule = producer.attr("__dlpack__")();
   }
   if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned"))
-    return adopt_dlpack<dlpack::ManagedVersioned>(capsule, "dltensor_versioned", "used_dltensor_versioned");
+    return adopt_dlpack<dlpack::ManagedVersioned>(capsule, "dltensor_versioned",
+                                                  "used_dltensor_versioned");
   return adopt_dlpack<dlpack::Managed>(capsule, "dltensor", "used_dltensor");
 }
 
 py::object to_array(const Tensor& x, py::handle dtype, py::handle copy) {
   py::object array = to_numpy(x, false);
-  const bool converts = !dtype.is_none() && !py::object(array.attr("dtype")).equal(py::object(py::module_::import("numpy").attr("dtype")(dtype)));
+  const bool converts = !dtype.is_none() &&
+                        !py::object(array.attr("dtype"))
+                             .equal(py::object(py::module_::import("numpy").attr("dtype")(dtype)));
   if (!copy.is_none() && !copy.cast<bool>() && converts)
-    fail<ValueError>("__array__: ", x.dtype(), " cannot be seen as another dtype without a copy; expected copy=None or True");
+    fail<ValueError>("__array__: ", x.dtype(),
+                     " cannot be seen as another dtype without a copy; expected copy=None or True");
   if (converts) return array.attr("astype")(dtype);
   if (!copy.is_none() && copy.cast<bool>()) return array.attr("copy")();
   return array;
@@ -187,21 +222,26 @@ py::object to_array(const Tensor& x, py::handle dtype, py::handle copy) {
 py::object to_numpy(const Tensor& x, bool writable) {
   refuse_history("numpy", x);
   if (writable) {
-    if (x->storage->read_only) fail<ValueError>("numpy: this memory is read-only (it came from a read-only array); clone() it first");
+    if (x->storage->read_only)
+      fail<ValueError>(
+          "numpy: this memory is read-only (it came from a read-only array); clone() it first");
     x->storage->exposed = true;
     note_edit(x, "numpy(writable=True)");
   }
-  // An object with NumPy's array interface and a reference to the storage; the array keeps it as its base.
+  // An object with NumPy's array interface and a reference to the storage; the array keeps it as
+  // its base.
   py::dict interface;
   constexpr const char* typestr[] = {"|b1", "|u1", "<i4", "<i8", "<f4", "<f8"};
   py::tuple strides(static_cast<size_t>(x.dim()));
-  for (int d = 0; d < x.dim(); ++d) strides[static_cast<size_t>(d)] = x.strides()[d] * size_of(x.dtype());
+  for (int d = 0; d < x.dim(); ++d)
+    strides[static_cast<size_t>(d)] = x.strides()[d] * size_of(x.dtype());
   interface["version"] = 3;
   interface["shape"] = to_tuple(x.shape());
   interface["strides"] = strides;
   interface["typestr"] = typestr[static_cast<int>(x.dtype())];
   interface["data"] = py::make_tuple(reinterpret_cast<uintptr_t>(x.data()), !writable);
-  static const py::handle holder = py::object(py::module_::import("wengert._memory").attr("Memory")).release();
+  static const py::handle holder =
+      py::object(py::module_::import("wengert._memory").attr("Memory")).release();
   return py::module_::import("numpy").attr("asarray")(holder(interface, keep_alive(x)));
 }
 
@@ -215,22 +255,26 @@ Tensor from_numpy(py::handle given) {
   int dtype = 0;
   while (dtype < dtype_count && typestr != known[dtype]) ++dtype;
   if (dtype == dtype_count)
-    fail<DTypeError>("from_numpy: got an array of dtype ", py::str(given.attr("dtype")).cast<std::string>(),
-                     "; expected float32, float64, int32, int64, uint8 or bool: convert it with .astype() first");
+    fail<DTypeError>("from_numpy: got an array of dtype ",
+                     py::str(given.attr("dtype")).cast<std::string>(),
+                     "; expected float32, float64, int32, int64, uint8 or bool: convert it with "
+                     ".astype() first");
   const Shape shape = to_shape("from_numpy", interface["shape"]);
   Strides strides = contiguous_strides(shape);
   if (!interface["strides"].is_none()) {
     const Dims bytes = to_shape("from_numpy", interface["strides"]);
     const int64_t size = size_of(static_cast<DType>(dtype));
     for (int d = 0; d < shape.size(); ++d) {
-      if (bytes[d] % size) fail<ValueError>("from_numpy: the array's strides are not whole elements; copy it first");
+      if (bytes[d] % size)
+        fail<ValueError>("from_numpy: the array's strides are not whole elements; copy it first");
       strides[d] = bytes[d] / size;
     }
   }
   const auto data = interface["data"].cast<std::pair<uintptr_t, bool>>();
   if (data.first % static_cast<uintptr_t>(size_of(static_cast<DType>(dtype))))
     fail<ValueError>("from_numpy: the array is not aligned; copy it first");
-  return adopt(reinterpret_cast<void*>(data.first), shape, strides, static_cast<DType>(dtype), given.ptr(), !data.second);
+  return adopt(reinterpret_cast<void*>(data.first), shape, strides, static_cast<DType>(dtype),
+               given.ptr(), !data.second);
 }
 
 void add_exchange(py::module_& m, TensorClass& cls) {
@@ -239,27 +283,38 @@ void add_exchange(py::module_& m, TensorClass& cls) {
     refuse_history("buffer", x);
     std::vector<py::ssize_t> shape(x.shape().begin(), x.shape().end()), strides;
     for (int64_t s : x.strides()) strides.push_back(s * size_of(x.dtype()));
-    return py::buffer_info(x.data(), size_of(x.dtype()), buffer_format(x.dtype()), x.dim(), shape, strides, true);
+    return py::buffer_info(x.data(), size_of(x.dtype()), buffer_format(x.dtype()), x.dim(), shape,
+                           strides, true);
   });
   cls.def("numpy", to_numpy, py::arg("writable") = false,
-          "A NumPy array over the same memory; read-only unless `writable`, which counts as a change in place.");
+          "A NumPy array over the same memory; read-only unless `writable`, which counts as a "
+          "change in place.");
   cls.def("__array__", to_array, py::arg("dtype") = py::none(), py::arg("copy") = py::none());
-  cls.def("__dlpack__", to_dlpack, py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
-          py::arg("dl_device") = py::none(), py::arg("copy") = py::none());
+  cls.def("__dlpack__", to_dlpack, py::kw_only(), py::arg("stream") = py::none(),
+          py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
+          py::arg("copy") = py::none());
   cls.def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); });
-  m.def("from_numpy", from_numpy, py::arg("array"), "A tensor over the array's memory, without a copy.");
-  m.def("from_dlpack", from_dlpack, py::arg("x"), "A tensor over the memory of any object with __dlpack__, without a copy.");
-  m.def("asarray",
-        [](py::object data, py::handle dtype_given) {
-          const std::optional<DType> dtype = to_dtype_or_none(dtype_given);
-          Tensor x;
-          if (py::isinstance<TensorBody>(data)) x = data.cast<Tensor>();
-          else if (py::hasattr(data, "__array_interface__")) x = from_numpy(data);
-          else if (py::hasattr(data, "__dlpack__")) x = from_dlpack(data);
-          else return from_python(data, dtype);
-          return dtype ? to_dtype(x, *dtype) : x;
-        },
-        py::arg("data"), py::arg("dtype") = py::none(), "As tensor(), but without a copy where the memory can be shared.");
+  m.def("from_numpy", from_numpy, py::arg("array"),
+        "A tensor over the array's memory, without a copy.");
+  m.def("from_dlpack", from_dlpack, py::arg("x"),
+        "A tensor over the memory of any object with __dlpack__, without a copy.");
+  m.def(
+      "asarray",
+      [](py::object data, py::handle dtype_given) {
+        const std::optional<DType> dtype = to_dtype_or_none(dtype_given);
+        Tensor x;
+        if (py::isinstance<TensorBody>(data))
+          x = data.cast<Tensor>();
+        else if (py::hasattr(data, "__array_interface__"))
+          x = from_numpy(data);
+        else if (py::hasattr(data, "__dlpack__"))
+          x = from_dlpack(data);
+        else
+          return from_python(data, dtype);
+        return dtype ? to_dtype(x, *dtype) : x;
+      },
+      py::arg("data"), py::arg("dtype") = py::none(),
+      "As tensor(), but without a copy where the memory can be shared.");
 }
 
 }  // namespace wengert::bindings

@@ -9,16 +9,16 @@ namespace {
 
 const auto none = py::none();
 
-DType floating_or_default(py::handle dtype) { return to_dtype_or_none(dtype).value_or(DType::float32); }
+DType floating_or_default(py::handle dtype) {
+  return to_dtype_or_none(dtype).value_or(DType::float32);
+}
 
-template <class Row>
-void add_unary(py::module_& m, TensorClass& cls, const char* doc) {
+template <class Row> void add_unary(py::module_& m, TensorClass& cls, const char* doc) {
   both(m, cls, Row::name, "x", [](const Tensor& x) { return unary<Row>(x); }, doc);
 }
 
 // f of two operands, either of which may be a number or an array.
-template <class F>
-auto of_two(const char* name, F f) {
+template <class F> auto of_two(const char* name, F f) {
   return [name, f](py::handle a, py::handle b) {
     Tensor x, y;
     if (py::isinstance<TensorBody>(b)) y = b.cast<Tensor>();
@@ -30,25 +30,35 @@ auto of_two(const char* name, F f) {
 template <class F>
 void add_binary(py::module_& m, TensorClass& cls, const char* name, F f, const char* doc) {
   m.def(name, of_two(name, f), py::arg("a"), py::arg("b"), doc);
-  cls.def(name, [g = of_two(name, f)](py::handle a, py::handle b) { return g(a, b); }, py::arg("other"), doc);
+  cls.def(
+      name, [g = of_two(name, f)](py::handle a, py::handle b) { return g(a, b); }, py::arg("other"),
+      doc);
 }
 
 template <class F>
 void add_reduction(py::module_& m, TensorClass& cls, const char* name, F f, const char* doc) {
-  both(m, cls, name, "x",
-       [name, f](const Tensor& x, py::handle axis, bool keepdims) { return f(x, to_axes(name, axis, x), keepdims); },
-       py::arg("axis") = none, py::arg("keepdims") = false, doc);
+  both(
+      m, cls, name, "x",
+      [name, f](const Tensor& x, py::handle axis, bool keepdims) {
+        return f(x, to_axes(name, axis, x), keepdims);
+      },
+      py::arg("axis") = none, py::arg("keepdims") = false, doc);
 }
 
 // Sizes as one tuple or as arguments: reshape((2, 3)), reshape(2, 3).
 Shape sizes(const char* op, const py::args& args) {
-  return to_shape(op, args.size() == 1 && PySequence_Check(py::object(args[0]).ptr()) ? py::object(args[0]) : py::object(args));
+  return to_shape(op, args.size() == 1 && PySequence_Check(py::object(args[0]).ptr())
+                          ? py::object(args[0])
+                          : py::object(args));
 }
 
 Tensor flatten(const Tensor& x, int64_t first, int64_t last) {
   if (x.dim() == 0) return reshape(x, Shape{1});
-  const int from = normalize_axis("flatten", first, x.dim()), to = normalize_axis("flatten", last, x.dim());
-  if (from > to) fail<ValueError>("flatten: start_axis ", first, " comes after end_axis ", last, " in shape ", x.shape());
+  const int from = normalize_axis("flatten", first, x.dim()),
+            to = normalize_axis("flatten", last, x.dim());
+  if (from > to)
+    fail<ValueError>("flatten: start_axis ", first, " comes after end_axis ", last, " in shape ",
+                     x.shape());
   Shape shape;
   for (int d = 0; d < x.dim(); ++d)
     if (d <= from || d > to)
@@ -69,8 +79,11 @@ Tensor squeeze_axes(const Tensor& x, py::handle axis) {
 Tensor stack(py::handle tensors, int64_t axis) {
   std::vector<Tensor> parts;
   for (const Tensor& x : to_tensors("stack", tensors)) {
-    if (!parts.empty() && !(x.shape() == reduced_shape(parts[0].shape(), 1u << normalize_axis("stack", axis, x.dim() + 1), false)))
-      fail<ShapeError>("stack: tensor ", parts.size(), " has shape ", x.shape(), ", tensor 0 another; they must be equal");
+    if (!parts.empty() &&
+        !(x.shape() ==
+          reduced_shape(parts[0].shape(), 1u << normalize_axis("stack", axis, x.dim() + 1), false)))
+      fail<ShapeError>("stack: tensor ", parts.size(), " has shape ", x.shape(),
+                       ", tensor 0 another; they must be equal");
     parts.push_back(unsqueeze(x, axis));
   }
   return concatenate(Tensors(parts), axis);
@@ -81,18 +94,22 @@ Tensor stack(py::handle tensors, int64_t axis) {
 Tensor range(double start, py::handle stop, double step, py::handle dtype, bool whole) {
   double from = stop.is_none() ? 0 : start, to = stop.is_none() ? start : py::cast<double>(stop);
   if (step == 0 || !std::isfinite(from) || !std::isfinite(to) || !std::isfinite(step))
-    fail<ValueError>("arange: got start ", from, ", stop ", to, ", step ", step, "; expected finite numbers and a step other than 0");
+    fail<ValueError>("arange: got start ", from, ", stop ", to, ", step ", step,
+                     "; expected finite numbers and a step other than 0");
   const double count = std::ceil((to - from) / step);
   if (count > 0x1p62) fail<ValueError>("arange: ", count, " elements are too many");
   return arange(from, step, count > 0 ? static_cast<int64_t>(count) : 0,
                 to_dtype_or_none(dtype).value_or(whole ? DType::int64 : DType::float32));
 }
-bool whole(py::handle h) { return h.is_none() || (PyIndex_Check(h.ptr()) && !PyBool_Check(h.ptr())); }
+bool whole(py::handle h) {
+  return h.is_none() || (PyIndex_Check(h.ptr()) && !PyBool_Check(h.ptr()));
+}
 
 Tensor linspace(double start, double stop, int64_t count, py::handle dtype) {
   if (count < 0) fail<ValueError>("linspace: got num = ", count, "; expected 0 or more");
   const DType to = floating_or_default(dtype);
-  const Tensor x = arange(start, count > 1 ? (stop - start) / static_cast<double>(count - 1) : 0, count, DType::float64);
+  const Tensor x = arange(start, count > 1 ? (stop - start) / static_cast<double>(count - 1) : 0,
+                          count, DType::float64);
   if (count > 1) x.data<double>()[count - 1] = stop;  // exactly
   return to_dtype(x, to);
 }
@@ -104,110 +121,168 @@ Tensor eye(int64_t n, py::handle columns, py::handle dtype) {
 }
 
 void add_creation(py::module_& m) {
-  m.def("tensor",
-        [](py::handle data, py::handle dtype, bool requires_grad) {
-          const Tensor x = from_python(data, to_dtype_or_none(dtype));
-          if (requires_grad && !is_floating(x.dtype()))
-            fail<DTypeError>("tensor: a tensor of ", x.dtype(), " cannot require a gradient; say dtype=\"float32\"");
-          x->leaf_requires_grad = requires_grad;
-          return x;
-        },
-        py::arg("data"), py::arg("dtype") = none, py::arg("requires_grad") = false,
-        "A tensor with a copy of the data: a number, nested lists, an array, or another tensor.\n\n"
-        "Python floats become float32, ints int64, bools bool, unless dtype says otherwise; arrays keep their dtype.");
-  m.def("zeros", [](py::handle shape, py::handle dtype) { return full(to_shape("zeros", shape), 0, floating_or_default(dtype)); },
-        py::arg("shape"), py::arg("dtype") = none);
-  m.def("ones", [](py::handle shape, py::handle dtype) { return full(to_shape("ones", shape), 1, floating_or_default(dtype)); },
-        py::arg("shape"), py::arg("dtype") = none);
-  m.def("empty", [](py::handle shape, py::handle dtype) { return Tensor(to_shape("empty", shape), floating_or_default(dtype)); },
-        py::arg("shape"), py::arg("dtype") = none, "Uninitialised.");
-  m.def("full",
-        [](py::handle shape, py::handle value, py::handle dtype) {
-          const Tensor v = to_operand("full", value, Tensor());
-          if (v.numel() != 1) fail<ShapeError>("full: got a value of shape ", v.shape(), "; expected one number");
-          return contiguous(expand(to_dtype(reshape(v, Shape{}), to_dtype_or_none(dtype).value_or(v.dtype())), to_shape("full", shape)));
-        },
-        py::arg("shape"), py::arg("value"), py::arg("dtype") = none);
+  m.def(
+      "tensor",
+      [](py::handle data, py::handle dtype, bool requires_grad) {
+        const Tensor x = from_python(data, to_dtype_or_none(dtype));
+        if (requires_grad && !is_floating(x.dtype()))
+          fail<DTypeError>("tensor: a tensor of ", x.dtype(),
+                           " cannot require a gradient; say dtype=\"float32\"");
+        x->leaf_requires_grad = requires_grad;
+        return x;
+      },
+      py::arg("data"), py::arg("dtype") = none, py::arg("requires_grad") = false,
+      "A tensor with a copy of the data: a number, nested lists, an array, or another tensor.\n\n"
+      "Python floats become float32, ints int64, bools bool, unless dtype says otherwise; arrays "
+      "keep their dtype.");
+  m.def(
+      "zeros",
+      [](py::handle shape, py::handle dtype) {
+        return full(to_shape("zeros", shape), 0, floating_or_default(dtype));
+      },
+      py::arg("shape"), py::arg("dtype") = none);
+  m.def(
+      "ones",
+      [](py::handle shape, py::handle dtype) {
+        return full(to_shape("ones", shape), 1, floating_or_default(dtype));
+      },
+      py::arg("shape"), py::arg("dtype") = none);
+  m.def(
+      "empty",
+      [](py::handle shape, py::handle dtype) {
+        return Tensor(to_shape("empty", shape), floating_or_default(dtype));
+      },
+      py::arg("shape"), py::arg("dtype") = none, "Uninitialised.");
+  m.def(
+      "full",
+      [](py::handle shape, py::handle value, py::handle dtype) {
+        const std::optional<DType> wanted = to_dtype_or_none(dtype);
+        const Tensor v = wanted && PyFloat_Check(value.ptr()) ? from_python(value, wanted)
+                                                              : to_operand("full", value, Tensor());
+        if (v.numel() != 1)
+          fail<ShapeError>("full: got a value of shape ", v.shape(), "; expected one number");
+        return clone(expand(to_dtype(reshape(v, Shape{}), wanted.value_or(v.dtype())),
+                            to_shape("full", shape)));
+      },
+      py::arg("shape"), py::arg("value"), py::arg("dtype") = none);
   const auto like = [&m](const char* name, double value) {
-    m.def(name, [value](const Tensor& x, py::handle dtype) { return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype())); },
-          py::arg("x"), py::arg("dtype") = none);
+    m.def(
+        name,
+        [value](const Tensor& x, py::handle dtype) {
+          return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()));
+        },
+        py::arg("x"), py::arg("dtype") = none);
   };
   like("zeros_like", 0);
   like("ones_like", 1);
-  m.def("full_like", [](const Tensor& x, double value, py::handle dtype) { return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype())); },
-        py::arg("x"), py::arg("value"), py::arg("dtype") = none);
-  m.def("empty_like", [](const Tensor& x, py::handle dtype) { return Tensor(x.shape(), to_dtype_or_none(dtype).value_or(x.dtype())); },
-        py::arg("x"), py::arg("dtype") = none);
-  m.def("arange",
-        [](py::object start, py::object stop, py::object step, py::handle dtype) {
-          return range(py::cast<double>(start), stop, py::cast<double>(step), dtype, whole(start) && whole(stop) && whole(step));
-        },
-        py::arg("start"), py::arg("stop") = none, py::arg("step") = 1, py::arg("dtype") = none,
-        "start, start + step, ... up to but without stop; int64 for integers, else float32.");
-  m.def("linspace", linspace, py::arg("start"), py::arg("stop"), py::arg("num"), py::arg("dtype") = none,
-        "num numbers, evenly spaced from start to stop, both included.");
-  m.def("eye", eye, py::arg("n"), py::arg("m") = none, py::arg("dtype") = none, "n x m, ones on the diagonal.");
+  m.def(
+      "full_like",
+      [](const Tensor& x, double value, py::handle dtype) {
+        return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()));
+      },
+      py::arg("x"), py::arg("value"), py::arg("dtype") = none);
+  m.def(
+      "empty_like",
+      [](const Tensor& x, py::handle dtype) {
+        return Tensor(x.shape(), to_dtype_or_none(dtype).value_or(x.dtype()));
+      },
+      py::arg("x"), py::arg("dtype") = none);
+  m.def(
+      "arange",
+      [](py::object start, py::object stop, py::object step, py::handle dtype) {
+        return range(py::cast<double>(start), stop, py::cast<double>(step), dtype,
+                     whole(start) && whole(stop) && whole(step));
+      },
+      py::arg("start"), py::arg("stop") = none, py::arg("step") = 1, py::arg("dtype") = none,
+      "start, start + step, ... up to but without stop; int64 for integers, else float32.");
+  m.def("linspace", linspace, py::arg("start"), py::arg("stop"), py::arg("num"),
+        py::arg("dtype") = none, "num numbers, evenly spaced from start to stop, both included.");
+  m.def("eye", eye, py::arg("n"), py::arg("m") = none, py::arg("dtype") = none,
+        "n x m, ones on the diagonal.");
 }
 
 void add_random(py::module_& m) {
   // Drawn from a state tensor; the generators around it are Python's (python/wengert/random.py).
-  m.def("_uniform", [](const Tensor& state, py::handle shape, py::handle dtype) { return random_uniform(state, to_shape("rand", shape), floating_or_default(dtype)); },
-        py::arg("state"), py::arg("shape"), py::arg("dtype") = none);
-  m.def("_normal", [](const Tensor& state, py::handle shape, py::handle dtype) { return random_normal(state, to_shape("randn", shape), floating_or_default(dtype)); },
-        py::arg("state"), py::arg("shape"), py::arg("dtype") = none);
-  m.def("_integers", [](const Tensor& state, int64_t low, int64_t high, py::handle shape) { return random_integers(state, to_shape("randint", shape), low, high); },
-        py::arg("state"), py::arg("low"), py::arg("high"), py::arg("shape"));
+  m.def(
+      "_uniform",
+      [](const Tensor& state, py::handle shape, py::handle dtype) {
+        return random_uniform(state, to_shape("rand", shape), floating_or_default(dtype));
+      },
+      py::arg("state"), py::arg("shape"), py::arg("dtype") = none);
+  m.def(
+      "_normal",
+      [](const Tensor& state, py::handle shape, py::handle dtype) {
+        return random_normal(state, to_shape("randn", shape), floating_or_default(dtype));
+      },
+      py::arg("state"), py::arg("shape"), py::arg("dtype") = none);
+  m.def(
+      "_integers",
+      [](const Tensor& state, int64_t low, int64_t high, py::handle shape) {
+        return random_integers(state, to_shape("randint", shape), low, high);
+      },
+      py::arg("state"), py::arg("low"), py::arg("high"), py::arg("shape"));
   m.def("_permutation", random_permutation, py::arg("state"), py::arg("n"));
 }
 
 void add_updates(py::module_& m) {
   using Args = py::handle;
-  m.def("sgd_step",
-        [](Args params, Args grads, Args buffers, const Tensor& lr, const Tensor& step, double momentum, double dampening,
-           double weight_decay, bool nesterov) {
-          const auto p = to_tensors("sgd_step", params), g = to_tensors("sgd_step", grads), b = to_tensors("sgd_step", buffers);
-          sgd_step(p, g, b, lr, step, {momentum, dampening, weight_decay, nesterov});
-        },
-        py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("lr"), py::arg("step"), py::arg("momentum") = 0.0,
-        py::arg("dampening") = 0.0, py::arg("weight_decay") = 0.0, py::arg("nesterov") = false,
-        "One step of stochastic gradient descent on all parameters, in place. lr: float64 of one element; step: int64 of one\n"
-        "element, counted up first. momentum_buffers: one per parameter, or empty without momentum.");
-  m.def("adam_step",
-        [](Args params, Args grads, Args exp_avgs, Args exp_avg_sqs, const Tensor& lr, const Tensor& step, double beta1, double beta2,
-           double eps, double weight_decay, bool decoupled) {
-          const auto p = to_tensors("adam_step", params), g = to_tensors("adam_step", grads);
-          const auto a = to_tensors("adam_step", exp_avgs), s = to_tensors("adam_step", exp_avg_sqs);
-          adam_step(p, g, a, s, lr, step, {beta1, beta2, eps, weight_decay, decoupled});
-        },
-        py::arg("params"), py::arg("grads"), py::arg("exp_avgs"), py::arg("exp_avg_sqs"), py::arg("lr"), py::arg("step"),
-        py::arg("beta1") = 0.9, py::arg("beta2") = 0.999, py::arg("eps") = 1e-8, py::arg("weight_decay") = 0.0,
-        py::arg("decoupled") = false,
-        "One step of Adam (arXiv 1412.6980), or with decoupled weight decay AdamW (arXiv 1711.05101), in place.");
-  m.def("rmsprop_step",
-        [](Args params, Args grads, Args squares, Args buffers, const Tensor& lr, const Tensor& step, double alpha, double eps,
-           double weight_decay, double momentum) {
-          const auto p = to_tensors("rmsprop_step", params), g = to_tensors("rmsprop_step", grads);
-          const auto s = to_tensors("rmsprop_step", squares), b = to_tensors("rmsprop_step", buffers);
-          rmsprop_step(p, g, s, b, lr, step, {alpha, eps, weight_decay, momentum});
-        },
-        py::arg("params"), py::arg("grads"), py::arg("square_avgs"), py::arg("momentum_buffers"), py::arg("lr"), py::arg("step"),
-        py::arg("alpha") = 0.99, py::arg("eps") = 1e-8, py::arg("weight_decay") = 0.0, py::arg("momentum") = 0.0,
-        "One step of RMSprop, in place.");
-  m.def("clip_grad_norm_step",
-        [](Args grads_given, double max_norm) {
-          const GradMode off(false);
-          const auto grads = to_tensors("clip_grad_norm_step", grads_given);
-          Tensor total = full(Shape{}, 0, DType::float64);
-          for (const Tensor& g : grads) total = total + to_dtype(sum(square(g), all_axes(g), false), DType::float64);
-          const Tensor norm = sqrt(total), factor = clamp(max_norm / (norm + 1e-6), 0, 1);
-          for (const Tensor& g : grads) {
-            const Tensor in[] = {g, to_dtype(factor, g.dtype())};
-            apply_in_place(g, binary_op<Mul>(), Tensors(in));
-          }
-          return norm;
-        },
-        py::arg("grads"), py::arg("max_norm"),
-        "Scales the gradients in place so that their joint 2-norm is at most max_norm; returns the norm before, float64.");
+  m.def(
+      "sgd_step",
+      [](Args params, Args grads, Args buffers, const Tensor& lr, const Tensor& step,
+         double momentum, double dampening, double weight_decay, bool nesterov) {
+        const auto p = to_tensors("sgd_step", params), g = to_tensors("sgd_step", grads),
+                   b = to_tensors("sgd_step", buffers);
+        sgd_step(p, g, b, lr, step, {momentum, dampening, weight_decay, nesterov});
+      },
+      py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("lr"),
+      py::arg("step"), py::arg("momentum") = 0.0, py::arg("dampening") = 0.0,
+      py::arg("weight_decay") = 0.0, py::arg("nesterov") = false,
+      "One step of stochastic gradient descent on all parameters, in place. lr: float64 of one "
+      "element; step: int64 of one\n"
+      "element, counted up first. momentum_buffers: one per parameter, or empty without momentum.");
+  m.def(
+      "adam_step",
+      [](Args params, Args grads, Args exp_avgs, Args exp_avg_sqs, const Tensor& lr,
+         const Tensor& step, double beta1, double beta2, double eps, double weight_decay,
+         bool decoupled) {
+        const auto p = to_tensors("adam_step", params), g = to_tensors("adam_step", grads);
+        const auto a = to_tensors("adam_step", exp_avgs), s = to_tensors("adam_step", exp_avg_sqs);
+        adam_step(p, g, a, s, lr, step, {beta1, beta2, eps, weight_decay, decoupled});
+      },
+      py::arg("params"), py::arg("grads"), py::arg("exp_avgs"), py::arg("exp_avg_sqs"),
+      py::arg("lr"), py::arg("step"), py::arg("beta1") = 0.9, py::arg("beta2") = 0.999,
+      py::arg("eps") = 1e-8, py::arg("weight_decay") = 0.0, py::arg("decoupled") = false,
+      "One step of Adam (arXiv 1412.6980), or with decoupled weight decay AdamW (arXiv "
+      "1711.05101), in place.");
+  m.def(
+      "rmsprop_step",
+      [](Args params, Args grads, Args squares, Args buffers, const Tensor& lr, const Tensor& step,
+         double alpha, double eps, double weight_decay, double momentum) {
+        const auto p = to_tensors("rmsprop_step", params), g = to_tensors("rmsprop_step", grads);
+        const auto s = to_tensors("rmsprop_step", squares), b = to_tensors("rmsprop_step", buffers);
+        rmsprop_step(p, g, s, b, lr, step, {alpha, eps, weight_decay, momentum});
+      },
+      py::arg("params"), py::arg("grads"), py::arg("square_avgs"), py::arg("momentum_buffers"),
+      py::arg("lr"), py::arg("step"), py::arg("alpha") = 0.99, py::arg("eps") = 1e-8,
+      py::arg("weight_decay") = 0.0, py::arg("momentum") = 0.0, "One step of RMSprop, in place.");
+  m.def(
+      "clip_grad_norm_step",
+      [](Args grads_given, double max_norm) {
+        const GradMode off(false);
+        const auto grads = to_tensors("clip_grad_norm_step", grads_given);
+        Tensor total = full(Shape{}, 0, DType::float64);
+        for (const Tensor& g : grads)
+          total = total + to_dtype(sum(square(g), all_axes(g), false), DType::float64);
+        const Tensor norm = sqrt(total), factor = clamp(max_norm / (norm + 1e-6), 0, 1);
+        for (const Tensor& g : grads) {
+          const Tensor in[] = {g, to_dtype(factor, g.dtype())};
+          apply_in_place(g, binary_op<Mul>(), Tensors(in));
+        }
+        return norm;
+      },
+      py::arg("grads"), py::arg("max_norm"),
+      "Scales the gradients in place so that their joint 2-norm is at most max_norm; returns the "
+      "norm before, float64.");
 }
 
 }  // namespace
@@ -238,30 +313,40 @@ void add_functions(py::module_& m, TensorClass& cls) {
   add_unary<Floor>(m, cls, "Largest whole number not above x.");
   add_unary<Ceil>(m, cls, "Smallest whole number not below x.");
   add_unary<Round>(m, cls, "Nearest whole number, halves to even.");
-  both(m, cls, "leaky_relu", "x", [](const Tensor& x, double slope) { return unary<LeakyRelu>(x, {slope}); },
-       py::arg("negative_slope") = 0.01, "x where x > 0, else negative_slope * x.");
-  both(m, cls, "elu", "x", [](const Tensor& x, double alpha) { return unary<Elu>(x, {alpha}); }, py::arg("alpha") = 1.0,
-       "x where x > 0, else alpha * (exp(x) - 1). arXiv 1511.07289.");
-  both(m, cls, "gelu", "x",
-       [](const Tensor& x, const std::string& approximate) {
-         if (approximate == "tanh") return unary<GeluTanh>(x);
-         if (approximate != "none") fail<ValueError>("gelu: approximate is \"", approximate, "\"; expected \"none\" or \"tanh\"");
-         return unary<Gelu>(x);
-       },
-       py::arg("approximate") = "none", "x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.");
-  both(m, cls, "clamp", "x",
-       [](const Tensor& x, std::optional<double> low, std::optional<double> high) {
-         const double infinity = std::numeric_limits<double>::infinity();
-         if (low && high && *low > *high) fail<ValueError>("clamp: min ", *low, " is larger than max ", *high);
-         if (!is_floating(x.dtype())) {  // integers have no infinity
-           Tensor y = x;
-           if (low) y = binary<Maximum>(y, scalar_like(*low, y));
-           if (high) y = binary<Minimum>(y, scalar_like(*high, y));
-           return y;
-         }
-         return clamp(x, low.value_or(-infinity), high.value_or(infinity));
-       },
-       py::arg("min") = none, py::arg("max") = none, "x within [min, max]; gradient 1 at both ends.");
+  both(
+      m, cls, "leaky_relu", "x",
+      [](const Tensor& x, double slope) { return unary<LeakyRelu>(x, {slope}); },
+      py::arg("negative_slope") = 0.01, "x where x > 0, else negative_slope * x.");
+  both(
+      m, cls, "elu", "x", [](const Tensor& x, double alpha) { return unary<Elu>(x, {alpha}); },
+      py::arg("alpha") = 1.0, "x where x > 0, else alpha * (exp(x) - 1). arXiv 1511.07289.");
+  both(
+      m, cls, "gelu", "x",
+      [](const Tensor& x, const std::string& approximate) {
+        if (approximate == "tanh") return unary<GeluTanh>(x);
+        if (approximate != "none")
+          fail<ValueError>("gelu: approximate is \"", approximate,
+                           "\"; expected \"none\" or \"tanh\"");
+        return unary<Gelu>(x);
+      },
+      py::arg("approximate") = "none",
+      "x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.");
+  both(
+      m, cls, "clamp", "x",
+      [](const Tensor& x, std::optional<double> low, std::optional<double> high) {
+        const double infinity = std::numeric_limits<double>::infinity();
+        if (low && high && *low > *high)
+          fail<ValueError>("clamp: min ", *low, " is larger than max ", *high);
+        if (!is_floating(x.dtype())) {  // integers have no infinity
+          Tensor y = x;
+          if (low) y = binary<Maximum>(y, scalar_like(*low, y));
+          if (high) y = binary<Minimum>(y, scalar_like(*high, y));
+          return y;
+        }
+        return clamp(x, low.value_or(-infinity), high.value_or(infinity));
+      },
+      py::arg("min") = none, py::arg("max") = none,
+      "x within [min, max]; gradient 1 at both ends.");
 
   add_binary(m, cls, "add", binary<Add>, "a + b.");
   add_binary(m, cls, "sub", binary<Sub>, "a - b.");
@@ -269,9 +354,12 @@ void add_functions(py::module_& m, TensorClass& cls) {
   add_binary(m, cls, "div", binary<Div>, "a / b, floating.");
   add_binary(m, cls, "pow", power, "a to the b.");
   add_binary(m, cls, "floor_divide", floor_divide, "floor(a / b); gradient 0.");
-  add_binary(m, cls, "remainder", remainder, "a - b * floor(a / b): the sign is b's, as in Python.");
-  add_binary(m, cls, "maximum", binary<Maximum>, "The larger; NaN if either is; where equal each gets half the gradient.");
-  add_binary(m, cls, "minimum", binary<Minimum>, "The smaller; NaN if either is; where equal each gets half the gradient.");
+  add_binary(m, cls, "remainder", remainder,
+             "a - b * floor(a / b): the sign is b's, as in Python.");
+  add_binary(m, cls, "maximum", binary<Maximum>,
+             "The larger; NaN if either is; where equal each gets half the gradient.");
+  add_binary(m, cls, "minimum", binary<Minimum>,
+             "The smaller; NaN if either is; where equal each gets half the gradient.");
   add_binary(m, cls, "eq", test<Eq>, "a == b.");
   add_binary(m, cls, "ne", test<Ne>, "a != b.");
   add_binary(m, cls, "lt", test<Lt>, "a < b.");
@@ -282,64 +370,122 @@ void add_functions(py::module_& m, TensorClass& cls) {
   add_binary(m, cls, "bitwise_or", logic<Or>, "a | b, of bools or integers.");
   add_binary(m, cls, "bitwise_xor", logic<Xor>, "a ^ b, of bools or integers.");
   const auto logical = [&](const char* name, auto f) {
-    add_binary(m, cls, name, [f](const Tensor& a, const Tensor& b) { return f(a != 0.0, b != 0.0); }, "Of truth values: not zero is true.");
+    add_binary(
+        m, cls, name, [f](const Tensor& a, const Tensor& b) { return f(a != 0.0, b != 0.0); },
+        "Of truth values: not zero is true.");
   };
   logical("logical_and", logic<And>);
   logical("logical_or", logic<Or>);
   logical("logical_xor", logic<Xor>);
   both(m, cls, "logical_not", "x", [](const Tensor& x) { return x == 0.0; }, "x == 0.");
   both(m, cls, "isnan", "x", [](const Tensor& x) { return x != x; }, "Is it NaN?");
-  both(m, cls, "isinf", "x", [](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) == INFINITY; }, "Is it an infinity?");
-  both(m, cls, "isfinite", "x", [](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) < INFINITY; }, "Is it neither NaN nor an infinity?");
-  m.def("where",
-        [](const Tensor& condition, py::handle a, py::handle b) { return of_two("where", [&](const Tensor& x, const Tensor& y) { return where(condition, x, y); })(a, b); },
-        py::arg("condition"), py::arg("a"), py::arg("b"), "a where the condition (bool) holds, else b.");
-  m.def("binary_cross_entropy_with_logits_elements", of_two("binary_cross_entropy_with_logits", binary<BceWithLogits>),
-        py::arg("logits"), py::arg("target"), "Element by element; see binary_cross_entropy_with_logits.");
+  both(
+      m, cls, "isinf", "x",
+      [](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) == INFINITY; },
+      "Is it an infinity?");
+  both(
+      m, cls, "isfinite", "x",
+      [](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) < INFINITY; },
+      "Is it neither NaN nor an infinity?");
+  m.def(
+      "where",
+      [](const Tensor& condition, py::handle a, py::handle b) {
+        return of_two("where", [&](const Tensor& x, const Tensor& y) {
+          return where(condition, x, y);
+        })(a, b);
+      },
+      py::arg("condition"), py::arg("a"), py::arg("b"),
+      "a where the condition (bool) holds, else b.");
+  m.def("binary_cross_entropy_with_logits_elements",
+        of_two("binary_cross_entropy_with_logits", binary<BceWithLogits>), py::arg("logits"),
+        py::arg("target"), "Element by element; see binary_cross_entropy_with_logits.");
 
-  add_reduction(m, cls, "sum", sum, "Sum over the axes (all by default). Gathered in float64, whatever the dtype.");
+  add_reduction(m, cls, "sum", sum,
+                "Sum over the axes (all by default). Gathered in float64, whatever the dtype.");
   add_reduction(m, cls, "mean", mean, "Mean over the axes (all by default).");
   add_reduction(m, cls, "prod", prod, "Product over the axes (all by default).");
-  add_reduction(m, cls, "max", amax, "Largest over the axes; NaN if there is one; ties share the gradient.");
-  add_reduction(m, cls, "min", amin, "Smallest over the axes; NaN if there is one; ties share the gradient.");
+  add_reduction(m, cls, "max", amax,
+                "Largest over the axes; NaN if there is one; ties share the gradient.");
+  add_reduction(m, cls, "min", amin,
+                "Smallest over the axes; NaN if there is one; ties share the gradient.");
   add_reduction(m, cls, "any", any, "Is any element not zero?");
   add_reduction(m, cls, "all", all, "Is no element zero?");
   add_reduction(m, cls, "logsumexp", logsumexp, "log(sum(exp(x))), stable.");
-  both(m, cls, "var", "x",
-       [](const Tensor& x, py::handle axis, double correction, bool keepdims) { return variance(x, to_axes("var", axis, x), correction, keepdims); },
-       py::arg("axis") = none, py::arg("correction") = 0.0, py::arg("keepdims") = false, "Mean squared distance from the mean, over n - correction.");
-  both(m, cls, "std", "x",
-       [](const Tensor& x, py::handle axis, double correction, bool keepdims) { return sqrt(variance(x, to_axes("std", axis, x), correction, keepdims)); },
-       py::arg("axis") = none, py::arg("correction") = 0.0, py::arg("keepdims") = false, "Square root of var().");
-  both(m, cls, "argmax", "x", argmax, py::arg("axis") = none, py::arg("keepdims") = false, "Index of the first largest, int64.");
-  both(m, cls, "argmin", "x", argmin, py::arg("axis") = none, py::arg("keepdims") = false, "Index of the first smallest, int64.");
-  both(m, cls, "nonzero", "x", nonzero, "Places of the elements that are not zero: (count, ndim), int64.");
+  both(
+      m, cls, "var", "x",
+      [](const Tensor& x, py::handle axis, double correction, bool keepdims) {
+        return variance(x, to_axes("var", axis, x), correction, keepdims);
+      },
+      py::arg("axis") = none, py::arg("correction") = 0.0, py::arg("keepdims") = false,
+      "Mean squared distance from the mean, over n - correction.");
+  both(
+      m, cls, "std", "x",
+      [](const Tensor& x, py::handle axis, double correction, bool keepdims) {
+        return sqrt(variance(x, to_axes("std", axis, x), correction, keepdims));
+      },
+      py::arg("axis") = none, py::arg("correction") = 0.0, py::arg("keepdims") = false,
+      "Square root of var().");
+  both(m, cls, "argmax", "x", argmax, py::arg("axis") = none, py::arg("keepdims") = false,
+       "Index of the first largest, int64.");
+  both(m, cls, "argmin", "x", argmin, py::arg("axis") = none, py::arg("keepdims") = false,
+       "Index of the first smallest, int64.");
+  both(m, cls, "nonzero", "x", nonzero,
+       "Places of the elements that are not zero: (count, ndim), int64.");
 
-  add_binary(m, cls, "matmul", matmul, "Matrix product of the last two axes; vectors and batches as in NumPy.");
+  add_binary(m, cls, "matmul", matmul,
+             "Matrix product of the last two axes; vectors and batches as in NumPy.");
   both(m, cls, "softmax", "x", softmax, py::arg("axis") = -1, "exp(x) / sum(exp(x)), stable.");
   both(m, cls, "log_softmax", "x", log_softmax, py::arg("axis") = -1, "log(softmax(x)), stable.");
   m.def("cross_entropy_rows", cross_entropy_rows, py::arg("logits"), py::arg("target"),
         "-log_softmax(logits)[target] for each row; see cross_entropy.");
 
-  cls.def("reshape", [](const Tensor& x, const py::args& shape) { return reshape(x, sizes("reshape", shape)); })
-      .def("view", [](const Tensor& x, const py::args& shape) { return reshape(x, sizes("view", shape)); }, "As reshape().")
-      .def("permute", [](const Tensor& x, const py::args& axes) { return permute(x, sizes("permute", axes)); })
-      .def("expand", [](const Tensor& x, const py::args& shape) { return expand(x, sizes("expand", shape)); })
-      .def_property_readonly("T", [](const Tensor& x) {
-        if (x.dim() != 2) fail<ShapeError>("T: a tensor of shape ", x.shape(), " has ", x.dim(), " axes; expected 2: use mT or permute()");
-        return transpose(x, 0, 1);
-      })
-      .def_property_readonly("mT", [](const Tensor& x) { return transpose(x, -2, -1); }, "The last two axes exchanged.");
-  m.def("reshape", [](const Tensor& x, py::handle shape) { return reshape(x, to_shape("reshape", shape)); }, py::arg("x"), py::arg("shape"));
-  m.def("permute", [](const Tensor& x, py::handle axes) { return permute(x, to_shape("permute", axes)); }, py::arg("x"), py::arg("axes"));
-  both(m, cls, "broadcast_to", "x", [](const Tensor& x, py::handle shape) { return expand(x, to_shape("broadcast_to", shape)); }, py::arg("shape"));
+  cls.def("reshape", [](const Tensor& x,
+                        const py::args& shape) { return reshape(x, sizes("reshape", shape)); })
+      .def(
+          "view",
+          [](const Tensor& x, const py::args& shape) { return reshape(x, sizes("view", shape)); },
+          "As reshape().")
+      .def("permute",
+           [](const Tensor& x, const py::args& axes) { return permute(x, sizes("permute", axes)); })
+      .def("expand",
+           [](const Tensor& x, const py::args& shape) { return expand(x, sizes("expand", shape)); })
+      .def_property_readonly("T",
+                             [](const Tensor& x) {
+                               if (x.dim() != 2)
+                                 fail<ShapeError>("T: a tensor of shape ", x.shape(), " has ",
+                                                  x.dim(),
+                                                  " axes; expected 2: use mT or permute()");
+                               return transpose(x, 0, 1);
+                             })
+      .def_property_readonly(
+          "mT", [](const Tensor& x) { return transpose(x, -2, -1); },
+          "The last two axes exchanged.");
+  m.def(
+      "reshape",
+      [](const Tensor& x, py::handle shape) { return reshape(x, to_shape("reshape", shape)); },
+      py::arg("x"), py::arg("shape"));
+  m.def(
+      "permute",
+      [](const Tensor& x, py::handle axes) { return permute(x, to_shape("permute", axes)); },
+      py::arg("x"), py::arg("axes"));
+  both(
+      m, cls, "broadcast_to", "x",
+      [](const Tensor& x, py::handle shape) { return expand(x, to_shape("broadcast_to", shape)); },
+      py::arg("shape"));
   both(m, cls, "transpose", "x", transpose, py::arg("a"), py::arg("b"), "Two axes exchanged.");
   both(m, cls, "swapaxes", "x", transpose, py::arg("a"), py::arg("b"), "Two axes exchanged.");
-  both(m, cls, "squeeze", "x", squeeze_axes, py::arg("axis") = none, "Without the named axes, or all, of size one.");
+  both(m, cls, "squeeze", "x", squeeze_axes, py::arg("axis") = none,
+       "Without the named axes, or all, of size one.");
   both(m, cls, "unsqueeze", "x", unsqueeze, py::arg("axis"), "With a new axis of size one.");
-  both(m, cls, "flatten", "x", flatten, py::arg("start_axis") = 0, py::arg("end_axis") = -1, "The axes from start to end as one.");
-  m.def("concatenate", [](py::handle tensors, int64_t axis) { const auto parts = to_tensors("concatenate", tensors); return concatenate(Tensors(parts), axis); },
-        py::arg("tensors"), py::arg("axis") = 0, "End to end along an axis.");
+  both(m, cls, "flatten", "x", flatten, py::arg("start_axis") = 0, py::arg("end_axis") = -1,
+       "The axes from start to end as one.");
+  m.def(
+      "concatenate",
+      [](py::handle tensors, int64_t axis) {
+        const auto parts = to_tensors("concatenate", tensors);
+        return concatenate(Tensors(parts), axis);
+      },
+      py::arg("tensors"), py::arg("axis") = 0, "End to end along an axis.");
   m.def("stack", stack, py::arg("tensors"), py::arg("axis") = 0, "Along a new axis.");
 }
 

@@ -1,4 +1,5 @@
-// What the core asks of Python: its lock, its signals, and the place in the user's program. Errors too.
+// What the core asks of Python: its lock, its signals, and the place in the user's program. Errors
+// too.
 #include <unistd.h>
 
 #include <mutex>
@@ -29,8 +30,9 @@ bool finalizing() {
 void* release_lock() { return PyGILState_Check() ? PyEval_SaveThread() : nullptr; }
 
 void acquire_lock(void* token) {
-  // While the interpreter shuts down, a thread that asks for the lock is ended by an exception that must not pass
-  // through our frames (the process would abort). Such a thread waits here until the process is gone.
+  // While the interpreter shuts down, a thread that asks for the lock is ended by an exception that
+  // must not pass through our frames (the process would abort). Such a thread waits here until the
+  // process is gone.
   if (finalizing()) park();
   try {
     PyEval_RestoreThread(static_cast<PyThreadState*>(token));
@@ -62,7 +64,8 @@ struct SpotHash {
   }
 };
 
-// Code objects are kept for good: there are only as many as the program has functions. Guarded by Python's lock.
+// Code objects are kept for good: there are only as many as the program has functions. Guarded by
+// Python's lock.
 struct Places {
   std::unordered_map<Spot, Place, SpotHash> numbers;
   std::vector<Spot> spots{{nullptr, 0}};
@@ -95,7 +98,8 @@ Place find_place() {
     PyCodeObject* code = PyFrame_GetCode(frame);
     if (!is_ours(code)) {
       const Spot spot{code, PyFrame_GetLasti(frame)};
-      const auto [at, fresh] = places().numbers.emplace(spot, static_cast<Place>(places().spots.size()));
+      const auto [at, fresh] =
+          places().numbers.emplace(spot, static_cast<Place>(places().spots.size()));
       if (fresh) places().spots.push_back(spot);
       found = at->second;
     }
@@ -141,33 +145,50 @@ void add_host(py::module_& m) {
   host = {release_lock, acquire_lock, interrupted};
   place_source = {find_place, describe_place};
 
-  m.def("_set_package_directory", [](const std::string& path) { places().package = path; }, py::arg("path"));
+  m.def(
+      "_set_package_directory", [](const std::string& path) { places().package = path; },
+      py::arg("path"));
   m.def("num_threads", num_threads, "Number of threads that kernels use.");
   m.def("set_num_threads", set_num_threads, py::arg("n"),
-        "Sets the number of threads that kernels use, 1 to 256. Results have the same bits for any number.");
-  m.def("simd_level", [] { return name(current_isa()); },
-        "The instruction set in use: 'baseline', 'avx2' or 'avx512'. The environment variable WENGERT_ISA lowers it.");
-  m.def("memory_allocated", [] { return memory_figures().allocated; }, "Bytes in use by CPU tensors.");
-  m.def("memory_peak", [] { return memory_figures().peak; },
-        "The most bytes that were in use since the start or the last reset_memory_peak().");
+        "Sets the number of threads that kernels use, 1 to 256. Results have the same bits for any "
+        "number.");
+  m.def(
+      "simd_level", [] { return name(current_isa()); },
+      "The instruction set in use: 'baseline', 'avx2' or 'avx512'. The environment variable "
+      "WENGERT_ISA lowers it.");
+  m.def(
+      "memory_allocated", [] { return memory_figures().allocated; },
+      "Bytes in use by CPU tensors.");
+  m.def(
+      "memory_peak", [] { return memory_figures().peak; },
+      "The most bytes that were in use since the start or the last reset_memory_peak().");
   m.def("reset_memory_peak", reset_peak, "Starts the peak anew from what is in use now.");
-  m.def("memory_cached", [] { return memory_figures().cached; }, "Bytes that are free and kept for reuse.");
+  m.def(
+      "memory_cached", [] { return memory_figures().cached; },
+      "Bytes that are free and kept for reuse.");
   m.def("empty_cache", empty_cache, "Gives the free bytes back to the system.");
-  m.def("set_cache_limit", set_cache_limit, py::arg("bytes"), "The most free bytes to keep for reuse (2 GiB at first).");
-  m.def("cuda_status", [] { return "not built: this version of Wengert has no CUDA library"; },
-        "Whether CUDA can be used, and if not, what is missing.");
-  m.def("ops", [] {
-    py::list list;
-    for (const Op* op : all_ops()) {
-      py::dict d;
-      d["name"] = op->name;
-      d["formula"] = op->formula;
-      d["gradient"] = op->gradient;
-      d["no_gradient"] = op->no_gradient ? py::object(py::str(op->no_gradient)) : py::object(py::none());
-      list.append(d);
-    }
-    return list;
-  }, "Every op: its name, the formulas of value and gradient, and, where it has no gradient, why.");
+  m.def("set_cache_limit", set_cache_limit, py::arg("bytes"),
+        "The most free bytes to keep for reuse (2 GiB at first).");
+  m.def(
+      "cuda_status", [] { return "not built: this version of Wengert has no CUDA library"; },
+      "Whether CUDA can be used, and if not, what is missing.");
+  m.def(
+      "ops",
+      [] {
+        py::list list;
+        for (const Op* op : all_ops()) {
+          py::dict d;
+          d["name"] = op->name;
+          d["formula"] = op->formula;
+          d["gradient"] = op->gradient;
+          d["no_gradient"] =
+              op->no_gradient ? py::object(py::str(op->no_gradient)) : py::object(py::none());
+          list.append(d);
+        }
+        return list;
+      },
+      "Every op: its name, the formulas of value and gradient, and, where it has no gradient, "
+      "why.");
 }
 
 }  // namespace wengert::bindings

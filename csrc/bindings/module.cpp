@@ -14,8 +14,9 @@ PYBIND11_MODULE(_core, m) {
   add_errors(m);
   add_host(m);
   add_dtypes(m);
-  TensorClass cls(m, "Tensor", py::buffer_protocol(), tensor_type_setup(),
-                  "An n-dimensional array that remembers how it was made, where a gradient may be asked for.");
+  TensorClass cls(
+      m, "Tensor", py::buffer_protocol(), tensor_type_setup(),
+      "An n-dimensional array that remembers how it was made, where a gradient may be asked for.");
   add_functions(m, cls);
   add_tensor(m, cls);
   add_autograd(m, cls);

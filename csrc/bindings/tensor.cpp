@@ -34,42 +34,46 @@ py::object to_list(const Tensor& x) {
 py::object single(const char* method, const Tensor& x) {
   if (x.numel() != 1)
     fail<ValueError>(method, ": a tensor of shape ", x.shape(), " is not one value",
-                     std::string(method) == "bool" ? "; use .any() or .all()" : "; use tolist(), or index first");
+                     std::string(method) == "bool" ? "; use .any() or .all()"
+                                                   : "; use tolist(), or index first");
   return item(x);
 }
 
 // x = op(x, other), in x's memory; a number counts as one of x's dtype.
-template <class Row>
-const TensorBody& edit(const Ref<TensorBody>& self, py::handle given) {
+template <class Row> const TensorBody& edit(const Ref<TensorBody>& self, py::handle given) {
   const Tensor x(self), other = to_operand(Row::name, given, x);
-  const Tensor in[] = {x, other.dtype() == x.dtype() || promote(x.dtype(), other.dtype()) != x.dtype()
-                              ? other
-                              : to_dtype(other, x.dtype())};
-  if (promote(x.dtype(), other.dtype()) != x.dtype() || (Row::takes == Takes::floating && !is_floating(x.dtype())))
-    fail<DTypeError>(Row::name, " in place: a tensor of ", x.dtype(), " cannot hold the result with ", other.dtype(),
-                     "; write x = x ", Row::formula[2], " y, or convert first");
+  const Tensor in[] = {x,
+                       other.dtype() == x.dtype() || promote(x.dtype(), other.dtype()) != x.dtype()
+                           ? other
+                           : to_dtype(other, x.dtype())};
+  if (promote(x.dtype(), other.dtype()) != x.dtype() ||
+      (Row::takes == Takes::floating && !is_floating(x.dtype())))
+    fail<DTypeError>(Row::name, " in place: a tensor of ", x.dtype(),
+                     " cannot hold the result with ", other.dtype(), "; write x = x ",
+                     Row::formula[2], " y, or convert first");
   apply_in_place(x, binary_op<Row>(), Tensors(in));
   return *self;
 }
 
-// `x += y`: in place where no gradient is recorded; else the name is bound to a new line, as if `x = x + y`.
-template <class Row>
-py::object augmented(const Ref<TensorBody>& self, py::handle given) {
+// `x += y`: in place where no gradient is recorded; else the name is bound to a new line, as if `x
+// = x + y`.
+template <class Row> py::object augmented(const Ref<TensorBody>& self, py::handle given) {
   const Tensor x(self);
   Tensor other;
   if (!to_operand(given, x, other)) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
   if (grad_enabled() && (x.requires_grad() || other.requires_grad())) {
     if (x->leaf_requires_grad)
-      fail<GradientError>(Row::name, " in place: this tensor is a leaf that requires a gradient, and the change would be "
-                                     "lost from its history; do it under no_grad(), or write x = x + ...");
+      fail<GradientError>(
+          Row::name,
+          " in place: this tensor is a leaf that requires a gradient, and the change would be "
+          "lost from its history; do it under no_grad(), or write x = x + ...");
     return py::cast(binary<Row>(x, other));
   }
   edit<Row>(self, given);
   return py::cast(x);
 }
 
-template <class F>
-auto operation(F f) {
+template <class F> auto operation(F f) {
   return [f](const Tensor& x, py::handle given) -> py::object {
     Tensor other;
     if (!to_operand(given, x, other)) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
@@ -79,12 +83,24 @@ auto operation(F f) {
 template <class F>
 void add_operator(TensorClass& cls, const char* name, const char* reversed, F f) {
   cls.def(name, operation(f), py::arg("other"));
-  if (reversed) cls.def(reversed, operation([f](const Tensor& x, const Tensor& other) { return f(other, x); }), py::arg("other"));
+  if (reversed)
+    cls.def(reversed, operation([f](const Tensor& x, const Tensor& other) { return f(other, x); }),
+            py::arg("other"));
+}
+
+// One object a dtype: `x.dtype is wengert.float32`.
+py::object dtype_object(DType t) {
+  static PyObject* objects[dtype_count] = {};
+  PyObject*& object = objects[static_cast<int>(t)];
+  if (!object) object = py::cast(t).release().ptr();
+  return py::reinterpret_borrow<py::object>(object);
 }
 
 Tensor bitwise_not(const Tensor& x) {
-  if (is_floating(x.dtype())) fail<DTypeError>("~: does not take ", x.dtype(), "; expected bool or an integer");
-  return x.dtype() == DType::bool_ ? test<Eq>(x, Tensor::scalar(0, DType::bool_)) : logic<Xor>(x, Tensor::scalar(-1, x.dtype()));
+  if (is_floating(x.dtype()))
+    fail<DTypeError>("~: does not take ", x.dtype(), "; expected bool or an integer");
+  return x.dtype() == DType::bool_ ? test<Eq>(x, Tensor::scalar(0, DType::bool_))
+                                   : logic<Xor>(x, Tensor::scalar(-1, x.dtype()));
 }
 
 Tensor convert(const Tensor& x, py::handle to) {
@@ -97,15 +113,17 @@ Tensor convert(const Tensor& x, py::handle to) {
   return to_dtype(x, to_dtype(to));
 }
 
-// Hooks are Python's, so its cycle collector must see them: a hook that captures its own tensor is a cycle through
-// the tensor's body. They are shown where the Python object is the body's only owner.
+// Hooks are Python's, so its cycle collector must see them: a hook that captures its own tensor is
+// a cycle through the tensor's body. They are shown where the Python object is the body's only
+// owner.
 int traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   auto* instance = reinterpret_cast<py::detail::instance*>(self);
   if (!instance->simple_layout || !instance->simple_holder_constructed) return 0;
   auto* body = static_cast<TensorBody*>(instance->simple_value_holder[0]);
   if (!body || body->refs.load() != 1 || !body->hooks) return 0;
-  const bool shared = body->hooks.use_count() > (body->line && body->line->refs.load() == 1 ? 2 : 1);
+  const bool shared =
+      body->hooks.use_count() > (body->line && body->line->refs.load() == 1 ? 2 : 1);
   if (shared) return 0;
   for (const auto& [id, hook] : *body->hooks) Py_VISIT(static_cast<PyObject*>(hook->object()));
   return 0;
@@ -113,7 +131,8 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 int clear(PyObject* self) {
   auto* instance = reinterpret_cast<py::detail::instance*>(self);
   if (instance->simple_layout && instance->simple_holder_constructed)
-    if (auto* body = static_cast<TensorBody*>(instance->simple_value_holder[0]); body && body->hooks) {
+    if (auto* body = static_cast<TensorBody*>(instance->simple_value_holder[0]);
+        body && body->hooks) {
       Hooks gone;
       gone.swap(*body->hooks);
     }
@@ -134,43 +153,53 @@ py::custom_type_setup tensor_type_setup() {
 void add_dtypes(py::module_& m) {
   py::class_<DType> cls(m, "DType", "An element type.");
   cls.def_property_readonly("name", [](DType t) { return name(t); })
-      .def_property_readonly("itemsize", [](DType t) { return size_of(t); }, "Bytes an element.")
+      .def_property_readonly(
+          "itemsize", [](DType t) { return size_of(t); }, "Bytes an element.")
       .def_property_readonly("is_floating_point", [](DType t) { return is_floating(t); })
       .def("__repr__", [](DType t) { return concat("wengert.", name(t)); })
       .def("__hash__", [](DType t) { return static_cast<int>(t); })
       .def("__reduce__", [](DType t) { return py::str(t == DType::bool_ ? "bool_" : name(t)); })
       .def("__eq__", [](DType t, py::handle other) {
-        return py::isinstance<DType>(other) ? other.cast<DType>() == t
-                                            : PyUnicode_Check(other.ptr()) && other.cast<std::string>() == name(t);
+        return py::isinstance<DType>(other)
+                   ? other.cast<DType>() == t
+                   : PyUnicode_Check(other.ptr()) && other.cast<std::string>() == name(t);
       });
   for (int i = 0; i < dtype_count; ++i) {
     const DType t = static_cast<DType>(i);
-    m.attr(t == DType::bool_ ? "bool_" : name(t)) = py::cast(t);
+    m.attr(t == DType::bool_ ? "bool_" : name(t)) = dtype_object(t);
   }
 }
 
 void add_tensor(py::module_&, TensorClass& cls) {
-  cls.def(py::init([](const Tensor& data, bool requires_grad) {
-            const Tensor x = data.detach();
-            x->leaf_requires_grad = requires_grad;
-            return x.ref();
-          }),
-          py::arg("data"), py::arg("requires_grad") = false,
-          "A leaf that shares the memory of `data`. To make tensors from values use wengert.tensor().");
+  cls.def(
+      py::init([](const Tensor& data, bool requires_grad) {
+        const Tensor x = data.detach();
+        x->leaf_requires_grad = requires_grad;
+        return x.ref();
+      }),
+      py::arg("data"), py::arg("requires_grad") = false,
+      "A leaf that shares the memory of `data`. To make tensors from values use wengert.tensor().");
 
   cls.def_property_readonly("shape", [](const Tensor& x) { return to_tuple(x.shape()); })
       .def_property_readonly("ndim", [](const Tensor& x) { return x.dim(); })
-      .def_property_readonly("dtype", [](const Tensor& x) { return x.dtype(); })
+      .def_property_readonly("dtype", [](const Tensor& x) { return dtype_object(x.dtype()); })
       .def_property_readonly("device", [](const Tensor& x) { return name(x.device()); })
       .def_property_readonly("itemsize", [](const Tensor& x) { return size_of(x.dtype()); })
       .def_property_readonly("nbytes", [](const Tensor& x) { return nbytes(x.shape(), x.dtype()); })
-      .def_property_readonly("size", [](const Tensor& x) { return x.numel(); }, "Number of elements.")
-      .def_property_readonly("version", [](const Tensor& x) { return x->storage->version; },
-                             "How often its memory was changed in place.")
-      .def("numel", [](const Tensor& x) { return x.numel(); }, "Number of elements.")
-      .def("stride", [](const Tensor& x) { return to_tuple(x.strides()); }, "Elements from one place to the next, by axis.")
+      .def_property_readonly(
+          "size", [](const Tensor& x) { return x.numel(); }, "Number of elements.")
+      .def_property_readonly(
+          "version", [](const Tensor& x) { return x->storage->version; },
+          "How often its memory was changed in place.")
+      .def(
+          "numel", [](const Tensor& x) { return x.numel(); }, "Number of elements.")
+      .def(
+          "stride", [](const Tensor& x) { return to_tuple(x.strides()); },
+          "Elements from one place to the next, by axis.")
       .def("is_contiguous", [](const Tensor& x) { return x.is_contiguous(); })
-      .def("data_ptr", [](const Tensor& x) { return reinterpret_cast<uintptr_t>(x.data()); }, "Address of the first element.")
+      .def(
+          "data_ptr", [](const Tensor& x) { return reinterpret_cast<uintptr_t>(x.data()); },
+          "Address of the first element.")
       .def("item", item, "The one element, as a Python number.")
       .def("tolist", to_list, "The elements as nested lists of Python numbers.")
       .def("__len__",
@@ -184,28 +213,32 @@ void add_tensor(py::module_&, TensorClass& cls) {
       .def("__index__",
            [](const Tensor& x) {
              if (!is_integer(x.dtype()) || x.numel() != 1)
-               throw py::type_error(concat("index: a tensor of ", x.dtype(), " and shape ", x.shape(),
+               throw py::type_error(concat("index: a tensor of ", x.dtype(), " and shape ",
+                                           x.shape(),
                                            " cannot be used as an integer; expected one integer"));
              return item(x);
            })
-      .def("__getitem__", [](const Tensor& x, py::handle key) { return get_item(x, to_key(key)); }, py::arg("key"))
-      .def("__setitem__",
-           [](const Tensor& x, py::handle key, py::handle value) {
-             Tensor v;
-             if (!to_operand(value, x, v)) v = from_python(value, std::nullopt);
-             if (is_floating(v.dtype()) && !is_floating(x.dtype()))
-               fail<DTypeError>("setitem: a value of ", v.dtype(), " does not fit into a tensor of ", x.dtype(),
-                                "; convert it with .to(", x.dtype(), ") first");
-             set_item(x, to_key(key), v);
-           },
-           py::arg("key"), py::arg("value"))
-      .def("__iter__",
-           [](const Tensor& x) {
-             if (x.dim() == 0) throw py::type_error("iter: a tensor of 0 dimensions cannot be iterated over");
-             py::list rows;
-             for (int64_t i = 0; i < x.shape()[0]; ++i) rows.append(py::cast(pick(x, 0, i)));
-             return py::iter(rows);
-           });
+      .def(
+          "__getitem__", [](const Tensor& x, py::handle key) { return get_item(x, to_key(key)); },
+          py::arg("key"))
+      .def(
+          "__setitem__",
+          [](const Tensor& x, py::handle key, py::handle value) {
+            Tensor v;
+            if (!to_operand(value, x, v)) v = from_python(value, std::nullopt);
+            if (is_floating(v.dtype()) && !is_floating(x.dtype()))
+              fail<DTypeError>("setitem: a value of ", v.dtype(), " does not fit into a tensor of ",
+                               x.dtype(), "; convert it with .to(", x.dtype(), ") first");
+            set_item(x, to_key(key), v);
+          },
+          py::arg("key"), py::arg("value"))
+      .def("__iter__", [](const Tensor& x) {
+        if (x.dim() == 0)
+          throw py::type_error("iter: a tensor of 0 dimensions cannot be iterated over");
+        py::list rows;
+        for (int64_t i = 0; i < x.shape()[0]; ++i) rows.append(py::cast(pick(x, 0, i)));
+        return py::iter(rows);
+      });
 
   add_operator(cls, "__add__", "__radd__", binary<Add>);
   add_operator(cls, "__sub__", "__rsub__", binary<Sub>);
@@ -223,11 +256,16 @@ void add_tensor(py::module_&, TensorClass& cls) {
   add_operator(cls, "__le__", nullptr, test<Le>);
   add_operator(cls, "__gt__", nullptr, test<Gt>);
   add_operator(cls, "__ge__", nullptr, test<Ge>);
-  cls.def("__pow__", [](const Tensor& x, py::handle other, py::handle) { return operation(power)(x, other); },
-          py::arg("other"), py::arg("modulo") = py::none());
-  cls.def("__rpow__", [](const Tensor& x, py::handle other, py::handle) {
+  cls.def(
+      "__pow__",
+      [](const Tensor& x, py::handle other, py::handle) { return operation(power)(x, other); },
+      py::arg("other"), py::arg("modulo") = py::none());
+  cls.def(
+      "__rpow__",
+      [](const Tensor& x, py::handle other, py::handle) {
         return operation([](const Tensor& e, const Tensor& b) { return power(b, e); })(x, other);
-      }, py::arg("other"), py::arg("modulo") = py::none());
+      },
+      py::arg("other"), py::arg("modulo") = py::none());
   cls.def("__neg__", [](const Tensor& x) { return -x; });
   cls.def("__pos__", [](const Tensor& x) { return x; });
   cls.def("__abs__", [](const Tensor& x) { return abs(x); });
@@ -242,42 +280,55 @@ void add_tensor(py::module_&, TensorClass& cls) {
   cls.attr("__array_ufunc__") = py::none();
 
   const auto in_place = [&cls](const char* name, auto f) {
-    cls.def(name, [f](py::object self, py::handle other) {
-      f(self.cast<Tensor>().ref(), other);
-      return self;
-    }, py::arg("other"));
+    cls.def(
+        name,
+        [f](py::object self, py::handle other) {
+          f(self.cast<Tensor>().ref(), other);
+          return self;
+        },
+        py::arg("other"));
   };
   in_place("add_", edit<Add>);
   in_place("sub_", edit<Sub>);
   in_place("mul_", edit<Mul>);
   in_place("div_", edit<Div>);
-  cls.def("copy_",
-          [](py::object self, py::handle other) {
-            const Tensor x = self.cast<Tensor>(), value = to_operand("copy_", other, x);
-            const Tensor in[] = {expand(value, x.shape())};
-            apply_in_place(x, cast_op, Tensors(in), x.dtype());
-            return self;
-          },
-          py::arg("other"), "Overwrites the elements with those of `other`, which broadcasts and is converted.");
-  cls.def("fill_",
-          [](py::object self, double value) {
-            const Tensor x = self.cast<Tensor>();
-            const Tensor in[] = {expand(full(Shape{}, value, x.dtype()), x.shape())};
-            apply_in_place(x, cast_op, Tensors(in), x.dtype());
-            return self;
-          },
-          py::arg("value"));
+  cls.def(
+      "copy_",
+      [](py::object self, py::handle other) {
+        const Tensor x = self.cast<Tensor>(), value = to_operand("copy_", other, x);
+        const Tensor in[] = {expand(value, x.shape())};
+        apply_in_place(x, cast_op, Tensors(in), x.dtype());
+        return self;
+      },
+      py::arg("other"),
+      "Overwrites the elements with those of `other`, which broadcasts and is converted.");
+  cls.def(
+      "fill_",
+      [](py::object self, py::handle value) {
+        const Tensor x = self.cast<Tensor>(), constant = to_operand("fill_", value, x);
+        const Tensor in[] = {expand(constant, x.shape())};
+        apply_in_place(x, cast_op, Tensors(in), x.dtype());
+        return self;
+      },
+      py::arg("value"));
   cls.def("zero_", [](py::object self) { return self.attr("fill_")(0.0); });
 
-  cls.def("to", convert, py::arg("dtype_or_device"), "The tensor in another dtype or on another device; itself if it is there.")
-      .def("astype", [](const Tensor& x, py::handle dtype) { return to_dtype(x, to_dtype(dtype)); }, py::arg("dtype"))
+  cls.def("to", convert, py::arg("dtype_or_device"),
+          "The tensor in another dtype or on another device; itself if it is there.")
+      .def(
+          "astype", [](const Tensor& x, py::handle dtype) { return to_dtype(x, to_dtype(dtype)); },
+          py::arg("dtype"))
       .def("float", [](const Tensor& x) { return to_dtype(x, DType::float32); })
       .def("double", [](const Tensor& x) { return to_dtype(x, DType::float64); })
       .def("long", [](const Tensor& x) { return to_dtype(x, DType::int64); })
       .def("bool", [](const Tensor& x) { return to_dtype(x, DType::bool_); })
       .def("cpu", [](const Tensor& x) { return x; })
-      .def("clone", [](const Tensor& x) { return clone(x); }, "A copy with memory of its own; gradients pass through.")
-      .def("contiguous", [](const Tensor& x) { return contiguous(x); }, "Itself if it is contiguous, else a copy.");
+      .def(
+          "clone", [](const Tensor& x) { return clone(x); },
+          "A copy with memory of its own; gradients pass through.")
+      .def(
+          "contiguous", [](const Tensor& x) { return contiguous(x); },
+          "Itself if it is contiguous, else a copy.");
 }
 
 }  // namespace wengert::bindings

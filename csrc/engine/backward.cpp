@@ -1,6 +1,7 @@
-// The lines whose gradient has begun to arrive wait in a map ordered by number. The newest of them has all its
-// consumers behind it, so its gradient is complete: it is taken out, its vjp written, and what that gives added to
-// the lines of its inputs. No recursion, and no pass to count consumers.
+// The lines whose gradient has begun to arrive wait in a map ordered by number. The newest of them
+// has all its consumers behind it, so its gradient is complete: it is taken out, its vjp written,
+// and what that gives added to the lines of its inputs. No recursion, and no pass to count
+// consumers.
 #include "engine/backward.h"
 
 #include <map>
@@ -25,10 +26,12 @@ struct LeafGradient {
 };
 
 bool sole_owner(const Tensor& t) {
-  return t->refs.load(std::memory_order_relaxed) == 1 && t->storage->refs.load(std::memory_order_relaxed) == 1;
+  return t->refs.load(std::memory_order_relaxed) == 1 &&
+         t->storage->refs.load(std::memory_order_relaxed) == 1;
 }
 
-// The first gradient is kept as it is, later ones are added: in place if nobody else can see the sum.
+// The first gradient is kept as it is, later ones are added: in place if nobody else can see the
+// sum.
 void add_to(Tensor& sum, Tensor more) {
   if (!sum.defined()) {
     sum = std::move(more);
@@ -49,11 +52,17 @@ Tensor run_hooks(const std::shared_ptr<Hooks>& hooks, Tensor gradient) {
   for (int64_t id : ids)
     for (size_t i = 0; i < hooks->size(); ++i) {
       if ((*hooks)[i].first != id) continue;
+      const uint32_t version = gradient->storage->version;
       const Tensor replaced = (*hooks)[i].second->call(gradient);
+      if (gradient->storage->version != version)
+        fail<GradientError>(
+            "hook: changed its gradient in place, which other tensors may share; return a new "
+            "tensor instead");
       if (replaced.defined()) {
         if (!(replaced.shape() == gradient.shape()) || replaced.dtype() != gradient.dtype())
-          fail<ShapeError>("hook: returned a gradient of shape ", replaced.shape(), " and dtype ", replaced.dtype(),
-                           "; expected ", gradient.shape(), " and ", gradient.dtype());
+          fail<ShapeError>("hook: returned a gradient of shape ", replaced.shape(), " and dtype ",
+                           replaced.dtype(), "; expected ", gradient.shape(), " and ",
+                           gradient.dtype());
         gradient = replaced;
       }
       break;
@@ -67,8 +76,9 @@ Tensor fit(const Line& line, size_t i, const Tensor& gradient) {
   if (gradient.shape() == edge.shape && gradient.dtype() == edge.dtype) return gradient;
   const Tensor fitted = to_dtype(sum_to(gradient, edge.shape), edge.dtype);
   if (!(fitted.shape() == edge.shape))
-    fail<GradientError>("backward: '", line.op->name, "' gave a gradient of shape ", gradient.shape(),
-                        " for its input ", i, " of shape ", edge.shape, " (a defect in its op)");
+    fail<GradientError>("backward: '", line.op->name, "' gave a gradient of shape ",
+                        gradient.shape(), " for its input ", i, " of shape ", edge.shape,
+                        " (a defect in its op)");
   return fitted;
 }
 
@@ -76,14 +86,16 @@ class Walk {
  public:
   explicit Walk(bool retain_graph) : retain_(retain_graph) {}
 
-  // Limits the walk to lines from which a target can be reached, and gathers the targets' gradients.
+  // Limits the walk to lines from which a target can be reached, and gathers the targets'
+  // gradients.
   void aim(Tensors outputs, Tensors targets) {
     aimed_ = true;
     for (const Tensor& t : targets) {
       if (t->line) line_targets_[t->line.get()];
       leaf_targets_.insert(t.body());
     }
-    // Every line that can be reached, oldest first: a line leads to a target if one of its inputs does.
+    // Every line that can be reached, oldest first: a line leads to a target if one of its inputs
+    // does.
     std::map<uint64_t, Line*> reached;
     std::vector<Line*> stack;
     const auto visit = [&](Line* line) {
@@ -96,9 +108,11 @@ class Walk {
       for (const Edge& edge : line->inputs) visit(edge.line.get());
     }
     for (const auto& [number, line] : reached) {
-      bool leads = line->freed || line_targets_.count(line);  // a freed line is walked to, to say so
+      bool leads =
+          line->freed || line_targets_.count(line);  // a freed line is walked to, to say so
       for (const Edge& edge : line->inputs)
-        leads |= (edge.line && useful_.count(edge.line.get())) || (edge.leaf.defined() && leaf_targets_.count(edge.leaf.body()));
+        leads |= (edge.line && useful_.count(edge.line.get())) ||
+                 (edge.leaf.defined() && leaf_targets_.count(edge.leaf.body()));
       if (leads) useful_.insert(line);
     }
   }
@@ -130,18 +144,33 @@ class Walk {
   }
 
  private:
-  void step(Line& line, const Tensor& arrived) {
+  static void check_not_freed(const Line& line) {
     if (line.freed)
-      fail<GradientError>("backward: the list has been walked before, and what '", line.op->name, "' (",
-                          describe(line.place),
-                          ") had saved is freed; say retain_graph=True in the first backward() to walk it again");
+      fail<GradientError>(
+          "backward: the list has been walked before, and what '", line.op->name, "' (",
+          describe(line.place),
+          ") had saved is freed; say retain_graph=True in the first backward() to walk it again");
+  }
+
+  void step(Line& line, const Tensor& arrived) {
+    check_not_freed(line);
     const Tensor gradient = run_hooks(line.hooks, arrived);
+    check_not_freed(line);  // a hook, or another thread meanwhile, may have walked it
+    // Kernels let go of Python's lock, so another walk may come by: the last to leave frees.
+    struct Inside {
+      Line& line;
+      explicit Inside(Line& l) : line(l) { ++line.walkers; }
+      ~Inside() {
+        if (--line.walkers == 0 && line.freed) line.free();
+      }
+    } inside(line);
     if (line.retains_grad && !aimed_) {
       Tensor kept = line.retains_grad->grad;
       add_to(kept, gradient);
-      line.retains_grad->grad = kept;
+      if (line.retains_grad) line.retains_grad->grad = kept;
     }
-    if (const auto target = line_targets_.find(&line); target != line_targets_.end()) target->second = gradient;
+    if (const auto target = line_targets_.find(&line); target != line_targets_.end())
+      target->second = gradient;
 
     Gradients dx;
     dx.resize(line.inputs.size());
@@ -163,7 +192,7 @@ class Walk {
       else
         arrive_at_leaf(edge.leaf, std::move(dx[i]));
     }
-    if (!retain_) line.free();
+    if (!retain_) line.freed = true;
   }
 
   void arrive(const LineRef& line, Tensor gradient) {
@@ -192,36 +221,40 @@ class Walk {
 void check_output(const Tensor& y) {
   if (y.requires_grad()) return;
   if (y->made_by && y->made_by->no_gradient)
-    fail<GradientError>("backward: the tensor was made by '", y->made_by->name, "', which has no gradient: ",
-                        y->made_by->no_gradient);
-  fail<GradientError>("backward: the tensor", y->made_by ? concat(" (made by '", y->made_by->name, "')") : "",
-                      " has no history: no input required a gradient, or it was made under no_grad(); set "
-                      "requires_grad=True on what you want the gradient of, before computing");
+    fail<GradientError>("backward: the tensor was made by '", y->made_by->name,
+                        "', which has no gradient: ", y->made_by->no_gradient);
+  fail<GradientError>(
+      "backward: the tensor", y->made_by ? concat(" (made by '", y->made_by->name, "')") : "",
+      " has no history: no input required a gradient, or it was made under no_grad(); set "
+      "requires_grad=True on what you want the gradient of, before computing");
 }
 
 Tensor cotangent_for(const Tensor& y, const Tensor& given) {
   if (!given.defined()) {
     if (y.numel() != 1)
       fail<GradientError>("backward: the output has shape ", y.shape(),
-                          ", not one element, so it needs a gradient of that shape: y.backward(gradient), or reduce it "
+                          ", not one element, so it needs a gradient of that shape: "
+                          "y.backward(gradient), or reduce it "
                           "first, y.sum().backward()");
     Tensor one(y.shape(), y.dtype());
     dispatch(y.dtype(), [&](auto type) { *one.data<typename decltype(type)::type>() = 1; });
     return one;
   }
   if (!(given.shape() == y.shape()))
-    fail<ShapeError>("backward: got a gradient of shape ", given.shape(), " for an output of shape ", y.shape(),
-                     "; they must be equal");
+    fail<ShapeError>("backward: got a gradient of shape ", given.shape(),
+                     " for an output of shape ", y.shape(), "; they must be equal");
   return to_dtype(given, y.dtype());
 }
 
-Walk walk(Tensors outputs, Tensors inputs, Tensors cotangents, bool retain_graph, bool create_graph) {
+Walk walk(Tensors outputs, Tensors inputs, Tensors cotangents, bool retain_graph,
+          bool create_graph) {
   const GradMode mode(create_graph);
   Walk w(retain_graph || create_graph);
   if (!inputs.empty()) w.aim(outputs, inputs);
   for (size_t i = 0; i < outputs.size(); ++i) {
     check_output(outputs[i]);
-    w.begin(outputs[i], cotangent_for(outputs[i], i < cotangents.size() ? cotangents[i] : Tensor()));
+    w.begin(outputs[i],
+            cotangent_for(outputs[i], i < cotangents.size() ? cotangents[i] : Tensor()));
   }
   w.run();
   return w;
@@ -247,13 +280,14 @@ class LeafLock {
 };
 
 void accumulate(const Tensor& leaf, const Tensor& gradient, bool create_graph) {
-  Tensor& grad = leaf->grad;
+  const Tensor grad = leaf->grad;  // a share of it: another thread may take it away meanwhile
   if (!grad.defined()) {
     // `gradient` may be shared: with another leaf (c = a + b), or with the caller's cotangent.
-    const bool ours = gradient->refs.load() <= 1 && gradient->storage->refs.load() == 1 && gradient.is_contiguous();
-    grad = create_graph || ours ? gradient : clone(gradient);
+    const bool ours = gradient->refs.load() <= 1 && gradient->storage->refs.load() == 1 &&
+                      gradient.is_contiguous();
+    leaf->grad = create_graph || ours ? gradient : clone(gradient);
   } else if (create_graph || grad.requires_grad()) {
-    grad = grad + gradient;
+    leaf->grad = grad + gradient;
   } else {
     const Tensor in[] = {grad, gradient};
     apply_in_place(grad, binary_op<Add>(), Tensors(in));
@@ -270,11 +304,13 @@ void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool creat
   for (const LeafGradient& l : w.leaves()) accumulate(l.leaf, l.gradient, create_graph);
 }
 
-std::vector<Tensor> gradients(Tensors outputs, Tensors inputs, Tensors cotangents, bool retain_graph,
-                              bool create_graph) {
+std::vector<Tensor> gradients(Tensors outputs, Tensors inputs, Tensors cotangents,
+                              bool retain_graph, bool create_graph) {
   for (size_t i = 0; i < inputs.size(); ++i)
     if (!inputs[i].requires_grad())
-      fail<GradientError>("grad: input ", i, " does not require a gradient; set requires_grad=True on it before computing");
+      fail<GradientError>(
+          "grad: input ", i,
+          " does not require a gradient; set requires_grad=True on it before computing");
   const Walk w = walk(outputs, inputs, cotangents, retain_graph, create_graph);
   std::vector<Tensor> result;
   for (const Tensor& x : inputs) result.push_back(w.gradient_of(x));

@@ -16,8 +16,9 @@ void forget_tensor(Line* line) { line->retains_grad = nullptr; }
 
 void release(Line* line) {
   if (line->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  // Deleting a line releases the lines it owns, whoever owns them in between (a saved tensor, a leaf's
-  // gradient, a hook): they come back here and are queued, so the depth of the stack stays bounded.
+  // Deleting a line releases the lines it owns, whoever owns them in between (a saved tensor, a
+  // leaf's gradient, a hook): they come back here and are queued, so the depth of the stack stays
+  // bounded.
   thread_local std::vector<Line*> queue;
   thread_local bool draining = false;
   queue.push_back(line);
@@ -43,13 +44,15 @@ const Tensor& Line::value(Saves what) const {
     const Storage& storage = *s.value->storage;
     if (storage.version != s.version)
       fail<GradientError>(
-          "backward: a value that '", op->name, "' (", describe(place), ") needs for its gradient, of shape ",
-          s.value.shape(), ", was changed in place by '", storage.edited_by ? storage.edited_by : "a write",
-          "' (", describe(storage.edited_at), "): it was at version ", s.version, " and is at version ",
-          storage.version, "; write the change as a new tensor, or clone() the value before it is changed");
+          "backward: a value that '", op->name, "' (", describe(place),
+          ") needs for its gradient, of shape ", s.value.shape(), ", was changed in place by '",
+          storage.edited_by ? storage.edited_by : "a write", "' (", describe(storage.edited_at),
+          "): it was at version ", s.version, " and is at version ", storage.version,
+          "; write the change as a new tensor, or clone() the value before it is changed");
     return s.value;
   }
-  fail<GradientError>("backward: '", op->name, "' asks for a value that it did not save (a defect in its op)");
+  fail<GradientError>("backward: '", op->name,
+                      "' asks for a value that it did not save (a defect in its op)");
 }
 
 Tensor Line::result() const {

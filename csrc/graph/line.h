@@ -1,7 +1,8 @@
 // Line: one line `y = op(inputs, attrs)` of the Wengert list, as plain data.
 //
-// A line owns the lines of its inputs, and what it saved of their values; a tensor owns the line that
-// made it. So what nobody can reach is freed at once, and `release` does it with an explicit queue.
+// A line owns the lines of its inputs, and what it saved of their values; a tensor owns the line
+// that made it. So what nobody can reach is freed at once, and `release` does it with an explicit
+// queue.
 #pragma once
 
 #include <atomic>
@@ -35,9 +36,11 @@ struct Line {
   Meta output;
   SmallVector<Edge, 2> inputs;
   SmallVector<Saved, 2> saved;
-  bool freed = false;                  // backward has passed and let go of what was saved
-  std::shared_ptr<Hooks> hooks;        // called with the gradient of the output
-  TensorBody* retains_grad = nullptr;  // the tensor that asked for its gradient; it clears this when it goes
+  bool freed = false;            // backward has passed and let go of what was saved
+  int walkers = 0;               // walks whose vjp is being written now
+  std::shared_ptr<Hooks> hooks;  // called with the gradient of the output
+  TensorBody* retains_grad =
+      nullptr;  // the tensor that asked for its gradient; it clears this when it goes
 
   bool needs(int i) const { return inputs[i].needs_grad(); }
   // What was saved. Each throws GradientError if the value was edited since.

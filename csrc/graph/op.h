@@ -29,8 +29,7 @@ class Attrs {
     static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(bytes_));
     new (bytes_) T(value);
   }
-  template <class T>
-  const T& as() const {
+  template <class T> const T& as() const {
     return *std::launder(reinterpret_cast<const T*>(bytes_));
   }
 
@@ -78,8 +77,9 @@ struct Op {
   // Why there is no vjp. Every op has either.
   const char* no_gradient = nullptr;
 
-  Cost (*cost)(Tensors in, const Tensor& out, const Attrs& attrs) = nullptr;  // null: see default_cost
-  void (*describe)(const Attrs& attrs, AttrText& text) = nullptr;             // null: no attributes
+  Cost (*cost)(Tensors in, const Tensor& out,
+               const Attrs& attrs) = nullptr;                      // null: see default_cost
+  void (*describe)(const Attrs& attrs, AttrText& text) = nullptr;  // null: no attributes
   bool elementwise = false;  // each element of the output needs the same element of each input only
 };
 

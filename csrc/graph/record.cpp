@@ -48,27 +48,47 @@ uint32_t needs_mask(Tensors inputs) {
 
 // A view taken before an edit that is part of a graph shows the new values under the old history.
 void check_history(const Op& op, const Tensor& x) {
-  if (x->line && x->recorded_edits != x->storage->recorded_edits)
-    fail<GradientError>(op.name, ": this view was taken before its memory was changed in place by '",
+  const bool view = x->line || (x->made_by && x->made_by->alias);
+  if (view && x->recorded_edits != x->storage->recorded_edits)
+    fail<GradientError>(op.name,
+                        ": this view was taken before its memory was changed in place by '",
                         x->storage->edited_by, "' (", describe(x->storage->edited_at),
                         "), so its history is out of date; take the view again after the change");
 }
 
+// A line through which gradients of gradients reach a leaf from the copy that was saved of it.
+void vjp_stand_in(const Line&, const Tensor& g, Gradients& dx) { dx[0] = g; }
+const Op stand_in_op{.name = "copy", .formula = "x", .gradient = "g", .vjp = vjp_stand_in};
+LineRef stand_in(const Tensor& leaf) {
+  Line* line = new Line;
+  LineRef owner(line);
+  line->op = &stand_in_op;
+  line->number = next_number.fetch_add(1, std::memory_order_relaxed);
+  line->place = here();
+  line->output = {leaf.shape(), leaf.dtype(), leaf.device()};
+  Edge& edge = line->inputs.emplace_back();
+  edge.leaf = leaf;
+  edge.shape = leaf.shape();
+  edge.dtype = leaf.dtype();
+  return owner;
+}
+
 void save(Line& line, Saves what, const Tensor& value) {
   if (value->storage->exposed) {
-    // No version counter sees what others write, so the line keeps a copy, with the history of the original.
+    // No version counter sees what others write, so the line keeps a copy, with the history of the
+    // original.
     const Tensor copy({value.shape(), value.dtype(), value.device()});
     copy_into(copy.view(), value.view());
-    copy->line = value->line;
-    copy->leaf_requires_grad = value->leaf_requires_grad;
+    copy->line = value->leaf_requires_grad ? stand_in(value) : value->line;
+    copy->made_by = value->made_by;
     line.saved.emplace_back(what, copy, copy->storage->version);
     return;
   }
   line.saved.emplace_back(what, value, value->storage->version);
 }
 
-void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out, const Tensor& auxiliary,
-            uint32_t needs) {
+void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
+            const Tensor& auxiliary, uint32_t needs) {
   Line* line = new Line;
   LineRef owner(line);
   line->op = &op;
@@ -87,7 +107,8 @@ void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
   }
   const Saves saves = op.saves ? op.saves(needs, attrs) : 0;
   for (size_t i = 0; i < inputs.size() && i < 16; ++i)
-    if (saves & save_input(static_cast<int>(i))) save(*line, save_input(static_cast<int>(i)), inputs[i]);
+    if (saves & save_input(static_cast<int>(i)))
+      save(*line, save_input(static_cast<int>(i)), inputs[i]);
   // Detached: a line that held its own output would keep itself alive.
   if (saves & save_output) save(*line, save_output, out.detach());
   if (saves & save_auxiliary) save(*line, save_auxiliary, auxiliary);
@@ -96,16 +117,21 @@ void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
 
 bool shares_memory(const Tensor& a, const Tensor& b) { return a->storage == b->storage; }
 bool same_layout(const Tensor& a, const Tensor& b) {
-  return a->offset == b->offset && a->shape == b->shape && a->strides == b->strides && a->dtype == b->dtype;
+  return a->offset == b->offset && a->shape == b->shape && a->strides == b->strides &&
+         a->dtype == b->dtype;
 }
 
 void check_writable(const char* op, const Tensor& x) {
   if (x->storage->read_only)
-    fail<ValueError>(op, ": this tensor's memory is read-only (it came from a read-only array); clone() it first");
+    fail<ValueError>(
+        op,
+        ": this tensor's memory is read-only (it came from a read-only array); clone() it first");
   for (int i = 0; i < x.dim(); ++i)
     if (x.strides()[i] == 0 && x.shape()[i] > 1)
-      fail<ValueError>(op, ": several elements of this expanded tensor share one place in memory, so it "
-                           "cannot be written in place; clone() it first");
+      fail<ValueError>(
+          op,
+          ": several elements of this expanded tensor share one place in memory, so it "
+          "cannot be written in place; clone() it first");
 }
 
 }  // namespace
@@ -147,7 +173,8 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     }
     SmallVector<View, 4> in_views;
     for (const Tensor& x : inputs) in_views.emplace_back(x.view());
-    op.run(Views(out_views.begin(), out_views.size()), Views(in_views.begin(), in_views.size()), attrs);
+    op.run(Views(out_views.begin(), out_views.size()), Views(in_views.begin(), in_views.size()),
+           attrs);
     if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
   }
   out->made_by = &op;
@@ -172,22 +199,28 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   }
   recorded &= grad_mode;
   if (recorded && x->leaf_requires_grad)
-    fail<GradientError>(op.name, " in place: this tensor is a leaf that requires a gradient, and the change would "
-                                 "be lost from its history; do it under no_grad(), or write x = x + ...");
+    fail<GradientError>(
+        op.name,
+        " in place: this tensor is a leaf that requires a gradient, and the change would "
+        "be lost from its history; do it under no_grad(), or write x = x + ...");
   if (recorded && x->made_by && x->made_by->alias)
-    fail<GradientError>(op.name, " in place: this tensor is a view, and the tensor that it looks at would not know "
-                                 "of the gradient; assign through the index instead: y[i] = y[i] + ...");
+    fail<GradientError>(
+        op.name,
+        " in place: this tensor is a view, and the tensor that it looks at would not know "
+        "of the gradient; assign through the index instead: y[i] = y[i] + ...");
   if (recorded && !is_floating(x.dtype()))
     fail<GradientError>(op.name, " in place: a tensor of ", x.dtype(), " cannot carry a gradient");
 
   SmallVector<Meta, 2> metas;
   op.infer(inputs, attrs, metas);
   if (!(metas[0].shape == x.shape()))
-    fail<ShapeError>(op.name, " in place: the result has shape ", metas[0].shape, " but the tensor has shape ",
-                     x.shape(), "; a tensor cannot change its shape in place");
+    fail<ShapeError>(op.name, " in place: the result has shape ", metas[0].shape,
+                     " but the tensor has shape ", x.shape(),
+                     "; a tensor cannot change its shape in place");
   if (metas[0].dtype != x.dtype())
-    fail<DTypeError>(op.name, " in place: the result would be ", metas[0].dtype, " but the tensor is ", x.dtype(),
-                     "; convert the operand with .to(", x.dtype(), ") first");
+    fail<DTypeError>(op.name, " in place: the result would be ", metas[0].dtype,
+                     " but the tensor is ", x.dtype(), "; convert the operand with .to(", x.dtype(),
+                     ") first");
   const View target = x.view();
   if (direct && !recorded) {
     SmallVector<View, 4> views;
@@ -200,6 +233,10 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   copy_into(target, result.view());
   note_edit(x, op.name);
   if (recorded) {
+    if (x->retains_grad) {  // of what the tensor is now
+      if (x->line) forget_tensor(x->line.get());
+      result->line->retains_grad = x.body();
+    }
     x->line = result->line;
     x->made_by = &op;
     x->recorded_edits = ++x->storage->recorded_edits;
@@ -213,7 +250,8 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
   for (int i = 0; i < edited; ++i) {
     check_writable(op.name, inputs[i]);
     if (grad_mode && inputs[i].requires_grad())
-      fail<GradientError>(op.name, ": updates a tensor that requires a gradient; call it under no_grad()");
+      fail<GradientError>(op.name,
+                          ": updates a tensor that requires a gradient; call it under no_grad()");
   }
   SmallVector<View, 8> views;
   for (const Tensor& in : inputs) views.emplace_back(in.view());

@@ -1,5 +1,5 @@
-// Writing a line: `apply` is the only way by which any op runs. It infers, allocates, runs, and, where a
-// gradient may be asked for, records.
+// Writing a line: `apply` is the only way by which any op runs. It infers, allocates, runs, and,
+// where a gradient may be asked for, records.
 #pragma once
 
 #include "graph/line.h"
@@ -15,11 +15,11 @@ inline Tensor apply(const Op& op, const Tensor& a, const Tensor& b, const Attrs&
   return apply(op, Tensors(in), attrs);
 }
 
-// Edits in place. `x` becomes the result of op(inputs): its memory is overwritten, and if a gradient is
-// wanted, x's history is from now on that of the result.
+// Edits in place. `x` becomes the result of op(inputs): its memory is overwritten, and if a
+// gradient is wanted, x's history is from now on that of the result.
 void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& attrs = {});
-// Runs an op that overwrites the first `edited` of its inputs and has no other output (optimizer updates,
-// random state). Refused where a gradient would be lost.
+// Runs an op that overwrites the first `edited` of its inputs and has no other output (optimizer
+// updates, random state). Refused where a gradient would be lost.
 void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs = {});
 // Notes an edit by other hands: an op's name is for messages.
 void note_edit(const Tensor& x, const char* by);

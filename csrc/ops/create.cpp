@@ -52,7 +52,8 @@ void run_arange(Views out, Views, const Attrs& attrs) {
     using T = typename decltype(type)::type;
     for (int64_t i = 0; i < a.count; ++i)
       if constexpr (std::is_integral_v<T>)
-        out[0].as<T>()[i] = static_cast<T>(static_cast<int64_t>(a.start) + i * static_cast<int64_t>(a.step));
+        out[0].as<T>()[i] =
+            static_cast<T>(static_cast<int64_t>(a.start) + i * static_cast<int64_t>(a.step));
       else
         out[0].as<T>()[i] = static_cast<T>(a.start + static_cast<double>(i) * a.step);
   });
@@ -79,7 +80,9 @@ void add_create_ops(std::vector<const Op*>& ops) {
   ops.push_back(&arange_op);
 }
 
-Tensor full(const Shape& shape, double value, DType dtype) { return apply(full_op, Tensors(), FullAttrs{shape, value, dtype}); }
+Tensor full(const Shape& shape, double value, DType dtype) {
+  return apply(full_op, Tensors(), FullAttrs{shape, value, dtype});
+}
 Tensor full_like(const Tensor& x, double value) { return full(x.shape(), value, x.dtype()); }
 Tensor arange(double start, double step, int64_t count, DType dtype) {
   return apply(arange_op, Tensors(), RangeAttrs{start, step, count, dtype});

@@ -16,24 +16,20 @@ namespace {
 constexpr int64_t chunk_elements = 1 << 14;
 constexpr int64_t tile_elements = 512;  // strided operands pass through buffers of this many, in L1
 
-template <class T>
-void gather(T* to, const T* from, int64_t stride, int64_t n) {
+template <class T> void gather(T* to, const T* from, int64_t stride, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
 }
-template <class T>
-void scatter(T* to, int64_t stride, const T* from, int64_t n) {
+template <class T> void scatter(T* to, int64_t stride, const T* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i * stride] = from[i];
 }
-template <class Body>
-void by_size(int64_t size, const Body& body) {
+template <class Body> void by_size(int64_t size, const Body& body) {
   if (size == 1) return body(uint8_t{});
   if (size == 4) return body(uint32_t{});
   return body(uint64_t{});
 }
 
 // One inner run: every operand has one stride.
-template <int N>
-struct Run {
+template <int N> struct Run {
   TileFn tile;
   const Params& params;
   int64_t size[N + 1];    // bytes an element, output first
@@ -65,7 +61,8 @@ struct Run {
         }
         by_size(size[i + 1], [&](auto type) {
           using T = decltype(type);
-          gather(reinterpret_cast<T*>(buffers[i + 1]), reinterpret_cast<const T*>(from), stride[i + 1], count);
+          gather(reinterpret_cast<T*>(buffers[i + 1]), reinterpret_cast<const T*>(from),
+                 stride[i + 1], count);
         });
         in[i] = buffers[i + 1];
       }
@@ -105,7 +102,8 @@ void run_views(TileFn tile, const View& out, const View* in, const Params& param
     parallel_for(ceil_div(total, chunk_elements), [&](int64_t chunk) {
       const int64_t at = chunk * chunk_elements;
       const char* x[N];
-      for (int i = 0; i < N; ++i) x[i] = in[i].template as<char>() + at * run.stride[i + 1] * run.size[i + 1];
+      for (int i = 0; i < N; ++i)
+        x[i] = in[i].template as<char>() + at * run.stride[i + 1] * run.size[i + 1];
       run(y + at * run.size[0], x, total - at < chunk_elements ? total - at : chunk_elements);
     });
     return;
@@ -124,12 +122,14 @@ void run_views(TileFn tile, const View& out, const View* in, const Params& param
   const int64_t pieces = ceil_div(columns, chunk_elements);
   const int64_t per_chunk = columns >= chunk_elements ? 1 : chunk_elements / columns;
   parallel_for(ceil_div(rows * pieces, per_chunk), [&](int64_t chunk) {
-    const int64_t end = (chunk + 1) * per_chunk < rows * pieces ? (chunk + 1) * per_chunk : rows * pieces;
+    const int64_t end =
+        (chunk + 1) * per_chunk < rows * pieces ? (chunk + 1) * per_chunk : rows * pieces;
     for (int64_t p = chunk * per_chunk; p < end; ++p) {
       const int64_t row = p / pieces, c = p % pieces * chunk_elements;
       const char* x[N];
       for (int i = 0; i < N; ++i)
-        x[i] = in[i].template as<char>() + (loop.offset(i + 1, row) + c * run.stride[i + 1]) * run.size[i + 1];
+        x[i] = in[i].template as<char>() +
+               (loop.offset(i + 1, row) + c * run.stride[i + 1]) * run.size[i + 1];
       run(y + (loop.offset(0, row) + c * run.stride[0]) * run.size[0], x,
           columns - c < chunk_elements ? columns - c : chunk_elements);
     }
@@ -144,21 +144,24 @@ void run_elementwise(TileFn tile, const View& out, std::span<const View> in, con
   return run_views<3>(tile, out, in.data(), params);
 }
 
-// ---- Ops from rows --------------------------------------------------------------------------------
+// ---- Ops from rows
+// --------------------------------------------------------------------------------
 
 namespace {
 
 void check_takes(const Op* op, const ByDType& by, DType dtype) {
   if (!by[static_cast<size_t>(dtype)])
-    fail<DTypeError>(op->name, ": does not take ", dtype, "; convert with .to(\"float32\") or another dtype first");
+    fail<DTypeError>(op->name, ": does not take ", dtype,
+                     "; convert with .to(\"float32\") or another dtype first");
 }
 
-template <class Row>
-struct UnaryOp {
+template <class Row> struct UnaryOp {
   static const ByDType& kernels() { return elementwise_table().unary[index_of<Row>(UnaryRows{})]; }
-  static const ByDType& vjp_kernels() { return elementwise_table().unary_vjp[index_of<Row>(UnaryRows{})]; }
-  static constexpr bool has_params = !requires(double v) { Row::value(v); } &&
-                                     requires(Tensor g, Params p) { Row::vjp(g, g, p); };
+  static const ByDType& vjp_kernels() {
+    return elementwise_table().unary_vjp[index_of<Row>(UnaryRows{})];
+  }
+  static constexpr bool has_params =
+      !requires(double v) { Row::value(v); } && requires(Tensor g, Params p) { Row::vjp(g, g, p); };
 
   static void describe(const Attrs& attrs, AttrText& text) {
     if constexpr (has_params) {
@@ -181,7 +184,8 @@ struct UnaryOp {
     const Tensor kept = Row::saves == Keep::input    ? line.input(0)
                         : Row::saves == Keep::output ? line.result()
                                                      : g;
-    // One fused line; where the gradient itself must be differentiable, the same formula written out in lines.
+    // One fused line; where the gradient itself must be differentiable, the same formula written
+    // out in lines.
     if (!grad_enabled() || !(g.requires_grad() || kept.requires_grad()))
       dx[0] = apply(vjp_op, g, kept, line.attrs);
     else if constexpr (has_params)
@@ -190,10 +194,12 @@ struct UnaryOp {
       dx[0] = Row::vjp(g, kept);
   }
   static void infer_vjp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
-    out.emplace_back(broadcast(vjp_op.name, in[0].shape(), in[1].shape()), in[0].dtype(), in[0].device());
+    out.emplace_back(broadcast(vjp_op.name, in[0].shape(), in[1].shape()), in[0].dtype(),
+                     in[0].device());
   }
   static void run_vjp(Views out, Views in, const Attrs& attrs) {
-    run_elementwise(vjp_kernels()[static_cast<size_t>(out[0].dtype)], out[0], in, attrs.as<Params>());
+    run_elementwise(vjp_kernels()[static_cast<size_t>(out[0].dtype)], out[0], in,
+                    attrs.as<Params>());
   }
 
   static const Op op, vjp_op;
@@ -218,23 +224,26 @@ const Op UnaryOp<Row>::op{.name = Row::name,
                           .describe = has_params ? describe : nullptr,
                           .elementwise = true};
 template <class Row>
-const Op UnaryOp<Row>::vjp_op{
-    .name = vjp_name<Row>.data(),
-    .formula = Row::gradient,
-    .gradient = "",
-    .infer = infer_vjp,
-    .run = run_vjp,
-    .no_gradient = "it is only used where no second gradient is asked for; else its formula is written out in lines",
-    .describe = has_params ? describe : nullptr,
-    .elementwise = true};
+const Op UnaryOp<Row>::vjp_op{.name = vjp_name<Row>.data(),
+                              .formula = Row::gradient,
+                              .gradient = "",
+                              .infer = infer_vjp,
+                              .run = run_vjp,
+                              .no_gradient =
+                                  "it is only used where no second gradient is asked for; else its "
+                                  "formula is written out in lines",
+                              .describe = has_params ? describe : nullptr,
+                              .elementwise = true};
 
-template <class Row>
-struct BinaryOp {
-  static const ByDType& kernels() { return elementwise_table().binary[index_of<Row>(BinaryRows{})]; }
+template <class Row> struct BinaryOp {
+  static const ByDType& kernels() {
+    return elementwise_table().binary[index_of<Row>(BinaryRows{})];
+  }
 
   static void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
     check_takes(&op, kernels(), in[0].dtype());
-    out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()), in[0].dtype(), in[0].device());
+    out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()), in[0].dtype(),
+                     in[0].device());
   }
   static void run(Views out, Views in, const Attrs&) {
     run_elementwise(kernels()[static_cast<size_t>(out[0].dtype)], out[0], in);
@@ -242,7 +251,8 @@ struct BinaryOp {
   static Saves saves(uint32_t needs, const Attrs&) {
     if (Row::saves == Keep::nothing) return 0;
     // a product needs only the other factor
-    if (std::is_same_v<Row, Mul>) return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
+    if (std::is_same_v<Row, Mul>)
+      return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
     return save_input(0) | save_input(1);
   }
   static void vjp(const Line& line, const Tensor& g, Gradients& dx) {
@@ -266,8 +276,7 @@ const Op BinaryOp<Row>::op{.name = Row::name,
                            .elementwise = true};
 
 // Comparisons and logic.
-template <class Row, class Rows>
-struct PlainOp {
+template <class Row, class Rows> struct PlainOp {
   static constexpr bool compares = std::is_same_v<Rows, TestRows>;
   static const ByDType& kernels() {
     if constexpr (compares)
@@ -277,8 +286,8 @@ struct PlainOp {
   }
   static void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
     check_takes(&op, kernels(), in[0].dtype());
-    out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()), compares ? DType::bool_ : in[0].dtype(),
-                     in[0].device());
+    out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()),
+                     compares ? DType::bool_ : in[0].dtype(), in[0].device());
   }
   static void run(Views out, Views in, const Attrs&) {
     run_elementwise(kernels()[static_cast<size_t>(in[0].dtype)], out[0], in);
@@ -322,8 +331,12 @@ void infer_cast(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[0].shape(), attrs.as<DType>(), in[0].device());
 }
 void run_cast(Views out, Views in, const Attrs&) { copy_into(out[0], in[0]); }
-void vjp_cast(const Line& line, const Tensor& g, Gradients& dx) { dx[0] = to_dtype(g, line.inputs[0].dtype); }
-void describe_cast(const Attrs& attrs, AttrText& text) { text.emplace_back("dtype", name(attrs.as<DType>())); }
+void vjp_cast(const Line& line, const Tensor& g, Gradients& dx) {
+  dx[0] = to_dtype(g, line.inputs[0].dtype);
+}
+void describe_cast(const Attrs& attrs, AttrText& text) {
+  text.emplace_back("dtype", name(attrs.as<DType>()));
+}
 const Op the_cast_op{.name = "cast",
                      .formula = "x, converted",
                      .gradient = "g, converted back",
@@ -333,17 +346,14 @@ const Op the_cast_op{.name = "cast",
                      .describe = describe_cast,
                      .elementwise = true};
 
-template <class... Rows>
-void add_unary(List<Rows...>, std::vector<const Op*>& ops) {
+template <class... Rows> void add_unary(List<Rows...>, std::vector<const Op*>& ops) {
   (ops.push_back(&UnaryOp<Rows>::op), ...);
   (ops.push_back(&UnaryOp<Rows>::vjp_op), ...);
 }
-template <class... Rows>
-void add_binary(List<Rows...>, std::vector<const Op*>& ops) {
+template <class... Rows> void add_binary(List<Rows...>, std::vector<const Op*>& ops) {
   (ops.push_back(&BinaryOp<Rows>::op), ...);
 }
-template <class... Rows>
-void add_plain(List<Rows...> rows, std::vector<const Op*>& ops) {
+template <class... Rows> void add_plain(List<Rows...> rows, std::vector<const Op*>& ops) {
   (ops.push_back(&PlainOp<Rows, decltype(rows)>::op), ...);
 }
 
@@ -361,31 +371,36 @@ void add_elementwise_ops(std::vector<const Op*>& ops) {
 }
 
 namespace {
-template <class... Rows>
-constexpr auto ops_of(List<Rows...>, auto op_of) {
+template <class... Rows> constexpr auto ops_of(List<Rows...>, auto op_of) {
   return std::array{op_of(Type<Rows>{})...};
 }
 }  // namespace
 const Op& unary_op_at(int row) {
-  static constexpr auto ops = ops_of(UnaryRows{}, [](auto r) { return &UnaryOp<typename decltype(r)::type>::op; });
+  static constexpr auto ops =
+      ops_of(UnaryRows{}, [](auto r) { return &UnaryOp<typename decltype(r)::type>::op; });
   return *ops[static_cast<size_t>(row)];
 }
 const Op& binary_op_at(int row) {
-  static constexpr auto ops = ops_of(BinaryRows{}, [](auto r) { return &BinaryOp<typename decltype(r)::type>::op; });
+  static constexpr auto ops =
+      ops_of(BinaryRows{}, [](auto r) { return &BinaryOp<typename decltype(r)::type>::op; });
   return *ops[static_cast<size_t>(row)];
 }
 const Op& test_op_at(int row) {
-  static constexpr auto ops = ops_of(TestRows{}, [](auto r) { return &PlainOp<typename decltype(r)::type, TestRows>::op; });
+  static constexpr auto ops =
+      ops_of(TestRows{}, [](auto r) { return &PlainOp<typename decltype(r)::type, TestRows>::op; });
   return *ops[static_cast<size_t>(row)];
 }
 const Op& logic_op_at(int row) {
-  static constexpr auto ops = ops_of(LogicRows{}, [](auto r) { return &PlainOp<typename decltype(r)::type, LogicRows>::op; });
+  static constexpr auto ops = ops_of(
+      LogicRows{}, [](auto r) { return &PlainOp<typename decltype(r)::type, LogicRows>::op; });
   return *ops[static_cast<size_t>(row)];
 }
 
 const Op& cast_op = the_cast_op;
 
-Tensor to_dtype(const Tensor& x, DType dtype) { return x.dtype() == dtype ? x : apply(cast_op, x, dtype); }
+Tensor to_dtype(const Tensor& x, DType dtype) {
+  return x.dtype() == dtype ? x : apply(cast_op, x, dtype);
+}
 
 std::pair<Tensor, Tensor> promote_both(const Tensor& a, const Tensor& b, DType at_least) {
   const DType common = promote(promote(a.dtype(), b.dtype()), at_least);
@@ -400,7 +415,8 @@ Tensor binary(const Op& op, const Tensor& a, const Tensor& b, bool floating) {
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   if (condition.dtype() != DType::bool_)
-    fail<DTypeError>("where: the condition has dtype ", condition.dtype(), "; expected bool: write a comparison, x != 0");
+    fail<DTypeError>("where: the condition has dtype ", condition.dtype(),
+                     "; expected bool: write a comparison, x != 0");
   const auto [x, y] = promote_both(a, b, DType::bool_);
   const Tensor in[] = {condition, x, y};
   return apply(where_op, Tensors(in));
@@ -408,7 +424,8 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 
 Tensor power(const Tensor& a, const Tensor& b) {
   if (!is_floating(promote(a.dtype(), b.dtype())) && any_element(b < 0.0))
-    fail<ValueError>("pow: an integer to a negative power is no integer; convert with .float() first");
+    fail<ValueError>(
+        "pow: an integer to a negative power is no integer; convert with .float() first");
   return binary<Pow>(a, b);
 }
 Tensor floor_divide(const Tensor& a, const Tensor& b) {
@@ -424,7 +441,8 @@ Tensor remainder(const Tensor& a, const Tensor& b) {
 
 Tensor scalar_like(double value, const Tensor& x) {
   const bool whole = std::abs(value) < 0x1p62 && value == std::floor(value);
-  return Tensor::scalar(value, whole && x.dtype() != DType::bool_ ? x.dtype() : to_floating(x.dtype()));
+  return Tensor::scalar(value,
+                        whole && x.dtype() != DType::bool_ ? x.dtype() : to_floating(x.dtype()));
 }
 
 }  // namespace wengert

@@ -11,9 +11,11 @@
 
 namespace wengert {
 
-// n adjacent elements of the output from n of each input; an input whose bit is set in `scalars` is one
-// element, used n times. This is the unit that compiled steps chain while a tile is in the cache.
-using TileFn = void (*)(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params& params);
+// n adjacent elements of the output from n of each input; an input whose bit is set in `scalars` is
+// one element, used n times. This is the unit that compiled steps chain while a tile is in the
+// cache.
+using TileFn = void (*)(int64_t n, void* y, const void* const* x, uint32_t scalars,
+                        const Params& params);
 
 using ByDType = std::array<TileFn, dtype_count>;  // null where a row does not take the dtype
 
@@ -21,9 +23,9 @@ struct ElementwiseKernels {
   std::array<ByDType, UnaryRows::size> unary;
   std::array<ByDType, UnaryRows::size> unary_vjp;  // inputs g and what was saved
   std::array<ByDType, BinaryRows::size> binary;
-  std::array<ByDType, TestRows::size> test;    // output bool
+  std::array<ByDType, TestRows::size> test;  // output bool
   std::array<ByDType, LogicRows::size> logic;
-  ByDType where;                               // inputs condition (bool), a, b
+  ByDType where;  // inputs condition (bool), a, b
 };
 WENGERT_DECLARE_KERNELS(ElementwiseKernels, elementwise_kernels)
 
@@ -33,6 +35,7 @@ inline const ElementwiseKernels& elementwise_table() {
 }
 
 // Runs a tile function over views of any strides; inputs broadcast to the output's shape.
-void run_elementwise(TileFn tile, const View& out, std::span<const View> in, const Params& params = {});
+void run_elementwise(TileFn tile, const View& out, std::span<const View> in,
+                     const Params& params = {});
 
 }  // namespace wengert

@@ -1,15 +1,14 @@
 // The tile functions of every elementwise row, compiled once per instruction set.
 //
 // Floating dtypes go through Simd<T>, the others through Lane<T> in plain loops.
-#include "base/vocab.h"
 #include "ops/elementwise.h"
+#include "base/vocab.h"
 
 namespace wengert::WENGERT_ISA {
 
-// Words that only exist one element at a time. Rounding is towards minus infinity, as in Python; the
-// callers have refused an integer zero divisor.
-template <class T>
-FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
+// Words that only exist one element at a time. Rounding is towards minus infinity, as in Python;
+// the callers have refused an integer zero divisor.
+template <class T> FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
   if constexpr (std::is_floating_point_v<T>) {
     return libm::floor(a.v / b.v);
   } else {
@@ -18,8 +17,7 @@ FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
     return static_cast<T>(q - ((a.v % b.v != 0) && ((a.v < 0) != (b.v < 0))));
   }
 }
-template <class T>
-FN Lane<T> remainder(Lane<T> a, Lane<T> b) {
+template <class T> FN Lane<T> remainder(Lane<T> a, Lane<T> b) {
   if constexpr (std::is_floating_point_v<T>) {
     T r = static_cast<T>(__builtin_fmod(a.v, b.v));
     if (r != 0 && (r < 0) != (b.v < 0)) r += b.v;
@@ -45,31 +43,40 @@ namespace {
 
 // How a row's T is computed: SIMD for floating types, but for words that have no vector form.
 template <class Row, class T>
-using ValueType = std::conditional_t<std::is_floating_point_v<T> && !std::is_same_v<Row, FloorDivide> &&
-                                         !std::is_same_v<Row, Remainder>,
-                                     Simd<T>, Lane<T>>;
+using ValueType =
+    std::conditional_t<std::is_floating_point_v<T> && !std::is_same_v<Row, FloorDivide> &&
+                           !std::is_same_v<Row, Remainder>,
+                       Simd<T>, Lane<T>>;
 
-// Calls body(i, count) for whole vectors and then for the rest.
-template <class V>
-FN V load(const typename V::Scalar* x, int64_t i, int count) {
-  return count == V::width ? V::load(x + i) : V::load_n(x + i, count);
+// An operand of a tile: adjacent elements, or one element for all places.
+template <class V> FN auto adjacent(const typename V::Scalar* x) {
+  return [x](int64_t i, int count) INLINE { return load<V>(x + i, count); };
 }
-template <class V>
-FN void store(typename V::Scalar* y, int64_t i, int count, V value) {
-  if (count == V::width)
-    value.store(y + i);
+template <class V> FN auto repeated(const typename V::Scalar* x) {
+  return [v = V(*x)](int64_t, int) INLINE { return v; };
+}
+
+// y = f(a, b), with a loop for each way the operands may lie.
+template <class V, class F>
+FN void tile_of_two(int64_t n, void* y_data, const void* const* x, uint32_t scalars, const F& f) {
+  using T = typename V::Scalar;
+  T* y = static_cast<T*>(y_data);
+  const T *a = static_cast<const T*>(x[0]), *b = static_cast<const T*>(x[1]);
+  const auto loop = [&](auto a_at, auto b_at) INLINE {
+    each_vector<V>(n, [&](int64_t i, int count)
+                          INLINE { store(y + i, count, f(a_at(i, count), b_at(i, count))); });
+  };
+  if (scalars == 0)
+    loop(adjacent<V>(a), adjacent<V>(b));
+  else if (scalars == 1)
+    loop(repeated<V>(a), adjacent<V>(b));
+  else if (scalars == 2)
+    loop(adjacent<V>(a), repeated<V>(b));
   else
-    value.store_n(y + i, count);
-}
-template <class V, class Body>
-FN void each_vector(int64_t n, const Body& body) {
-  int64_t i = 0;
-  for (; i + V::width <= n; i += V::width) body(i, V::width);
-  if (i < n) body(i, static_cast<int>(n - i));
+    loop(repeated<V>(a), repeated<V>(b));
 }
 
-template <class Row, class T>
-struct UnaryTile {
+template <class Row, class T> struct UnaryTile {
   using V = ValueType<Row, T>;
   FN static V value(V x, const Params& p) {
     if constexpr (requires { Row::value(x, p); })
@@ -77,78 +84,43 @@ struct UnaryTile {
     else
       return Row::value(x);
   }
-  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params& p) {
+  static void run(int64_t n, void* y_data, const void* const* x, uint32_t scalars,
+                  const Params& p) {
     T* y = static_cast<T*>(y_data);
-    const T* x = static_cast<const T*>(x_data[0]);
-    if (scalars) {
-      const V result = value(V(*x), p);
-      return each_vector<V>(n, [&](int64_t i, int count) __attribute__((always_inline)) { store(y, i, count, result); });
-    }
-    each_vector<V>(n, [&](int64_t i, int count) __attribute__((always_inline)) { store(y, i, count, value(load<V>(x, i, count), p)); });
+    const auto loop = [&](auto x_at) INLINE {
+      each_vector<V>(
+          n, [&](int64_t i, int count) INLINE { store(y + i, count, value(x_at(i, count), p)); });
+    };
+    if (scalars)
+      loop(repeated<V>(static_cast<const T*>(x[0])));
+    else
+      loop(adjacent<V>(static_cast<const T*>(x[0])));
   }
 };
 
-template <class Row, class T>
-struct UnaryVjpTile {
+template <class Row, class T> struct UnaryVjpTile {
   using V = ValueType<Row, T>;
-  FN static V value(V g, V s, const Params& p) {
-    if constexpr (requires { Row::vjp(g, s, p); })
-      return Row::vjp(g, s, p);
-    else
-      return Row::vjp(g, s);
-  }
-  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params& p) {
-    T* y = static_cast<T*>(y_data);
-    const T* g = static_cast<const T*>(x_data[0]);
-    const T* s = static_cast<const T*>(x_data[1]);
-    const auto loop = [&](auto g_at, auto s_at) __attribute__((always_inline)) {
-      each_vector<V>(n, [&](int64_t i, int count) __attribute__((always_inline)) {
-        store(y, i, count, value(g_at(i, count), s_at(i, count), p));
-      });
-    };
-    const auto vector = [](const T* x) { return [x](int64_t i, int count) __attribute__((always_inline)) { return load<V>(x, i, count); }; };
-    const auto scalar = [](const T* x) { return [v = V(*x)](int64_t, int) __attribute__((always_inline)) { return v; }; };
-    // A gradient that comes from a sum is one element, repeated.
-    if (scalars == 1)
-      loop(scalar(g), vector(s));
-    else if (scalars == 2)
-      loop(vector(g), scalar(s));
-    else if (scalars == 3)
-      loop(scalar(g), scalar(s));
-    else
-      loop(vector(g), vector(s));
+  static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params& p) {
+    tile_of_two<V>(n, y, x, scalars, [&](V g, V kept) INLINE {
+      if constexpr (requires { Row::vjp(g, kept, p); })
+        return Row::vjp(g, kept, p);
+      else
+        return Row::vjp(g, kept);
+    });
   }
 };
 
-template <class Row, class T>
-struct BinaryTile {
+template <class Row, class T> struct BinaryTile {
   using V = ValueType<Row, T>;
-  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params&) {
-    T* y = static_cast<T*>(y_data);
-    const T* a = static_cast<const T*>(x_data[0]);
-    const T* b = static_cast<const T*>(x_data[1]);
-    const auto loop = [&](auto a_at, auto b_at) __attribute__((always_inline)) {
-      each_vector<V>(n, [&](int64_t i, int count) __attribute__((always_inline)) {
-        store(y, i, count, Row::value(a_at(i, count), b_at(i, count)));
-      });
-    };
-    const auto vector = [](const T* x) { return [x](int64_t i, int count) __attribute__((always_inline)) { return load<V>(x, i, count); }; };
-    const auto scalar = [](const T* x) { return [v = V(*x)](int64_t, int) __attribute__((always_inline)) { return v; }; };
-    if (scalars == 1)
-      loop(scalar(a), vector(b));
-    else if (scalars == 2)
-      loop(vector(a), scalar(b));
-    else if (scalars == 3)
-      loop(scalar(a), scalar(b));
-    else
-      loop(vector(a), vector(b));
+  static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params&) {
+    tile_of_two<V>(n, y, x, scalars, [](V a, V b) INLINE { return Row::value(a, b); });
   }
 };
 
 // Plain loops, which the compiler vectorizes.
-template <class Row, class T, class Out>
-struct PlainTile {
-  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params&) {
+template <class Row, class T, class Out> struct PlainTile {
+  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars,
+                  const Params&) {
     Out* y = static_cast<Out*>(y_data);
     const T* a = static_cast<const T*>(x_data[0]);
     const T* b = static_cast<const T*>(x_data[1]);
@@ -165,9 +137,9 @@ struct PlainTile {
   }
 };
 
-template <class T>
-struct WhereTile {
-  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars, const Params&) {
+template <class T> struct WhereTile {
+  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars,
+                  const Params&) {
     T* y = static_cast<T*>(y_data);
     const bool* c = static_cast<const bool*>(x_data[0]);
     const T* a = static_cast<const T*>(x_data[1]);
@@ -183,8 +155,7 @@ struct WhereTile {
 
 constexpr auto at(DType t) { return static_cast<size_t>(t); }
 
-template <template <class, class> class Tile, class Row>
-constexpr ByDType numbers_or_floating() {
+template <template <class, class> class Tile, class Row> constexpr ByDType numbers_or_floating() {
   ByDType by{};
   by[at(DType::float32)] = Tile<Row, float>::run;
   by[at(DType::float64)] = Tile<Row, double>::run;
@@ -195,52 +166,52 @@ constexpr ByDType numbers_or_floating() {
   }
   return by;
 }
-template <class Row>
-constexpr ByDType floating_vjp() {
+template <class Row> constexpr ByDType floating_vjp() {
   ByDType by{};
   by[at(DType::float32)] = UnaryVjpTile<Row, float>::run;
   by[at(DType::float64)] = UnaryVjpTile<Row, double>::run;
   return by;
 }
-template <class Row>
-constexpr ByDType tests() {
-  return {PlainTile<Row, bool, bool>::run,       PlainTile<Row, uint8_t, bool>::run,
-          PlainTile<Row, int32_t, bool>::run,    PlainTile<Row, int64_t, bool>::run,
-          PlainTile<Row, float, bool>::run,      PlainTile<Row, double, bool>::run};
+template <class Row> constexpr ByDType tests() {
+  return {PlainTile<Row, bool, bool>::run,    PlainTile<Row, uint8_t, bool>::run,
+          PlainTile<Row, int32_t, bool>::run, PlainTile<Row, int64_t, bool>::run,
+          PlainTile<Row, float, bool>::run,   PlainTile<Row, double, bool>::run};
 }
-template <class Row>
-constexpr ByDType logic() {
-  return {PlainTile<Row, bool, bool>::run, PlainTile<Row, uint8_t, uint8_t>::run,
-          PlainTile<Row, int32_t, int32_t>::run, PlainTile<Row, int64_t, int64_t>::run, nullptr, nullptr};
+template <class Row> constexpr ByDType logic() {
+  return {PlainTile<Row, bool, bool>::run,
+          PlainTile<Row, uint8_t, uint8_t>::run,
+          PlainTile<Row, int32_t, int32_t>::run,
+          PlainTile<Row, int64_t, int64_t>::run,
+          nullptr,
+          nullptr};
 }
 
-template <class... Rows>
-constexpr std::array<ByDType, sizeof...(Rows)> unary_table(List<Rows...>) {
+template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> unary_table(List<Rows...>) {
   return {numbers_or_floating<UnaryTile, Rows>()...};
 }
-template <class... Rows>
-constexpr std::array<ByDType, sizeof...(Rows)> vjp_table(List<Rows...>) {
+template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> vjp_table(List<Rows...>) {
   return {floating_vjp<Rows>()...};
 }
 template <class... Rows>
 constexpr std::array<ByDType, sizeof...(Rows)> binary_table(List<Rows...>) {
   return {numbers_or_floating<BinaryTile, Rows>()...};
 }
-template <class... Rows>
-constexpr std::array<ByDType, sizeof...(Rows)> test_table(List<Rows...>) {
+template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> test_table(List<Rows...>) {
   return {tests<Rows>()...};
 }
-template <class... Rows>
-constexpr std::array<ByDType, sizeof...(Rows)> logic_table(List<Rows...>) {
+template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> logic_table(List<Rows...>) {
   return {logic<Rows>()...};
 }
 
 }  // namespace
 
 extern constexpr ElementwiseKernels elementwise_kernels{
-    unary_table(UnaryRows{}),  vjp_table(UnaryRows{}),   binary_table(BinaryRows{}),
-    test_table(TestRows{}),    logic_table(LogicRows{}),
-    {WhereTile<bool>::run, WhereTile<uint8_t>::run, WhereTile<int32_t>::run, WhereTile<int64_t>::run,
-     WhereTile<float>::run, WhereTile<double>::run}};
+    unary_table(UnaryRows{}),
+    vjp_table(UnaryRows{}),
+    binary_table(BinaryRows{}),
+    test_table(TestRows{}),
+    logic_table(LogicRows{}),
+    {WhereTile<bool>::run, WhereTile<uint8_t>::run, WhereTile<int32_t>::run,
+     WhereTile<int64_t>::run, WhereTile<float>::run, WhereTile<double>::run}};
 
 }  // namespace wengert::WENGERT_ISA

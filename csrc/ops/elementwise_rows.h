@@ -1,16 +1,15 @@
 // The elementwise ops: one row each. A row is a value, a gradient, and the fact what to save.
 //
-// V is a CPU vector (base/simd.h), a single lane of a CUDA kernel, or Tensor, where the gradient itself must be
-// differentiable; so a formula uses only the words of base/vocab.h, and `select` in place of `if`.
-// x, or a and b, are the inputs, y the output, g the incoming gradient. What a unary vjp is given beside g is
-// what `saves` says. Subgradients at kinks are stated where there are any, and pinned by tests/rows.py.
+// V is a CPU vector (base/simd.h), a single lane of a CUDA kernel, or Tensor, where the gradient
+// itself must be differentiable; so a formula uses only the words of base/vocab.h, and `select` in
+// place of `if`. x, or a and b, are the inputs, y the output, g the incoming gradient. What a unary
+// vjp is given beside g is what `saves` says. Subgradients at kinks are stated where there are any,
+// and pinned by tests/rows.py.
 #pragma once
 
 #include <type_traits>
 
-#if !defined(FN)
-#define FN inline
-#endif
+#include "base/fn.h"
 
 namespace wengert {
 
@@ -22,122 +21,109 @@ enum class Keep { nothing, input, output };
 // Which dtypes a row takes: floating ones (integers are converted first), or all numbers.
 enum class Takes { floating, numbers };
 
-#define ROW(NAME, FORMULA, GRADIENT, KEEP, TAKES)                                   \
-  static constexpr auto name = NAME, formula = FORMULA, gradient = GRADIENT;        \
-  static constexpr Keep saves = Keep::KEEP;                                         \
-  static constexpr Takes takes = Takes::TAKES;                                      \
+#define ROW(NAME, FORMULA, GRADIENT, KEEP, TAKES)                            \
+  static constexpr auto name = NAME, formula = FORMULA, gradient = GRADIENT; \
+  static constexpr Keep saves = Keep::KEEP;                                  \
+  static constexpr Takes takes = Takes::TAKES;                               \
   template <class V>
 
-// ---- One input -----------------------------------------------------------------------------------
+// ---- One input
+// -----------------------------------------------------------------------------------
 
 struct Neg {
   ROW("neg", "-x", "-g", nothing, numbers)
   FN static V value(V x) { return -x; }
-  template <class V>
-  FN static V vjp(V g, V) { return -g; }
+  template <class V> FN static V vjp(V g, V) { return -g; }
 };
 struct Abs {
   ROW("abs", "|x|", "g * sign(x)", input, numbers)  // 0 at 0
   FN static V value(V x) { return abs(x); }
-  template <class V>
-  FN static V vjp(V g, V x) { return g * sign(x); }
+  template <class V> FN static V vjp(V g, V x) { return g * sign(x); }
 };
 struct Sign {
   ROW("sign", "sign(x)", "0", nothing, numbers)
   FN static V value(V x) { return sign(x); }
-  template <class V>
-  FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
+  template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 struct Exp {
   ROW("exp", "exp(x)", "g * y", output, floating)
   FN static V value(V x) { return exp(x); }
-  template <class V>
-  FN static V vjp(V g, V y) { return g * y; }
+  template <class V> FN static V vjp(V g, V y) { return g * y; }
 };
 struct Expm1 {
   ROW("expm1", "exp(x) - 1", "g * (y + 1)", output, floating)
   FN static V value(V x) { return expm1(x); }
-  template <class V>
-  FN static V vjp(V g, V y) { return g * (y + 1.0); }
+  template <class V> FN static V vjp(V g, V y) { return g * (y + 1.0); }
 };
 struct Log {
   ROW("log", "log(x)", "g / x", input, floating)
   FN static V value(V x) { return log(x); }
-  template <class V>
-  FN static V vjp(V g, V x) { return g / x; }
+  template <class V> FN static V vjp(V g, V x) { return g / x; }
 };
 struct Log1p {
   ROW("log1p", "log(1 + x)", "g / (1 + x)", input, floating)
   FN static V value(V x) { return log1p(x); }
-  template <class V>
-  FN static V vjp(V g, V x) { return g / (1.0 + x); }
+  template <class V> FN static V vjp(V g, V x) { return g / (1.0 + x); }
 };
 struct Sqrt {
   ROW("sqrt", "sqrt(x)", "g / (2 * y)", output, floating)
   FN static V value(V x) { return sqrt(x); }
-  template <class V>
-  FN static V vjp(V g, V y) { return g / (2.0 * y); }
+  template <class V> FN static V vjp(V g, V y) { return g / (2.0 * y); }
 };
 struct Rsqrt {
   ROW("rsqrt", "1 / sqrt(x)", "-g * y^3 / 2", output, floating)
   FN static V value(V x) { return 1.0 / sqrt(x); }
-  template <class V>
-  FN static V vjp(V g, V y) { return g * (-0.5 * y * y * y); }
+  template <class V> FN static V vjp(V g, V y) { return g * (-0.5 * y * y * y); }
 };
 struct Square {
   ROW("square", "x * x", "2 * g * x", input, numbers)
   FN static V value(V x) { return x * x; }
-  template <class V>
-  FN static V vjp(V g, V x) { return 2.0 * g * x; }
+  template <class V> FN static V vjp(V g, V x) { return 2.0 * g * x; }
 };
 struct Sin {
   ROW("sin", "sin(x)", "g * cos(x)", input, floating)
   FN static V value(V x) { return sin(x); }
-  template <class V>
-  FN static V vjp(V g, V x) { return g * cos(x); }
+  template <class V> FN static V vjp(V g, V x) { return g * cos(x); }
 };
 struct Cos {
   ROW("cos", "cos(x)", "-g * sin(x)", input, floating)
   FN static V value(V x) { return cos(x); }
-  template <class V>
-  FN static V vjp(V g, V x) { return -g * sin(x); }
+  template <class V> FN static V vjp(V g, V x) { return -g * sin(x); }
 };
 struct Tanh {
   ROW("tanh", "tanh(x)", "g * (1 - y^2)", output, floating)
   FN static V value(V x) { return tanh(x); }
-  template <class V>
-  FN static V vjp(V g, V y) { return g * (1.0 - y * y); }
+  template <class V> FN static V vjp(V g, V y) { return g * (1.0 - y * y); }
 };
 struct Sigmoid {
   ROW("sigmoid", "1 / (1 + exp(-x))", "g * y * (1 - y)", output, floating)
   FN static V value(V x) { return sigmoid(x); }
-  template <class V>
-  FN static V vjp(V g, V y) { return g * y * (1.0 - y); }
+  template <class V> FN static V vjp(V g, V y) { return g * y * (1.0 - y); }
 };
 struct Relu {
   ROW("relu", "max(x, 0)", "g where y > 0, else 0", output, numbers)  // 0 at 0
   FN static V value(V x) { return maximum(x, 0.0); }
-  template <class V>
-  FN static V vjp(V g, V y) { return select(y <= 0.0, 0.0, g); }
+  template <class V> FN static V vjp(V g, V y) { return select(y <= 0.0, 0.0, g); }
 };
 struct LeakyRelu {
-  ROW("leaky_relu", "x where x > 0, else a * x", "g where x > 0, else a * g", input, floating)  // a at 0
+  ROW("leaky_relu", "x where x > 0, else a * x", "g where x > 0, else a * g", input,
+      floating)  // a at 0
   FN static V value(V x, Params p) { return select(x > 0.0, x, p.a * x); }
-  template <class V>
-  FN static V vjp(V g, V x, Params p) { return select(x > 0.0, g, p.a * g); }
+  template <class V> FN static V vjp(V g, V x, Params p) { return select(x > 0.0, g, p.a * g); }
 };
 struct Elu {
-  ROW("elu", "x where x > 0, else a * (exp(x) - 1)", "g where x > 0, else g * a * exp(x)", input, floating)  // a at 0
+  ROW("elu", "x where x > 0, else a * (exp(x) - 1)", "g where x > 0, else g * a * exp(x)", input,
+      floating)  // a at 0
   FN static V value(V x, Params p) { return select(x > 0.0, x, p.a * expm1(minimum(x, 0.0))); }
-  template <class V>
-  FN static V vjp(V g, V x, Params p) { return select(x > 0.0, g, g * (p.a * exp(minimum(x, 0.0)))); }
+  template <class V> FN static V vjp(V g, V x, Params p) {
+    return select(x > 0.0, g, g * (p.a * exp(minimum(x, 0.0))));
+  }
 };
 struct Gelu {  // Hendrycks and Gimpel 2016, arXiv 1606.08415
-  ROW("gelu", "x * (1 + erf(x / sqrt(2))) / 2", "g * (Phi(x) + x * phi(x)), Phi and phi of the normal distribution",
-      input, floating)
+  ROW("gelu", "x * (1 + erf(x / sqrt(2))) / 2",
+      "g * (Phi(x) + x * phi(x)), Phi and phi of the normal distribution", input, floating)
   FN static V value(V x) { return x * (0.5 * (1.0 + erf(x * 0.70710678118654752))); }
-  template <class V>
-  FN static V vjp(V g, V x) {
+  template <class V> FN static V vjp(V g, V x) {
     const V cdf = 0.5 * (1.0 + erf(x * 0.70710678118654752));
     return g * (cdf + x * (0.39894228040143268 * exp(-0.5 * x * x)));
   }
@@ -148,8 +134,7 @@ struct GeluTanh {
   FN static V value(V x) {
     return 0.5 * x * (1.0 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
   }
-  template <class V>
-  FN static V vjp(V g, V x) {
+  template <class V> FN static V vjp(V g, V x) {
     const V t = tanh(0.79788456080286536 * (x + 0.044715 * x * x * x));
     const V du = 0.79788456080286536 * (1.0 + 0.134145 * x * x);
     return g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du);
@@ -158,8 +143,7 @@ struct GeluTanh {
 struct Silu {
   ROW("silu", "x * sigmoid(x)", "g * s * (1 + x * (1 - s)), s = sigmoid(x)", input, floating)
   FN static V value(V x) { return x * sigmoid(x); }
-  template <class V>
-  FN static V vjp(V g, V x) {
+  template <class V> FN static V vjp(V g, V x) {
     const V s = sigmoid(x);
     return g * (s * (1.0 + x * (1.0 - s)));
   }
@@ -167,137 +151,126 @@ struct Silu {
 struct Softplus {
   ROW("softplus", "log(1 + exp(x))", "g * sigmoid(x)", input, floating)
   FN static V value(V x) { return maximum(x, 0.0) + log1p(exp(-abs(x))); }
-  template <class V>
-  FN static V vjp(V g, V x) { return g * sigmoid(x); }
+  template <class V> FN static V vjp(V g, V x) { return g * sigmoid(x); }
 };
 struct Erf {
   ROW("erf", "erf(x)", "g * 2 / sqrt(pi) * exp(-x^2)", input, floating)
   FN static V value(V x) { return erf(x); }
-  template <class V>
-  FN static V vjp(V g, V x) { return g * (1.1283791670955126 * exp(-x * x)); }
+  template <class V> FN static V vjp(V g, V x) { return g * (1.1283791670955126 * exp(-x * x)); }
 };
 struct Clamp {
-  ROW("clamp", "min(max(x, a), b)", "g where a <= x <= b, else 0", input, numbers)  // 1 at both ends
+  ROW("clamp", "min(max(x, a), b)", "g where a <= x <= b, else 0", input,
+      numbers)  // 1 at both ends
   FN static V value(V x, Params p) { return minimum(maximum(x, p.a), p.b); }
-  template <class V>
-  FN static V vjp(V g, V x, Params p) { return select(x < p.a, 0.0, select(x > p.b, 0.0, g)); }
+  template <class V> FN static V vjp(V g, V x, Params p) {
+    return select(x < p.a, 0.0, select(x > p.b, 0.0, g));
+  }
 };
 struct Floor {
   ROW("floor", "floor(x)", "0", nothing, floating)
   FN static V value(V x) { return floor(x); }
-  template <class V>
-  FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
+  template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 struct Ceil {
   ROW("ceil", "ceil(x)", "0", nothing, floating)
   FN static V value(V x) { return ceil(x); }
-  template <class V>
-  FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
+  template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 struct Round {
   ROW("round", "round(x), halves to even", "0", nothing, floating)
   FN static V value(V x) { return round(x); }
-  template <class V>
-  FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
+  template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 
-// ---- Two inputs, which broadcast -----------------------------------------------------------------
+// ---- Two inputs, which broadcast
+// -----------------------------------------------------------------
 
 struct Add {
   ROW("add", "a + b", "da = g, db = g", nothing, numbers)
   FN static V value(V a, V b) { return a + b; }
-  template <class V>
-  FN static V da(V g, V, V) { return g; }
-  template <class V>
-  FN static V db(V g, V, V) { return g; }
+  template <class V> FN static V da(V g, V, V) { return g; }
+  template <class V> FN static V db(V g, V, V) { return g; }
 };
 struct Sub {
   ROW("sub", "a - b", "da = g, db = -g", nothing, numbers)
   FN static V value(V a, V b) { return a - b; }
-  template <class V>
-  FN static V da(V g, V, V) { return g; }
-  template <class V>
-  FN static V db(V g, V, V) { return -g; }
+  template <class V> FN static V da(V g, V, V) { return g; }
+  template <class V> FN static V db(V g, V, V) { return -g; }
 };
 struct Mul {
   ROW("mul", "a * b", "da = g * b, db = g * a", input, numbers)
   FN static V value(V a, V b) { return a * b; }
-  template <class V>
-  FN static V da(V g, V, V b) { return g * b; }
-  template <class V>
-  FN static V db(V g, V a, V) { return g * a; }
+  template <class V> FN static V da(V g, V, V b) { return g * b; }
+  template <class V> FN static V db(V g, V a, V) { return g * a; }
 };
 struct Div {
   ROW("div", "a / b", "da = g / b, db = -g * a / b^2", input, floating)
   FN static V value(V a, V b) { return a / b; }
-  template <class V>
-  FN static V da(V g, V, V b) { return g / b; }
-  template <class V>
-  FN static V db(V g, V a, V b) { return -(g / b) * (a / b); }  // b * b could overflow
+  template <class V> FN static V da(V g, V, V b) { return g / b; }
+  template <class V> FN static V db(V g, V a, V b) {
+    return -(g / b) * (a / b);
+  }  // b * b could overflow
 };
 struct Pow {
   ROW("pow", "a^b", "da = g * b * a^(b - 1), db = g * log(a) * a^b", input, numbers)
   FN static V value(V a, V b) { return pow(a, b); }
-  template <class V>
-  FN static V da(V g, V a, V b) { return select(b == 0.0, 0.0, g * (b * pow(a, b - 1.0))); }
-  template <class V>
-  FN static V db(V g, V a, V b) {  // 0 where a is 0 and b >= 0: the limit
-    return select(a == 0.0, select(b >= 0.0, 0.0, g * (log(a) * pow(a, b))), g * (log(a) * pow(a, b)));
+  template <class V> FN static V da(V g, V a, V b) {
+    return select(b == 0.0, 0.0, g * (b * pow(a, b - 1.0)));
+  }
+  template <class V> FN static V db(V g, V a, V b) {  // 0 where a is 0 and b >= 0: the limit
+    return select(a == 0.0, select(b >= 0.0, 0.0, g * (log(a) * pow(a, b))),
+                  g * (log(a) * pow(a, b)));
   }
 };
 struct Maximum {
   ROW("maximum", "max(a, b)", "g to the larger; half to each where equal", input, numbers)
   FN static V value(V a, V b) { return maximum(a, b); }
-  template <class V>
-  FN static V da(V g, V a, V b) { return select(a == b, 0.5 * g, select(a < b, 0.0, g)); }
-  template <class V>
-  FN static V db(V g, V a, V b) { return select(a == b, 0.5 * g, select(b < a, 0.0, g)); }
+  template <class V> FN static V da(V g, V a, V b) {
+    return select(a == b, 0.5 * g, select(a < b, 0.0, g));
+  }
+  template <class V> FN static V db(V g, V a, V b) {
+    return select(a == b, 0.5 * g, select(b < a, 0.0, g));
+  }
 };
 struct Minimum {
   ROW("minimum", "min(a, b)", "g to the smaller; half to each where equal", input, numbers)
   FN static V value(V a, V b) { return minimum(a, b); }
-  template <class V>
-  FN static V da(V g, V a, V b) { return select(a == b, 0.5 * g, select(a > b, 0.0, g)); }
-  template <class V>
-  FN static V db(V g, V a, V b) { return select(a == b, 0.5 * g, select(b > a, 0.0, g)); }
+  template <class V> FN static V da(V g, V a, V b) {
+    return select(a == b, 0.5 * g, select(a > b, 0.0, g));
+  }
+  template <class V> FN static V db(V g, V a, V b) {
+    return select(a == b, 0.5 * g, select(b > a, 0.0, g));
+  }
 };
 struct FloorDivide {
   ROW("floor_divide", "floor(a / b)", "da = 0, db = 0", nothing, numbers)
   FN static V value(V a, V b) { return floor_divide(a, b); }
-  template <class V>
-  FN static V da(V g, V, V) { return select(g != g, g, 0.0); }
-  template <class V>
-  FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
+  template <class V> FN static V da(V g, V, V) { return select(g != g, g, 0.0); }
+  template <class V> FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
 };
 struct Remainder {
   ROW("remainder", "a - b * floor(a / b)", "da = g, db = -g * floor(a / b)", input, numbers)
   FN static V value(V a, V b) { return remainder(a, b); }
-  template <class V>
-  FN static V da(V g, V, V) { return g; }
-  template <class V>
-  FN static V db(V g, V a, V b) { return -g * floor_divide(a, b); }
+  template <class V> FN static V da(V g, V, V) { return g; }
+  template <class V> FN static V db(V g, V a, V b) { return -g * floor_divide(a, b); }
 };
 struct BceWithLogits {  // binary cross-entropy of logit a against target b
-  ROW("bce_with_logits", "max(a, 0) - a * b + log(1 + exp(-|a|))", "da = g * (sigmoid(a) - b), db = -g * a", input,
-      floating)
+  ROW("bce_with_logits", "max(a, 0) - a * b + log(1 + exp(-|a|))",
+      "da = g * (sigmoid(a) - b), db = -g * a", input, floating)
   FN static V value(V a, V b) { return maximum(a, 0.0) - a * b + log1p(exp(-abs(a))); }
-  template <class V>
-  FN static V da(V g, V a, V b) { return g * (sigmoid(a) - b); }
-  template <class V>
-  FN static V db(V g, V a, V) { return -g * a; }
+  template <class V> FN static V da(V g, V a, V b) { return g * (sigmoid(a) - b); }
+  template <class V> FN static V db(V g, V a, V) { return -g * a; }
 };
 
 #undef ROW
 
-// ---- Comparisons, giving bool, and logic; neither has a gradient ----------------------------------
+// ---- Comparisons, giving bool, and logic; neither has a gradient
+// ----------------------------------
 
 #define TEST(ROW, NAME, SIGN)                                              \
   struct ROW {                                                             \
     static constexpr auto name = NAME, formula = "a " #SIGN " b";          \
-    template <class T>                                                     \
-    FN static bool value(T a, T b) {                                       \
-      return a SIGN b;                                                     \
-    }                                                                      \
+    template <class T> FN static bool value(T a, T b) { return a SIGN b; } \
   };
 TEST(Eq, "eq", ==)
 TEST(Ne, "ne", !=)
@@ -307,35 +280,32 @@ TEST(Gt, "gt", >)
 TEST(Ge, "ge", >=)
 #undef TEST
 
-#define LOGIC(ROW, NAME, SIGN)                                             \
-  struct ROW {                                                             \
-    static constexpr auto name = NAME, formula = "a " #SIGN " b, bit by bit"; \
-    template <class T>                                                     \
-    FN static T value(T a, T b) {                                          \
-      return static_cast<T>(a SIGN b);                                     \
-    }                                                                      \
+#define LOGIC(ROW, NAME, SIGN)                                                          \
+  struct ROW {                                                                          \
+    static constexpr auto name = NAME, formula = "a " #SIGN " b, bit by bit";           \
+    template <class T> FN static T value(T a, T b) { return static_cast<T>(a SIGN b); } \
   };
 LOGIC(And, "bitwise_and", &)
 LOGIC(Or, "bitwise_or", |)
 LOGIC(Xor, "bitwise_xor", ^)
 #undef LOGIC
 
-// ---- The lists -----------------------------------------------------------------------------------
+// ---- The lists
+// -----------------------------------------------------------------------------------
 
-template <class... Rows>
-struct List {
+template <class... Rows> struct List {
   static constexpr int size = sizeof...(Rows);
 };
-using UnaryRows = List<Neg, Abs, Sign, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Square, Sin, Cos, Tanh, Sigmoid, Relu,
-                       LeakyRelu, Elu, Gelu, GeluTanh, Silu, Softplus, Erf, Clamp, Floor, Ceil, Round>;
-using BinaryRows = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, FloorDivide, Remainder,
-                        BceWithLogits>;
+using UnaryRows =
+    List<Neg, Abs, Sign, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Square, Sin, Cos, Tanh, Sigmoid, Relu,
+         LeakyRelu, Elu, Gelu, GeluTanh, Silu, Softplus, Erf, Clamp, Floor, Ceil, Round>;
+using BinaryRows =
+    List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, FloorDivide, Remainder, BceWithLogits>;
 
 using TestRows = List<Eq, Ne, Lt, Le, Gt, Ge>;
 using LogicRows = List<And, Or, Xor>;
 
-template <class Row, class... Rows>
-constexpr int index_of(List<Rows...>) {
+template <class Row, class... Rows> constexpr int index_of(List<Rows...>) {
   int i = 0;
   (void)((std::is_same_v<Row, Rows> || (++i, false)) || ...);
   return i;

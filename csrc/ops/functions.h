@@ -1,6 +1,6 @@
-// What can be done with tensors, as C++ functions: each writes one line, or, where the comment says so, a few.
-// The bindings call these, and so do the vjps; the formulas of ops/elementwise_rows.h find their words here
-// when V is Tensor.
+// What can be done with tensors, as C++ functions: each writes one line, or, where the comment says
+// so, a few. The bindings call these, and so do the vjps; the formulas of ops/elementwise_rows.h
+// find their words here when V is Tensor.
 #pragma once
 
 #include <optional>
@@ -20,43 +20,30 @@ const Op& unary_op_at(int row);
 const Op& binary_op_at(int row);
 const Op& test_op_at(int row);
 const Op& logic_op_at(int row);
-template <class Row>
-const Op& unary_op() {
-  return unary_op_at(index_of<Row>(UnaryRows{}));
-}
-template <class Row>
-const Op& binary_op() {
-  return binary_op_at(index_of<Row>(BinaryRows{}));
-}
-template <class Row>
-const Op& test_op() {
-  return test_op_at(index_of<Row>(TestRows{}));
-}
-template <class Row>
-const Op& logic_op() {
-  return logic_op_at(index_of<Row>(LogicRows{}));
-}
+template <class Row> const Op& unary_op() { return unary_op_at(index_of<Row>(UnaryRows{})); }
+template <class Row> const Op& binary_op() { return binary_op_at(index_of<Row>(BinaryRows{})); }
+template <class Row> const Op& test_op() { return test_op_at(index_of<Row>(TestRows{})); }
+template <class Row> const Op& logic_op() { return logic_op_at(index_of<Row>(LogicRows{})); }
 
 // Converts integers where the row takes floating dtypes only.
-template <class Row>
-Tensor unary(const Tensor& x, Params params = {}) {
-  const bool convert = Row::takes == Takes::floating ? !is_floating(x.dtype()) : x.dtype() == DType::bool_;
-  return apply(unary_op<Row>(), convert ? to_dtype(x, Row::takes == Takes::floating ? DType::float32 : DType::int64) : x,
-               params);
+template <class Row> Tensor unary(const Tensor& x, Params params = {}) {
+  const bool convert =
+      Row::takes == Takes::floating ? !is_floating(x.dtype()) : x.dtype() == DType::bool_;
+  return apply(
+      unary_op<Row>(),
+      convert ? to_dtype(x, Row::takes == Takes::floating ? DType::float32 : DType::int64) : x,
+      params);
 }
 // Converts both to their common dtype.
 std::pair<Tensor, Tensor> promote_both(const Tensor& a, const Tensor& b, DType at_least);
 Tensor binary(const Op& op, const Tensor& a, const Tensor& b, bool floating);
-template <class Row>
-Tensor binary(const Tensor& a, const Tensor& b) {
+template <class Row> Tensor binary(const Tensor& a, const Tensor& b) {
   return binary(binary_op<Row>(), a, b, Row::takes == Takes::floating);
 }
-template <class Row>
-Tensor test(const Tensor& a, const Tensor& b) {
+template <class Row> Tensor test(const Tensor& a, const Tensor& b) {
   return binary(test_op<Row>(), a, b, false);
 }
-template <class Row>
-Tensor logic(const Tensor& a, const Tensor& b) {
+template <class Row> Tensor logic(const Tensor& a, const Tensor& b) {
   return binary(logic_op<Row>(), a, b, false);
 }
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
@@ -70,9 +57,11 @@ Tensor scalar_like(double value, const Tensor& x);
 
 // Words of the formulas.
 inline Tensor operator-(const Tensor& x) { return unary<Neg>(x); }
-#define WENGERT_OPERATOR(SIGN, FUNCTION)                                                                     \
-  inline Tensor operator SIGN(const Tensor& a, const Tensor& b) { return FUNCTION(a, b); }                   \
-  inline Tensor operator SIGN(const Tensor& a, double b) { return FUNCTION(a, scalar_like(b, a)); }          \
+#define WENGERT_OPERATOR(SIGN, FUNCTION)                                                   \
+  inline Tensor operator SIGN(const Tensor& a, const Tensor& b) { return FUNCTION(a, b); } \
+  inline Tensor operator SIGN(const Tensor& a, double b) {                                 \
+    return FUNCTION(a, scalar_like(b, a));                                                 \
+  }                                                                                        \
   inline Tensor operator SIGN(double a, const Tensor& b) { return FUNCTION(scalar_like(a, b), b); }
 WENGERT_OPERATOR(+, binary<Add>)
 WENGERT_OPERATOR(-, binary<Sub>)
@@ -85,9 +74,15 @@ WENGERT_OPERATOR(<=, test<Le>)
 WENGERT_OPERATOR(>, test<Gt>)
 WENGERT_OPERATOR(>=, test<Ge>)
 #undef WENGERT_OPERATOR
-inline Tensor select(const Tensor& mask, const Tensor& a, const Tensor& b) { return where(mask, a, b); }
-inline Tensor select(const Tensor& mask, double a, const Tensor& b) { return where(mask, scalar_like(a, b), b); }
-inline Tensor select(const Tensor& mask, const Tensor& a, double b) { return where(mask, a, scalar_like(b, a)); }
+inline Tensor select(const Tensor& mask, const Tensor& a, const Tensor& b) {
+  return where(mask, a, b);
+}
+inline Tensor select(const Tensor& mask, double a, const Tensor& b) {
+  return where(mask, scalar_like(a, b), b);
+}
+inline Tensor select(const Tensor& mask, const Tensor& a, double b) {
+  return where(mask, a, scalar_like(b, a));
+}
 inline Tensor abs(const Tensor& x) { return unary<Abs>(x); }
 inline Tensor sign(const Tensor& x) { return unary<Sign>(x); }
 inline Tensor exp(const Tensor& x) { return unary<Exp>(x); }
@@ -101,10 +96,13 @@ inline Tensor square(const Tensor& x) { return unary<Square>(x); }
 inline Tensor sqrt(const Tensor& x) { return unary<Sqrt>(x); }
 inline Tensor pow(const Tensor& a, const Tensor& b) { return binary<Pow>(a, b); }
 inline Tensor minimum(const Tensor& a, double b) { return binary<Minimum>(a, scalar_like(b, a)); }
-inline Tensor clamp(const Tensor& x, double low, double high) { return unary<Clamp>(x, {low, high}); }
+inline Tensor clamp(const Tensor& x, double low, double high) {
+  return unary<Clamp>(x, {low, high});
+}
 
 // ---- view.cpp: the result shares x's memory, unless said otherwise ----
-Tensor reshape(const Tensor& x, Shape shape);  // one size may be -1; copies where the strides leave no other way
+Tensor reshape(const Tensor& x,
+               Shape shape);  // one size may be -1; copies where the strides leave no other way
 Tensor permute(const Tensor& x, const Dims& axes);
 Tensor transpose(const Tensor& x, int64_t a, int64_t b);
 Tensor expand(const Tensor& x, const Shape& shape);  // -1 keeps a size
@@ -167,7 +165,8 @@ Tensor nonzero(const Tensor& mask);  // (count, ndim) int64
 // ---- random.cpp: `state` is an int64 tensor (seed, counter), advanced in place ----
 Tensor random_uniform(const Tensor& state, const Shape& shape, DType dtype);  // [0, 1)
 Tensor random_normal(const Tensor& state, const Shape& shape, DType dtype);
-Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int64_t high);  // [low, high)
+Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low,
+                       int64_t high);  // [low, high)
 Tensor random_permutation(const Tensor& state, int64_t n);
 
 // ---- update.cpp: optimizers, in place on all parameters at once ----
@@ -183,12 +182,12 @@ struct RmspropAttrs {
   double alpha, eps, weight_decay, momentum;
 };
 // `lr` is a 0-d float64 tensor; `step`, 0-d int64, counts up. States without a use are empty lists.
-void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& lr, const Tensor& step,
-              const SgdAttrs& attrs);
-void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_sqs, const Tensor& lr,
-               const Tensor& step, const AdamAttrs& attrs);
-void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers, const Tensor& lr,
-                  const Tensor& step, const RmspropAttrs& attrs);
+void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& lr,
+              const Tensor& step, const SgdAttrs& attrs);
+void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_sqs,
+               const Tensor& lr, const Tensor& step, const AdamAttrs& attrs);
+void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers,
+                  const Tensor& lr, const Tensor& step, const RmspropAttrs& attrs);
 
 // ---- every op, for listings and for the test that each has a row ----
 std::vector<const Op*> all_ops();

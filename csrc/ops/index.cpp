@@ -1,6 +1,6 @@
-// Indexing. Integers, ranges and new axes give views. Integer and boolean tensors gather: their positions are first
-// joined to row numbers (ravel_index), by which rows are then taken or put. Scatters go in the order of the positions,
-// so repeated ones always give the same bits.
+// Indexing. Integers, ranges and new axes give views. Integer and boolean tensors gather: their
+// positions are first joined to row numbers (ravel_index), by which rows are then taken or put.
+// Scatters go in the order of the positions, so repeated ones always give the same bits.
 #include <algorithm>
 #include <cstring>
 
@@ -28,13 +28,15 @@ void run_ravel(Views out, Views in, const Attrs& attrs) {
     for (int64_t i = 0; i < n; ++i) {
       const int64_t at = index[i] < 0 ? index[i] + size : index[i];
       if (at < 0 || at >= size)
-        fail<IndexError>("index ", index[i], " is out of range for an axis of size ", size, " (indexed axes have sizes ",
-                         sizes, ")");
+        fail<IndexError>("index ", index[i], " is out of range for an axis of size ", size,
+                         " (indexed axes have sizes ", sizes, ")");
       rows[i] = (axis ? rows[i] * size : 0) + at;
     }
   }
 }
-void describe_ravel(const Attrs& attrs, AttrText& text) { text.emplace_back("sizes", concat(attrs.as<Dims>())); }
+void describe_ravel(const Attrs& attrs, AttrText& text) {
+  text.emplace_back("sizes", concat(attrs.as<Dims>()));
+}
 const Op ravel_op{.name = "ravel_index",
                   .formula = "((i * size_j) + j) * ...",
                   .gradient = "",
@@ -65,22 +67,27 @@ void describe_rows(const Attrs& attrs, AttrText& text) {
 }
 
 void infer_take(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
-  out.emplace_back(taken_shape(in[0].shape(), in[1].shape(), attrs.as<RowsAttrs>().lead), in[0].dtype(), in[0].device());
+  out.emplace_back(taken_shape(in[0].shape(), in[1].shape(), attrs.as<RowsAttrs>().lead),
+                   in[0].dtype(), in[0].device());
 }
 void run_take(Views out, Views in, const Attrs& attrs) {
-  const int64_t bytes = row_elements(in[0].shape, attrs.as<RowsAttrs>().lead) * size_of(out[0].dtype);
-  const int64_t count = in[1].numel(), per_chunk = std::max<int64_t>(1, chunk_bytes / std::max<int64_t>(1, bytes));
+  const int64_t bytes =
+      row_elements(in[0].shape, attrs.as<RowsAttrs>().lead) * size_of(out[0].dtype);
+  const int64_t count = in[1].numel(),
+                per_chunk = std::max<int64_t>(1, chunk_bytes / std::max<int64_t>(1, bytes));
   const int64_t* rows = in[1].as<int64_t>();
   parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
     const int64_t end = std::min(count, (chunk + 1) * per_chunk);
     for (int64_t i = chunk * per_chunk; i < end; ++i)
-      std::memcpy(out[0].as<char>() + i * bytes, in[0].as<char>() + rows[i] * bytes, static_cast<size_t>(bytes));
+      std::memcpy(out[0].as<char>() + i * bytes, in[0].as<char>() + rows[i] * bytes,
+                  static_cast<size_t>(bytes));
   });
 }
 Saves save_rows(uint32_t, const Attrs&) { return save_input(1); }
 void vjp_take(const Line& line, const Tensor& g, Gradients& dx) {
   const auto zeros = full(line.inputs[0].shape, 0, line.inputs[0].dtype);
-  dx[0] = put_rows(zeros, g, line.input(1), static_cast<int>(line.attrs.as<RowsAttrs>().lead), true);
+  dx[0] =
+      put_rows(zeros, g, line.input(1), static_cast<int>(line.attrs.as<RowsAttrs>().lead), true);
 }
 const Op take_op{.name = "take_rows",
                  .formula = "x[rows]",
@@ -136,15 +143,16 @@ void vjp_put(const Line& line, const Tensor& g, Gradients& dx) {
   while (spread.size() < dx[1].dim()) spread.push_back(1);
   dx[1] = select(reshape(take_rows(writer, rows, lead) == order, spread), dx[1], 0.0);
 }
-const Op put_op{.name = "put_rows",
-                .formula = "x, with values written at, or added to, the rows",
-                .gradient = "dx = g (zero at written rows), dvalue = g[rows] (the last where rows repeat)",
-                .infer = infer_put,
-                .run = run_put,
-                .vjp = vjp_put,
-                .saves = save_put,
-                .describe = describe_rows,
-                .elementwise = false};
+const Op put_op{
+    .name = "put_rows",
+    .formula = "x, with values written at, or added to, the rows",
+    .gradient = "dx = g (zero at written rows), dvalue = g[rows] (the last where rows repeat)",
+    .infer = infer_put,
+    .run = run_put,
+    .vjp = vjp_put,
+    .saves = save_put,
+    .describe = describe_rows,
+    .elementwise = false};
 
 // ---- reading a key ----
 
@@ -152,20 +160,24 @@ struct Key {
   Tensor view;                  // x with the basic parts applied
   std::vector<Tensor> indices;  // for these axes of the view
   std::vector<int> axes;
-  bool together = true;         // nothing stands between them
+  bool together = true;  // nothing stands between them
 };
 
 std::vector<IndexPart> expand_key(const Tensor& x, const std::vector<IndexPart>& given) {
   std::vector<IndexPart> key;
   int used = 0, ellipses = 0;
   for (const IndexPart& part : given) {
-    if (const Tensor* t = std::get_if<Tensor>(&part); t && t->dtype() == DType::bool_) used += t->dim();
-    else if (std::holds_alternative<Everything>(part)) ++ellipses;
-    else if (!std::holds_alternative<NewAxis>(part)) ++used;
+    if (const Tensor* t = std::get_if<Tensor>(&part); t && t->dtype() == DType::bool_)
+      used += t->dim();
+    else if (std::holds_alternative<Everything>(part))
+      ++ellipses;
+    else if (!std::holds_alternative<NewAxis>(part))
+      ++used;
   }
   if (ellipses > 1) fail<IndexError>("index: only one '...' may stand in an index");
   if (used > x.dim())
-    fail<IndexError>("index: ", used, " indices for a tensor of ", x.dim(), " dimensions (shape ", x.shape(), ")");
+    fail<IndexError>("index: ", used, " indices for a tensor of ", x.dim(), " dimensions (shape ",
+                     x.shape(), ")");
   for (const IndexPart& part : given) {
     if (std::holds_alternative<Everything>(part)) {
       for (int d = used; d < x.dim(); ++d) key.push_back(Range{});
@@ -195,7 +207,8 @@ Tensor slice_range(const Tensor& x, int axis, const Range& r) {
 Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
   const std::vector<IndexPart> parts = expand_key(x, given);
   Key key{x, {}, {}, true};
-  const bool gathers = std::any_of(parts.begin(), parts.end(), [](auto& p) { return std::holds_alternative<Tensor>(p); });
+  const bool gathers = std::any_of(parts.begin(), parts.end(),
+                                   [](auto& p) { return std::holds_alternative<Tensor>(p); });
   bool ended = false;  // something stood after an index tensor
   int axis = 0;
   const auto add = [&](const Tensor& index) {
@@ -214,14 +227,15 @@ Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
     } else if (const Tensor* t = std::get_if<Tensor>(&part)) {
       if (t->dtype() != DType::bool_) {
         if (!is_integer(t->dtype()))
-          fail<DTypeError>("index: a tensor of ", t->dtype(), " cannot index; expected an integer or bool tensor");
+          fail<DTypeError>("index: a tensor of ", t->dtype(),
+                           " cannot index; expected an integer or bool tensor");
         add(to_dtype(*t, DType::int64));
         continue;
       }
       for (int d = 0; d < t->dim(); ++d)
         if (t->shape()[d] != key.view.shape()[axis + d])
-          fail<IndexError>("index: a mask of shape ", t->shape(), " does not fit axes ", axis, " on of shape ",
-                           key.view.shape(), "; sizes must be equal");
+          fail<IndexError>("index: a mask of shape ", t->shape(), " does not fit axes ", axis,
+                           " on of shape ", key.view.shape(), "; sizes must be equal");
       const Tensor places = nonzero(*t);
       for (int d = 0; d < t->dim(); ++d) add(pick(places, 1, d));
       if (t->dim() == 0) {  // x[True] has a new axis, of size one or zero
@@ -293,7 +307,8 @@ Tensor get_item(const Tensor& x, const std::vector<IndexPart>& parts) {
 void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor& given) {
   const bool recorded = grad_enabled() && (x.requires_grad() || given.requires_grad());
   const Tensor value = to_dtype(given, x.dtype());
-  const bool gathers = std::any_of(parts.begin(), parts.end(), [](auto& p) { return std::holds_alternative<Tensor>(p); });
+  const bool gathers = std::any_of(parts.begin(), parts.end(),
+                                   [](auto& p) { return std::holds_alternative<Tensor>(p); });
   if (!recorded && !gathers) {
     const GradMode off(false);
     const Tensor view = read_key(x, parts).view;
@@ -308,8 +323,11 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
     places = contiguous(get_item(reshape(arange(0, 1, x.numel(), DType::int64), x.shape()), parts));
   }
   if (!x.is_contiguous())
-    fail<ValueError>("setitem: indexing with tensors, or a value that requires a gradient, needs a contiguous tensor; "
-                     "this one has shape ", x.shape(), " and strides ", x.strides(), ": call contiguous() first");
+    fail<ValueError>(
+        "setitem: indexing with tensors, or a value that requires a gradient, needs a contiguous "
+        "tensor; "
+        "this one has shape ",
+        x.shape(), " and strides ", x.strides(), ": call contiguous() first");
   const Tensor in[] = {x, contiguous(expand(value, places.shape())), places};
   apply_in_place(x, put_op, Tensors(in), RowsAttrs{x.dim(), false});
 }

@@ -1,6 +1,8 @@
-// matmul: y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]; vectors and batches as in NumPy.
+// matmul: y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]; vectors and batches as in
+// NumPy.
 //
-// The op itself takes matrices, or stacks of them with batch axes that broadcast; vectors become matrices before.
+// The op itself takes matrices, or stacks of them with batch axes that broadcast; vectors become
+// matrices before.
 #include "ops/matmul.h"
 
 #include "base/pool.h"
@@ -10,15 +12,20 @@ namespace wengert {
 
 namespace {
 
-constexpr double small_product = 1 << 16;  // multiply-adds below which a stack is shared out matrix by matrix
+constexpr double small_product =
+    1 << 16;  // multiply-adds below which a stack is shared out matrix by matrix
 
 auto kernel_for(DType dtype) {
   static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
   switch (dtype) {
-    case DType::float32: return table.f32;
-    case DType::float64: return table.f64;
-    case DType::int32: return table.i32;
-    default: return table.i64;
+    case DType::float32:
+      return table.f32;
+    case DType::float64:
+      return table.f64;
+    case DType::int32:
+      return table.i32;
+    default:
+      return table.i64;
   }
 }
 
@@ -31,8 +38,8 @@ Shape batch_of(const Shape& shape) {
 void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   const Shape &a = in[0].shape(), &b = in[1].shape();
   if (a.back() != b[b.size() - 2])
-    fail<ShapeError>("matmul: inner sizes differ: ", a, " @ ", b, "; the last axis of a (", a.back(),
-                     ") must equal the second-to-last of b (", b[b.size() - 2], ")");
+    fail<ShapeError>("matmul: inner sizes differ: ", a, " @ ", b, "; the last axis of a (",
+                     a.back(), ") must equal the second-to-last of b (", b[b.size() - 2], ")");
   Shape shape = broadcast("matmul (batch axes)", batch_of(a), batch_of(b));
   shape.push_back(a[a.size() - 2]);
   shape.push_back(b.back());
@@ -42,10 +49,17 @@ void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
 void run(Views out, Views in, const Attrs&) {
   const View &y = out[0], &a = in[0], &b = in[1];
   const int ya = y.shape.size(), aa = a.shape.size(), ba = b.shape.size();
-  Gemm gemm{.m = y.shape[ya - 2], .n = y.shape[ya - 1], .k = a.shape[aa - 1],
-            .a = a.data, .a_row = a.strides[aa - 2], .a_col = a.strides[aa - 1],
-            .b = b.data, .b_row = b.strides[ba - 2], .b_col = b.strides[ba - 1],
-            .c = y.data, .c_row = y.shape[ya - 1]};
+  Gemm gemm{.m = y.shape[ya - 2],
+            .n = y.shape[ya - 1],
+            .k = a.shape[aa - 1],
+            .a = a.data,
+            .a_row = a.strides[aa - 2],
+            .a_col = a.strides[aa - 1],
+            .b = b.data,
+            .b_row = b.strides[ba - 2],
+            .b_col = b.strides[ba - 1],
+            .c = y.data,
+            .c_row = y.shape[ya - 1]};
   const auto kernel = kernel_for(y.dtype);
   if (ya == 2) return kernel(gemm);
 
@@ -67,7 +81,8 @@ void run(Views out, Views in, const Attrs&) {
     kernel(g);
   };
   const int64_t count = numel(batch);
-  const double work = static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k);
+  const double work =
+      static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k);
   if (work > small_product) {
     for (int64_t i = 0; i < count; ++i) one(i);
     return;
@@ -78,7 +93,9 @@ void run(Views out, Views in, const Attrs&) {
   });
 }
 
-Saves saves(uint32_t needs, const Attrs&) { return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0); }
+Saves saves(uint32_t needs, const Attrs&) {
+  return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
+}
 void vjp(const Line& line, const Tensor& g, Gradients& dx);
 Cost cost(Tensors in, const Tensor& out, const Attrs&) {
   Cost c = default_cost(in, out);
@@ -108,11 +125,13 @@ Tensor matmul(const Tensor& a_given, const Tensor& b_given) {
                      "; expected at least one axis on either side: multiply by a scalar with *");
   auto [a, b] = promote_both(a_given, b_given, DType::bool_);
   if (a.dtype() == DType::bool_ || a.dtype() == DType::uint8)
-    fail<DTypeError>("matmul: does not take ", a.dtype(), "; convert with .to(\"int32\") or .float() first");
+    fail<DTypeError>("matmul: does not take ", a.dtype(),
+                     "; convert with .to(\"int32\") or .float() first");
   const bool row = a.dim() == 1, column = b.dim() == 1;
   if (a.shape().back() != b.shape()[column ? 0 : b.dim() - 2])
-    fail<ShapeError>("matmul: inner sizes differ: ", a.shape(), " @ ", b.shape(), "; the last axis of a (",
-                     a.shape().back(), ") must equal the ", column ? "only" : "second-to-last", " axis of b (",
+    fail<ShapeError>("matmul: inner sizes differ: ", a.shape(), " @ ", b.shape(),
+                     "; the last axis of a (", a.shape().back(), ") must equal the ",
+                     column ? "only" : "second-to-last", " axis of b (",
                      b.shape()[column ? 0 : b.dim() - 2], ")");
   if (row) a = unsqueeze(a, 0);
   if (column) b = unsqueeze(b, 1);

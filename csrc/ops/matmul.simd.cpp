@@ -52,8 +52,7 @@ constexpr int64_t chunks_wanted = 16, chunk_work = 1 << 20, chunk_limit = 1 << 2
 
 // ---- the microkernel ----
 
-template <class T>
-struct Tile {
+template <class T> struct Tile {
   const T* a;
   int64_t a_row, a_col;
   const T* b;
@@ -77,8 +76,7 @@ template <class T>
 }
 
 // c[R, cols] (+)= a[R, k] b[k, cols], where cols is at most V vectors, and b has V.
-template <class T, int R, int V, bool packed_a>
-void multiply(const Tile<T>& t) {
+template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) {
   const int64_t a_row = packed_a ? 1 : t.a_row, a_col = packed_a ? a_width : t.a_col;
   const int64_t b_row = t.b_row;
   const T *a = t.a, *b = t.b;
@@ -127,10 +125,8 @@ void multiply(const Tile<T>& t) {
     }
 }
 
-template <class T>
-using Kernel = void (*)(const Tile<T>&);
-template <class T>
-struct Kernels {
+template <class T> using Kernel = void (*)(const Tile<T>&);
+template <class T> struct Kernels {
   Kernel<T> of[tile_rows];  // by rows - 1
 };
 template <class T, int V, bool packed_a, int... r>
@@ -262,8 +258,7 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
 struct Grid {
   int64_t rows, cols, down, across;
 };
-template <class T>
-Grid grid(int64_t m, int64_t n, int64_t k) {
+template <class T> Grid grid(int64_t m, int64_t n, int64_t k) {
   constexpr int64_t panel = 2 * lanes<T>;
   int64_t rows = m, cols = min(n, tile_cols<T>);
   const double work = 1.0 * m * n * k;
@@ -282,8 +277,7 @@ Part part_of(const Gemm& g, const Grid& grid, int64_t chunk) {
   return {i, min(grid.rows, g.m - i), j, min(grid.cols, g.n - j), 0, g.k};
 }
 
-template <class T>
-void multiply_short(const Gemm& g) {
+template <class T> void multiply_short(const Gemm& g) {
   const Grid cut = grid<T>(g.m, g.n, g.k);
   bool ok = true;
   parallel_for(cut.down * cut.across, [&](int64_t chunk) {
@@ -296,8 +290,7 @@ void multiply_short(const Gemm& g) {
 }
 
 // Slabs of k have a sum each, `together` at a time; they are added in order.
-template <class T>
-void multiply_long(const Gemm& g) {
+template <class T> void multiply_long(const Gemm& g) {
   const int64_t size = g.m * g.n, slabs = ceil_div(g.k, k_slab);
   const Grid cut = grid<T>(g.m, g.n, k_slab);
   const int64_t tiles = cut.down * cut.across,
@@ -328,8 +321,7 @@ void multiply_long(const Gemm& g) {
 // ---- entries ----
 
 // True if c is done, as there is nothing to multiply.
-template <class T>
-bool nothing_to_add(const Gemm& g) {
+template <class T> bool nothing_to_add(const Gemm& g) {
   if (g.m == 0 || g.n == 0) return true;
   if (g.k > 0) return false;
   for (int64_t i = 0; i < g.m; ++i)
@@ -337,8 +329,7 @@ bool nothing_to_add(const Gemm& g) {
   return true;
 }
 
-template <class T>
-void multiply_floats(const Gemm& g) {
+template <class T> void multiply_floats(const Gemm& g) {
   if (nothing_to_add<T>(g)) return;
   if (g.n > 1 && g.k <= k_slab) return multiply_short<T>(g);
   const int64_t rows = g.n == 1 ? max_sums / ceil_div(g.k, dot_chunk) + 1 : long_side;
@@ -354,8 +345,7 @@ void multiply_floats(const Gemm& g) {
 }
 
 // Integers wrap around, as unsigned ones do. Plain loops: nothing hot multiplies integer matrices.
-template <class U>
-void multiply_integers(const Gemm& g) {
+template <class U> void multiply_integers(const Gemm& g) {
   if (nothing_to_add<U>(g)) return;
   const int64_t cols = min(g.n, 1024), across = ceil_div(g.n, cols);
   const int64_t rows = min(g.m, max(1, small_work / min(cols * g.k, small_work))),

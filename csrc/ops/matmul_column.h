@@ -102,8 +102,7 @@ bool column_part(const Gemm& g, int64_t i, int64_t rows, int64_t k, int64_t term
   return true;
 }
 
-template <class T>
-void multiply_column(const Gemm& g) {
+template <class T> void multiply_column(const Gemm& g) {
   const int64_t slabs = ceil_div(g.k, dot_chunk);
   const int64_t rows = min(g.m, max(1, dot_chunk_work / min(g.k, dot_chunk))),
                 groups = ceil_div(g.m, rows);

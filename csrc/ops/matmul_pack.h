@@ -17,13 +17,11 @@ int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-template <class T>
-constexpr int64_t lanes = Simd<T>::width;
+template <class T> constexpr int64_t lanes = Simd<T>::width;
 
 // The first n < lanes elements; the other lanes do not matter. AVX2 has an instruction for it,
 // which packing a, 6 rows of 8 lanes, asks for at every step.
-template <class T>
-Simd<T> load_part(const T* p, int64_t n) {
+template <class T> Simd<T> load_part(const T* p, int64_t n) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
   using Int = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
   typename Simd<T>::Bits place;
@@ -41,8 +39,7 @@ Simd<T> load_part(const T* p, int64_t n) {
 // In place, of lanes x lanes elements. A round interleaves the upper with the lower half of the
 // rows: that rotates the bits of (row, column) by one, so after log2(lanes) rounds they are
 // swapped.
-template <class T, int... i>
-void transpose(Simd<T>* x, std::integer_sequence<int, i...>) {
+template <class T, int... i> void transpose(Simd<T>* x, std::integer_sequence<int, i...>) {
   constexpr int n = sizeof...(i);
   Simd<T> t[n];
 #pragma GCC unroll 4

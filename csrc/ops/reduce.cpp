@@ -62,20 +62,23 @@ struct Block {
 // False where the reduced axes do not lie end to end.
 bool to_block(const View& x, AxisMask axes, Block& block) {
   SmallVector<Axis, max_dims> reduced;
-  for (int d = 0; d < x.shape.size(); ++d) append(has(axes, d) ? reduced : block.outer, x.shape[d], x.strides[d]);
+  for (int d = 0; d < x.shape.size(); ++d)
+    append(has(axes, d) ? reduced : block.outer, x.shape[d], x.strides[d]);
   if (reduced.size() > 1) return false;
   if (reduced.size() == 1) {
     block.rows = reduced[0].size;
     block.row_stride = reduced[0].stride;
   }
-  if (block.row_stride != 1 && !block.outer.empty() && block.outer[block.outer.size() - 1].stride == 1) {
+  if (block.row_stride != 1 && !block.outer.empty() &&
+      block.outer[block.outer.size() - 1].stride == 1) {
     block.inner = block.outer[block.outer.size() - 1].size;
     block.outer[block.outer.size() - 1] = {1, 0};
   }
   return true;
 }
 
-void reduce_block(const ReduceKernel& k, const View& out, const View& x, const Block& b, double divisor) {
+void reduce_block(const ReduceKernel& k, const View& out, const View& x, const Block& b,
+                  double divisor) {
   const int64_t outers = b.outers();
   const int64_t columns = b.inner < column_tile ? b.inner : column_tile;
   const int64_t tiles = ceil_div(b.inner, columns);
@@ -85,7 +88,8 @@ void reduce_block(const ReduceKernel& k, const View& out, const View& x, const B
 
   const auto fold = [&](int64_t o, int64_t tile, int64_t piece, void* acc) {
     const int64_t first = piece * rows_a_chunk, c = tile * columns;
-    const int64_t rows = std::min(rows_a_chunk, b.rows - first), width = std::min(columns, b.inner - c);
+    const int64_t rows = std::min(rows_a_chunk, b.rows - first),
+                  width = std::min(columns, b.inner - c);
     const char* from = x.as<char>() + (b.offset(o) + first * b.row_stride + c) * element;
     k.start(width, acc);
     if (width == 1 && b.row_stride == 1)
@@ -95,12 +99,14 @@ void reduce_block(const ReduceKernel& k, const View& out, const View& x, const B
   };
   const auto finish = [&](int64_t o, int64_t tile, const void* acc) {
     const int64_t c = tile * columns;
-    k.finish(std::min(columns, b.inner - c), out.as<char>() + (o * b.inner + c) * out_element, acc, divisor);
+    k.finish(std::min(columns, b.inner - c), out.as<char>() + (o * b.inner + c) * out_element, acc,
+             divisor);
   };
 
   if (pieces == 1) {
     const int64_t units = outers * tiles;
-    const int64_t per_chunk = std::max<int64_t>(1, chunk_elements / (std::max<int64_t>(1, b.rows) * columns));
+    const int64_t per_chunk =
+        std::max<int64_t>(1, chunk_elements / (std::max<int64_t>(1, b.rows) * columns));
     parallel_for(ceil_div(units, per_chunk), [&](int64_t chunk) {
       alignas(64) char acc[column_tile * largest_accumulator];
       const int64_t end = std::min(units, (chunk + 1) * per_chunk);
@@ -116,8 +122,9 @@ void reduce_block(const ReduceKernel& k, const View& out, const View& x, const B
   const int64_t unit = columns * k.accumulator;
   const Tensor partial(Shape{outers, tiles, pieces, unit}, DType::uint8);
   char* const acc = partial.data<char>();
-  parallel_for(outers * tiles * pieces,
-               [&](int64_t i) { fold(i / pieces / tiles, i / pieces % tiles, i % pieces, acc + i * unit); });
+  parallel_for(outers * tiles * pieces, [&](int64_t i) {
+    fold(i / pieces / tiles, i / pieces % tiles, i % pieces, acc + i * unit);
+  });
   for (int64_t u = 0; u < outers * tiles; ++u) {
     char* const first = acc + u * pieces * unit;
     const int64_t width = std::min(columns, b.inner - u % tiles * columns);
@@ -131,7 +138,8 @@ void reduce(Reduction kind, const View& out, const View& x, AxisMask axes, doubl
   const ReduceKernel& k = table().by[static_cast<size_t>(kind)][static_cast<size_t>(x.dtype)];
   Block block;
   if (to_block(x, axes, block)) return reduce_block(k, out, x, block, divisor);
-  // Reduced axes that lie apart: copied, reduced axes last. Argmax never comes here with more than one.
+  // Reduced axes that lie apart: copied, reduced axes last. Argmax never comes here with more than
+  // one.
   Shape shape;
   Strides strides;
   int64_t rows = 1;
@@ -158,7 +166,9 @@ int64_t count(const Shape& shape, AxisMask axes) {
 }
 
 // g, which lacks the reduced axes or has them as ones, with them as ones.
-Tensor keep_axes(const Tensor& g, const Shape& x, AxisMask axes) { return reshape(g, reduced_shape(x, axes, true)); }
+Tensor keep_axes(const Tensor& g, const Shape& x, AxisMask axes) {
+  return reshape(g, reduced_shape(x, axes, true));
+}
 
 void describe(const Attrs& attrs, AttrText& text) {
   const auto& a = attrs.as<ReduceAttrs>();
@@ -171,14 +181,14 @@ void describe(const Attrs& attrs, AttrText& text) {
 
 DType sum_dtype(DType t) { return is_floating(t) ? t : DType::int64; }
 
-template <Reduction kind>
-void run(Views out, Views in, const Attrs& attrs) {
+template <Reduction kind> void run(Views out, Views in, const Attrs& attrs) {
   reduce(kind, out[0], in[0], attrs.as<ReduceAttrs>().axes);
 }
 
 void infer_sum(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
-  out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), sum_dtype(in[0].dtype()), in[0].device());
+  out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), sum_dtype(in[0].dtype()),
+                   in[0].device());
 }
 Cost cost_reduce(Tensors in, const Tensor& out, const Attrs&) {
   Cost cost = default_cost(in, out);
@@ -201,7 +211,8 @@ const Op sum_op{.name = "sum",
 void infer_mean(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
   if (!is_floating(in[0].dtype()))
-    fail<DTypeError>("mean: got ", in[0].dtype(), "; expected a floating dtype: convert with .float() first");
+    fail<DTypeError>("mean: got ", in[0].dtype(),
+                     "; expected a floating dtype: convert with .float() first");
   out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), in[0].dtype(), in[0].device());
 }
 void run_mean(Views out, Views in, const Attrs& attrs) {
@@ -230,7 +241,8 @@ void vjp_prod(const Line& line, const Tensor& g, Gradients& dx) {
     // The product of the others is y / x, but where x is zero.
     const Tensor zero = x == 0.0;
     const Tensor zeros = sum(zero, axes, true), others = prod(select(zero, 1.0, x), axes, true);
-    const Tensor at_zero = select(zeros == 1.0, others, 0.0), elsewhere = select(zeros == 0.0, others / x, 0.0);
+    const Tensor at_zero = select(zeros == 1.0, others, 0.0),
+                 elsewhere = select(zeros == 0.0, others / x, 0.0);
     dx[0] = keep_axes(g, x.shape(), axes) * where(zero, at_zero, elsewhere);
     return;
   }
@@ -263,7 +275,8 @@ void infer_extreme(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
   const Shape shape = reduced_shape(in[0].shape(), a.axes, a.keepdims);
   if (count(in[0].shape(), a.axes) == 0 && numel(shape) > 0)
-    fail<ValueError>(op.name, ": no elements to choose from: shape ", in[0].shape(), " is empty along the reduced axes");
+    fail<ValueError>(op.name, ": no elements to choose from: shape ", in[0].shape(),
+                     " is empty along the reduced axes");
   const bool gives_index = op.no_gradient;
   out.emplace_back(shape, gives_index ? DType::int64 : in[0].dtype(), in[0].device());
 }
@@ -333,7 +346,8 @@ const Op all_op{.name = "all",
                 .describe = describe};
 
 Tensor arg_extreme(const Op& op, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
-  if (axis) return apply(op, x, ReduceAttrs{1u << normalize_axis(op.name, *axis, x.dim()), keepdims});
+  if (axis)
+    return apply(op, x, ReduceAttrs{1u << normalize_axis(op.name, *axis, x.dim()), keepdims});
   const Tensor at = apply(op, reshape(x, Shape{x.numel()}), ReduceAttrs{1, false});
   return keepdims ? reshape(at, Dims::filled(x.dim(), 1)) : at;
 }
@@ -341,18 +355,33 @@ Tensor arg_extreme(const Op& op, const Tensor& x, std::optional<int64_t> axis, b
 }  // namespace
 
 void add_reduce_ops(std::vector<const Op*>& ops) {
-  for (const Op* op : {&sum_op, &mean_op, &prod_op, &max_op, &min_op, &argmax_op, &argmin_op, &any_op, &all_op})
+  for (const Op* op :
+       {&sum_op, &mean_op, &prod_op, &max_op, &min_op, &argmax_op, &argmin_op, &any_op, &all_op})
     ops.push_back(op);
 }
 
 AxisMask all_axes(const Tensor& x) { return (1u << x.dim()) - 1; }
-Tensor sum(const Tensor& x, AxisMask axes, bool keepdims) { return apply(sum_op, x, ReduceAttrs{axes, keepdims}); }
-Tensor mean(const Tensor& x, AxisMask axes, bool keepdims) { return apply(mean_op, x, ReduceAttrs{axes, keepdims}); }
-Tensor prod(const Tensor& x, AxisMask axes, bool keepdims) { return apply(prod_op, x, ReduceAttrs{axes, keepdims}); }
-Tensor amax(const Tensor& x, AxisMask axes, bool keepdims) { return apply(max_op, x, ReduceAttrs{axes, keepdims}); }
-Tensor amin(const Tensor& x, AxisMask axes, bool keepdims) { return apply(min_op, x, ReduceAttrs{axes, keepdims}); }
-Tensor any(const Tensor& x, AxisMask axes, bool keepdims) { return apply(any_op, x, ReduceAttrs{axes, keepdims}); }
-Tensor all(const Tensor& x, AxisMask axes, bool keepdims) { return apply(all_op, x, ReduceAttrs{axes, keepdims}); }
+Tensor sum(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(sum_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor mean(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(mean_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor prod(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(prod_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor amax(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(max_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor amin(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(min_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor any(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(any_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor all(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(all_op, x, ReduceAttrs{axes, keepdims});
+}
 Tensor argmax(const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
   return arg_extreme(argmax_op, x, axis, keepdims);
 }

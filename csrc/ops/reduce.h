@@ -1,9 +1,10 @@
 // Reductions: kernels over a block of `rows` x `columns`, reduced along the rows.
 //
-// Every reduction is brought to blocks [outer, reduced, inner]. With inner == 1 a kernel folds one adjacent run to
-// one accumulator; else it folds `reduced` rows of `inner` adjacent elements into `inner` accumulators. Runs are cut
-// into chunks of fixed size whose accumulators are merged in order: the same bits for any number of threads.
-// float32 sums are gathered in float64, so the error does not grow with the length.
+// Every reduction is brought to blocks [outer, reduced, inner]. With inner == 1 a kernel folds one
+// adjacent run to one accumulator; else it folds `reduced` rows of `inner` adjacent elements into
+// `inner` accumulators. Runs are cut into chunks of fixed size whose accumulators are merged in
+// order: the same bits for any number of threads. float32 sums are gathered in float64, so the
+// error does not grow with the length.
 #pragma once
 
 #include <array>
@@ -24,7 +25,8 @@ struct ReduceKernel {
   // acc[0] takes in n adjacent elements, whose first has the index `first` (argmax wants to know).
   void (*fold_run)(int64_t n, void* acc, const void* x, int64_t first) = nullptr;
   // acc[c] takes in x[r * stride + c] for every r < rows, c < columns.
-  void (*fold_rows)(int64_t rows, int64_t columns, void* acc, const void* x, int64_t stride, int64_t first) = nullptr;
+  void (*fold_rows)(int64_t rows, int64_t columns, void* acc, const void* x, int64_t stride,
+                    int64_t first) = nullptr;
   void (*merge)(int64_t n, void* acc, const void* later) = nullptr;  // acc[c] with later[c]
   void (*finish)(int64_t n, void* y, const void* acc, double divisor) = nullptr;
 };

@@ -1,5 +1,6 @@
-// Reduction kernels. Plain loops over a fixed number of lanes, which the compiler vectorizes; the order of
-// additions is fixed by the source, not by the vector width, so every instruction set gives the same bits.
+// Reduction kernels. Plain loops over a fixed number of lanes, which the compiler vectorizes; the
+// order of additions is fixed by the source, not by the vector width, so every instruction set
+// gives the same bits.
 #include "ops/reduce.h"
 
 #include <limits>
@@ -11,8 +12,7 @@ namespace {
 constexpr int lanes = 16;
 
 // A fold: an accumulator type, and how elements and accumulators combine.
-template <class T>
-struct Sum {
+template <class T> struct Sum {
   using Acc = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
   using Out = std::conditional_t<std::is_floating_point_v<T>, T, int64_t>;
   static Acc start() { return 0; }
@@ -23,8 +23,7 @@ struct Sum {
     return static_cast<Out>(a);
   }
 };
-template <class T>
-struct Prod {
+template <class T> struct Prod {
   using Acc = typename Sum<T>::Acc;
   using Out = typename Sum<T>::Out;
   static Acc start() { return 1; }
@@ -32,8 +31,7 @@ struct Prod {
   static Acc merge(Acc a, Acc b) { return a * b; }
   static Out finish(Acc a, double) { return static_cast<Out>(a); }
 };
-template <class T, bool largest>
-struct Extreme {  // NaN where there is one
+template <class T, bool largest> struct Extreme {  // NaN where there is one
   using Acc = T;
   using Out = T;
   static Acc start() {
@@ -47,12 +45,9 @@ struct Extreme {  // NaN where there is one
   static Acc merge(Acc a, Acc b) { return fold(a, b, 0); }
   static Out finish(Acc a, double) { return a; }
 };
-template <class T>
-using Max = Extreme<T, true>;
-template <class T>
-using Min = Extreme<T, false>;
-template <class T>
-struct Any {
+template <class T> using Max = Extreme<T, true>;
+template <class T> using Min = Extreme<T, false>;
+template <class T> struct Any {
   using Acc = bool;
   using Out = bool;
   static Acc start() { return false; }
@@ -60,8 +55,7 @@ struct Any {
   static Acc merge(Acc a, Acc b) { return a | b; }
   static Out finish(Acc a, double) { return a; }
 };
-template <class T>
-struct All {
+template <class T> struct All {
   using Acc = bool;
   using Out = bool;
   static Acc start() { return true; }
@@ -79,7 +73,8 @@ struct ArgExtreme {  // the first of equal ones; the first NaN where there is on
   static Acc start() { return {Extreme<T, largest>::start(), -1}; }
   static Acc better(Acc a, Acc b) {
     const bool a_nan = a.value != a.value, b_nan = b.value != b.value;
-    const bool beats = a.at < 0 || (b_nan && !a_nan) || (!a_nan && (largest ? b.value > a.value : b.value < a.value));
+    const bool beats = a.at < 0 || (b_nan && !a_nan) ||
+                       (!a_nan && (largest ? b.value > a.value : b.value < a.value));
     const bool ties = (a_nan && b_nan) || a.value == b.value;
     return b.at >= 0 && (beats || (ties && b.at < a.at)) ? b : a;
   }
@@ -87,13 +82,10 @@ struct ArgExtreme {  // the first of equal ones; the first NaN where there is on
   static Acc merge(Acc a, Acc b) { return better(a, b); }
   static Out finish(Acc a, double) { return a.at; }
 };
-template <class T>
-using ArgMax = ArgExtreme<T, true>;
-template <class T>
-using ArgMin = ArgExtreme<T, false>;
+template <class T> using ArgMax = ArgExtreme<T, true>;
+template <class T> using ArgMin = ArgExtreme<T, false>;
 
-template <class Fold, class T>
-struct Kernel {
+template <class Fold, class T> struct Kernel {
   using Acc = typename Fold::Acc;
   using Out = typename Fold::Out;
 
@@ -113,25 +105,27 @@ struct Kernel {
     Acc& a = *static_cast<Acc*>(acc);
     a = Fold::merge(a, lane[0]);
   }
-  static void fold_rows(int64_t rows, int64_t columns, void* acc_data, const void* data, int64_t stride,
-                        int64_t first) {
+  static void fold_rows(int64_t rows, int64_t columns, void* acc_data, const void* data,
+                        int64_t stride, int64_t first) {
     Acc* __restrict acc = static_cast<Acc*>(acc_data);
     const T* x = static_cast<const T*>(data);
     for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < columns; ++c) acc[c] = Fold::fold(acc[c], x[r * stride + c], first + r);
+      for (int64_t c = 0; c < columns; ++c)
+        acc[c] = Fold::fold(acc[c], x[r * stride + c], first + r);
   }
   static void merge(int64_t n, void* acc, const void* later) {
     for (int64_t i = 0; i < n; ++i)
-      static_cast<Acc*>(acc)[i] = Fold::merge(static_cast<Acc*>(acc)[i], static_cast<const Acc*>(later)[i]);
+      static_cast<Acc*>(acc)[i] =
+          Fold::merge(static_cast<Acc*>(acc)[i], static_cast<const Acc*>(later)[i]);
   }
   static void finish(int64_t n, void* y, const void* acc, double divisor) {
-    for (int64_t i = 0; i < n; ++i) static_cast<Out*>(y)[i] = Fold::finish(static_cast<const Acc*>(acc)[i], divisor);
+    for (int64_t i = 0; i < n; ++i)
+      static_cast<Out*>(y)[i] = Fold::finish(static_cast<const Acc*>(acc)[i], divisor);
   }
   static constexpr ReduceKernel kernel{sizeof(Acc), start, fold_run, fold_rows, merge, finish};
 };
 
-template <template <class> class Fold>
-constexpr std::array<ReduceKernel, dtype_count> for_all() {
+template <template <class> class Fold> constexpr std::array<ReduceKernel, dtype_count> for_all() {
   return {Kernel<Fold<bool>, bool>::kernel,       Kernel<Fold<uint8_t>, uint8_t>::kernel,
           Kernel<Fold<int32_t>, int32_t>::kernel, Kernel<Fold<int64_t>, int64_t>::kernel,
           Kernel<Fold<float>, float>::kernel,     Kernel<Fold<double>, double>::kernel};
@@ -139,7 +133,8 @@ constexpr std::array<ReduceKernel, dtype_count> for_all() {
 
 }  // namespace
 
-extern constexpr ReduceKernels reduce_kernels{{for_all<Sum>(), for_all<Prod>(), for_all<Max>(), for_all<Min>(),
-                                               for_all<Any>(), for_all<All>(), for_all<ArgMax>(), for_all<ArgMin>()}};
+extern constexpr ReduceKernels reduce_kernels{{for_all<Sum>(), for_all<Prod>(), for_all<Max>(),
+                                               for_all<Min>(), for_all<Any>(), for_all<All>(),
+                                               for_all<ArgMax>(), for_all<ArgMin>()}};
 
 }  // namespace wengert::WENGERT_ISA

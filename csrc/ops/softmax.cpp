@@ -19,8 +19,7 @@ const SoftmaxKernels& table() {
 }
 
 // Calls body(kernels, T, first row, rows) for chunks of rows of n.
-template <class Body>
-void by_rows(DType dtype, int64_t rows, int64_t n, const Body& body) {
+template <class Body> void by_rows(DType dtype, int64_t rows, int64_t n, const Body& body) {
   const int64_t per_chunk = std::max<int64_t>(1, chunk_elements / std::max<int64_t>(1, n));
   parallel_for(ceil_div(rows, per_chunk), [&](int64_t chunk) {
     const int64_t first = chunk * per_chunk, count = std::min(per_chunk, rows - first);
@@ -44,24 +43,26 @@ Cost cost_rows(Tensors in, const Tensor& out, const Attrs&) {
 }
 
 // y = f(x) and dx = f_vjp(g, y), both row by row.
-template <auto member>
-void run_rows(Views out, Views in, const Attrs&) {
+template <auto member> void run_rows(Views out, Views in, const Attrs&) {
   const int64_t n = row_length(in[0]);
-  by_rows(out[0].dtype, row_count(in[0]), n, [&](const auto& k, auto type, int64_t first, int64_t rows) {
-    using T = typename decltype(type)::type;
-    const auto kernel = member(k);
-    if constexpr (requires(T* p) { kernel(rows, n, p, p, p); })
-      kernel(rows, n, out[0].as<T>() + first * n, in[0].as<T>() + first * n, in[1].as<T>() + first * n);
-    else
-      kernel(rows, n, out[0].as<T>() + first * n, in[0].as<T>() + first * n);
-  });
+  by_rows(out[0].dtype, row_count(in[0]), n,
+          [&](const auto& k, auto type, int64_t first, int64_t rows) {
+            using T = typename decltype(type)::type;
+            const auto kernel = member(k);
+            if constexpr (requires(T* p) { kernel(rows, n, p, p, p); })
+              kernel(rows, n, out[0].as<T>() + first * n, in[0].as<T>() + first * n,
+                     in[1].as<T>() + first * n);
+            else
+              kernel(rows, n, out[0].as<T>() + first * n, in[0].as<T>() + first * n);
+          });
 }
 Saves save_y(uint32_t, const Attrs&) { return save_output; }
 bool plain(const Tensor& g, const Tensor& kept) {
   return !grad_enabled() || !(g.requires_grad() || kept.requires_grad());
 }
 constexpr auto fused_only =
-    "it is only used where no second gradient is asked for; else its formula is written out in lines";
+    "it is only used where no second gradient is asked for; else its formula is written out in "
+    "lines";
 
 const Op softmax_vjp_op{.name = "softmax_vjp",
                         .formula = "y * (g - sum(g * y))",
@@ -106,14 +107,16 @@ const Op log_softmax_op{.name = "log_softmax",
                         .cost = cost_rows};
 
 void infer_logsumexp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
-  out.emplace_back(reduced_shape(in[0].shape(), 1u << (in[0].dim() - 1), false), in[0].dtype(), in[0].device());
+  out.emplace_back(reduced_shape(in[0].shape(), 1u << (in[0].dim() - 1), false), in[0].dtype(),
+                   in[0].device());
 }
 void run_logsumexp(Views out, Views in, const Attrs&) {
   const int64_t n = row_length(in[0]);
-  by_rows(out[0].dtype, out[0].numel(), n, [&](const auto& k, auto type, int64_t first, int64_t rows) {
-    using T = typename decltype(type)::type;
-    k.logsumexp(rows, n, out[0].as<T>() + first, in[0].as<T>() + first * n);
-  });
+  by_rows(out[0].dtype, out[0].numel(), n,
+          [&](const auto& k, auto type, int64_t first, int64_t rows) {
+            using T = typename decltype(type)::type;
+            k.logsumexp(rows, n, out[0].as<T>() + first, in[0].as<T>() + first * n);
+          });
 }
 Saves save_x_and_y(uint32_t, const Attrs&) { return save_input(0) | save_output; }
 void vjp_logsumexp(const Line& line, const Tensor& g, Gradients& dx) {
@@ -121,7 +124,8 @@ void vjp_logsumexp(const Line& line, const Tensor& g, Gradients& dx) {
   // Where the result is infinite the formula would say inf - inf.
   const Tensor y = unsqueeze(line.result(), -1);
   const Tensor weight = select(x == y, 1.0, exp(x - y));
-  dx[0] = unsqueeze(g, -1) * select(abs(y) == std::numeric_limits<double>::infinity(), softmax(x, -1), weight);
+  dx[0] = unsqueeze(g, -1) *
+          select(abs(y) == std::numeric_limits<double>::infinity(), softmax(x, -1), weight);
 }
 const Op logsumexp_op{.name = "logsumexp",
                       .formula = "m + log(sum(exp(x - m))), m = max(x), along the last axis",
@@ -137,8 +141,8 @@ const Op logsumexp_op{.name = "logsumexp",
 void infer_cross_entropy(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   const Shape &x = in[0].shape(), &target = in[1].shape();
   if (x.size() != 2 || target.size() != 1 || x[0] != target[0])
-    fail<ShapeError>("cross_entropy: got logits of shape ", x, " and class indices of shape ", target,
-                     "; expected (n, classes) and (n,)");
+    fail<ShapeError>("cross_entropy: got logits of shape ", x, " and class indices of shape ",
+                     target, "; expected (n, classes) and (n,)");
   out.emplace_back(target, in[0].dtype(), in[0].device());
   out.emplace_back(Shape{x[0], 2}, in[0].dtype(), in[0].device());
 }
@@ -146,24 +150,30 @@ void run_cross_entropy(Views out, Views in, const Attrs&) {
   const int64_t n = in[0].shape[1], *target = in[1].as<int64_t>();
   for (int64_t r = 0; r < in[0].shape[0]; ++r)
     if (target[r] < 0 || target[r] >= n)
-      fail<IndexError>("cross_entropy: class index ", target[r], " at row ", r, " is out of range; logits of shape ",
-                       in[0].shape, " have classes 0 to ", n - 1);
-  by_rows(out[0].dtype, in[0].shape[0], n, [&](const auto& k, auto type, int64_t first, int64_t rows) {
-    using T = typename decltype(type)::type;
-    k.cross_entropy(rows, n, out[0].as<T>() + first, out[1].as<T>() + 2 * first, in[0].as<T>() + first * n,
-                    target + first);
-  });
+      fail<IndexError>("cross_entropy: class index ", target[r], " at row ", r,
+                       " is out of range; logits of shape ", in[0].shape, " have classes 0 to ",
+                       n - 1);
+  by_rows(out[0].dtype, in[0].shape[0], n,
+          [&](const auto& k, auto type, int64_t first, int64_t rows) {
+            using T = typename decltype(type)::type;
+            k.cross_entropy(rows, n, out[0].as<T>() + first, out[1].as<T>() + 2 * first,
+                            in[0].as<T>() + first * n, target + first);
+          });
 }
-Saves save_cross_entropy(uint32_t, const Attrs&) { return save_input(0) | save_input(1) | save_auxiliary; }
+Saves save_cross_entropy(uint32_t, const Attrs&) {
+  return save_input(0) | save_input(1) | save_auxiliary;
+}
 
 void run_cross_entropy_vjp(Views out, Views in, const Attrs&) {  // inputs g, x, target, kept
   const int64_t n = in[1].shape[1];
-  by_rows(out[0].dtype, in[1].shape[0], n, [&](const auto& k, auto type, int64_t first, int64_t rows) {
-    using T = typename decltype(type)::type;
-    const int64_t stride = in[0].strides[0];
-    k.cross_entropy_vjp(rows, n, out[0].as<T>() + first * n, in[0].as<T>() + first * stride, stride,
-                        in[1].as<T>() + first * n, in[2].as<int64_t>() + first, in[3].as<T>() + 2 * first);
-  });
+  by_rows(out[0].dtype, in[1].shape[0], n,
+          [&](const auto& k, auto type, int64_t first, int64_t rows) {
+            using T = typename decltype(type)::type;
+            const int64_t stride = in[0].strides[0];
+            k.cross_entropy_vjp(rows, n, out[0].as<T>() + first * n, in[0].as<T>() + first * stride,
+                                stride, in[1].as<T>() + first * n, in[2].as<int64_t>() + first,
+                                in[3].as<T>() + 2 * first);
+          });
 }
 void infer_cross_entropy_vjp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[1].shape(), in[1].dtype(), in[1].device());
@@ -207,8 +217,8 @@ Tensor along(const Op& op, const Tensor& given, int64_t axis_given) {
 }  // namespace
 
 void add_softmax_ops(std::vector<const Op*>& ops) {
-  for (const Op* op : {&softmax_op, &softmax_vjp_op, &log_softmax_op, &log_softmax_vjp_op, &logsumexp_op,
-                       &cross_entropy_op, &cross_entropy_vjp_op})
+  for (const Op* op : {&softmax_op, &softmax_vjp_op, &log_softmax_op, &log_softmax_vjp_op,
+                       &logsumexp_op, &cross_entropy_op, &cross_entropy_vjp_op})
     ops.push_back(op);
 }
 
@@ -237,7 +247,8 @@ Tensor logsumexp(const Tensor& given, AxisMask axes, bool keepdims) {
 
 Tensor cross_entropy_rows(const Tensor& logits, const Tensor& target) {
   if (!is_integer(target.dtype()))
-    fail<DTypeError>("cross_entropy: class indices have dtype ", target.dtype(), "; expected an integer dtype");
+    fail<DTypeError>("cross_entropy: class indices have dtype ", target.dtype(),
+                     "; expected an integer dtype");
   const Tensor x = to_dtype(logits, to_floating(logits.dtype()));
   return apply(cross_entropy_op, contiguous(x), contiguous(to_dtype(target, DType::int64)));
 }

@@ -6,20 +6,10 @@
 namespace wengert::WENGERT_ISA {
 namespace {
 
-template <class T>
-struct Rows {
+template <class T> struct Rows {
   using V = Simd<T>;
-  static constexpr int64_t block = 16 * V::width;  // sums run in T for this long, then go to float64
-
-  // Calls body(i, count) for each vector of the row.
-  template <class Body>
-  FN static void each(int64_t n, const Body& body) {
-    int64_t i = 0;
-    for (; i + V::width <= n; i += V::width) body(i, V::width);
-    if (i < n) body(i, static_cast<int>(n - i));
-  }
-  FN static V load(const T* x, int count) { return count == V::width ? V::load(x) : V::load_n(x, count); }
-  FN static void store(T* y, int count, V v) { count == V::width ? v.store(y) : v.store_n(y, count); }
+  static constexpr int64_t block =
+      16 * V::width;  // sums run in T for this long, then go to float64
 
   FN static double total(V v) {
     double s = 0;
@@ -27,8 +17,7 @@ struct Rows {
     return s;
   }
   // The sum over a row of term(i, count); lanes beyond the row's end count as zero.
-  template <class Term>
-  FN static double sum(int64_t n, const Term& term) {
+  template <class Term> FN static double sum(int64_t n, const Term& term) {
     double s = 0;
     for (int64_t start = 0; start < n; start += block) {
       const int64_t end = start + block < n ? start + block : n;
@@ -49,82 +38,89 @@ struct Rows {
     int64_t i = 0;
     for (; i + V::width <= n; i += V::width) best = maximum(best, V::load(x + i));
     for (; i < n; ++i) last = x[i] > last || x[i] != x[i] ? x[i] : last;
-    for (int j = 0; j < V::width; ++j) last = best.v[j] > last || best.v[j] != best.v[j] ? best.v[j] : last;
+    for (int j = 0; j < V::width; ++j)
+      last = best.v[j] > last || best.v[j] != best.v[j] ? best.v[j] : last;
     return __builtin_isinf(last) ? T(0) : last;
   }
 
   static void softmax(int64_t rows, int64_t n, T* y, const T* x) {
     for (int64_t r = 0; r < rows; ++r, y += n, x += n) {
       const V m(shift(n, x));
-      const double s = sum(n, [&](int64_t i, int count) __attribute__((always_inline)) {
-        const V e = exp(load(x + i, count) - m);
+      const double s = sum(n, [&](int64_t i, int count) INLINE {
+        const V e = exp(load<V>(x + i, count) - m);
         store(y + i, count, e);
         return e;
       });
       const V scale(static_cast<T>(1.0 / s));
-      each(n, [&](int64_t i, int count) __attribute__((always_inline)) { store(y + i, count, load(y + i, count) * scale); });
+      each_vector<V>(n, [&](int64_t i, int count)
+                            INLINE { store(y + i, count, load<V>(y + i, count) * scale); });
     }
   }
   FN static T logsumexp_row(int64_t n, const T* x) {
     const T m = shift(n, x);
     const double s =
-        sum(n, [&](int64_t i, int count) __attribute__((always_inline)) { return exp(load(x + i, count) - V(m)); });
+        sum(n, [&](int64_t i, int count) INLINE { return exp(load<V>(x + i, count) - V(m)); });
     return static_cast<T>(static_cast<double>(m) + __builtin_log(s));
   }
   static void log_softmax(int64_t rows, int64_t n, T* y, const T* x) {
     for (int64_t r = 0; r < rows; ++r, y += n, x += n) {
       const T m = shift(n, x);
       const double s =
-          sum(n, [&](int64_t i, int count) __attribute__((always_inline)) { return exp(load(x + i, count) - V(m)); });
+          sum(n, [&](int64_t i, int count) INLINE { return exp(load<V>(x + i, count) - V(m)); });
       const V log_s(static_cast<T>(__builtin_log(s)));
-      each(n, [&](int64_t i, int count) __attribute__((always_inline)) {
-        store(y + i, count, load(x + i, count) - V(m) - log_s);  // in this order: x - m is exact near the maximum
+      each_vector<V>(n, [&](int64_t i, int count) INLINE {
+        store(y + i, count,
+              load<V>(x + i, count) - V(m) -
+                  log_s);  // in this order: x - m is exact near the maximum
       });
     }
   }
   static void softmax_vjp(int64_t rows, int64_t n, T* dx, const T* g, const T* y) {
     for (int64_t r = 0; r < rows; ++r, dx += n, g += n, y += n) {
-      const V dot(static_cast<T>(sum(n, [&](int64_t i, int count) __attribute__((always_inline)) {
-        return load(g + i, count) * load(y + i, count);
+      const V dot(static_cast<T>(sum(n, [&](int64_t i, int count) INLINE {
+        return load<V>(g + i, count) * load<V>(y + i, count);
       })));
-      each(n, [&](int64_t i, int count) __attribute__((always_inline)) {
-        store(dx + i, count, load(y + i, count) * (load(g + i, count) - dot));
+      each_vector<V>(n, [&](int64_t i, int count) INLINE {
+        store(dx + i, count, load<V>(y + i, count) * (load<V>(g + i, count) - dot));
       });
     }
   }
   static void log_softmax_vjp(int64_t rows, int64_t n, T* dx, const T* g, const T* y) {
     for (int64_t r = 0; r < rows; ++r, dx += n, g += n, y += n) {
       const V total_g(static_cast<T>(
-          sum(n, [&](int64_t i, int count) __attribute__((always_inline)) { return load(g + i, count); })));
-      each(n, [&](int64_t i, int count) __attribute__((always_inline)) {
-        store(dx + i, count, load(g + i, count) - exp(load(y + i, count)) * total_g);
+          sum(n, [&](int64_t i, int count) INLINE { return load<V>(g + i, count); })));
+      each_vector<V>(n, [&](int64_t i, int count) INLINE {
+        store(dx + i, count, load<V>(g + i, count) - exp(load<V>(y + i, count)) * total_g);
       });
     }
   }
   static void logsumexp(int64_t rows, int64_t n, T* y, const T* x) {
     for (int64_t r = 0; r < rows; ++r, x += n) y[r] = logsumexp_row(n, x);
   }
-  static void cross_entropy(int64_t rows, int64_t n, T* loss, T* kept, const T* x, const int64_t* target) {
+  static void cross_entropy(int64_t rows, int64_t n, T* loss, T* kept, const T* x,
+                            const int64_t* target) {
     for (int64_t r = 0; r < rows; ++r, x += n, kept += 2) {
       kept[0] = shift(n, x);
-      kept[1] = static_cast<T>(__builtin_log(sum(
-          n, [&](int64_t i, int count) __attribute__((always_inline)) { return exp(load(x + i, count) - V(kept[0])); })));
+      kept[1] = static_cast<T>(__builtin_log(sum(n, [&](int64_t i, int count) INLINE {
+        return exp(load<V>(x + i, count) - V(kept[0]));
+      })));
       loss[r] = kept[1] - (x[target[r]] - kept[0]);
     }
   }
-  static void cross_entropy_vjp(int64_t rows, int64_t n, T* dx, const T* g, int64_t g_stride, const T* x,
-                                const int64_t* target, const T* kept) {
+  static void cross_entropy_vjp(int64_t rows, int64_t n, T* dx, const T* g, int64_t g_stride,
+                                const T* x, const int64_t* target, const T* kept) {
     for (int64_t r = 0; r < rows; ++r, dx += n, x += n, kept += 2) {
       const V scale(g[r * g_stride]), m(kept[0]), log_s(kept[1]);
-      each(n, [&](int64_t i, int count) __attribute__((always_inline)) {
-        store(dx + i, count, exp(load(x + i, count) - m - log_s) * scale);
+      each_vector<V>(n, [&](int64_t i, int count) INLINE {
+        store(dx + i, count, exp(load<V>(x + i, count) - m - log_s) * scale);
       });
       dx[target[r]] -= g[r * g_stride];
     }
   }
 
-  static constexpr RowKernels<T> kernels{softmax,   log_softmax, softmax_vjp,   log_softmax_vjp,
-                                         logsumexp, cross_entropy, cross_entropy_vjp};
+  static constexpr RowKernels<T> kernels{softmax,          log_softmax, softmax_vjp,
+                                         log_softmax_vjp,  logsumexp,   cross_entropy,
+                                         cross_entropy_vjp};
 };
 
 }  // namespace

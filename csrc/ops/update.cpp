@@ -1,5 +1,5 @@
-// Optimizer updates as lines: inputs are the parameters, their states, the step count (all overwritten), then the
-// gradients and the learning rate.
+// Optimizer updates as lines: inputs are the parameters, their states, the step count (all
+// overwritten), then the gradients and the learning rate.
 #include "ops/update.h"
 
 #include <algorithm>
@@ -29,36 +29,37 @@ struct Group {
   size_t gradient(int64_t i) const { return step() + 1 + static_cast<size_t>(i); }
   size_t lr() const { return gradient(count); }
 };
-template <class A>
-struct UpdateAttrs {
+template <class A> struct UpdateAttrs {
   Group group;
   A of;
 };
 
-template <class A, const Op& op>
-void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>&) {
+template <class A, const Op& op> void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>&) {
   const Group& group = attrs.as<UpdateAttrs<A>>().group;
   for (int64_t i = 0; i < group.count; ++i) {
     const Tensor& p = in[static_cast<size_t>(i)];
     if (!is_floating(p.dtype()))
-      fail<DTypeError>(op.name, ": parameter ", i, " has dtype ", p.dtype(), "; expected float32 or float64");
+      fail<DTypeError>(op.name, ": parameter ", i, " has dtype ", p.dtype(),
+                       "; expected float32 or float64");
     for (int64_t s = 0; s <= group.states; ++s) {
       const Tensor& t = s ? in[static_cast<size_t>(s * group.count + i)] : in[group.gradient(i)];
       if (!(t.shape() == p.shape()) || t.dtype() != p.dtype())
-        fail<ShapeError>(op.name, ": the ", s ? "state" : "gradient", " of parameter ", i, " has shape ", t.shape(),
-                         " and dtype ", t.dtype(), "; the parameter has ", p.shape(), " and ", p.dtype());
-      if (s && !t.is_contiguous()) fail<ValueError>(op.name, ": the state of parameter ", i, " is not contiguous");
+        fail<ShapeError>(op.name, ": the ", s ? "state" : "gradient", " of parameter ", i,
+                         " has shape ", t.shape(), " and dtype ", t.dtype(), "; the parameter has ",
+                         p.shape(), " and ", p.dtype());
+      if (s && !t.is_contiguous())
+        fail<ValueError>(op.name, ": the state of parameter ", i, " is not contiguous");
     }
   }
   const Tensor &step = in[group.step()], &lr = in[group.lr()];
-  if (step.dtype() != DType::int64 || step.numel() != 1 || lr.dtype() != DType::float64 || lr.numel() != 1)
-    fail<DTypeError>(op.name, ": step and lr are ", step.dtype(), step.shape(), " and ", lr.dtype(), lr.shape(),
-                     "; expected one int64 and one float64");
+  if (step.dtype() != DType::int64 || step.numel() != 1 || lr.dtype() != DType::float64 ||
+      lr.numel() != 1)
+    fail<DTypeError>(op.name, ": step and lr are ", step.dtype(), step.shape(), " and ", lr.dtype(),
+                     lr.shape(), "; expected one int64 and one float64");
 }
 
 // body(kernels, first, n, p, g, states) for chunks of every parameter.
-template <class Body>
-void each_chunk(Views in, const Group& group, const Body& body) {
+template <class Body> void each_chunk(Views in, const Group& group, const Body& body) {
   std::vector<int64_t> first_chunk{0};
   std::vector<Tensor> copies;  // of parameters and gradients that are not contiguous
   std::vector<View> params, grads;
@@ -74,7 +75,8 @@ void each_chunk(Views in, const Group& group, const Body& body) {
     first_chunk.push_back(first_chunk.back() + ceil_div(params.back().numel(), chunk_elements));
   }
   parallel_for(first_chunk.back(), [&](int64_t chunk) {
-    const size_t i = static_cast<size_t>(std::upper_bound(first_chunk.begin(), first_chunk.end(), chunk) - first_chunk.begin() - 1);
+    const size_t i = static_cast<size_t>(
+        std::upper_bound(first_chunk.begin(), first_chunk.end(), chunk) - first_chunk.begin() - 1);
     const int64_t at = (chunk - first_chunk[i]) * chunk_elements;
     const int64_t n = std::min(chunk_elements, params[i].numel() - at);
     const auto run = [&](const auto& kernels, auto type) {
@@ -97,12 +99,16 @@ void each_chunk(Views in, const Group& group, const Body& body) {
 void run_sgd(Views, Views in, const Attrs& attrs) {
   const auto& [group, a] = attrs.as<UpdateAttrs<SgdAttrs>>();
   const int64_t t = ++*in[group.step()].as<int64_t>();
-  const SgdStep s{*in[group.lr()].as<double>(), a.momentum, a.dampening, a.weight_decay, a.nesterov, t == 1};
-  each_chunk(in, group, [&](const auto& k, int64_t n, auto* p, auto* g, auto* state) { k.sgd(n, p, g, state[0], s); });
+  const SgdStep s{
+      *in[group.lr()].as<double>(), a.momentum, a.dampening, a.weight_decay, a.nesterov, t == 1};
+  each_chunk(in, group, [&](const auto& k, int64_t n, auto* p, auto* g, auto* state) {
+    k.sgd(n, p, g, state[0], s);
+  });
 }
 void run_adam(Views, Views in, const Attrs& attrs) {
   const auto& [group, a] = attrs.as<UpdateAttrs<AdamAttrs>>();
-  const double t = static_cast<double>(++*in[group.step()].as<int64_t>()), lr = *in[group.lr()].as<double>();
+  const double t = static_cast<double>(++*in[group.step()].as<int64_t>()),
+               lr = *in[group.lr()].as<double>();
   const AdamStep s{.step_size = lr / (1 - std::pow(a.beta1, t)),
                    .bias2_sqrt = std::sqrt(1 - std::pow(a.beta2, t)),
                    .beta1 = a.beta1,
@@ -110,8 +116,9 @@ void run_adam(Views, Views in, const Attrs& attrs) {
                    .eps = a.eps,
                    .weight_decay = a.decoupled ? 0 : a.weight_decay,
                    .decay = a.decoupled ? 1 - lr * a.weight_decay : 1};
-  each_chunk(in, group,
-             [&](const auto& k, int64_t n, auto* p, auto* g, auto* state) { k.adam(n, p, g, state[0], state[1], s); });
+  each_chunk(in, group, [&](const auto& k, int64_t n, auto* p, auto* g, auto* state) {
+    k.adam(n, p, g, state[0], state[1], s);
+  });
 }
 void run_rmsprop(Views, Views in, const Attrs& attrs) {
   const auto& [group, a] = attrs.as<UpdateAttrs<RmspropAttrs>>();
@@ -153,36 +160,42 @@ const Op sgd_op{.name = "sgd_step",
                 .run = run_sgd,
                 .no_gradient = why_not,
                 .describe = describe_sgd};
-const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; decoupled: Loshchilov and Hutter 2017, 1711.05101
-                 .formula = "m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; "
-                            "p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)",
+const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; decoupled: Loshchilov
+                                       // and Hutter 2017, 1711.05101
+                 .formula =
+                     "m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; "
+                     "p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)",
                  .gradient = "",
                  .infer = infer<AdamAttrs, adam_op>,
                  .run = run_adam,
                  .no_gradient = why_not,
                  .describe = describe_adam};
-const Op rmsprop_op{.name = "rmsprop_step",  // Tieleman and Hinton 2012, lecture 6.5
-                    .formula = "v = alpha * v + (1 - alpha) * g^2; b = momentum * b + g / (sqrt(v) + eps); p = p - lr * b",
-                    .gradient = "",
-                    .infer = infer<RmspropAttrs, rmsprop_op>,
-                    .run = run_rmsprop,
-                    .no_gradient = why_not,
-                    .describe = describe_rmsprop};
+const Op rmsprop_op{
+    .name = "rmsprop_step",  // Tieleman and Hinton 2012, lecture 6.5
+    .formula =
+        "v = alpha * v + (1 - alpha) * g^2; b = momentum * b + g / (sqrt(v) + eps); p = p - lr * b",
+    .gradient = "",
+    .infer = infer<RmspropAttrs, rmsprop_op>,
+    .run = run_rmsprop,
+    .no_gradient = why_not,
+    .describe = describe_rmsprop};
 
 template <class A>
-void update(const Op& op, Tensors params, Tensors grads, std::initializer_list<Tensors> states, const Tensor& lr,
-            const Tensor& step, const A& of) {
+void update(const Op& op, Tensors params, Tensors grads, std::initializer_list<Tensors> states,
+            const Tensor& lr, const Tensor& step, const A& of) {
   std::vector<Tensor> in(params.begin(), params.end());
   Group group{static_cast<int64_t>(params.size()), 0};
   for (const Tensors& list : states) {
     if (list.empty()) continue;
     if (list.size() != params.size())
-      fail<ValueError>(op.name, ": got ", list.size(), " states for ", params.size(), " parameters; one each is expected");
+      fail<ValueError>(op.name, ": got ", list.size(), " states for ", params.size(),
+                       " parameters; one each is expected");
     in.insert(in.end(), list.begin(), list.end());
     ++group.states;
   }
   if (grads.size() != params.size())
-    fail<ValueError>(op.name, ": got ", grads.size(), " gradients for ", params.size(), " parameters; one each is expected");
+    fail<ValueError>(op.name, ": got ", grads.size(), " gradients for ", params.size(),
+                     " parameters; one each is expected");
   in.push_back(step);
   const int edited = static_cast<int>(in.size());
   in.insert(in.end(), grads.begin(), grads.end());
@@ -196,16 +209,16 @@ void add_update_ops(std::vector<const Op*>& ops) {
   for (const Op* op : {&sgd_op, &adam_op, &rmsprop_op}) ops.push_back(op);
 }
 
-void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& lr, const Tensor& step,
-              const SgdAttrs& attrs) {
+void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& lr,
+              const Tensor& step, const SgdAttrs& attrs) {
   update(sgd_op, params, grads, {momentum_buffers}, lr, step, attrs);
 }
-void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_sqs, const Tensor& lr,
-               const Tensor& step, const AdamAttrs& attrs) {
+void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_sqs,
+               const Tensor& lr, const Tensor& step, const AdamAttrs& attrs) {
   update(adam_op, params, grads, {exp_avgs, exp_avg_sqs}, lr, step, attrs);
 }
-void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers, const Tensor& lr,
-                  const Tensor& step, const RmspropAttrs& attrs) {
+void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers,
+                  const Tensor& lr, const Tensor& step, const RmspropAttrs& attrs) {
   update(rmsprop_op, params, grads, {square_avgs, momentum_buffers}, lr, step, attrs);
 }
 

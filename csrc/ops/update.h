@@ -13,16 +13,16 @@ struct SgdStep {
   bool nesterov, first;  // the first step fills the momentum buffer with the gradient
 };
 struct AdamStep {
-  double step_size, bias2_sqrt;  // lr / (1 - beta1^t), sqrt(1 - beta2^t)
+  double step_size, bias2_sqrt;                   // lr / (1 - beta1^t), sqrt(1 - beta2^t)
   double beta1, beta2, eps, weight_decay, decay;  // decay: 1 - lr * weight_decay (AdamW)
 };
 struct RmspropStep {
   double lr, alpha, eps, weight_decay, momentum;
 };
 
-template <class T>
-struct UpdateKernelsFor {
-  void (*sgd)(int64_t n, T* p, const T* g, T* buffer, const SgdStep& s);  // buffer null without momentum
+template <class T> struct UpdateKernelsFor {
+  void (*sgd)(int64_t n, T* p, const T* g, T* buffer,
+              const SgdStep& s);  // buffer null without momentum
   void (*adam)(int64_t n, T* p, const T* g, T* m, T* v, const AdamStep& s);
   void (*rmsprop)(int64_t n, T* p, const T* g, T* square, T* buffer, const RmspropStep& s);
 };

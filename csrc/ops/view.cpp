@@ -8,8 +8,8 @@ namespace wengert {
 
 namespace {
 
-// Strides that show `from` as `to` without a copy, if there are any: each group of axes that is split or
-// joined must lie end to end.
+// Strides that show `from` as `to` without a copy, if there are any: each group of axes that is
+// split or joined must lie end to end.
 std::optional<Strides> view_strides(const Shape& from, const Strides& strides, const Shape& to) {
   if (numel(from) == 0) return contiguous_strides(to);
   Strides result = Dims::filled(to.size(), 0);
@@ -41,8 +41,12 @@ Layout alias_reshape(const Tensor& x, const Attrs& attrs) {
   const Shape& shape = attrs.as<Shape>();
   return {shape, *view_strides(x.shape(), x.strides(), shape), x->offset};
 }
-void vjp_reshape(const Line& line, const Tensor& g, Gradients& dx) { dx[0] = reshape(g, line.inputs[0].shape); }
-void describe_shape(const Attrs& attrs, AttrText& text) { text.emplace_back("shape", concat(attrs.as<Shape>())); }
+void vjp_reshape(const Line& line, const Tensor& g, Gradients& dx) {
+  dx[0] = reshape(g, line.inputs[0].shape);
+}
+void describe_shape(const Attrs& attrs, AttrText& text) {
+  text.emplace_back("shape", concat(attrs.as<Shape>()));
+}
 const Op reshape_op{.name = "reshape",
                     .formula = "x in another shape",
                     .gradient = "g in x's shape",
@@ -65,7 +69,9 @@ void vjp_permute(const Line& line, const Tensor& g, Gradients& dx) {
   for (int i = 0; i < axes.size(); ++i) inverse[static_cast<int>(axes[i])] = i;
   dx[0] = permute(g, inverse);
 }
-void describe_axes(const Attrs& attrs, AttrText& text) { text.emplace_back("axes", concat(attrs.as<Dims>())); }
+void describe_axes(const Attrs& attrs, AttrText& text) {
+  text.emplace_back("axes", concat(attrs.as<Dims>()));
+}
 const Op permute_op{.name = "permute",
                     .formula = "x with its axes in another order",
                     .gradient = "g with its axes back in order",
@@ -77,7 +83,9 @@ Layout alias_expand(const Tensor& x, const Attrs& attrs) {
   const Shape& shape = attrs.as<Shape>();
   return {shape, broadcast_strides(x.shape(), x.strides(), shape), x->offset};
 }
-void vjp_expand(const Line& line, const Tensor& g, Gradients& dx) { dx[0] = sum_to(g, line.inputs[0].shape); }
+void vjp_expand(const Line& line, const Tensor& g, Gradients& dx) {
+  dx[0] = sum_to(g, line.inputs[0].shape);
+}
 const Op expand_op{.name = "expand",
                    .formula = "x, repeated along new axes and along those of size one",
                    .gradient = "sum of g over the repeated axes",
@@ -181,8 +189,9 @@ void infer_concatenate(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out
     const int64_t more = fits ? other[axis] : 0;
     if (fits) other[axis] = shape[axis];
     if (!fits || !(other == shape))
-      fail<ShapeError>("concatenate: tensor 0 has shape ", in[0].shape(), " and tensor ", i, " has shape ",
-                       in[i].shape(), "; all sizes but that of axis ", axis, " must be equal");
+      fail<ShapeError>("concatenate: tensor 0 has shape ", in[0].shape(), " and tensor ", i,
+                       " has shape ", in[i].shape(), "; all sizes but that of axis ", axis,
+                       " must be equal");
     if (__builtin_add_overflow(shape[axis], more, &shape[axis]))
       fail<ShapeError>("concatenate: the sizes along axis ", axis, " add up to more than 2**63");
   }
@@ -206,7 +215,9 @@ void vjp_concatenate(const Line& line, const Tensor& g, Gradients& dx) {
     start += length;
   }
 }
-void describe_axis(const Attrs& attrs, AttrText& text) { text.emplace_back("axis", concat(attrs.as<int64_t>())); }
+void describe_axis(const Attrs& attrs, AttrText& text) {
+  text.emplace_back("axis", concat(attrs.as<int64_t>()));
+}
 const Op concatenate_op{.name = "concatenate",
                         .formula = "the inputs end to end along an axis",
                         .gradient = "each input's part of g",
@@ -218,7 +229,8 @@ const Op concatenate_op{.name = "concatenate",
 }  // namespace
 
 void add_view_ops(std::vector<const Op*>& ops) {
-  for (const Op* op : {&reshape_op, &permute_op, &expand_op, &slice_op, &embed_op, &copy_op, &concatenate_op})
+  for (const Op* op :
+       {&reshape_op, &permute_op, &expand_op, &slice_op, &embed_op, &copy_op, &concatenate_op})
     ops.push_back(op);
 }
 
@@ -239,7 +251,8 @@ Tensor reshape(const Tensor& x, Shape shape) {
     shape[unknown] = x.numel() / rest;
   }
   if (numel(shape) != x.numel())
-    fail<ShapeError>("reshape: shape ", x.shape(), " has ", x.numel(), " elements, ", shape, " has ", numel(shape),
+    fail<ShapeError>("reshape: shape ", x.shape(), " has ", x.numel(), " elements, ", shape,
+                     " has ", numel(shape),
                      "; they must be equal, and one size may be -1 to be worked out");
   if (shape == x.shape()) return x;
   return apply(reshape_op, view_strides(x.shape(), x.strides(), shape) ? x : contiguous(x), shape);
@@ -247,20 +260,22 @@ Tensor reshape(const Tensor& x, Shape shape) {
 
 Tensor permute(const Tensor& x, const Dims& axes) {
   if (axes.size() != x.dim())
-    fail<ShapeError>("permute: got ", axes.size(), " axes ", axes, " for a tensor of shape ", x.shape(),
-                     "; name each axis once");
+    fail<ShapeError>("permute: got ", axes.size(), " axes ", axes, " for a tensor of shape ",
+                     x.shape(), "; name each axis once");
   Dims order = axes;
   AxisMask seen = 0;
   for (int i = 0; i < axes.size(); ++i) {
     order[i] = normalize_axis("permute", axes[i], x.dim());
-    if (has(seen, static_cast<int>(order[i]))) fail<ShapeError>("permute: axis ", axes[i], " is named twice in ", axes);
+    if (has(seen, static_cast<int>(order[i])))
+      fail<ShapeError>("permute: axis ", axes[i], " is named twice in ", axes);
     seen |= 1u << order[i];
   }
   return apply(permute_op, x, order);
 }
 
 Tensor transpose(const Tensor& x, int64_t a, int64_t b) {
-  const int first = normalize_axis("transpose", a, x.dim()), second = normalize_axis("transpose", b, x.dim());
+  const int first = normalize_axis("transpose", a, x.dim()),
+            second = normalize_axis("transpose", b, x.dim());
   Dims order;
   for (int i = 0; i < x.dim(); ++i) order.push_back(i == first ? second : i == second ? first : i);
   return apply(permute_op, x, order);
@@ -290,14 +305,16 @@ Tensor pick(const Tensor& x, int64_t axis_given, int64_t index) {
   const int axis = normalize_axis("index", axis_given, x.dim());
   const int64_t size = x.shape()[axis];
   if (index < -size || index >= size)
-    fail<IndexError>("index ", index, " is out of range for axis ", axis, " of size ", size, " (shape ", x.shape(), ")");
+    fail<IndexError>("index ", index, " is out of range for axis ", axis, " of size ", size,
+                     " (shape ", x.shape(), ")");
   return squeeze(slice(x, axis, index < 0 ? index + size : index, 1, 1), 1u << axis);
 }
 
 Tensor squeeze(const Tensor& x, AxisMask axes) {
   for (int i = 0; i < x.dim(); ++i)
     if (has(axes, i) && x.shape()[i] != 1)
-      fail<ShapeError>("squeeze: axis ", i, " of shape ", x.shape(), " has size ", x.shape()[i], "; expected 1");
+      fail<ShapeError>("squeeze: axis ", i, " of shape ", x.shape(), " has size ", x.shape()[i],
+                       "; expected 1");
   return reshape(x, reduced_shape(x.shape(), axes, false));
 }
 
@@ -316,7 +333,8 @@ Tensor concatenate(Tensors parts, int64_t axis) {
   for (const Tensor& x : parts) dtype = promote(dtype, x.dtype());
   std::vector<Tensor> same;
   for (const Tensor& x : parts) same.push_back(to_dtype(x, dtype));
-  return apply(concatenate_op, Tensors(same), int64_t{normalize_axis("concatenate", axis, parts[0].dim())});
+  return apply(concatenate_op, Tensors(same),
+               int64_t{normalize_axis("concatenate", axis, parts[0].dim())});
 }
 
 }  // namespace wengert

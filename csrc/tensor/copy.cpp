@@ -1,7 +1,7 @@
 #include "tensor/copy.h"
 
-#include <cmath>
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/pool.h"
@@ -12,14 +12,15 @@ namespace wengert {
 namespace {
 
 constexpr int64_t chunk_elements = 1 << 16;
-constexpr int64_t tile = 16;  // of a transposed copy: 16 x 16 elements touch few cache lines on either side
+constexpr int64_t tile =
+    16;  // of a transposed copy: 16 x 16 elements touch few cache lines on either side
 
-template <class To, class From>
-To convert(From x) {
+template <class To, class From> To convert(From x) {
   if constexpr (std::is_same_v<To, bool>) {
     return x != From(0);
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
-    // Outside To's range C++ leaves the result open; every machine shall give the same: NaN is 0, others saturate.
+    // Outside To's range C++ leaves the result open; every machine shall give the same: NaN is 0,
+    // others saturate.
     constexpr From low = static_cast<From>(std::numeric_limits<To>::min());
     constexpr From high = static_cast<From>(std::numeric_limits<To>::max());
     if (!(x > low)) return std::isnan(x) ? To(0) : std::numeric_limits<To>::min();
@@ -31,8 +32,8 @@ To convert(From x) {
 
 // rows x columns, both strided.
 template <class To, class From>
-void copy_block(int64_t rows, int64_t columns, To* to, int64_t to_row, int64_t to_column, const From* from,
-                int64_t from_row, int64_t from_column) {
+void copy_block(int64_t rows, int64_t columns, To* to, int64_t to_row, int64_t to_column,
+                const From* from, int64_t from_row, int64_t from_column) {
   for (int64_t r = 0; r < rows; ++r) {
     To* y = to + r * to_row;
     const From* x = from + r * from_row;
@@ -43,8 +44,7 @@ void copy_block(int64_t rows, int64_t columns, To* to, int64_t to_row, int64_t t
   }
 }
 
-template <class To, class From>
-void copy_as(const View& to_view, const View& from_view) {
+template <class To, class From> void copy_as(const View& to_view, const View& from_view) {
   const Loop<2> loop(to_view.shape, {&to_view.strides, &from_view.strides});
   To* const to = to_view.as<To>();
   const From* const from = from_view.as<From>();
@@ -65,8 +65,8 @@ void copy_as(const View& to_view, const View& from_view) {
         To* y = to + loop.offset(0, first);
         const From* x = from + loop.offset(1, first);
         for (int64_t c = 0; c < columns; c += tile)
-          copy_block(n, std::min(tile, columns - c), y + c * to_column, loop.stride[0][last - 1], to_column,
-                     x + c * from_column, loop.stride[1][last - 1], from_column);
+          copy_block(n, std::min(tile, columns - c), y + c * to_column, loop.stride[0][last - 1],
+                     to_column, x + c * from_column, loop.stride[1][last - 1], from_column);
       }
     });
     return;
@@ -79,8 +79,8 @@ void copy_as(const View& to_view, const View& from_view) {
     const int64_t end = std::min(rows * pieces, (chunk + 1) * per_chunk);
     for (int64_t p = chunk * per_chunk; p < end; ++p) {
       const int64_t row = p / pieces, c = p % pieces * chunk_elements;
-      copy_block(1, std::min(chunk_elements, columns - c), to + loop.offset(0, row) + c * to_column, 0, to_column,
-                 from + loop.offset(1, row) + c * from_column, 0, from_column);
+      copy_block(1, std::min(chunk_elements, columns - c), to + loop.offset(0, row) + c * to_column,
+                 0, to_column, from + loop.offset(1, row) + c * from_column, 0, from_column);
     }
   });
 }
@@ -90,7 +90,9 @@ void copy_as(const View& to_view, const View& from_view) {
 void copy_into(const View& to, const View& from) {
   if (to.numel() == 0) return;
   dispatch(to.dtype, [&](auto t) {
-    dispatch(from.dtype, [&](auto f) { copy_as<typename decltype(t)::type, typename decltype(f)::type>(to, from); });
+    dispatch(from.dtype, [&](auto f) {
+      copy_as<typename decltype(t)::type, typename decltype(f)::type>(to, from);
+    });
   });
 }
 

@@ -1,15 +1,14 @@
 // Loop: how to walk N views of one shape together in as few, as long, inner runs as possible.
 //
-// Axes of size one go; the others are ordered by the strides of the first view, the output, with the
-// smallest innermost; axes that lie end to end in every view become one.
+// Axes of size one go; the others are ordered by the strides of the first view, the output, with
+// the smallest innermost; axes that lie end to end in every view become one.
 #pragma once
 
 #include "tensor/view.h"
 
 namespace wengert {
 
-template <int N>
-struct Loop {
+template <int N> struct Loop {
   int dims = 0;
   int64_t size[max_dims];
   int64_t stride[N][max_dims];  // in elements; [n][dims - 1] is the innermost
@@ -19,7 +18,8 @@ struct Loop {
       if (shape[d] == 1) continue;
       int at = dims++;
       // Insertion by the output's stride, largest first; equal strides keep their order.
-      for (; at > 0 && magnitude(stride[0][at - 1]) < magnitude((*strides[0])[d]); --at) move(at - 1, at);
+      for (; at > 0 && magnitude(stride[0][at - 1]) < magnitude((*strides[0])[d]); --at)
+        move(at - 1, at);
       size[at] = shape[d];
       for (int n = 0; n < N; ++n) stride[n][at] = (*strides[n])[d];
     }

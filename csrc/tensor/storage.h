@@ -21,15 +21,16 @@ struct Storage : RefCounted {
   void (*give_back)(void* owner) = nullptr;
   void* owner = nullptr;
   bool read_only = false;
-  // Somebody outside may write to it unseen (a NumPy array, a DLPack consumer): lines save copies of it.
+  // Somebody outside may write to it unseen (a NumPy array, a DLPack consumer): lines save copies
+  // of it.
   bool exposed = false;
 
   // Edits in place since the start. A line that saved a value compares, and refuses a changed one.
   uint32_t version = 0;
   // Edits in place that are part of a graph: views taken earlier no longer know their history.
   uint32_t recorded_edits = 0;
-  const char* edited_by = nullptr;   // the op of the last edit, for the error message
-  uint32_t edited_at = 0;            // and its place in the user's program (graph/place.h)
+  const char* edited_by = nullptr;  // the op of the last edit, for the error message
+  uint32_t edited_at = 0;           // and its place in the user's program (graph/place.h)
 
   static Ref<Storage> make(const Shape& shape, DType dtype);
   static Ref<Storage> adopt(void* data, int64_t bytes, void (*give_back)(void*), void* owner);

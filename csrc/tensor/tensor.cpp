@@ -12,7 +12,8 @@ Ref<Storage> Storage::make(const Shape& shape, DType dtype) {
   void* data = allocate(bytes);
   if (!data)
     fail<OutOfMemory>("no memory for a tensor of shape ", shape, " and dtype ", dtype, " (", bytes,
-                      " bytes); ", memory_figures().allocated, " bytes are in use by other tensors");
+                      " bytes); ", memory_figures().allocated,
+                      " bytes are in use by other tensors");
   Ref<Storage> storage(new Storage);
   storage->data = data;
   storage->bytes = bytes;
@@ -41,7 +42,9 @@ void TensorBody::destroy(TensorBody* body) {
   delete body;
 }
 void* TensorBody::operator new(size_t bytes) { return Pooled<TensorBody>::take(bytes); }
-void TensorBody::operator delete(void* block, size_t bytes) { Pooled<TensorBody>::give(block, bytes); }
+void TensorBody::operator delete(void* block, size_t bytes) {
+  Pooled<TensorBody>::give(block, bytes);
+}
 
 Tensor::Tensor(const Meta& meta) {
   if (meta.device != Device::cpu) fail<DeviceError>("no memory can be had on ", name(meta.device));

@@ -1,5 +1,6 @@
-// Tensor: a handle to a body that has a shape, strides, a share of a storage, and, where a gradient may
-// be asked for, the line of the Wengert list that made it. Copying a handle copies nothing else.
+// Tensor: a handle to a body that has a shape, strides, a share of a storage, and, where a gradient
+// may be asked for, the line of the Wengert list that made it. Copying a handle copies nothing
+// else.
 #pragma once
 
 #include <memory>
@@ -14,7 +15,7 @@ namespace wengert {
 struct Line;  // graph/line.h
 struct Op;    // graph/op.h
 void retain(Line* line);
-void release(Line* line);  // frees without recursion, however long the chain behind it
+void release(Line* line);        // frees without recursion, however long the chain behind it
 void forget_tensor(Line* line);  // the tensor that asked the line for its gradient is gone
 
 // A share of a line.
@@ -63,7 +64,7 @@ class Tensor {
  public:
   Tensor() = default;
   explicit Tensor(Ref<TensorBody> body) : body_(std::move(body)) {}
-  explicit Tensor(const Meta& meta);               // uninitialised, contiguous
+  explicit Tensor(const Meta& meta);  // uninitialised, contiguous
   Tensor(const Shape& shape, DType dtype) : Tensor(Meta{shape, dtype, Device::cpu}) {}
   static Tensor scalar(double value, DType dtype);  // 0-d
 
@@ -80,10 +81,7 @@ class Tensor {
   int64_t numel() const { return wengert::numel(shape()); }
   bool is_contiguous() const { return wengert::is_contiguous(shape(), strides()); }
   View view() const;
-  template <class T = void>
-  T* data() const {
-    return static_cast<T*>(view_data());
-  }
+  template <class T = void> T* data() const { return static_cast<T*>(view_data()); }
 
   // A tensor over the same storage with another layout and no history.
   Tensor alias(const Shape& shape, const Strides& strides, int64_t offset) const;
@@ -105,11 +103,12 @@ struct TensorBody : RefCounted {
   DType dtype = DType::float32;
   bool leaf_requires_grad = false;
   bool retains_grad = false;
-  uint32_t recorded_edits = 0;   // storage->recorded_edits when this view was taken
-  const Op* made_by = nullptr;   // the op that made it, recorded or not
-  LineRef line;                  // its history; empty for leaves and constants
-  Tensor grad;                   // gathered by backward(), for leaves and where retain_grad() asked
-  std::shared_ptr<Hooks> hooks;  // shared with the line, which calls them; for a leaf, with its edges
+  uint32_t recorded_edits = 0;  // storage->recorded_edits when this view was taken
+  const Op* made_by = nullptr;  // the op that made it, recorded or not
+  LineRef line;                 // its history; empty for leaves and constants
+  Tensor grad;                  // gathered by backward(), for leaves and where retain_grad() asked
+  std::shared_ptr<Hooks>
+      hooks;  // shared with the line, which calls them; for a leaf, with its edges
 
   static void destroy(TensorBody* body);
   static void* operator new(size_t bytes);

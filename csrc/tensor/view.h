@@ -13,10 +13,7 @@ struct View {
   DType dtype;
 
   int64_t numel() const { return wengert::numel(shape); }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data);
-  }
+  template <class T> T* as() const { return static_cast<T*>(data); }
 };
 
 }  // namespace wengert

@@ -420,7 +420,7 @@ def _read_tensor(
     narrow = itemsize < np.dtype(dtype).itemsize
     if narrow:
         raw = np.empty(entry.shape, np.uint16)
-        memory = memoryview(raw.reshape(-1).view(np.uint8))
+        memory = raw.reshape(-1).view(np.uint8).data
     else:
         tensor = _core.empty(entry.shape, dtype)
         memory = _bytes_of(tensor, writable=True)

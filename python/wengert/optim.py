@@ -269,7 +269,7 @@ class Optimizer:
                     self._update(group, cohort, grads)
         return loss
 
-    def _refuse_replaced(self, cohort: _Cohort, grads: list[Tensor | None]) -> None:
+    def _refuse_replaced(self, cohort: _Cohort, grads: Sequence[Tensor | None]) -> None:
         for p, grad in zip(cohort.params, grads, strict=True):
             if grad is None and getattr(p, "replaced", False):
                 raise RuntimeError(

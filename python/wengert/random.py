@@ -47,7 +47,8 @@ class Generator:
         if not -(2**63) <= seed < 2**64:
             raise ValueError(f"seed: got {seed}; expected an integer of 64 bits")
         signed = seed - 2**64 if seed >= 2**63 else seed  # the state is int64
-        self.state.copy_(_core.tensor([signed, 0], dtype=_core.int64))
+        self.state[0] = signed
+        self.state[1] = 0
         return self
 
     def __repr__(self) -> str:

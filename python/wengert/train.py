@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import threading
 import time
@@ -34,7 +35,8 @@ from wengert.io import load_checkpoint, save_checkpoint
 from wengert.optim import ReduceLROnPlateau
 
 if TYPE_CHECKING:
-    from wengert import Tensor, nn
+    from wengert import nn
+    from wengert._core import Tensor
     from wengert.optim import LRScheduler, Optimizer
 
 Array = npt.NDArray[Any]
@@ -265,7 +267,7 @@ class _Run:
         cause = self._first_bad_op(x, y)
         kept = f"; the last good checkpoint is {self.last}" if self.last else ""
         return TrainingError(
-            f"training stopped in {where}: {what}. {cause}. "
+            f"training stopped in {where}: {what}. {cause[:1].upper()}{cause[1:]}. "
             f"Try a smaller learning rate (it was {self.optimizer.lr:g}){kept}"
         )
 
@@ -283,7 +285,7 @@ class _Run:
                 with nan_watch():
                     self._forward(x, y)
             except (ValueError, ArithmeticError, RuntimeError) as error:
-                return f"First op with a bad result: {error}"
+                return _told(error)
         if self.last is None:
             return "Give run_dir, and the op that made it will be named"
         failed_at = self.at.step
@@ -299,7 +301,7 @@ class _Run:
                     self._backward(loss)
                     self.at.step += 1
         except (ValueError, ArithmeticError, RuntimeError) as error:
-            return f"First op with a bad result, in step {self.at.step + 1}: {error}"
+            return f"In step {self.at.step + 1}, {_told(error)}"
         return "Repeating the steps from the last checkpoint did not show which op made it"
 
     # What is kept on disk.
@@ -359,6 +361,11 @@ class _Run:
         )
 
 
+def _told(error: Exception) -> str:
+    """The watch's message, less a place in the code that is only where the command was started."""
+    return re.sub(r" at (<frozen \w+>|\S*/bin/wengert):\d+", "", str(error)).rstrip(".")
+
+
 def _judged(metrics: Metrics) -> float:
     """By what the best epoch is chosen: the test loss, or the training loss if there is no test."""
     loss: float = metrics["test_loss" if "test_loss" in metrics else "train_loss"]
@@ -398,13 +405,13 @@ def step_seed(seed: int, step: int) -> int:
 @contextmanager
 def nan_watch() -> Iterator[None]:
     """Within it, an op whose result holds NaN or infinity raises an error that names the op."""
-    from wengert import _core
+    from wengert._core import set_nan_watch
 
-    _core.set_nan_watch(True)
+    set_nan_watch(True)
     try:
         yield
     finally:
-        _core.set_nan_watch(False)
+        set_nan_watch(False)
 
 
 @dataclass

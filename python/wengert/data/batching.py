@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .errors import DataError
 
 if TYPE_CHECKING:
-    from wengert import Tensor
+    from wengert._core import Tensor
 
 Array = npt.NDArray[Any]
 

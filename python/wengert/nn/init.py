@@ -82,7 +82,8 @@ def uniform_(
     _finite("uniform_", a=a, b=b)
     if a > b:
         raise ValueError(f"uniform_: a = {a} is greater than b = {b}")
-    return tensor.copy_(rand(tensor.shape, tensor.dtype, generator) * (b - a) + a)
+    tensor.copy_(rand(tensor.shape, tensor.dtype, generator) * (b - a) + a)
+    return tensor
 
 
 @no_grad()
@@ -93,13 +94,15 @@ def normal_(
     _finite("normal_", mean=mean, std=std)
     if std < 0:
         raise ValueError(f"normal_: std is {std}; it must be 0 or more")
-    return tensor.copy_(randn(tensor.shape, tensor.dtype, generator) * std + mean)
+    tensor.copy_(randn(tensor.shape, tensor.dtype, generator) * std + mean)
+    return tensor
 
 
 @no_grad()
 def constant_(tensor: Tensor, value: float) -> Tensor:
     """The same value everywhere."""
-    return tensor.fill_(value)
+    tensor.fill_(value)
+    return tensor
 
 
 def zeros_(tensor: Tensor) -> Tensor:

@@ -1,0 +1,1072 @@
+"""
+The compiled core of Wengert. Use the package wengert, which re-exports it.
+"""
+from __future__ import annotations
+import collections.abc
+from collections.abc import Sequence
+import builtins
+import typing
+import typing_extensions
+from numpy import ndarray
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'backward', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_status', 'div', 'elu', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'le', 'leaky_relu', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
+Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
+class OutOfMemoryError(MemoryError):
+    pass
+class GradientError(RuntimeError):
+    pass
+class DeviceError(RuntimeError):
+    pass
+class DTypeError(TypeError):
+    pass
+class ShapeError(ValueError):
+    pass
+class DType:
+    """
+    An element type.
+    """
+    def __eq__(self, arg0: typing.Any) -> bool:
+        ...
+    def __hash__(self) -> int:
+        ...
+    def __reduce__(self) -> str:
+        ...
+    def __repr__(self) -> str:
+        ...
+    @property
+    def is_floating_point(self) -> bool:
+        ...
+    @property
+    def itemsize(self) -> int:
+        """
+        Bytes an element.
+        """
+    @property
+    def name(self) -> str:
+        ...
+class Tensor:
+    """
+    An n-dimensional array that remembers how it was made, where a gradient may be asked for.
+    """
+    __array_ufunc__ = None
+    requires_grad: builtins.bool
+    @staticmethod
+    def __copy__(x):
+        ...
+    @staticmethod
+    def __deepcopy__(x: Tensor, memo: dict[int, _Any]) -> Tensor:
+        """
+        A leaf with a copy of the values, and as ready for gradients; of its class.
+        """
+    @staticmethod
+    def __reduce__(x: Tensor) -> _Any:
+        ...
+    def __repr__(self) -> str:
+        """
+        Values as NumPy prints them, then dtype (unless it is the usual one) and history.
+        """
+    def __abs__(self) -> Tensor:
+        ...
+    def __add__(self, other: Operand) -> Tensor:
+        ...
+    def __and__(self, other: Operand) -> Tensor:
+        ...
+    def __array__(self, dtype: DType | str | None = None, copy: typing.Any = None) -> typing.Any:
+        ...
+    def __bool__(self) -> builtins.bool:
+        ...
+    def __dlpack__(self, *, stream: typing.Any = None, max_version: typing.Any = None, dl_device: typing.Any = None, copy: typing.Any = None) -> typing_extensions.CapsuleType:
+        ...
+    def __dlpack_device__(self) -> tuple[int, int]:
+        ...
+    def __eq__(self, other: object) -> Tensor: # type: ignore[override]
+        ...
+    def __float__(self) -> builtins.float:
+        ...
+    def __floordiv__(self, other: Operand) -> Tensor:
+        ...
+    def __ge__(self, other: Operand) -> Tensor:  # type: ignore[misc]
+        ...
+    def __getitem__(self, key: typing.Any) -> Tensor:
+        ...
+    def __gt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
+        ...
+    def __hash__(self) -> int:
+        """
+        Return hash(self).
+        """
+    def __iadd__(self, other: Operand) -> Tensor:
+        ...
+    def __imul__(self, other: Operand) -> Tensor:
+        ...
+    def __index__(self) -> typing.Any:
+        ...
+    def __init__(self, data: Tensor, requires_grad: builtins.bool = False) -> None:
+        """
+        A leaf that shares the memory of `data`. To make tensors from values use wengert.tensor().
+        """
+    def __int__(self) -> int:
+        ...
+    def __invert__(self) -> Tensor:
+        ...
+    def __isub__(self, other: Operand) -> Tensor:
+        ...
+    def __iter__(self) -> collections.abc.Iterator[Tensor]:
+        ...
+    def __itruediv__(self, other: Operand) -> Tensor:
+        ...
+    def __le__(self, other: Operand) -> Tensor:  # type: ignore[misc]
+        ...
+    def __len__(self) -> int:
+        ...
+    def __lt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
+        ...
+    def __matmul__(self, other: Operand) -> Tensor:
+        ...
+    def __mod__(self, other: Operand) -> Tensor:
+        ...
+    def __mul__(self, other: Operand) -> Tensor:
+        ...
+    def __ne__(self, other: object) -> Tensor: # type: ignore[override]
+        ...
+    def __neg__(self) -> Tensor:
+        ...
+    def __or__(self, other: Operand) -> Tensor:
+        ...
+    def __pos__(self) -> Tensor:
+        ...
+    def __pow__(self, other: Operand, modulo: typing.Any = None) -> Tensor:
+        ...
+    def __radd__(self, other: Operand) -> Tensor:
+        ...
+    def __rand__(self, other: Operand) -> Tensor:
+        ...
+    def __rfloordiv__(self, other: Operand) -> Tensor:
+        ...
+    def __rmatmul__(self, other: Operand) -> Tensor:
+        ...
+    def __rmod__(self, other: Operand) -> Tensor:
+        ...
+    def __rmul__(self, other: Operand) -> Tensor:
+        ...
+    def __ror__(self, other: Operand) -> Tensor:
+        ...
+    def __rpow__(self, other: Operand, modulo: typing.Any = None) -> Tensor:
+        ...
+    def __rsub__(self, other: Operand) -> Tensor:
+        ...
+    def __rtruediv__(self, other: Operand) -> Tensor:
+        ...
+    def __rxor__(self, other: Operand) -> Tensor:
+        ...
+    def __setitem__(self, key: typing.Any, value: typing.Any) -> None:
+        ...
+    def __sub__(self, other: Operand) -> Tensor:
+        ...
+    def __truediv__(self, other: Operand) -> Tensor:
+        ...
+    def __xor__(self, other: Operand) -> Tensor:
+        ...
+    def abs(self) -> Tensor:
+        """
+        |x|; gradient 0 at 0.
+        """
+    def add(self, other: Operand) -> Tensor:
+        """
+        a + b.
+        """
+    def add_(self, other: Operand) -> typing.Any:
+        ...
+    def all(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Is no element zero?
+        """
+    def any(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Is any element not zero?
+        """
+    def argmax(self, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Index of the first largest, int64.
+        """
+    def argmin(self, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Index of the first smallest, int64.
+        """
+    def astype(self, dtype: DType | str | None) -> Tensor:
+        ...
+    def backward(self, gradient: typing.Any = None, retain_graph: builtins.bool = False, create_graph: builtins.bool = False) -> None:
+        """
+        Adds d(self)/d(leaf) to the `grad` of every leaf that requires one.
+        
+        gradient: the cotangent, of self's shape; may be left out where self has one element.
+        retain_graph: keep what the lines saved, to walk them again.
+        create_graph: record the backward lines too, for gradients of gradients.
+        Raises GradientError where there is no history, or it was freed, or a saved value was changed in place.
+        """
+    def bitwise_and(self, other: Operand) -> Tensor:
+        """
+        a & b, of bools or integers.
+        """
+    def bitwise_or(self, other: Operand) -> Tensor:
+        """
+        a | b, of bools or integers.
+        """
+    def bitwise_xor(self, other: Operand) -> Tensor:
+        """
+        a ^ b, of bools or integers.
+        """
+    def bool(self) -> Tensor:
+        ...
+    def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
+        ...
+    def ceil(self) -> Tensor:
+        """
+        Smallest whole number not below x.
+        """
+    def clamp(self, min: typing.SupportsFloat | typing.SupportsIndex | None = None, max: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+        """
+        x within [min, max]; gradient 1 at both ends.
+        """
+    def clone(self) -> Tensor:
+        """
+        A copy with memory of its own; gradients pass through.
+        """
+    def contiguous(self) -> Tensor:
+        """
+        Itself if it is contiguous, else a copy.
+        """
+    def copy_(self, other: Operand) -> typing.Any:
+        """
+        Overwrites the elements with those of `other`, which broadcasts and is converted.
+        """
+    def cos(self) -> Tensor:
+        """
+        Cosine, x in radians.
+        """
+    def cpu(self) -> Tensor:
+        ...
+    def data_ptr(self) -> int:
+        """
+        Address of the first element.
+        """
+    def detach(self) -> Tensor:
+        """
+        The same memory without history: no gradient passes.
+        """
+    def div(self, other: Operand) -> Tensor:
+        """
+        a / b, floating.
+        """
+    def div_(self, other: Operand) -> typing.Any:
+        ...
+    def double(self) -> Tensor:
+        ...
+    def elu(self, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
+        """
+        x where x > 0, else alpha * (exp(x) - 1). arXiv 1511.07289.
+        """
+    def eq(self, other: Operand) -> Tensor:
+        """
+        a == b.
+        """
+    def erf(self) -> Tensor:
+        """
+        Error function.
+        """
+    def exp(self) -> Tensor:
+        """
+        e to the x.
+        """
+    def expand(self, *args: int | Sequence[int]) -> Tensor:
+        ...
+    def expm1(self) -> Tensor:
+        """
+        exp(x) - 1, accurate near 0.
+        """
+    def fill_(self, value: typing.Any) -> typing.Any:
+        ...
+    def flatten(self, start_axis: typing.SupportsInt | typing.SupportsIndex = 0, end_axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
+        """
+        The axes from start to end as one.
+        """
+    def float(self) -> Tensor:
+        ...
+    def floor(self) -> Tensor:
+        """
+        Largest whole number not above x.
+        """
+    def floor_divide(self, other: Operand) -> Tensor:
+        """
+        floor(a / b); gradient 0.
+        """
+    def ge(self, other: Operand) -> Tensor:
+        """
+        a >= b.
+        """
+    def gelu(self, approximate: str = 'none') -> Tensor:
+        """
+        x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.
+        """
+    def gt(self, other: Operand) -> Tensor:
+        """
+        a > b.
+        """
+    def is_contiguous(self) -> builtins.bool:
+        ...
+    def isfinite(self) -> Tensor:
+        """
+        Is it neither NaN nor an infinity?
+        """
+    def isinf(self) -> Tensor:
+        """
+        Is it an infinity?
+        """
+    def isnan(self) -> Tensor:
+        """
+        Is it NaN?
+        """
+    def item(self) -> typing.Any:
+        """
+        The one element, as a Python number.
+        """
+    def le(self, other: Operand) -> Tensor:
+        """
+        a <= b.
+        """
+    def leaky_relu(self, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor:
+        """
+        x where x > 0, else negative_slope * x.
+        """
+    def log(self) -> Tensor:
+        """
+        Natural logarithm.
+        """
+    def log1p(self) -> Tensor:
+        """
+        log(1 + x), accurate near 0.
+        """
+    def log_softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
+        """
+        log(softmax(x)), stable.
+        """
+    def logical_and(self, other: Operand) -> Tensor:
+        """
+        Of truth values: not zero is true.
+        """
+    def logical_not(self) -> Tensor:
+        """
+        x == 0.
+        """
+    def logical_or(self, other: Operand) -> Tensor:
+        """
+        Of truth values: not zero is true.
+        """
+    def logical_xor(self, other: Operand) -> Tensor:
+        """
+        Of truth values: not zero is true.
+        """
+    def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        log(sum(exp(x))), stable.
+        """
+    def long(self) -> Tensor:
+        ...
+    def lt(self, other: Operand) -> Tensor:
+        """
+        a < b.
+        """
+    def matmul(self, other: Operand) -> Tensor:
+        """
+        Matrix product of the last two axes; vectors and batches as in NumPy.
+        """
+    def max(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Largest over the axes; NaN if there is one; ties share the gradient.
+        """
+    def maximum(self, other: Operand) -> Tensor:
+        """
+        The larger; NaN if either is; where equal each gets half the gradient.
+        """
+    def mean(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Mean over the axes (all by default).
+        """
+    def min(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Smallest over the axes; NaN if there is one; ties share the gradient.
+        """
+    def minimum(self, other: Operand) -> Tensor:
+        """
+        The smaller; NaN if either is; where equal each gets half the gradient.
+        """
+    def mul(self, other: Operand) -> Tensor:
+        """
+        a * b.
+        """
+    def mul_(self, other: Operand) -> typing.Any:
+        ...
+    def ne(self, other: Operand) -> Tensor:
+        """
+        a != b.
+        """
+    def neg(self) -> Tensor:
+        """
+        -x
+        """
+    def nonzero(self) -> Tensor:
+        """
+        Places of the elements that are not zero: (count, ndim), int64.
+        """
+    def numel(self) -> int:
+        """
+        Number of elements.
+        """
+    def numpy(self, writable: builtins.bool = False) -> typing.Any:
+        """
+        A NumPy array over the same memory; read-only unless `writable`, which counts as a change in place.
+        """
+    def permute(self, *args: int | Sequence[int]) -> Tensor:
+        ...
+    def pow(self, other: Operand) -> Tensor:
+        """
+        a to the b.
+        """
+    def prod(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Product over the axes (all by default).
+        """
+    def register_hook(self, hook: collections.abc.Callable[..., typing.Any]) -> HookHandle:
+        """
+        Calls hook(gradient) when this tensor's gradient is complete; a tensor it returns takes the gradient's place.
+        """
+    def relu(self) -> Tensor:
+        """
+        max(x, 0); gradient 0 at 0.
+        """
+    def remainder(self, other: Operand) -> Tensor:
+        """
+        a - b * floor(a / b): the sign is b's, as in Python.
+        """
+    def requires_grad_(self, requires_grad: builtins.bool = True) -> typing.Any:
+        ...
+    def reshape(self, *args: int | Sequence[int]) -> Tensor:
+        ...
+    def retain_grad(self) -> None:
+        """
+        Asks backward() to keep the gradient of this tensor, which is no leaf, in `grad`.
+        """
+    def round(self) -> Tensor:
+        """
+        Nearest whole number, halves to even.
+        """
+    def rsqrt(self) -> Tensor:
+        """
+        1 / sqrt(x).
+        """
+    def sigmoid(self) -> Tensor:
+        """
+        1 / (1 + exp(-x)).
+        """
+    def sign(self) -> Tensor:
+        """
+        -1, 0 or 1.
+        """
+    def silu(self) -> Tensor:
+        """
+        x * sigmoid(x), also called swish.
+        """
+    def sin(self) -> Tensor:
+        """
+        Sine, x in radians.
+        """
+    def softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
+        """
+        exp(x) / sum(exp(x)), stable.
+        """
+    def softplus(self) -> Tensor:
+        """
+        log(1 + exp(x)).
+        """
+    def sqrt(self) -> Tensor:
+        """
+        Square root.
+        """
+    def square(self) -> Tensor:
+        """
+        x * x.
+        """
+    def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
+        """
+        Without the named axes, or all, of size one.
+        """
+    def std(self, axis: int | Sequence[int] | None = None, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Square root of var().
+        """
+    def stride(self) -> tuple[int, ...]:
+        """
+        Elements from one place to the next, by axis.
+        """
+    def sub(self, other: Operand) -> Tensor:
+        """
+        a - b.
+        """
+    def sub_(self, other: Operand) -> typing.Any:
+        ...
+    def sum(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Sum over the axes (all by default). Gathered in float64, whatever the dtype.
+        """
+    def swapaxes(self, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+        """
+        Two axes exchanged.
+        """
+    def tanh(self) -> Tensor:
+        """
+        Hyperbolic tangent.
+        """
+    def to(self, dtype_or_device: DType | str) -> Tensor:
+        """
+        The tensor in another dtype or on another device; itself if it is there.
+        """
+    def tolist(self) -> typing.Any:
+        """
+        The elements as nested lists of Python numbers.
+        """
+    def transpose(self, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+        """
+        Two axes exchanged.
+        """
+    def unsqueeze(self, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+        """
+        With a new axis of size one.
+        """
+    def var(self, axis: int | Sequence[int] | None = None, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0, keepdims: builtins.bool = False) -> Tensor:
+        """
+        Mean squared distance from the mean, over n - correction.
+        """
+    def view(self, *args: int | Sequence[int]) -> Tensor:
+        """
+        As reshape().
+        """
+    def zero_(self) -> typing.Any:
+        ...
+    @property
+    def T(self) -> Tensor:
+        ...
+    @property
+    def device(self) -> str:
+        ...
+    @property
+    def dtype(self) -> DType:
+        ...
+    @property
+    def grad(self) -> Tensor:
+        """
+        The gradient that backward() gathered here, or None.
+        """
+    @grad.setter
+    def grad(self, arg1: typing.Any) -> None:
+        ...
+    @property
+    def is_leaf(self) -> builtins.bool:
+        ...
+    @property
+    def itemsize(self) -> int:
+        ...
+    @property
+    def mT(self) -> Tensor:
+        """
+        The last two axes exchanged.
+        """
+    @property
+    def made_by(self) -> typing.Any:
+        """
+        Name of the op that made it; None for what came from outside.
+        """
+    @property
+    def nbytes(self) -> int:
+        ...
+    @property
+    def ndim(self) -> int:
+        ...
+    @property
+    def shape(self) -> tuple[int, ...]:
+        ...
+    @property
+    def size(self) -> int:
+        """
+        Number of elements.
+        """
+    @property
+    def version(self) -> int:
+        """
+        How often its memory was changed in place.
+        """
+class HookHandle:
+    """
+    What register_hook() returns.
+    """
+    def remove(self) -> None:
+        """
+        Takes the hook away.
+        """
+def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int]) -> Tensor:
+    ...
+def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+    ...
+def _permutation(state: Tensor, n: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+    ...
+def _set_package_directory(path: str) -> None:
+    ...
+def _uniform(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+    ...
+def abs(x: Tensor) -> Tensor:
+    """
+    |x|; gradient 0 at 0.
+    """
+def adam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, lr: Tensor, step: Tensor, beta1: typing.SupportsFloat | typing.SupportsIndex = 0.9, beta2: typing.SupportsFloat | typing.SupportsIndex = 0.999, eps: typing.SupportsFloat | typing.SupportsIndex = 1e-08, weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.0, decoupled: bool = False) -> None:
+    """
+    One step of Adam (arXiv 1412.6980), or with decoupled weight decay AdamW (arXiv 1711.05101), in place.
+    """
+def add(a: Operand, b: Operand) -> Tensor:
+    """
+    a + b.
+    """
+def all(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """
+    Is no element zero?
+    """
+def any(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """
+    Is any element not zero?
+    """
+def arange(start: typing.Any, stop: typing.Any = None, step: typing.Any = 1, dtype: DType | str | None = None) -> Tensor:
+    """
+    start, start + step, ... up to but without stop; int64 for integers, else float32.
+    """
+def argmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: bool = False) -> Tensor:
+    """
+    Index of the first largest, int64.
+    """
+def argmin(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: bool = False) -> Tensor:
+    """
+    Index of the first smallest, int64.
+    """
+def asarray(data: typing.Any, dtype: DType | str | None = None) -> Tensor:
+    """
+    As tensor(), but without a copy where the memory can be shared.
+    """
+def backward(outputs: typing.Any, gradients: typing.Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """
+    Tensor.backward() for several outputs in one walk.
+    """
+def binary_cross_entropy_with_logits_elements(logits: typing.Any, target: typing.Any) -> Tensor:
+    """
+    Element by element; see binary_cross_entropy_with_logits.
+    """
+def bitwise_and(a: Operand, b: Operand) -> Tensor:
+    """
+    a & b, of bools or integers.
+    """
+def bitwise_or(a: Operand, b: Operand) -> Tensor:
+    """
+    a | b, of bools or integers.
+    """
+def bitwise_xor(a: Operand, b: Operand) -> Tensor:
+    """
+    a ^ b, of bools or integers.
+    """
+def broadcast_to(x: Tensor, shape: int | Sequence[int]) -> Tensor:
+    ...
+def ceil(x: Tensor) -> Tensor:
+    """
+    Smallest whole number not below x.
+    """
+def clamp(x: Tensor, min: typing.SupportsFloat | typing.SupportsIndex | None = None, max: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+    """
+    x within [min, max]; gradient 1 at both ends.
+    """
+def clip_grad_norm_step(grads: typing.Any, max_norm: typing.SupportsFloat | typing.SupportsIndex) -> Tensor:
+    """
+    Scales the gradients in place so that their joint 2-norm is at most max_norm; returns the norm before, float64.
+    """
+def concatenate(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.SupportsIndex = 0) -> Tensor:
+    """
+    End to end along an axis.
+    """
+def cos(x: Tensor) -> Tensor:
+    """
+    Cosine, x in radians.
+    """
+def cross_entropy_rows(logits: Tensor, target: Tensor) -> Tensor:
+    """
+    -log_softmax(logits)[target] for each row; see cross_entropy.
+    """
+def cuda_status() -> str:
+    """
+    Whether CUDA can be used, and if not, what is missing.
+    """
+def div(a: Operand, b: Operand) -> Tensor:
+    """
+    a / b, floating.
+    """
+def elu(x: Tensor, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
+    """
+    x where x > 0, else alpha * (exp(x) - 1). arXiv 1511.07289.
+    """
+def empty(shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+    """
+    Uninitialised.
+    """
+def empty_cache() -> None:
+    """
+    Gives the free bytes back to the system.
+    """
+def empty_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
+    ...
+def eq(a: Operand, b: Operand) -> Tensor:
+    """
+    a == b.
+    """
+def erf(x: Tensor) -> Tensor:
+    """
+    Error function.
+    """
+def exp(x: Tensor) -> Tensor:
+    """
+    e to the x.
+    """
+def expm1(x: Tensor) -> Tensor:
+    """
+    exp(x) - 1, accurate near 0.
+    """
+def eye(n: typing.SupportsInt | typing.SupportsIndex, m: typing.Any = None, dtype: DType | str | None = None) -> Tensor:
+    """
+    n x m, ones on the diagonal.
+    """
+def flatten(x: Tensor, start_axis: typing.SupportsInt | typing.SupportsIndex = 0, end_axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
+    """
+    The axes from start to end as one.
+    """
+def floor(x: Tensor) -> Tensor:
+    """
+    Largest whole number not above x.
+    """
+def floor_divide(a: Operand, b: Operand) -> Tensor:
+    """
+    floor(a / b); gradient 0.
+    """
+def from_dlpack(x: typing.Any) -> Tensor:
+    """
+    A tensor over the memory of any object with __dlpack__, without a copy.
+    """
+def from_numpy(array: typing.Any) -> Tensor:
+    """
+    A tensor over the array's memory, without a copy.
+    """
+def full(shape: int | Sequence[int], value: typing.Any, dtype: DType | str | None = None) -> Tensor:
+    ...
+def full_like(x: Tensor, value: typing.SupportsFloat | typing.SupportsIndex, dtype: DType | str | None = None) -> Tensor:
+    ...
+def ge(a: Operand, b: Operand) -> Tensor:
+    """
+    a >= b.
+    """
+def gelu(x: Tensor, approximate: str = 'none') -> Tensor:
+    """
+    x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.
+    """
+def grad(outputs: typing.Any, inputs: typing.Any, grad_outputs: typing.Any = None, retain_graph: typing.Any = None, create_graph: bool = False, allow_unused: bool = False) -> typing.Any:
+    """
+    Gradients of the outputs, weighted by grad_outputs and summed, with respect to the inputs; leaves' `grad` stays
+    as it is. As torch.autograd.grad. Returns one tensor for one input, else a tuple.
+    
+    retain_graph is create_graph unless given. An input that was not used is an error, or None with allow_unused.
+    """
+def gt(a: Operand, b: Operand) -> Tensor:
+    """
+    a > b.
+    """
+def is_grad_enabled() -> bool:
+    """
+    Whether operations are recorded in this thread.
+    """
+def isfinite(x: Tensor) -> Tensor:
+    """
+    Is it neither NaN nor an infinity?
+    """
+def isinf(x: Tensor) -> Tensor:
+    """
+    Is it an infinity?
+    """
+def isnan(x: Tensor) -> Tensor:
+    """
+    Is it NaN?
+    """
+def le(a: Operand, b: Operand) -> Tensor:
+    """
+    a <= b.
+    """
+def leaky_relu(x: Tensor, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor:
+    """
+    x where x > 0, else negative_slope * x.
+    """
+def linspace(start: typing.SupportsFloat | typing.SupportsIndex, stop: typing.SupportsFloat | typing.SupportsIndex, num: typing.SupportsInt | typing.SupportsIndex, dtype: DType | str | None = None) -> Tensor:
+    """
+    num numbers, evenly spaced from start to stop, both included.
+    """
+def log(x: Tensor) -> Tensor:
+    """
+    Natural logarithm.
+    """
+def log1p(x: Tensor) -> Tensor:
+    """
+    log(1 + x), accurate near 0.
+    """
+def log_softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
+    """
+    log(softmax(x)), stable.
+    """
+def logical_and(a: Operand, b: Operand) -> Tensor:
+    """
+    Of truth values: not zero is true.
+    """
+def logical_not(x: Tensor) -> Tensor:
+    """
+    x == 0.
+    """
+def logical_or(a: Operand, b: Operand) -> Tensor:
+    """
+    Of truth values: not zero is true.
+    """
+def logical_xor(a: Operand, b: Operand) -> Tensor:
+    """
+    Of truth values: not zero is true.
+    """
+def logsumexp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """
+    log(sum(exp(x))), stable.
+    """
+def lt(a: Operand, b: Operand) -> Tensor:
+    """
+    a < b.
+    """
+def matmul(a: Operand, b: Operand) -> Tensor:
+    """
+    Matrix product of the last two axes; vectors and batches as in NumPy.
+    """
+def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """
+    Largest over the axes; NaN if there is one; ties share the gradient.
+    """
+def maximum(a: Operand, b: Operand) -> Tensor:
+    """
+    The larger; NaN if either is; where equal each gets half the gradient.
+    """
+def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """
+    Mean over the axes (all by default).
+    """
+def memory_allocated() -> int:
+    """
+    Bytes in use by CPU tensors.
+    """
+def memory_cached() -> int:
+    """
+    Bytes that are free and kept for reuse.
+    """
+def memory_peak() -> int:
+    """
+    The most bytes that were in use since the start or the last reset_memory_peak().
+    """
+def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """
+    Smallest over the axes; NaN if there is one; ties share the gradient.
+    """
+def minimum(a: Operand, b: Operand) -> Tensor:
+    """
+    The smaller; NaN if either is; where equal each gets half the gradient.
+    """
+def mul(a: Operand, b: Operand) -> Tensor:
+    """
+    a * b.
+    """
+def ne(a: Operand, b: Operand) -> Tensor:
+    """
+    a != b.
+    """
+def neg(x: Tensor) -> Tensor:
+    """
+    -x
+    """
+def nonzero(x: Tensor) -> Tensor:
+    """
+    Places of the elements that are not zero: (count, ndim), int64.
+    """
+def num_threads() -> int:
+    """
+    Number of threads that kernels use.
+    """
+def ones(shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+    ...
+def ones_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
+    ...
+def ops() -> list[typing.Any]:
+    """
+    Every op: its name, the formulas of value and gradient, and, where it has no gradient, why.
+    """
+def permute(x: Tensor, axes: Sequence[int]) -> Tensor:
+    ...
+def pow(a: Operand, b: Operand) -> Tensor:
+    """
+    a to the b.
+    """
+def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """
+    Product over the axes (all by default).
+    """
+def relu(x: Tensor) -> Tensor:
+    """
+    max(x, 0); gradient 0 at 0.
+    """
+def remainder(a: Operand, b: Operand) -> Tensor:
+    """
+    a - b * floor(a / b): the sign is b's, as in Python.
+    """
+def reset_memory_peak() -> None:
+    """
+    Starts the peak anew from what is in use now.
+    """
+def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
+    ...
+def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, momentum_buffers: typing.Any, lr: Tensor, step: Tensor, alpha: typing.SupportsFloat | typing.SupportsIndex = 0.99, eps: typing.SupportsFloat | typing.SupportsIndex = 1e-08, weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.0, momentum: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> None:
+    """
+    One step of RMSprop, in place.
+    """
+def round(x: Tensor) -> Tensor:
+    """
+    Nearest whole number, halves to even.
+    """
+def rsqrt(x: Tensor) -> Tensor:
+    """
+    1 / sqrt(x).
+    """
+def set_cache_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    The most free bytes to keep for reuse (2 GiB at first).
+    """
+def set_grad_enabled(enabled: bool) -> bool:
+    """
+    Turns recording on or off in this thread; returns what it was.
+    """
+def set_nan_watch(on: bool) -> None:
+    """
+    While on, the first op whose result has a NaN or an infinity raises a ValueError that names it and its place.
+    """
+def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Sets the number of threads that kernels use, 1 to 256. Results have the same bits for any number.
+    """
+def sgd_step(params: typing.Any, grads: typing.Any, momentum_buffers: typing.Any, lr: Tensor, step: Tensor, momentum: typing.SupportsFloat | typing.SupportsIndex = 0.0, dampening: typing.SupportsFloat | typing.SupportsIndex = 0.0, weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.0, nesterov: bool = False) -> None:
+    """
+    One step of stochastic gradient descent on all parameters, in place. lr: float64 of one element; step: int64 of one
+    element, counted up first. momentum_buffers: one per parameter, or empty without momentum.
+    """
+def sigmoid(x: Tensor) -> Tensor:
+    """
+    1 / (1 + exp(-x)).
+    """
+def sign(x: Tensor) -> Tensor:
+    """
+    -1, 0 or 1.
+    """
+def silu(x: Tensor) -> Tensor:
+    """
+    x * sigmoid(x), also called swish.
+    """
+def simd_level() -> str:
+    """
+    The instruction set in use: 'baseline', 'avx2' or 'avx512'. The environment variable WENGERT_ISA lowers it.
+    """
+def sin(x: Tensor) -> Tensor:
+    """
+    Sine, x in radians.
+    """
+def softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
+    """
+    exp(x) / sum(exp(x)), stable.
+    """
+def softplus(x: Tensor) -> Tensor:
+    """
+    log(1 + exp(x)).
+    """
+def sqrt(x: Tensor) -> Tensor:
+    """
+    Square root.
+    """
+def square(x: Tensor) -> Tensor:
+    """
+    x * x.
+    """
+def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
+    """
+    Without the named axes, or all, of size one.
+    """
+def stack(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.SupportsIndex = 0) -> Tensor:
+    """
+    Along a new axis.
+    """
+def std(x: Tensor, axis: int | Sequence[int] | None = None, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0, keepdims: bool = False) -> Tensor:
+    """
+    Square root of var().
+    """
+def sub(a: Operand, b: Operand) -> Tensor:
+    """
+    a - b.
+    """
+def sum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """
+    Sum over the axes (all by default). Gathered in float64, whatever the dtype.
+    """
+def swapaxes(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+    """
+    Two axes exchanged.
+    """
+def tanh(x: Tensor) -> Tensor:
+    """
+    Hyperbolic tangent.
+    """
+def tensor(data: typing.Any, dtype: DType | str | None = None, requires_grad: bool = False) -> Tensor:
+    """
+    A tensor with a copy of the data: a number, nested lists, an array, or another tensor.
+    
+    Python floats become float32, ints int64, bools bool, unless dtype says otherwise; arrays keep their dtype.
+    """
+def transpose(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+    """
+    Two axes exchanged.
+    """
+def unsqueeze(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+    """
+    With a new axis of size one.
+    """
+def var(x: Tensor, axis: int | Sequence[int] | None = None, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0, keepdims: bool = False) -> Tensor:
+    """
+    Mean squared distance from the mean, over n - correction.
+    """
+def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
+    """
+    a where the condition (bool) holds, else b.
+    """
+def zeros(shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+    ...
+def zeros_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
+    ...
+__version__: str = '0.1.0'
+bool_: DType
+float32: DType
+float64: DType
+int32: DType
+int64: DType
+uint8: DType

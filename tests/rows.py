@@ -1,0 +1,469 @@
+"""The table of ops: one row (or a few) for each, from which test_ops.py and test_torch.py test values,
+first and second gradients, strides, broadcasting, zero sizes, dtypes and kinks.
+
+A row says how to call the op on tensors, what NumPy says in float64, where to draw its inputs from,
+and which subgradient it states at its kinks. To add an op, add a row here (and its counterpart in
+test_torch.py); test_ops.py fails for an op of the engine that no row covers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import wengert as wg
+
+Shapes = tuple[tuple[int, ...], ...]  # one for each input
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where an input is drawn from: [low, high], at a distance from the points `avoid`."""
+
+    low: float = -3.0
+    high: float = 3.0
+    avoid: tuple[float, ...] = ()
+    kind: str = "f"  # f: the floating dtype under test, i: int64, b: bool
+
+    def __call__(self, random: np.random.Generator, shape: tuple[int, ...]) -> Any:
+        if self.kind == "i":
+            return np.asarray(random.integers(int(self.low), int(self.high), shape))
+        if self.kind == "b":
+            return np.asarray(random.random(shape) < 0.5)
+        x = np.asarray(random.uniform(self.low, self.high, shape))
+        for point in self.avoid:
+            x = np.where(abs(x - point) < 0.05, point + 0.1, x)
+        return x
+
+
+REAL = Draw()
+POSITIVE = Draw(0.2, 3.0)
+NOT_ZERO = Draw(avoid=(0.0,))
+NOT_WHOLE = Draw(avoid=tuple(np.arange(-3.0, 3.1)))
+NOT_HALF = Draw(avoid=tuple(np.arange(-3.5, 3.6)))
+MASK = Draw(kind="b")
+LABELS = Draw(0, 5, kind="i")
+INTEGERS = Draw(-9, 9, kind="i")
+DIVISORS = Draw(1, 9, kind="i")
+
+# More than one SIMD vector, a tail, an axis of size one, none, and zero sizes.
+ONE: tuple[Shapes, ...] = (
+    ((),),
+    ((1,),),
+    ((37,),),
+    ((2, 3),),
+    ((3, 1, 4),),
+    ((0,),),
+    ((2, 0, 3),),
+)
+TWO: tuple[Shapes, ...] = (
+    ((35,), (35,)),
+    ((3, 1), (1, 4)),
+    ((), (2, 3)),
+    ((2, 3), ()),
+    ((), ()),
+    ((2, 1, 3), (4, 1)),
+    ((3,), (2, 2, 3)),
+    ((0,), (1,)),
+    ((2, 0), (2, 1)),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One op. Values must lie within ulps * eps * max(|reference|, near) of the reference."""
+
+    op: str  # its name in wengert._core.ops()
+    call: Callable[..., Any]  # over tensors
+    reference: Callable[..., Any]  # over NumPy arrays, in float64
+    inputs: tuple[Draw, ...]
+    shapes: tuple[Shapes, ...]
+    variant: str = ""
+    kinks: tuple[tuple[tuple[Any, ...], tuple[Any, ...]], ...] = ()  # (inputs, their gradients)
+    gradient: bool = True  # smooth where drawn, so that differences tell the gradient
+    elementwise: bool = False
+    result: str | None = None  # dtype; None: the inputs'
+    ulps: float = 4.0
+    near: float = 0.0  # for sums and differences, whose error is relative to their terms
+    covers: tuple[str, ...] = ()  # ops that run only inside others
+    made_by: str | None = ""  # the last line's op, where it is not `op`; None: several lines
+
+    @property
+    def name(self) -> str:
+        return f"{self.op} {self.variant}".strip()
+
+    def draw(self, shapes: Shapes, seed: int = 0) -> list[Any]:
+        random = np.random.default_rng([seed, *map(ord, self.op)])
+        return [draw(random, shape) for draw, shape in zip(self.inputs, shapes, strict=True)]
+
+
+# ---- references that NumPy lacks -------------------------------------------------------------------
+
+erf = np.vectorize(math.erf, otypes=[float])
+erfc = np.vectorize(math.erfc, otypes=[float])
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0)
+    y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return y if keepdims else np.squeeze(y, axis=tuple(range(x.ndim)) if axis is None else axis)
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    y = np.exp(x - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
+    return y / y.sum(axis=axis, keepdims=True)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Any:
+    y = x - np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    return y - np.log(np.exp(y).sum(axis=axis, keepdims=True))
+
+
+def gelu_tanh(x: Any) -> Any:
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def bce(a: Any, b: Any) -> Any:
+    return np.maximum(a, 0) - a * b + np.log1p(np.exp(-abs(a)))
+
+
+def put(x: Any, value: Any, key: Any) -> Any:
+    """A copy of x with x[key] = value, of tensors and of arrays."""
+    y = x.clone() if isinstance(x, wg.Tensor) else x.copy()
+    y[key] = value
+    return y
+
+
+# ---- the table -------------------------------------------------------------------------------------
+
+
+def unary(op: str, reference: Any, draw: Draw = REAL, call: Any = None, **more: Any) -> Row:
+    call = call or getattr(wg, op)
+    covers = (*more.pop("covers", ()), f"{op}_vjp")
+    return Row(op, call, reference, (draw,), ONE, elementwise=True, covers=covers, **more)
+
+
+def binary(
+    op: str, reference: Any, a: Draw = REAL, b: Draw = REAL, call: Any = None, **more: Any
+) -> Row:
+    return Row(op, call or getattr(wg, op), reference, (a, b), TWO, elementwise=True, **more)
+
+
+def comparison(op: str, reference: Any) -> Row:
+    draw = Draw(-2, 3, kind="i")  # many are equal
+    return binary(op, reference, draw, draw, gradient=False, result="bool")
+
+
+def along(op: str, reference: Any, draw: Draw = REAL, **more: Any) -> list[Row]:
+    """A reduction over all axes, the last, the first, and two that lie apart, kept."""
+    matrix, cube = ((3, 5),), ((3, 2, 4),)
+    # the root of no variance has no gradient
+    one = () if op == "std" else (((),), ((4, 1),))
+    call = getattr(wg, op)
+    several = op not in ("argmax", "argmin")
+    f, r = call, reference
+    rows = [
+        ("", lambda x: f(x), lambda x: r(x), (*one[:1], ((6,),), matrix, cube)),
+        ("last", lambda x: f(x, -1), lambda x: r(x, axis=-1), (*one[1:], ((0, 3),), cube, matrix)),
+        ("first", lambda x: f(x, axis=0), lambda x: r(x, axis=0), (matrix, cube, ((2, 0),))),
+    ]
+    if several:
+        rows.append(
+            (
+                "apart",
+                lambda x: f(x, axis=(0, 2), keepdims=True),
+                lambda x: r(x, axis=(0, 2), keepdims=True),
+                (cube, ((2, 0, 3),) if op in ("sum", "prod", "any", "all") else cube),
+            )
+        )
+        rows.append(
+            (
+                "middle",
+                lambda x: f(x, axis=-2, keepdims=True),
+                lambda x: r(x, axis=-2, keepdims=True),
+                (cube,),
+            )
+        )
+    return [
+        Row(op, c, e, (draw,), shapes, variant=variant, **more) for variant, c, e, shapes in rows
+    ]
+
+
+NAN, INF = math.nan, math.inf
+
+ROWS: list[Row] = [
+    # one input
+    unary("neg", np.negative),
+    unary("abs", np.abs, NOT_ZERO, kinks=(((0.0,), (0.0,)), ((-0.0,), (0.0,)))),
+    unary("sign", np.sign, NOT_ZERO, kinks=(((0.0,), (0.0,)),)),
+    unary("exp", np.exp),
+    unary("expm1", np.expm1),
+    unary("log", np.log, POSITIVE, near=0.1, kinks=(((0.0,), (INF,)),)),
+    unary("log1p", np.log1p, Draw(-0.8, 3.0)),
+    unary("sqrt", np.sqrt, POSITIVE, kinks=(((0.0,), (INF,)),)),
+    unary("rsqrt", lambda x: 1 / np.sqrt(x), POSITIVE),
+    unary("square", np.square),
+    unary("sin", np.sin, near=0.1),
+    unary("cos", np.cos, near=0.1),
+    unary("tanh", np.tanh),
+    unary("sigmoid", sigmoid),
+    unary("relu", lambda x: np.maximum(x, 0), NOT_ZERO, kinks=(((0.0,), (0.0,)),)),
+    unary(
+        "leaky_relu",
+        lambda x: np.where(x > 0, x, 0.01 * x),
+        NOT_ZERO,
+        kinks=(((0.0,), (0.01,)),),
+    ),
+    unary(
+        "leaky_relu",
+        lambda x: np.where(x > 0, x, 0.3 * x),
+        NOT_ZERO,
+        lambda x: wg.leaky_relu(x, 0.3),
+        variant="0.3",
+        kinks=(((0.0,), (0.3,)),),
+    ),
+    unary(
+        "elu", lambda x: np.where(x > 0, x, np.expm1(x)), NOT_ZERO, kinks=(((0.0,), (1.0,)),)
+    ),
+    unary(
+        "elu",
+        lambda x: np.where(x > 0, x, 0.5 * np.expm1(x)),
+        NOT_ZERO,
+        lambda x: wg.elu(x, 0.5),
+        variant="0.5",
+        kinks=(((0.0,), (0.5,)),),
+    ),
+    unary("gelu", lambda x: x * 0.5 * erfc(-x / math.sqrt(2)), near=1.0),
+    unary("gelu_tanh", gelu_tanh, call=lambda x: wg.gelu(x, "tanh"), near=1.0),
+    unary("silu", lambda x: x * sigmoid(x)),
+    unary("softplus", lambda x: np.logaddexp(x, 0.0)),
+    unary("erf", erf),
+    unary(
+        "clamp",
+        lambda x: np.clip(x, -1.0, 2.0),
+        Draw(avoid=(-1.0, 2.0)),
+        lambda x: wg.clamp(x, -1.0, 2.0),
+        kinks=(((-1.0,), (1.0,)), ((2.0,), (1.0,)), ((2.5,), (0.0,))),
+    ),
+    unary(
+        "clamp",
+        lambda x: np.maximum(x, 0.5),
+        Draw(avoid=(0.5,)),
+        lambda x: wg.clamp(x, min=0.5),
+        variant="min",
+    ),
+    unary("floor", np.floor, NOT_WHOLE, kinks=(((1.0,), (0.0,)),)),
+    unary("ceil", np.ceil, NOT_WHOLE, kinks=(((1.0,), (0.0,)),)),
+    unary("round", np.rint, NOT_HALF, kinks=(((0.5,), (0.0,)),)),
+    # two inputs, which broadcast
+    binary("add", np.add),
+    binary("sub", np.subtract),
+    binary("mul", np.multiply, kinks=(((0.0, 3.0), (3.0, 0.0)),)),
+    binary("div", np.divide, REAL, NOT_ZERO),
+    binary(
+        "pow",
+        np.power,
+        POSITIVE,
+        REAL,
+        kinks=(
+            ((0.0, 0.0), (0.0, 0.0)),
+            ((0.0, 1.0), (1.0, 0.0)),
+            ((0.0, 2.0), (0.0, 0.0)),
+            ((0.0, 0.5), (INF, 0.0)),
+            ((-2.0, 2.0), (-4.0, NAN)),
+        ),
+    ),
+    Row("pow", lambda x: x**3, lambda x: x**3, (NOT_ZERO,), ONE, variant="3", elementwise=True,
+        kinks=(((0.0,), (0.0,)),)),
+    binary("maximum", np.maximum, kinks=(((1.0, 1.0), (0.5, 0.5)), ((1.0, 2.0), (0.0, 1.0)))),
+    binary("minimum", np.minimum, kinks=(((1.0, 1.0), (0.5, 0.5)), ((1.0, 2.0), (1.0, 0.0)))),
+    binary(
+        "floor_divide",
+        np.floor_divide,
+        Draw(1, 3, avoid=(2.0,)),
+        Draw(3.1, 7),
+        kinks=(((4.0, 2.0), (0.0, 0.0)),),
+    ),
+    binary(
+        "floor_divide",
+        np.floor_divide,
+        INTEGERS,
+        DIVISORS,
+        variant="integers",
+        gradient=False,
+        result="int64",
+    ),
+    binary(
+        "remainder",
+        np.remainder,
+        Draw(-7, -4.1),
+        Draw(4.2, 7),
+        near=7.0,
+        kinks=(((4.0, 2.0), (1.0, -2.0)), ((-5.0, 3.0), (1.0, 2.0))),
+    ),
+    binary(
+        "remainder",
+        np.remainder,
+        INTEGERS,
+        DIVISORS,
+        variant="integers",
+        gradient=False,
+        result="int64",
+    ),
+    binary(
+        "bce_with_logits",
+        bce,
+        REAL,
+        Draw(0, 1),
+        wg.binary_cross_entropy_with_logits_elements,
+        near=1.0,
+        kinks=(((0.0, 1.0), (-0.5, 0.0)),),
+    ),
+    comparison("eq", np.equal),
+    comparison("ne", np.not_equal),
+    comparison("lt", np.less),
+    comparison("le", np.less_equal),
+    comparison("gt", np.greater),
+    comparison("ge", np.greater_equal),
+    *(
+        binary(op, reference, draw, draw, gradient=False, result=result, variant=variant)
+        for op, reference in (
+            ("bitwise_and", np.bitwise_and),
+            ("bitwise_or", np.bitwise_or),
+            ("bitwise_xor", np.bitwise_xor),
+        )
+        for draw, result, variant in ((INTEGERS, "int64", ""), (MASK, "bool", "bool"))
+    ),
+    *(
+        binary(
+            op,
+            getattr(np, name),
+            Draw(-1, 2, kind="i"),
+            Draw(-1, 2, kind="i"),
+            getattr(wg, name),
+            variant=name,
+            gradient=False,
+            result="bool",
+        )
+        for op, name in (
+            ("bitwise_and", "logical_and"),
+            ("bitwise_or", "logical_or"),
+            ("bitwise_xor", "logical_xor"),
+        )
+    ),
+    Row("eq", wg.logical_not, np.logical_not, (MASK,), ONE, variant="logical_not", gradient=False,
+        elementwise=True, result="bool"),
+    Row(
+        "where",
+        wg.where,
+        np.where,
+        (MASK, REAL, REAL),
+        (
+            ((4,), (4,), (4,)),
+            ((3, 1), (4,), ()),
+            ((), (2, 3), (3,)),
+            ((2, 1), (1, 3), (2, 3)),
+            ((0,), (1,), (0,)),
+        ),
+        elementwise=True,
+    ),
+    # views and copies
+    Row("reshape", lambda x: x.reshape(3, -1), lambda x: x.reshape(3, -1), (REAL,),
+        (((12,),), ((2, 6),), ((3, 1),), ((3, 2, 2),))),
+    Row("permute", lambda x: x.permute(2, 0, 1), lambda x: x.transpose(2, 0, 1), (REAL,),
+        (((2, 3, 4),), ((2, 0, 4),))),
+    Row("expand", lambda x: x.broadcast_to((2, 3, 4)), lambda x: np.broadcast_to(x, (2, 3, 4)),
+        (REAL,), (((),), ((4,),), ((3, 1),), ((2, 1, 1),), ((2, 3, 4),)), covers=("sum",),
+        made_by=None),
+    Row("slice", lambda x: x[1:4], lambda x: x[1:4], (REAL,), (((7,),), ((5, 2),), ((5, 0),)),
+        covers=("embed",)),
+    Row("slice", lambda x: x[..., ::-2], lambda x: x[..., ::-2], (REAL,), (((7,),), ((2, 6),)),
+        variant="negative step", covers=("embed",)),
+    Row("copy", lambda x: x.clone(), np.copy, (REAL,), ONE),
+    Row("copy", lambda x: x.T.contiguous(), lambda x: x.T, (REAL,), (((3, 4),),), variant="transposed"),
+    Row("concatenate", lambda a, b: wg.concatenate([a, b, a], 1),
+        lambda a, b: np.concatenate([a, b, a], 1), (REAL, REAL),
+        (((2, 3), (2, 1)), ((2, 0), (2, 2)), ((0, 1), (0, 1)))),
+    Row("concatenate", lambda a, b: wg.stack([a, b], -1), lambda a, b: np.stack([a, b], -1),
+        (REAL, REAL), (((2, 3), (2, 3)), ((), ())), variant="stack"),
+    Row("take_rows", lambda x: x[[2, 0, 2, -1]], lambda x: x[[2, 0, 2, -1]], (REAL,),
+        (((4,),), ((3, 2),), ((3, 0),)), covers=("ravel_index", "put_rows")),
+    Row("take_rows", lambda x: x[:, [[0, 2], [2, 2]], None, [1, 0]],
+        lambda x: x[:, [[0, 2], [2, 2]], None, [1, 0]], (REAL,), (((2, 3, 2),),), variant="apart",
+        made_by=None),
+    Row("put_rows", lambda x, v: put(x, v, [2, 0]), lambda x, v: put(x, v, [2, 0]), (REAL, REAL),
+        (((4, 2), (2, 2)), ((3,), (2,)), ((3, 2), (1, 2)), ((3, 2), ()))),
+    Row("put_rows", lambda x, v: put(x, v, [1, 0, 1]), lambda x, v: put(x, v, [1, 0, 1]),
+        (REAL, REAL), (((4, 2), (3, 2)),), variant="repeated"),
+    Row("put_rows", lambda x, v: put(x, v, np.s_[1:, ::2]),
+        lambda x, v: put(x, v, np.s_[1:, ::2]), (REAL, REAL), (((3, 4), (2, 2)),), variant="slice"),
+    Row("cast", lambda x: x.to("float64"), lambda x: x, (REAL,), ONE, gradient=False,
+        result="float64", made_by=None),
+    Row("full", lambda: wg.full((2, 3), 1.5), lambda: np.full((2, 3), 1.5), (), ((),),
+        gradient=False, result="float32", made_by=None),
+    Row("arange", lambda: wg.arange(1, 8, 2), lambda: np.arange(1, 8, 2), (), ((),),
+        gradient=False, result="int64", made_by=None),
+    # reductions
+    *along("sum", np.sum, near=10.0),
+    *along("mean", np.mean, near=10.0),
+    *along("prod", np.prod, NOT_ZERO, ulps=16.0),
+    *along("max", np.max),
+    *along("min", np.min),
+    *along("var", np.var, near=10.0, made_by=None),
+    *along("std", np.std, near=10.0, made_by=None),
+    *along("logsumexp", logsumexp, near=3.0, made_by=None),
+    *along("argmax", np.argmax, gradient=False, result="int64"),
+    *along("argmin", np.argmin, gradient=False, result="int64"),
+    *along("any", np.any, MASK, gradient=False, result="bool"),
+    *along("all", np.all, MASK, gradient=False, result="bool"),
+    # products and rows
+    *(
+        Row("matmul", wg.matmul, np.matmul, (REAL, REAL), (shapes,), variant=f"{shapes}", near=60.0,
+            made_by=None if min(len(s) for s in shapes) == 1 else "matmul")
+        for shapes in (
+            ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)),
+            ((2, 3, 4), (2, 4, 1)), ((3, 4), (2, 1, 4, 2)), ((2, 1, 3, 4), (5, 4, 2)), ((4,), (2, 4, 3)),
+            ((2, 3, 4), (4,)), ((0, 4), (4, 2)), ((3, 0), (0, 2)), ((0, 3, 4), (4, 2)),
+        )
+    ),
+    *(
+        Row(op, lambda x, f=getattr(wg, op), axis=axis: f(x, axis),
+            lambda x, r=reference, axis=axis: r(x, axis), (REAL,),
+            (((2, 5),), ((3, 2, 4),), ((6, 1),), ((0, 3),)), variant=f"axis {axis}", near=1.0,
+            covers=(f"{op}_vjp",), made_by="" if axis == -1 else None)
+        for op, reference in (("softmax", softmax), ("log_softmax", log_softmax))
+        for axis in (-1, 0)
+    ),
+    Row("cross_entropy", lambda x, t: wg.cross_entropy(x, t, "none"),
+        lambda x, t: -log_softmax(x)[np.arange(len(t)), t], (REAL, LABELS),
+        (((3, 5), (3,)), ((1, 6), (1,)), ((0, 5), (0,))), near=3.0, covers=("cross_entropy_vjp",)),
+    Row("cross_entropy", lambda x, t: wg.cross_entropy(x, t, label_smoothing=0.1),
+        lambda x, t: -np.mean(0.9 * log_softmax(x)[np.arange(len(t)), t] + 0.1 * log_softmax(x).mean(1)),
+        (REAL, LABELS), (((3, 5), (3,)),), variant="smoothed", near=3.0, made_by=None),
+    Row("cross_entropy", wg.cross_entropy, lambda x, p: -np.mean((p * log_softmax(x)).sum(1)),
+        (REAL, POSITIVE), (((3, 5), (3, 5)),), variant="probabilities", near=20.0, made_by=None),
+]
+
+# Ops without a row: they draw random numbers or write to parameters. The tests that exercise them.
+ELSEWHERE = {
+    "uniform": ("test_ops.py", "test_random_uniform"),
+    "normal": ("test_ops.py", "test_random_normal"),
+    "integers": ("test_ops.py", "test_random_integers"),
+    "sgd_step": ("test_optim.py", "SGD"),
+    "adam_step": ("test_optim.py", "Adam"),
+    "rmsprop_step": ("test_optim.py", "RMSprop"),
+}
+
+
+def covered() -> set[str]:
+    """The names of the ops that the rows exercise."""
+    return {row.op for row in ROWS} | {op for row in ROWS for op in row.covers} | set(ELSEWHERE)

@@ -1,0 +1,787 @@
+"""Every op, from the table in rows.py: values, gradients, strides, broadcasting, zero sizes, dtypes,
+kinks, extremes, bad input."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rows import ELSEWHERE, ROWS, Row, Shapes, covered, log_softmax, logsumexp, sigmoid, softmax
+
+import wengert as wg
+from wengert.testing import assert_close, gradcheck
+
+NAN, INF = math.nan, math.inf
+FLOATS = ("float32", "float64")
+DTYPES = ("bool", "uint8", "int32", "int64", "float32", "float64")
+DIFFERENTIABLE = [row for row in ROWS if row.gradient]
+CASES = [(row, shapes) for row in ROWS for shapes in row.shapes]
+GRADIENT_CASES = [(row, shapes) for row, shapes in CASES if row.gradient]
+
+
+def name(value: Any) -> str:
+    return value.name if isinstance(value, Row) else str(value).replace(" ", "")
+
+
+def tensors(row: Row, arrays: list[Any], dtype: str) -> list[wg.Tensor]:
+    return [
+        wg.tensor(a, dtype if draw.kind == "f" else None)
+        for draw, a in zip(row.inputs, arrays, strict=True)
+    ]
+
+
+def quiet(f: Any, *arguments: Any) -> Any:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return f(*arguments)
+
+
+def assert_within(actual: np.ndarray, reference: Any, row: Row) -> None:
+    """|actual - reference| <= ulps * eps * max(|reference|, near), infinities and NaN equal."""
+    expected = np.asarray(quiet(np.asarray(reference).astype, actual.dtype))
+    assert actual.shape == expected.shape
+    if actual.dtype.kind != "f":
+        np.testing.assert_array_equal(actual, expected)
+        return
+    limits = np.finfo(actual.dtype)
+    wide, ideal = actual.astype(float), np.asarray(reference, float)
+    same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+    scale = np.maximum(abs(ideal), row.near)
+    # Below the normal numbers digits get lost on the way (silu(-100) = -100 * sigmoid(-100)).
+    allowed = row.ulps * np.maximum(limits.eps * scale, 32 * float(limits.smallest_subnormal))
+    with np.errstate(invalid="ignore"):
+        bad = ~(same | (abs(wide - ideal) <= allowed))
+    if bad.any():
+        at = tuple(np.argwhere(bad)[0])
+        raise AssertionError(
+            f"{row.name}: {bad.sum()} of {bad.size} values differ; first at {at}: {actual[at]!r}, "
+            f"expected {ideal[at]!r}, {abs(wide[at] - ideal[at]) / allowed[at]:.3g} times the allowed"
+        )
+
+
+# ---- the table is complete -------------------------------------------------------------------------
+
+
+def test_every_op_has_a_row() -> None:
+    ops = {op["name"] for op in wg._core.ops()}
+    assert ops - covered() == set(), "add a row for these in tests/rows.py"
+    known = ops | {"var", "std"}  # several lines each
+    assert covered() - known == set(), "rows for ops that do not exist"
+
+
+@pytest.mark.parametrize("op", wg._core.ops(), ids=lambda op: op["name"])
+def test_op_describes_itself(op: dict[str, str]) -> None:
+    assert op["formula"]
+    assert bool(op["gradient"]) != bool(op["no_gradient"]), "a formula, or the reason why not"
+
+
+def test_names_of_ops_are_unique() -> None:
+    names = [op["name"] for op in wg._core.ops()]
+    assert len(names) == len(set(names))
+
+
+def test_ops_without_a_row_are_tested_elsewhere() -> None:
+    for op, (file, word) in ELSEWHERE.items():
+        assert word in (Path(__file__).parent / file).read_text(), op
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name)
+def test_row_exercises_its_op(row: Row) -> None:
+    given = tensors(row, row.draw(row.shapes[-1]), "float32")
+    y = row.call(*(x.requires_grad_(x.dtype == wg.float32) for x in given))
+    if row.made_by is not None:
+        assert y.made_by == (row.made_by or row.op)
+
+
+@pytest.mark.parametrize("row", [r for r in DIFFERENTIABLE if len(r.inputs) == 1], ids=name)
+def test_first_gradient_is_one_fused_line(row: Row) -> None:
+    fused = f"{row.op}_vjp"
+    if fused not in row.covers or row.made_by is None:
+        pytest.skip("the op has no fused gradient")
+    x = wg.tensor(row.draw(row.shapes[-1])[0], requires_grad=True)
+    (g,) = wg.grad(row.call(x).sum(), [x])
+    assert g.made_by == fused
+
+
+# ---- values ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("row", "shapes"), CASES, ids=name)
+def test_value(row: Row, shapes: Shapes, dtype: str) -> None:
+    for seed in range(3):
+        given = tensors(row, row.draw(shapes, seed), dtype)
+        y = row.call(*given)
+        # The reference sees what the op sees: the inputs rounded to dtype.
+        wide = [x.numpy().astype(float) if x.dtype.is_floating_point else x.numpy() for x in given]
+        assert y.dtype.name == (row.result or dtype)
+        assert_within(y.numpy(), quiet(row.reference, *wide), row)
+
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-40, 1e-30, -1e-30, 1e-4, 88.0, -88.0, -100.0, 1e4, -1e4, 1e30,
+           -1e30, 3.4e38, -3.4e38, INF, -INF, NAN]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    "row", [r for r in ROWS if r.elementwise and all(d.kind == "f" for d in r.inputs)], ids=name
+)
+def test_extremes(row: Row, dtype: str) -> None:
+    """Infinities, NaN, subnormals and the limits of float32 give what the reference gives."""
+    values = np.array(SPECIAL, dtype)
+    if len(row.inputs) == 1:
+        given = [values]
+    else:
+        given = [np.repeat(values, len(values)), np.tile(values, len(values))]
+    if row.op in ("sin", "cos"):  # of huge arguments: bounded is all that is promised here
+        given = [np.array([v for v in SPECIAL if not 1e5 < abs(v) < INF], dtype)]
+    if row.op in ("floor_divide", "remainder"):  # a / b is rounded before the floor
+        given = [np.array([5, -5, INF, -INF, NAN, 5, 5, -5, 5, 0, -0.0, 1e4], dtype),
+                 np.array([INF, INF, 2, 2, 2, NAN, -INF, -INF, 0, 0, 3, 7], dtype)]  # fmt: skip
+    y = row.call(*(wg.tensor(g) for g in given)).numpy()
+    assert_within(y, quiet(row.reference, *(g.astype(float) for g in given)), row)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise and r.gradient], ids=name)
+def test_nan_propagates(row: Row) -> None:
+    for place, draw in enumerate(row.inputs):
+        if draw.kind != "f":
+            continue
+        given = row.draw(tuple((20,) for _ in row.inputs))
+        given[place][7] = NAN
+        if row.op == "where":
+            given[0][7] = place == 1
+        y = row.call(*tensors(row, given, "float32")).numpy()
+        assert np.isnan(y[7])
+        assert not np.isnan(np.delete(y, 7)).any()
+
+
+@pytest.mark.parametrize("op", ["sum", "mean", "prod", "max", "min", "var", "std", "logsumexp"])
+@pytest.mark.parametrize("at", [0, 3, 40, 99])
+def test_nan_propagates_through_reductions(op: str, at: int) -> None:
+    x = np.ones((100, 3), "float32")
+    x[at, 1] = NAN
+    f = getattr(wg, op)
+    assert math.isnan(f(wg.tensor(x)).item())
+    assert math.isnan(f(wg.tensor(x.T.copy())).item())
+    assert np.isnan(f(wg.tensor(x), axis=0).numpy()).tolist() == [False, True, False]
+    assert np.isnan(f(wg.tensor(x.T.copy()), axis=1).numpy()).tolist() == [False, True, False]
+
+
+def test_argmax_and_argmin_take_the_first_nan_and_the_first_of_equals() -> None:
+    for values in ([1.0, NAN, 5.0, NAN], [2.0, 7.0, 7.0, -1.0, -1.0], [INF, INF], [-INF, -INF]):
+        x = np.array(values * 20, "float32")
+        assert wg.argmax(wg.tensor(x)).item() == np.argmax(x)
+        assert wg.argmin(wg.tensor(x)).item() == np.argmin(x)
+
+
+def test_classification_of_numbers() -> None:
+    x = np.array(SPECIAL, "float32")
+    for op in ("isnan", "isinf", "isfinite"):
+        assert getattr(wg, op)(wg.tensor(x)).tolist() == getattr(np, op)(x).tolist()
+        assert getattr(wg.tensor([1, 2]), op)().tolist() == getattr(np, op)([1, 2]).tolist()
+
+
+# ---- gradients -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("row", "shapes"), GRADIENT_CASES, ids=name)
+def test_gradients(row: Row, shapes: Shapes) -> None:
+    """First and second, against differences, with respect to every input."""
+    gradcheck(row.call, tensors(row, row.draw(shapes), "float64"), order=2, rtol=3e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("row", "shapes"), GRADIENT_CASES, ids=name)
+def test_fused_gradient_is_the_formula(row: Row, shapes: Shapes) -> None:
+    """The gradient of a step (fused) equals that which can be differentiated again, also in float32."""
+    for dtype, rtol in (("float32", 2e-5), ("float64", 1e-12)):
+        given = tensors(row, row.draw(shapes), dtype)
+        leaves = [x.requires_grad_() for x in given if x.dtype.is_floating_point]
+        plain = wg.grad(row.call(*given).square().sum(), leaves)
+        again = wg.grad(row.call(*given).square().sum(), leaves, create_graph=True)
+        for x, a, b in zip(leaves, plain, again, strict=True):
+            assert a.shape == b.shape == x.shape
+            assert a.dtype == b.dtype == x.dtype
+            assert_close(a, b, rtol, rtol)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("row", "kink"), [(row, kink) for row in ROWS for kink in row.kinks], ids=name
+)
+def test_subgradient_at_kinks(row: Row, kink: Any, dtype: str) -> None:
+    points, expected = kink
+    for create_graph in (False, True):  # fused, and in lines
+        given = [wg.full((37,), p, dtype).requires_grad_() for p in points]
+        gradients = wg.grad(row.call(*given).sum(), given, create_graph=create_graph)
+        for g, e in zip(gradients, expected, strict=True):
+            assert_close(g, np.full(37, e, dtype), equal_nan=True)
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+def test_ties_share_the_gradient(op: str) -> None:
+    sign = 1 if op == "max" else -1
+    x = wg.tensor(sign * np.array([[1.0, 3, 3], [2, 2, 2]]), requires_grad=True)
+    (g,) = wg.grad(getattr(x, op)(1).sum(), [x])
+    assert_close(g, np.array([[0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]]))
+    (g,) = wg.grad(getattr(x, op)(), [x])
+    assert_close(g, np.array([[0, 0.5, 0.5], [0, 0, 0]]))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        ([2.0, 3.0, 4.0], [12, 8, 6]),
+        ([2.0, 0.0, 4.0], [0, 8, 0]),
+        ([0.0, 0.0, 4.0], [0, 0, 0]),
+    ],
+)
+def test_gradient_of_prod_with_zeros(x: list, expected: list, create_graph: bool) -> None:
+    t = wg.tensor(x, "float64", requires_grad=True)
+    (g,) = wg.grad(t.prod(), [t], create_graph=create_graph)
+    assert g.tolist() == expected
+
+
+def test_prod_with_zeros_has_second_gradients() -> None:
+    gradcheck(lambda x: x.prod(0), [wg.tensor([[0.0, 2, 1], [3, 0, 2], [0, 5, 4]], "float64")], order=2)
+
+
+def test_gradient_of_std_of_equal_values_is_not_finite_and_of_var_is_zero() -> None:
+    x = wg.ones((4,)).requires_grad_()
+    assert wg.grad(x.var(), [x])[0].tolist() == [0, 0, 0, 0]
+    assert np.isnan(wg.grad(x.std(), [x])[0].numpy()).all()
+
+
+def test_correction_of_var_and_std() -> None:
+    x = np.random.default_rng(0).normal(size=(5, 7))
+    for correction in (0, 1, 2.5):
+        assert_close(wg.tensor(x).var(0, correction), x.var(0) * 5 / (5 - correction))
+        assert_close(wg.tensor(x).std(correction=correction), np.sqrt(x.var() * 35 / (35 - correction)))
+
+
+def test_gradient_of_cast() -> None:
+    x = wg.tensor([1.0, 2.0], "float64", requires_grad=True)
+    (g,) = wg.grad(x.to("float32").square().sum(), [x])
+    assert g.dtype == wg.float64
+    assert g.tolist() == [2, 4]
+    assert not x.to("int64").requires_grad
+
+
+def test_promoted_operands_get_gradients_of_their_own_dtype() -> None:
+    a = wg.tensor([1.0, 2.0], "float32", requires_grad=True)
+    b = wg.tensor([3.0, 4.0], "float64", requires_grad=True)
+    da, db = wg.grad((a * b * wg.tensor([2, 3])).sum(), [a, b])
+    assert (da.dtype, db.dtype) == (wg.float32, wg.float64)
+    assert (da.tolist(), db.tolist()) == ([6, 12], [2, 6])
+
+
+def test_relu_passes_nan_and_stops_at_minus_infinity() -> None:
+    x = wg.tensor([NAN, -INF, INF], requires_grad=True)
+    y = x.relu()
+    assert_close(y, np.array([NAN, 0, INF], "float32"), equal_nan=True)
+    assert wg.grad(y.sum(), [x])[0].tolist() == [1, 0, 1]
+
+
+# ---- layouts ---------------------------------------------------------------------------------------
+
+
+def layouts(a: np.ndarray) -> list[tuple[str, wg.Tensor]]:
+    """The same values with other strides."""
+    padded = np.full((*a.shape[:-1], 2 * a.shape[-1] + 3) if a.ndim else 5, 77).astype(a.dtype)
+    if not a.ndim:
+        padded[3] = a
+        return [("with an offset", wg.tensor(padded)[3])]
+    padded[..., 1:-2:2] = a
+    axes = tuple(reversed(range(a.ndim)))
+    found = [
+        ("transposed", wg.tensor(a.T.copy("C")).permute(axes)),
+        ("every second", wg.tensor(padded)[..., 1:-2:2]),
+        ("negative step", wg.tensor(a[::-1].copy())[::-1]),
+        ("both", wg.tensor(a[..., ::-1].T.copy("C")).permute(axes)[..., ::-1]),
+        ("with an offset", wg.concatenate([wg.tensor(a)] * 3)[len(a) : 2 * len(a)]),
+    ]
+    for label, t in found:
+        assert t.shape == a.shape, label
+        np.testing.assert_array_equal(t.numpy(), a)
+    return found
+
+
+def value_and_gradients(row: Row, given: list[wg.Tensor]) -> list[np.ndarray]:
+    given = [x.detach() for x in given]
+    leaves = [x.requires_grad_() for x in given if x.dtype.is_floating_point and row.gradient]
+    y = row.call(*given)
+    found = wg.grad(y.sin().sum(), leaves) if leaves else []
+    return [y.detach().numpy(), *(g.numpy() for g in found)]
+
+
+@pytest.mark.parametrize(("row", "shapes"), [c for c in CASES if c[0].inputs], ids=name)
+def test_strides_do_not_matter(row: Row, shapes: Shapes) -> None:
+    given = tensors(row, row.draw(shapes), "float32")
+    expected = value_and_gradients(row, given)
+    for place, x in enumerate(given):
+        for label, other in layouts(x.numpy()):
+            found = value_and_gradients(row, [*given[:place], other, *given[place + 1 :]])
+            for a, e in zip(found, expected, strict=True):
+                if row.elementwise:
+                    np.testing.assert_array_equal(a, e, err_msg=label)
+                else:
+                    assert_close(a, e, 1e-5, 1e-5, message=label)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise], ids=name)
+def test_expanded_inputs(row: Row) -> None:
+    """Stride 0, in the inner and in the outer axis."""
+    for small in ((3, 1), (1, 40), (1, 1)):
+        given = tensors(row, row.draw(tuple(small for _ in row.inputs)), "float32")
+        thin = [x.broadcast_to((3, 40)) for x in given]
+        full = [wg.tensor(x.numpy().copy()) for x in thin]
+        for a, e in zip(value_and_gradients(row, thin), value_and_gradients(row, full), strict=True):
+            np.testing.assert_array_equal(a, e)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise], ids=name)
+@pytest.mark.parametrize("n", [*range(1, 20), 31, 33, 63, 65, 511, 513, 40_001])
+def test_every_length(row: Row, n: int) -> None:
+    """Tails of vectors, tiles and chunks: as the same elements alone, or in another place."""
+    given = tensors(row, row.draw(tuple((n,) for _ in row.inputs)), "float32")
+    y = row.call(*given).numpy()
+    again = row.call(*(wg.concatenate([x[:1], x])[1:] for x in given)).numpy()
+    np.testing.assert_array_equal(y, again)
+    for i in (0, n // 2, n - 1):
+        assert np.array_equal(row.call(*(x[i] for x in given)).numpy(), y[i], equal_nan=True)
+
+
+# ---- dtypes ----------------------------------------------------------------------------------------
+
+
+def common(a: str, b: str) -> str:
+    """The array API's table, with bool below all and integers below floats."""
+    return DTYPES[max(DTYPES.index(a), DTYPES.index(b))]
+
+
+def floating(dtype: str) -> str:
+    return dtype if dtype in FLOATS else "float32"
+
+
+def test_promotion_table_is_the_array_apis() -> None:
+    for a in DTYPES[1:]:
+        for b in DTYPES[1:]:
+            both_integer = a not in FLOATS and b not in FLOATS
+            if both_integer or (a in FLOATS and b in FLOATS):
+                assert common(a, b) == np.promote_types(a, b).name
+
+
+@pytest.mark.parametrize("b", DTYPES)
+@pytest.mark.parametrize("a", DTYPES)
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_promotion(a: str, b: str, shape: tuple[int, ...]) -> None:
+    x, y = wg.ones(shape, a), wg.ones((3,), b)
+    for op in ("mul", "maximum", "minimum", "add"):
+        if a == b == "bool":
+            continue
+        assert getattr(wg, op)(x, y).dtype.name == common(a, b), op
+    assert wg.div(x, y).dtype.name == floating(common(a, b))
+    assert (x / y).tolist() == [1, 1, 1]
+    assert wg.where(wg.ones((3,), "bool"), x, y).dtype.name == common(a, b)
+    for op in ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor"):
+        assert getattr(wg, op)(x, y).dtype == wg.bool_
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_python_numbers_are_weak(dtype: str) -> None:
+    x = wg.ones((2,), dtype)
+    for y in (x * 2, 2 * x, x + 2, x - 1, 2 - x, wg.maximum(x, 2), wg.where(x == 1, x, 2)):
+        assert y.dtype.name == ("int64" if dtype == "bool" else dtype)
+    for y in (x * 2.5, 2.5 * x, x + 2.5, 2.5 - x, x / 2, 1 / x, x / 2.5, wg.where(x == 1, x, 0.5)):
+        assert y.dtype.name == floating(dtype)
+    assert (x * 2.5).tolist() == [2.5, 2.5]
+    assert (x == 1.5).tolist() == [False, False]
+    assert (x < 1.5).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise and len(r.inputs) == 1], ids=name)
+def test_integers_into_unary_ops(row: Row, dtype: str) -> None:
+    x = np.array([[1, 0, 1], [1, 1, 0]], dtype)
+    if row.op in ("log", "rsqrt"):
+        x = np.ones((2, 3), dtype)
+    if dtype in FLOATS or row.result:
+        return
+    y = row.call(wg.tensor(x))
+    whole = {"neg", "abs", "sign", "square", "relu", "pow", "clamp"}
+    if row.op not in whole:
+        assert y.dtype == wg.float32
+    elif row.variant != "min":
+        assert y.dtype.name == ("int64" if dtype == "bool" else dtype)
+    expected = quiet(row.reference, x.astype(float))
+    if dtype == "uint8" and row.op == "neg":
+        expected = expected % 256
+    assert_close(y, expected, 1e-6, 1e-6, check_dtype=False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:4])
+def test_integers_into_reductions(dtype: str) -> None:
+    x = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 100, (5, 6)).astype(dtype)
+    t = wg.tensor(x)
+    for axis in (None, 0, 1):
+        assert t.sum(axis).dtype == wg.int64
+        assert_close(t.sum(axis), x.sum(axis, dtype="int64"))
+        assert_close(t[:2, :2].prod(axis), x[:2, :2].prod(axis, dtype="int64"))
+        assert_close(t.max(axis), x.max(axis))
+        assert_close(t.min(axis), x.min(axis))
+        assert_close(t.argmax(axis), x.argmax(axis))
+        assert_close(t.any(axis), x.any(axis))
+        assert_close(t.all(axis), x.all(axis))
+        assert_close(t.logsumexp(axis), logsumexp(x.astype(float), axis), 1e-6, check_dtype=False)
+
+
+def test_int64_keeps_all_its_digits() -> None:
+    big = 2**60 + 1
+    x = wg.tensor([big, -big, 3])
+    assert (x + 1).tolist() == [big + 1, -big + 1, 4]
+    assert x.sum().item() == 3
+    assert x.max().item() == big
+    assert (x * 2).tolist() == [2 * big, -2 * big, 6]
+    assert (x // 2).tolist() == [big // 2, -big // 2, 1]
+    assert (x % 10).tolist() == [big % 10, -big % 10, 3]
+    assert (x == wg.tensor([big - 1, -big, 3])).tolist() == [False, True, True]
+    assert x.abs().tolist() == [big, big, 3]
+
+
+def test_floor_division_and_remainder_have_pythons_signs() -> None:
+    pairs = [(a, b) for a in range(-7, 8) for b in (-3, -2, 2, 3)]
+    for dtype in ("int32", "int64", "float32", "float64"):
+        a, b = (wg.tensor(np.array(side, dtype)) for side in zip(*pairs, strict=True))
+        assert (a // b).tolist() == [x // y for x, y in pairs]
+        assert (a % b).tolist() == [x % y for x, y in pairs]
+
+
+# ---- extremes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_saturation(dtype: str) -> None:
+    x = wg.tensor(np.array([-1e4, 1e4, -INF, INF], dtype), requires_grad=True)
+    for op, value, slope in (
+        ("sigmoid", [0, 1, 0, 1], [0, 0, 0, 0]),
+        ("tanh", [-1, 1, -1, 1], [0, 0, 0, 0]),
+        ("erf", [-1, 1, -1, 1], [0, 0, 0, 0]),
+        ("softplus", [0, 1e4, 0, INF], [0, 1, 0, 1]),
+        ("relu", [0, 1e4, 0, INF], [0, 1, 0, 1]),
+        ("elu", [-1, 1e4, -1, INF], [0, 1, 0, 1]),
+    ):
+        for create_graph in (False, True):
+            y = getattr(x, op)()
+            assert y.tolist() == value, op
+            assert wg.grad(y.sum(), [x], create_graph=create_graph)[0].tolist() == slope, op
+    x = x[:2].detach().requires_grad_()
+    for f in (wg.silu, wg.gelu, lambda x: wg.gelu(x, "tanh")):
+        for create_graph in (False, True):
+            y = f(x)
+            assert y.tolist() == [0, 1e4]
+            assert wg.grad(y.sum(), [x], create_graph=create_graph)[0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_huge_arguments_of_gradients_stay_finite(dtype: str) -> None:
+    """gelu_tanh cubes its argument; div squares its divisor in the textbook formula."""
+    x = wg.tensor(np.array([-1e30, 1e30, -1e15, 1e15], dtype), requires_grad=True)
+    for f in (wg.silu, wg.gelu, lambda x: wg.gelu(x, "tanh"), wg.softplus, wg.sigmoid, wg.tanh):
+        for create_graph in (False, True):
+            (g,) = wg.grad(f(x).sum(), [x], create_graph=create_graph)
+            assert g.isfinite().all().item()
+    one = wg.ones((4,), dtype).requires_grad_()
+    da, db = wg.grad((one / x).sum(), [one, x])
+    assert_close(da, 1 / x.detach().numpy())
+    assert db.isfinite().all().item()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_sin_and_cos_of_large_arguments(dtype: str) -> None:
+    x = np.array([1e3, 12345.678, -99999.0, 1e5], dtype)
+    eps = np.finfo(dtype).eps
+    assert_close(wg.sin(wg.tensor(x)), np.sin(x.astype(float)), 0, 4 * eps, check_dtype=False)
+    assert_close(wg.cos(wg.tensor(x)), np.cos(x.astype(float)), 0, 4 * eps, check_dtype=False)
+    for f in (wg.sin, wg.cos):
+        y = f(wg.tensor(np.array([1e10, -3e30, 3e38], dtype))).numpy()
+        assert (abs(y) <= 1).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("n", [3, 5, 16, 37, 1000])
+def test_softmax_of_extreme_logits(dtype: str, n: int) -> None:
+    x = np.random.default_rng(0).normal(size=(9, n)) * 3
+    x[0, 1] = 1e4
+    x[1, 1] = -1e4
+    x[2] += 1e4
+    x[3] -= 1e4
+    x[4, 2] = -INF
+    x[5, :-1] = -INF
+    x[6, 0] = NAN
+    x[7] = 0
+    x[8] = np.linspace(-1e4, 1e4, n)
+    x = x.astype(dtype)
+    t, wide = wg.tensor(x), x.astype(float)
+    # The error of x - max is relative to the logits.
+    tolerance = 4 * np.finfo(dtype).eps
+    for op, reference in (("softmax", softmax), ("log_softmax", log_softmax)):
+        y = getattr(wg, op)(t, -1)
+        expected = quiet(reference, wide)
+        assert_close(y, expected, tolerance * 2, tolerance * 2, equal_nan=True, check_dtype=False)
+        across = getattr(wg, op)(wg.tensor(np.ascontiguousarray(x.T)), 0).T
+        np.testing.assert_array_equal(across.numpy(), y.numpy())
+    y = wg.logsumexp(t, 1)
+    assert_close(y, quiet(logsumexp, wide, 1), tolerance * 2, tolerance * 8, equal_nan=True,
+                 check_dtype=False)  # fmt: skip
+    labels = np.arange(9) % n
+    loss = wg.cross_entropy(t, wg.tensor(labels), "none")
+    expected = -quiet(log_softmax, wide)[np.arange(9), labels]
+    assert_close(loss, expected, tolerance * 2, tolerance * 8, equal_nan=True, check_dtype=False)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_extreme_logits(create_graph: bool) -> None:
+    x = wg.tensor([[1e4, 0.0, -1e4], [-INF, 0.0, 1.0], [3.0, 3.0, -INF]], requires_grad=True)
+    wide = x.detach().numpy().astype(float)
+    p = softmax(wide)
+    (g,) = wg.grad(x.logsumexp(1).sum(), [x], create_graph=create_graph)
+    assert_close(g, p, check_dtype=False)
+    (g,) = wg.grad(wg.cross_entropy(x, wg.tensor([0, 2, 1]), "sum"), [x], create_graph=create_graph)
+    assert_close(g, p - np.eye(3)[[0, 2, 1]], check_dtype=False)
+    (g,) = wg.grad(x.softmax(1)[:, 0].sum(), [x], create_graph=create_graph)
+    assert_close(g, p * (np.eye(3)[0] - p[:, :1]), check_dtype=False)
+    (g,) = wg.grad(x.log_softmax(1)[:, 1].sum(), [x], create_graph=create_graph)
+    assert_close(g, np.eye(3)[1] - p, check_dtype=False)
+
+
+def test_logsumexp_of_nothing_but_infinities() -> None:
+    assert wg.logsumexp(wg.tensor([-INF, -INF])).item() == -INF
+    assert wg.logsumexp(wg.tensor([INF, 1.0])).item() == INF
+    assert math.isnan(wg.logsumexp(wg.tensor([INF, NAN])).item())
+    assert wg.logsumexp(wg.zeros((2, 0)), 1).tolist() == [-INF, -INF]
+    assert wg.logsumexp(wg.zeros((0,))).item() == -INF
+    x = wg.tensor([[-INF, -INF], [0.0, 0.0]])
+    assert wg.logsumexp(x, 1).tolist() == [-INF, pytest.approx(math.log(2))]
+
+
+def test_cross_entropy_of_impossible_class_is_infinite() -> None:
+    x = wg.tensor([[-INF, 0.0], [0.0, -INF]])
+    assert wg.cross_entropy(x, wg.tensor([0, 0]), "none").tolist() == [INF, 0]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_binary_cross_entropy_of_extreme_logits(dtype: str) -> None:
+    x = wg.tensor(np.array([1e4, -1e4, 1e4, -1e4, 0], dtype), requires_grad=True)
+    t = wg.tensor(np.array([1, 0, 0, 1, 1], dtype))
+    loss = wg.binary_cross_entropy_with_logits(x, t, "none")
+    assert_close(loss, np.array([0, 0, 1e4, 1e4, math.log(2)], dtype))
+    assert wg.grad(loss.sum(), [x])[0].tolist() == [0, 0, 1, -1, -0.5]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_small_arguments_keep_their_digits(dtype: str) -> None:
+    x = np.array([1e-30, -1e-30, 1e-12, 1e-7, -1e-7, 1e-3], dtype)
+    eps = 4 * np.finfo(dtype).eps
+    for op in ("expm1", "log1p", "sin", "tanh", "erf"):
+        reference = np.vectorize(math.erf) if op == "erf" else getattr(np, op)
+        expected = reference(x.astype(float))
+        assert_close(getattr(wg, op)(wg.tensor(x)), expected, eps, 0, check_dtype=False, message=op)
+    y = wg.softplus(wg.tensor(-x[2:] * 0 - np.array(30, dtype)))
+    assert_close(y, np.full(4, math.log1p(math.exp(-30))), eps, 0, check_dtype=False)
+    assert_close(wg.sigmoid(wg.tensor(np.array([-80], dtype))), sigmoid(np.array([-80.0])), eps, 0,
+                 check_dtype=False)  # fmt: skip
+
+
+def test_variance_far_from_zero() -> None:
+    x = np.random.default_rng(0).normal(size=1000)
+    far = (x + 1e4).astype("float32")
+    assert_close(wg.tensor(far).var(), far.astype(float).var(), 1e-5, check_dtype=False)
+
+
+# ---- zero sizes ------------------------------------------------------------------------------------
+
+
+def test_reductions_of_nothing() -> None:
+    x = wg.zeros((0, 3))
+    assert x.sum().item() == 0
+    assert x.sum(0).tolist() == [0, 0, 0]
+    assert x.sum(1).shape == (0,)
+    assert x.prod(0).tolist() == [1, 1, 1]
+    assert x.any(0).tolist() == [False] * 3
+    assert x.all(0).tolist() == [True] * 3
+    assert np.isnan(x.mean(0).numpy()).all()
+    assert x.max(1).shape == x.argmax(1).shape == (0,)
+    for op in ("max", "min", "argmax", "argmin"):
+        with pytest.raises(ValueError, match=rf"{op}: no elements.*\(0, 3\)"):
+            getattr(x, op)(0)
+    assert wg.softmax(wg.zeros((2, 0)), 1).shape == (2, 0)
+    assert math.isnan(wg.cross_entropy(wg.zeros((0, 3)), wg.zeros((0,), "int64")).item())
+
+
+def test_gradients_of_nothing() -> None:
+    x = wg.zeros((0, 3), "float64").requires_grad_()
+    w = wg.ones((3, 2), "float64").requires_grad_()
+    dx, dw = wg.grad((x @ w).sigmoid().sum(), [x, w])
+    assert dx.shape == (0, 3)
+    assert dw.tolist() == [[0, 0]] * 3
+
+
+# ---- bad input -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise and len(r.inputs) == 2], ids=name)
+def test_shapes_that_do_not_broadcast(row: Row) -> None:
+    given = tensors(row, row.draw(((2, 3), (4,))), "float32")
+    op = row.op
+    with pytest.raises(wg.ShapeError, match=rf"{op}: shapes \(2, 3\) and \(4,\) do not broadcast"):
+        row.call(*given)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise], ids=name)
+def test_operands_that_are_no_tensors(row: Row) -> None:
+    with pytest.raises(TypeError):
+        row.call(*("text" for _ in row.inputs))
+    if len(row.inputs) == 2:
+        with pytest.raises(TypeError, match="expected a tensor, a number or an array"):
+            row.call(wg.ones((2,)), "text")
+
+
+X, I = wg.zeros((2, 3)), wg.zeros((2, 3), "int64")  # noqa: E741
+BAD: list[tuple[Any, type[Exception], str]] = [
+    *(
+        (lambda op=op, axis=axis: getattr(wg, op)(X, axis), IndexError, rf"{op}: axis {axis} is out of range")
+        for op in ("sum", "mean", "prod", "max", "min", "any", "all", "logsumexp", "var", "argmax",
+                   "argmin", "softmax", "log_softmax", "squeeze", "unsqueeze")
+        for axis in (5, -4)
+    ),
+    (lambda: wg.sum(X, (0, 0)), ValueError, r"sum: axis 0 is named twice"),
+    (lambda: wg.sum(X, (0, -2)), ValueError, r"sum: axis -2 is named twice"),
+    (lambda: wg.mean(I), wg.DTypeError, r"mean: got int64; expected a floating dtype"),
+    (lambda: wg.matmul(X, X), wg.ShapeError, r"matmul: inner sizes differ: \(2, 3\) @ \(2, 3\)"),
+    (lambda: X @ wg.ones(()), wg.ShapeError, r"matmul: got shapes \(2, 3\) @ \(\)"),
+    (lambda: wg.ones((2, 3, 4)) @ wg.ones((3, 4, 5)), wg.ShapeError, r"matmul \(batch axes\): shapes \(2,\) and \(3,\)"),
+    (lambda: wg.ones((2, 2), "bool") @ wg.ones((2, 2), "bool"), wg.DTypeError, r"matmul: does not take bool"),
+    (lambda: X.reshape(4, 2), wg.ShapeError, r"reshape: shape \(2, 3\) has 6 elements, \(4, 2\) has 8"),
+    (lambda: X.reshape(-1, 4), wg.ShapeError, r"reshape: cannot make \(-1, 4\) of shape \(2, 3\)"),
+    (lambda: X.reshape(-1, -1), wg.ShapeError, r"reshape: only one size may be -1"),
+    (lambda: X.reshape(-2, -3), wg.ShapeError, r"\(-2, -3\) has a negative size"),
+    (lambda: X.permute(0), wg.ShapeError, r"permute: got 1 axes .* shape \(2, 3\)"),
+    (lambda: X.permute(0, 0), wg.ShapeError, r"permute: axis 0 is named twice"),
+    (lambda: X.permute(0, 2), IndexError, r"permute: axis 2 is out of range"),
+    (lambda: X.transpose(0, 2), IndexError, r"transpose: axis 2 is out of range"),
+    (lambda: X.broadcast_to((2, 4)), wg.ShapeError, r"expand: shape \(2, 3\) does not expand to \(2, 4\)"),
+    (lambda: X.expand(3), wg.ShapeError, r"expand: shape \(2, 3\)"),
+    (lambda: X.squeeze(0), wg.ShapeError, r"squeeze: axis 0 of shape \(2, 3\) has size 2"),
+    (lambda: wg.ones((2, 3, 4)).T, wg.ShapeError, r"T: a tensor of shape \(2, 3, 4\)"),
+    (lambda: X.flatten(1, 0), ValueError, r"flatten: start_axis 1 comes after end_axis 0"),
+    (lambda: wg.concatenate([X, wg.ones((2, 4))]), wg.ShapeError, r"concatenate: .*\(2, 3\).*\(2, 4\)"),
+    (lambda: wg.concatenate([]), ValueError, r"concatenate: got no tensors"),
+    (lambda: wg.concatenate([X, 3]), wg.DTypeError, r"concatenate: item 1 is int"),
+    (lambda: wg.stack([X, wg.ones((3, 2))]), wg.ShapeError, r"stack: tensor 1 has shape \(3, 2\)"),
+    (lambda: wg.stack([]), ValueError, r"stack: got no tensors"),
+    (lambda: wg.where(X, X, X), wg.DTypeError, r"where: the condition has dtype float32; expected bool"),
+    (lambda: wg.where(X > 0, X, wg.ones((4,))), wg.ShapeError, r"where: shapes \(2, 3\) and \(4,\)"),
+    (lambda: wg.where(wg.ones((5,), "bool"), X, X), wg.ShapeError, r"where: shapes \(5,\) and \(2, 3\)"),
+    (lambda: wg.bitwise_and(X, X), wg.DTypeError, r"bitwise_and: does not take float32"),
+    (lambda: wg.bitwise_or(X, I), wg.DTypeError, r"bitwise_or: does not take float32"),
+    (lambda: wg.bitwise_xor(X, X), wg.DTypeError, r"bitwise_xor: does not take float32"),
+    (lambda: ~X, wg.DTypeError, r"~: does not take float32"),
+    (lambda: wg.ones((2,), "int64") ** wg.tensor([1, -1]), ValueError, r"pow: an integer to a negative power"),
+    (lambda: wg.floor_divide(I, I), ValueError, r"floor_divide: integer division by zero"),
+    (lambda: wg.remainder(I, 0), ValueError, r"remainder: integer division by zero"),
+    (lambda: wg.gelu(X, "tan"), ValueError, r"gelu: approximate is .tan."),
+    (lambda: wg.clamp(X, 2, 1), ValueError, r"clamp: min 2 is larger than max 1"),
+    (lambda: wg.ones((2,), "uint8") + 300, ValueError, r"300 does not fit into uint8"),
+    (lambda: wg.ones((2,), "int32") * 2**40, ValueError, r"does not fit into int32"),
+    (lambda: wg.ones((2,), "int64") * 2**70, ValueError, r"does not fit into int64"),
+    (lambda: wg.cross_entropy(X, wg.tensor([0, 3])), IndexError, r"cross_entropy: class index 3 at row 1"),
+    (lambda: wg.cross_entropy(X, wg.tensor([-1, 0])), IndexError, r"cross_entropy: class index -1 at row 0"),
+    (lambda: wg.cross_entropy(X, wg.tensor([0])), wg.ShapeError, r"cross_entropy: .*\(2, 3\).*\(1,\)"),
+    (lambda: wg.cross_entropy(X[0], wg.tensor([0])), wg.ShapeError, r"cross_entropy: .*\(3,\)"),
+    (lambda: wg.cross_entropy(X, wg.ones((2, 4))), wg.ShapeError, r"cross_entropy: .*\(2, 3\).*\(2, 4\)"),
+    (lambda: wg.cross_entropy(X, wg.ones((2,), "bool")), wg.DTypeError, r"cross_entropy: .*bool"),
+    (lambda: wg.cross_entropy(X, wg.tensor([0, 1]), "average"), ValueError, r"reduction is 'average'"),
+    (lambda: wg.cross_entropy(X, wg.tensor([0, 1]), label_smoothing=2), ValueError, r"label_smoothing is 2"),
+    (lambda: wg._core.cross_entropy_rows(X, wg.ones((2,))), wg.DTypeError, r"cross_entropy: .*float32"),
+    (lambda: wg.mse_loss(wg.ones((3, 1)), wg.ones((3,))), wg.ShapeError, r"mse_loss: .*\(3, 1\).*\(3,\)"),
+    (lambda: wg.binary_cross_entropy_with_logits(wg.ones((3, 1)), wg.ones((3,))), wg.ShapeError,
+     r"binary_cross_entropy_with_logits: .*\(3, 1\).*\(3,\)"),
+    (lambda: wg.zeros((2**32, 2**32)), (ValueError, MemoryError), r"\(4294967296, 4294967296\)"),
+    (lambda: wg.zeros((2**44,)), (ValueError, MemoryError), r"\(17592186044416,\)"),
+    (lambda: wg.zeros((-1,)), ValueError, r"\(-1,\) has a negative size"),
+    (lambda: wg.zeros((1,) * 9), ValueError, r"at most 8 dimensions"),
+    (lambda: wg.ones((1, 1)).broadcast_to((2**40, 2**40)), ValueError, r"more than 2\*\*63"),
+    (lambda: wg.zeros((2.5,)), TypeError, r"zeros: got 2.5"),
+    (lambda: wg.zeros((2,), "float16"), TypeError, r"dtype: got 'float16'; expected float32"),
+    (lambda: wg.arange(0, 1, 0), ValueError, r"arange: .*step 0"),
+    (lambda: wg.linspace(0, 1, -1), ValueError, r"linspace: got num = -1"),
+    (lambda: wg.eye(-1), ValueError, r"negative size"),
+    (lambda: wg.randint(3, 3, (2,)), ValueError, r"randint: got low = 3 and high = 3"),
+    (lambda: wg.randperm(-1), ValueError, r"randperm: got n = -1"),
+    (lambda: wg.rand((2,), "int64"), wg.DTypeError, r"rand.*: got dtype int64"),
+    (lambda: X.to("cuda"), wg.DeviceError, r"to: there is no CUDA here"),
+    (lambda: bool(X), ValueError, r"bool: a tensor of shape \(2, 3\) is not one value"),
+    (lambda: X.item(), ValueError, r"item: the tensor has shape \(2, 3\)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD, ids=[m[:40] for *_, m in BAD])
+def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        call()
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+# ---- random numbers --------------------------------------------------------------------------------
+
+
+def test_random_uniform() -> None:
+    x = wg.rand((1_000_000,), generator=wg.Generator(1)).numpy()
+    assert 0 <= x.min() < 1e-5
+    assert 1 - 1e-5 < x.max() < 1
+    assert abs(x.mean() - 0.5) < 2e-3
+    assert abs(x.var() - 1 / 12) < 1e-3
+    assert abs(np.corrcoef(x[1:], x[:-1])[0, 1]) < 5e-3
+
+
+def test_random_normal() -> None:
+    for dtype in FLOATS:
+        x = wg.randn((1_000_001,), dtype, wg.Generator(2)).numpy()
+        assert x.dtype == dtype
+        assert np.isfinite(x).all()
+        assert abs(x.mean()) < 5e-3
+        assert abs(x.std() - 1) < 5e-3
+        assert abs((abs(x) < 1).mean() - 0.6827) < 3e-3
+        assert abs((x**4).mean() - 3) < 0.1
+        assert 4.3 < abs(x).max() < 7
+
+
+def test_random_integers() -> None:
+    x = wg.randint(-2, 5, (70_000,), generator=wg.Generator(3)).numpy()
+    values, counts = np.unique(x, return_counts=True)
+    assert values.tolist() == list(range(-2, 5))
+    assert (abs(counts - 10_000) < 500).all()
+    order = wg.randperm(1000, generator=wg.Generator(4)).numpy()
+    assert sorted(order) == list(range(1000))
+    assert (order != np.arange(1000)).sum() > 900
+
+
+def test_random_numbers_follow_from_the_seed_alone() -> None:
+    threads = wg.num_threads()
+    found = []
+    try:
+        for n in (1, 2, 3, 1):
+            wg.set_num_threads(n)
+            g = wg.Generator(7)
+            found.append([wg.randn((100_003,), generator=g).numpy().tobytes(),
+                          wg.rand((5,), generator=g).tolist(), g.state.tolist()])  # fmt: skip
+    finally:
+        wg.set_num_threads(threads)
+    assert all(f == found[0] for f in found)
+    assert wg.rand((5,), generator=wg.Generator(8)).tolist() != found[0][1]

@@ -1,0 +1,90 @@
+"""The committed type stub of the compiled module says what the module says.
+
+After a change in csrc/bindings, write it anew: `python tests/test_stubs.py`.
+"""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+STUB = Path(__file__).parent.parent / "python" / "wengert" / "_core.pyi"
+
+# The bindings read many arguments themselves; their names say what they take.
+TYPES = {
+    "axis": "int | Sequence[int] | None",
+    "dtype": "DType | str | None",
+    "shape": "int | Sequence[int]",
+    "axes": "Sequence[int]",
+    "other": "Operand",
+    "a": "Operand",
+    "b": "Operand",
+    "dtype_or_device": "DType | str",
+    "tensors": "Sequence[Tensor]",
+}
+ALIASES = """
+Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
+"""
+
+
+def generate() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pybind11_stubgen", "wengert._core", "-o", folder]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        text = (Path(folder) / "wengert" / "_core.pyi").read_text()
+    text = text.replace(
+        "import typing_extensions\n", "import typing_extensions\nfrom numpy import ndarray\n"
+    )
+    text = text.replace("collections.abc.Sequence", "Sequence")
+    text = text.replace(
+        "import collections.abc\n", "import collections.abc\nfrom collections.abc import Sequence\n"
+    )
+    for name, kind in TYPES.items():
+        text = re.sub(rf"\b{name}: typing\.Any\b", f"{name}: {kind}", text)
+    # Operators give a tensor (or NotImplemented, which Python handles).
+    text = re.sub(r"(def __\w+__\(self, other: .*\)) -> typing\.Any:", r"\1 -> Tensor:", text)
+    text = re.sub(
+        r"(def __(?:eq|ne)__\(self, )other: Operand\) -> Tensor:",
+        r"\1other: object) -> Tensor: # type: ignore[override]",
+        text,
+    )
+    text = re.sub(r"(def \w+\(a: Operand, b: Operand\)) -> typing\.Any:", r"\1 -> Tensor:", text)
+    text = text.replace("def __repr__(x: Tensor)", "def __repr__(self)").replace(
+        "    @staticmethod\n    def __repr__", "    def __repr__"
+    )
+    text = re.sub(
+        r"def (reshape|view|permute|expand)\(self, \*args\)",
+        r"def \1(self, *args: int | Sequence[int])",
+        text,
+    )
+    text = re.sub(r"def dtype\(self\) -> [\w.]+:", "def dtype(self) -> DType:", text)
+    text = text.replace("def __hash__(self):", "def __hash__(self) -> int:")
+    text = re.sub(r"(-> |: )tuple\b(?!\[)", r"\1tuple[int, ...]", text)
+    text = re.sub(r"(-> |: )list\b(?!\[)", r"\1list[typing.Any]", text)
+    text = re.sub(
+        r"collections\.abc\.Callable\b(?!\[)", "collections.abc.Callable[..., typing.Any]", text
+    )
+    text = re.sub(r"collections\.abc\.Iterator\b(?!\[)", "collections.abc.Iterator[Tensor]", text)
+    text = re.sub(r"(def __(?:ge|gt|le|lt)__\(.*\) -> Tensor:)", r"\1  # type: ignore[misc]", text)
+    # Inside the class, `bool` and `float` are its methods.
+    before, body = text.split("class Tensor:", 1)
+    body, after = re.split(r"\n(?=def )", body, maxsplit=1)
+    body = re.sub(r"(-> |: |\| )(bool|float)\b", r"\1builtins.\2", body)
+    text = before.replace("import typing\n", "import builtins\nimport typing\n", 1)
+    text += "class Tensor:" + body + "\n" + after
+    head, rest = text.split("class OutOfMemoryError", 1)
+    return head + ALIASES.lstrip() + "class OutOfMemoryError" + rest
+
+
+def test_stub_is_current() -> None:
+    if importlib.util.find_spec("pybind11_stubgen") is None:
+        pytest.skip("pybind11-stubgen is not installed")
+    assert STUB.read_text() == generate(), "the bindings have changed: python tests/test_stubs.py"
+
+
+if __name__ == "__main__":
+    STUB.write_text(generate())
