@@ -493,6 +493,7 @@ def test_a_hook_that_walks_the_same_graph_is_told_so():
 def test_backward_inside_backward():
     x = leaf(2.0)
 
+    @wg.enable_grad()  # hooks run without recording
     def depth(n):
         y = x * 1
 
@@ -667,6 +668,22 @@ def test_a_recorded_edit_passes_gradients_on():
     y.add_(5)
     y.sum().backward()
     assert values(x.grad) == [4.0, 8.0]
+
+
+def test_a_recorded_edit_keeps_the_value_from_before_for_its_own_gradient():
+    start = wg.memory_allocated()
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    y.mul_(y)
+    y.mul_(x)  # 4 x^3
+    g = wg.grad(y.sum(), x, create_graph=True)
+    assert values(g) == [12.0, 48.0]
+    g.sum().backward()
+    assert values(x.grad) == [24.0, 48.0]
+    y = x * 2
+    y.mul_(x)
+    del x, y, g
+    assert wg.memory_allocated() == start
 
 
 def test_assignment_into_a_constant_carries_gradients():
@@ -970,7 +987,7 @@ CHAINS = {
     "create_graph": (
         100_000,
         """
-        x = wg.tensor([1.0], requires_grad=True)
+        x = wg.tensor([1.0], dtype="float64", requires_grad=True)
         y = x
         for _ in range(n): y = y * x
         g = wg.grad(y, x, create_graph=True)

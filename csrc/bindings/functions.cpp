@@ -78,7 +78,9 @@ Tensor squeeze_axes(const Tensor& x, py::handle axis) {
 
 Tensor stack(py::handle tensors, int64_t axis) {
   std::vector<Tensor> parts;
-  for (const Tensor& x : to_tensors("stack", tensors)) {
+  const auto given = to_tensors("stack", tensors);
+  if (given.empty()) fail<ValueError>("stack: got no tensors; expected at least one");
+  for (const Tensor& x : given) {
     if (!parts.empty() &&
         !(x.shape() ==
           reduced_shape(parts[0].shape(), 1u << normalize_axis("stack", axis, x.dim() + 1), false)))
@@ -338,7 +340,17 @@ void add_functions(py::module_& m, TensorClass& cls) {
         if (low && high && *low > *high)
           fail<ValueError>("clamp: min ", *low, " is larger than max ", *high);
         if (!is_floating(x.dtype())) {  // integers have no infinity
-          Tensor y = x;
+          Tensor y = x.dtype() == DType::bool_ ? to_dtype(x, DType::int64) : x;
+          const auto [least, most] = dispatch(y.dtype(), [](auto type) {
+            using Limits = std::numeric_limits<typename decltype(type)::type>;
+            return std::pair<double, double>(Limits::lowest(), Limits::max());
+          });
+          if (low && *low <= least) low.reset();
+          if (high && *high >= most) high.reset();
+          for (const auto& bound : {low, high})
+            if (bound && (*bound < least || *bound > most))
+              fail<ValueError>("clamp: the bound ", *bound, " does not fit into ", y.dtype(),
+                               "; convert the tensor with .to(\"int64\") or .float()");
           if (low) y = binary<Maximum>(y, scalar_like(*low, y));
           if (high) y = binary<Minimum>(y, scalar_like(*high, y));
           return y;
@@ -413,17 +425,17 @@ void add_functions(py::module_& m, TensorClass& cls) {
   add_reduction(m, cls, "logsumexp", logsumexp, "log(sum(exp(x))), stable.");
   both(
       m, cls, "var", "x",
-      [](const Tensor& x, py::handle axis, double correction, bool keepdims) {
+      [](const Tensor& x, py::handle axis, bool keepdims, double correction) {
         return variance(x, to_axes("var", axis, x), correction, keepdims);
       },
-      py::arg("axis") = none, py::arg("correction") = 0.0, py::arg("keepdims") = false,
+      py::arg("axis") = none, py::arg("keepdims") = false, py::arg("correction") = 0.0,
       "Mean squared distance from the mean, over n - correction.");
   both(
       m, cls, "std", "x",
-      [](const Tensor& x, py::handle axis, double correction, bool keepdims) {
+      [](const Tensor& x, py::handle axis, bool keepdims, double correction) {
         return sqrt(variance(x, to_axes("std", axis, x), correction, keepdims));
       },
-      py::arg("axis") = none, py::arg("correction") = 0.0, py::arg("keepdims") = false,
+      py::arg("axis") = none, py::arg("keepdims") = false, py::arg("correction") = 0.0,
       "Square root of var().");
   both(m, cls, "argmax", "x", argmax, py::arg("axis") = none, py::arg("keepdims") = false,
        "Index of the first largest, int64.");

@@ -297,7 +297,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
       [](py::object self, py::handle other) {
         const Tensor x = self.cast<Tensor>(), value = to_operand("copy_", other, x);
         const Tensor in[] = {expand(value, x.shape())};
-        apply_in_place(x, cast_op, Tensors(in), x.dtype());
+        apply_in_place(x, cast_op, Tensors(in), x.dtype(), "copy_");
         return self;
       },
       py::arg("other"),
@@ -307,7 +307,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
       [](py::object self, py::handle value) {
         const Tensor x = self.cast<Tensor>(), constant = to_operand("fill_", value, x);
         const Tensor in[] = {expand(constant, x.shape())};
-        apply_in_place(x, cast_op, Tensors(in), x.dtype());
+        apply_in_place(x, cast_op, Tensors(in), x.dtype(), "fill_");
         return self;
       },
       py::arg("value"));

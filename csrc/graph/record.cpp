@@ -73,18 +73,19 @@ LineRef stand_in(const Tensor& leaf) {
   return owner;
 }
 
+// What a line keeps in place of a value that is about to change: a copy with the value's history.
+Tensor copy_to_save(const Tensor& value) {
+  const Tensor copy({value.shape(), value.dtype(), value.device()});
+  copy_into(copy.view(), value.view());
+  copy->line = value->leaf_requires_grad ? stand_in(value) : value->line;
+  copy->made_by = value->made_by;
+  return copy;
+}
+
 void save(Line& line, Saves what, const Tensor& value) {
-  if (value->storage->exposed) {
-    // No version counter sees what others write, so the line keeps a copy, with the history of the
-    // original.
-    const Tensor copy({value.shape(), value.dtype(), value.device()});
-    copy_into(copy.view(), value.view());
-    copy->line = value->leaf_requires_grad ? stand_in(value) : value->line;
-    copy->made_by = value->made_by;
-    line.saved.emplace_back(what, copy, copy->storage->version);
-    return;
-  }
-  line.saved.emplace_back(what, value, value->storage->version);
+  // No version counter sees what others write to exposed memory.
+  const Tensor kept = value->storage->exposed ? copy_to_save(value) : value;
+  line.saved.emplace_back(what, kept, kept->storage->version);
 }
 
 void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
@@ -178,7 +179,7 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
   }
   out->made_by = &op;
-  if (grad_mode && op.vjp)
+  if (grad_mode && op.vjp && is_floating(out.dtype()))  // a cast to integers ends a gradient's way
     if (const uint32_t needs = needs_mask(inputs)) record(op, inputs, attrs, out, auxiliary, needs);
   return out;
 }
@@ -189,8 +190,10 @@ void note_edit(const Tensor& x, const char* by) {
   x->storage->edited_at = here();
 }
 
-void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& attrs) {
-  check_writable(op.name, x);
+void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& attrs,
+                    const char* by) {
+  if (!by) by = op.name;
+  check_writable(by, x);
   bool recorded = x.requires_grad();
   bool direct = op.elementwise;
   for (const Tensor& in : inputs) {
@@ -200,42 +203,44 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   recorded &= grad_mode;
   if (recorded && x->leaf_requires_grad)
     fail<GradientError>(
-        op.name,
+        by,
         " in place: this tensor is a leaf that requires a gradient, and the change would "
         "be lost from its history; do it under no_grad(), or write x = x + ...");
   if (recorded && x->made_by && x->made_by->alias)
     fail<GradientError>(
-        op.name,
+        by,
         " in place: this tensor is a view, and the tensor that it looks at would not know "
         "of the gradient; assign through the index instead: y[i] = y[i] + ...");
   if (recorded && !is_floating(x.dtype()))
-    fail<GradientError>(op.name, " in place: a tensor of ", x.dtype(), " cannot carry a gradient");
+    fail<GradientError>(by, " in place: a tensor of ", x.dtype(), " cannot carry a gradient");
 
   SmallVector<Meta, 2> metas;
   op.infer(inputs, attrs, metas);
   if (!(metas[0].shape == x.shape()))
-    fail<ShapeError>(op.name, " in place: the result has shape ", metas[0].shape,
+    fail<ShapeError>(by, " in place: the result has shape ", metas[0].shape,
                      " but the tensor has shape ", x.shape(),
                      "; a tensor cannot change its shape in place");
   if (metas[0].dtype != x.dtype())
-    fail<DTypeError>(op.name, " in place: the result would be ", metas[0].dtype,
-                     " but the tensor is ", x.dtype(), "; convert the operand with .to(", x.dtype(),
-                     ") first");
+    fail<DTypeError>(by, " in place: the result would be ", metas[0].dtype, " but the tensor is ",
+                     x.dtype(), "; convert the operand with .to(", x.dtype(), ") first");
   const View target = x.view();
   if (direct && !recorded) {
     SmallVector<View, 4> views;
     for (const Tensor& in : inputs) views.emplace_back(in.view());
     op.run(Views(&target, 1), Views(views.begin(), views.size()), attrs);
-    note_edit(x, op.name);
+    note_edit(x, by);
     return;
   }
   const Tensor result = apply(op, inputs, attrs);
+  if (recorded && result->line)  // y.mul_(x) needs y as it was
+    for (Saved& s : result->line->saved)
+      if (shares_memory(s.value, x)) s = {s.what, copy_to_save(s.value), 0};
   copy_into(target, result.view());
-  note_edit(x, op.name);
+  note_edit(x, by);
   if (recorded) {
     if (x->retains_grad) {  // of what the tensor is now
       if (x->line) forget_tensor(x->line.get());
-      result->line->retains_grad = x.body();
+      if (result->line) result->line->retains_grad = x.body();
     }
     x->line = result->line;
     x->made_by = &op;

@@ -10,7 +10,11 @@ namespace wengert::WENGERT_ISA {
 // the callers have refused an integer zero divisor.
 template <class T> FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
   if constexpr (std::is_floating_point_v<T>) {
-    return libm::floor(a.v / b.v);
+    if (b.v == 0) return a.v / b.v;
+    T r =
+        static_cast<T>(__builtin_fmod(a.v, b.v));  // a / b could round up to the next whole number
+    const bool down = r != 0 && (r < 0) != (b.v < 0);
+    return libm::round((a.v - r) / b.v) - static_cast<T>(down);
   } else {
     if (b.v == T(-1)) return -a;  // the one quotient that can overflow
     const T q = static_cast<T>(a.v / b.v);

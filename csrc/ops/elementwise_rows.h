@@ -135,9 +135,11 @@ struct GeluTanh {
     return 0.5 * x * (1.0 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
   }
   template <class V> FN static V vjp(V g, V x) {
-    const V t = tanh(0.79788456080286536 * (x + 0.044715 * x * x * x));
-    const V du = 0.79788456080286536 * (1.0 + 0.134145 * x * x);
-    return g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du);
+    const V z =
+        minimum(maximum(x, -20.0), 20.0);  // beyond, t is 1 and a cube could overflow: 0 * inf
+    const V t = tanh(0.79788456080286536 * (z + 0.044715 * z * z * z));
+    const V du = 0.79788456080286536 * (1.0 + 0.134145 * z * z);
+    return g * (0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * du);
   }
 };
 struct Silu {

@@ -95,6 +95,7 @@ inline Tensor sigmoid(const Tensor& x) { return unary<Sigmoid>(x); }
 inline Tensor square(const Tensor& x) { return unary<Square>(x); }
 inline Tensor sqrt(const Tensor& x) { return unary<Sqrt>(x); }
 inline Tensor pow(const Tensor& a, const Tensor& b) { return binary<Pow>(a, b); }
+inline Tensor maximum(const Tensor& a, double b) { return binary<Maximum>(a, scalar_like(b, a)); }
 inline Tensor minimum(const Tensor& a, double b) { return binary<Minimum>(a, scalar_like(b, a)); }
 inline Tensor clamp(const Tensor& x, double low, double high) {
   return unary<Clamp>(x, {low, high});

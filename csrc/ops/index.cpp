@@ -313,7 +313,7 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
     const GradMode off(false);
     const Tensor view = read_key(x, parts).view;
     const Tensor in[] = {expand(value, view.shape())};
-    apply_in_place(view, cast_op, Tensors(in), x.dtype());
+    apply_in_place(view, cast_op, Tensors(in), x.dtype(), "setitem");
     return;
   }
   // Every element's number, indexed by the same key, says where the values go.
@@ -329,7 +329,7 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
         "this one has shape ",
         x.shape(), " and strides ", x.strides(), ": call contiguous() first");
   const Tensor in[] = {x, contiguous(expand(value, places.shape())), places};
-  apply_in_place(x, put_op, Tensors(in), RowsAttrs{x.dim(), false});
+  apply_in_place(x, put_op, Tensors(in), RowsAttrs{x.dim(), false}, "setitem");
 }
 
 Tensor nonzero(const Tensor& given) {

@@ -72,28 +72,7 @@ def _repr(x: Tensor) -> str:
     return f"tensor({', '.join(parts)})"
 
 
-def _deepcopy(x: Tensor, memo: dict[int, _Any]) -> Tensor:
-    """A leaf with a copy of the values, and as ready for gradients; of its class."""
-    if not x.is_leaf:
-        raise _core.GradientError(
-            f"deepcopy: the tensor was made by {x.made_by} and has a history, which cannot be copied; "
-            "use detach() or clone()"
-        )
-    copied = type(x).__new__(type(x))
-    Tensor.__init__(copied, x.detach().clone(), x.requires_grad)
-    copied.__dict__.update(getattr(x, "__dict__", {})) if hasattr(copied, "__dict__") else None
-    memo[id(x)] = copied
-    return copied
-
-
-def _reduce(x: Tensor) -> _Any:
-    raise TypeError("pickle: tensors are not pickled; save them with wengert.save(path, {name: tensor})")
-
-
 Tensor.__repr__ = _repr  # type: ignore[method-assign]
-Tensor.__deepcopy__ = _deepcopy  # type: ignore[attr-defined]
-Tensor.__copy__ = lambda x: x.view(x.shape)  # type: ignore[attr-defined]
-Tensor.__reduce__ = _reduce  # type: ignore[method-assign,assignment]
 
 __all__ = [
     *(n for n in vars(_core) if not n.startswith("_")),

@@ -49,17 +49,6 @@ class Tensor:
     """
     __array_ufunc__ = None
     requires_grad: builtins.bool
-    @staticmethod
-    def __copy__(x):
-        ...
-    @staticmethod
-    def __deepcopy__(x: Tensor, memo: dict[int, _Any]) -> Tensor:
-        """
-        A leaf with a copy of the values, and as ready for gradients; of its class.
-        """
-    @staticmethod
-    def __reduce__(x: Tensor) -> _Any:
-        ...
     def __repr__(self) -> str:
         """
         Values as NumPy prints them, then dtype (unless it is the usual one) and history.
@@ -499,7 +488,7 @@ class Tensor:
         """
         Without the named axes, or all, of size one.
         """
-    def std(self, axis: int | Sequence[int] | None = None, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0, keepdims: builtins.bool = False) -> Tensor:
+    def std(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
         Square root of var().
         """
@@ -541,7 +530,7 @@ class Tensor:
         """
         With a new axis of size one.
         """
-    def var(self, axis: int | Sequence[int] | None = None, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0, keepdims: builtins.bool = False) -> Tensor:
+    def var(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
         Mean squared distance from the mean, over n - correction.
         """
@@ -1017,7 +1006,7 @@ def stack(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.SupportsI
     """
     Along a new axis.
     """
-def std(x: Tensor, axis: int | Sequence[int] | None = None, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0, keepdims: bool = False) -> Tensor:
+def std(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     """
     Square root of var().
     """
@@ -1051,7 +1040,7 @@ def unsqueeze(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> Ten
     """
     With a new axis of size one.
     """
-def var(x: Tensor, axis: int | Sequence[int] | None = None, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0, keepdims: bool = False) -> Tensor:
+def var(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     """
     Mean squared distance from the mean, over n - correction.
     """

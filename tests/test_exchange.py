@@ -1,0 +1,532 @@
+"""Tensors to and from others: NumPy, the buffer protocol, DLPack with NumPy and PyTorch, copies.
+
+What is shared must be the same memory, must outlive whoever lets go first, and must not be writable
+behind the back of a saved value (test_autograd has the writes; here are the flags and the lifetimes).
+"""
+
+import copy
+import ctypes
+import gc
+import pickle
+
+import numpy as np
+import pytest
+import wengert as wg
+
+NAMES = ["float32", "float64", "int32", "int64", "uint8", "bool"]
+
+
+def sample(name, shape=(2, 3)):
+    n = int(np.prod(shape))
+    a = np.arange(n).reshape(shape)
+    return (a % 2 == 0) if name == "bool" else a.astype(name)
+
+
+def strides(a):  # those that mean something
+    return [stride for stride, size in zip(a.strides, a.shape, strict=True) if size > 1]
+
+
+def address(a):
+    return a.__array_interface__["data"][0]
+
+
+LAYOUTS = {
+    "plain": lambda a: a,
+    "transposed": lambda a: a.T,
+    "backwards": lambda a: a[::-1, ::-1],
+    "every other": lambda a: a[:, ::2],
+    "backwards by two": lambda a: a[:, ::-2],
+    "a column": lambda a: a[:, 1],
+    "expanded": lambda a: np.broadcast_to(a[:1], (4, 3)),
+    "fortran": np.asfortranarray,
+    "new axes": lambda a: a[None, :, None],
+    "zero size": lambda a: a[:0],
+    "zero size inside": lambda a: a[:, :0],
+    "0-d": lambda a: a[0, 0, ...],
+}
+
+
+# ---- NumPy
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_numpy_and_back_is_the_same_memory(name, layout):
+    a = LAYOUTS[layout](sample(name))
+    t = wg.from_numpy(a)
+    b = t.numpy()
+    assert t.dtype == name
+    assert t.shape == a.shape == b.shape
+    assert b.dtype == a.dtype
+    np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(np.asarray(t.clone()), a)
+    assert t.tolist() == a.tolist()
+    if a.size:
+        assert address(a) == address(b) == t.data_ptr()
+        assert strides(a) == strides(b)
+        assert np.shares_memory(a, b)
+    assert not b.flags.writeable
+
+
+def test_a_write_on_one_side_is_seen_on_the_other():
+    a = np.zeros((2, 3))
+    t = wg.from_numpy(a[::-1])
+    t[0, 0] = 5.0
+    assert a[1, 0] == 5.0
+    a[0, 2] = 7.0
+    assert t[1, 2].item() == 7.0
+    view = t.numpy()
+    t.add_(1)
+    assert view[0, 0] == 6.0
+
+
+def test_a_view_of_a_tensor_cannot_be_made_writable_behind_its_back():
+    t = wg.ones((3,))
+    view = t.numpy()
+    with pytest.raises(ValueError, match="read-only"):
+        view[0] = 2
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        view.flags.writeable = True
+    assert not np.asarray(t).flags.writeable
+    assert memoryview(t).readonly
+
+
+def test_a_writable_view_counts_as_an_edit():
+    t = wg.ones((3,))
+    before = t.version
+    w = t.numpy(writable=True)
+    assert t.version == before + 1
+    w[1] = 5
+    assert t.tolist() == [1.0, 5.0, 1.0]
+
+
+def test_read_only_arrays_stay_read_only():
+    a = np.ones(3)
+    a.flags.writeable = False
+    t = wg.from_numpy(a)
+    for edit in (
+        lambda: t.add_(1),
+        lambda: t.__setitem__(0, 2.0),
+        lambda: t[1:].zero_(),
+        lambda: t.reshape(3, 1).fill_(1),
+        lambda: t.numpy(writable=True),
+        lambda: t.detach().mul_(2),
+    ):
+        with pytest.raises(ValueError, match=r"read-only.*clone"):
+            edit()
+    assert t.clone().add_(1).tolist() == [2.0] * 3
+    assert a.tolist() == [1.0] * 3
+
+
+def test_expanded_memory_is_not_written_in_place():
+    t = wg.ones((1, 3)).expand(2, 3)
+    for edit in (lambda: t.add_(1), lambda: t.__setitem__((0, 0), 2.0)):
+        try:
+            edit()
+        except ValueError as e:
+            assert "clone" in str(e)  # noqa: PT017
+    assert t.tolist() in ([[1.0] * 3] * 2, [[2.0, 1.0, 1.0]] * 2)
+    w = wg.from_numpy(np.broadcast_to(np.ones(3), (2, 3)))
+    with pytest.raises(ValueError, match="add"):
+        w.add_(1)
+
+
+@pytest.mark.parametrize(
+    "a",
+    [
+        np.ones(2, np.float16),
+        np.ones(2, np.complex64),
+        np.ones(2, np.int16),
+        np.ones(2, np.uint64),
+        np.ones(2, np.longdouble),
+        np.ones(2, ">f4"),
+        np.ones(2, ">i8"),
+        np.array(["a"]),
+        np.array([None]),
+        np.array(["2020"], dtype="M8[D]"),
+        np.zeros(2, dtype=[("x", "f4")]),
+    ],
+    ids=lambda a: str(a.dtype),
+)
+def test_other_dtypes_are_refused_by_name(a):
+    with pytest.raises(wg.DTypeError) as caught:
+        wg.from_numpy(a)
+    text = str(caught.value)
+    assert "from_numpy" in text
+    assert "float32" in text
+    with pytest.raises((TypeError, ValueError)):
+        wg.tensor(a)
+    with pytest.raises((TypeError, ValueError)):
+        wg.asarray(a)
+
+
+def test_memory_that_is_not_whole_elements_is_refused():
+    fields = np.zeros(3, dtype=[("flag", "u1"), ("x", "<f4")])
+    with pytest.raises(ValueError, match=r"from_numpy.*copy"):
+        wg.from_numpy(fields["x"])
+    raw = np.zeros(9, np.uint8)
+    with pytest.raises(ValueError, match=r"from_numpy.*copy"):
+        wg.from_numpy(raw[1:].view(np.float32))
+    with pytest.raises(TypeError, match="from_numpy"):
+        wg.from_numpy([1.0])
+    with pytest.raises(ValueError, match="8"):
+        wg.from_numpy(np.zeros((1,) * 9))
+
+
+def test_lifetimes_with_numpy():
+    a = np.arange(4.0)
+    t = wg.from_numpy(a)
+    view = t[1:].numpy()
+    del a, t
+    gc.collect()
+    junk = [np.full(4, -1.0) for _ in range(100)]
+    assert view.tolist() == [1.0, 2.0, 3.0]
+    start = wg.memory_allocated()
+    t = wg.full((1000,), 3.0)
+    view = t.reshape(10, 100).numpy()
+    del t
+    assert wg.memory_allocated() >= start + 4000
+    junk += [wg.zeros((1000,)) for _ in range(5)]
+    assert view.sum() == 3000
+    del view, junk
+    gc.collect()
+    assert wg.memory_allocated() == start
+
+
+def test_arrays_are_let_go():
+    a = np.zeros(10)
+
+    class Watched(np.ndarray):
+        pass
+
+    import weakref
+
+    watched = a.view(Watched)
+    gone = weakref.ref(watched)
+    t = wg.from_numpy(watched)
+    u = t[2:]
+    del watched, t
+    assert gone() is not None
+    del u
+    assert gone() is None
+
+
+def test_conversion_by_numpy():
+    t = wg.arange(3)
+    assert np.asarray(t, dtype=np.float64).dtype == np.float64
+    assert np.array(t).flags.writeable
+    assert np.array(t, dtype="int64", copy=True)[2] == 2
+    with pytest.raises(ValueError, match="copy"):
+        np.asarray(t, dtype=np.float32, copy=False)
+    x = wg.ones((2,)).requires_grad_()
+    for convert in (np.asarray, np.array, lambda x: x.numpy(), np.from_dlpack, wg.Tensor.__dlpack__):
+        with pytest.raises(wg.GradientError, match="detach"):
+            convert(x)
+    assert np.asarray(x.detach()).tolist() == [1.0, 1.0]
+
+
+def test_operators_between_arrays_and_tensors_give_tensors():
+    t = wg.tensor([1.0, 2.0], dtype="float64", requires_grad=True)
+    a = np.array([3.0, 4.0])
+    for y in (a * t, t * a, np.float64(1) * t):
+        assert isinstance(y, wg.Tensor)
+        assert y.requires_grad
+    assert (a - t).tolist() == [2.0, 2.0]
+    with pytest.raises(TypeError):
+        np.sin(t)
+
+
+# ---- the buffer protocol
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_buffers(name):
+    t = wg.asarray(sample(name))
+    m = memoryview(t)
+    assert m.shape == (2, 3)
+    assert m.readonly
+    assert m.tolist() == sample(name).tolist()
+    assert bytes(t) == sample(name).tobytes()
+    assert memoryview(t.T).tolist() == sample(name).T.tolist()
+    assert bytes(memoryview(t[::-1])) == sample(name)[::-1].tobytes()
+    np.testing.assert_array_equal(np.frombuffer(t, dtype=t.dtype.name), sample(name).ravel())
+
+
+def test_buffers_refuse_what_they_cannot_show():
+    t = wg.ones((2, 3))
+    with pytest.raises(BufferError):
+        np.frombuffer(t.T)
+    with pytest.raises(TypeError):
+        memoryview(t)[0, 0] = 5
+    with pytest.raises((BufferError, TypeError)):
+        (ctypes.c_char * 24).from_buffer(t)
+    with pytest.raises((BufferError, wg.GradientError)):
+        memoryview(t.clone().requires_grad_())
+
+
+def test_a_buffer_keeps_the_memory():
+    t = wg.full((1000,), 2.0)
+    m = memoryview(t)
+    del t
+    junk = [wg.zeros((1000,)) for _ in range(5)]
+    assert m[999] == 2.0
+    del junk
+
+
+# ---- DLPack
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_dlpack_with_numpy(name, layout):
+    a = LAYOUTS[layout](sample(name))
+    t = wg.from_dlpack(a)
+    np.testing.assert_array_equal(t.numpy(), a)
+    b = np.from_dlpack(wg.from_numpy(a))
+    np.testing.assert_array_equal(b, a)
+    assert b.dtype == a.dtype
+    if a.size:
+        assert t.data_ptr() == address(a) == address(b)
+        assert strides(b) == strides(a)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_dlpack_with_torch(name, layout):
+    torch = pytest.importorskip("torch")
+    a = LAYOUTS[layout](sample(name))
+    if any(s < 0 for s in a.strides):
+        pytest.skip("PyTorch has no negative strides")
+    t = wg.tensor(sample(name))
+    theirs = torch.from_dlpack(wg.from_numpy(a))
+    assert theirs.tolist() == a.tolist()
+    ours = wg.from_dlpack(theirs)
+    assert ours.tolist() == a.tolist()
+    assert ours.dtype == name
+    if a.size:
+        assert theirs.data_ptr() == ours.data_ptr() == address(a)
+    # written there, seen here
+    shared = torch.from_dlpack(t)
+    shared[0, 0] = True
+    assert t[0, 0].item() == 1
+
+
+def test_dlpack_versions():
+    t = wg.ones((2,))
+    assert "dltensor_versioned" in repr(t.__dlpack__(max_version=(1, 0)))
+    assert "dltensor_versioned" in repr(t.__dlpack__(max_version=(2, 3)))
+    assert '"dltensor"' in repr(t.__dlpack__())
+    assert '"dltensor"' in repr(t.__dlpack__(max_version=(0, 8)))
+    assert t.__dlpack_device__() == (1, 0)
+
+    class Old:  # a producer from before version 1
+        def __init__(self, x):
+            self.x = x
+
+        def __dlpack__(self, stream=None):
+            return self.x.__dlpack__()
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+    source = wg.arange(3.0)
+    got = wg.from_dlpack(Old(source))
+    assert got.tolist() == [0.0, 1.0, 2.0]
+    assert got.data_ptr() == source.data_ptr()
+
+
+def test_dlpack_copy_and_read_only():
+    t = wg.ones((2,))
+    before = t.version
+    capsule = t.__dlpack__(copy=True, max_version=(1, 0))
+    assert t.version == before
+    del capsule
+    copied = np.from_dlpack(t, copy=True)
+    assert address(copied) != t.data_ptr()
+    shared = np.from_dlpack(t, copy=False)
+    assert address(shared) == t.data_ptr()
+    assert t.version > before
+    fixed = np.ones(2)
+    fixed.flags.writeable = False
+    ours = wg.from_numpy(fixed)
+    assert not np.from_dlpack(ours).flags.writeable
+    with pytest.raises(BufferError, match="read-only"):
+        ours.__dlpack__()
+    with pytest.raises(ValueError, match="read-only"):
+        wg.from_dlpack(fixed).add_(1)
+
+
+def test_dlpack_refusals():
+    t = wg.ones((2,))
+    with pytest.raises(BufferError, match="stream"):
+        t.__dlpack__(stream=1)
+    with pytest.raises(BufferError, match="CPU"):
+        t.__dlpack__(dl_device=(2, 0))
+    with pytest.raises(TypeError, match="from_dlpack"):
+        wg.from_dlpack([1.0])
+    with pytest.raises(TypeError, match=r"from_dlpack.*16 bits"):
+        wg.from_dlpack(np.ones(2, np.float16))
+    with pytest.raises(ValueError, match="8"):
+        wg.from_dlpack(np.zeros((1,) * 9))
+
+    class Broken:
+        def __init__(self, result):
+            self.result = result
+
+        def __dlpack__(self, **_):
+            return self.result
+
+    used = t.__dlpack__()
+    consumer = wg.from_dlpack(Broken(used))
+    for result in (None, 3, "capsule", used):
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            wg.from_dlpack(Broken(result))
+    assert consumer.tolist() == [1.0, 1.0]
+
+
+def test_dlpack_lifetimes():
+    gc.collect()
+    start = wg.memory_allocated()
+    # never consumed
+    for version in (None, (1, 0)):
+        capsule = wg.ones((1000,)).__dlpack__(max_version=version)
+        assert wg.memory_allocated() > start
+        del capsule
+        assert wg.memory_allocated() == start
+    # the producer goes first
+    t = wg.full((1000,), 3.0)
+    a = np.from_dlpack(t)
+    del t
+    junk = [wg.zeros((1000,)) for _ in range(5)]
+    assert a.sum() == 3000
+    del a, junk
+    assert wg.memory_allocated() == start
+    # the consumer goes first
+    t = wg.full((1000,), 3.0)
+    a = np.from_dlpack(t)
+    del a
+    assert t.sum().item() == 3000
+    del t
+    assert wg.memory_allocated() == start
+    # through several hands
+    t = wg.from_dlpack(np.from_dlpack(wg.from_dlpack(np.from_dlpack(wg.full((1000,), 2.0)))))
+    assert t.sum().item() == 2000
+    del t
+    assert wg.memory_allocated() == start
+
+
+def test_dlpack_memory_of_torch_outlives_it():
+    torch = pytest.importorskip("torch")
+    ours = wg.from_dlpack(torch.full((1000,), 3.0))
+    junk = [torch.zeros(1000) for _ in range(5)]
+    assert ours.sum().item() == 3000
+    with pytest.raises((BufferError, RuntimeError)):
+        wg.from_dlpack(torch.ones(2, requires_grad=True))
+    with pytest.raises(TypeError, match="from_dlpack"):
+        wg.from_dlpack(torch.ones(2).half())
+    del junk
+
+
+# ---- tensor() copies, asarray() does not where it can
+
+
+def test_tensor_copies_and_asarray_shares():
+    a = np.zeros(3)
+    copied, shared = wg.tensor(a), wg.asarray(a)
+    a[0] = 1
+    assert copied.tolist() == [0.0] * 3
+    assert shared.tolist() == [1.0, 0.0, 0.0]
+    t = wg.ones((2,))
+    assert wg.asarray(t).data_ptr() == t.data_ptr()
+    assert wg.tensor(t).data_ptr() != t.data_ptr()
+    assert wg.asarray(a, dtype="float32").dtype == wg.float32
+    assert wg.asarray([[1, 2]]).shape == (1, 2)
+    x = wg.ones((2,)).requires_grad_()
+    assert wg.asarray(x).requires_grad
+    assert not wg.tensor(x).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "shape"),
+    [
+        (1, "int64", ()),
+        (1.5, "float32", ()),
+        (True, "bool", ()),
+        ([], "float32", (0,)),
+        ([[]], "float32", (1, 0)),
+        ([1, 2.5], "float32", (2,)),
+        ([[1, 2], [3, 4]], "int64", (2, 2)),
+        ([True, False], "bool", (2,)),
+        ((1, 2), "int64", (2,)),
+        (range(3), "int64", (3,)),
+        (np.float32(2), "float32", ()),
+        (np.arange(3, dtype=np.int32), "int32", (3,)),
+        ([np.array([1.0, 2.0]), np.array([3.0, 4.0])], "float64", (2, 2)),
+    ],
+    ids=repr,
+)
+def test_what_tensor_makes_of_data(data, dtype, shape):
+    t = wg.tensor(data)
+    assert t.shape == shape
+    if not (isinstance(data, list) and data and isinstance(data[0], np.ndarray)):
+        assert t.dtype == dtype
+    np.testing.assert_array_equal(t.numpy(), np.asarray(data))
+
+
+def test_masked_arrays_do_not_lose_their_mask_silently():
+    a = np.ma.array([1.0, 2.0], mask=[False, True])
+    for make in (wg.tensor, wg.asarray, wg.from_numpy):
+        with pytest.raises((TypeError, ValueError), match=r"mask"):
+            make(a)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: wg.tensor(1.5), "tensor(1.5)"),
+        (lambda: wg.tensor([1.0, 2.0]), "tensor([1., 2.])"),
+        (lambda: wg.tensor([1, 2]), "tensor([1, 2])"),
+        (lambda: wg.tensor([True, False]), "tensor([ True, False])"),
+        (lambda: wg.zeros((0, 3)), "tensor([], shape=(0, 3))"),
+        (lambda: wg.ones((2,), "float64"), "tensor([1., 1.], dtype=float64)"),
+        (lambda: wg.ones((1,)).requires_grad_(), "tensor([1.], requires_grad=True)"),
+        (lambda: wg.ones((1,)).requires_grad_() * 2, "tensor([2.], made_by=mul)"),
+        (lambda: wg.tensor([float("nan"), float("inf")]), "tensor([nan, inf])"),
+        (lambda: wg.tensor([1.0, 2.0], requires_grad=True).sum(), "tensor(3., made_by=sum)"),
+    ],
+)
+def test_repr(make, text):
+    assert repr(make()) == text
+    assert str(make()) == text
+
+
+def test_repr_of_many_elements_is_short():
+    assert len(repr(wg.zeros((1000, 1000)))) < 2000
+    assert "..." in repr(wg.zeros((1000,)))
+
+
+# ---- copies
+
+
+def test_copies_of_tensors():
+    x = wg.tensor([1.0, 2.0], requires_grad=True)
+    y = copy.deepcopy(x)
+    assert y.tolist() == [1.0, 2.0]
+    assert y.requires_grad
+    assert y.is_leaf
+    assert y.data_ptr() != x.data_ptr()
+    both = copy.deepcopy([x, x])
+    assert both[0] is both[1]
+    assert copy.copy(x).tolist() == [1.0, 2.0]
+
+
+def test_pickle_works_or_says_why_not():
+    x = wg.tensor([1.0, 2.0])
+    try:
+        text = pickle.dumps(x)
+    except TypeError as e:
+        assert "Tensor" in str(e)  # noqa: PT017
+    else:
+        assert pickle.loads(text).tolist() == [1.0, 2.0]
+    for dtype in (wg.float32, wg.bool_):
+        assert copy.deepcopy(dtype) == dtype
