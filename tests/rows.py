@@ -1,4 +1,4 @@
-"""The table of ops: one row (or a few) for each, from which test_ops.py and test_torch.py test values,
+"""The table of ops: one row (or a few) for each. From it test_ops.py and test_torch.py test values,
 first and second gradients, strides, broadcasting, zero sizes, dtypes and kinks.
 
 A row says how to call the op on tensors, what NumPy says in float64, where to draw its inputs from,
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 import wengert as wg
 
 Shapes = tuple[tuple[int, ...], ...]  # one for each input
@@ -101,7 +100,7 @@ class Row:
         return [draw(random, shape) for draw, shape in zip(self.inputs, shapes, strict=True)]
 
 
-# ---- references that NumPy lacks -------------------------------------------------------------------
+# ---- references that NumPy lacks -----------------------------------------------------------------
 
 erf = np.vectorize(math.erf, otypes=[float])
 erfc = np.vectorize(math.erfc, otypes=[float])
@@ -143,7 +142,7 @@ def put(x: Any, value: Any, key: Any) -> Any:
     return y
 
 
-# ---- the table -------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------
 
 
 def unary(op: str, reference: Any, draw: Draw = REAL, call: Any = None, **more: Any) -> Row:
@@ -198,7 +197,27 @@ def along(op: str, reference: Any, draw: Draw = REAL, **more: Any) -> list[Row]:
     ]
 
 
+def row_wise(op: str, reference: Any, axis: int) -> Row:
+    return Row(
+        op,
+        lambda x: getattr(wg, op)(x, axis),
+        lambda x: reference(x, axis),
+        (REAL,),
+        (((2, 5),), ((3, 2, 4),), ((6, 1),), ((0, 3),)),
+        variant=f"axis {axis}",
+        near=1.0,
+        covers=(f"{op}_vjp",),
+        made_by="" if axis == -1 else None,
+    )
+
+
 NAN, INF = math.nan, math.inf
+
+MATMUL: tuple[Shapes, ...] = (
+    ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)),
+    ((2, 3, 4), (2, 4, 1)), ((3, 4), (2, 1, 4, 2)), ((2, 1, 3, 4), (5, 4, 2)), ((4,), (2, 4, 3)),
+    ((2, 3, 4), (4,)), ((0, 4), (4, 2)), ((3, 0), (0, 2)), ((0, 3, 4), (4, 2)),
+)  # fmt: skip
 
 ROWS: list[Row] = [
     # one input
@@ -231,9 +250,7 @@ ROWS: list[Row] = [
         variant="0.3",
         kinks=(((0.0,), (0.3,)),),
     ),
-    unary(
-        "elu", lambda x: np.where(x > 0, x, np.expm1(x)), NOT_ZERO, kinks=(((0.0,), (1.0,)),)
-    ),
+    unary("elu", lambda x: np.where(x > 0, x, np.expm1(x)), NOT_ZERO, kinks=(((0.0,), (1.0,)),)),
     unary(
         "elu",
         lambda x: np.where(x > 0, x, 0.5 * np.expm1(x)),
@@ -282,8 +299,16 @@ ROWS: list[Row] = [
             ((-2.0, 2.0), (-4.0, NAN)),
         ),
     ),
-    Row("pow", lambda x: x**3, lambda x: x**3, (NOT_ZERO,), ONE, variant="3", elementwise=True,
-        kinks=(((0.0,), (0.0,)),)),
+    Row(
+        "pow",
+        lambda x: x**3,
+        lambda x: x**3,
+        (NOT_ZERO,),
+        ONE,
+        variant="3",
+        elementwise=True,
+        kinks=(((0.0,), (0.0,)),),
+    ),
     binary("maximum", np.maximum, kinks=(((1.0, 1.0), (0.5, 0.5)), ((1.0, 2.0), (0.0, 1.0)))),
     binary("minimum", np.minimum, kinks=(((1.0, 1.0), (0.5, 0.5)), ((1.0, 2.0), (1.0, 0.0)))),
     binary(
@@ -360,8 +385,17 @@ ROWS: list[Row] = [
             ("bitwise_xor", "logical_xor"),
         )
     ),
-    Row("eq", wg.logical_not, np.logical_not, (MASK,), ONE, variant="logical_not", gradient=False,
-        elementwise=True, result="bool"),
+    Row(
+        "eq",
+        wg.logical_not,
+        np.logical_not,
+        (MASK,),
+        ONE,
+        variant="logical_not",
+        gradient=False,
+        elementwise=True,
+        result="bool",
+    ),
     Row(
         "where",
         wg.where,
@@ -377,41 +411,140 @@ ROWS: list[Row] = [
         elementwise=True,
     ),
     # views and copies
-    Row("reshape", lambda x: x.reshape(3, -1), lambda x: x.reshape(3, -1), (REAL,),
-        (((12,),), ((2, 6),), ((3, 1),), ((3, 2, 2),))),
-    Row("permute", lambda x: x.permute(2, 0, 1), lambda x: x.transpose(2, 0, 1), (REAL,),
-        (((2, 3, 4),), ((2, 0, 4),))),
-    Row("expand", lambda x: x.broadcast_to((2, 3, 4)), lambda x: np.broadcast_to(x, (2, 3, 4)),
-        (REAL,), (((),), ((4,),), ((3, 1),), ((2, 1, 1),), ((2, 3, 4),)), covers=("sum",),
-        made_by=None),
-    Row("slice", lambda x: x[1:4], lambda x: x[1:4], (REAL,), (((7,),), ((5, 2),), ((5, 0),)),
-        covers=("embed",)),
-    Row("slice", lambda x: x[..., ::-2], lambda x: x[..., ::-2], (REAL,), (((7,),), ((2, 6),)),
-        variant="negative step", covers=("embed",)),
+    Row(
+        "reshape",
+        lambda x: x.reshape(3, -1),
+        lambda x: x.reshape(3, -1),
+        (REAL,),
+        (((12,),), ((2, 6),), ((3, 1),), ((3, 2, 2),)),
+    ),
+    Row(
+        "permute",
+        lambda x: x.permute(2, 0, 1),
+        lambda x: x.transpose(2, 0, 1),
+        (REAL,),
+        (((2, 3, 4),), ((2, 0, 4),)),
+    ),
+    Row(
+        "expand",
+        lambda x: x.broadcast_to((2, 3, 4)),
+        lambda x: np.broadcast_to(x, (2, 3, 4)),
+        (REAL,),
+        (((),), ((4,),), ((3, 1),), ((2, 1, 1),), ((2, 3, 4),)),
+        covers=("sum",),
+        made_by=None,
+    ),
+    Row(
+        "slice",
+        lambda x: x[1:4],
+        lambda x: x[1:4],
+        (REAL,),
+        (((7,),), ((5, 2),), ((5, 0),)),
+        covers=("embed",),
+    ),
+    Row(
+        "slice",
+        lambda x: x[..., ::-2],
+        lambda x: x[..., ::-2],
+        (REAL,),
+        (((7,),), ((2, 6),)),
+        variant="negative step",
+        covers=("embed",),
+    ),
     Row("copy", lambda x: x.clone(), np.copy, (REAL,), ONE),
-    Row("copy", lambda x: x.T.contiguous(), lambda x: x.T, (REAL,), (((3, 4),),), variant="transposed"),
-    Row("concatenate", lambda a, b: wg.concatenate([a, b, a], 1),
-        lambda a, b: np.concatenate([a, b, a], 1), (REAL, REAL),
-        (((2, 3), (2, 1)), ((2, 0), (2, 2)), ((0, 1), (0, 1)))),
-    Row("concatenate", lambda a, b: wg.stack([a, b], -1), lambda a, b: np.stack([a, b], -1),
-        (REAL, REAL), (((2, 3), (2, 3)), ((), ())), variant="stack"),
-    Row("take_rows", lambda x: x[[2, 0, 2, -1]], lambda x: x[[2, 0, 2, -1]], (REAL,),
-        (((4,),), ((3, 2),), ((3, 0),)), covers=("ravel_index", "put_rows")),
-    Row("take_rows", lambda x: x[:, [[0, 2], [2, 2]], None, [1, 0]],
-        lambda x: x[:, [[0, 2], [2, 2]], None, [1, 0]], (REAL,), (((2, 3, 2),),), variant="apart",
-        made_by=None),
-    Row("put_rows", lambda x, v: put(x, v, [2, 0]), lambda x, v: put(x, v, [2, 0]), (REAL, REAL),
-        (((4, 2), (2, 2)), ((3,), (2,)), ((3, 2), (1, 2)), ((3, 2), ()))),
-    Row("put_rows", lambda x, v: put(x, v, [1, 0, 1]), lambda x, v: put(x, v, [1, 0, 1]),
-        (REAL, REAL), (((4, 2), (3, 2)),), variant="repeated"),
-    Row("put_rows", lambda x, v: put(x, v, np.s_[1:, ::2]),
-        lambda x, v: put(x, v, np.s_[1:, ::2]), (REAL, REAL), (((3, 4), (2, 2)),), variant="slice"),
-    Row("cast", lambda x: x.to("float64"), lambda x: x, (REAL,), ONE, gradient=False,
-        result="float64", made_by=None),
-    Row("full", lambda: wg.full((2, 3), 1.5), lambda: np.full((2, 3), 1.5), (), ((),),
-        gradient=False, result="float32", made_by=None),
-    Row("arange", lambda: wg.arange(1, 8, 2), lambda: np.arange(1, 8, 2), (), ((),),
-        gradient=False, result="int64", made_by=None),
+    Row(
+        "copy",
+        lambda x: x.T.contiguous(),
+        lambda x: x.T,
+        (REAL,),
+        (((3, 4),),),
+        variant="transposed",
+    ),
+    Row(
+        "concatenate",
+        lambda a, b: wg.concatenate([a, b, a], 1),
+        lambda a, b: np.concatenate([a, b, a], 1),
+        (REAL, REAL),
+        (((2, 3), (2, 1)), ((2, 0), (2, 2)), ((0, 1), (0, 1))),
+    ),
+    Row(
+        "concatenate",
+        lambda a, b: wg.stack([a, b], -1),
+        lambda a, b: np.stack([a, b], -1),
+        (REAL, REAL),
+        (((2, 3), (2, 3)), ((), ())),
+        variant="stack",
+    ),
+    Row(
+        "take_rows",
+        lambda x: x[[2, 0, 2, -1]],
+        lambda x: x[[2, 0, 2, -1]],
+        (REAL,),
+        (((4,),), ((3, 2),), ((3, 0),)),
+        covers=("ravel_index", "put_rows"),
+    ),
+    Row(
+        "take_rows",
+        lambda x: x[:, [[0, 2], [2, 2]], None, [1, 0]],
+        lambda x: x[:, [[0, 2], [2, 2]], None, [1, 0]],
+        (REAL,),
+        (((2, 3, 2),),),
+        variant="apart",
+        made_by=None,
+    ),
+    Row(
+        "put_rows",
+        lambda x, v: put(x, v, [2, 0]),
+        lambda x, v: put(x, v, [2, 0]),
+        (REAL, REAL),
+        (((4, 2), (2, 2)), ((3,), (2,)), ((3, 2), (1, 2)), ((3, 2), ())),
+    ),
+    Row(
+        "put_rows",
+        lambda x, v: put(x, v, [1, 0, 1]),
+        lambda x, v: put(x, v, [1, 0, 1]),
+        (REAL, REAL),
+        (((4, 2), (3, 2)),),
+        variant="repeated",
+    ),
+    Row(
+        "put_rows",
+        lambda x, v: put(x, v, np.s_[1:, ::2]),
+        lambda x, v: put(x, v, np.s_[1:, ::2]),
+        (REAL, REAL),
+        (((3, 4), (2, 2)),),
+        variant="slice",
+    ),
+    Row(
+        "cast",
+        lambda x: x.to("float64"),
+        lambda x: x,
+        (REAL,),
+        ONE,
+        gradient=False,
+        result="float64",
+        made_by=None,
+    ),
+    Row(
+        "full",
+        lambda: wg.full((2, 3), 1.5),
+        lambda: np.full((2, 3), 1.5),
+        (),
+        ((),),
+        gradient=False,
+        result="float32",
+        made_by=None,
+    ),
+    Row(
+        "arange",
+        lambda: wg.arange(1, 8, 2),
+        lambda: np.arange(1, 8, 2),
+        (),
+        ((),),
+        gradient=False,
+        result="int64",
+        made_by=None,
+    ),
     # reductions
     *along("sum", np.sum, near=10.0),
     *along("mean", np.mean, near=10.0),
@@ -427,30 +560,54 @@ ROWS: list[Row] = [
     *along("all", np.all, MASK, gradient=False, result="bool"),
     # products and rows
     *(
-        Row("matmul", wg.matmul, np.matmul, (REAL, REAL), (shapes,), variant=f"{shapes}", near=60.0,
-            made_by=None if min(len(s) for s in shapes) == 1 else "matmul")
-        for shapes in (
-            ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)),
-            ((2, 3, 4), (2, 4, 1)), ((3, 4), (2, 1, 4, 2)), ((2, 1, 3, 4), (5, 4, 2)), ((4,), (2, 4, 3)),
-            ((2, 3, 4), (4,)), ((0, 4), (4, 2)), ((3, 0), (0, 2)), ((0, 3, 4), (4, 2)),
+        Row(
+            "matmul",
+            wg.matmul,
+            np.matmul,
+            (REAL, REAL),
+            (shapes,),
+            f"{shapes}",
+            near=60.0,
+            made_by=None,
         )
+        for shapes in MATMUL
     ),
     *(
-        Row(op, lambda x, f=getattr(wg, op), axis=axis: f(x, axis),
-            lambda x, r=reference, axis=axis: r(x, axis), (REAL,),
-            (((2, 5),), ((3, 2, 4),), ((6, 1),), ((0, 3),)), variant=f"axis {axis}", near=1.0,
-            covers=(f"{op}_vjp",), made_by="" if axis == -1 else None)
-        for op, reference in (("softmax", softmax), ("log_softmax", log_softmax))
+        row_wise(op, r, axis)
+        for op, r in (("softmax", softmax), ("log_softmax", log_softmax))
         for axis in (-1, 0)
     ),
-    Row("cross_entropy", lambda x, t: wg.cross_entropy(x, t, "none"),
-        lambda x, t: -log_softmax(x)[np.arange(len(t)), t], (REAL, LABELS),
-        (((3, 5), (3,)), ((1, 6), (1,)), ((0, 5), (0,))), near=3.0, covers=("cross_entropy_vjp",)),
-    Row("cross_entropy", lambda x, t: wg.cross_entropy(x, t, label_smoothing=0.1),
-        lambda x, t: -np.mean(0.9 * log_softmax(x)[np.arange(len(t)), t] + 0.1 * log_softmax(x).mean(1)),
-        (REAL, LABELS), (((3, 5), (3,)),), variant="smoothed", near=3.0, made_by=None),
-    Row("cross_entropy", wg.cross_entropy, lambda x, p: -np.mean((p * log_softmax(x)).sum(1)),
-        (REAL, POSITIVE), (((3, 5), (3, 5)),), variant="probabilities", near=20.0, made_by=None),
+    Row(
+        "cross_entropy",
+        lambda x, t: wg.cross_entropy(x, t, "none"),
+        lambda x, t: -log_softmax(x)[np.arange(len(t)), t],
+        (REAL, LABELS),
+        (((3, 5), (3,)), ((1, 6), (1,)), ((0, 5), (0,))),
+        near=3.0,
+        covers=("cross_entropy_vjp",),
+    ),
+    Row(
+        "cross_entropy",
+        lambda x, t: wg.cross_entropy(x, t, label_smoothing=0.1),
+        lambda x, t: (
+            -np.mean(0.9 * log_softmax(x)[np.arange(len(t)), t] + 0.1 * log_softmax(x).mean(1))
+        ),
+        (REAL, LABELS),
+        (((3, 5), (3,)),),
+        variant="smoothed",
+        near=3.0,
+        made_by=None,
+    ),
+    Row(
+        "cross_entropy",
+        wg.cross_entropy,
+        lambda x, p: -np.mean((p * log_softmax(x)).sum(1)),
+        (REAL, POSITIVE),
+        (((3, 5), (3, 5)),),
+        variant="probabilities",
+        near=20.0,
+        made_by=None,
+    ),
 ]
 
 # Ops without a row: they draw random numbers or write to parameters. The tests that exercise them.

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import wengert as wg
 from wengert.testing import assert_close
 
@@ -52,7 +51,8 @@ def test_matmul_of_a_row_and_a_column_of_1e7(long: wg.Tensor) -> None:
     y = long[:k].reshape(1, k) @ long[:k].reshape(k, 1)
     assert relative_error(y, k * TENTH * TENTH) < 2e-7
     y = long[: 4 * k].reshape(4, k) @ long[: 3 * k].reshape(3, k).T
-    assert_close(y, np.full((4, 3), k * TENTH * TENTH), 3e-7, 0, check_dtype=False)
+    # Runs of k inside the kernel are gathered in float32: a larger error, but it does not grow.
+    assert_close(y, np.full((4, 3), k * TENTH * TENTH), 1e-6, 0, check_dtype=False)
 
 
 def test_logsumexp_and_prod_of_many_terms() -> None:
@@ -83,7 +83,9 @@ def test_sum_of_numbers_that_cancel() -> None:
     assert abs(wg.tensor(y).sum().item() - math.fsum(y)) < 1e-15 * math.fsum(y)
 
 
-@pytest.mark.parametrize("shape", [(1000, 777), (3, 100_001), (100_001, 3), (40, 50, 60), (7, 1, 9)])
+@pytest.mark.parametrize(
+    "shape", [(1000, 777), (3, 100_001), (100_001, 3), (40, 50, 60), (7, 1, 9)]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_against_numpy(shape: tuple[int, ...], dtype: str) -> None:
     x = np.random.default_rng(1).normal(size=shape).astype(dtype)
@@ -91,11 +93,11 @@ def test_against_numpy(shape: tuple[int, ...], dtype: str) -> None:
     eps = float(np.finfo(dtype).eps)
     axes: list[Any] = [None, 0, 1, -1, (0, 1)] + ([(0, 2), (1, 2)] if len(shape) == 3 else [])
     for axis in axes:
-        scale = abs(wide).sum(axis)  # the error of a sum is relative to its terms
-        error = abs(t.sum(axis).numpy() - wide.sum(axis))
-        assert (error <= 2 * eps * (scale / 64 + abs(wide.sum(axis)))).all()
-        assert_close(t.mean(axis), x.mean(axis, dtype=float), 4 * eps, eps, check_dtype=False)
-        assert_close(t.var(axis), x.var(axis, dtype=float), 8 * eps, eps, check_dtype=False)
+        # Float32 is gathered in float64: the error of the sum, not of its terms.
+        scale, error = abs(wide).sum(axis), abs(t.sum(axis).numpy() - wide.sum(axis))
+        assert (error <= eps * abs(wide.sum(axis)) + np.finfo(float).eps * scale).all()
+        assert_close(t.mean(axis), wide.mean(axis).astype(float), 4 * eps, eps, check_dtype=False)
+        assert_close(t.var(axis), wide.var(axis).astype(float), 8 * eps, eps, check_dtype=False)
         for op in ("max", "min"):
             assert_close(getattr(t, op)(axis), getattr(x, op)(axis), 0, 0)
         if not isinstance(axis, tuple):
@@ -105,7 +107,7 @@ def test_against_numpy(shape: tuple[int, ...], dtype: str) -> None:
         assert_close((t > -2.5).all(axis), (x > -2.5).all(axis))
 
 
-# ---- equal bits ------------------------------------------------------------------------------------
+# ---- equal bits ----------------------------------------------------------------------------------
 
 
 def normal(*shape: int, dtype: str = "float32", seed: int = 0) -> wg.Tensor:

@@ -50,7 +50,7 @@ std::vector<Tensor> cotangents_of(const char* op, py::handle given) {
   std::vector<Tensor> result;
   if (!PyTuple_Check(given.ptr()) && !PyList_Check(given.ptr()))
     return {to_operand(op, given, Tensor())};
-  for (py::handle item : py::reinterpret_borrow<py::sequence>(given))
+  for (py::object item : py::reinterpret_borrow<py::sequence>(given))
     result.push_back(item.is_none() ? Tensor() : to_operand(op, item, Tensor()));
   return result;
 }
@@ -64,7 +64,9 @@ py::object grad(py::handle outputs_given, py::handle inputs_given, py::handle co
   if (!given.empty() && given.size() != outputs.size())
     fail<ValueError>("grad: got ", given.size(), " grad_outputs for ", outputs.size(),
                      " outputs; expected one each");
-  const bool retain = retain_graph.is_none() ? create_graph : retain_graph.cast<bool>();
+  const bool retain = retain_graph.is_none()
+                          ? create_graph
+                          : to_value<bool>("grad", "retain_graph", retain_graph);
   const std::vector<Tensor> result =
       gradients(Tensors(outputs), Tensors(inputs), Tensors(given), retain, create_graph);
   py::tuple tuple(result.size());

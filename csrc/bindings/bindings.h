@@ -44,11 +44,19 @@ Tensor from_python(py::handle data, std::optional<DType> dtype);  // always a co
 bool to_operand(py::handle given, const Tensor& other, Tensor& result);
 Tensor to_operand(const char* op, py::handle given, const Tensor& other);
 py::tuple to_tuple(const Dims& dims);
+template <class T> T to_value(const char* op, const char* argument, py::handle given) {
+  try {
+    return given.cast<T>();
+  } catch (const py::cast_error&) {
+    fail<DTypeError>(op, ": got ", py::repr(given).cast<std::string>(), " for ", argument);
+  }
+}
 std::vector<Tensor> to_tensors(const char* op, py::handle given);
 
 // exchange.cpp
 py::object to_numpy(const Tensor& x, bool writable);
 Tensor from_numpy(py::handle array);
+void refuse_mask(const char* op, py::handle array);  // of a masked array, which would be lost
 
 // Each file adds its part of the module.
 void add_errors(py::module_& m);

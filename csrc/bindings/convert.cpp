@@ -12,6 +12,8 @@ std::string shown(py::handle h) { return py::repr(h).cast<std::string>(); }
 // An int, or what can be used as one (NumPy's integers, a tensor of one integer), but no bool.
 bool to_integer(py::handle h, int64_t& result) {
   if (PyBool_Check(h.ptr()) || !PyIndex_Check(h.ptr())) return false;
+  // NumPy's arrays claim to be integers, whatever their shape.
+  if (!PyLong_Check(h.ptr()) && py::hasattr(h, "ndim") && h.attr("ndim").cast<int>() > 0) return false;
   const Py_ssize_t value = PyNumber_AsSsize_t(h.ptr(), PyExc_IndexError);
   if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
   result = value;
@@ -101,7 +103,7 @@ Shape to_shape(const char* op, py::handle given) {
   if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
     fail<DTypeError>(op, ": got a shape of type ", type_name(given),
                      "; expected an int or a sequence of ints");
-  for (py::handle item : py::reinterpret_borrow<py::sequence>(given)) {
+  for (py::object item : py::reinterpret_borrow<py::sequence>(given)) {
     if (!size_of(item, size))
       fail<DTypeError>(op, ": got ", shown(item), " (", type_name(item),
                        ") as a size; expected an int");
@@ -178,12 +180,13 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
   try {
     if (PyList_Check(data.ptr()) || PyTuple_Check(data.ptr())) {
       py::list items;  // of lists that hold tensors, the tensors' values
-      for (py::handle item : py::reinterpret_borrow<py::sequence>(data))
+      for (py::object item : py::reinterpret_borrow<py::sequence>(data))
         items.append(py::isinstance<TensorBody>(item)
                          ? to_numpy(item.cast<Tensor>().detach(), false)
                          : py::reinterpret_borrow<py::object>(item));
       array = numpy.attr("asarray")(items);
     } else {
+      refuse_mask("tensor", data);
       array = numpy.attr("asarray")(data);
     }
   } catch (py::error_already_set& e) {
@@ -234,7 +237,7 @@ std::vector<Tensor> to_tensors(const char* op, py::handle given) {
   if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
     fail<DTypeError>(op, ": got ", type_name(given),
                      "; expected a tensor or a sequence of tensors");
-  for (py::handle item : py::reinterpret_borrow<py::sequence>(given)) {
+  for (py::object item : py::reinterpret_borrow<py::sequence>(given)) {
     if (!py::isinstance<TensorBody>(item))
       fail<DTypeError>(op, ": item ", result.size(), " is ", type_name(item),
                        "; expected a tensor");

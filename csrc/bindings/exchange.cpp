@@ -128,18 +128,19 @@ py::capsule to_dlpack(const Tensor& given, py::handle stream, py::handle max_ver
   if (!stream.is_none())
     throw py::buffer_error("__dlpack__: a CPU tensor takes no stream; expected stream=None");
   if (!device.is_none()) {
-    const auto wanted = device.cast<std::pair<int, int>>();
+    const auto wanted = to_value<std::pair<int, int>>("__dlpack__", "dl_device", device);
     if (wanted.first != 1)
       throw py::buffer_error(
           "__dlpack__: this tensor lives on the CPU, device (1, 0), and is not copied elsewhere");
   }
   const bool versioned =
-      !max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1;
-  if (given->storage->read_only && !versioned && !(!copy.is_none() && copy.cast<bool>()))
+      !max_version.is_none() &&
+      to_value<std::pair<int, int>>("__dlpack__", "max_version", max_version).first >= 1;
+  const bool copied = !copy.is_none() && to_value<bool>("__dlpack__", "copy", copy);
+  if (given->storage->read_only && !versioned && !copied)
     throw py::buffer_error(
         "__dlpack__: this memory is read-only, which DLPack before version 1 cannot say; clone() "
         "it first");
-  const bool copied = !copy.is_none() && copy.cast<bool>();
   const Tensor x = copied ? clone(given) : given;
   if (!copied) {
     x->storage->exposed = true;
@@ -209,11 +210,11 @@ py::object to_array(const Tensor& x, py::handle dtype, py::handle copy) {
   const bool converts = !dtype.is_none() &&
                         !py::object(array.attr("dtype"))
                              .equal(py::object(py::module_::import("numpy").attr("dtype")(dtype)));
-  if (!copy.is_none() && !copy.cast<bool>() && converts)
+  if (!copy.is_none() && !to_value<bool>("__array__", "copy", copy) && converts)
     fail<ValueError>("__array__: ", x.dtype(),
                      " cannot be seen as another dtype without a copy; expected copy=None or True");
   if (converts) return array.attr("astype")(dtype);
-  if (!copy.is_none() && copy.cast<bool>()) return array.attr("copy")();
+  if (!copy.is_none() && to_value<bool>("__array__", "copy", copy)) return array.attr("copy")();
   return array;
 }
 
@@ -245,10 +246,17 @@ py::object to_numpy(const Tensor& x, bool writable) {
   return py::module_::import("numpy").attr("asarray")(holder(interface, keep_alive(x)));
 }
 
+void refuse_mask(const char* op, py::handle array) {
+  if (py::hasattr(array, "mask") && py::hasattr(array, "fill_value"))
+    fail<DTypeError>(op, ": got a masked array, whose mask would be lost; say what stands for the ",
+                     "masked elements with .filled(value)");
+}
+
 Tensor from_numpy(py::handle given) {
   // Through the array interface: it costs no dependency on NumPy's headers.
   if (!py::hasattr(given, "__array_interface__"))
     fail<DTypeError>("from_numpy: got ", Py_TYPE(given.ptr())->tp_name, "; expected a NumPy array");
+  refuse_mask("from_numpy", given);
   const py::dict interface = given.attr("__array_interface__");
   const auto typestr = interface["typestr"].cast<std::string>();
   constexpr const char* known[] = {"|b1", "|u1", "<i4", "<i8", "<f4", "<f8"};

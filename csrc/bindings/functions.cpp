@@ -94,7 +94,7 @@ Tensor stack(py::handle tensors, int64_t axis) {
 // ---- creation ----
 
 Tensor range(double start, py::handle stop, double step, py::handle dtype, bool whole) {
-  double from = stop.is_none() ? 0 : start, to = stop.is_none() ? start : py::cast<double>(stop);
+  double from = stop.is_none() ? 0 : start, to = stop.is_none() ? start : to_value<double>("arange", "stop", stop);
   if (step == 0 || !std::isfinite(from) || !std::isfinite(to) || !std::isfinite(step))
     fail<ValueError>("arange: got start ", from, ", stop ", to, ", step ", step,
                      "; expected finite numbers and a step other than 0");
@@ -118,7 +118,7 @@ Tensor linspace(double start, double stop, int64_t count, py::handle dtype) {
 
 Tensor eye(int64_t n, py::handle columns, py::handle dtype) {
   const Tensor rows = arange(0, 1, n, DType::int64);
-  const Tensor cols = arange(0, 1, columns.is_none() ? n : columns.cast<int64_t>(), DType::int64);
+  const Tensor cols = arange(0, 1, columns.is_none() ? n : to_value<int64_t>("eye", "m", columns), DType::int64);
   return to_dtype(unsqueeze(rows, 1) == cols, floating_or_default(dtype));
 }
 
@@ -192,7 +192,8 @@ void add_creation(py::module_& m) {
   m.def(
       "arange",
       [](py::object start, py::object stop, py::object step, py::handle dtype) {
-        return range(py::cast<double>(start), stop, py::cast<double>(step), dtype,
+        return range(to_value<double>("arange", "start", start), stop,
+                     to_value<double>("arange", "step", step), dtype,
                      whole(start) && whole(stop) && whole(step));
       },
       py::arg("start"), py::arg("stop") = none, py::arg("step") = 1, py::arg("dtype") = none,
@@ -272,6 +273,12 @@ void add_updates(py::module_& m) {
       [](Args grads_given, double max_norm) {
         const GradMode off(false);
         const auto grads = to_tensors("clip_grad_norm_step", grads_given);
+        if (!(max_norm >= 0))
+          fail<ValueError>("clip_grad_norm_step: got max_norm = ", max_norm, "; expected 0 or more");
+        for (const Tensor& g : grads)
+          if (!is_floating(g.dtype()))
+            fail<DTypeError>("clip_grad_norm_step: got a gradient of ", g.dtype(),
+                             "; expected float32 or float64");
         Tensor total = full(Shape{}, 0, DType::float64);
         for (const Tensor& g : grads)
           total = total + to_dtype(sum(square(g), all_axes(g), false), DType::float64);

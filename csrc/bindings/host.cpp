@@ -167,8 +167,14 @@ void add_host(py::module_& m) {
       "memory_cached", [] { return memory_figures().cached; },
       "Bytes that are free and kept for reuse.");
   m.def("empty_cache", empty_cache, "Gives the free bytes back to the system.");
-  m.def("set_cache_limit", set_cache_limit, py::arg("bytes"),
-        "The most free bytes to keep for reuse (2 GiB at first).");
+  m.def(
+      "set_cache_limit",
+      [](int64_t bytes) {
+        if (bytes < 0) fail<ValueError>("set_cache_limit: got ", bytes, "; expected 0 or more");
+        set_cache_limit(bytes);
+      },
+      py::arg("bytes"),
+      "The most free bytes to keep for reuse (2 GiB at first).");
   m.def(
       "cuda_status", [] { return "not built: this version of Wengert has no CUDA library"; },
       "Whether CUDA can be used, and if not, what is missing.");

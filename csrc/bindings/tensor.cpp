@@ -209,7 +209,12 @@ void add_tensor(py::module_&, TensorClass& cls) {
            })
       .def("__bool__", [](const Tensor& x) { return py::bool_(single("bool", x)); })
       .def("__float__", [](const Tensor& x) { return py::float_(single("float", x)); })
-      .def("__int__", [](const Tensor& x) { return py::int_(single("int", x)); })
+      .def("__int__", [](const Tensor& x) {
+             const py::object number = py::reinterpret_steal<py::object>(
+                 PyNumber_Long(single("int", x).ptr()));  // an int, of a bool too
+             if (!number) throw py::error_already_set();
+             return number;
+           })
       .def("__index__",
            [](const Tensor& x) {
              if (!is_integer(x.dtype()) || x.numel() != 1)
@@ -296,7 +301,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
       "copy_",
       [](py::object self, py::handle other) {
         const Tensor x = self.cast<Tensor>(), value = to_operand("copy_", other, x);
-        const Tensor in[] = {expand(value, x.shape())};
+        const Tensor in[] = {expand_to("copy_", value, x.shape())};
         apply_in_place(x, cast_op, Tensors(in), x.dtype(), "copy_");
         return self;
       },
@@ -306,12 +311,15 @@ void add_tensor(py::module_&, TensorClass& cls) {
       "fill_",
       [](py::object self, py::handle value) {
         const Tensor x = self.cast<Tensor>(), constant = to_operand("fill_", value, x);
-        const Tensor in[] = {expand(constant, x.shape())};
+        if (is_floating(constant.dtype()) && !is_floating(x.dtype()))
+          fail<DTypeError>("fill_: a value of ", constant.dtype(), " does not fit into a tensor of ",
+                           x.dtype(), "; give a whole number");
+        const Tensor in[] = {expand_to("fill_", constant, x.shape())};
         apply_in_place(x, cast_op, Tensors(in), x.dtype(), "fill_");
         return self;
       },
       py::arg("value"));
-  cls.def("zero_", [](py::object self) { return self.attr("fill_")(0.0); });
+  cls.def("zero_", [](py::object self) { return self.attr("fill_")(0); });
 
   cls.def("to", convert, py::arg("dtype_or_device"),
           "The tensor in another dtype or on another device; itself if it is there.")

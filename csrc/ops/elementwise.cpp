@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/pool.h"
 #include "ops/functions.h"
@@ -80,6 +81,37 @@ template <int N> struct Run {
   }
 };
 
+// Short rows that share an operand, such as a batch and its bias, are joined: the operand is
+// repeated in a buffer, and many rows become one run. False where the operands do not lie so.
+template <int N> bool run_joined(Run<N> run, const Loop<N + 1>& loop, char* y, const View* in) {
+  const int64_t columns = loop.inner(), rows = loop.outer(), joined = tile_elements / columns;
+  if (loop.dims != 2 || joined < 8 || !run.direct || loop.stride[0][0] != columns) return false;
+  alignas(64) char repeated[N][tile_elements * 8];
+  bool whole[N];
+  for (int i = 0; i < N; ++i) {
+    const int64_t row = loop.stride[i + 1][0], column = run.stride[i + 1],
+                  bytes = columns * run.size[i + 1];
+    whole[i] = row == columns && column == 1;
+    if (!whole[i] && row != 0) return false;
+    if (row == 0 && column == 1)
+      for (int64_t r = 0; r < joined; ++r)
+        std::memcpy(repeated[i] + r * bytes, in[i].data, static_cast<size_t>(bytes));
+  }
+  const int64_t blocks = ceil_div(rows, joined), per_chunk = chunk_elements / tile_elements;
+  parallel_for(ceil_div(blocks, per_chunk), [&](int64_t chunk) {
+    for (int64_t b = chunk * per_chunk; b < (chunk + 1) * per_chunk && b < blocks; ++b) {
+      const int64_t at = b * joined * columns, left = rows * columns - at;
+      const char* x[N];
+      for (int i = 0; i < N; ++i)
+        x[i] = whole[i]            ? in[i].template as<char>() + at * run.size[i + 1]
+               : run.stride[i + 1] ? repeated[i]
+                                   : in[i].template as<char>();
+      run(y + at * run.size[0], x, left < joined * columns ? left : joined * columns);
+    }
+  });
+  return true;
+}
+
 template <int N>
 void run_views(TileFn tile, const View& out, const View* in, const Params& params) {
   const int64_t total = out.numel();
@@ -118,6 +150,7 @@ void run_views(TileFn tile, const View& out, const View* in, const Params& param
   }();
   for (int i = 0; i <= N; ++i) run.stride[i] = loop.stride[i][loop.dims - 1];
   run.prepare();
+  if (run_joined<N>(run, loop, y, in)) return;
   const int64_t columns = loop.inner(), rows = loop.outer();
   const int64_t pieces = ceil_div(columns, chunk_elements);
   const int64_t per_chunk = columns >= chunk_elements ? 1 : chunk_elements / columns;

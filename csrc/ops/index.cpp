@@ -181,7 +181,6 @@ std::vector<IndexPart> expand_key(const Tensor& x, const std::vector<IndexPart>&
   for (const IndexPart& part : given) {
     if (std::holds_alternative<Everything>(part)) {
       for (int d = used; d < x.dim(); ++d) key.push_back(Range{});
-      continue;
     }
     key.push_back(part);
   }
@@ -244,6 +243,7 @@ Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
       }
     } else {
       if (!key.indices.empty()) ended = true;
+      if (std::holds_alternative<Everything>(part)) continue;  // its axes stand beside it; it parts even as none
       if (const Range* r = std::get_if<Range>(&part))
         key.view = slice_range(key.view, axis, *r);
       else
@@ -312,7 +312,7 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
   if (!recorded && !gathers) {
     const GradMode off(false);
     const Tensor view = read_key(x, parts).view;
-    const Tensor in[] = {expand(value, view.shape())};
+    const Tensor in[] = {expand_to("setitem", value, view.shape())};
     apply_in_place(view, cast_op, Tensors(in), x.dtype(), "setitem");
     return;
   }
@@ -328,7 +328,7 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
         "tensor; "
         "this one has shape ",
         x.shape(), " and strides ", x.strides(), ": call contiguous() first");
-  const Tensor in[] = {x, contiguous(expand(value, places.shape())), places};
+  const Tensor in[] = {x, contiguous(expand_to("setitem", value, places.shape())), places};
   apply_in_place(x, put_op, Tensors(in), RowsAttrs{x.dim(), false}, "setitem");
 }
 

@@ -180,13 +180,17 @@ const Op rmsprop_op{
     .no_gradient = why_not,
     .describe = describe_rmsprop};
 
+struct States {
+  Tensors list;
+  bool needed = true;
+};
 template <class A>
-void update(const Op& op, Tensors params, Tensors grads, std::initializer_list<Tensors> states,
+void update(const Op& op, Tensors params, Tensors grads, std::initializer_list<States> states,
             const Tensor& lr, const Tensor& step, const A& of) {
   std::vector<Tensor> in(params.begin(), params.end());
   Group group{static_cast<int64_t>(params.size()), 0};
-  for (const Tensors& list : states) {
-    if (list.empty()) continue;
+  for (const auto& [list, needed] : states) {
+    if (list.empty() && !needed) continue;
     if (list.size() != params.size())
       fail<ValueError>(op.name, ": got ", list.size(), " states for ", params.size(),
                        " parameters; one each is expected");
@@ -211,15 +215,15 @@ void add_update_ops(std::vector<const Op*>& ops) {
 
 void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& lr,
               const Tensor& step, const SgdAttrs& attrs) {
-  update(sgd_op, params, grads, {momentum_buffers}, lr, step, attrs);
+  update(sgd_op, params, grads, {{momentum_buffers, attrs.momentum != 0}}, lr, step, attrs);
 }
 void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_sqs,
                const Tensor& lr, const Tensor& step, const AdamAttrs& attrs) {
-  update(adam_op, params, grads, {exp_avgs, exp_avg_sqs}, lr, step, attrs);
+  update(adam_op, params, grads, {{exp_avgs}, {exp_avg_sqs}}, lr, step, attrs);
 }
 void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers,
                   const Tensor& lr, const Tensor& step, const RmspropAttrs& attrs) {
-  update(rmsprop_op, params, grads, {square_avgs, momentum_buffers}, lr, step, attrs);
+  update(rmsprop_op, params, grads, {{square_avgs}, {momentum_buffers, attrs.momentum != 0}}, lr, step, attrs);
 }
 
 }  // namespace wengert

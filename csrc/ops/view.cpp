@@ -297,6 +297,18 @@ Tensor expand(const Tensor& x, const Shape& wanted) {
   return shape == x.shape() ? x : apply(expand_op, x, shape);
 }
 
+Tensor expand_to(const char* op, const Tensor& value, const Shape& shape) {
+  bool fits = value.dim() <= shape.size();
+  for (int i = 1; fits && i <= value.dim(); ++i) {
+    const int64_t size = value.shape()[value.dim() - i];
+    fits = size == 1 || size == shape[shape.size() - i];
+  }
+  if (!fits)
+    fail<ShapeError>(op, ": a value of shape ", value.shape(), " does not fit into shape ", shape,
+                     "; counted from the right, a size must be equal, or 1, or absent");
+  return expand(value, shape);
+}
+
 Tensor slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t length) {
   return apply(slice_op, x, SliceAttrs{axis, start, step, length});
 }

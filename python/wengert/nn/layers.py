@@ -83,7 +83,7 @@ class Linear(Module):
             raise _core.ShapeError(
                 f"input has shape {shape}; its last axis must be {self.in_features}."
             )
-        if x.dtype != self.weight.dtype:
+        if x.dtype is not self.weight.dtype:
             name, mine = x.dtype.name, self.weight.dtype.name
             way_out = f"convert it with x.astype({mine!r})"
             if x.dtype.is_floating_point:

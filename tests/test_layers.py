@@ -1,0 +1,194 @@
+"""The shape of the code: layers of csrc/, its size, what kernels export, what an import costs.
+
+A file of csrc/ includes from its own folder and from folders with a lower number, no others; only
+bindings/ knows Python. Kernel files (*.simd.cpp) are compiled once per instruction set and must not
+share a symbol: the linker would keep one copy, maybe one the processor cannot run.
+"""
+
+import ast
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+LAYERS = {"base": 0, "tensor": 1, "graph": 2, "ops": 3, "engine": 4, "program": 4, "bindings": 5}
+MAX_LINES = 7000  # not blank; a weekend's reading
+
+pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
+
+
+def sources():
+    return sorted(p for p in CSRC.rglob("*") if p.suffix in (".h", ".cpp", ".cu", ".cuh"))
+
+
+def includes(path):
+    """(bracket, file) of each #include."""
+    return re.findall(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', path.read_text(), re.MULTILINE)
+
+
+def ours(path):
+    return [name for bracket, name in includes(path) if bracket == '"']
+
+
+def allowed(folder, included):
+    return folder == included or LAYERS[included] < LAYERS[folder]
+
+
+def test_the_rule_itself():
+    assert allowed("ops", "graph")
+    assert allowed("ops", "ops")
+    assert not allowed("tensor", "ops")
+    assert not allowed("engine", "program")
+    assert not allowed("program", "engine")
+    assert len(sources()) > 20
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(CSRC)))
+def test_includes_follow_the_layers(path):
+    folder = path.relative_to(CSRC).parts[0]
+    assert folder in LAYERS, f"{folder}/ has no layer"
+    for name in ours(path):
+        assert (CSRC / name).is_file(), f"{path}: {name} is not named from csrc/"
+        included = Path(name).parts[0]
+        assert allowed(folder, included), f"{folder}/ must not include {name}"
+    for bracket, name in includes(path):
+        if bracket == "<" and re.match(r"(pybind11/|Python\.h|numpy/)", name):
+            assert folder == "bindings", f"{path}: {name} belongs in bindings/"
+
+
+def reachable(path, found=None):
+    found = set() if found is None else found
+    for name in ours(path):
+        if name not in found:
+            found.add(name)
+            reachable(CSRC / name, found)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(CSRC.glob("ops/*.simd.cpp")), ids=lambda p: p.name)
+def test_kernel_files_see_little(path):
+    """Whatever they include is compiled with -mavx...: so nothing with functions of its own."""
+    light = {"shape.h", "dtype.h", "error.h", "isa.h", "simd.h", "vocab.h", "pool.h"}
+    for name in reachable(path):
+        folder, file = Path(name).parts
+        assert folder in ("base", "ops"), f"{path.name} reaches {name}"
+        if folder == "base":
+            assert file in light, f"{path.name} reaches {name}"
+
+
+def test_size_of_csrc():
+    lines = {p: sum(1 for line in p.read_text().splitlines() if line.strip()) for p in sources()}
+    folders = {f: sum(n for p, n in lines.items() if p.parent.name == f) for f in LAYERS}
+    total = sum(lines.values())
+    print("csrc/, lines that are not blank:", total, {f: n for f, n in folders.items() if n})
+    assert total <= MAX_LINES
+
+
+def flags_in_cmake():
+    """ISA -> flags, as CMakeLists.txt gives them to kernel files."""
+    text = (ROOT / "CMakeLists.txt").read_text()
+    common = re.search(r"set\(common ([^)]*)\)", text).group(1).split()
+    kernel = re.search(r"\$\{common\} (-O3[^$]*)\$\{ARGN\}", text).group(1).split()
+    found = {isa: extra.split() for isa, extra in re.findall(r"add_kernels\((\w+)\s*([^)]*)\)", text)}
+    assert set(found) == {"baseline", "avx2", "avx512"}
+    return {isa: [*common, *kernel, *extra] for isa, extra in found.items()}
+
+
+def weak_symbols(object_file):
+    out = subprocess.run(["nm", "-C", object_file], capture_output=True, text=True, check=True)
+    rows = (line.split(maxsplit=2) for line in out.stdout.splitlines())
+    return [row[2] for row in rows if len(row) == 3 and row[1] in "WVuwv"]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="one instruction set here")
+@pytest.mark.skipif(not (shutil.which("g++") and shutil.which("nm")), reason="no g++")
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+def test_kernels_share_no_symbols(isa, tmp_path):
+    # -O1 inlines less than what is shipped, so it shows more; one file is enough to be quick, and
+    # the others are looked at in what was built.
+    kernels = sorted(CSRC.glob("ops/*.simd.cpp"), key=lambda p: p.stat().st_size)
+    assert kernels
+    flags = [f for f in flags_in_cmake()[isa] if not f.startswith("-O")]
+    for path in kernels[:2]:
+        target = tmp_path / (path.name + ".o")
+        command = ["g++", "-std=c++20", "-O1", f"-DWENGERT_ISA={isa}", f"-I{CSRC}", *flags]
+        subprocess.run([*command, "-c", path, "-o", target], check=True, timeout=300)
+        shared = [s for s in weak_symbols(target) if f"wengert::{isa}::" not in s]
+        assert not shared, f"{path.name} for {isa} exports {shared[:5]}"
+
+
+def test_the_check_of_symbols_can_fail(tmp_path):
+    if not (shutil.which("g++") and shutil.which("nm")):
+        pytest.skip("no g++")
+    source = tmp_path / "leak.cpp"
+    source.write_text("inline int leak(int x) { return x * 3; }\nint (*use)(int) = leak;\n")
+    subprocess.run(["g++", "-O1", "-c", source, "-o", tmp_path / "leak.o"], check=True)
+    assert weak_symbols(tmp_path / "leak.o") == ["leak(int)"]
+
+
+# ---- imports
+
+
+def python(code):
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return json.loads(out.stdout)
+
+
+def test_import_is_light():
+    time_it = (
+        "import json, sys, time; t = time.perf_counter(); import {0}; "
+        "s = time.perf_counter() - t; print(json.dumps([s, sorted(sys.modules)]))"
+    )
+    seconds, modules = python(time_it.format("wengert"))
+    for heavy in ("numpy", "rich", "matplotlib", "torch", "safetensors", "wengert.train"):
+        assert heavy not in modules
+    best = {
+        name: min(python(time_it.format(name))[0] for _ in range(3)) for name in ("wengert", "numpy")
+    }
+    print("import, best of 3:", {name: f"{s * 1000:.1f} ms" for name, s in best.items()})
+    assert seconds > 0
+
+
+def test_every_submodule_can_be_imported_first():
+    package = ROOT / "python" / "wengert"
+    names = sorted(p.stem for p in package.glob("*.py") if not p.stem.startswith("__"))
+    for name in names:
+        python(f"import wengert.{name}; print(1)")
+
+
+# ---- headers
+
+
+def python_files():
+    return sorted(
+        p
+        for folder in ("python", "tests", "examples", "benchmarks")
+        for p in (ROOT / folder).rglob("*.py")
+    )
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_python_files_say_what_they_are(path):
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(CSRC)))
+def test_cpp_files_say_what_they_are(path):
+    if path.suffix == ".cpp" and path.with_suffix(".h").exists():
+        return  # the header says it
+    assert path.read_text().startswith("// "), f"{path} does not open with a comment"
+
+
+def test_cpp_lines_are_at_most_100_columns():
+    for path in sources():
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert len(line) <= 100 or "http" in line, f"{path}:{number} has {len(line)} columns"
