@@ -1,7 +1,9 @@
 """Wengert beside NumPy and PyTorch: training steps, matmul, elementwise ops, import time.
 
-Contenders take turns within one run and the medians of the repeats are kept, so that whatever else the
-machine does falls on all of them. Before timing, every row checks that all compute the same.
+Contenders take turns within one run and the medians of the repeats are kept, so that whatever else
+the machine does falls on all of them. Before timing, every row checks that all compute the same.
+PyTorch runs eagerly, with its fused optimizers where they are faster; NumPy's step is written by
+hand, in place.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,7 @@ rows: list[dict[str, Any]] = []
 
 
 def measure(name: str, contenders: Contenders, unit: str = "us", work: float | None = None) -> None:
-    """Times the contenders in turns. With `work` (operations or bytes), rates in giga per second."""
+    """Times the contenders in turns. With `work` (operations or bytes): rates, giga per second."""
     calls = {}
     for key, run in contenders.items():
         run()
@@ -78,13 +81,13 @@ def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-def seed_step(steps: int) -> dict[str, tuple[Callable[[], float], list[float]]]:
-    """10-5-1, sigmoid on both layers, batch 100, MSE (mean), gradient descent: the founding network."""
+def seed_step() -> Contenders:
+    """The founding network: 10-5-1, sigmoid twice, batch 100, MSE (mean), gradient descent."""
     rng = np.random.default_rng(0)
     x, y = rng.random((100, 10), np.float32), rng.random((100, 1), np.float32)
     w1, w2 = rng.normal(size=(5, 10)).astype("f"), rng.normal(size=(1, 5)).astype("f")
     lr = 0.5
-    made = {}
+    made: Contenders = {}
 
     model = nn.Sequential(nn.Linear(10, 5), nn.Sigmoid(), nn.Linear(5, 1), nn.Sigmoid())
     with wg.no_grad():
@@ -93,7 +96,7 @@ def seed_step(steps: int) -> dict[str, tuple[Callable[[], float], list[float]]]:
     optimizer = optim.SGD(model.parameters(), lr=lr)
     xw, yw = wg.tensor(x), wg.tensor(y)
 
-    def wengert_step() -> float:
+    def wengert_step() -> Any:
         optimizer.zero_grad()
         loss = wg.mse_loss(model(xw), yw)
         loss.backward()
@@ -104,7 +107,7 @@ def seed_step(steps: int) -> dict[str, tuple[Callable[[], float], list[float]]]:
 
     p = [w1.copy(), np.zeros(5, "f"), w2.copy(), np.zeros(1, "f")]
 
-    def numpy_step() -> float:
+    def numpy_step() -> Any:
         h = sigmoid(x @ p[0].T + p[1])
         out = sigmoid(h @ p[2].T + p[3])
         error = out - y
@@ -123,10 +126,10 @@ def seed_step(steps: int) -> dict[str, tuple[Callable[[], float], list[float]]]:
         with torch.no_grad():
             for q, value in zip(net.parameters(), (w1, np.zeros(5), w2, np.zeros(1)), strict=True):
                 q.copy_(torch.tensor(value))
-        sgd = torch.optim.SGD(net.parameters(), lr=lr)
+        sgd = torch.optim.SGD(net.parameters(), lr=lr)  # fused, it is slower here
         xt, yt = torch.tensor(x), torch.tensor(y)
 
-        def torch_step() -> float:
+        def torch_step() -> Any:
             sgd.zero_grad()
             loss = t.functional.mse_loss(net(xt), yt)
             loss.backward()
@@ -141,10 +144,7 @@ def classifier_step(sizes: list[int], batch: int, act: str, opt: str) -> Contend
     rng = np.random.default_rng(0)
     x = rng.random((batch, sizes[0]), np.float32)
     y = rng.integers(0, sizes[-1], batch)
-    weights = [
-        rng.normal(size=(o, i), scale=i**-0.5).astype("f")
-        for i, o in zip(sizes, sizes[1:], strict=False)
-    ]
+    weights = [rng.normal(size=(o, i), scale=i**-0.5).astype("f") for i, o in pairwise(sizes)]
     made: Contenders = {}
 
     model = nn.MLP(sizes, activation=act)
@@ -157,7 +157,7 @@ def classifier_step(sizes: list[int], batch: int, act: str, opt: str) -> Contend
     optimizer = make[opt](model.parameters())
     xw, yw = wg.tensor(x), wg.tensor(y)
 
-    def wengert_step() -> float:
+    def wengert_step() -> Any:
         optimizer.zero_grad()
         loss = wg.cross_entropy(model(xw), yw)
         loss.backward()
@@ -168,7 +168,7 @@ def classifier_step(sizes: list[int], batch: int, act: str, opt: str) -> Contend
     if torch:
         t = torch.nn
         layers: list[Any] = []
-        for i, o in zip(sizes, sizes[1:], strict=False):
+        for i, o in pairwise(sizes):
             layers += [t.Linear(i, o), t.ReLU() if act == "relu" else t.Sigmoid()]
         net = t.Sequential(*layers[:-1])
         with torch.no_grad():
@@ -176,13 +176,13 @@ def classifier_step(sizes: list[int], batch: int, act: str, opt: str) -> Contend
                 layer.weight.copy_(torch.tensor(w))
                 layer.bias.zero_()
         make = {
-            "momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
-            "adam": torch.optim.Adam,
+            "momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, fused=True),
+            "adam": lambda p: torch.optim.Adam(p, fused=True),
         }
         torch_optimizer = make[opt](net.parameters())
         xt, yt = torch.tensor(x), torch.tensor(y)
 
-        def torch_step() -> float:
+        def torch_step() -> Any:
             torch_optimizer.zero_grad()
             loss = t.functional.cross_entropy(net(xt), yt)
             loss.backward()
@@ -194,12 +194,12 @@ def classifier_step(sizes: list[int], batch: int, act: str, opt: str) -> Contend
 
 
 def losses(run: Callable[[], Any], steps: int = 10) -> list[float]:
-    return [float(run()) for _ in range(steps)]
+    return [run().item() for _ in range(steps)]
 
 
 def steps() -> None:
     works = {
-        "step 10-5-1 sigmoid, batch 100, MSE, SGD": seed_step(10),
+        "step 10-5-1 sigmoid, batch 100, MSE, SGD": seed_step(),
         "step 784-128-10 relu, batch 64, CE, momentum": classifier_step(
             [784, 128, 10], 64, "relu", "momentum"
         ),
@@ -242,16 +242,17 @@ def elementwise() -> None:
     for n in (1_000, 100_000, 10_000_000):
         x = rng.normal(size=n).astype("f")
         xw = wg.tensor(x)
-        made: Contenders = {"wengert": lambda xw=xw: xw.sigmoid(), "numpy": lambda x=x: sigmoid(x)}
+        made: Contenders = {"wengert": xw.sigmoid, "numpy": lambda x=x: sigmoid(x)}
         if torch:
-            made["torch"] = lambda xt=torch.tensor(x): xt.sigmoid()
+            made["torch"] = torch.tensor(x).sigmoid
         agree("sigmoid", {key: np.asarray(run()) for key, run in made.items()}, 1e-5)
         measure(f"sigmoid {n}", made, "GB/s", 8.0 * n)
-    a = wg.tensor(1.5)
-    made = {"wengert": lambda: a * a, "numpy": lambda v=np.float32(1.5): v * v}
+    numbers = {"wengert": wg.tensor(1.5), "numpy": np.array(1.5, np.float32)}
     if torch:
-        made["torch"] = lambda v=torch.tensor(1.5): v * v
-    measure("scalar multiply", made)
+        numbers["torch"] = torch.tensor(1.5)
+    made = {key: lambda a=a: a * a for key, a in numbers.items()}
+    agree("multiply", {key: np.asarray(run()) for key, run in made.items()}, 1e-6)
+    measure("multiply, 0-d", made)
 
 
 def import_time() -> None:
@@ -292,7 +293,7 @@ SECTIONS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], default=[])
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], metavar="SECTION")
     chosen = parser.parse_args().sections or list(SECTIONS)
     wg.set_num_threads(THREADS)
     if torch:

@@ -14,7 +14,7 @@ import time
 
 import wengert
 from wengert import nn, optim
-from wengert.data import DataError, Standardizer, batches, load_idx_directory
+from wengert.data import Batches, DataError, Standardizer, load_idx_directory
 from wengert.train import predict, right_answers
 
 DEBIAN = "/usr/share/datasets/fashion-mnist"
@@ -37,6 +37,7 @@ def main() -> None:
     y_train = data.y_train[: options.subset]
     x_test = data.x_test.reshape(len(data.x_test), -1)
     standardize = Standardizer.fit(x_train, per_feature=False)
+    training = Batches(x_train, y_train, 128, seed=options.seed, transform=standardize)
 
     wengert.manual_seed(options.seed)
     model = nn.MLP([x_train.shape[1], 256, 10], activation="relu")
@@ -45,9 +46,7 @@ def main() -> None:
     began = time.perf_counter()
     for epoch in range(options.epochs):
         total = 0.0
-        for x, y in batches(
-            x_train, y_train, 128, seed=options.seed, epoch=epoch, transform=standardize
-        ):
+        for x, y in training:  # in another order in every epoch
             optimizer.zero_grad()
             loss = wengert.cross_entropy(model(x), y)
             loss.backward()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 import wengert as wg
 
 Shapes = tuple[tuple[int, ...], ...]  # one for each input

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from wengert.data import (
     Batches,
     DataError,
     DataNotFoundError,
     Standardizer,
-    batches,
     load,
     load_csv,
     load_digits,
@@ -289,10 +289,10 @@ def test_batches_cover_an_epoch_once_and_differ_by_epoch() -> None:
     assert [len(b) for b in first] == [4, 4, 2] and len(data) == 3 and data.epoch == 2
     assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(10))
     assert first != second
-    assert rows_of(batches(x, y, 4, seed=7, epoch=1)) == second
-    assert rows_of(batches(x, y, 4, shuffle=False)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert rows_of(Batches(x, y, 4, seed=7, epoch=1)) == second
+    assert rows_of(Batches(x, y, 4, shuffle=False)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert (
-        len(batches(x, y, 4, drop_last=True)) == len(rows_of(batches(x, y, 4, drop_last=True))) == 2
+        len(Batches(x, y, 4, drop_last=True)) == len(rows_of(Batches(x, y, 4, drop_last=True))) == 2
     )
 
 
@@ -322,10 +322,10 @@ def test_batches_resume_in_mid_epoch() -> None:
 
 def test_batch_dtypes_and_transform() -> None:
     x, y = np.arange(8, dtype=np.uint8).reshape(4, 2), np.array([0, 1, 2, 3], dtype=np.uint8)
-    (bx, by), *_ = batches(x, y, 4, shuffle=False, transform=lambda a: a / 2)
+    (bx, by), *_ = Batches(x, y, 4, shuffle=False, transform=lambda a: a / 2)
     assert bx.dtype.name == "float32" and by.dtype.name == "int64"
     assert bx.tolist() == (x / 2).tolist()
-    (bx, by), *_ = batches(x, y.astype(np.float32), 4, dtype="float64")
+    (bx, by), *_ = Batches(x, y.astype(np.float32), 4, dtype="float64")
     assert bx.dtype.name == by.dtype.name == "float64"
 
 

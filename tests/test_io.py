@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+
 import wengert as wg
 from wengert import io, nn, optim
 from wengert.io import FileError

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import wengert as wg
 from wengert.testing import assert_close, gradcheck
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import wengert as wg
 from rows import ELSEWHERE, ROWS, Row, Shapes, covered, log_softmax, logsumexp, sigmoid, softmax
+
+import wengert as wg
 from wengert.testing import assert_close, gradcheck
 
 NAN, INF = math.nan, math.inf

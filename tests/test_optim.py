@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+
 import wengert as wg
 from wengert import nn, optim
 

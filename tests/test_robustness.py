@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import wengert as wg
 
 
@@ -331,13 +332,14 @@ def test_a_tensor_that_was_never_made():
 # ---- random calls
 
 FUZZ = r"""
-import faulthandler, random, resource, signal, sys
+import faulthandler, os, random, resource, signal, sys
 import numpy as np
 import wengert as wg
 
 faulthandler.enable()
 seed, calls = int(sys.argv[1]), int(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+if "ASAN_OPTIONS" not in os.environ:  # whose shadow memory is larger
+    resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 wg.set_num_threads(2)
 rng = random.Random(seed)
 wg.manual_seed(seed)
@@ -379,7 +381,8 @@ pool = [fresh() for _ in range(60)]
 
 
 def integer():
-    return rng.choice([0, 1, 2, 3, 3, -1, -1, -2, 5, 8, 100, -(2**63), 2**31, 2**63 - 1, 2**64, True])
+    large = [-(2**63), 2**31, 2**63 - 1, 2**64]
+    return rng.choice([0, 1, 2, 3, 3, -1, -1, -2, 5, 8, 100, True, *large])
 
 
 def number():
@@ -442,7 +445,8 @@ for n in range(calls):
         sys.exit(f"call {n} of {f}: {kind} {text[:300]!r}")
     wg.set_grad_enabled(rng.random() < 0.9)
     for r in result if isinstance(result, (tuple, list)) else [result]:
-        if isinstance(r, wg.Tensor) and max([1, *r.shape]) < 1000 and r.numel() < 3000 and r.ndim < 7:
+        small = isinstance(r, wg.Tensor) and max([1, *r.shape]) < 1000 and r.ndim < 7
+        if small and r.numel() < 3000:
             r.tolist()
             pool[rng.randrange(len(pool))] = r
     if n % 50 == 0:
@@ -637,7 +641,7 @@ def test_one_graph_walked_from_many_threads():
             try:
                 return wg.grad(y, x).numpy()
             except wg.GradientError as e:
-                assert "walked before" in str(e)  # noqa: PT017
+                assert "walked before" in str(e)
 
         for result in in_threads(4, work):
             assert result is None or np.array_equal(result, expected)
@@ -708,7 +712,7 @@ def test_memory_stays_flat_over_caught_errors():
                 lambda: wg.zeros((2**40,)),
                 lambda: wg.tensor("x"),
             ):
-                with pytest.raises(Exception):  # noqa: B017, PT011
+                with pytest.raises(Exception):  # noqa: B017
                     bad()
             y = (x * 2).exp()
             y.register_hook(stop)

@@ -53,9 +53,6 @@ def generate() -> str:
         text,
     )
     text = re.sub(r"(def \w+\(a: Operand, b: Operand\)) -> typing\.Any:", r"\1 -> Tensor:", text)
-    text = text.replace("def __repr__(x: Tensor)", "def __repr__(self)").replace(
-        "    @staticmethod\n    def __repr__", "    def __repr__"
-    )
     text = re.sub(
         r"def (reshape|view|permute|expand)\(self, \*args\)",
         r"def \1(self, *args: int | Sequence[int])",

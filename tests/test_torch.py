@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import wengert as wg
 from rows import ROWS, Row, Shapes
+
+import wengert as wg
 from wengert.testing import assert_close
 
 torch = pytest.importorskip("torch")

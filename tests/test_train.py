@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import wengert
 from wengert import nn, optim, report
 from wengert.data import Batches

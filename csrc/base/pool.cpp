@@ -117,18 +117,6 @@ struct Poller {
   }
 };
 
-class WithoutHostLock {
- public:
-  WithoutHostLock() : token_(host.release ? host.release() : nullptr) {}
-  ~WithoutHostLock() {
-    if (token_) host.acquire(token_);
-  }
-  WithoutHostLock(const WithoutHostLock&) = delete;
-
- private:
-  void* token_;
-};
-
 // Returns whether a signal came.
 bool run_alone(int64_t chunks, void (*body)(const void*, int64_t), const void* context) {
   Poller poller;

@@ -39,6 +39,19 @@ template <class Body> void parallel_for(int64_t chunks, const Body& body) {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Lets go of the interpreter's lock for a scope, if this thread holds it.
+class WithoutHostLock {
+ public:
+  WithoutHostLock() : token_(host.release ? host.release() : nullptr) {}
+  ~WithoutHostLock() {
+    if (token_) host.acquire(token_);
+  }
+  WithoutHostLock(const WithoutHostLock&) = delete;
+
+ private:
+  void* token_;
+};
+
 // For walks outside parallel_for (backward): looks for Ctrl-C if 50 ms have passed; throws
 // Interrupted.
 void poll_interrupt();

@@ -64,9 +64,8 @@ py::object grad(py::handle outputs_given, py::handle inputs_given, py::handle co
   if (!given.empty() && given.size() != outputs.size())
     fail<ValueError>("grad: got ", given.size(), " grad_outputs for ", outputs.size(),
                      " outputs; expected one each");
-  const bool retain = retain_graph.is_none()
-                          ? create_graph
-                          : to_value<bool>("grad", "retain_graph", retain_graph);
+  const bool retain =
+      retain_graph.is_none() ? create_graph : to_value<bool>("grad", "retain_graph", retain_graph);
   const std::vector<Tensor> result =
       gradients(Tensors(outputs), Tensors(inputs), Tensors(given), retain, create_graph);
   py::tuple tuple(result.size());
@@ -104,8 +103,13 @@ void add_autograd(py::module_& m, TensorClass& cls) {
           },
           "Name of the op that made it; None for what came from outside.")
       .def_property(
-          "grad", [](const Tensor& x) { return x->grad; },
+          "grad",
+          [](const Tensor& x) {
+            if (tracer) tracer->reads_grad(x);
+            return x->grad;
+          },
           [](const Tensor& x, py::handle given) {
+            if (tracer) tracer->sets_grad(x);
             if (given.is_none()) {
               x->grad = Tensor();
               return;

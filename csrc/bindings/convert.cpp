@@ -13,7 +13,8 @@ std::string shown(py::handle h) { return py::repr(h).cast<std::string>(); }
 bool to_integer(py::handle h, int64_t& result) {
   if (PyBool_Check(h.ptr()) || !PyIndex_Check(h.ptr())) return false;
   // NumPy's arrays claim to be integers, whatever their shape.
-  if (!PyLong_Check(h.ptr()) && py::hasattr(h, "ndim") && h.attr("ndim").cast<int>() > 0) return false;
+  if (!PyLong_Check(h.ptr()) && py::hasattr(h, "ndim") && h.attr("ndim").cast<int>() > 0)
+    return false;
   const Py_ssize_t value = PyNumber_AsSsize_t(h.ptr(), PyExc_IndexError);
   if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
   result = value;
@@ -80,8 +81,10 @@ DType to_dtype(py::handle given) {
   for (int i = 0; i < dtype_count; ++i)
     if (text == name(static_cast<DType>(i)) || (i == 0 && text == "bool_"))
       return static_cast<DType>(i);
+  const bool size = PyLong_Check(given.ptr());  // zeros(3, 4)
   fail<DTypeError>("dtype: got ", shown(given),
-                   "; expected float32, float64, int32, int64, uint8 or bool");
+                   size ? "; a shape of several sizes is one argument, a tuple: zeros((3, 4))"
+                        : "; expected float32, float64, int32, int64, uint8 or bool");
 }
 std::optional<DType> to_dtype_or_none(py::handle given) {
   if (given.is_none()) return std::nullopt;

@@ -221,6 +221,7 @@ py::object to_array(const Tensor& x, py::handle dtype, py::handle copy) {
 }  // namespace
 
 py::object to_numpy(const Tensor& x, bool writable) {
+  refuse_in_trace("numpy()");
   refuse_history("numpy", x);
   if (writable) {
     if (x->storage->read_only)
@@ -253,6 +254,7 @@ void refuse_mask(const char* op, py::handle array) {
 }
 
 Tensor from_numpy(py::handle given) {
+  refuse_in_trace("making a tensor of an array or a list");
   // Through the array interface: it costs no dependency on NumPy's headers.
   if (!py::hasattr(given, "__array_interface__"))
     fail<DTypeError>("from_numpy: got ", Py_TYPE(given.ptr())->tp_name, "; expected a NumPy array");

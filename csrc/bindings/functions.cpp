@@ -9,6 +9,9 @@ namespace {
 
 const auto none = py::none();
 
+// A bool and nothing else: sum(0, 1) would take the 1 for it, and not for an axis.
+py::arg_v keepdims_argument() { return py::arg("keepdims").noconvert() = false; }
+
 DType floating_or_default(py::handle dtype) {
   return to_dtype_or_none(dtype).value_or(DType::float32);
 }
@@ -42,7 +45,7 @@ void add_reduction(py::module_& m, TensorClass& cls, const char* name, F f, cons
       [name, f](const Tensor& x, py::handle axis, bool keepdims) {
         return f(x, to_axes(name, axis, x), keepdims);
       },
-      py::arg("axis") = none, py::arg("keepdims") = false, doc);
+      py::arg("axis") = none, keepdims_argument(), doc);
 }
 
 // Sizes as one tuple or as arguments: reshape((2, 3)), reshape(2, 3).
@@ -94,7 +97,8 @@ Tensor stack(py::handle tensors, int64_t axis) {
 // ---- creation ----
 
 Tensor range(double start, py::handle stop, double step, py::handle dtype, bool whole) {
-  double from = stop.is_none() ? 0 : start, to = stop.is_none() ? start : to_value<double>("arange", "stop", stop);
+  double from = stop.is_none() ? 0 : start,
+         to = stop.is_none() ? start : to_value<double>("arange", "stop", stop);
   if (step == 0 || !std::isfinite(from) || !std::isfinite(to) || !std::isfinite(step))
     fail<ValueError>("arange: got start ", from, ", stop ", to, ", step ", step,
                      "; expected finite numbers and a step other than 0");
@@ -118,7 +122,8 @@ Tensor linspace(double start, double stop, int64_t count, py::handle dtype) {
 
 Tensor eye(int64_t n, py::handle columns, py::handle dtype) {
   const Tensor rows = arange(0, 1, n, DType::int64);
-  const Tensor cols = arange(0, 1, columns.is_none() ? n : to_value<int64_t>("eye", "m", columns), DType::int64);
+  const Tensor cols =
+      arange(0, 1, columns.is_none() ? n : to_value<int64_t>("eye", "m", columns), DType::int64);
   return to_dtype(unsqueeze(rows, 1) == cols, floating_or_default(dtype));
 }
 
@@ -274,7 +279,8 @@ void add_updates(py::module_& m) {
         const GradMode off(false);
         const auto grads = to_tensors("clip_grad_norm_step", grads_given);
         if (!(max_norm >= 0))
-          fail<ValueError>("clip_grad_norm_step: got max_norm = ", max_norm, "; expected 0 or more");
+          fail<ValueError>("clip_grad_norm_step: got max_norm = ", max_norm,
+                           "; expected 0 or more");
         for (const Tensor& g : grads)
           if (!is_floating(g.dtype()))
             fail<DTypeError>("clip_grad_norm_step: got a gradient of ", g.dtype(),
@@ -435,18 +441,18 @@ void add_functions(py::module_& m, TensorClass& cls) {
       [](const Tensor& x, py::handle axis, bool keepdims, double correction) {
         return variance(x, to_axes("var", axis, x), correction, keepdims);
       },
-      py::arg("axis") = none, py::arg("keepdims") = false, py::arg("correction") = 0.0,
+      py::arg("axis") = none, keepdims_argument(), py::arg("correction") = 0.0,
       "Mean squared distance from the mean, over n - correction.");
   both(
       m, cls, "std", "x",
       [](const Tensor& x, py::handle axis, bool keepdims, double correction) {
         return sqrt(variance(x, to_axes("std", axis, x), correction, keepdims));
       },
-      py::arg("axis") = none, py::arg("keepdims") = false, py::arg("correction") = 0.0,
+      py::arg("axis") = none, keepdims_argument(), py::arg("correction") = 0.0,
       "Square root of var().");
-  both(m, cls, "argmax", "x", argmax, py::arg("axis") = none, py::arg("keepdims") = false,
+  both(m, cls, "argmax", "x", argmax, py::arg("axis") = none, keepdims_argument(),
        "Index of the first largest, int64.");
-  both(m, cls, "argmin", "x", argmin, py::arg("axis") = none, py::arg("keepdims") = false,
+  both(m, cls, "argmin", "x", argmin, py::arg("axis") = none, keepdims_argument(),
        "Index of the first smallest, int64.");
   both(m, cls, "nonzero", "x", nonzero,
        "Places of the elements that are not zero: (count, ndim), int64.");
@@ -462,8 +468,15 @@ void add_functions(py::module_& m, TensorClass& cls) {
                         const py::args& shape) { return reshape(x, sizes("reshape", shape)); })
       .def(
           "view",
-          [](const Tensor& x, const py::args& shape) { return reshape(x, sizes("view", shape)); },
-          "As reshape().")
+          [](const Tensor& x, const py::args& shape) {
+            const Tensor y = reshape(x, sizes("view", shape));
+            if (y->storage.get() != x->storage.get() && x.numel() > 0)
+              fail<ShapeError>("view: shape ", x.shape(), " with strides ", x.strides(),
+                               " cannot be seen as ", y.shape(),
+                               " without a copy; write reshape(), which copies");
+            return y;
+          },
+          "As reshape(), and never a copy: ShapeError where the strides do not allow it.")
       .def("permute",
            [](const Tensor& x, const py::args& axes) { return permute(x, sizes("permute", axes)); })
       .def("expand",

@@ -21,4 +21,5 @@ PYBIND11_MODULE(_core, m) {
   add_tensor(m, cls);
   add_autograd(m, cls);
   add_exchange(m, cls);
+  add_program(m);
 }

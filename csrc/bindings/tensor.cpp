@@ -8,6 +8,7 @@ namespace wengert::bindings {
 namespace {
 
 py::object item(const Tensor& x) {
+  refuse_in_trace("reading a tensor's value");
   if (x.numel() != 1)
     fail<ValueError>("item: the tensor has shape ", x.shape(), " and ", x.numel(),
                      " elements; expected exactly one: use tolist(), or index first");
@@ -18,6 +19,7 @@ py::object item(const Tensor& x) {
 }
 
 py::object to_list(const Tensor& x) {
+  refuse_in_trace("tolist()");
   if (x.dim() == 0) return item(x);
   py::list list;
   for (int64_t i = 0; i < x.shape()[0]; ++i) {
@@ -209,7 +211,8 @@ void add_tensor(py::module_&, TensorClass& cls) {
            })
       .def("__bool__", [](const Tensor& x) { return py::bool_(single("bool", x)); })
       .def("__float__", [](const Tensor& x) { return py::float_(single("float", x)); })
-      .def("__int__", [](const Tensor& x) {
+      .def("__int__",
+           [](const Tensor& x) {
              const py::object number = py::reinterpret_steal<py::object>(
                  PyNumber_Long(single("int", x).ptr()));  // an int, of a bool too
              if (!number) throw py::error_already_set();
@@ -312,8 +315,8 @@ void add_tensor(py::module_&, TensorClass& cls) {
       [](py::object self, py::handle value) {
         const Tensor x = self.cast<Tensor>(), constant = to_operand("fill_", value, x);
         if (is_floating(constant.dtype()) && !is_floating(x.dtype()))
-          fail<DTypeError>("fill_: a value of ", constant.dtype(), " does not fit into a tensor of ",
-                           x.dtype(), "; give a whole number");
+          fail<DTypeError>("fill_: a value of ", constant.dtype(),
+                           " does not fit into a tensor of ", x.dtype(), "; give a whole number");
         const Tensor in[] = {expand_to("fill_", constant, x.shape())};
         apply_in_place(x, cast_op, Tensors(in), x.dtype(), "fill_");
         return self;

@@ -236,9 +236,7 @@ Tensor cotangent_for(const Tensor& y, const Tensor& given) {
                           ", not one element, so it needs a gradient of that shape: "
                           "y.backward(gradient), or reduce it "
                           "first, y.sum().backward()");
-    Tensor one(y.shape(), y.dtype());
-    dispatch(y.dtype(), [&](auto type) { *one.data<typename decltype(type)::type>() = 1; });
-    return one;
+    return full_like(y, 1);
   }
   if (!(given.shape() == y.shape()))
     fail<ShapeError>("backward: got a gradient of shape ", given.shape(),
@@ -265,9 +263,8 @@ class LeafLock {
  public:
   LeafLock() {
     if (mutex().try_lock()) return;
-    void* token = host.release ? host.release() : nullptr;
+    const WithoutHostLock unlocked;
     mutex().lock();
-    if (token) host.acquire(token);
   }
   ~LeafLock() { mutex().unlock(); }
   LeafLock(const LeafLock&) = delete;
@@ -280,9 +277,11 @@ class LeafLock {
 };
 
 void accumulate(const Tensor& leaf, const Tensor& gradient, bool create_graph) {
+  if (tracer) tracer->reads_grad(leaf);
   const Tensor grad = leaf->grad;  // a share of it: another thread may take it away meanwhile
   if (!grad.defined()) {
     // `gradient` may be shared: with another leaf (c = a + b), or with the caller's cotangent.
+    // (A tracer has a share of everything, so under it a copy is made.)
     const bool ours = gradient->refs.load() <= 1 && gradient->storage->refs.load() == 1 &&
                       gradient.is_contiguous();
     leaf->grad = create_graph || ours ? gradient : clone(gradient);

@@ -56,30 +56,23 @@ void check_history(const Op& op, const Tensor& x) {
                         "), so its history is out of date; take the view again after the change");
 }
 
-// A line through which gradients of gradients reach a leaf from the copy that was saved of it.
-void vjp_stand_in(const Line&, const Tensor& g, Gradients& dx) { dx[0] = g; }
-const Op stand_in_op{.name = "copy", .formula = "x", .gradient = "g", .vjp = vjp_stand_in};
-LineRef stand_in(const Tensor& leaf) {
-  Line* line = new Line;
-  LineRef owner(line);
-  line->op = &stand_in_op;
-  line->number = next_number.fetch_add(1, std::memory_order_relaxed);
-  line->place = here();
-  line->output = {leaf.shape(), leaf.dtype(), leaf.device()};
-  Edge& edge = line->inputs.emplace_back();
-  edge.leaf = leaf;
-  edge.shape = leaf.shape();
-  edge.dtype = leaf.dtype();
-  return owner;
+void infer_copy(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
+  out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
 }
+void run_copy(Views out, Views in, const Attrs&) { copy_into(out[0], in[0]); }
+void vjp_copy(const Line&, const Tensor& g, Gradients& dx) { dx[0] = g; }
+const Op the_copy_op{.name = "copy",
+                     .formula = "x",
+                     .gradient = "g",
+                     .infer = infer_copy,
+                     .run = run_copy,
+                     .vjp = vjp_copy,
+                     .elementwise = true};
 
 // What a line keeps in place of a value that is about to change: a copy with the value's history.
 Tensor copy_to_save(const Tensor& value) {
-  const Tensor copy({value.shape(), value.dtype(), value.device()});
-  copy_into(copy.view(), value.view());
-  copy->line = value->leaf_requires_grad ? stand_in(value) : value->line;
-  copy->made_by = value->made_by;
-  return copy;
+  const GradMode on(value.requires_grad());
+  return apply(copy_op, value);
 }
 
 void save(Line& line, Saves what, const Tensor& value) {
@@ -138,6 +131,16 @@ void check_writable(const char* op, const Tensor& x) {
 }  // namespace
 
 thread_local const Line* backward_of = nullptr;
+thread_local Tracer* tracer = nullptr;
+const Op& copy_op = the_copy_op;
+
+void refuse_in_trace(const char* what) {
+  if (tracer)
+    fail<ValueError>("compile: ", what, " at ", describe(here()),
+                     " looks at values, which a compiled step cannot hold: it would see those of "
+                     "the first call for "
+                     "ever. Do it outside the step, on what the step returns");
+}
 
 bool grad_enabled() { return grad_mode; }
 bool set_grad_enabled(bool enabled) { return std::exchange(grad_mode, enabled); }
@@ -179,6 +182,10 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
   }
   out->made_by = &op;
+  if (tracer) {
+    const Tensor outputs[] = {out, auxiliary};
+    tracer->line(op, inputs, Tensors(outputs, auxiliary.defined() ? 2 : 1), {}, attrs);
+  }
   if (grad_mode && op.vjp && is_floating(out.dtype()))  // a cast to integers ends a gradient's way
     if (const uint32_t needs = needs_mask(inputs)) record(op, inputs, attrs, out, auxiliary, needs);
   return out;
@@ -228,6 +235,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
     SmallVector<View, 4> views;
     for (const Tensor& in : inputs) views.emplace_back(in.view());
     op.run(Views(&target, 1), Views(views.begin(), views.size()), attrs);
+    if (tracer) tracer->line(op, inputs, Tensors(&x, 1), Tensors(&x, 1), attrs);
     note_edit(x, by);
     return;
   }
@@ -236,6 +244,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
     for (Saved& s : result->line->saved)
       if (shares_memory(s.value, x)) s = {s.what, copy_to_save(s.value), 0};
   copy_into(target, result.view());
+  if (tracer) tracer->line(copy_op, Tensors(&result, 1), Tensors(&x, 1), Tensors(&x, 1), {});
   note_edit(x, by);
   if (recorded) {
     if (x->retains_grad) {  // of what the tensor is now
@@ -261,6 +270,7 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
   SmallVector<View, 8> views;
   for (const Tensor& in : inputs) views.emplace_back(in.view());
   op.run({}, Views(views.begin(), views.size()), attrs);
+  if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);
   for (int i = 0; i < edited; ++i) note_edit(inputs[i], op.name);
 }
 

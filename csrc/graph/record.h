@@ -26,6 +26,24 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs =
 // Notes an edit by other hands: an op's name is for messages.
 void note_edit(const Tensor& x, const char* by);
 
+// Told of every line that runs in this thread, and of leaves' gradients: what a traced step is made
+// of (program/).
+struct Tracer {
+  virtual ~Tracer() = default;
+  // outputs = op(inputs), or an edit: `edited` are then the outputs, or, of an update, which has
+  // none, inputs.
+  virtual void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
+                    const Attrs& attrs) = 0;
+  virtual void reads_grad(const Tensor& leaf) = 0;
+  virtual void sets_grad(const Tensor& leaf) = 0;
+};
+extern thread_local Tracer* tracer;
+// For what a trace cannot hold, since it looks at values: an error while one is made.
+void refuse_in_trace(const char* what);
+
+// The copy that edits in place and saved values need; also clone() (ops/view.cpp).
+extern const Op& copy_op;
+
 bool grad_enabled();
 bool set_grad_enabled(bool enabled);  // returns what it was
 

@@ -1,3 +1,4 @@
+// The list of every op, for listings and for the tests.
 #include "ops/functions.h"
 
 namespace wengert {

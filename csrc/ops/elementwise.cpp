@@ -185,7 +185,8 @@ namespace {
 void check_takes(const Op* op, const ByDType& by, DType dtype) {
   if (!by[static_cast<size_t>(dtype)])
     fail<DTypeError>(op->name, ": does not take ", dtype,
-                     "; convert with .to(\"float32\") or another dtype first");
+                     is_floating(dtype) ? "; it is of bools and integers: compare first, or convert"
+                                        : "; convert with .to(\"float32\") or another dtype first");
 }
 
 template <class Row> struct UnaryOp {
@@ -390,7 +391,10 @@ template <class... Rows> void add_plain(List<Rows...> rows, std::vector<const Op
   (ops.push_back(&PlainOp<Rows, decltype(rows)>::op), ...);
 }
 
-bool any_element(const Tensor& x) { return *any(x, all_axes(x), false).data<bool>(); }
+bool any_element(const Tensor& x) {
+  refuse_in_trace("the check of integer operands");
+  return *any(x, all_axes(x), false).data<bool>();
+}
 
 }  // namespace
 

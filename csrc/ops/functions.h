@@ -106,7 +106,7 @@ Tensor reshape(const Tensor& x,
                Shape shape);  // one size may be -1; copies where the strides leave no other way
 Tensor permute(const Tensor& x, const Dims& axes);
 Tensor transpose(const Tensor& x, int64_t a, int64_t b);
-Tensor expand(const Tensor& x, const Shape& shape);  // -1 keeps a size
+Tensor expand(const Tensor& x, const Shape& shape);                         // -1 keeps a size
 Tensor expand_to(const char* op, const Tensor& value, const Shape& shape);  // for `op`, in messages
 // Elements start, start + step, ... (length of them) along an axis; step may be negative.
 Tensor slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t length);

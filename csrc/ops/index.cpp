@@ -243,7 +243,8 @@ Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
       }
     } else {
       if (!key.indices.empty()) ended = true;
-      if (std::holds_alternative<Everything>(part)) continue;  // its axes stand beside it; it parts even as none
+      if (std::holds_alternative<Everything>(part))
+        continue;  // its axes stand beside it; it parts even as none
       if (const Range* r = std::get_if<Range>(&part))
         key.view = slice_range(key.view, axis, *r);
       else
@@ -333,6 +334,7 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
 }
 
 Tensor nonzero(const Tensor& given) {
+  refuse_in_trace("nonzero, or a boolean mask as an index,");
   const Tensor mask = contiguous(given != 0.0);
   const bool* m = mask.data<bool>();
   const int64_t n = mask.numel();

@@ -96,6 +96,16 @@ void run(Views out, Views in, const Attrs&) {
 Saves saves(uint32_t needs, const Attrs&) {
   return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
 }
+// How the inputs lie: the gradient of a transposed input (the weights of x @ W.T) is written
+// transposed too, so that it is contiguous when it reaches what was transposed.
+struct MatmulAttrs {
+  bool a_transposed = false, b_transposed = false;
+};
+bool transposed(const Tensor& x) {
+  const int n = x.dim();
+  return x.strides()[n - 2] == 1 && x.strides()[n - 1] != 1;
+}
+Tensor product(const Tensor& a, const Tensor& b);
 void vjp(const Line& line, const Tensor& g, Gradients& dx);
 Cost cost(Tensors in, const Tensor& out, const Attrs&) {
   Cost c = default_cost(in, out);
@@ -110,9 +120,20 @@ const Op matmul_op{.name = "matmul",
                    .vjp = vjp,
                    .saves = saves,
                    .cost = cost};
+Tensor product(const Tensor& a, const Tensor& b) {
+  return apply(matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b)});
+}
+Tensor t(const Tensor& x) { return transpose(x, -2, -1); }
 void vjp(const Line& line, const Tensor& g, Gradients& dx) {
-  if (line.needs(0)) dx[0] = apply(matmul_op, g, transpose(line.input(1), -2, -1));
-  if (line.needs(1)) dx[1] = apply(matmul_op, transpose(line.input(0), -2, -1), g);
+  const auto [a_transposed, b_transposed] = line.attrs.as<MatmulAttrs>();
+  if (line.needs(0)) {
+    const Tensor& b = line.input(1);
+    dx[0] = a_transposed ? t(product(b, t(g))) : product(g, t(b));
+  }
+  if (line.needs(1)) {
+    const Tensor& a = line.input(0);
+    dx[1] = b_transposed ? t(product(t(g), a)) : product(t(a), g);
+  }
 }
 
 }  // namespace
@@ -135,7 +156,7 @@ Tensor matmul(const Tensor& a_given, const Tensor& b_given) {
                      b.shape()[column ? 0 : b.dim() - 2], ")");
   if (row) a = unsqueeze(a, 0);
   if (column) b = unsqueeze(b, 1);
-  const Tensor y = apply(matmul_op, a, b);
+  const Tensor y = product(a, b);
   if (!row && !column) return y;
   AxisMask gone = 0;
   if (row) gone |= 1u << (y.dim() - 2);

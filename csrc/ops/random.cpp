@@ -230,6 +230,7 @@ Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int
 }
 
 Tensor random_permutation(const Tensor& state, int64_t n) {
+  refuse_in_trace("randperm");
   if (n < 0) fail<ValueError>("randperm: got n = ", n, "; expected n >= 0");
   const Tensor order = arange(0, 1, n, DType::int64);
   // Fisher and Yates: place i swaps with a place up to i. A 63-bit draw modulo i + 1 is uneven by

@@ -223,7 +223,8 @@ void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_
 }
 void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers,
                   const Tensor& lr, const Tensor& step, const RmspropAttrs& attrs) {
-  update(rmsprop_op, params, grads, {{square_avgs}, {momentum_buffers, attrs.momentum != 0}}, lr, step, attrs);
+  update(rmsprop_op, params, grads, {{square_avgs}, {momentum_buffers, attrs.momentum != 0}}, lr,
+         step, attrs);
 }
 
 }  // namespace wengert

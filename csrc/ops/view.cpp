@@ -167,19 +167,6 @@ Tensor embed(const Tensor& x, const Shape& shape, const SliceAttrs& where) {
 
 // ---- copies ----
 
-void infer_copy(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
-  out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
-}
-void run_copy(Views out, Views in, const Attrs&) { copy_into(out[0], in[0]); }
-void vjp_copy(const Line&, const Tensor& g, Gradients& dx) { dx[0] = g; }
-const Op copy_op{.name = "copy",
-                 .formula = "x",
-                 .gradient = "g",
-                 .infer = infer_copy,
-                 .run = run_copy,
-                 .vjp = vjp_copy,
-                 .elementwise = true};
-
 void infer_concatenate(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const int axis = static_cast<int>(attrs.as<int64_t>());
   Shape shape = in[0].shape();

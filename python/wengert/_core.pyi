@@ -49,10 +49,6 @@ class Tensor:
     """
     __array_ufunc__ = None
     requires_grad: builtins.bool
-    def __repr__(self) -> str:
-        """
-        Values as NumPy prints them, then dtype (unless it is the usual one) and history.
-        """
     def __abs__(self) -> Tensor:
         ...
     def __add__(self, other: Operand) -> Tensor:
@@ -63,6 +59,14 @@ class Tensor:
         ...
     def __bool__(self) -> builtins.bool:
         ...
+    def __contains__(self, value: typing.Any) -> builtins.bool:
+        """
+        `value in x`: is any element equal to it? As in NumPy, for any number of axes.
+        """
+    def __deepcopy__(self, memo: typing.Any) -> Tensor:
+        """
+        Its own memory, no gradient; so copy.deepcopy(model.state_dict()) keeps the best weights.
+        """
     def __dlpack__(self, *, stream: typing.Any = None, max_version: typing.Any = None, dl_device: typing.Any = None, copy: typing.Any = None) -> typing_extensions.CapsuleType:
         ...
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -73,6 +77,10 @@ class Tensor:
         ...
     def __floordiv__(self, other: Operand) -> Tensor:
         ...
+    def __format__(self, spec: str) -> str:
+        """
+        f"{loss:.4f}" for a tensor of one element; f"{x}" is repr(x).
+        """
     def __ge__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         ...
     def __getitem__(self, key: typing.Any) -> Tensor:
@@ -93,7 +101,7 @@ class Tensor:
         """
         A leaf that shares the memory of `data`. To make tensors from values use wengert.tensor().
         """
-    def __int__(self) -> int:
+    def __int__(self) -> typing.Any:
         ...
     def __invert__(self) -> Tensor:
         ...
@@ -129,6 +137,10 @@ class Tensor:
         ...
     def __rand__(self, other: Operand) -> Tensor:
         ...
+    def __repr__(self) -> str:
+        """
+        Values as NumPy prints them, then dtype (unless it is the usual one) and history.
+        """
     def __rfloordiv__(self, other: Operand) -> Tensor:
         ...
     def __rmatmul__(self, other: Operand) -> Tensor:
@@ -600,6 +612,37 @@ class HookHandle:
         """
         Takes the hook away.
         """
+class _Program:
+    """
+    A traced step; see wengert.compile.
+    """
+    def __init__(self, arguments: typing.Any) -> None:
+        ...
+    def begin(self) -> None:
+        ...
+    def end(self) -> None:
+        ...
+    def finish(self, outputs: typing.Any) -> None:
+        ...
+    def fits(self) -> builtins.bool:
+        ...
+    def lines(self) -> list[typing.Any]:
+        ...
+    def name(self, value: Tensor, name: str) -> None:
+        ...
+    def repeats(self) -> builtins.bool:
+        ...
+    def run(self, arguments: typing.Any) -> typing.Any:
+        ...
+    def run_many(self, steps: typing.SupportsInt | typing.SupportsIndex, arguments: typing.Any) -> typing.Any:
+        ...
+    def try_run(self, arguments: tuple[int, ...]) -> typing.Any:
+        """
+        run(), or None where these arguments are not tensors like those of the trace.
+        """
+    @property
+    def bytes(self) -> int:
+        ...
 def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int]) -> Tensor:
     ...
 def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:

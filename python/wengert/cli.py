@@ -65,9 +65,9 @@ class _Parser(argparse.ArgumentParser):
 def _number(kind: type, low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
     """An argparse type: a finite number within [low, high], or (low, high] with open_low."""
     name = "a whole number" if kind is int else "a number"
-    bounds = f"{'above' if open_low else 'at least'} {low:g}"
+    bounds = f"{'above' if open_low else 'at least'} {low}"
     if high < math.inf:
-        bounds += f" and at most {high:g}"
+        bounds += f" and at most {high:,}"
 
     def parse(text: str) -> Any:
         try:
@@ -117,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--epochs", type=_number(int, 1, 2**31), metavar="N", help="passes over the data (30)")
     add("--seed", type=_number(int, 0, 2**63 - 1), metavar="N", help="split, weights, order (0)")
     add("--dtype", choices=("float32", "float64"), help="(float32)")
-    add("--threads", type=_number(int, 1, 4096), metavar="N", help="(all cores)")
+    add("--threads", type=_number(int, 1, 256), metavar="N", help="(all cores)")
     add("--weight-decay", type=_number(float, 0), metavar="W", help="(0)")
     add("--dropout", type=_number(float, 0, 0.99), metavar="P", help="after each hidden layer (0)")
     add("--out", metavar="DIR", help="run directory (runs/NAME-N; that of a resumed last)")

@@ -84,6 +84,11 @@ def save(
 
     tensors   name to tensor, of any dtype and strides; metadata: text to text.
     """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(tensors, Mapping):
+        raise TypeError(
+            f"save: got {type(path).__name__} as the path and {type(tensors).__name__} as the "
+            "tensors; write save(path, {name: tensor}), or save(path, model.state_dict())"
+        )
     target = Path(path).resolve()  # a symbolic link stays one
     if target.exists() and not target.is_file():
         raise FileError(f"save: {target} exists and is not a regular file")

@@ -23,21 +23,31 @@ def _reduce(op: str, losses: Tensor, reduction: str, others: tuple[str, ...] = (
     raise ValueError(f"{op}: reduction is {reduction!r}; expected one of {known}")
 
 
+def _tensors(op: str, **arguments: Tensor) -> None:
+    for name, value in arguments.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{op}: {name} is {type(value).__name__}, not a tensor; "
+                f"convert it with wengert.tensor({name})"
+            )
+
+
 def _same_shape(op: str, a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape:
         raise ShapeError(
-            f"{op}: got a prediction of shape {a.shape} and a target of shape {b.shape}; they must be "
-            f"equal: reshape one, for example target.reshape({a.shape})"
+            f"{op}: got a prediction of shape {a.shape} and a target of shape {b.shape}; they must "
+            f"be equal: reshape one, for example target.reshape({a.shape})"
         )
 
 
 def mse_loss(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Squared error: the mean of (prediction - target)², or its sum, or all of them.
 
-    "half_mean" is 1/(2N)·Σ(prediction - target)² over all N elements, whose gradient has no factor 2.
+    "half_mean" is 1/(2N)·Σ(prediction - target)² over all N elements: its gradient has no factor 2.
 
     Shapes: any, but equal. Raises ShapeError where they differ.
     """
+    _tensors("mse_loss", prediction=prediction, target=target)
     _same_shape("mse_loss", prediction, target)
     losses = (prediction - target).square()
     if reduction == "half_mean":
@@ -57,6 +67,7 @@ def cross_entropy(
     1512.00567). Stable for any finite logits. Raises ShapeError, and IndexError for a class index
     that is out of range.
     """
+    _tensors("cross_entropy", logits=logits, target=target)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}; expected 0 to 1")
     if logits.ndim != 2:
@@ -90,5 +101,6 @@ def binary_cross_entropy_with_logits(
     Shapes: any, but equal. Stable for any finite logits. Raises ShapeError where shapes differ.
     """
     op = "binary_cross_entropy_with_logits"
+    _tensors(op, logits=logits, target=target)
     _same_shape(op, logits, target)
     return _reduce(op, _core.binary_cross_entropy_with_logits_elements(logits, target), reduction)

@@ -1,7 +1,7 @@
-"""Random numbers, counter-based: the same seed gives the same numbers, whatever the threads or device.
+"""Random numbers, counter-based: a seed gives the same numbers, whatever the threads or device.
 
-A `Generator` holds its state in a tensor, `(seed, counter)`, which each draw advances. Functions take
-one as `generator=`, or use a global one, which `manual_seed` sets.
+A `Generator` holds its state in a tensor, `(seed, counter)`, which each draw advances. Functions
+take one as `generator=`, or use a global one, which `manual_seed` sets.
 
 Philox4x32-10: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". Normal numbers by
 inversion: Wichura 1988, algorithm AS 241.
@@ -33,11 +33,12 @@ class Generator:
     """A source of random numbers.
 
     seed   any integer of 64 bits
-    state  int64 tensor of shape (2,): the seed and how many blocks of 128 bits have been drawn; save
-           and restore it (`copy_`) to go on from the same place
+    state  int64 tensor of shape (2,): the seed and how many blocks of 128 bits have been drawn;
+           save and restore it (`copy_`) to go on from the same place
     """
 
     def __init__(self, seed: int = 0) -> None:
+        """At the beginning of the sequence of `seed`."""
         self.state = _core.zeros(2, dtype=_core.int64)
         self.manual_seed(seed)
 
@@ -66,7 +67,13 @@ def manual_seed(seed: int) -> Generator:
 
 
 def _state(generator: Generator | None) -> Tensor:
-    return (generator or default_generator).state
+    if generator is None:
+        return default_generator.state
+    if not isinstance(generator, Generator):
+        raise TypeError(
+            f"generator: got {generator!r}; expected a wengert.Generator: Generator(seed)"
+        )
+    return generator.state
 
 
 def rand(

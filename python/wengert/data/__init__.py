@@ -2,10 +2,10 @@
 
 x, y = load_digits()
 x_train, y_train, x_test, y_test = split(x / 16, y, fraction=0.2, seed=0)
-for x_batch, y_batch in batches(x_train, y_train, batch_size=32): ...
+for x_batch, y_batch in Batches(x_train, y_train, batch_size=32): ...
 """
 
-from .batching import Batches, Split, Standardizer, batches, split, split_indices, to_tensors
+from .batching import Batches, Split, Standardizer, split, split_indices, to_tensors
 from .digits import load_digits
 from .errors import DataError, DataNotFoundError
 from .files import Table, load_csv, load_idx, load_idx_directory, load_npz
@@ -19,7 +19,6 @@ __all__ = [
     "Split",
     "Standardizer",
     "Table",
-    "batches",
     "load",
     "load_csv",
     "load_digits",

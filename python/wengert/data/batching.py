@@ -128,24 +128,6 @@ class Batches:
         self.epoch, self.batch, self._resume_at = epoch, batch, batch
 
 
-def batches(
-    x: Array,
-    y: Array,
-    batch_size: int,
-    shuffle: bool = True,
-    seed: int = 0,
-    epoch: int = 0,
-    drop_last: bool = False,
-    *,
-    dtype: str = "float32",
-    transform: Callable[[Array], Array] | None = None,
-) -> Batches:
-    """`for x_batch, y_batch in batches(x, y, 32, epoch=epoch):` is one epoch; see `Batches`."""
-    return Batches(
-        x, y, batch_size, shuffle, seed, epoch, drop_last, dtype=dtype, transform=transform
-    )
-
-
 def to_tensors(
     x: Array, y: Array, dtype: str = "float32", transform: Callable[[Array], Array] | None = None
 ) -> tuple[Tensor, Tensor]:

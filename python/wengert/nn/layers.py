@@ -266,7 +266,8 @@ class Sequential(Module):
                 hint = f"; write {module.__name__}(), with parentheses"
             elif isinstance(module, (list, tuple)):
                 hint = "; unpack it: Sequential(*layers)"
-            raise TypeError(f"Sequential: item {name!r} is {module!r}, not a Module{hint}")
+            got = "a class" if isinstance(module, type) else type(module).__name__
+            raise TypeError(f"Sequential: item {name!r} is {got}, not a Module{hint}")
         if hasattr(type(self), name) or "." in name or not name:
             raise ValueError(f"Sequential: {name!r} cannot be the name of a module")
         setattr(self, name, module)
@@ -321,6 +322,10 @@ class Sequential(Module):
                 yield module
 
 
+def _short(name: object) -> str:
+    return repr(name) if isinstance(name, (str, type)) else type(name).__name__
+
+
 class MLP(Sequential):
     """Linear layers of the given sizes, with an activation after all but the last, and dropout
     after each activation: MLP([784, 256, 10]) is Linear, ReLU, Linear.
@@ -351,6 +356,8 @@ class MLP(Sequential):
         dtype: Any = None,
         generator: Generator | None = None,
     ) -> None:
+        if isinstance(sizes, int):
+            raise TypeError(f"MLP: sizes is {sizes}; give all of them as one list: MLP([2, 8, 1])")
         sizes = list(sizes)
         if len(sizes) < 2:
             raise ValueError(
@@ -359,7 +366,7 @@ class MLP(Sequential):
         for name in (activation, output_activation):
             if name is not None and name not in self.activations:
                 raise ValueError(
-                    f"MLP: activation {name!r} is not known; known are "
+                    f"MLP: activation {_short(name)} is not known; give the name of one: "
                     + ", ".join(self.activations)
                 )
         layers: list[Module] = []

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from .. import _core
 from .._core import Tensor
 from ..autograd import no_grad
+from ..compiling import note_structure
 
 __all__ = ["Module", "Parameter"]
 
@@ -90,6 +91,30 @@ class Module:
 
     training: bool = True
     _error_name: ClassVar[str | None] = None  # how errors call it; the class name where None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; compiled steps are told where that changes what is computed.
+
+        TypeError for a plain tensor in a parameter's place: it would silently not be trained.
+        """
+        former = vars(self).get(name)
+        if (
+            isinstance(former, Parameter)
+            and isinstance(value, Tensor)
+            and not isinstance(value, Parameter)
+        ):
+            raise TypeError(
+                f"{type(self).__name__}: {name!r} is a Parameter and would become a plain tensor; "
+                f"write Parameter(tensor), or copy the values: module.{name}.copy_(tensor) under "
+                "no_grad()"
+            )
+        if name == "training":
+            changed = value != self.training
+        else:
+            changed = isinstance(value, (Module, Tensor)) and former is not value
+        if changed:
+            note_structure()
+        object.__setattr__(self, name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; called as module(...), which adds its path to errors."""

@@ -1,0 +1,272 @@
+"""Compiled steps: a whole training step, traced once as a Wengert list and replayed without Python.
+
+    @wengert.compile
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = wengert.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    loss = step(x, y)              # as before, but fast
+    losses = step.run(100, xs, ys)  # 100 steps in one call; xs and ys have the step as first axis
+    print(step.program)            # the list itself
+
+The first call runs as it is, so that optimizers make their state. The next one with given shapes,
+dtypes and other arguments is traced; later ones replay the same kernels in the same order on the
+same memory, so the results have the same bits.
+
+A replay overwrites the gradients and values that the trace made; what a step returns is a copy. A
+step may not look at values (`if loss > 1:`, `.item()`, `.numpy()`, boolean masks): that is an
+error.
+Python numbers that it uses are those of the trace: keep what changes in tensors or arguments.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import _core
+from ._core import Tensor, concatenate, is_grad_enabled, stack
+
+__all__ = ["CompiledStep", "Listing", "compile"]
+
+_structure = (
+    0  # counts changes of modules: layers replaced, parameters replaced, train() and eval()
+)
+
+
+def note_structure() -> None:
+    """Told by nn.Module that a module has changed: steps traced before are traced again."""
+    global _structure
+    _structure += 1
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor stood in a tree of arguments or results."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A list, tuple or dict of such a tree."""
+
+    kind: type
+    items: tuple[Any, ...]
+    keys: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """Anything else; 1, 1.0 and True are different constants."""
+
+    kind: type
+    value: Any
+
+
+def _flatten(tree: Any, tensors: list[Tensor]) -> Any:
+    """The form of a tree; its tensors are appended to `tensors`."""
+    if isinstance(tree, Tensor):
+        tensors.append(tree)
+        return _Place(len(tensors) - 1)
+    if type(tree) is dict:
+        return _Branch(dict, tuple(_flatten(v, tensors) for v in tree.values()), tuple(tree))
+    if type(tree) in (list, tuple):
+        return _Branch(type(tree), tuple(_flatten(v, tensors) for v in tree))
+    return _Constant(type(tree), tree)
+
+
+def _unflatten(form: Any, tensors: list[Tensor]) -> Any:
+    if isinstance(form, _Place):
+        return tensors[form.index]
+    if isinstance(form, _Constant):
+        return form.value
+    items = [_unflatten(item, tensors) for item in form.items]
+    return dict(zip(form.keys, items, strict=True)) if form.kind is dict else form.kind(items)
+
+
+@dataclass
+class _Traced:
+    """A program, the form of what it returns, and whether it takes tensors one after another."""
+
+    program: _core._Program
+    results: Any
+    plain: bool
+    grad_enabled: bool
+
+
+class CompiledStep:
+    """What `wengert.compile` makes of a function. Not for two threads at once: that is an error.
+
+    traces   how many traces were made
+    program  the list of the last one, printable; None before
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        """`fn` takes and returns tensors, or lists, tuples and dicts of them, and constants."""
+        functools.update_wrapper(self, fn)
+        self._fn = fn
+        self._cache: dict[Any, _Traced] = {}
+        self._last: _Traced | None = None
+        self._warm = False
+        self._structure = -1
+        self.traces = 0
+        self.program: Listing | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """One step."""
+        last = self._last
+        if last and last.plain and not kwargs and self._structure == _structure:
+            values = last.program.try_run(args) if last.grad_enabled == is_grad_enabled() else None
+            if values is not None:
+                return _unflatten(last.results, values)
+        tensors: list[Tensor] = []
+        spec = _flatten((args, kwargs), tensors)
+        traced = self._find(spec, tensors)
+        if traced is None:
+            return self._run_and_trace(spec, tensors, args, kwargs)
+        self._last = traced
+        return _unflatten(traced.results, traced.program.run(tensors))
+
+    def run(self, n: int, *batches: Any) -> Any:
+        """`n` steps in one call; every tensor in `batches` has the step as its first axis.
+
+        Returns what the step returns, stacked along a new first axis. Steps that must still be
+        traced are run one by one first. Raises ShapeError where a first axis is not n.
+        """
+        if n < 1:
+            raise ValueError(f"run: got n = {n}; expected at least 1 step")
+        tensors: list[Tensor] = []
+        spec = _flatten((batches, {}), tensors)
+        for i, x in enumerate(tensors):
+            if x.ndim == 0 or x.shape[0] != n:
+                raise _core.ShapeError(
+                    f"run: batch {i} has shape {x.shape}; its first axis must be the step, "
+                    f"of size {n}"
+                )
+        results: Any = None
+        singly: list[list[Tensor]] = []
+        for at in range(n):
+            parts = [x[at] for x in tensors]
+            traced = self._find(spec, parts)
+            if traced is not None and traced.program.repeats():
+                rest = traced.program.run_many(n - at, [x[at:] for x in tensors])
+                firsts = [[step[i] for step in singly] for i in range(len(rest))]
+                joined = [
+                    concatenate([stack(first), last]) if first else last
+                    for first, last in zip(firsts, rest, strict=True)
+                ]
+                return _unflatten(traced.results, joined)
+            args, kwargs = _unflatten(spec, parts)
+            returned: list[Tensor] = []
+            results = _flatten(self(*args, **kwargs), returned)
+            singly.append(returned)
+        return _unflatten(results, [stack(list(values)) for values in zip(*singly, strict=True)])
+
+    def _key(self, spec: Any, tensors: list[Tensor]) -> Any:
+        return spec, tuple((x.shape, x.dtype) for x in tensors), is_grad_enabled()
+
+    def _find(self, spec: Any, tensors: list[Tensor]) -> _Traced | None:
+        if self._structure != _structure:
+            self._cache.clear()
+            self._last = None
+            self._structure = _structure
+        try:
+            traced = self._cache.get(self._key(spec, tensors))
+        except TypeError as error:
+            raise TypeError(
+                f"compile: every argument must be a tensor or hashable, a constant ({error})"
+            ) from None
+        return traced if traced is not None and traced.program.fits() else None
+
+    def _run_and_trace(self, spec: Any, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
+        for i, x in enumerate(tensors):
+            if x.requires_grad:
+                raise _core.GradientError(
+                    f"compile: tensor {i} among the arguments requires a gradient, which cannot "
+                    "pass out of a compiled step; detach() it, or let the step use it from outside"
+                )
+        if not self._warm:
+            self._warm = True
+            returned: list[Tensor] = []
+            results = _flatten(self._fn(*args, **kwargs), returned)
+            return _unflatten(results, [y.detach() for y in returned])
+        own = [x.clone() for x in tensors]
+        program = _core._Program(own)
+        program.begin()
+        try:
+            own_args, own_kwargs = _unflatten(spec, own)
+            returned = []
+            results = _flatten(self._fn(*own_args, **own_kwargs), returned)
+        finally:
+            program.end()
+        # What is returned is a copy: the program's own memory is overwritten by the next step.
+        values = [y.detach() for y in returned]
+        program.finish(values)
+        plain = not kwargs and all(isinstance(x, Tensor) for x in args)
+        self._last = _Traced(program, results, plain, is_grad_enabled())
+        self._cache[self._key(spec, tensors)] = self._last
+        self.traces += 1
+        self.program = Listing(program)
+        return _unflatten(results, [y.clone() for y in values])
+
+
+class Listing:
+    """The Wengert list of a compiled step: `lines` has a dict for each line, str() lists them."""
+
+    def __init__(self, program: _core._Program) -> None:
+        """Reads the program."""
+        self.lines: list[dict[str, Any]] = program.lines()
+        self.memory: int = program.bytes
+
+    @property
+    def flops(self) -> float:
+        """Additions and multiplications of one step; a function such as exp counts as one."""
+        return float(sum(line["flops"] for line in self.lines))
+
+    @property
+    def bytes(self) -> float:
+        """Bytes that the lines read and write."""
+        return float(sum(line["bytes"] for line in self.lines))
+
+    def __str__(self) -> str:
+        """One line for each line of the list."""
+        rows = []
+        for number, line in enumerate(self.lines, 1):
+            arguments = list(line["inputs"])
+            arguments += [f"{key}={value}" for key, value in line["attributes"].items()]
+            call = f"{line['op']}({', '.join(arguments)})"
+            if line["output"] is None:
+                made = call
+            else:
+                sizes = ", ".join(map(str, line["shape"]))
+                sign = "<-" if line["edit"] else "="
+                made = f"{line['output']}: {line['dtype']}[{sizes}] {sign} {call}"
+            rows.append((number, made, line["flops"], line["bytes"], line["place"] or ""))
+        head = (
+            f"{len(rows)} lines, {self.flops:,.0f} FLOP, {self.bytes:,.0f} bytes read and written, "
+            f"{self.memory:,} bytes of memory"
+        )
+        body = [
+            f"{n:4}  {made:90}  {flop:12,.0f}  {size:12,.0f}  {where}"
+            for n, made, flop, size, where in rows
+        ]
+        return "\n".join([head, f"{'':4}  {'':90}  {'FLOP':>12}  {'bytes':>12}", *body])
+
+
+def compile(fn: Callable[..., Any]) -> CompiledStep:
+    """A step that runs without Python from its third call on; see this module's text.
+
+    Arguments and results are tensors, or lists, tuples and dicts of them; other arguments are
+    constants, and each value of them has a trace of its own. New shapes or dtypes are traced anew;
+    so is everything after a module has changed (a layer replaced, train(), eval()).
+
+    Raises ValueError, with the place, where the step looks at a value; GradientError for an
+    argument that requires a gradient.
+    """
+    return CompiledStep(fn)

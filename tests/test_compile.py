@@ -1,0 +1,287 @@
+"""Compiled steps: the same bits as eager, and an error for what a trace cannot hold."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert import nn, optim
+
+OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
+    "sgd": lambda p: optim.SGD(p, lr=0.1),
+    "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
+    "adam": lambda p: optim.Adam(p, lr=0.01),
+    "adamw": lambda p: optim.AdamW(p, lr=0.01),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5),
+}
+
+
+class Training:
+    """A small classifier and its step, always begun alike."""
+
+    def __init__(self, optimizer: str = "adam", dropout: float = 0.0, clip: bool = False) -> None:
+        wg.manual_seed(1)
+        self.model = nn.MLP([6, 8, 3], activation="tanh", dropout=dropout)
+        self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
+        self.clip = clip
+
+    def step(self, x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        self.optimizer.zero_grad()
+        loss = wg.cross_entropy(self.model(x), y)
+        loss.backward()
+        if self.clip:
+            optim.clip_grad_norm_(self.model.parameters(), 0.1)
+        self.optimizer.step()
+        return loss
+
+    def weights(self) -> list[list[float]]:
+        return [p.detach().flatten().tolist() for p in self.model.parameters()]
+
+
+def batches(n: int, size: int = 16) -> tuple[wg.Tensor, wg.Tensor]:
+    rng = np.random.default_rng(0)
+    return (
+        wg.tensor(rng.normal(size=(n, size, 6)).astype("f")),
+        wg.tensor(rng.integers(0, 3, (n, size))),
+    )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("extras", [{}, {"dropout": 0.5, "clip": True}], ids=["plain", "extras"])
+def test_same_bits_as_eager(optimizer: str, extras: dict[str, Any]) -> None:
+    xs, ys = batches(12)
+    eager, called, run = (Training(optimizer, **extras) for _ in range(3))
+
+    def losses(training: Training, step: Callable[..., wg.Tensor]) -> list[float]:
+        wg.manual_seed(2)  # for dropout
+        return [step(x, y).item() for x, y in zip(xs, ys, strict=True)]
+
+    expected = losses(eager, eager.step)
+    step = wg.compile(called.step)
+    assert losses(called, step) == expected
+    assert called.weights() == eager.weights()
+    assert step.traces == 1
+
+    wg.manual_seed(2)
+    compiled = wg.compile(run.step)
+    assert compiled.run(12, xs, ys).tolist() == expected
+    assert run.weights() == eager.weights()
+
+
+def test_learning_rate_is_read_at_each_step() -> None:
+    xs, ys = batches(8)
+    eager, compiled = Training(), Training()
+    step = wg.compile(compiled.step)
+    for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
+        eager.optimizer.lr = compiled.optimizer.lr = 0.1 / (i + 1)
+        assert step(x, y).item() == eager.step(x, y).item()
+
+
+def test_gradients_that_are_not_cleared_add_up() -> None:
+    def train(compiled: bool) -> tuple[list[float], list[float]]:
+        w = wg.tensor([1.0, 2.0], requires_grad=True)
+
+        def step(x: wg.Tensor) -> wg.Tensor:
+            loss = (w * x).square().sum()
+            loss.backward()
+            return loss
+
+        run = wg.compile(step) if compiled else step
+        losses = [run(wg.tensor([1.0, float(i)])).item() for i in range(6)]
+        assert w.grad is not None
+        return losses, w.grad.tolist()
+
+    assert train(True) == train(False)
+
+
+def test_gradients_taken_away_outside_are_noticed() -> None:
+    w = wg.tensor([1.0, 2.0], requires_grad=True)
+
+    @wg.compile
+    def step(x: wg.Tensor) -> wg.Tensor:
+        loss = (w * x).sum()
+        loss.backward()
+        return loss
+
+    x = wg.tensor([3.0, 4.0])
+    for _ in range(6):
+        step(x)
+        assert w.grad is not None
+        assert w.grad.tolist() == [3.0, 4.0]
+        w.grad = None
+
+
+def test_new_shapes_dtypes_and_constants_are_traced_anew() -> None:
+    @wg.compile
+    def step(x: wg.Tensor, power: float = 1) -> wg.Tensor:
+        return (x**power).sum()
+
+    for x, power, expected in [
+        (wg.ones(3), 1, 3.0),
+        (wg.ones(3), 1, 3.0),
+        (wg.ones(5) * 2, 1, 10.0),
+        (wg.ones(5) * 2, 2, 20.0),
+        (wg.ones(5, dtype="float64") * 2, 2, 20.0),
+        (wg.ones(3) * 2, 1, 6.0),
+    ]:
+        result = step(x, power)
+        assert result.item() == expected
+        assert result.dtype == x.dtype
+    assert step.traces == 4  # the first call runs as it is
+
+
+def test_a_changed_model_is_noticed() -> None:
+    wg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+    step = wg.compile(lambda x: model(x))
+    x = wg.ones((2, 4))
+    for _ in range(3):
+        step(x)
+    assert step.traces == 1
+    model.eval()
+    assert step(x).tolist() == model(x).tolist()
+    assert step.traces == 2
+    setattr(model, "0", nn.Linear(4, 3))
+    assert step(x).shape == (2, 3)
+    assert step.traces == 3
+
+
+def test_results_are_copies() -> None:
+    step = wg.compile(lambda x: {"double": x * 2, "parts": [x + 1, 5]})
+    results = [step(wg.full((2,), float(i))) for i in range(4)]
+    for i, result in enumerate(results):
+        assert result["double"].tolist() == [2.0 * i] * 2
+        assert result["parts"][0].tolist() == [1.0 + i] * 2
+        assert result["parts"][1] == 5
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda x: x if x.sum() > 0 else -x,
+        lambda x: x * x.sum().item(),
+        lambda x: x * float(x.max()),
+        lambda x: x + wg.tensor(x.tolist()),
+        lambda x: x * np.asarray(x.numpy()).sum(),
+        lambda x: x[x > 0],
+        lambda x: x + wg.from_numpy(np.ones(3, "f")),
+        lambda x: x[wg.randperm(3)],
+    ],
+)
+def test_looking_at_values_is_an_error_that_says_where(look: Callable[..., wg.Tensor]) -> None:
+    step = wg.compile(look)
+    x = wg.ones(3)
+    step(x)  # runs as it is
+    with pytest.raises(ValueError, match=r"compile: .* at .*test_compile\.py:\d+ looks at values"):
+        step(x)
+    assert look(x).shape == (3,)  # nothing is left behind
+
+
+def test_an_error_in_a_replay_leaves_the_model_as_it_was() -> None:
+    xs, ys = batches(4)
+    training = Training()
+    step = wg.compile(training.step)
+    for x, y in zip(xs, ys, strict=True):
+        step(x, y)
+    before = training.weights()
+    with pytest.raises(IndexError, match="class index 7"):
+        step(xs[0], wg.full((16,), 7))
+    assert training.weights() == before
+    again = Training()
+    for x, y in zip(xs, ys, strict=True):
+        again.step(x, y)
+    assert step(xs[0], ys[0]).item() == again.step(xs[0], ys[0]).item()
+
+
+def test_an_error_while_tracing_leaves_nothing_behind() -> None:
+    fail = [False]
+
+    @wg.compile
+    def step(x: wg.Tensor) -> wg.Tensor:
+        y = x * 2
+        if fail[0]:
+            raise RuntimeError("half way")
+        return y
+
+    x = wg.ones(2)
+    step(x)
+    fail[0] = True
+    with pytest.raises(RuntimeError, match="half way"):
+        step(x)
+    fail[0] = False
+    assert [step(x).tolist() for _ in range(3)] == [[2.0, 2.0]] * 3
+    assert x.sum().item() == 2.0  # values can be read again
+
+
+def test_values_saved_before_a_replay_are_refused_after_it() -> None:
+    xs, ys = batches(4)
+    training = Training()
+    step = wg.compile(training.step)
+    for x, y in zip(xs, ys, strict=True):
+        step(x, y)
+    loss = wg.cross_entropy(training.model(xs[0]), ys[0])
+    step(xs[0], ys[0])
+    with pytest.raises(wg.GradientError, match="changed in place by 'a compiled step'"):
+        loss.backward()
+
+
+def test_two_threads_are_refused_or_take_turns() -> None:
+    step = wg.compile(lambda x: (x @ x).sum())
+    x = wg.ones((300, 300))
+    for _ in range(2):
+        step(x)
+    wrong: list[object] = []
+
+    def work() -> None:
+        for _ in range(30):
+            try:
+                value = step(x).item()
+            except ValueError as error:
+                if "already running" not in str(error):
+                    wrong.append(error)
+            else:
+                if value != 300.0**3:
+                    wrong.append(value)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_bad_requests() -> None:
+    step = wg.compile(lambda x: x * 2)
+    with pytest.raises(wg.ShapeError, match=r"run: batch 0 has shape \(3, 2\).*size 4"):
+        step.run(4, wg.ones((3, 2)))
+    with pytest.raises(ValueError, match="at least 1 step"):
+        step.run(0, wg.ones((3, 2)))
+    with pytest.raises(wg.GradientError, match="argument"):
+        step(wg.ones(2).requires_grad_())
+    with pytest.raises(TypeError, match="hashable"):
+        step({1, 2})
+    assert step.run(3, wg.ones((3, 2))).tolist() == [[2.0, 2.0]] * 3
+
+
+def test_the_list_can_be_read() -> None:
+    xs, ys = batches(2)
+    step = wg.compile(Training().step)
+    assert step.program is None
+    for x, y in zip(xs, ys, strict=True):
+        step(x, y)
+    program = step.program
+    assert program is not None
+    ops = [line["op"] for line in program.lines]
+    for op in ("matmul", "tanh", "cross_entropy", "tanh_vjp", "adam_step"):
+        assert op in ops
+    first = next(line for line in program.lines if line["op"] == "matmul")
+    assert first["inputs"][0] == "arg0"
+    assert (first["shape"], first["flops"]) == ((16, 8), 2 * 16 * 6 * 8)
+    assert program.flops == sum(line["flops"] for line in program.lines)
+    text = str(program)
+    assert "float32[16, 8] = matmul(arg0, " in text
+    assert "test_compile.py" in text
