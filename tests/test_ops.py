@@ -420,6 +420,10 @@ def test_integers_into_unary_ops(row: Row, dtype: str) -> None:
         x = np.ones((2, 3), dtype)
     if dtype in FLOATS or row.result:
         return
+    if dtype == "bool" and row.op in {"neg", "abs", "sign", "square", "relu"}:
+        with pytest.raises(wg.DTypeError, match=f"{row.op}: does not take bool"):
+            row.call(wg.tensor(x))
+        return
     y = row.call(wg.tensor(x))
     whole = {"neg", "abs", "sign", "square", "relu", "pow", "clamp"}
     if row.op not in whole:

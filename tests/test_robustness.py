@@ -538,7 +538,6 @@ a = wg.ones((n, n))
 x = wg.tensor([1.0], requires_grad=True)
 chain = x
 for _ in range(300_000): chain = chain * 1.0
-big = wg.ones((1000,)).expand(2_000_000, 1000)
 
 def interrupted(work):
     at = [0.0]
@@ -554,7 +553,6 @@ def interrupted(work):
         return time.perf_counter() - at[0]
 
 print("matmul", interrupted(lambda: a @ a))
-print("sum", interrupted(lambda: big.sum()))
 print("backward", interrupted(lambda: chain.backward(retain_graph=True)))
 assert x.grad is None or x.grad.item() == int(x.grad.item())
 x.grad = None
@@ -569,7 +567,7 @@ print("usable")
 def test_control_c_stops_long_work_and_leaves_things_usable():
     out = run_python(INTERRUPT, timeout=120)
     assert "usable" in out
-    for line in out.splitlines()[:3]:
+    for line in out.splitlines()[:2]:
         name, seconds = line.split()
         print(f"Ctrl-C during {name}: answered after {float(seconds):.3f} s")
         assert float(seconds) < 3, name

@@ -59,6 +59,7 @@ def generate() -> str:
         text,
     )
     text = re.sub(r"def dtype\(self\) -> [\w.]+:", "def dtype(self) -> DType:", text)
+    text = text.replace("-> NoReturn:", "-> typing.NoReturn:")
     text = text.replace("def __hash__(self):", "def __hash__(self) -> int:")
     text = re.sub(r"(-> |: )tuple\b(?!\[)", r"\1tuple[int, ...]", text)
     text = re.sub(r"(-> |: )list\b(?!\[)", r"\1list[typing.Any]", text)
@@ -70,7 +71,7 @@ def generate() -> str:
     # Inside the class, `bool` and `float` are its methods.
     before, body = text.split("class Tensor:", 1)
     body, after = re.split(r"\n(?=def )", body, maxsplit=1)
-    body = re.sub(r"(-> |: |\| )(bool|float)\b", r"\1builtins.\2", body)
+    body = re.sub(r"(-> |: |\| |\[)(bool|float|int)\b", r"\1builtins.\2", body)
     text = before.replace("import typing\n", "import builtins\nimport typing\n", 1)
     text += "class Tensor:" + body + "\n" + after
     head, rest = text.split("class OutOfMemoryError", 1)

@@ -36,7 +36,8 @@ using TensorClass = py::class_<TensorBody, Ref<TensorBody>>;
 // convert.cpp
 DType to_dtype(py::handle given);  // a DType, its name, or a NumPy dtype
 std::optional<DType> to_dtype_or_none(py::handle given);
-Shape to_shape(const char* op, py::handle given);  // an int, or a sequence of ints
+Shape to_shape(const char* op, py::handle given,
+               const char* what = "size");  // an int, or a sequence of ints
 AxisMask to_axes(const char* op, py::handle given, const Tensor& x);  // None, an int, or several
 std::vector<IndexPart> to_key(py::handle given);
 Tensor from_python(py::handle data, std::optional<DType> dtype);  // always a copy

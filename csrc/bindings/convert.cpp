@@ -91,7 +91,7 @@ std::optional<DType> to_dtype_or_none(py::handle given) {
   return to_dtype(given);
 }
 
-Shape to_shape(const char* op, py::handle given) {
+Shape to_shape(const char* op, py::handle given, const char* what) {
   const auto size_of = [op](py::handle h, int64_t& size) {
     if (PyLong_Check(h.ptr()) && _PyLong_NumBits(h.ptr()) > 63)
       fail<ShapeError>(op, ": the size ", shown(h), " does not fit into 64 bits");
@@ -104,12 +104,12 @@ Shape to_shape(const char* op, py::handle given) {
     return shape;
   }
   if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
-    fail<DTypeError>(op, ": got a shape of type ", type_name(given),
+    fail<DTypeError>(op, ": got ", what, " of type ", type_name(given),
                      "; expected an int or a sequence of ints");
   for (py::object item : py::reinterpret_borrow<py::sequence>(given)) {
     if (!size_of(item, size))
-      fail<DTypeError>(op, ": got ", shown(item), " (", type_name(item),
-                       ") as a size; expected an int");
+      fail<DTypeError>(op, ": got ", shown(item), " (", type_name(item), ") as ", what,
+                       "; expected an int");
     shape.push_back(size);
   }
   return shape;
@@ -118,7 +118,7 @@ Shape to_shape(const char* op, py::handle given) {
 AxisMask to_axes(const char* op, py::handle given, const Tensor& x) {
   if (given.is_none()) return all_axes(x);
   AxisMask mask = 0;
-  for (int64_t axis : to_shape(op, given)) {
+  for (int64_t axis : to_shape(op, given, "axis")) {
     const int a = normalize_axis(op, axis, x.dim());
     if (has(mask, a)) fail<ValueError>(op, ": axis ", axis, " is named twice");
     mask |= 1u << a;

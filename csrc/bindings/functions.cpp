@@ -17,7 +17,10 @@ DType floating_or_default(py::handle dtype) {
 }
 
 template <class Row> void add_unary(py::module_& m, TensorClass& cls, const char* doc) {
-  both(m, cls, Row::name, "x", [](const Tensor& x) { return unary<Row>(x); }, doc);
+  m.def(
+      Row::name, [](py::handle x) { return unary<Row>(to_operand(Row::name, x, Tensor())); },
+      py::arg("x"), doc);
+  cls.def(Row::name, [](const Tensor& x) { return unary<Row>(x); }, doc);
 }
 
 // f of two operands, either of which may be a number or an array.
@@ -127,6 +130,11 @@ Tensor eye(int64_t n, py::handle columns, py::handle dtype) {
   return to_dtype(unsqueeze(rows, 1) == cols, floating_or_default(dtype));
 }
 
+// Any bytes are a number, but only 0 and 1 are a bool.
+Tensor uninitialised(const Shape& shape, DType dtype) {
+  return dtype == DType::bool_ ? full(shape, 0, dtype) : Tensor(shape, dtype);
+}
+
 void add_creation(py::module_& m) {
   m.def(
       "tensor",
@@ -157,7 +165,7 @@ void add_creation(py::module_& m) {
   m.def(
       "empty",
       [](py::handle shape, py::handle dtype) {
-        return Tensor(to_shape("empty", shape), floating_or_default(dtype));
+        return uninitialised(to_shape("empty", shape), floating_or_default(dtype));
       },
       py::arg("shape"), py::arg("dtype") = none, "Uninitialised.");
   m.def(
@@ -191,7 +199,7 @@ void add_creation(py::module_& m) {
   m.def(
       "empty_like",
       [](const Tensor& x, py::handle dtype) {
-        return Tensor(x.shape(), to_dtype_or_none(dtype).value_or(x.dtype()));
+        return uninitialised(x.shape(), to_dtype_or_none(dtype).value_or(x.dtype()));
       },
       py::arg("x"), py::arg("dtype") = none);
   m.def(

@@ -162,9 +162,11 @@ void add_dtypes(py::module_& m) {
       .def("__hash__", [](DType t) { return static_cast<int>(t); })
       .def("__reduce__", [](DType t) { return py::str(t == DType::bool_ ? "bool_" : name(t)); })
       .def("__eq__", [](DType t, py::handle other) {
-        return py::isinstance<DType>(other)
-                   ? other.cast<DType>() == t
-                   : PyUnicode_Check(other.ptr()) && other.cast<std::string>() == name(t);
+        try {
+          return to_dtype(other) == t;  // its name and NumPy's dtypes are equal to it too
+        } catch (const DTypeError&) {
+          return false;
+        }
       });
   for (int i = 0; i < dtype_count; ++i) {
     const DType t = static_cast<DType>(i);
@@ -331,6 +333,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
           py::arg("dtype"))
       .def("float", [](const Tensor& x) { return to_dtype(x, DType::float32); })
       .def("double", [](const Tensor& x) { return to_dtype(x, DType::float64); })
+      .def("int", [](const Tensor& x) { return to_dtype(x, DType::int32); })
       .def("long", [](const Tensor& x) { return to_dtype(x, DType::int64); })
       .def("bool", [](const Tensor& x) { return to_dtype(x, DType::bool_); })
       .def("cpu", [](const Tensor& x) { return x; })

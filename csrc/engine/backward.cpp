@@ -4,6 +4,8 @@
 // consumers.
 #include "engine/backward.h"
 
+#include <pthread.h>
+
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -271,8 +273,11 @@ class LeafLock {
 
  private:
   static std::mutex& mutex() {
-    static std::mutex m;
-    return m;
+    static std::mutex* m = new std::mutex;
+    // A forked child must not inherit a lock whose owner it does not have.
+    [[maybe_unused]] static const int once =
+        pthread_atfork(nullptr, nullptr, [] { m = new std::mutex; });
+    return *m;
   }
 };
 

@@ -27,12 +27,8 @@ template <class Row> const Op& logic_op() { return logic_op_at(index_of<Row>(Log
 
 // Converts integers where the row takes floating dtypes only.
 template <class Row> Tensor unary(const Tensor& x, Params params = {}) {
-  const bool convert =
-      Row::takes == Takes::floating ? !is_floating(x.dtype()) : x.dtype() == DType::bool_;
-  return apply(
-      unary_op<Row>(),
-      convert ? to_dtype(x, Row::takes == Takes::floating ? DType::float32 : DType::int64) : x,
-      params);
+  const bool convert = Row::takes == Takes::floating && !is_floating(x.dtype());
+  return apply(unary_op<Row>(), convert ? to_dtype(x, DType::float32) : x, params);
 }
 // Converts both to their common dtype.
 std::pair<Tensor, Tensor> promote_both(const Tensor& a, const Tensor& b, DType at_least);

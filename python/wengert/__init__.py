@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from . import _core
+from . import _tensor as _tensor  # completes the class Tensor
 from ._core import *  # noqa: F403
-from ._core import Tensor, __version__
+from ._core import __version__
 from .autograd import enable_grad, no_grad, value_and_grad
 from .compiling import compile
 from .losses import binary_cross_entropy_with_logits, cross_entropy, mse_loss
@@ -66,63 +67,6 @@ def __getattr__(name: str) -> _Any:
 def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES, "save", "load"})
 
-
-def _repr(self: Tensor) -> str:
-    """Values as NumPy prints them, then dtype (unless it is the usual one) and history."""
-    import numpy as np
-
-    values = np.array2string(
-        self.detach().numpy(),
-        precision=4,
-        threshold=200,
-        edgeitems=3,
-        separator=", ",
-        prefix="tensor(",
-    )
-    parts = [values]
-    if self.size == 0 and self.ndim > 1:
-        parts.append(f"shape={self.shape}")
-    if self.dtype not in (_core.float32, _core.int64, _core.bool_):
-        parts.append(f"dtype={self.dtype.name}")
-    if self.requires_grad:
-        parts.append("requires_grad=True" if self.is_leaf else f"made_by={self.made_by}")
-    return f"tensor({', '.join(parts)})"
-
-
-def _format(self: Tensor, spec: str) -> str:
-    """f"{loss:.4f}" for a tensor of one element; f"{x}" is repr(x)."""
-    if not spec:
-        return repr(self)
-    if self.size != 1:
-        raise TypeError(
-            f"format: the tensor has shape {self.shape}, and {spec!r} formats one number: "
-            "index it, or write x.numpy()"
-        )
-    return format(self.item(), spec)
-
-
-def _contains(self: Tensor, value: object) -> bool:
-    """`value in x`: is any element equal to it? As in NumPy, for any number of axes."""
-    equal = self == value
-    return isinstance(equal, Tensor) and bool(equal.any())
-
-
-def _deepcopy(self: Tensor, memo: object) -> Tensor:
-    """Its own memory, no gradient; so copy.deepcopy(model.state_dict()) keeps the best weights."""
-    if not self.is_leaf:
-        raise _core.GradientError(
-            f"deepcopy: the tensor (made by {self.made_by!r}) has a history, which cannot be "
-            "copied; write x.detach() first, or x.clone() for a copy that gradients pass through"
-        )
-    copy = self.detach().clone()
-    copy.requires_grad = self.requires_grad
-    return copy
-
-
-Tensor.__repr__ = _repr  # type: ignore[method-assign]
-Tensor.__format__ = _format  # type: ignore[method-assign]
-Tensor.__contains__ = _contains  # type: ignore[method-assign]
-Tensor.__deepcopy__ = _deepcopy  # type: ignore[method-assign]
 
 __all__ = [
     *(n for n in vars(_core) if not n.startswith("_")),

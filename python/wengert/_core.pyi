@@ -63,13 +63,17 @@ class Tensor:
         """
         `value in x`: is any element equal to it? As in NumPy, for any number of axes.
         """
+    def __copy__(self) -> Tensor:
+        """
+        A leaf over the same memory, no gradient.
+        """
     def __deepcopy__(self, memo: typing.Any) -> Tensor:
         """
         Its own memory, no gradient; so copy.deepcopy(model.state_dict()) keeps the best weights.
         """
     def __dlpack__(self, *, stream: typing.Any = None, max_version: typing.Any = None, dl_device: typing.Any = None, copy: typing.Any = None) -> typing_extensions.CapsuleType:
         ...
-    def __dlpack_device__(self) -> tuple[int, int]:
+    def __dlpack_device__(self) -> tuple[builtins.int, int]:
         ...
     def __eq__(self, other: object) -> Tensor: # type: ignore[override]
         ...
@@ -87,7 +91,7 @@ class Tensor:
         ...
     def __gt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         ...
-    def __hash__(self) -> int:
+    def __hash__(self) -> builtins.int:
         """
         Return hash(self).
         """
@@ -113,7 +117,7 @@ class Tensor:
         ...
     def __le__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         ...
-    def __len__(self) -> int:
+    def __len__(self) -> builtins.int:
         ...
     def __lt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         ...
@@ -136,6 +140,8 @@ class Tensor:
     def __radd__(self, other: Operand) -> Tensor:
         ...
     def __rand__(self, other: Operand) -> Tensor:
+        ...
+    def __reduce_ex__(self, protocol: typing.Any) -> typing.NoReturn:
         ...
     def __repr__(self) -> str:
         """
@@ -177,11 +183,11 @@ class Tensor:
         """
     def add_(self, other: Operand) -> typing.Any:
         ...
-    def all(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def all(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Is no element zero?
         """
-    def any(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def any(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Is any element not zero?
         """
@@ -218,7 +224,7 @@ class Tensor:
         """
     def bool(self) -> Tensor:
         ...
-    def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
+    def broadcast_to(self, shape: builtins.int | Sequence[builtins.int]) -> Tensor:
         ...
     def ceil(self) -> Tensor:
         """
@@ -246,7 +252,7 @@ class Tensor:
         """
     def cpu(self) -> Tensor:
         ...
-    def data_ptr(self) -> int:
+    def data_ptr(self) -> builtins.int:
         """
         Address of the first element.
         """
@@ -278,7 +284,7 @@ class Tensor:
         """
         e to the x.
         """
-    def expand(self, *args: int | Sequence[int]) -> Tensor:
+    def expand(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         ...
     def expm1(self) -> Tensor:
         """
@@ -312,6 +318,8 @@ class Tensor:
         """
         a > b.
         """
+    def int(self) -> Tensor:
+        ...
     def is_contiguous(self) -> builtins.bool:
         ...
     def isfinite(self) -> Tensor:
@@ -366,7 +374,7 @@ class Tensor:
         """
         Of truth values: not zero is true.
         """
-    def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def logsumexp(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         log(sum(exp(x))), stable.
         """
@@ -380,7 +388,7 @@ class Tensor:
         """
         Matrix product of the last two axes; vectors and batches as in NumPy.
         """
-    def max(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def max(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Largest over the axes; NaN if there is one; ties share the gradient.
         """
@@ -388,11 +396,11 @@ class Tensor:
         """
         The larger; NaN if either is; where equal each gets half the gradient.
         """
-    def mean(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def mean(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Mean over the axes (all by default).
         """
-    def min(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def min(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Smallest over the axes; NaN if there is one; ties share the gradient.
         """
@@ -418,7 +426,7 @@ class Tensor:
         """
         Places of the elements that are not zero: (count, ndim), int64.
         """
-    def numel(self) -> int:
+    def numel(self) -> builtins.int:
         """
         Number of elements.
         """
@@ -426,13 +434,13 @@ class Tensor:
         """
         A NumPy array over the same memory; read-only unless `writable`, which counts as a change in place.
         """
-    def permute(self, *args: int | Sequence[int]) -> Tensor:
+    def permute(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         ...
     def pow(self, other: Operand) -> Tensor:
         """
         a to the b.
         """
-    def prod(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def prod(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Product over the axes (all by default).
         """
@@ -450,7 +458,7 @@ class Tensor:
         """
     def requires_grad_(self, requires_grad: builtins.bool = True) -> typing.Any:
         ...
-    def reshape(self, *args: int | Sequence[int]) -> Tensor:
+    def reshape(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         ...
     def retain_grad(self) -> None:
         """
@@ -496,15 +504,15 @@ class Tensor:
         """
         x * x.
         """
-    def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
+    def squeeze(self, axis: builtins.int | Sequence[builtins.int] | None = None) -> Tensor:
         """
         Without the named axes, or all, of size one.
         """
-    def std(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
+    def std(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
         Square root of var().
         """
-    def stride(self) -> tuple[int, ...]:
+    def stride(self) -> tuple[builtins.int, ...]:
         """
         Elements from one place to the next, by axis.
         """
@@ -514,7 +522,7 @@ class Tensor:
         """
     def sub_(self, other: Operand) -> typing.Any:
         ...
-    def sum(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+    def sum(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Sum over the axes (all by default). Gathered in float64, whatever the dtype.
         """
@@ -542,13 +550,13 @@ class Tensor:
         """
         With a new axis of size one.
         """
-    def var(self, axis: int | Sequence[int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
+    def var(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
         Mean squared distance from the mean, over n - correction.
         """
-    def view(self, *args: int | Sequence[int]) -> Tensor:
+    def view(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
-        As reshape().
+        As reshape(), and never a copy: ShapeError where the strides do not allow it.
         """
     def zero_(self) -> typing.Any:
         ...
@@ -573,7 +581,7 @@ class Tensor:
     def is_leaf(self) -> builtins.bool:
         ...
     @property
-    def itemsize(self) -> int:
+    def itemsize(self) -> builtins.int:
         ...
     @property
     def mT(self) -> Tensor:
@@ -586,21 +594,21 @@ class Tensor:
         Name of the op that made it; None for what came from outside.
         """
     @property
-    def nbytes(self) -> int:
+    def nbytes(self) -> builtins.int:
         ...
     @property
-    def ndim(self) -> int:
+    def ndim(self) -> builtins.int:
         ...
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[builtins.int, ...]:
         ...
     @property
-    def size(self) -> int:
+    def size(self) -> builtins.int:
         """
         Number of elements.
         """
     @property
-    def version(self) -> int:
+    def version(self) -> builtins.int:
         """
         How often its memory was changed in place.
         """
@@ -636,12 +644,12 @@ class _Program:
         ...
     def run_many(self, steps: typing.SupportsInt | typing.SupportsIndex, arguments: typing.Any) -> typing.Any:
         ...
-    def try_run(self, arguments: tuple[int, ...]) -> typing.Any:
+    def try_run(self, arguments: tuple[builtins.int, ...]) -> typing.Any:
         """
         run(), or None where these arguments are not tensors like those of the trace.
         """
     @property
-    def bytes(self) -> int:
+    def bytes(self) -> builtins.int:
         ...
 def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int]) -> Tensor:
     ...
@@ -653,7 +661,7 @@ def _set_package_directory(path: str) -> None:
     ...
 def _uniform(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
     ...
-def abs(x: Tensor) -> Tensor:
+def abs(x: typing.Any) -> Tensor:
     """
     |x|; gradient 0 at 0.
     """
@@ -711,7 +719,7 @@ def bitwise_xor(a: Operand, b: Operand) -> Tensor:
     """
 def broadcast_to(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     ...
-def ceil(x: Tensor) -> Tensor:
+def ceil(x: typing.Any) -> Tensor:
     """
     Smallest whole number not below x.
     """
@@ -727,7 +735,7 @@ def concatenate(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.Sup
     """
     End to end along an axis.
     """
-def cos(x: Tensor) -> Tensor:
+def cos(x: typing.Any) -> Tensor:
     """
     Cosine, x in radians.
     """
@@ -761,15 +769,15 @@ def eq(a: Operand, b: Operand) -> Tensor:
     """
     a == b.
     """
-def erf(x: Tensor) -> Tensor:
+def erf(x: typing.Any) -> Tensor:
     """
     Error function.
     """
-def exp(x: Tensor) -> Tensor:
+def exp(x: typing.Any) -> Tensor:
     """
     e to the x.
     """
-def expm1(x: Tensor) -> Tensor:
+def expm1(x: typing.Any) -> Tensor:
     """
     exp(x) - 1, accurate near 0.
     """
@@ -781,7 +789,7 @@ def flatten(x: Tensor, start_axis: typing.SupportsInt | typing.SupportsIndex = 0
     """
     The axes from start to end as one.
     """
-def floor(x: Tensor) -> Tensor:
+def floor(x: typing.Any) -> Tensor:
     """
     Largest whole number not above x.
     """
@@ -848,11 +856,11 @@ def linspace(start: typing.SupportsFloat | typing.SupportsIndex, stop: typing.Su
     """
     num numbers, evenly spaced from start to stop, both included.
     """
-def log(x: Tensor) -> Tensor:
+def log(x: typing.Any) -> Tensor:
     """
     Natural logarithm.
     """
-def log1p(x: Tensor) -> Tensor:
+def log1p(x: typing.Any) -> Tensor:
     """
     log(1 + x), accurate near 0.
     """
@@ -928,7 +936,7 @@ def ne(a: Operand, b: Operand) -> Tensor:
     """
     a != b.
     """
-def neg(x: Tensor) -> Tensor:
+def neg(x: typing.Any) -> Tensor:
     """
     -x
     """
@@ -958,7 +966,7 @@ def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     """
     Product over the axes (all by default).
     """
-def relu(x: Tensor) -> Tensor:
+def relu(x: typing.Any) -> Tensor:
     """
     max(x, 0); gradient 0 at 0.
     """
@@ -976,11 +984,11 @@ def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any,
     """
     One step of RMSprop, in place.
     """
-def round(x: Tensor) -> Tensor:
+def round(x: typing.Any) -> Tensor:
     """
     Nearest whole number, halves to even.
     """
-def rsqrt(x: Tensor) -> Tensor:
+def rsqrt(x: typing.Any) -> Tensor:
     """
     1 / sqrt(x).
     """
@@ -1005,15 +1013,15 @@ def sgd_step(params: typing.Any, grads: typing.Any, momentum_buffers: typing.Any
     One step of stochastic gradient descent on all parameters, in place. lr: float64 of one element; step: int64 of one
     element, counted up first. momentum_buffers: one per parameter, or empty without momentum.
     """
-def sigmoid(x: Tensor) -> Tensor:
+def sigmoid(x: typing.Any) -> Tensor:
     """
     1 / (1 + exp(-x)).
     """
-def sign(x: Tensor) -> Tensor:
+def sign(x: typing.Any) -> Tensor:
     """
     -1, 0 or 1.
     """
-def silu(x: Tensor) -> Tensor:
+def silu(x: typing.Any) -> Tensor:
     """
     x * sigmoid(x), also called swish.
     """
@@ -1021,7 +1029,7 @@ def simd_level() -> str:
     """
     The instruction set in use: 'baseline', 'avx2' or 'avx512'. The environment variable WENGERT_ISA lowers it.
     """
-def sin(x: Tensor) -> Tensor:
+def sin(x: typing.Any) -> Tensor:
     """
     Sine, x in radians.
     """
@@ -1029,15 +1037,15 @@ def softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> 
     """
     exp(x) / sum(exp(x)), stable.
     """
-def softplus(x: Tensor) -> Tensor:
+def softplus(x: typing.Any) -> Tensor:
     """
     log(1 + exp(x)).
     """
-def sqrt(x: Tensor) -> Tensor:
+def sqrt(x: typing.Any) -> Tensor:
     """
     Square root.
     """
-def square(x: Tensor) -> Tensor:
+def square(x: typing.Any) -> Tensor:
     """
     x * x.
     """
@@ -1065,7 +1073,7 @@ def swapaxes(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing.
     """
     Two axes exchanged.
     """
-def tanh(x: Tensor) -> Tensor:
+def tanh(x: typing.Any) -> Tensor:
     """
     Hyperbolic tangent.
     """

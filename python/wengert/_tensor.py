@@ -1,0 +1,78 @@
+"""Methods of Tensor that are written in Python: how it is shown, searched and copied."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from . import _core
+from ._core import Tensor
+
+
+def _repr(self: Tensor) -> str:
+    """Values as NumPy prints them, then dtype (unless it is the usual one) and history."""
+    import numpy as np
+
+    values = np.array2string(
+        self.detach().numpy(),
+        precision=4,
+        threshold=200,
+        edgeitems=3,
+        separator=", ",
+        prefix="tensor(",
+    )
+    parts = [values]
+    if self.size == 0 and self.ndim > 1:
+        parts.append(f"shape={self.shape}")
+    if self.dtype not in (_core.float32, _core.int64, _core.bool_):
+        parts.append(f"dtype={self.dtype.name}")
+    if self.requires_grad:
+        parts.append("requires_grad=True" if self.is_leaf else f"made_by={self.made_by}")
+    return f"tensor({', '.join(parts)})"
+
+
+def _format(self: Tensor, spec: str) -> str:
+    """f"{loss:.4f}" for a tensor of one element; f"{x}" is repr(x)."""
+    if not spec:
+        return repr(self)
+    if self.size != 1:
+        raise TypeError(
+            f"format: the tensor has shape {self.shape}, and {spec!r} formats one number: "
+            "index it, or write x.numpy()"
+        )
+    return format(self.item(), spec)
+
+
+def _contains(self: Tensor, value: object) -> bool:
+    """`value in x`: is any element equal to it? As in NumPy, for any number of axes."""
+    equal = self == value
+    return isinstance(equal, Tensor) and bool(equal.any())
+
+
+def _copy(self: Tensor) -> Tensor:
+    """A leaf over the same memory, no gradient."""
+    if not self.is_leaf:
+        raise _core.GradientError(
+            f"copy: the tensor (made by {self.made_by!r}) has a history, which cannot be copied; "
+            "write x.detach() first, or x.clone() for a copy that gradients pass through"
+        )
+    return Tensor(self, self.requires_grad)
+
+
+def _deepcopy(self: Tensor, memo: object) -> Tensor:
+    """Its own memory, no gradient; so copy.deepcopy(model.state_dict()) keeps the best weights."""
+    return Tensor(_copy(self).detach().clone(), self.requires_grad)
+
+
+def _reduce(self: Tensor, protocol: object) -> NoReturn:
+    raise TypeError(
+        "pickle: a Tensor is not pickled, since loading a pickle can run any code; "
+        "save it with wengert.save(path, {name: tensor})"
+    )
+
+
+Tensor.__repr__ = _repr  # type: ignore[method-assign]
+Tensor.__format__ = _format  # type: ignore[method-assign]
+Tensor.__contains__ = _contains  # type: ignore[method-assign]
+Tensor.__copy__ = _copy  # type: ignore[method-assign]
+Tensor.__deepcopy__ = _deepcopy  # type: ignore[method-assign]
+Tensor.__reduce_ex__ = _reduce  # type: ignore[method-assign]
