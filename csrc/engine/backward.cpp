@@ -28,6 +28,7 @@ struct LeafGradient {
 };
 
 bool sole_owner(const Tensor& t) {
+  if (tracer) return tracer->sole_owner(t);
   return t->refs.load(std::memory_order_relaxed) == 1 &&
          t->storage->refs.load(std::memory_order_relaxed) == 1;
 }
@@ -286,9 +287,7 @@ void accumulate(const Tensor& leaf, const Tensor& gradient, bool create_graph) {
   const Tensor grad = leaf->grad;  // a share of it: another thread may take it away meanwhile
   if (!grad.defined()) {
     // `gradient` may be shared: with another leaf (c = a + b), or with the caller's cotangent.
-    // (A tracer has a share of everything, so under it a copy is made.)
-    const bool ours = gradient->refs.load() <= 1 && gradient->storage->refs.load() == 1 &&
-                      gradient.is_contiguous();
+    const bool ours = gradient.is_contiguous() && sole_owner(gradient);
     leaf->grad = create_graph || ours ? gradient : clone(gradient);
   } else if (create_graph || grad.requires_grad()) {
     leaf->grad = grad + gradient;

@@ -56,6 +56,18 @@ void Program::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited
   }
 }
 
+bool Program::sole_owner(const Tensor& x) const {
+  int32_t kept = 0;
+  bool keeps_x = false;
+  for (const Tensor& t : keep_) {
+    if (!(t->storage == x->storage)) continue;
+    ++kept;
+    keeps_x |= t.body() == x.body();
+    if (t.body() != x.body() && t->refs.load() != 1) return false;
+  }
+  return x->refs.load() == 1 + keeps_x && x->storage->refs.load() == kept + !keeps_x;
+}
+
 void Program::touch(const Tensor& leaf, bool read) {
   for (const LeafGradient& g : gradients_)
     if (g.leaf.body() == leaf.body()) return;

@@ -38,6 +38,7 @@ class Program : public Tracer, public RefCounted {
   void finish(std::vector<Tensor> outputs);
   void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
             const Attrs& attrs) override;
+  bool sole_owner(const Tensor& x) const override;
   void reads_grad(const Tensor& leaf) override;
   void sets_grad(const Tensor& leaf) override;
 
