@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 THREADS = int(os.environ.get("THREADS", "1"))
+PAUSE = 0.25 if THREADS > 1 else 0.0  # idle threads of other libraries spin for up to 0.2 s
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = str(THREADS)  # before NumPy and PyTorch load their libraries
 
@@ -40,6 +41,22 @@ Contenders = dict[str, Callable[[], Any]]
 rows: list[dict[str, Any]] = []
 
 
+class ManySteps:
+    """A contender that takes many training steps in one call."""
+
+    steps = 100
+
+    def __init__(self, run: Callable[[int], Any]) -> None:
+        self.run = run
+
+    def __call__(self) -> Any:
+        return self.run(self.steps)
+
+
+def steps_of(run: Callable[[], Any]) -> int:
+    return getattr(run, "steps", 1)
+
+
 def measure(name: str, contenders: Contenders, unit: str = "us", work: float | None = None) -> None:
     """Times the contenders in turns. With `work` (operations or bytes): rates, giga per second."""
     calls = {}
@@ -51,19 +68,26 @@ def measure(name: str, contenders: Contenders, unit: str = "us", work: float | N
     times: dict[str, list[float]] = {key: [] for key in contenders}
     for _ in range(15):
         for key, run in contenders.items():
+            time.sleep(PAUSE)
+            for _ in range(
+                calls[key] if PAUSE else 1
+            ):  # a processor that has slept is slow at first
+                run()
             began = time.perf_counter()
             for _ in range(calls[key]):
                 run()
-            times[key].append((time.perf_counter() - began) / calls[key])
+            times[key].append((time.perf_counter() - began) / calls[key] / steps_of(run))
     medians = {key: statistics.median(t) for key, t in times.items()}
     values = {k: work / t / 1e9 if work else t * 1e6 for k, t in medians.items()}
     row = {"name": name, "unit": unit, "threads": THREADS}
     row |= {"values": {k: round(v, 3) for k, v in values.items()}}
     row |= {"spread": {k: round((max(t) - min(t)) / medians[k], 2) for k, t in times.items()}}
     rows.append(row)
-    best = min((t for k, t in medians.items() if k != "wengert"), default=float("nan"))
-    shown = "  ".join(f"{k} {v:.4g}" for k, v in values.items())
-    print(f"{name:45} {shown} {unit}  ({best / medians['wengert']:.2f}x the best peer)", flush=True)
+    best = min((t for k, t in medians.items() if not k.startswith("wengert")), default=float("nan"))
+    print(f"{name} [{unit}]")
+    for key, value in values.items():
+        ratio = f"{best / medians[key]:6.2f}x the best peer" if key.startswith("wengert") else ""
+        print(f"    {key:20} {value:12.4g}  {ratio}", flush=True)
 
 
 def agree(name: str, results: dict[str, Any], tolerance: float) -> None:
@@ -81,30 +105,53 @@ def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
+def wengert_steps(
+    make: Callable[[], tuple[nn.Module, optim.Optimizer]],
+    loss_fn: Callable[..., Any],
+    x: Any,
+    y: Any,
+) -> Contenders:
+    """The step as it is, compiled, and compiled with many steps in one call."""
+
+    def new_step() -> Callable[..., Any]:
+        model, optimizer = make()
+
+        def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+            optimizer.zero_grad()
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    xw, yw = wg.tensor(x), wg.tensor(y)
+    eager, compiled, many = new_step(), wg.compile(new_step()), wg.compile(new_step())
+    xs, ys = wg.stack([xw] * ManySteps.steps), wg.stack([yw] * ManySteps.steps)
+    return {
+        "wengert": lambda: eager(xw, yw),
+        "wengert compiled": lambda: compiled(xw, yw),
+        "wengert run(n)": ManySteps(lambda n: many.run(n, xs, ys)),
+    }
+
+
 def seed_step() -> Contenders:
     """The founding network: 10-5-1, sigmoid twice, batch 100, MSE (mean), gradient descent."""
     rng = np.random.default_rng(0)
     x, y = rng.random((100, 10), np.float32), rng.random((100, 1), np.float32)
     w1, w2 = rng.normal(size=(5, 10)).astype("f"), rng.normal(size=(1, 5)).astype("f")
     lr = 0.5
-    made: Contenders = {}
 
-    model = nn.Sequential(nn.Linear(10, 5), nn.Sigmoid(), nn.Linear(5, 1), nn.Sigmoid())
-    with wg.no_grad():
-        for p, value in zip(model.parameters(), (w1, np.zeros(5), w2, np.zeros(1)), strict=True):
-            p.copy_(value)
-    optimizer = optim.SGD(model.parameters(), lr=lr)
-    xw, yw = wg.tensor(x), wg.tensor(y)
+    def make() -> tuple[nn.Module, optim.Optimizer]:
+        model = nn.Sequential(nn.Linear(10, 5), nn.Sigmoid(), nn.Linear(5, 1), nn.Sigmoid())
+        with wg.no_grad():
+            for p, value in zip(
+                model.parameters(), (w1, np.zeros(5), w2, np.zeros(1)), strict=True
+            ):
+                p.copy_(value)
+        return model, optim.SGD(model.parameters(), lr=lr)
 
-    def wengert_step() -> Any:
-        optimizer.zero_grad()
-        loss = wg.mse_loss(model(xw), yw)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    made["wengert"] = wengert_step
-
+    made = wengert_steps(make, wg.mse_loss, x, y)
     p = [w1.copy(), np.zeros(5, "f"), w2.copy(), np.zeros(1, "f")]
 
     def numpy_step() -> Any:
@@ -145,26 +192,19 @@ def classifier_step(sizes: list[int], batch: int, act: str, opt: str) -> Contend
     x = rng.random((batch, sizes[0]), np.float32)
     y = rng.integers(0, sizes[-1], batch)
     weights = [rng.normal(size=(o, i), scale=i**-0.5).astype("f") for i, o in pairwise(sizes)]
-    made: Contenders = {}
 
-    model = nn.MLP(sizes, activation=act)
-    linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    with wg.no_grad():
-        for layer, w in zip(linears, weights, strict=True):
-            layer.weight.copy_(w)
-            layer.bias.zero_()
-    make = {"momentum": lambda p: optim.SGD(p, lr=0.01, momentum=0.9), "adam": optim.Adam}
-    optimizer = make[opt](model.parameters())
-    xw, yw = wg.tensor(x), wg.tensor(y)
+    def make() -> tuple[nn.Module, optim.Optimizer]:
+        model = nn.MLP(sizes, activation=act)
+        linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
+        with wg.no_grad():
+            for layer, w in zip(linears, weights, strict=True):
+                layer.weight.copy_(w)
+                layer.bias.zero_()
+        if opt == "adam":
+            return model, optim.Adam(model.parameters())
+        return model, optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
-    def wengert_step() -> Any:
-        optimizer.zero_grad()
-        loss = wg.cross_entropy(model(xw), yw)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    made["wengert"] = wengert_step
+    made = wengert_steps(make, wg.cross_entropy, x, y)
     if torch:
         t = torch.nn
         layers: list[Any] = []
@@ -175,11 +215,11 @@ def classifier_step(sizes: list[int], batch: int, act: str, opt: str) -> Contend
             for layer, w in zip(layers[::2], weights, strict=True):
                 layer.weight.copy_(torch.tensor(w))
                 layer.bias.zero_()
-        make = {
+        torch_optimizers = {
             "momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, fused=True),
             "adam": lambda p: torch.optim.Adam(p, fused=True),
         }
-        torch_optimizer = make[opt](net.parameters())
+        torch_optimizer = torch_optimizers[opt](net.parameters())
         xt, yt = torch.tensor(x), torch.tensor(y)
 
         def torch_step() -> Any:
@@ -194,6 +234,8 @@ def classifier_step(sizes: list[int], batch: int, act: str, opt: str) -> Contend
 
 
 def losses(run: Callable[[], Any], steps: int = 10) -> list[float]:
+    if steps_of(run) > 1:
+        return run().tolist()[:steps]
     return [run().item() for _ in range(steps)]
 
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "base/pool.h"
@@ -37,7 +38,9 @@ void copy_block(int64_t rows, int64_t columns, To* to, int64_t to_row, int64_t t
   for (int64_t r = 0; r < rows; ++r) {
     To* y = to + r * to_row;
     const From* x = from + r * from_row;
-    if (to_column == 1 && from_column == 1)
+    if (std::is_same_v<To, From> && to_column == 1 && from_column == 1)
+      std::memcpy(y, x, static_cast<size_t>(columns) * sizeof(To));
+    else if (to_column == 1 && from_column == 1)
       for (int64_t c = 0; c < columns; ++c) y[c] = convert<To>(x[c]);
     else
       for (int64_t c = 0; c < columns; ++c) y[c * to_column] = convert<To>(x[c * from_column]);
