@@ -754,3 +754,25 @@ def test_instruction_sets_agree():
     assert "baseline" in found
     for numbers in found.values():
         np.testing.assert_allclose(numbers, found["baseline"], rtol=2e-4, atol=2e-4)
+
+
+def test_memory_that_runs_out_inside_a_kernel_is_an_exception():
+    """Matmul's working memory is taken by whichever thread needs it: none may end the process."""
+    run_python("""
+        import resource
+        import wengert as wg
+
+        wg.set_num_threads(2)
+        a, b = wg.rand((1500, 1500)), wg.rand((1500, 1500)).T
+        wg.rand((300, 300)) @ wg.rand((300, 300))  # starts the threads
+        pages = int(open("/proc/self/statm").read().split()[0])
+        values = set()
+        failed = 0
+        for extra in range(0, 40_000_000, 1_000_000):
+            resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + extra, resource.RLIM_INFINITY))
+            try:
+                values.add((a @ b)[0, 0].item())
+            except MemoryError:
+                failed += 1
+        assert failed and len(values) == 1, (failed, values)
+    """)

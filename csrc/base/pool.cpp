@@ -8,9 +8,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 
@@ -46,6 +48,7 @@ struct Pool {
   std::atomic<int> busy{0};             // workers inside the job
   std::atomic<uint64_t> generation{0};  // number of jobs begun
   std::atomic<bool> cancelled{false};
+  std::exception_ptr error;  // the first that a body threw; guarded by `sleep`
 };
 
 // The pool is never destroyed: workers may outlive static destructors. After fork the child, which
@@ -60,9 +63,19 @@ void pause_briefly() {
 #endif
 }
 
+void run_chunk(Pool& p, const Job& job, int64_t chunk) {
+  try {
+    job.body(job.context, chunk);
+  } catch (...) {
+    std::lock_guard lock(p.sleep);
+    if (!p.error) p.error = std::current_exception();
+    p.cancelled.store(true, std::memory_order_relaxed);
+  }
+}
+
 void work(Pool& p, const Job& job) {
   for (int64_t i; (i = p.next.fetch_add(1, std::memory_order_relaxed)) < job.chunks;)
-    if (!p.cancelled.load(std::memory_order_relaxed)) job.body(job.context, i);
+    if (!p.cancelled.load(std::memory_order_relaxed)) run_chunk(p, job, i);
 }
 
 void worker_main(Pool* p) {
@@ -127,6 +140,7 @@ bool run_alone(int64_t chunks, void (*body)(const void*, int64_t), const void* c
   return false;
 }
 
+// Returns whether a signal came; throws what a body threw.
 bool run_shared(Pool& p, const Job& job, int helpers) {
   p.job = job;
   p.cancelled.store(false, std::memory_order_relaxed);
@@ -139,17 +153,23 @@ bool run_shared(Pool& p, const Job& job, int helpers) {
   p.wake.notify_all();
 
   Poller poller;
+  bool signalled = false;
+  const auto poll = [&] {
+    if (!signalled && poller.signalled())
+      p.cancelled.store(signalled = true, std::memory_order_relaxed);
+  };
   for (int64_t i; (i = p.next.fetch_add(1, std::memory_order_relaxed)) < job.chunks;) {
     if (p.cancelled.load(std::memory_order_relaxed)) break;
-    job.body(job.context, i);
-    if (poller.signalled()) p.cancelled.store(true, std::memory_order_relaxed);
+    run_chunk(p, job, i);
+    poll();
   }
   p.wanted.store(0, std::memory_order_seq_cst);
   while (p.busy.load(std::memory_order_seq_cst) > 0) {
     pause_briefly();
-    if (poller.signalled()) p.cancelled.store(true, std::memory_order_relaxed);
+    poll();
   }
-  return p.cancelled.load(std::memory_order_relaxed);
+  if (p.error) std::rethrow_exception(std::exchange(p.error, nullptr));
+  return signalled;
 }
 
 }  // namespace
@@ -184,10 +204,12 @@ void parallel_for(int64_t chunks, void (*body)(const void*, int64_t), const void
     const int helpers = static_cast<int>(chunks < num_threads() ? chunks : num_threads()) - 1;
     if (helpers > 0 && p.use.try_lock()) {
       std::lock_guard lock(p.use, std::adopt_lock);
-      inside_job = true;
+      struct Inside {
+        Inside() { inside_job = true; }
+        ~Inside() { inside_job = false; }
+      } inside;
       ensure_workers(helpers);
       signalled = run_shared(p, {body, context, chunks}, helpers < p.workers ? helpers : p.workers);
-      inside_job = false;
     } else {
       signalled = run_alone(chunks, body, context);
     }

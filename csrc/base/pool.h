@@ -4,7 +4,7 @@
 // Rules that callers keep:
 // - The number and the size of chunks depend on the problem, never on the number of threads: so
 //   results have the same bits for any number of threads.
-// - A body does not throw and touches no Python.
+// - A body touches no Python. What it throws ends the job, and is thrown to the caller.
 // With more than one chunk the caller's thread lets go of Python's lock meanwhile (through Host),
 // and looks for Ctrl-C every 50 ms; `parallel_for` then throws Interrupted once running chunks have
 // ended.
