@@ -26,8 +26,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _core
 from ._core import Tensor, concatenate, is_grad_enabled, stack
@@ -45,15 +44,14 @@ def note_structure() -> None:
     _structure += 1
 
 
-@dataclass(frozen=True)
-class _Place:
+# Three kinds of tuple, told apart by their lengths.
+class _Place(NamedTuple):
     """Where a tensor stood in a tree of arguments or results."""
 
-    index: int
+    at: int
 
 
-@dataclass(frozen=True)
-class _Branch:
+class _Branch(NamedTuple):
     """A list, tuple or dict of such a tree."""
 
     kind: type
@@ -61,8 +59,7 @@ class _Branch:
     keys: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Constant:
+class _Constant(NamedTuple):
     """Anything else; 1, 1.0 and True are different constants."""
 
     kind: type
@@ -83,15 +80,14 @@ def _flatten(tree: Any, tensors: list[Tensor]) -> Any:
 
 def _unflatten(form: Any, tensors: list[Tensor]) -> Any:
     if isinstance(form, _Place):
-        return tensors[form.index]
+        return tensors[form.at]
     if isinstance(form, _Constant):
         return form.value
     items = [_unflatten(item, tensors) for item in form.items]
     return dict(zip(form.keys, items, strict=True)) if form.kind is dict else form.kind(items)
 
 
-@dataclass
-class _Traced:
+class _Traced(NamedTuple):
     """A program, the form of what it returns, and whether it takes tensors one after another."""
 
     program: _core._Program
