@@ -1,6 +1,6 @@
 """The committed type stub of the compiled module says what the module says.
 
-After a change in csrc/bindings, write it anew: `python tests/test_stubs.py`.
+After a change in csrc/bindings, write it anew, with Python 3.11: `python tests/test_stubs.py`.
 """
 
 import importlib.util
@@ -81,6 +81,8 @@ def generate() -> str:
 def test_stub_is_current() -> None:
     if importlib.util.find_spec("pybind11_stubgen") is None:
         pytest.skip("pybind11-stubgen is not installed")
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("other versions of Python have other base methods; the stub is of 3.11")
     assert STUB.read_text() == generate(), "the bindings have changed: python tests/test_stubs.py"
 
 
