@@ -85,7 +85,6 @@ void add_program(py::module_& m) {
           },
           py::arg("steps"), py::arg("arguments"))
       .def("lines", listing)
-      .def("name", &Program::name_value, py::arg("value"), py::arg("name"))
       .def_property_readonly("bytes", &Program::bytes);
 }
 

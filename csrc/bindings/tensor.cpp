@@ -306,7 +306,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
       "copy_",
       [](py::object self, py::handle other) {
         const Tensor x = self.cast<Tensor>(), value = to_operand("copy_", other, x);
-        const Tensor in[] = {expand_to("copy_", value, x.shape())};
+        const Tensor in[] = {expand(value, x.shape(), "copy_")};
         apply_in_place(x, cast_op, Tensors(in), x.dtype(), "copy_");
         return self;
       },
@@ -319,7 +319,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
         if (is_floating(constant.dtype()) && !is_floating(x.dtype()))
           fail<DTypeError>("fill_: a value of ", constant.dtype(),
                            " does not fit into a tensor of ", x.dtype(), "; give a whole number");
-        const Tensor in[] = {expand_to("fill_", constant, x.shape())};
+        const Tensor in[] = {expand(constant, x.shape(), "fill_")};
         apply_in_place(x, cast_op, Tensors(in), x.dtype(), "fill_");
         return self;
       },

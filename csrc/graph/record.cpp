@@ -128,6 +128,12 @@ void check_writable(const char* op, const Tensor& x) {
           "cannot be written in place; clone() it first");
 }
 
+void run_op(const Op& op, Views outputs, Tensors inputs, const Attrs& attrs) {
+  SmallVector<View, 8> views;
+  for (const Tensor& x : inputs) views.emplace_back(x.view());
+  op.run(outputs, Views(views.begin(), views.size()), attrs);
+}
+
 }  // namespace
 
 thread_local const Line* backward_of = nullptr;
@@ -175,10 +181,7 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
       auxiliary = Tensor(metas[1]);
       out_views.emplace_back(auxiliary.view());
     }
-    SmallVector<View, 4> in_views;
-    for (const Tensor& x : inputs) in_views.emplace_back(x.view());
-    op.run(Views(out_views.begin(), out_views.size()), Views(in_views.begin(), in_views.size()),
-           attrs);
+    run_op(op, Views(out_views.begin(), out_views.size()), inputs, attrs);
     if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
   }
   out->made_by = &op;
@@ -232,9 +235,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
                      x.dtype(), "; convert the operand with .to(", x.dtype(), ") first");
   const View target = x.view();
   if (direct && !recorded) {
-    SmallVector<View, 4> views;
-    for (const Tensor& in : inputs) views.emplace_back(in.view());
-    op.run(Views(&target, 1), Views(views.begin(), views.size()), attrs);
+    run_op(op, Views(&target, 1), inputs, attrs);
     if (tracer) tracer->line(op, inputs, Tensors(&x, 1), Tensors(&x, 1), attrs);
     note_edit(x, by);
     return;
@@ -267,9 +268,7 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
       fail<GradientError>(op.name,
                           ": updates a tensor that requires a gradient; call it under no_grad()");
   }
-  SmallVector<View, 8> views;
-  for (const Tensor& in : inputs) views.emplace_back(in.view());
-  op.run({}, Views(views.begin(), views.size()), attrs);
+  run_op(op, {}, inputs, attrs);
   if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);
   for (int i = 0; i < edited; ++i) note_edit(inputs[i], op.name);
 }

@@ -220,7 +220,7 @@ template <class Row> struct UnaryOp {
                                                      : g;
     // One fused line; where the gradient itself must be differentiable, the same formula written
     // out in lines.
-    if (!grad_enabled() || !(g.requires_grad() || kept.requires_grad()))
+    if (may_fuse(g, kept))
       dx[0] = apply(vjp_op, g, kept, line.attrs);
     else if constexpr (has_params)
       dx[0] = Row::vjp(g, kept, line.attrs.as<Params>());
@@ -263,9 +263,7 @@ const Op UnaryOp<Row>::vjp_op{.name = vjp_name<Row>.data(),
                               .gradient = "",
                               .infer = infer_vjp,
                               .run = run_vjp,
-                              .no_gradient =
-                                  "it is only used where no second gradient is asked for; else its "
-                                  "formula is written out in lines",
+                              .no_gradient = fused_only,
                               .describe = has_params ? describe : nullptr,
                               .elementwise = true};
 

@@ -15,6 +15,14 @@ namespace wengert {
 extern const Op& cast_op;
 Tensor to_dtype(const Tensor& x, DType dtype);
 
+// A vjp is one fused line where it need not be differentiable itself; else its formula, in lines.
+inline bool may_fuse(const Tensor& g, const Tensor& kept) {
+  return !grad_enabled() || !(g.requires_grad() || kept.requires_grad());
+}
+constexpr auto fused_only =
+    "it is only used where no second gradient is asked for; else its formula is written out in "
+    "lines";
+
 // The op of a row of ops/elementwise_rows.h.
 const Op& unary_op_at(int row);
 const Op& binary_op_at(int row);
@@ -102,8 +110,8 @@ Tensor reshape(const Tensor& x,
                Shape shape);  // one size may be -1; copies where the strides leave no other way
 Tensor permute(const Tensor& x, const Dims& axes);
 Tensor transpose(const Tensor& x, int64_t a, int64_t b);
-Tensor expand(const Tensor& x, const Shape& shape);                         // -1 keeps a size
-Tensor expand_to(const char* op, const Tensor& value, const Shape& shape);  // for `op`, in messages
+// -1 keeps a size; `op` is named in messages.
+Tensor expand(const Tensor& x, const Shape& shape, const char* op = "expand");
 // Elements start, start + step, ... (length of them) along an axis; step may be negative.
 Tensor slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t length);
 Tensor pick(const Tensor& x, int64_t axis, int64_t index);  // x[index], the axis gone; two lines

@@ -313,7 +313,7 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
   if (!recorded && !gathers) {
     const GradMode off(false);
     const Tensor view = read_key(x, parts).view;
-    const Tensor in[] = {expand_to("setitem", value, view.shape())};
+    const Tensor in[] = {expand(value, view.shape(), "setitem")};
     apply_in_place(view, cast_op, Tensors(in), x.dtype(), "setitem");
     return;
   }
@@ -329,7 +329,7 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
         "tensor; "
         "this one has shape ",
         x.shape(), " and strides ", x.strides(), ": call contiguous() first");
-  const Tensor in[] = {x, contiguous(expand_to("setitem", value, places.shape())), places};
+  const Tensor in[] = {x, contiguous(expand(value, places.shape(), "setitem")), places};
   apply_in_place(x, put_op, Tensors(in), RowsAttrs{x.dim(), false}, "setitem");
 }
 

@@ -57,12 +57,6 @@ template <auto member> void run_rows(Views out, Views in, const Attrs&) {
           });
 }
 Saves save_y(uint32_t, const Attrs&) { return save_output; }
-bool plain(const Tensor& g, const Tensor& kept) {
-  return !grad_enabled() || !(g.requires_grad() || kept.requires_grad());
-}
-constexpr auto fused_only =
-    "it is only used where no second gradient is asked for; else its formula is written out in "
-    "lines";
 
 const Op softmax_vjp_op{.name = "softmax_vjp",
                         .formula = "y * (g - sum(g * y))",
@@ -73,8 +67,8 @@ const Op softmax_vjp_op{.name = "softmax_vjp",
                         .cost = cost_rows};
 void vjp_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
-  dx[0] = plain(g, y) ? apply(softmax_vjp_op, contiguous(g), y)
-                      : y * (g - sum(g * y, 1u << (y.dim() - 1), true));
+  dx[0] = may_fuse(g, y) ? apply(softmax_vjp_op, contiguous(g), y)
+                         : y * (g - sum(g * y, 1u << (y.dim() - 1), true));
 }
 const Op softmax_op{.name = "softmax",
                     .formula = "exp(x - m) / sum(exp(x - m)), m = max(x), along the last axis",
@@ -94,8 +88,8 @@ const Op log_softmax_vjp_op{.name = "log_softmax_vjp",
                             .cost = cost_rows};
 void vjp_log_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
-  dx[0] = plain(g, y) ? apply(log_softmax_vjp_op, contiguous(g), y)
-                      : g - exp(y) * sum(g, 1u << (y.dim() - 1), true);
+  dx[0] = may_fuse(g, y) ? apply(log_softmax_vjp_op, contiguous(g), y)
+                         : g - exp(y) * sum(g, 1u << (y.dim() - 1), true);
 }
 const Op log_softmax_op{.name = "log_softmax",
                         .formula = "x - m - log(sum(exp(x - m))), m = max(x), along the last axis",
@@ -187,7 +181,7 @@ const Op cross_entropy_vjp_op{.name = "cross_entropy_vjp",
                               .cost = cost_rows};
 void vjp_cross_entropy(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor &x = line.input(0), &target = line.input(1);
-  if (plain(g, x)) {
+  if (may_fuse(g, x)) {
     const Tensor in[] = {g, x, target, line.auxiliary()};
     dx[0] = apply(cross_entropy_vjp_op, Tensors(in));
     return;

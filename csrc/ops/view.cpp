@@ -268,7 +268,7 @@ Tensor transpose(const Tensor& x, int64_t a, int64_t b) {
   return apply(permute_op, x, order);
 }
 
-Tensor expand(const Tensor& x, const Shape& wanted) {
+Tensor expand(const Tensor& x, const Shape& wanted, const char* op) {
   Shape shape = wanted;
   const int shift = shape.size() - x.dim();
   bool fits = shift >= 0;
@@ -278,22 +278,10 @@ Tensor expand(const Tensor& x, const Shape& wanted) {
     fits = shape[i] >= 0 && (i < shift || size == 1 || size == shape[i]);
   }
   if (!fits)
-    fail<ShapeError>("expand: shape ", x.shape(), " does not expand to ", wanted,
+    fail<ShapeError>(op, ": shape ", x.shape(), " does not expand to ", wanted,
                      "; counted from the right, a size must be equal, or 1, or absent");
   nbytes(shape, x.dtype());  // refuses sizes that overflow
   return shape == x.shape() ? x : apply(expand_op, x, shape);
-}
-
-Tensor expand_to(const char* op, const Tensor& value, const Shape& shape) {
-  bool fits = value.dim() <= shape.size();
-  for (int i = 1; fits && i <= value.dim(); ++i) {
-    const int64_t size = value.shape()[value.dim() - i];
-    fits = size == 1 || size == shape[shape.size() - i];
-  }
-  if (!fits)
-    fail<ShapeError>(op, ": a value of shape ", value.shape(), " does not fit into shape ", shape,
-                     "; counted from the right, a size must be equal, or 1, or absent");
-  return expand(value, shape);
 }
 
 Tensor slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t length) {
