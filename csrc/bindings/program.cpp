@@ -1,18 +1,24 @@
 // Compiled steps: the class Program, which python/wengert/compiling.py traces and replays.
 #include "program/program.h"
 
+#include <map>
+
 #include "bindings/bindings.h"
+#include "program/passes.h"
 
 namespace wengert::bindings {
 
 namespace {
 
-py::list listing(const Program& p) {
-  py::list lines;
-  for (const Program::ListedLine& l : p.lines()) {
+py::object name_of(const StepList& list, int v) { return py::str(list.value(v).name); }
+
+py::list listing(const StepList& list, const std::vector<StepList::Line>& lines) {
+  py::list result;
+  for (const StepList::Line& l : lines) {
     py::dict d;
-    py::list inputs;
-    for (int i : l.inputs) inputs.append(p.values()[static_cast<size_t>(i)].name);
+    py::list inputs, outputs;
+    for (int x : l.inputs) inputs.append(name_of(list, x));
+    for (int y : l.outputs) outputs.append(name_of(list, y));
     AttrText attributes;
     if (l.op->describe) l.op->describe(l.attrs, attributes);
     py::dict named;
@@ -20,29 +26,37 @@ py::list listing(const Program& p) {
     d["op"] = l.op->name;
     d["formula"] = l.op->formula;
     d["inputs"] = inputs;
+    d["outputs"] = outputs;
     d["attributes"] = named;
     d["place"] = l.place ? py::object(py::str(describe(l.place))) : py::object(py::none());
     d["flops"] = l.cost.flops;
     d["bytes"] = l.cost.bytes;
     d["edit"] = l.edit;
-    if (l.output >= 0) {
-      const Program::Value& v = p.values()[static_cast<size_t>(l.output)];
-      d["output"] = v.name;
-      d["dtype"] = name(v.dtype);
-      d["shape"] = to_tuple(v.shape);
-    } else {
-      d["output"] = py::none();
-      d["dtype"] = py::none();
-      d["shape"] = py::none();
+    for (const char* key : {"output", "dtype", "shape"}) d[key] = py::none();
+    if (!l.outputs.empty()) {
+      const StepList::Value& y = list.value(l.outputs[0]);
+      d["output"] = y.name;
+      d["dtype"] = name(y.dtype);
+      d["shape"] = to_tuple(y.shape);
     }
-    lines.append(d);
+    d["body"] = listing(list, l.body);
+    result.append(d);
   }
-  return lines;
+  return result;
 }
 
 }  // namespace
 
 void add_program(py::module_& m) {
+  m.def(
+      "_pass_names",
+      [] {
+        std::vector<std::string> names;
+        for (const Pass& pass : all_passes()) names.emplace_back(pass.name);
+        return names;
+      },
+      "The passes over a compiled step's list, in the order in which they run.");
+
   py::class_<Program, Ref<Program>>(m, "_Program", "A traced step; see wengert.compile.")
       .def(py::init([](py::handle arguments) {
              return Ref<Program>(new Program(to_tensors("compile", arguments)));
@@ -50,10 +64,16 @@ void add_program(py::module_& m) {
            py::arg("arguments"))
       .def("begin", &Program::begin)
       .def("end", &Program::end)
+      .def("undo", &Program::undo,
+           "Gives what the traced step edited outside the values from before it.")
       .def(
           "finish",
           [](Program& p, py::handle outputs) { p.finish(to_tensors("compile", outputs)); },
           py::arg("outputs"))
+      .def("escaped", &Program::escaped,
+           "A tensor made by the step that is held outside it, as text; or an empty string.")
+      .def("improve", &Program::improve, py::arg("passes"),
+           "Runs the passes of these names, and makes the list ready to run.")
       .def("fits", &Program::fits)
       .def("repeats", &Program::repeats)
       .def(
@@ -84,8 +104,21 @@ void add_program(py::module_& m) {
             return py::cast(p.run_many(steps, Tensors(given)));
           },
           py::arg("steps"), py::arg("arguments"))
-      .def("lines", listing)
-      .def_property_readonly("bytes", &Program::bytes);
+      .def(
+          "lines",
+          [](const Program& p, bool improved) {
+            const StepList& list = improved ? p.improved() : p.traced();
+            return listing(list, list.lines);
+          },
+          py::arg("improved"))
+      .def_property_readonly(
+          "memory",
+          [](const Program& p) {
+            const Plan::Bytes& b = p.plan().bytes();
+            return std::map<std::string, int64_t>{
+                {"arena", b.arena}, {"kept", b.kept}, {"all", b.all}};
+          },
+          "Bytes of the arena, of what is kept beside it, and of all lines' results.");
 }
 
 }  // namespace wengert::bindings

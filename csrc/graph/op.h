@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <span>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "base/small_vector.h"
+#include "base/tile.h"
 #include "tensor/tensor.h"
 
 namespace wengert {
@@ -32,6 +34,7 @@ class Attrs {
   template <class T> const T& as() const {
     return *std::launder(reinterpret_cast<const T*>(bytes_));
   }
+  template <class T> T& as() { return *std::launder(reinterpret_cast<T*>(bytes_)); }
 
  private:
   alignas(8) std::byte bytes_[96] = {};
@@ -57,6 +60,13 @@ constexpr Saves save_input(int i) { return 1u << i; }
 constexpr Saves save_output = 1u << 16;
 constexpr Saves save_auxiliary = 1u << 17;
 
+// A line made ready to run again and again on the same memory: what follows from shapes, strides
+// and attributes is worked out once.
+struct Ready {
+  virtual ~Ready() = default;
+  virtual void run() const = 0;
+};
+
 struct Op {
   const char* name;
   const char* formula;   // of the value: inputs x or a, b; output y
@@ -80,7 +90,12 @@ struct Op {
   Cost (*cost)(Tensors in, const Tensor& out,
                const Attrs& attrs) = nullptr;                      // null: see default_cost
   void (*describe)(const Attrs& attrs, AttrText& text) = nullptr;  // null: no attributes
+  int edits = 0;  // this many inputs, the first ones, are overwritten beside (random states)
   bool elementwise = false;  // each element of the output needs the same element of each input only
+  // The kernel of an elementwise op, by the dtypes of output and first input; null: it has none.
+  TileFn (*tile)(DType out, DType in) = nullptr;
+  // null: `run` on the views
+  std::unique_ptr<const Ready> (*ready)(Views out, Views in, const Attrs& attrs) = nullptr;
 };
 
 // One operation an element of the output, each tensor read or written once.

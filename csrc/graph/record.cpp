@@ -174,6 +174,8 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   } else {
     SmallVector<Meta, 2> metas;
     op.infer(inputs, attrs, metas);
+    if (tracer)
+      for (int i = 0; i < op.edits; ++i) tracer->before_edit(inputs[i]);
     out = Tensor(metas[0]);
     SmallVector<View, 2> out_views;
     out_views.emplace_back(out.view());
@@ -189,6 +191,7 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     const Tensor outputs[] = {out, auxiliary};
     tracer->line(op, inputs, Tensors(outputs, auxiliary.defined() ? 2 : 1), {}, attrs);
   }
+  for (int i = 0; i < op.edits; ++i) note_edit(inputs[i], op.name);
   if (grad_mode && op.vjp && is_floating(out.dtype()))  // a cast to integers ends a gradient's way
     if (const uint32_t needs = needs_mask(inputs)) record(op, inputs, attrs, out, auxiliary, needs);
   return out;
@@ -233,6 +236,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   if (metas[0].dtype != x.dtype())
     fail<DTypeError>(by, " in place: the result would be ", metas[0].dtype, " but the tensor is ",
                      x.dtype(), "; convert the operand with .to(", x.dtype(), ") first");
+  if (tracer) tracer->before_edit(x);
   const View target = x.view();
   if (direct && !recorded) {
     run_op(op, Views(&target, 1), inputs, attrs);
@@ -267,6 +271,7 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
     if (grad_mode && inputs[i].requires_grad())
       fail<GradientError>(op.name,
                           ": updates a tensor that requires a gradient; call it under no_grad()");
+    if (tracer) tracer->before_edit(inputs[i]);
   }
   run_op(op, {}, inputs, attrs);
   if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);

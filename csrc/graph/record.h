@@ -23,13 +23,15 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
 // Runs an op that overwrites the first `edited` of its inputs and has no other output (optimizer
 // updates, random state). Refused where a gradient would be lost.
 void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs = {});
-// Notes an edit by other hands: an op's name is for messages.
+// Notes an edit that has been made: an op's name is for messages.
 void note_edit(const Tensor& x, const char* by);
 
 // Told of every line that runs in this thread, and of leaves' gradients: what a traced step is made
 // of (program/).
 struct Tracer {
   virtual ~Tracer() = default;
+  // x is about to be overwritten.
+  virtual void before_edit(const Tensor& x) = 0;
   // outputs = op(inputs), or an edit: `edited` are then the outputs, or, of an update, which has
   // none, inputs.
   virtual void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,

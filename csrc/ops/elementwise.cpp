@@ -204,6 +204,9 @@ template <class Row> struct UnaryOp {
     }
   }
 
+  static TileFn tile(DType out, DType) { return kernels()[static_cast<size_t>(out)]; }
+  static TileFn vjp_tile(DType out, DType) { return vjp_kernels()[static_cast<size_t>(out)]; }
+
   static void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
     check_takes(&op, kernels(), in[0].dtype());
     out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
@@ -256,7 +259,8 @@ const Op UnaryOp<Row>::op{.name = Row::name,
                           .vjp = vjp,
                           .saves = saves,
                           .describe = has_params ? describe : nullptr,
-                          .elementwise = true};
+                          .elementwise = true,
+                          .tile = tile};
 template <class Row>
 const Op UnaryOp<Row>::vjp_op{.name = vjp_name<Row>.data(),
                               .formula = Row::gradient,
@@ -265,12 +269,14 @@ const Op UnaryOp<Row>::vjp_op{.name = vjp_name<Row>.data(),
                               .run = run_vjp,
                               .no_gradient = fused_only,
                               .describe = has_params ? describe : nullptr,
-                              .elementwise = true};
+                              .elementwise = true,
+                              .tile = vjp_tile};
 
 template <class Row> struct BinaryOp {
   static const ByDType& kernels() {
     return elementwise_table().binary[index_of<Row>(BinaryRows{})];
   }
+  static TileFn tile(DType out, DType) { return kernels()[static_cast<size_t>(out)]; }
 
   static void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
     check_takes(&op, kernels(), in[0].dtype());
@@ -305,7 +311,8 @@ const Op BinaryOp<Row>::op{.name = Row::name,
                            .run = run,
                            .vjp = vjp,
                            .saves = saves,
-                           .elementwise = true};
+                           .elementwise = true,
+                           .tile = tile};
 
 // Comparisons and logic.
 template <class Row, class Rows> struct PlainOp {
@@ -316,6 +323,7 @@ template <class Row, class Rows> struct PlainOp {
     else
       return elementwise_table().logic[index_of<Row>(Rows{})];
   }
+  static TileFn tile(DType, DType in) { return kernels()[static_cast<size_t>(in)]; }
   static void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
     check_takes(&op, kernels(), in[0].dtype());
     out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()),
@@ -333,7 +341,8 @@ const Op PlainOp<Row, Rows>::op{.name = Row::name,
                                 .infer = infer,
                                 .run = run,
                                 .no_gradient = "its result is piecewise constant",
-                                .elementwise = true};
+                                .elementwise = true,
+                                .tile = tile};
 
 // ---- where, cast ----
 
@@ -341,8 +350,9 @@ void infer_where(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   const Shape branches = broadcast("where", in[1].shape(), in[2].shape());
   out.emplace_back(broadcast("where", in[0].shape(), branches), in[1].dtype(), in[1].device());
 }
+TileFn tile_where(DType out, DType) { return elementwise_table().where[static_cast<size_t>(out)]; }
 void run_where(Views out, Views in, const Attrs&) {
-  run_elementwise(elementwise_table().where[static_cast<size_t>(out[0].dtype)], out[0], in);
+  run_elementwise(tile_where(out[0].dtype, out[0].dtype), out[0], in);
 }
 Saves saves_where(uint32_t, const Attrs&) { return save_input(0); }
 void vjp_where(const Line& line, const Tensor& g, Gradients& dx) {
@@ -357,7 +367,8 @@ const Op where_op{.name = "where",
                   .run = run_where,
                   .vjp = vjp_where,
                   .saves = saves_where,
-                  .elementwise = true};
+                  .elementwise = true,
+                  .tile = tile_where};
 
 void infer_cast(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[0].shape(), attrs.as<DType>(), in[0].device());

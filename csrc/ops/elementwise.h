@@ -6,16 +6,11 @@
 
 #include "base/dtype.h"
 #include "base/isa.h"
+#include "base/tile.h"
 #include "ops/elementwise_rows.h"
 #include "tensor/view.h"
 
 namespace wengert {
-
-// n adjacent elements of the output from n of each input; an input whose bit is set in `scalars` is
-// one element, used n times. This is the unit that compiled steps chain while a tile is in the
-// cache.
-using TileFn = void (*)(int64_t n, void* y, const void* const* x, uint32_t scalars,
-                        const Params& params);
 
 using ByDType = std::array<TileFn, dtype_count>;  // null where a row does not take the dtype
 

@@ -10,12 +10,9 @@
 #include <type_traits>
 
 #include "base/fn.h"
+#include "base/tile.h"
 
 namespace wengert {
-
-struct Params {  // of rows that have them
-  double a = 0, b = 0;
-};
 
 enum class Keep { nothing, input, output };
 // Which dtypes a row takes: floating ones (integers are converted first), or all numbers.

@@ -112,16 +112,16 @@ Cost cost(Tensors in, const Tensor& out, const Attrs&) {
   c.flops = 2 * static_cast<double>(out.numel()) * static_cast<double>(in[0].shape().back());
   return c;
 }
-const Op matmul_op{.name = "matmul",
-                   .formula = "a @ b",
-                   .gradient = "da = g @ transpose(b), db = transpose(a) @ g",
-                   .infer = infer,
-                   .run = run,
-                   .vjp = vjp,
-                   .saves = saves,
-                   .cost = cost};
+const Op the_matmul_op{.name = "matmul",
+                       .formula = "a @ b",
+                       .gradient = "da = g @ transpose(b), db = transpose(a) @ g",
+                       .infer = infer,
+                       .run = run,
+                       .vjp = vjp,
+                       .saves = saves,
+                       .cost = cost};
 Tensor product(const Tensor& a, const Tensor& b) {
-  return apply(matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b)});
+  return apply(the_matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b)});
 }
 Tensor t(const Tensor& x) { return transpose(x, -2, -1); }
 void vjp(const Line& line, const Tensor& g, Gradients& dx) {
@@ -137,6 +137,8 @@ void vjp(const Line& line, const Tensor& g, Gradients& dx) {
 }
 
 }  // namespace
+
+const Op& matmul_op = the_matmul_op;
 
 void add_matmul_ops(std::vector<const Op*>& ops) { ops.push_back(&matmul_op); }
 

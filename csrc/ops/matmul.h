@@ -26,4 +26,7 @@ struct MatmulKernels {
 };
 WENGERT_DECLARE_KERNELS(MatmulKernels, matmul_kernels)
 
+struct Op;
+extern const Op& matmul_op;  // of matrices and stacks of them
+
 }  // namespace wengert

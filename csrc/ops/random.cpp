@@ -183,27 +183,25 @@ const Op uniform_op{.name = "uniform",
                     .infer = infer,
                     .run = run,
                     .no_gradient = why_not,
-                    .describe = describe};
+                    .describe = describe,
+                    .edits = 1};
 const Op normal_op{.name = "normal",
                    .formula = "normal, mean 0 and variance 1",
                    .gradient = "",
                    .infer = infer,
                    .run = run,
                    .no_gradient = why_not,
-                   .describe = describe};
+                   .describe = describe,
+                   .edits = 1};
 const Op integers_op{.name = "integers",
                      .formula = "whole, low to high - 1",
                      .gradient = "",
                      .infer = infer,
                      .run = run,
                      .no_gradient = why_not,
-                     .describe = describe};
+                     .describe = describe,
+                     .edits = 1};
 
-Tensor draw(const Op& op, const Tensor& state, const RandomAttrs& attrs) {
-  const Tensor y = apply(op, state, attrs);
-  note_edit(state, op.name);
-  return y;
-}
 void check_floating(const char* op, DType dtype) {
   if (!is_floating(dtype))
     fail<DTypeError>(op, ": got dtype ", dtype, "; expected float32 or float64");
@@ -217,16 +215,16 @@ void add_random_ops(std::vector<const Op*>& ops) {
 
 Tensor random_uniform(const Tensor& state, const Shape& shape, DType dtype) {
   check_floating("rand", dtype);
-  return draw(uniform_op, state, {Kind::uniform, dtype, 0, 0, shape});
+  return apply(uniform_op, state, RandomAttrs{Kind::uniform, dtype, 0, 0, shape});
 }
 Tensor random_normal(const Tensor& state, const Shape& shape, DType dtype) {
   check_floating("randn", dtype);
-  return draw(normal_op, state, {Kind::normal, dtype, 0, 0, shape});
+  return apply(normal_op, state, RandomAttrs{Kind::normal, dtype, 0, 0, shape});
 }
 Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int64_t high) {
   if (low >= high)
     fail<ValueError>("randint: got low = ", low, " and high = ", high, "; expected low < high");
-  return draw(integers_op, state, {Kind::integers, DType::int64, low, high, shape});
+  return apply(integers_op, state, RandomAttrs{Kind::integers, DType::int64, low, high, shape});
 }
 
 Tensor random_permutation(const Tensor& state, int64_t n) {

@@ -140,13 +140,16 @@ void infer_cross_entropy(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(target, in[0].dtype(), in[0].device());
   out.emplace_back(Shape{x[0], 2}, in[0].dtype(), in[0].device());
 }
-void run_cross_entropy(Views out, Views in, const Attrs&) {
-  const int64_t n = in[0].shape[1], *target = in[1].as<int64_t>();
-  for (int64_t r = 0; r < in[0].shape[0]; ++r)
+void check_classes(const View& x, const View& classes) {
+  const int64_t n = x.shape[1], *target = classes.as<int64_t>();
+  for (int64_t r = 0; r < x.shape[0]; ++r)
     if (target[r] < 0 || target[r] >= n)
       fail<IndexError>("cross_entropy: class index ", target[r], " at row ", r,
-                       " is out of range; logits of shape ", in[0].shape, " have classes 0 to ",
-                       n - 1);
+                       " is out of range; logits of shape ", x.shape, " have classes 0 to ", n - 1);
+}
+void run_cross_entropy(Views out, Views in, const Attrs&) {
+  check_classes(in[0], in[1]);
+  const int64_t n = in[0].shape[1], *target = in[1].as<int64_t>();
   by_rows(out[0].dtype, in[0].shape[0], n,
           [&](const auto& k, auto type, int64_t first, int64_t rows) {
             using T = typename decltype(type)::type;
@@ -169,6 +172,26 @@ void run_cross_entropy_vjp(Views out, Views in, const Attrs&) {  // inputs g, x,
                                 in[3].as<T>() + 2 * first);
           });
 }
+// Both, while the rows are in L1: inputs x, target, g; outputs loss, kept, dx.
+void run_cross_entropy_both(Views out, Views in, const Attrs&) {
+  check_classes(in[0], in[1]);
+  const int64_t n = in[0].shape[1], stride = in[2].strides[0];
+  by_rows(out[0].dtype, in[0].shape[0], n,
+          [&](const auto& k, auto type, int64_t first, int64_t rows) {
+            using T = typename decltype(type)::type;
+            const T* const x = in[0].as<T>() + first * n;
+            const int64_t* const target = in[1].as<int64_t>() + first;
+            T* const kept = out[1].as<T>() + 2 * first;
+            k.cross_entropy(rows, n, out[0].as<T>() + first, kept, x, target);
+            k.cross_entropy_vjp(rows, n, out[2].as<T>() + first * n, in[2].as<T>() + first * stride,
+                                stride, x, target, kept);
+          });
+}
+const Op cross_entropy_both_op{.name = "cross_entropy_with_gradient",
+                               .formula = "its lines, row by row",
+                               .gradient = "",
+                               .run = run_cross_entropy_both,
+                               .no_gradient = "a compiled step is not differentiated"};
 void infer_cross_entropy_vjp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[1].shape(), in[1].dtype(), in[1].device());
 }
@@ -209,6 +232,9 @@ Tensor along(const Op& op, const Tensor& given, int64_t axis_given) {
 }
 
 }  // namespace
+
+const CrossEntropyOps cross_entropy_ops{cross_entropy_op, cross_entropy_vjp_op,
+                                        cross_entropy_both_op};
 
 void add_softmax_ops(std::vector<const Op*>& ops) {
   for (const Op* op : {&softmax_op, &softmax_vjp_op, &log_softmax_op, &log_softmax_vjp_op,

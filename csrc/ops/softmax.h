@@ -31,4 +31,12 @@ struct SoftmaxKernels {
 };
 WENGERT_DECLARE_KERNELS(SoftmaxKernels, softmax_kernels)
 
+// For compiled steps, which run the loss and its gradient together: inputs x, target, g; outputs
+// loss, kept, dx.
+struct Op;
+struct CrossEntropyOps {
+  const Op &value, &vjp, &both;
+};
+extern const CrossEntropyOps cross_entropy_ops;
+
 }  // namespace wengert

@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "ops/functions.h"
+#include "ops/update_lines.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -21,28 +22,20 @@ const UpdateKernels& table() {
   return t;
 }
 
-// How the inputs of an update are laid out.
-struct Group {
-  int64_t count;   // parameters
-  int64_t states;  // lists of states
-  size_t step() const { return static_cast<size_t>(count * (1 + states)); }
-  size_t gradient(int64_t i) const { return step() + 1 + static_cast<size_t>(i); }
-  size_t lr() const { return gradient(count); }
-};
 template <class A> struct UpdateAttrs {
-  Group group;
+  UpdateGroup group;
   A of;
 };
 
 template <class A, const Op& op> void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>&) {
-  const Group& group = attrs.as<UpdateAttrs<A>>().group;
+  const UpdateGroup& group = update_group(attrs);
   for (int64_t i = 0; i < group.count; ++i) {
     const Tensor& p = in[static_cast<size_t>(i)];
     if (!is_floating(p.dtype()))
       fail<DTypeError>(op.name, ": parameter ", i, " has dtype ", p.dtype(),
                        "; expected float32 or float64");
     for (int64_t s = 0; s <= group.states; ++s) {
-      const Tensor& t = s ? in[static_cast<size_t>(s * group.count + i)] : in[group.gradient(i)];
+      const Tensor& t = s ? in[group.state(s - 1, i)] : in[group.gradient(i)];
       if (!(t.shape() == p.shape()) || t.dtype() != p.dtype())
         fail<ShapeError>(op.name, ": the ", s ? "state" : "gradient", " of parameter ", i,
                          " has shape ", t.shape(), " and dtype ", t.dtype(), "; the parameter has ",
@@ -58,75 +51,133 @@ template <class A, const Op& op> void infer(Tensors in, const Attrs& attrs, Smal
                      lr.shape(), "; expected one int64 and one float64");
 }
 
-// body(kernels, first, n, p, g, states) for chunks of every parameter.
-template <class Body> void each_chunk(Views in, const Group& group, const Body& body) {
-  std::vector<int64_t> first_chunk{0};
-  std::vector<Tensor> copies;  // of parameters and gradients that are not contiguous
-  std::vector<View> params, grads;
-  const auto flat = [&](const View& x) {
-    if (is_contiguous(x.shape, x.strides)) return x;
-    copies.emplace_back(x.shape, x.dtype);
-    copy_into(copies.back().view(), x);
-    return copies.back().view();
-  };
-  for (int64_t i = 0; i < group.count; ++i) {
-    params.push_back(flat(in[static_cast<size_t>(i)]));
-    grads.push_back(flat(in[group.gradient(i)]));
-    first_chunk.push_back(first_chunk.back() + ceil_div(params.back().numel(), chunk_elements));
+// Each rule is a struct: the constants of a step, worked out from step count and learning rate,
+// and the kernel.
+struct Sgd {
+  using Attributes = SgdAttrs;
+  static SgdStep constants(const SgdAttrs& a, int64_t t, double lr) {
+    return {lr, a.momentum, a.dampening, a.weight_decay, a.nesterov, t == 1};
   }
-  parallel_for(first_chunk.back(), [&](int64_t chunk) {
-    const size_t i = static_cast<size_t>(
-        std::upper_bound(first_chunk.begin(), first_chunk.end(), chunk) - first_chunk.begin() - 1);
-    const int64_t at = (chunk - first_chunk[i]) * chunk_elements;
-    const int64_t n = std::min(chunk_elements, params[i].numel() - at);
+  static void apply(const auto& kernels, int64_t n, auto* p, auto* g, auto* const* state,
+                    const SgdStep& s) {
+    kernels.sgd(n, p, g, state[0], s);
+  }
+};
+struct Adam {
+  using Attributes = AdamAttrs;
+  static AdamStep constants(const AdamAttrs& a, int64_t steps, double lr) {
+    const auto t = static_cast<double>(steps);
+    return {.step_size = lr / (1 - std::pow(a.beta1, t)),
+            .bias2_sqrt = std::sqrt(1 - std::pow(a.beta2, t)),
+            .beta1 = a.beta1,
+            .beta2 = a.beta2,
+            .eps = a.eps,
+            .weight_decay = a.decoupled ? 0 : a.weight_decay,
+            .decay = a.decoupled ? 1 - lr * a.weight_decay : 1};
+  }
+  static void apply(const auto& kernels, int64_t n, auto* p, auto* g, auto* const* state,
+                    const AdamStep& s) {
+    kernels.adam(n, p, g, state[0], state[1], s);
+  }
+};
+struct Rmsprop {
+  using Attributes = RmspropAttrs;
+  static RmspropStep constants(const RmspropAttrs& a, int64_t, double lr) {
+    return {lr, a.alpha, a.eps, a.weight_decay, a.momentum};
+  }
+  static void apply(const auto& kernels, int64_t n, auto* p, auto* g, auto* const* state,
+                    const RmspropStep& s) {
+    kernels.rmsprop(n, p, g, state[0], state[1], s);
+  }
+};
+
+template <class Rule> class Update final : public ReadyUpdate {
+ public:
+  Update(Views in, const Attrs& attrs)
+      : in_(in.begin(), in.end()), attrs_(attrs.as<UpdateAttrs<typename Rule::Attributes>>()) {
+    int64_t left = 0;  // of the chunk's elements
+    for (int64_t i = 0; i < attrs_.group.count; ++i) {
+      const View &p = in_[static_cast<size_t>(i)], &g = in_[attrs_.group.gradient(i)];
+      strided_ |= !is_contiguous(p.shape, p.strides) || !is_contiguous(g.shape, g.strides);
+      for (int64_t at = 0, n; at < p.numel(); at += n) {
+        n = std::min(chunk_elements, p.numel() - at);
+        if (n > left) {
+          chunks_.push_back(pieces_.size());
+          left = chunk_elements;
+        }
+        pieces_.push_back({i, at, n});
+        left -= n;
+      }
+    }
+    chunks_.push_back(pieces_.size());
+  }
+
+  void begin() const override {
+    int64_t& step = *in_[attrs_.group.step()].template as<int64_t>();
+    step += attrs_.group.counts;
+    constants_ = Rule::constants(attrs_.of, step, *in_[attrs_.group.lr()].template as<double>());
+  }
+
+  void apply(int64_t i, int64_t at, int64_t n) const override { apply(in_, i, at, n); }
+
+  void run() const override {
+    begin();
+    if (!strided_) return run_on(in_);
+    std::vector<View> views = in_;
+    std::vector<Tensor> copies;
+    for (int64_t i = 0; i < attrs_.group.count; ++i)
+      for (View* x : {&views[static_cast<size_t>(i)], &views[attrs_.group.gradient(i)]}) {
+        copies.emplace_back(x->shape, x->dtype);
+        copy_into(copies.back().view(), *x);
+        *x = copies.back().view();
+      }
+    run_on(views);
+    for (size_t i = 0; i < static_cast<size_t>(attrs_.group.count); ++i)
+      copy_into(in_[i], views[i]);
+  }
+
+ private:
+  struct Piece {
+    int64_t parameter, at, n;
+  };
+
+  void run_on(const std::vector<View>& in) const {
+    parallel_for(static_cast<int64_t>(chunks_.size()) - 1, [&](int64_t chunk) {
+      const auto c = static_cast<size_t>(chunk);
+      for (size_t i = chunks_[c]; i < chunks_[c + 1]; ++i)
+        apply(in, pieces_[i].parameter, pieces_[i].at, pieces_[i].n);
+    });
+  }
+
+  void apply(const std::vector<View>& in, int64_t i, int64_t at, int64_t n) const {
+    const UpdateGroup& group = attrs_.group;
+    const View &p = in[static_cast<size_t>(i)], &g = in[group.gradient(i)];
     const auto run = [&](const auto& kernels, auto type) {
       using T = typename decltype(type)::type;
       T* state[max_states] = {};
       for (int64_t s = 0; s < group.states; ++s)
-        state[s] = in[static_cast<size_t>((s + 1) * group.count) + i].template as<T>() + at;
-      body(kernels, n, params[i].as<T>() + at, grads[i].as<T>() + at, state);
+        state[s] = in[group.state(s, i)].template as<T>() + at;
+      Rule::apply(kernels, n, p.as<T>() + at, g.as<T>() + at, state, constants_);
     };
-    if (params[i].dtype == DType::float32)
+    if (p.dtype == DType::float32)
       run(table().f32, Type<float>{});
     else
       run(table().f64, Type<double>{});
-  });
-  for (int64_t i = 0; i < group.count; ++i)
-    if (params[static_cast<size_t>(i)].data != in[static_cast<size_t>(i)].data)
-      copy_into(in[static_cast<size_t>(i)], params[static_cast<size_t>(i)]);
-}
+  }
 
-void run_sgd(Views, Views in, const Attrs& attrs) {
-  const auto& [group, a] = attrs.as<UpdateAttrs<SgdAttrs>>();
-  const int64_t t = ++*in[group.step()].as<int64_t>();
-  const SgdStep s{
-      *in[group.lr()].as<double>(), a.momentum, a.dampening, a.weight_decay, a.nesterov, t == 1};
-  each_chunk(in, group, [&](const auto& k, int64_t n, auto* p, auto* g, auto* state) {
-    k.sgd(n, p, g, state[0], s);
-  });
+  std::vector<View> in_;
+  UpdateAttrs<typename Rule::Attributes> attrs_;
+  std::vector<Piece> pieces_;
+  std::vector<size_t> chunks_;  // the first piece of each
+  bool strided_ = false;        // a parameter or gradient is not in one piece
+  mutable decltype(Rule::constants(attrs_.of, 0, 0)) constants_;
+};
+
+template <class Rule> std::unique_ptr<const Ready> ready(Views, Views in, const Attrs& attrs) {
+  return std::make_unique<Update<Rule>>(in, attrs);
 }
-void run_adam(Views, Views in, const Attrs& attrs) {
-  const auto& [group, a] = attrs.as<UpdateAttrs<AdamAttrs>>();
-  const double t = static_cast<double>(++*in[group.step()].as<int64_t>()),
-               lr = *in[group.lr()].as<double>();
-  const AdamStep s{.step_size = lr / (1 - std::pow(a.beta1, t)),
-                   .bias2_sqrt = std::sqrt(1 - std::pow(a.beta2, t)),
-                   .beta1 = a.beta1,
-                   .beta2 = a.beta2,
-                   .eps = a.eps,
-                   .weight_decay = a.decoupled ? 0 : a.weight_decay,
-                   .decay = a.decoupled ? 1 - lr * a.weight_decay : 1};
-  each_chunk(in, group, [&](const auto& k, int64_t n, auto* p, auto* g, auto* state) {
-    k.adam(n, p, g, state[0], state[1], s);
-  });
-}
-void run_rmsprop(Views, Views in, const Attrs& attrs) {
-  const auto& [group, a] = attrs.as<UpdateAttrs<RmspropAttrs>>();
-  ++*in[group.step()].as<int64_t>();
-  const RmspropStep s{*in[group.lr()].as<double>(), a.alpha, a.eps, a.weight_decay, a.momentum};
-  each_chunk(in, group, [&](const auto& k, int64_t n, auto* p, auto* g, auto* state) {
-    k.rmsprop(n, p, g, state[0], state[1], s);
-  });
+template <class Rule> void run(Views, Views in, const Attrs& attrs) {
+  Update<Rule>(in, attrs).run();
 }
 
 void describe_sgd(const Attrs& attrs, AttrText& text) {
@@ -157,9 +208,10 @@ const Op sgd_op{.name = "sgd_step",
                 .formula = "b = momentum * b + (1 - dampening) * g; p = p - lr * b",
                 .gradient = "",
                 .infer = infer<SgdAttrs, sgd_op>,
-                .run = run_sgd,
+                .run = run<Sgd>,
                 .no_gradient = why_not,
-                .describe = describe_sgd};
+                .describe = describe_sgd,
+                .ready = ready<Sgd>};
 const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; decoupled: Loshchilov
                                        // and Hutter 2017, 1711.05101
                  .formula =
@@ -167,18 +219,29 @@ const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; d
                      "p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)",
                  .gradient = "",
                  .infer = infer<AdamAttrs, adam_op>,
-                 .run = run_adam,
+                 .run = run<Adam>,
                  .no_gradient = why_not,
-                 .describe = describe_adam};
+                 .describe = describe_adam,
+                 .ready = ready<Adam>};
 const Op rmsprop_op{
     .name = "rmsprop_step",  // Tieleman and Hinton 2012, lecture 6.5
     .formula =
         "v = alpha * v + (1 - alpha) * g^2; b = momentum * b + g / (sqrt(v) + eps); p = p - lr * b",
     .gradient = "",
     .infer = infer<RmspropAttrs, rmsprop_op>,
-    .run = run_rmsprop,
+    .run = run<Rmsprop>,
     .no_gradient = why_not,
-    .describe = describe_rmsprop};
+    .describe = describe_rmsprop,
+    .ready = ready<Rmsprop>};
+
+void infer_count(Tensors, const Attrs&, SmallVector<Meta, 2>&) {}
+void run_count(Views, Views in, const Attrs&) { ++*in[0].as<int64_t>(); }
+const Op the_count_op{.name = "count_step",
+                      .formula = "t = t + 1",
+                      .gradient = "",
+                      .infer = infer_count,
+                      .run = run_count,
+                      .no_gradient = why_not};
 
 struct States {
   Tensors list;
@@ -188,7 +251,7 @@ template <class A>
 void update(const Op& op, Tensors params, Tensors grads, std::initializer_list<States> states,
             const Tensor& lr, const Tensor& step, const A& of) {
   std::vector<Tensor> in(params.begin(), params.end());
-  Group group{static_cast<int64_t>(params.size()), 0};
+  UpdateGroup group{static_cast<int64_t>(params.size()), 0};
   for (const auto& [list, needed] : states) {
     if (list.empty() && !needed) continue;
     if (list.size() != params.size())
@@ -208,6 +271,23 @@ void update(const Op& op, Tensors params, Tensors grads, std::initializer_list<S
 }
 
 }  // namespace
+
+const Op& count_op = the_count_op;
+
+bool is_update(const Op& op) { return &op == &sgd_op || &op == &adam_op || &op == &rmsprop_op; }
+const UpdateGroup& update_group(const Attrs& attrs) {
+  return attrs.as<UpdateAttrs<SgdAttrs>>().group;  // it stands first in all of them
+}
+Attrs with_group(const Attrs& attrs, const UpdateGroup& group) {
+  Attrs copy = attrs;
+  copy.as<UpdateAttrs<SgdAttrs>>().group = group;
+  return copy;
+}
+std::unique_ptr<const ReadyUpdate> ready_update(const Op& op, Views in, const Attrs& attrs) {
+  if (&op == &sgd_op) return std::make_unique<Update<Sgd>>(in, attrs);
+  if (&op == &adam_op) return std::make_unique<Update<Adam>>(in, attrs);
+  return std::make_unique<Update<Rmsprop>>(in, attrs);
+}
 
 void add_update_ops(std::vector<const Op*>& ops) {
   for (const Op* op : {&sgd_op, &adam_op, &rmsprop_op}) ops.push_back(op);

@@ -1,63 +1,108 @@
 #include "program/program.h"
 
 #include <algorithm>
-#include <unordered_set>
+#include <cstring>
 
 #include "base/pool.h"
+#include "program/passes.h"
 #include "tensor/copy.h"
 
 namespace wengert {
 
 Program::Program(std::vector<Tensor> arguments) : arguments_(std::move(arguments)) {
-  for (size_t i = 0; i < arguments_.size(); ++i) name_value(arguments_[i], concat("arg", i));
+  for (size_t i = 0; i < arguments_.size(); ++i) {
+    name_value(arguments_[i], concat("arg", i));
+    traced_.memories[static_cast<size_t>(memory(arguments_[i]))].kind = StepList::Memory::argument;
+  }
 }
 
 void Program::begin() { outer_ = std::exchange(tracer, this); }
 void Program::end() { tracer = outer_; }
 
+int Program::memory(const Tensor& x) {
+  const auto [at, fresh] =
+      memories_.emplace(x->storage.get(), static_cast<int>(traced_.memories.size()));
+  if (fresh)
+    traced_.memories.push_back({x->storage, StepList::Memory::outside, false, x->storage->bytes});
+  return at->second;
+}
+
 int Program::number(const Tensor& x) {
   // Detached tensors and saved outputs are other objects, but the same value.
-  const std::string place = concat(x.data(), x.shape(), x.strides(), x.dtype());
-  const auto [at, fresh] = numbers_.emplace(place, static_cast<int>(values_.size()));
+  const std::string place =
+      concat(x->storage.get(), '+', x->offset, x.shape(), x.strides(), x.dtype());
+  const auto [at, fresh] = numbers_.emplace(place, static_cast<int>(traced_.values.size()));
   if (fresh) {
+    const std::string name = concat("c", traced_.values.size());
+    const int at_memory = memory(x);
     keep_.push_back(x);
-    values_.push_back({concat("c", values_.size()), x.shape(), x.dtype()});
+    traced_.values.push_back(
+        {name, x.shape(), x.strides(), x.dtype(), at_memory, x->offset * size_of(x.dtype())});
   }
   return at->second;
 }
 
 void Program::name_value(const Tensor& x, const std::string& name) {
-  values_[static_cast<size_t>(number(x))].name = name;
+  traced_.values[static_cast<size_t>(number(x))].name = name;
+}
+
+void Program::before_edit(const Tensor& x) {
+  const auto at = memories_.find(x->storage.get());
+  const auto kind = at == memories_.end() ? StepList::Memory::outside
+                                          : traced_.memories[static_cast<size_t>(at->second)].kind;
+  if (kind == StepList::Memory::argument)
+    fail<ValueError>("compile: the step changes one of its arguments in place, at ",
+                     describe(here()),
+                     "; a compiled step works on copies of them: clone() it first, or let the step "
+                     "use the tensor from outside");
+  const auto same = [&](const Undo& u) { return u.tensor->storage == x->storage; };
+  if (kind != StepList::Memory::outside || std::any_of(undo_.begin(), undo_.end(), same)) return;
+  // The whole block: other views of it may change later.
+  const Tensor all = x.alias({x->storage->bytes}, {1}, 0);
+  all->dtype = DType::uint8;
+  const Tensor copy(all.shape(), DType::uint8);
+  copy_into(copy.view(), all.view());
+  undo_.push_back({all, copy});
+}
+
+void Program::undo() {
+  for (const Undo& u : undo_) {
+    copy_into(u.tensor.view(), u.copy.view());
+    note_edit(u.tensor, "the undoing of a step that raised");
+  }
+  for (const LeafGradient& g : gradients_) g.leaf->grad = g.before;
 }
 
 void Program::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
                    const Attrs& attrs) {
-  ListedLine listed{&op, attrs, here(), {}, -1, !edited.empty(), {}};
+  StepList::Line listed{.op = &op, .attrs = attrs, .place = here()};
+  listed.edit = !edited.empty();
+  listed.edited = outputs.empty() ? static_cast<int>(edited.size()) : op.edits;
   for (const Tensor& x : inputs) listed.inputs.push_back(number(x));
-  if (!outputs.empty()) {
-    const size_t known = values_.size();
-    listed.output = number(outputs[0]);
+  for (const Tensor& y : outputs) {
+    const size_t known_memories = traced_.memories.size(), known = traced_.values.size();
+    listed.outputs.push_back(number(y));
+    if (traced_.memories.size() > known_memories)
+      traced_.memories.back().kind = StepList::Memory::made;
     // A view may be one that is known: the transpose of a transpose.
-    if (values_.size() > known) values_.back().name = concat("v", ++made_);
+    if (traced_.values.size() > known) traced_.values.back().name = concat("v", ++made_);
   }
   listed.cost = cost_of(op, inputs, outputs.empty() ? inputs[0] : outputs[0], attrs);
-  lines_.push_back(std::move(listed));
-  if (op.alias) return;  // the view is fixed: nothing to run
-  Instruction instruction{&op, attrs, {}, {}};
-  for (const Tensor& x : inputs) instruction.inputs.push_back(x.view());
-  for (const Tensor& y : outputs) {
-    number(y);
-    instruction.outputs.push_back(y.view());
-  }
-  instructions_.push_back(std::move(instruction));
-  for (const Tensor& x : edited) {
+  traced_.lines.push_back(std::move(listed));
+  const auto note = [&](const Tensor& x) {
     const auto same = [&](const Tensor& t) { return t->storage == x->storage; };
-    if (std::none_of(edited_.begin(), edited_.end(), same)) edited_.push_back(x);
-  }
+    const bool outside =
+        traced_.memories[static_cast<size_t>(memory(x))].kind == StepList::Memory::outside;
+    if (outside && std::none_of(edited_.begin(), edited_.end(), same)) edited_.push_back(x);
+  };
+  for (int i = 0; i < op.edits; ++i) note(inputs[static_cast<size_t>(i)]);
+  for (const Tensor& x : edited) note(x);
 }
 
 bool Program::sole_owner(const Tensor& x) const {
-  int32_t kept = 0;
+  const auto at = memories_.find(x->storage.get());
+  const bool known = at != memories_.end();
+  int32_t kept = known;  // the list's share
   bool keeps_x = false;
   for (const Tensor& t : keep_) {
     if (!(t->storage == x->storage)) continue;
@@ -78,11 +123,66 @@ void Program::sets_grad(const Tensor& leaf) { touch(leaf, false); }
 
 void Program::finish(std::vector<Tensor> outputs) {
   outputs_ = std::move(outputs);
-  for (const Tensor& y : outputs_) number(y);
-  for (LeafGradient& g : gradients_) g.after = g.leaf->grad;
+  const auto keep = [&](const Tensor& y) { traced_.memory(number(y)).kept = true; };
+  for (const Tensor& y : outputs_) keep(y);
+  for (LeafGradient& g : gradients_) {
+    g.after = g.leaf->grad;
+    if (g.after.defined()) keep(g.after);
+  }
   // The history of what the trace made is of no use: only the values are.
-  for (const ListedLine& l : lines_)
-    if (l.output >= 0 && !l.edit) keep_[static_cast<size_t>(l.output)]->line = {};
+  for (const StepList::Line& l : traced_.lines)
+    for (int y : l.outputs)
+      if (!l.edit) keep_[static_cast<size_t>(y)]->line = {};
+  // What came from outside, and nobody there can reach any more, is a constant.
+  const std::vector<bool> held = held_outside();
+  for (size_t m = 0; m < held.size(); ++m)
+    if (!held[m] && traced_.memories[m].kind == StepList::Memory::outside)
+      traced_.memories[m].kind = StepList::Memory::constant;
+}
+
+// Which memories somebody other than this program has a share of.
+std::vector<bool> Program::held_outside() const {
+  std::vector<int32_t> shares(traced_.memories.size(), 1);  // ours: the list's
+  std::vector<bool> held(traced_.memories.size(), false);
+  const auto of = [&](const Tensor& x) {
+    return static_cast<size_t>(memories_.at(x->storage.get()));
+  };
+  for (size_t i = 0; i < keep_.size(); ++i) {
+    const auto m = static_cast<size_t>(traced_.values[i].memory);
+    ++shares[m];
+    held[m] = held[m] || keep_[i]->refs.load() != 1;
+  }
+  for (const Tensor& y : outputs_) ++shares[of(y)];
+  for (size_t m = 0; m < held.size(); ++m)
+    held[m] = held[m] || traced_.memories[m].storage->refs.load() != shares[m];
+  return held;
+}
+
+std::string Program::escaped() const {
+  std::vector<bool> held = held_outside();
+  for (const LeafGradient& g : gradients_)
+    if (g.after.defined()) held[static_cast<size_t>(memories_.at(g.after->storage.get()))] = false;
+  for (const StepList::Line& l : traced_.lines)
+    for (int y : l.outputs)
+      if (traced_.memory(y).kind == StepList::Memory::made &&
+          held[static_cast<size_t>(traced_.value(y).memory)])
+        return concat("'", l.op->name, "' of shape ", traced_.value(y).shape, " at ",
+                      describe(l.place));
+  return {};
+}
+
+void Program::improve(const std::vector<std::string>& passes) {
+  undo_.clear();
+  StepList list = traced_;
+  for (const Pass& pass : all_passes())
+    if (std::find(passes.begin(), passes.end(), pass.name) != passes.end()) pass.run(list);
+  const bool arena = std::find(passes.begin(), passes.end(), "memory") != passes.end();
+  plan_ = std::make_unique<Plan>(std::move(list), arena);
+  if (!arena) return;
+  // What the step makes lies in the plan's arena now; only what is seen from outside stays.
+  keep_.clear();
+  for (StepList::Memory& m : traced_.memories)
+    if (m.kind == StepList::Memory::made) m.storage = {};
 }
 
 bool Program::takes(Tensors arguments) const {
@@ -105,10 +205,6 @@ bool Program::repeats() const {
   });
 }
 
-void Program::replay() {
-  for (const Instruction& i : instructions_) i.op->run(Views(i.outputs), Views(i.inputs), i.attrs);
-}
-
 namespace {
 
 class Exclusive {
@@ -117,8 +213,7 @@ class Exclusive {
     if (running_.exchange(true))
       fail<ValueError>(
           "compile: this step is already running, in another thread or further out; a compiled "
-          "step has one set of "
-          "memory: compile one for each thread");
+          "step has one set of memory: compile one for each thread");
   }
   ~Exclusive() { running_ = false; }
   Exclusive(const Exclusive&) = delete;
@@ -127,23 +222,48 @@ class Exclusive {
   std::atomic<bool>& running_;
 };
 
-Tensor copy_of(const Tensor& x) {
-  const Tensor copy({x.shape(), x.dtype(), x.device()});
-  copy_into(copy.view(), x.view());
-  return copy;
+// How to bring values of one layout from `from` to `to`, again and again.
+struct Copy {
+  View to;
+  bool flat;
+  size_t bytes;
+  explicit Copy(const View& view)
+      : to(view),
+        flat(is_contiguous(view.shape, view.strides)),
+        bytes(static_cast<size_t>(nbytes(view.shape, view.dtype))) {}
+  void operator()(const View& from) const {
+    if (flat && bytes <= max_plain && is_contiguous(from.shape, from.strides))
+      std::memcpy(to.data, from.data, bytes);
+    else
+      copy_into(to, from);
+  }
+  static constexpr size_t max_plain = 1 << 18;  // larger ones are shared out among threads
+};
+
+// The part of x that belongs to a step: x[step].
+View part(const View& x, int64_t step) {
+  View view = x;
+  view.data = view.as<char>() + step * view.strides[0] * size_of(view.dtype);
+  view.shape.erase(0);
+  view.strides.erase(0);
+  return view;
 }
 
 }  // namespace
 
+void Program::note_edits() {
+  for (const Tensor& x : edited_) note_edit(x, "a compiled step");
+}
+
 std::vector<Tensor> Program::run(Tensors arguments) {
   const Exclusive only(running_);
-  for (size_t i = 0; i < arguments.size(); ++i)
-    copy_into(arguments_[i].view(), arguments[i].view());
-  for (const Tensor& x : edited_) note_edit(x, "a compiled step");
-  replay();
-  for (const LeafGradient& g : gradients_) g.leaf->grad = g.after;
   std::vector<Tensor> results;
-  for (const Tensor& y : outputs_) results.push_back(copy_of(y));
+  for (const Tensor& y : outputs_) results.emplace_back(Meta{y.shape(), y.dtype(), y.device()});
+  note_edits();
+  for (size_t i = 0; i < arguments.size(); ++i) Copy(arguments_[i].view())(arguments[i].view());
+  plan_->run();
+  for (size_t i = 0; i < outputs_.size(); ++i) Copy(results[i].view())(outputs_[i].view());
+  for (const LeafGradient& g : gradients_) g.leaf->grad = g.after;
   return results;
 }
 
@@ -155,39 +275,24 @@ std::vector<Tensor> Program::run_many(int64_t steps, Tensors arguments) {
     shape.insert(0, steps);
     results.emplace_back(Meta{shape, y.dtype(), y.device()});
   }
-  // The part of x that belongs to a step: x[step].
-  const auto part = [](const Tensor& x, int64_t step) {
-    View view = x.view();
-    view.data = view.as<char>() + step * view.strides[0] * size_of(view.dtype);
-    view.shape.erase(0);
-    view.strides.erase(0);
-    return view;
-  };
-  for (const Tensor& x : edited_) note_edit(x, "a compiled step");
+  note_edits();
   {
     const WithoutHostLock unlocked;
+    std::vector<Copy> in;
+    for (const Tensor& x : arguments_) in.emplace_back(x.view());
+    std::vector<View> from, to, out;
+    for (const Tensor& x : arguments) from.push_back(x.view());
+    for (const Tensor& y : outputs_) out.push_back(y.view());
+    for (const Tensor& y : results) to.push_back(y.view());
     for (int64_t step = 0; step < steps; ++step) {
-      for (size_t i = 0; i < arguments.size(); ++i)
-        copy_into(arguments_[i].view(), part(arguments[i], step));
-      replay();
-      for (size_t i = 0; i < outputs_.size(); ++i)
-        copy_into(part(results[i], step), outputs_[i].view());
+      for (size_t i = 0; i < in.size(); ++i) in[i](part(from[i], step));
+      plan_->run();
+      for (size_t i = 0; i < out.size(); ++i) Copy(part(to[i], step))(out[i]);
       if (step % 16 == 0) poll_interrupt();  // long kernels do it themselves
     }
   }
   for (const LeafGradient& g : gradients_) g.leaf->grad = g.after;
   return results;
-}
-
-int64_t Program::bytes() const {
-  std::unordered_set<const Storage*> seen;
-  int64_t total = 0;
-  for (const ListedLine& l : lines_) {
-    if (l.output < 0 || l.edit) continue;
-    const Storage* storage = keep_[static_cast<size_t>(l.output)]->storage.get();
-    if (!l.op->alias && seen.insert(storage).second) total += storage->bytes;
-  }
-  return total;
 }
 
 }  // namespace wengert

@@ -1,48 +1,44 @@
-// Program: a step, traced once as a Wengert list with fixed memory, and replayed: no Python, no
-// allocation, no shape checks, just each line's `run`.
+// Program: a step, traced once as a Wengert list, improved by passes, and replayed on fixed memory:
+// no Python, no allocation, no shape checks.
 //
 // A trace is made by running the step once while the program listens (Tracer). The arguments are
 // the program's own tensors, overwritten at each replay; tensors from outside (parameters,
-// optimizer state) are used where they lie. The lines are those that eager ran, in their order, so
-// the results have the same bits.
+// optimizer state) are used where they lie. The lines are those that eager ran; what passes do to
+// them leaves every bit of the results as it was.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <unordered_map>
 
-#include "graph/record.h"
+#include "program/list.h"
+#include "program/plan.h"
 
 namespace wengert {
 
 class Program : public Tracer, public RefCounted {
  public:
-  struct ListedLine {
-    const Op* op;
-    Attrs attrs;
-    Place place;
-    std::vector<int> inputs;  // numbers of values
-    int output = -1;          // number of the value made; -1 for an update
-    bool edit = false;        // the output is an earlier value, overwritten
-    Cost cost;
-  };
-  struct Value {
-    std::string name;
-    Shape shape;
-    DType dtype;
-  };
-
   // ---- making ----
   explicit Program(std::vector<Tensor> arguments);  // its own: the step is run on these
   void begin();                                     // listens to this thread
   void end();
+  // Undoes the edits that the trace made outside: for a step that raised half-way.
+  void undo();
   void finish(std::vector<Tensor> outputs);
+  // After finish: a tensor that the step made and somebody outside holds on to, as text; a replay
+  // would not change it. Empty if there is none.
+  std::string escaped() const;
+  // Runs the passes of these names over the list, in the order of passes.h, and plans its replay.
+  void improve(const std::vector<std::string>& passes);
+
+  void before_edit(const Tensor& x) override;
   void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
             const Attrs& attrs) override;
   bool sole_owner(const Tensor& x) const override;
   void reads_grad(const Tensor& leaf) override;
   void sets_grad(const Tensor& leaf) override;
 
-  // ---- running ----
+  // ---- running: after improve ----
   // Whether these arguments are like those of the trace.
   bool takes(Tensors arguments) const;
   // False where the gradients gathered in the leaves are not those that the trace began with.
@@ -55,38 +51,38 @@ class Program : public Tracer, public RefCounted {
   std::vector<Tensor> run_many(int64_t steps, Tensors arguments);
 
   // ---- reading ----
-  const std::vector<ListedLine>& lines() const { return lines_; }
-  const std::vector<Value>& values() const { return values_; }
+  const StepList& traced() const { return traced_; }
+  const StepList& improved() const { return plan_->list(); }
+  const Plan& plan() const { return *plan_; }
   const std::vector<Tensor>& arguments() const { return arguments_; }
-  int64_t bytes() const;  // of all memory that the program owns
   void name_value(const Tensor& x, const std::string& name);
 
   static void destroy(Program* program) { delete program; }
 
  private:
-  struct Instruction {
-    const Op* op;
-    Attrs attrs;
-    std::vector<View> outputs, inputs;
-  };
   struct LeafGradient {
     Tensor leaf, before, after;
     bool read;  // the gradient from before the step counts
   };
+  struct Undo {
+    Tensor tensor, copy;
+  };
 
   int number(const Tensor& x);  // of the value that lies there; a new one for a tensor from outside
+  int memory(const Tensor& x);
   void touch(const Tensor& leaf, bool read);
-  void replay();
+  std::vector<bool> held_outside() const;
+  void note_edits();
 
-  std::vector<Instruction> instructions_;
-  std::vector<ListedLine> lines_;
-  std::vector<Value> values_;
-  std::unordered_map<std::string, int> numbers_;  // by place in memory and layout
-  std::vector<Tensor> keep_;  // by number: the program keeps all that its views look at
+  StepList traced_;
+  std::unordered_map<std::string, int> numbers_;  // values by place in memory and layout
+  std::unordered_map<const Storage*, int> memories_;
+  std::vector<Tensor> keep_;  // by number: while the trace is made, nothing it touched is freed
   std::vector<Tensor> arguments_, outputs_;
-  std::vector<Tensor>
-      edited_;  // a tensor of each storage that is edited: its version goes up with a run
+  std::vector<Tensor> edited_;  // one of each memory outside that is edited: its version goes up
   std::vector<LeafGradient> gradients_;
+  std::vector<Undo> undo_;
+  std::unique_ptr<Plan> plan_;
   Tracer* outer_ = nullptr;
   int made_ = 0;
   std::atomic<bool> running_{false};

@@ -630,11 +630,19 @@ class _Program:
         ...
     def end(self) -> None:
         ...
+    def escaped(self) -> str:
+        """
+        A tensor made by the step that is held outside it, as text; or an empty string.
+        """
     def finish(self, outputs: typing.Any) -> None:
         ...
     def fits(self) -> builtins.bool:
         ...
-    def lines(self) -> list[typing.Any]:
+    def improve(self, passes: Sequence[str]) -> None:
+        """
+        Runs the passes of these names, and makes the list ready to run.
+        """
+    def lines(self, improved: builtins.bool) -> list[typing.Any]:
         ...
     def repeats(self) -> builtins.bool:
         ...
@@ -646,13 +654,23 @@ class _Program:
         """
         run(), or None where these arguments are not tensors like those of the trace.
         """
+    def undo(self) -> None:
+        """
+        Gives what the traced step edited outside the values from before it.
+        """
     @property
-    def bytes(self) -> builtins.int:
-        ...
+    def memory(self) -> dict[str, int]:
+        """
+        Bytes of the arena, of what is kept beside it, and of all lines' results.
+        """
 def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int]) -> Tensor:
     ...
 def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
     ...
+def _pass_names() -> list[str]:
+    """
+    The passes over a compiled step's list, in the order in which they run.
+    """
 def _permutation(state: Tensor, n: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     ...
 def _set_package_directory(path: str) -> None:

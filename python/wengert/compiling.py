@@ -16,22 +16,28 @@ The first call runs as it is, so that optimizers make their state. The next one 
 dtypes and other arguments is traced; later ones replay the same kernels in the same order on the
 same memory, so the results have the same bits.
 
+A trace is improved by passes (csrc/README.md describes each) and its memory planned once into one
+block; both leave every bit of the results as it was. `step.program.before` is the list as traced.
+
 A replay overwrites the gradients and values that the trace made; what a step returns is a copy. A
-step may not look at values (`if loss > 1:`, `.item()`, `.numpy()`, boolean masks): that is an
-error.
+step may not look at values (`if loss > 1:`, `.item()`, `.numpy()`, boolean masks), change its
+arguments in place, or leave a tensor that it makes in a list or an attribute: each is an error.
 Python numbers that it uses are those of the trace: keep what changes in tensors or arguments.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from . import _core
 from ._core import Tensor, concatenate, is_grad_enabled, stack
 
-__all__ = ["CompiledStep", "Listing", "compile"]
+__all__ = ["PASSES", "CompiledStep", "Listing", "compile"]
+
+PASSES: tuple[str, ...] = tuple(_core._pass_names())
 
 _structure = (
     0  # counts changes of modules: layers replaced, parameters replaced, train() and eval()
@@ -101,12 +107,18 @@ class CompiledStep:
 
     traces   how many traces were made
     program  the list of the last one, printable; None before
+    passes   those that improve it
     """
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], passes: Iterable[str] | None = None) -> None:
         """`fn` takes and returns tensors, or lists, tuples and dicts of them, and constants."""
         functools.update_wrapper(self, fn)
         self._fn = fn
+        self.passes = PASSES if passes is None else tuple(passes)
+        for name in self.passes:
+            if name not in PASSES:
+                raise ValueError(f"compile: no pass {name!r}; there are {', '.join(PASSES)}")
+        self._escaped: set[Any] = set()  # keys whose trace left a tensor outside, once
         self._cache: dict[Any, _Traced] = {}
         self._last: _Traced | None = None
         self._warm = False
@@ -199,26 +211,58 @@ class CompiledStep:
             own_args, own_kwargs = _unflatten(spec, own)
             returned = []
             results = _flatten(self._fn(*own_args, **own_kwargs), returned)
+        except BaseException:
+            program.undo()  # parameters and optimizer state are as before the step
+            raise
         finally:
             program.end()
         # What is returned is a copy: the program's own memory is overwritten by the next step.
         values = [y.detach() for y in returned]
+        copies = [y.clone() for y in values]
+        returned.clear()
         program.finish(values)
+        key = self._key(spec, tensors)
+        if self._left_outside(program, key):
+            return _unflatten(results, copies)
+        program.improve(list(self.passes))
         plain = not kwargs and all(isinstance(x, Tensor) for x in args)
         self._last = _Traced(program, results, plain, is_grad_enabled())
-        self._cache[self._key(spec, tensors)] = self._last
+        self._cache[key] = self._last
         self.traces += 1
         self.program = Listing(program)
-        return _unflatten(results, [y.clone() for y in values])
+        return _unflatten(results, copies)
+
+    def _left_outside(self, program: _core._Program, key: Any) -> bool:
+        """Whether something outside holds a tensor of the step: once it may, to make its state."""
+        if not program.escaped():
+            return False
+        gc.collect()  # a cycle may hold it
+        where = program.escaped()
+        if not where:
+            return False
+        if key not in self._escaped:
+            self._escaped.add(key)
+            return True
+        program.undo()
+        raise ValueError(
+            f"compile: the result of {where}, is kept outside the step, in a list or an attribute "
+            "perhaps, where later steps would not change it. Return it from the step instead"
+        )
 
 
 class Listing:
-    """The Wengert list of a compiled step: `lines` has a dict for each line, str() lists them."""
+    """The Wengert list of a compiled step: `lines` has a dict for each line, str() lists them.
 
-    def __init__(self, program: _core._Program) -> None:
+    A fused line has the lines that it does in its `body`. `before` is the list as it was traced;
+    `memory` tells bytes: of the `arena` in which all that the step makes has its place, of what is
+    `kept` beside it (results, gradients, constants), and what `all` lines' results would take.
+    """
+
+    def __init__(self, program: _core._Program, improved: bool = True) -> None:
         """Reads the program."""
-        self.lines: list[dict[str, Any]] = program.lines()
-        self.memory: int = program.bytes
+        self.lines: list[dict[str, Any]] = program.lines(improved)
+        self.memory: dict[str, int] = program.memory
+        self.before: Listing | None = Listing(program, improved=False) if improved else None
 
     @property
     def flops(self) -> float:
@@ -231,38 +275,54 @@ class Listing:
         return float(sum(line["bytes"] for line in self.lines))
 
     def __str__(self) -> str:
-        """One line for each line of the list."""
-        rows = []
-        for number, line in enumerate(self.lines, 1):
-            arguments = list(line["inputs"])
-            arguments += [f"{key}={value}" for key, value in line["attributes"].items()]
-            call = f"{line['op']}({', '.join(arguments)})"
-            if line["output"] is None:
-                made = call
-            else:
-                sizes = ", ".join(map(str, line["shape"]))
-                sign = "<-" if line["edit"] else "="
-                made = f"{line['output']}: {line['dtype']}[{sizes}] {sign} {call}"
-            rows.append((number, made, line["flops"], line["bytes"], line["place"] or ""))
+        """One line for each line of the list, those of a fused line's body under it."""
         head = (
-            f"{len(rows)} lines, {self.flops:,.0f} FLOP, {self.bytes:,.0f} bytes read and written, "
-            f"{self.memory:,} bytes of memory"
+            f"{len(self.lines)} lines, {self.flops:,.0f} FLOP, {self.bytes:,.0f} bytes read and "
+            "written; "
         )
-        body = [
-            f"{n:4}  {made:90}  {flop:12,.0f}  {size:12,.0f}  {where}"
-            for n, made, flop, size, where in rows
-        ]
-        return "\n".join([head, f"{'':4}  {'':90}  {'FLOP':>12}  {'bytes':>12}", *body])
+        if self.before:
+            head += (
+                f"{self.memory['arena']:,} bytes of arena and {self.memory['kept']:,} kept, "
+                f"for {self.memory['all']:,} bytes of results"
+            )
+        else:
+            head += f"{self.memory['all']:,} bytes of results"
+        rows = [head, f"{'':4}  {'':90}  {'FLOP':>12}  {'bytes':>12}"]
+        for number, line in enumerate(self.lines, 1):
+            made, where = _written(line), line["place"] or ""
+            rows.append(
+                f"{number:4}  {made:90}  {line['flops']:12,.0f}  {line['bytes']:12,.0f}  {where}"
+            )
+            rows += [f"        {_written(part)}" for part in line["body"]]
+        return "\n".join(rows)
 
 
-def compile(fn: Callable[..., Any]) -> CompiledStep:
+def _written(line: dict[str, Any]) -> str:
+    arguments = list(line["inputs"])
+    arguments += [f"{key}={value}" for key, value in line["attributes"].items()]
+    call = f"{line['op']}({', '.join(arguments)})"
+    if line["body"]:
+        call = f"{line['op']}:"
+    if line["output"] is None:
+        return call
+    sizes = ", ".join(map(str, line["shape"]))
+    sign = "<-" if line["edit"] else "="
+    return f"{', '.join(line['outputs'])}: {line['dtype']}[{sizes}] {sign} {call}"
+
+
+def compile(fn: Callable[..., Any] | None = None, *, passes: Iterable[str] | None = None) -> Any:
     """A step that runs without Python from its third call on; see this module's text.
+
+    `passes` names those that improve the list (all of `compiling.PASSES` by default). Use it as a
+    function, `compile(step)`, or as a decorator, with or without arguments.
 
     Arguments and results are tensors, or lists, tuples and dicts of them; other arguments are
     constants, and each value of them has a trace of its own. New shapes or dtypes are traced anew;
     so is everything after a module has changed (a layer replaced, train(), eval()).
 
-    Raises ValueError, with the place, where the step looks at a value; GradientError for an
-    argument that requires a gradient.
+    Raises ValueError, with the place, where the step looks at a value, changes an argument in
+    place, or leaves a tensor outside; GradientError for an argument that requires a gradient.
     """
-    return CompiledStep(fn)
+    if fn is None:
+        return functools.partial(compile, passes=passes)
+    return CompiledStep(fn, passes)

@@ -1,0 +1,17 @@
+// Tile: the unit of elementwise work. A tile function makes n adjacent elements of the output from
+// n of each input; an input whose bit is set in `scalars` is one element, used n times. Compiled
+// steps chain tile functions while a tile is in the cache.
+#pragma once
+
+#include <cstdint>
+
+namespace wengert {
+
+struct Params {  // of rows that have them
+  double a = 0, b = 0;
+};
+
+using TileFn = void (*)(int64_t n, void* y, const void* const* x, uint32_t scalars,
+                        const Params& params);
+
+}  // namespace wengert

@@ -1,0 +1,74 @@
+// Chain: elementwise lines over one grid of rows x columns, run one after another on a tile of it
+// before the next tile is begun: what only the chain itself needs stays in L1 and never gets a
+// memory of its own. The kernels are those of the ops' tables, so the bits are too.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "program/list.h"
+
+namespace wengert {
+
+struct Grid {
+  int64_t rows = 1, columns = 1;
+};
+
+// Whether a line can be a part of a chain: elementwise, with a kernel, its result in one piece.
+bool chainable(const StepList& list, const StepList::Line& line);
+// The grid with the longest rows in which every operand of these lines lies with one stride from
+// row to row, and within a row end to end or not at all. Their results have one shape.
+std::optional<Grid> grid_of(const StepList& list, std::span<const StepList::Line> lines);
+// Whether they fit in this very grid.
+bool fits_grid(const StepList& list, std::span<const StepList::Line> lines, const Grid& grid);
+
+class Chain {
+ public:
+  static constexpr size_t max_operands = 32;
+
+  // `base`: where each memory begins; null for those that only this chain needs. What has no place
+  // in the chain's few tiles is refused by `enough_tiles`.
+  Chain(const StepList& list, std::span<const StepList::Line> lines, const Grid& grid,
+        std::span<char* const> base);
+  static bool enough_tiles(const StepList& list, std::span<const StepList::Line> lines,
+                           std::span<char* const> base);
+
+  // A block of the grid, on this thread.
+  void run(int64_t row, int64_t rows, int64_t column, int64_t columns) const;
+  // All of it, shared out in chunks of a fixed size.
+  void run_all() const;
+
+ private:
+  static constexpr int64_t tile = 1024;   // elements
+  static constexpr int max_tiles = 6;     // of values without memory, alive at one time
+  static constexpr int max_gathered = 4;  // operands that are brought into a tile's order first
+
+  struct Operand {
+    char* data;           // null: a tile, number `row`
+    int64_t row, column;  // strides in elements
+    int64_t size;         // of an element in bytes
+    bool one() const { return row == 0 && column == 0; }
+    bool linear(const Grid& g) const {  // its elements lie as those of the grid do
+      return one() || ((column == 1 || g.columns == 1) && (g.rows == 1 || row == g.columns));
+    }
+  };
+  struct Step {
+    TileFn fn;
+    Params params;
+    int out, count, in[3];
+    uint32_t ones, column_ones;  // inputs that are one element: always, and along a row
+  };
+  using Places = char* [max_operands];
+
+  void run_flat(Places& at, int64_t first, int64_t n) const;
+  void run_joined(Places& at, int64_t row, int64_t rows) const;
+  void run_rows(Places& at, int64_t row, int64_t rows, int64_t column, int64_t columns) const;
+  void steps(const Places& at, int64_t n, bool by_rows) const;
+
+  Grid grid_;
+  std::vector<Operand> operands_;
+  std::vector<Step> steps_;
+  std::vector<int> gathered_;  // operands that are not linear
+};
+
+}  // namespace wengert

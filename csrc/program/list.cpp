@@ -1,0 +1,54 @@
+#include "program/list.h"
+
+#include <algorithm>
+
+namespace wengert {
+
+View StepList::view(int v) const {
+  const Value& x = value(v);
+  return {static_cast<char*>(memory(v).storage->data) + x.offset, x.shape, x.strides, x.dtype};
+}
+
+std::vector<int> StepList::writers() const {
+  std::vector<int> count(memories.size(), 0);
+  for (const Line& line : lines) {
+    if (line.op->alias) continue;
+    each_memory(*this, line,
+                [&](int m, bool written) { count[static_cast<size_t>(m)] += written; });
+  }
+  return count;
+}
+
+int64_t StepList::bytes_made() const {
+  int64_t total = 0;
+  for (const Memory& m : memories)
+    if (m.kind == Memory::made) total += m.bytes;
+  return total;
+}
+
+bool conflict(const StepList& list, const StepList::Line& a, const StepList::Line& b) {
+  bool found = false;
+  each_memory(list, a, [&](int m, bool m_written) {
+    each_memory(list, b,
+                [&](int n, bool n_written) { found |= m == n && (m_written || n_written); });
+  });
+  return found;
+}
+
+bool can_move(const StepList& list, size_t from, size_t to) {
+  const auto [first, last] = to < from ? std::pair(to + 1, from) : std::pair(from + 1, to);
+  for (size_t i = first; i < last; ++i)
+    if (conflict(list, list.lines[i], list.lines[from])) return false;
+  return true;
+}
+
+void move_line(StepList& list, size_t from, size_t to) {
+  const auto at = list.lines.begin();
+  const auto place = [&](size_t i) { return at + static_cast<std::ptrdiff_t>(i); };
+  if (to < from)
+    std::rotate(place(to + 1), place(from), place(from + 1));
+  else
+    std::rotate(place(from), place(from + 1), place(to));
+}
+
+}  // namespace wengert

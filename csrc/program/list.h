@@ -1,0 +1,75 @@
+// StepList: a step as a Wengert list, as plain data: lines, the values they read and make, and the
+// memories in which those values lie. A trace fills one (program.h), passes improve it (passes.h),
+// and a plan runs it (plan.h).
+//
+// Values are fixed windows on memories: a view of a value is another value on the same memory. A
+// memory that only one line writes holds the same thing from that line on; most do. Others, such
+// as parameters, change in place, and lines that touch them keep their order (`conflict`).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "graph/place.h"
+#include "graph/record.h"
+
+namespace wengert {
+
+struct StepList {
+  struct Memory {
+    Ref<Storage> storage;  // null once a plan has given it another place
+    enum Kind { outside, argument, made, constant } kind = outside;
+    bool kept = false;  // looked at after the step: a result, or a gradient in a leaf
+    int64_t bytes = 0;
+  };
+  struct Value {
+    std::string name;
+    Shape shape;
+    Strides strides;
+    DType dtype;
+    int memory;
+    int64_t offset;  // in bytes, of the first element
+  };
+  struct Line {
+    const Op* op;
+    Attrs attrs = {};
+    Place place = 0;
+    std::vector<int> inputs = {};   // values
+    std::vector<int> outputs = {};  // values: the result, and what an op keeps beside it
+    int edited = 0;                 // this many inputs, the first ones, are overwritten (updates)
+    bool edit = false;              // the output is an earlier value, overwritten
+    Cost cost = {};
+    std::vector<Line> body = {};  // of a fused line: what is done in its place, part by part
+  };
+
+  std::vector<Memory> memories;
+  std::vector<Value> values;
+  std::vector<Line> lines;
+
+  const Value& value(int v) const { return values[static_cast<size_t>(v)]; }
+  const Memory& memory(int v) const { return memories[static_cast<size_t>(value(v).memory)]; }
+  Memory& memory(int v) { return memories[static_cast<size_t>(value(v).memory)]; }
+  View view(int v) const;  // where the trace left it
+
+  // How many lines write each memory.
+  std::vector<int> writers() const;
+  // Bytes of all memory that the step itself makes.
+  int64_t bytes_made() const;
+};
+
+// Calls fn(memory, written) for each memory that a line touches.
+template <class Fn>
+void each_memory(const StepList& list, const StepList::Line& line, const Fn& fn) {
+  for (size_t i = 0; i < line.inputs.size(); ++i)
+    fn(list.value(line.inputs[i]).memory, static_cast<int>(i) < line.edited);
+  for (int y : line.outputs) fn(list.value(y).memory, true);
+}
+
+// Whether the two must keep their order: one writes what the other reads or writes.
+bool conflict(const StepList& list, const StepList::Line& a, const StepList::Line& b);
+// Whether line `from` may stand right behind line `to` (to < from), or right before it (to > from).
+bool can_move(const StepList& list, size_t from, size_t to);
+// Moves it there: line `from` ends at to + 1, or at to - 1.
+void move_line(StepList& list, size_t from, size_t to);
+
+}  // namespace wengert

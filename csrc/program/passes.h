@@ -1,0 +1,34 @@
+// Passes: each takes a list to a shorter or cheaper one with the same results, bit for bit. They
+// run in the order of all_passes(); any of them may be left out.
+#pragma once
+
+#include <span>
+
+#include "program/list.h"
+
+namespace wengert {
+
+struct Pass {
+  const char* name;
+  void (*run)(StepList& list);
+};
+std::span<const Pass> all_passes();
+
+// ---- passes/, a file each ----
+void fold_constants(StepList& list);  // lines whose operands never change have run already
+void drop_dead(StepList& list);       // lines whose results nobody looks at
+void share_common(StepList& list);    // lines that compute what an earlier one has
+void fold_views(StepList& list);      // lines that only look at memory in another way
+void fuse_chains(StepList& list);     // elementwise lines become one, tile by tile
+void fuse_epilogues(StepList& list);  // elementwise lines behind a matmul run on its blocks
+void fuse_losses(StepList& list);     // cross-entropy and its gradient, row by row
+void fuse_updates(StepList& list);    // a parameter is updated where its gradient is made
+// (The last, "memory", is the plan's: see plan.h.)
+
+// The op of a chain of elementwise lines, which are its body.
+extern const Op fused_op;
+
+// Lines `first`, ... of `list` become one: what they read and write is read and written by it.
+StepList::Line fused(const StepList& list, const Op& op, std::vector<StepList::Line> body);
+
+}  // namespace wengert

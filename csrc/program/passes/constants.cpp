@@ -1,0 +1,29 @@
+// constants: a line whose operands never change has computed its result while the trace was made;
+// it need not run again.
+//
+//   v12 = full(shape=(), value=1)
+//   v14 = div(v12, c19)              ->   (nothing; v14 is kept as it is)
+#include <algorithm>
+
+#include "program/passes.h"
+
+namespace wengert {
+
+void fold_constants(StepList& list) {
+  const std::vector<int> writers = list.writers();
+  const auto constant = [&](int v) { return list.memory(v).kind == StepList::Memory::constant; };
+  std::erase_if(list.lines, [&](const StepList::Line& line) {
+    if (line.op->alias || line.edited || line.outputs.empty()) return false;
+    const bool known = std::all_of(line.inputs.begin(), line.inputs.end(), constant);
+    const bool its_own = std::all_of(line.outputs.begin(), line.outputs.end(), [&](int y) {
+      const StepList::Memory& m = list.memory(y);
+      return m.kind == StepList::Memory::made && !m.kept &&
+             writers[static_cast<size_t>(list.value(y).memory)] == 1;
+    });
+    if (!known || !its_own) return false;
+    for (int y : line.outputs) list.memory(y).kind = StepList::Memory::constant;
+    return true;
+  });
+}
+
+}  // namespace wengert

@@ -1,0 +1,76 @@
+// epilogues: elementwise lines that need a matmul's result run on each block of it, by the thread
+// that has just computed it, while the block is in the cache; the product itself need not be
+// stored.
+//
+//   v2 = matmul(arg0, c2.T)               v2 = matmul(arg0, c2.T), then
+//   fused:                           ->     v3 = add(v2, c5)
+//     v3 = add(v2, c5)                      v4 = sigmoid(v3)
+//     v4 = sigmoid(v3)
+#include <algorithm>
+
+#include "ops/matmul.h"
+#include "program/chain.h"
+#include "program/passes.h"
+
+namespace wengert {
+
+namespace {
+
+// The product as lines may chain to it: a matrix in one piece, which no other line writes.
+bool takes_epilogue(const StepList& list, const StepList::Line& line,
+                    const std::vector<int>& writers) {
+  if (line.op != &matmul_op || line.edit || !line.body.empty()) return false;
+  const StepList::Value& c = list.value(line.outputs[0]);
+  return c.shape.size() == 2 && is_floating(c.dtype) && numel(c.shape) > 0 &&
+         writers[static_cast<size_t>(c.memory)] == 1;
+}
+
+bool is_epilogue(const StepList& list, const StepList::Line& line, int product) {
+  if (line.op != &fused_op && !chainable(list, line)) return false;
+  const StepList::Value& c = list.value(product);
+  bool reads = false;
+  for (int x : line.inputs) {
+    reads |= x == product;
+    if (x != product && list.value(x).memory == c.memory) return false;  // seen in another way
+  }
+  const std::span<const StepList::Line> parts =
+      line.body.empty() ? std::span(&line, 1) : std::span(line.body);
+  return reads && list.value(line.outputs[0]).shape == c.shape &&
+         fits_grid(list, parts, {c.shape[0], c.shape[1]});
+}
+
+}  // namespace
+
+void fuse_epilogues(StepList& list) {
+  const std::vector<int> writers = list.writers();
+  for (size_t i = 0; i < list.lines.size();) {
+    size_t at = i, j = list.lines.size();
+    if (takes_epilogue(list, list.lines[i], writers))
+      for (j = i + 1; j < list.lines.size(); ++j) {
+        if (!is_epilogue(list, list.lines[j], list.lines[i].outputs[0])) continue;
+        if (can_move(list, j, i)) {  // up to the product
+          move_line(list, j, i);
+          break;
+        }
+        if (can_move(list, i, j)) {  // the product down to it
+          move_line(list, i, j);
+          at = j - 1;
+          break;
+        }
+      }
+    if (j == list.lines.size()) {
+      ++i;
+      continue;
+    }
+    std::vector<StepList::Line> body{list.lines[at]};
+    const StepList::Line& then = list.lines[at + 1];
+    if (then.body.empty())
+      body.push_back(then);
+    else
+      body.insert(body.end(), then.body.begin(), then.body.end());
+    list.lines[at] = fused(list, matmul_op, std::move(body));
+    list.lines.erase(list.lines.begin() + static_cast<std::ptrdiff_t>(at + 1));
+  }
+}
+
+}  // namespace wengert

@@ -1,0 +1,278 @@
+#include "program/plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/allocator.h"
+#include "base/pool.h"
+#include "ops/matmul.h"
+#include "ops/update_lines.h"
+#include "program/chain.h"
+#include "program/passes.h"
+
+namespace wengert {
+
+namespace {
+
+size_t at(int i) { return static_cast<size_t>(i); }
+
+// The elementwise parts of a fused line: all, but for the matmul before and the updates behind.
+std::span<const StepList::Line> chain_of(const StepList::Line& line) {
+  const std::span<const StepList::Line> body = line.body;
+  const size_t first = line.op == &matmul_op ? 1 : 0;
+  size_t end = body.size();
+  while (end > first && is_update(*body[end - 1].op)) --end;
+  return body.subspan(std::min(first, end), end - std::min(first, end));
+}
+std::span<const StepList::Line> updates_of(const StepList::Line& line) {
+  const auto chain = chain_of(line);
+  const size_t before = (line.op == &matmul_op ? 1 : 0) + chain.size();
+  return std::span(line.body).subspan(before);
+}
+bool has_chain(const StepList::Line& line) {
+  return line.op == &fused_op || (line.op == &matmul_op && !line.body.empty());
+}
+
+class ReadyOp final : public Ready {
+ public:
+  ReadyOp(const Op& op, std::vector<View> out, std::vector<View> in, const Attrs& attrs)
+      : op_(op), out_(std::move(out)), in_(std::move(in)), attrs_(attrs) {}
+  void run() const override { op_.run(Views(out_), Views(in_), attrs_); }
+
+ private:
+  const Op& op_;
+  std::vector<View> out_, in_;
+  Attrs attrs_;
+};
+
+class ReadyChain final : public Ready {
+ public:
+  explicit ReadyChain(Chain chain) : chain_(std::move(chain)) {}
+  void run() const override { chain_.run_all(); }
+
+ private:
+  Chain chain_;
+};
+
+// A product, and what is done with each block of it.
+class ReadyMatmul final : public Ready {
+ public:
+  ReadyMatmul(View c, View a, View b, std::optional<Chain> chain,
+              std::vector<std::unique_ptr<const ReadyUpdate>> updates)
+      : c_(c), a_(a), b_(b), chain_(std::move(chain)), updates_(std::move(updates)) {}
+
+  void run() const override {
+    for (const auto& update : updates_) update->begin();
+    const View in[] = {a_, b_};
+    matmul_op.run(Views(&c_, 1), Views(in), {});
+    const int64_t columns = c_.shape[1], rows = std::max<int64_t>(1, (1 << 14) / columns);
+    parallel_for(ceil_div(c_.shape[0], rows), [&](int64_t chunk) {
+      const int64_t row = chunk * rows;
+      then(row, std::min(rows, c_.shape[0] - row), 0, columns);
+    });
+  }
+
+ private:
+  void then(int64_t row, int64_t rows, int64_t column, int64_t columns) const {
+    if (chain_) chain_->run(row, rows, column, columns);
+    const int64_t all = c_.shape[1];
+    for (const auto& update : updates_) {
+      if (columns == all)
+        update->apply(0, row * all, rows * all);
+      else
+        for (int64_t r = row; r < row + rows; ++r) update->apply(0, r * all + column, columns);
+    }
+  }
+
+  View c_, a_, b_;
+  std::optional<Chain> chain_;
+  std::vector<std::unique_ptr<const ReadyUpdate>> updates_;
+};
+
+}  // namespace
+
+Plan::Plan(StepList list, bool arena)
+    : list_(std::move(list)),
+      base_(list_.memories.size(), nullptr),
+      stored_(list_.memories.size(), true),
+      lender_(list_.memories.size(), -1) {
+  bytes_.all = list_.bytes_made();
+  leave_out_intermediates();
+  place(arena);
+  for (StepList::Line& line : list_.lines) {
+    if (line.op->alias) continue;
+    steps_.push_back(ready(line));
+    const bool updates = is_update(*line.op) || !updates_of(line).empty();
+    if (!updates && first_update_ == steps_.size() - 1) first_update_ = steps_.size();
+    if (line.body.empty()) continue;
+    std::vector<int> seen;  // a fused line reads and writes each memory that it stores once
+    each_memory(list_, line, [&](int m, bool) {
+      if (!stored_[at(m)] || std::find(seen.begin(), seen.end(), m) != seen.end()) return;
+      seen.push_back(m);
+      line.cost.bytes += static_cast<double>(list_.memories[at(m)].bytes);
+    });
+  }
+}
+
+View Plan::view(int v) const {
+  const StepList::Value& x = list_.value(v);
+  return {base_[at(x.memory)] + x.offset, x.shape, x.strides, x.dtype};
+}
+
+// Whether a memory is only on its way through this fused line: made by one of its elementwise
+// parts, or its product, and read by the others as it was made.
+bool Plan::passes_through(int memory, const StepList::Line& line) const {
+  const auto chain = chain_of(line);
+  if (chain.empty()) return false;
+  int made = -1;
+  for (const StepList::Line& part : line.body)
+    for (int y : part.outputs)
+      if (list_.value(y).memory == memory) {
+        if (made >= 0) return false;
+        made = y;
+      }
+  if (made < 0) return false;
+  for (const StepList::Line& part : line.body)
+    for (int x : part.inputs)
+      if (list_.value(x).memory == memory && (x != made || is_update(*part.op))) return false;
+  return true;
+}
+
+void Plan::leave_out_intermediates() {
+  std::vector<int> users(list_.memories.size(), 0), last(list_.memories.size(), -1);
+  for (size_t i = 0; i < list_.lines.size(); ++i)
+    each_memory(list_, list_.lines[i], [&](int m, bool) {
+      if (last[at(m)] == static_cast<int>(i)) return;
+      last[at(m)] = static_cast<int>(i);
+      ++users[at(m)];
+    });
+  std::vector<char*> base(list_.memories.size());
+  static char somewhere;
+  for (const StepList::Line& line : list_.lines) {
+    if (!has_chain(line)) continue;
+    std::vector<int> left_out;
+    each_memory(list_, line, [&](int m, bool) {
+      const StepList::Memory& memory = list_.memories[at(m)];
+      if (stored_[at(m)] && memory.kind == StepList::Memory::made && !memory.kept &&
+          users[at(m)] == 1 && passes_through(m, line)) {
+        left_out.push_back(m);
+        stored_[at(m)] = false;
+      }
+    });
+    if (line.op == &matmul_op) lend_memory(line);
+    for (size_t m = 0; m < base.size(); ++m)
+      base[m] = stored_[m] || lender_[m] >= 0 ? &somewhere : nullptr;
+    if (!chain_of(line).empty() && !Chain::enough_tiles(list_, chain_of(line), base))
+      for (int m : left_out)
+        if (lender_[at(m)] < 0) stored_[at(m)] = true;
+  }
+}
+
+// A product that nobody else needs lies where a result of its chain will: that of the last part
+// that reads the product, or of a later one.
+void Plan::lend_memory(const StepList::Line& line) {
+  const int product = line.body[0].outputs[0], memory = list_.value(product).memory;
+  if (stored_[at(memory)]) return;
+  bool read = false;
+  const auto chain = chain_of(line);
+  for (size_t i = chain.size(); i-- > 0 && !read;) {
+    const int y = chain[i].outputs[0];
+    read = std::count(chain[i].inputs.begin(), chain[i].inputs.end(), product) > 0;
+    if (stored_[at(list_.value(y).memory)] && list_.value(y).dtype == list_.value(product).dtype)
+      lender_[at(memory)] = list_.value(y).memory;
+  }
+  if (lender_[at(memory)] < 0) stored_[at(memory)] = true;
+}
+
+// Blocks that are needed at the same time get places apart, large ones first.
+void Plan::place(bool arena) {
+  struct Block {
+    int memory;
+    int first, last;
+    int64_t offset = -1;
+  };
+  std::vector<Block> blocks;
+  std::vector<int> block_of(list_.memories.size(), -1);
+  for (size_t m = 0; m < list_.memories.size(); ++m) {
+    const StepList::Memory& memory = list_.memories[m];
+    if (memory.kind != StepList::Memory::made || memory.kept || !arena) {
+      if (memory.storage) base_[m] = static_cast<char*>(memory.storage->data);
+      if (memory.kept || memory.kind == StepList::Memory::constant) bytes_.kept += memory.bytes;
+    } else if (stored_[m]) {
+      block_of[m] = static_cast<int>(blocks.size());
+      blocks.push_back({static_cast<int>(m), -1, -1});
+    }
+  }
+  for (size_t i = 0; i < list_.lines.size(); ++i)
+    each_memory(list_, list_.lines[i], [&](int m, bool) {
+      const int b = block_of[at(lender_[at(m)] >= 0 ? lender_[at(m)] : m)];
+      if (b < 0) return;
+      if (blocks[at(b)].first < 0) blocks[at(b)].first = static_cast<int>(i);
+      blocks[at(b)].last = static_cast<int>(i);
+    });
+  std::erase_if(blocks, [](const Block& b) { return b.first < 0; });
+  const auto size = [&](const Block& b) {
+    return std::max<int64_t>(1, ceil_div(list_.memories[at(b.memory)].bytes, alignment)) *
+           static_cast<int64_t>(alignment);
+  };
+  std::stable_sort(blocks.begin(), blocks.end(),
+                   [&](const Block& a, const Block& b) { return size(a) > size(b); });
+  std::vector<const Block*> placed;  // by offset
+  for (Block& block : blocks) {
+    int64_t offset = 0;
+    for (const Block* other : placed) {
+      if (other->last < block.first || other->first > block.last) continue;
+      if (offset + size(block) <= other->offset) break;
+      offset = std::max(offset, other->offset + size(*other));
+    }
+    block.offset = offset;
+    bytes_.arena = std::max(bytes_.arena, offset + size(block));
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), &block,
+                         [](const Block* a, const Block* b) { return a->offset < b->offset; }),
+        &block);
+  }
+  if (!blocks.empty()) arena_ = Storage::make({bytes_.arena}, DType::uint8);
+  for (const Block& block : blocks)
+    base_[at(block.memory)] = static_cast<char*>(arena_->data) + block.offset;
+  for (size_t m = 0; m < base_.size(); ++m) {
+    if (lender_[m] >= 0) base_[m] = base_[at(lender_[m])];
+    if (!stored_[m] && lender_[m] < 0) base_[m] = nullptr;
+    if (arena && list_.memories[m].kind == StepList::Memory::made && !list_.memories[m].kept)
+      list_.memories[m].storage = {};
+  }
+}
+
+std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) const {
+  const auto views = [&](const std::vector<int>& values) {
+    std::vector<View> result;
+    for (int v : values) result.push_back(view(v));
+    return result;
+  };
+  const auto chain = chain_of(line);
+  if (line.op == &fused_op)
+    return std::make_unique<ReadyChain>(Chain(list_, chain, *grid_of(list_, chain), base_));
+  if (line.op == &matmul_op && !line.body.empty()) {
+    const StepList::Line& product = line.body[0];
+    const View c = view(product.outputs[0]);
+    std::optional<Chain> then;
+    if (!chain.empty()) then.emplace(list_, chain, Grid{c.shape[0], c.shape[1]}, base_);
+    std::vector<std::unique_ptr<const ReadyUpdate>> updates;
+    for (const StepList::Line& update : updates_of(line))
+      updates.push_back(ready_update(*update.op, Views(views(update.inputs)), update.attrs));
+    return std::make_unique<ReadyMatmul>(c, view(product.inputs[0]), view(product.inputs[1]),
+                                         std::move(then), std::move(updates));
+  }
+  const std::vector<View> in = views(line.inputs), out = views(line.outputs);
+  if (line.op->ready) return line.op->ready(Views(out), Views(in), line.attrs);
+  return std::make_unique<ReadyOp>(*line.op, out, in, line.attrs);
+}
+
+void Plan::run() const {
+  for (size_t i = 0; i < first_update_; ++i) steps_[i]->run();
+  if (first_update_ == steps_.size()) return;
+  const WithoutInterrupts whole;
+  for (size_t i = first_update_; i < steps_.size(); ++i) steps_[i]->run();
+}
+
+}  // namespace wengert
