@@ -1,0 +1,120 @@
+"""What Wengert sets out to reach, and whether a row reaches it.
+
+A must is a ratio to the best of some peers ("3x faster than JAX scan"), or a limit in the row's unit.
+A ratio says how many times better: for times and bytes, the peer's through ours; for rates, ours
+through the peer's. An aim is what would be better still.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+LIBRARIES = "(openblas|torch|jax|numpy).*"
+
+
+@dataclass(frozen=True)
+class Must:
+    """For rows of `section` whose name matches, and, unless `threads` is 0, with that many threads.
+
+    `ours` and `against` are patterns: the best contender that matches counts, on either side.
+    """
+
+    section: str
+    name: str
+    threads: int
+    ours: str
+    against: str
+    must: float | None
+    aim: float | None = None
+    limit: bool = False
+
+
+MUSTS = (
+    Must("steps", "W1", 2, r"wengert run\(n\)", "jax scan", 3, 5),
+    Must("steps", "W1", 2, r"wengert run\(n\)", "torch eager", 80, 140),
+    Must("steps", "W1", 2, "wengert compiled", "jax jit", 5, 9),
+    Must("steps", "W1", 2, "wengert eager", "torch eager", 8, 15),
+    Must("steps", "W2", 2, r"wengert run\(n\)", "jax scan", 1.3),
+    Must("steps", "W2", 2, r"wengert run\(n\)", "torch eager", 3.8),
+    Must("steps", "W3", 2, r"wengert (compiled|run\(n\))", LIBRARIES, 1.4),
+    Must("steps", "W3", 2, r"wengert (compiled|run\(n\))", "torch eager", 2.1),
+    Must("steps", "W4", 2, r"wengert (compiled|run\(n\))", LIBRARIES, 1.1),
+    Must("steps", "W4", 2, r"wengert (compiled|run\(n\))", "torch eager", 1.8),
+    Must("matmul", r"(128|256|512|1024|2048)x\1x\1 \w\w float(32|64)", 0, "wengert", LIBRARIES, 1),
+    Must(
+        "matmul",
+        r"(128|256|512|1024|2048)x\1x\1 \w\w float(32|64)",
+        0,
+        "wengert",
+        "FMA peak",
+        None,
+        0.95,
+    ),
+    Must("matmul", r"(16|32|64)x\1x\1 \w\w float32.*", 0, "wengert", LIBRARIES, 2, 4),
+    Must("matmul", r"100x10x5 \w\w float32.*", 0, "wengert", LIBRARIES, 2, 4),
+    Must("memory", "sigmoid forward, 10,000,000", 2, "wengert.*", "copy", 0.95),
+    Must(
+        "memory", "sigmoid forward, 10,000,000", 2, "wengert.*", "copy past the cache", None, 0.95
+    ),
+    Must("memory", "sigmoid forward, 10,000,000", 2, "wengert.*", "torch.*", 2.5),
+    Must("memory", "sigmoid forward, (1,000|100,000)", 2, "wengert.*", "torch.*", 1.3, 2),
+    Must("chain", "scalar op, no gradient", 0, "wengert", "", 200, 100, limit=True),
+    Must("chain", "scalar op, forward and backward", 0, "wengert", "", 1000, 500, limit=True),
+    Must("start", "import, beyond NumPy's", 0, "wengert", "", 30, 15, limit=True),
+    # 0.8 and 0.6 of PyTorch's, as ratios
+    Must("start", "peak memory, W4", 0, "wengert compiled", "torch.*", 1.25, 1.667),
+)
+
+
+def higher_is_better(unit: str) -> bool:
+    return unit.endswith("/s")
+
+
+def best(row: dict[str, Any], pattern: str) -> str | None:
+    """The label of the best contender that matches."""
+    labels = [label for label in row["values"] if re.fullmatch(pattern, label)]
+    if not labels:
+        return None
+    pick = max if higher_is_better(row["unit"]) else min
+    return pick(labels, key=lambda label: row["values"][label]["median"])
+
+
+def ratio(row: dict[str, Any], ours: str, peer: str) -> float:
+    """How many times better the first is than the second."""
+    a, b = row["values"][ours]["median"], row["values"][peer]["median"]
+    return float(a / b if higher_is_better(row["unit"]) else b / a)
+
+
+def judge(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The musts of a row: contender, peer, what must be, the aim, what is, and whether that is enough.
+
+    Where a contender was not measured, `is` and `reached` are None.
+    """
+    verdicts = []
+    for m in MUSTS:
+        if m.section != row["section"] or not re.fullmatch(m.name, row["name"]):
+            continue
+        if m.threads not in (0, row["threads"]):
+            continue
+        ours = best(row, m.ours)
+        peer = None if m.limit else best(row, m.against)
+        found: float | None = None
+        reached: bool | None = None
+        if ours and (peer or m.limit):
+            found = row["values"][ours]["median"] if m.limit else ratio(row, ours, peer or "")
+            enough = m.must if m.must is not None else m.aim
+            assert enough is not None
+            reached = found <= enough if m.limit else found >= enough
+        verdicts.append(
+            {
+                "contender": ours or m.ours.replace("\\", ""),
+                "against": None if m.limit else peer or m.against,
+                "must": m.must,
+                "aim": m.aim,
+                "is": None if found is None else float(f"{found:.4g}"),
+                "reached": reached,
+            }
+        )
+    return verdicts
