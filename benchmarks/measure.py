@@ -1,9 +1,10 @@
-"""How contenders are compared: workers of their own, results checked first, then turns, then medians.
+"""How contenders are compared: results checked first, then turns, then medians.
 
-Every contender's library lives in a worker process (worker.py) with its own number of threads. A worker
-is stopped (SIGSTOP) unless it is asked something, so idle threads that spin disturb nobody. The
-contenders of a row take turns, in an order that rotates; the median of a contender's turns counts, and
-the quartiles show the spread.
+Every contender's library lives in a worker process (worker.py) with its own number of threads. A
+worker is stopped (SIGSTOP) unless it is asked something, so idle threads that spin disturb nobody.
+The contenders of a row take turns, in an order that rotates; the median of a contender's turns
+counts, and the quartiles show the spread. What other processes took of the machine meanwhile is
+measured too: where that is much, a row is not to be trusted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -52,6 +54,7 @@ class Worker:
             env=environment,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         theirs.close()
@@ -84,6 +87,14 @@ class Worker:
         except OSError as error:
             raise PeerError(f"the process is gone ({error})") from None
         return self.answer(timeout)
+
+    def busy(self) -> float:
+        """Processor seconds so far."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         self.process.kill()
@@ -140,6 +151,14 @@ class Laboratory:
         self.close()
 
 
+def machine_busy() -> float:
+    """Processor seconds of all processes, and of what the host took, since the machine started."""
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=11)[1:11]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def apart(value: np.ndarray, reference: np.ndarray) -> float:
     """The largest difference, relative to the largest value; inf where one is not comparable."""
     if value.shape != reference.shape or not np.isfinite(value).all():
@@ -164,8 +183,8 @@ def compare(
     """Seconds for one unit of work of each contender, and what is to be said about them.
 
     The results of all are compared with those of the first that has any. One that differs by more
-    than the tolerance is not timed: it is not the same work. `seconds` is the length of a turn; where
-    runs are long, turns become fewer (at least 3), so as to stay within `budget` seconds.
+    than the tolerance is not timed: it is not the same work. `seconds` is the length of a turn;
+    where runs are long, turns become fewer (at least 3), so as to stay within `budget` seconds.
     """
     notes: dict[str, str] = {}
     missing: dict[str, str] = {}
@@ -192,30 +211,39 @@ def compare(
         except PeerError as error:
             missing[label] = str(error)
     times: dict[str, list[float]] = {label: [] for label in at_work}
-    spent, turn = 0.0, 0
+    workers = {id(worker): worker for worker, _ in at_work.values()}.values()
+
+    def others() -> float:
+        return machine_busy() - sum(w.busy() for w in workers) - time.process_time()
+
+    before, spent, turn = others(), 0.0, 0
     while at_work and turn < turns and (turn < 3 or spent * (turn + 1) / turn < budget):
         order = list(at_work)
         order = order[turn % len(order) :] + order[: turn % len(order)]
         for label in order:
             worker, calls = at_work[label]
-            began = os.times().elapsed
+            began = time.monotonic()
             try:
                 times[label].append(worker.ask("turn", label, calls))
             except PeerError as error:
                 missing[label] = str(error)
                 del at_work[label], times[label]
-            spent += os.times().elapsed - began
+            spent += time.monotonic() - began
         turn += 1
+    load = max(0.0, (others() - before) / spent) if spent else 0.0
     for label, (worker, _) in at_work.items():
         try:
             worker.ask("drop", label)
         except PeerError as error:
-            notes[label] = f"{notes.get(label, '')} failed when its memory was let go: {error}".strip()
+            notes[label] = (
+                f"{notes.get(label, '')} failed when its memory was let go: {error}".strip()
+            )
     return {
         "seconds": {label: summary(t) for label, t in times.items()},
         "notes": notes,
         "missing": missing,
         "disagree": disagree,
+        "load": round(load, 2),  # processors that others kept busy
     }
 
 

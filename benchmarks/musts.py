@@ -1,8 +1,8 @@
 """What Wengert sets out to reach, and whether a row reaches it.
 
-A must is a ratio to the best of some peers ("3x faster than JAX scan"), or a limit in the row's unit.
-A ratio says how many times better: for times and bytes, the peer's through ours; for rates, ours
-through the peer's. An aim is what would be better still.
+A must is a ratio to the best of some peers ("3x faster than JAX scan"), or a limit in the row's
+unit. A ratio says how many times better: for times and bytes, the peer's through ours; for rates,
+ours through the peer's. An aim is what would be better still.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def ratio(row: dict[str, Any], ours: str, peer: str) -> float:
 
 
 def judge(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The musts of a row: contender, peer, what must be, the aim, what is, and whether that is enough.
+    """The musts of a row: contender, peer, must, aim, what is, and whether that is enough.
 
     Where a contender was not measured, `is` and `reached` are None.
     """

@@ -1,10 +1,10 @@
-"""From a results file to what people read: console lines, a page of tables, plots, the README's table.
+"""From a results file to what people read: console lines, pages, plots, the README's table.
 
     python benchmarks/report.py            pages and plots of all results, and the README's table
     python benchmarks/report.py FILE...    of these results only
 
-The README names its results file in the first of two marker comments; what stands between them is made
-here from that file, and a test compares the two.
+The README names its results file in the first of two marker comments; what stands between them is
+made here from that file, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from musts import LIBRARIES, best, higher_is_better, ratio
+from musts import LIBRARIES, best, ratio
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results"
@@ -70,6 +70,11 @@ def ours_and_best(row: Row) -> tuple[str | None, str | None]:
     return best(row, "wengert.*"), best(row, LIBRARIES)
 
 
+def busy(row: Row) -> bool:
+    """Whether other processes disturbed the row."""
+    return bool(row.get("load", 0) > 0.1)
+
+
 def verdict(must: dict[str, Any]) -> str:
     found, needed = must["is"], must["must"]
     if needed is None:
@@ -85,7 +90,8 @@ def verdict(must: dict[str, Any]) -> str:
 
 def lines(row: Row) -> str:
     """A row for the console."""
-    text = [f"{row['section']}: {row['name']}, {row['threads']} threads [{row['unit']}]"]
+    head = f"{row['section']}: {row['name']}, {row['threads']} threads [{row['unit']}]"
+    text = [f"{head}, in {row['took']} s"]
     _, peer = ours_and_best(row)
     for label, value in row["values"].items():
         note = row.get("notes", {}).get(label, "")
@@ -94,6 +100,8 @@ def lines(row: Row) -> str:
             times = f"{ratio(row, label, peer):.2f} x {title(peer)}"
         text.append(f"  {title(label):26} {cell(value):>14}   {times or note}")
     text += [f"  {title(k):26} {'-':>14}   {why}" for k, why in row.get("missing", {}).items()]
+    if busy(row):
+        text.append(f"  other processes kept {row['load']:.1f} processors busy meanwhile")
     for must in row["musts"]:
         if must["must"] is not None:
             against = f" against {title(must['against'])}" if must["against"] else ""
@@ -158,6 +166,8 @@ def remarks(rows: list[Row]) -> list[str]:
             for label, why in row.get(what, {}).items():
                 place = f"{row['name']} ({row['threads']} threads)"
                 said.setdefault(f"{title(label)}: {why}", []).append(place)
+    if disturbed := [f"{r['name']} ({r['load']:.1f})" for r in rows if busy(r)]:
+        said["Disturbed by other processes, which kept so many processors busy"] = disturbed
     return [
         f"- {text}: {'; '.join(places) if len(places) < 5 else f'{len(places)} rows'}"
         for text, places in said.items()
@@ -185,7 +195,9 @@ def page(results: Results, plots: list[str]) -> str:
         + (" A quick run: few turns, few rows." if about["quick"] else ""),
         "## The musts",
         f"{reached} of {len(measured)} are reached"
-        + (f"; {len(judged) - len(measured)} not measured." if len(judged) > len(measured) else "."),
+        + (
+            f"; {len(judged) - len(measured)} not measured." if len(judged) > len(measured) else "."
+        ),
         musts_table(rows),
     ]
     for section, name in TITLES.items():
@@ -223,7 +235,9 @@ def draw(results: Results, path: Path) -> list[str]:
         for ax, count in zip(axes[0], threads, strict=True):
             mine = [row for row in rows if row["threads"] == count]
             for label in dict.fromkeys(k for row in mine for k in row["values"]):
-                points = [(r["x"], r["values"][label]["median"]) for r in mine if label in r["values"]]
+                points = [
+                    (r["x"], r["values"][label]["median"]) for r in mine if label in r["values"]
+                ]
                 style = {"color": "black", "linewidth": 2.2} if label.startswith("wengert") else {}
                 dashes = "--" if label in ("FMA peak", "copy", "copy past the cache") else "-"
                 if label == "wengert reused":
@@ -293,7 +307,9 @@ def readme_table(results: Results, name: str) -> str:
     most = max(row["threads"] for row in rows)
     steps = [row for row in rows if row["section"] == "steps" and row["threads"] == most]
     versions = about["versions"]
-    peers = ", ".join(f"{title(p)} {versions[p]}" for p in ("torch", "jax", "numpy") if p in versions)
+    peers = ", ".join(
+        f"{title(p)} {versions[p]}" for p in ("torch", "jax", "numpy") if p in versions
+    )
     labels = list(dict.fromkeys(label for row in steps for label in row["values"]))
     made = []
     for row in steps:
@@ -332,8 +348,8 @@ def readme_table(results: Results, name: str) -> str:
         )
     parts = [
         f"Microseconds a training step, float32, {most} threads of {about['processor']} "
-        f"({about['simd']}), {about['date']}; {peers}. Each peer in its fast form, all with the same "
-        f"losses; medians of interleaved turns in one run (`{name}`; "
+        f"({about['simd']}), {about['date']}; {peers}. Each peer in its fast form, all with the "
+        f"same losses; medians of interleaved turns in one run (`{name}`; "
         f"[all its figures]({name.removesuffix('.json')}.md)). On processors where the peers' "
         "libraries are at their best the ratios will be smaller, and where they are not, larger; "
         "`python benchmarks/run.py` measures yours.",

@@ -4,14 +4,15 @@
     python benchmarks/run.py --quick                 a look, in about a minute
     python benchmarks/run.py steps matmul --threads 1
 
-Writes a JSON file, a page of tables and plots to benchmarks/results/. The exit code is 1 where results
-of contenders disagree.
+Writes a JSON file, a page of tables and plots to benchmarks/results/. The exit code is 1 where
+results of contenders disagree.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import platform
 import re
@@ -36,10 +37,13 @@ def arguments() -> argparse.Namespace:
         "sections", nargs="*", metavar="SECTION", help=f"some of {', '.join(SECTIONS)}; default all"
     )
     parser.add_argument(
-        "--threads", default="1,2", metavar="N,N", help="numbers of threads; default 1,2"
+        "--threads", metavar="N,N", help="numbers of threads; default 1,2, and 2 if --quick"
     )
     parser.add_argument(
         "--peers", default=",".join(PEERS), metavar="P,P", help="default all that are installed"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="PATTERN", help="rows in whose names this is found"
     )
     parser.add_argument("--quick", action="store_true", help="fewer rows and turns")
     parser.add_argument(
@@ -49,6 +53,9 @@ def arguments() -> argparse.Namespace:
         metavar="DIRECTORY",
         help="where to write; default benchmarks/results",
     )
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="an earlier results file, whose rows are replaced"
+    )
     options = parser.parse_args()
     for what, chosen, known in (
         ("section", options.sections, tuple(SECTIONS)),
@@ -57,7 +64,8 @@ def arguments() -> argparse.Namespace:
         if unknown := [name for name in chosen if name not in known]:
             parser.error(f"no such {what}: {', '.join(unknown)}; there are {', '.join(known)}")
     try:
-        options.threads = [int(n) for n in options.threads.split(",")]
+        given = options.threads or ("2" if options.quick else "1,2")
+        options.threads = [int(n) for n in given.split(",")]
     except ValueError:
         parser.error(f"--threads is {options.threads!r}; expected numbers, such as 1,2")
     cores = len(physical_cores())
@@ -65,13 +73,13 @@ def arguments() -> argparse.Namespace:
         print(f"left out: {bad} threads, since {cores} processors may be used", file=sys.stderr)
         options.threads = [n for n in options.threads if n not in bad]
     if not options.threads:
-        parser.error("no number of threads is left")
+        options.threads = [cores]
     return options
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Runs the sections; what was measured so far is kept if a user interrupts."""
-    plan = Plan(options.quick, tuple(options.peers.split(",")))
+    plan = Plan(options.quick, tuple(options.peers.split(",")), options.only)
     rows: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     simd = None
@@ -90,9 +98,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 for section in options.sections or SECTIONS:
                     if section not in EACH_THREADS and threads != options.threads[-1]:
                         continue
+                    last = time.time()
                     for row in SECTIONS[section](laboratory, plan):
-                        rows.append(row)
-                        print(report.lines(row), flush=True)
+                        rows.append(row | {"took": round(time.time() - last, 1)})
+                        print(report.lines(rows[-1]), flush=True)
+                        last = time.time()
                 versions |= {peer: about["version"] for peer, about in laboratory.about.items()}
     except KeyboardInterrupt:
         print("interrupted: what was measured is written", file=sys.stderr)
@@ -112,14 +122,31 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {"about": about, "rows": rows}
 
 
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The old rows, with the new ones in their places or behind; of the same processor only."""
+    if old["about"]["processor"] != new["about"]["processor"]:
+        raise SystemExit("--into: those results are of another processor")
+
+    def key(row: dict[str, Any]) -> tuple[Any, ...]:
+        return list(SECTIONS).index(row["section"]), row["threads"], row["name"]
+
+    rows = {key(row): row for row in [*old["rows"], *new["rows"]]}
+    about = old["about"] | new["about"]
+    about["versions"] = old["about"]["versions"] | new["about"]["versions"]
+    about["minutes"] = round(old["about"]["minutes"] + new["about"]["minutes"], 1)
+    return {"about": about, "rows": [rows[k] for k in sorted(rows, key=lambda k: k[:2])]}
+
+
 def main() -> int:
     options = arguments()
+    old = json.loads(options.into.read_text()) if options.into else None
     results = measure(options)
-    options.out.mkdir(parents=True, exist_ok=True)
     about = results["about"]
     slug = re.sub(r"[^a-z0-9]+", "-", about["processor"].lower()).strip("-")
     path = options.out / f"{about['date']}-{slug}{'-quick' * options.quick}.json"
-    report.write(results, path)
+    path = options.into or path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report.write(merge(old, results) if old else results, path)
     print(f"written in {about['minutes']} minutes: {path} and {path.with_suffix('.md')}")
     disagree = [(row["name"], row["disagree"]) for row in results["rows"] if row.get("disagree")]
     for name, labels in disagree:

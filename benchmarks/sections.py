@@ -1,13 +1,14 @@
 """What is measured, section by section: which contenders stand in which row.
 
-A section yields rows: {section, name, threads, unit, values, notes, missing, musts}. `values` has, for
-each contender, the median of its turns and their quartiles "low" and "high", in the row's unit.
+A section yields rows: {section, name, threads, unit, values, notes, missing, musts}. `values` has,
+for each contender, the median of its turns and their quartiles "low" and "high", in the row's unit.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +38,11 @@ class Plan:
 
     quick: bool
     peers: tuple[str, ...]
-    bfloat16: bool = False
+    only: str = ""  # a pattern that is to be found in a row's name
+    bfloat16: bool = False  # whether Wengert has it
+
+    def wants(self, name: str) -> bool:
+        return re.search(self.only, name) is not None
 
 
 def make_row(
@@ -81,7 +86,7 @@ def keep(plan: Plan, contenders: list[Contender]) -> list[Contender]:
 def steps(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
     """Whole training steps: microseconds a step."""
     for name, work in WORKLOADS.items():
-        if plan.quick and name == "W4":
+        if not plan.wants(name) or (plan.quick and name == "W4"):
             continue
 
         def step(label: str, variant: str, name: str = name, **more: Any) -> Contender:
@@ -138,6 +143,9 @@ def products(plan: Plan) -> Iterator[tuple[int, int, int, str, str, int]]:
 def matmul(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
     """Products, each into memory that is there already where the library has a way: GFLOP/s."""
     for m, k, n, layout, dtype, batch in products(plan):
+        name = f"{m}x{k}x{n} {layout} {dtype}" + (f", {batch} in a call" if batch else "")
+        if not plan.wants(name):
+            continue
         spec = {"m": m, "k": k, "n": n, "layout": layout, "dtype": dtype, "batch": batch}
         contenders = [
             Contender("wengert", "wengert", "matmul", spec),
@@ -157,15 +165,17 @@ def matmul(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
             seconds=0.005 if plan.quick else 0.01,
             budget=5,
         )
-        name = f"{m}x{k}x{n} {layout} {dtype}" + (f", {batch} in a call" if batch else "")
         yield make_row("matmul", name, laboratory, "GFLOP/s", measured, flops) | {"shape": spec}
 
 
 def memory(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
-    """sigmoid, which reads and writes: GB/s, of 8 bytes an element forward, 20 with the gradient."""
+    """sigmoid, which reads and writes: GB/s, 8 bytes an element forward, 20 with the gradient."""
     sizes = (1_000, 100_000, 10_000_000)
     for n in sizes if plan.quick else (1_000, 10_000, 100_000, 1_000_000, 10_000_000):
         for direction, size in (("forward", 8), ("forward and backward", 20)):
+            name = f"sigmoid {direction}, {n:,}"
+            if not plan.wants(name):
+                continue
 
             def sigmoid(peer: str, variant: str, label: str = "", n: int = n) -> Contender:
                 label = label or f"{peer} {variant}"
@@ -194,7 +204,6 @@ def memory(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
                 seconds=0.01 if plan.quick else 0.03,
                 budget=10,
             )
-            name = f"sigmoid {direction}, {n:,}"
             yield make_row("memory", name, laboratory, "GB/s", measured, size * n) | {"n": n}
 
 
@@ -204,6 +213,8 @@ def chain(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
         ("value", "scalar op, no gradient", ("wengert", "torch", "jax", "numpy")),
         ("gradient", "scalar op, forward and backward", ("wengert", "torch", "jax")),
     ):
+        if not plan.wants(name):
+            continue
         arguments = {"length": 100, "variant": variant}
         measured = compare(
             laboratory,
@@ -226,7 +237,9 @@ def installed_size(name: str) -> float:
     # An editable install has the modules in one place and the built core in another.
     folders = {Path(p) for p in spec.submodule_search_locations or ()}
     core = importlib.util.find_spec("wengert._core")
-    files = {f for d in folders for f in d.rglob("*") if f.is_file() and "__pycache__" not in str(f)}
+    files = {
+        f for d in folders for f in d.rglob("*") if f.is_file() and "__pycache__" not in str(f)
+    }
     if core and core.origin:
         files.add(Path(core.origin))
     return sum(f.stat().st_size for f in files) / 1e6

@@ -2,8 +2,8 @@
 
     worker.py PEER THREADS DESCRIPTOR
 
-A message is (verb, arguments); the answer is ("ok", value) or ("error", text). The worker keeps to as
-many processor cores as it has threads, and imports no library but its peer and NumPy.
+A message is (verb, arguments); the answer is ("ok", value) or ("error", text). The worker keeps to
+as many processor cores as it has threads, and imports no library but its peer and NumPy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import signal
 import sys
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -48,34 +47,30 @@ def make(peer: ModuleType, key: str, kind: str, arguments: dict[str, Any]) -> tu
     return None if values is None else workloads.sketch(values), task.note
 
 
-def once(run: Any) -> float:
+def timed(run: Any, count: int) -> float:
     began = time.perf_counter()
-    run()
+    for _ in range(count):
+        run()
     return time.perf_counter() - began
 
 
 def calls(peer: ModuleType, key: str, seconds: float) -> int:
     """How many runs last about that long."""
     run = tasks[key].run
-    least = min(once(run) for _ in range(2))
-    while least < 1e-3 and least < seconds / 4:  # too short for one measurement
-        count = max(1, int(2e-3 / max(least, 1e-8)))
-        return max(1, int(seconds / (once(lambda: [run() for _ in range(count)]) / count)))
-    return max(1, int(seconds / least))
+    count, took = 1, timed(run, 1)
+    while took < seconds / 8:
+        count *= 4
+        took = timed(run, count)
+    return max(1, int(seconds / took * count))
 
 
 def turn(peer: ModuleType, key: str, count: int) -> float:
     """Seconds for one unit of work. First some of it untimed: caches are cold, clocks are low."""
     task = tasks[key]
-    run = task.run
     gc.disable()
     if count > 1:
-        for _ in range(count // 3 + 1):
-            run()
-    began = time.perf_counter()
-    for _ in range(count):
-        run()
-    seconds = time.perf_counter() - began
+        timed(task.run, count // 3 + 1)
+    seconds = timed(task.run, count)
     gc.enable()
     return seconds / count / float(task.per)
 
@@ -98,9 +93,7 @@ def main() -> None:
     pipe = Connection(descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to outlive the parent
-    os.dup2(2, 1)
     os.sched_setaffinity(0, physical_cores()[:threads])
-    sys.path[0] = str(Path(__file__).parent)
     try:
         peer = importlib.import_module(f"peers.{name}")
         peer.set_threads(threads)

@@ -112,7 +112,7 @@ def one_by_one(step: Callable[..., Any], xs: Any, ys: Any, wait: Any = None) -> 
         if wait:
             wait(loss)
 
-    return Task(run, lambda: [float(step(x, y)) for x, y in pairs], per=len(pairs))
+    return Task(run, lambda: [step(x, y).item() for x, y in pairs], per=len(pairs))
 
 
 def sketch(value: Any) -> np.ndarray:

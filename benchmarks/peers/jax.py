@@ -52,9 +52,7 @@ def make_step(work: Workload) -> tuple[Any, State]:
             m = each(lambda m, g: b1 * m + (1 - b1) * g, m, grads)
             v = each(lambda v, g: b2 * v + (1 - b2) * g * g, v, grads)
             scale, root = lr / (1 - b1**t), jnp.sqrt(1 - b2**t)
-            params = each(
-                lambda p, m, v: p - scale * m / (jnp.sqrt(v) / root + eps), params, m, v
-            )
+            params = each(lambda p, m, v: p - scale * m / (jnp.sqrt(v) / root + eps), params, m, v)
         return (params, m, v, t), loss
 
     params = [(jnp.array(w), jnp.array(b)) for w, b in parameters(work)]
@@ -96,7 +94,9 @@ def matmul(a: np.ndarray, b: np.ndarray, batched: bool, dtype: str) -> Task:
     ta, tb = not a.flags.c_contiguous, not b.flags.c_contiguous
     aj, bj = (jnp.array(x.mT if t else x, dtype) for x, t in ((a, ta), (b, tb)))
     product = jax.jit(lambda a, b: (a.mT if ta else a) @ (b.mT if tb else b))
-    return Task(lambda: product(aj, bj).block_until_ready(), lambda: np.asarray(product(aj, bj), np.float64))
+    return Task(
+        lambda: product(aj, bj).block_until_ready(), lambda: np.asarray(product(aj, bj), np.float64)
+    )
 
 
 def sigmoid(x: np.ndarray, variant: str) -> Task:

@@ -9,11 +9,11 @@
 #include <vector>
 
 #if defined(__AVX512F__)
-constexpr int Bytes = 64, Registers = 24;
+constexpr int Bytes = 64;
 #elif defined(__AVX__)
-constexpr int Bytes = 32, Registers = 12;
+constexpr int Bytes = 32;
 #else
-constexpr int Bytes = 16, Registers = 12;
+constexpr int Bytes = 16;
 #endif
 
 template <class F> static void on_threads(int count, F f) {
@@ -23,30 +23,47 @@ template <class F> static void on_threads(int count, F f) {
   for (auto& t : others) t.join();
 }
 
-// Registers independent chains of multiply-adds; more than latency times width of any current core.
-template <class T> static double chains(long rounds) {
+// Independent chains of multiply-adds, each in a register of its own (a nest of structs, for the compiler does not
+// keep an array in registers). Twelve are more than latency times width of current cores, and fit in 16 registers.
+constexpr int Chains = 12;
+template <class T, int N> struct Sums {
   typedef T Vector __attribute__((vector_size(Bytes)));
-  Vector sums[Registers], a, b;
-  for (size_t i = 0; i < Bytes / sizeof(T); ++i) a[i] = T(0.999), b[i] = T(0.001);
-  for (auto& s : sums) s = b;
-  for (long r = 0; r < rounds; ++r) {
-#pragma GCC unroll 24
-    for (int i = 0; i < Registers; ++i) {
-      sums[i] = sums[i] * a + b;
-#if defined(__x86_64__)
-      asm volatile("" : "+v"(sums[i]));  // each stays a register, and each round happens
-#endif
-    }
+  Vector first;
+  Sums<T, N - 1> rest;
+  void start(Vector x) {
+    first = x;
+    rest.start(x + x);
   }
-  double total = 0;
-  for (auto& s : sums) total += double(s[0]);
-  return total;
+  void step(Vector a, Vector b) {
+    first = first * a + b;
+#if defined(__x86_64__)
+    asm volatile("" : "+v"(first));  // each round happens
+#else
+    asm volatile("" : "+w"(first));
+#endif
+    rest.step(a, b);
+  }
+  T total() const { return first[0] + rest.total(); }
+};
+template <class T> struct Sums<T, 0> {
+  template <class V> void start(V) {}
+  template <class V> void step(V, V) {}
+  T total() const { return 0; }
+};
+
+template <class T> static double chains(long rounds) {
+  typename Sums<T, 1>::Vector a, b;
+  for (size_t i = 0; i < Bytes / sizeof(T); ++i) a[i] = T(0.999), b[i] = T(0.001);
+  Sums<T, Chains> sums;
+  sums.start(b);
+  for (long r = 0; r < rounds; ++r) sums.step(a, b);
+  return double(sums.total());
 }
 
 template <class T> static double fma(long rounds, int threads) {
   std::atomic<double> sink{0};
   on_threads(threads, [&](int) { sink = chains<T>(rounds); });
-  return double(rounds) * Registers * (Bytes / sizeof(T)) * 2 * threads;
+  return double(rounds) * Chains * (Bytes / sizeof(T)) * 2 * threads;
 }
 
 static void stream(float* to, const float* from, size_t n) {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from workloads import Task, Workload, batches, one_by_one, parameters
+
 import wengert as wg
 from wengert import nn, optim
-from workloads import Task, Workload, batches, one_by_one, parameters
 
 VERSION = wg.__version__
 STEPS = ("eager", "compiled", "run(n)")
