@@ -119,32 +119,58 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def musts_table(rows: list[Row]) -> str:
-    made = []
+    """A line for each must and number of threads: its worst row, and how many rows reach it."""
+    groups: dict[tuple[Any, ...], list[tuple[Row, dict[str, Any]]]] = {}
     for row in rows:
-        for m in row["musts"]:
-            is_limit = m["against"] is None
-            unit = f" {row['unit']}" if is_limit else ""
-            made.append(
-                [
-                    f"{row['section']}: {row['name']}",
-                    str(row["threads"]),
-                    title(m["contender"]),
-                    "" if is_limit else title(m["against"]),
-                    "" if m["is"] is None else f"{figure(m['is'])}{unit}",
-                    "" if m["must"] is None else f"{m['must']:g}{unit}",
-                    "" if m["aim"] is None else f"{m['aim']:g}{unit}",
-                    verdict(m),
-                ]
-            )
+        for at, m in enumerate(row["musts"]):
+            key = m["title"], at, m["must"], m["aim"], row["threads"]
+            groups.setdefault(key, []).append((row, m))
+    made = []
+    for pairs in groups.values():
+        measured = [pair for pair in pairs if pair[1]["is"] is not None]
+        is_limit = pairs[0][1]["against"] is None
+        pick = max if is_limit else min
+        row, m = pick(measured, key=lambda pair: pair[1]["is"]) if measured else pairs[0]
+        unit = f" {row['unit']}" if is_limit else ""
+        count = f"; {sum(p[1]['reached'] for p in measured)} of {len(measured)} rows"
+        made.append(
+            [
+                m["title"] + (f"; worst: {row['name']}" if len(measured) > 1 else ""),
+                str(row["threads"]),
+                title(m["contender"]),
+                "" if is_limit else title(m["against"]),
+                "" if m["is"] is None else f"{figure(m['is'])}{unit}",
+                "" if m["must"] is None else f"{m['must']:g}{unit}",
+                "" if m["aim"] is None else f"{m['aim']:g}{unit}",
+                verdict(m) + (count if len(measured) > 1 else ""),
+            ]
+        )
     head = ["work", "threads", "contender", "against", "is", "must", "aim", ""]
     return table(head, made)
 
 
+def section_tables(rows: list[Row]) -> list[str]:
+    """Rows that share contenders share a table."""
+    groups: list[tuple[set[str], list[Row]]] = []
+    for row in rows:
+        labels = set(row["values"])
+        for seen, group in groups:
+            if not labels or labels & seen:
+                seen |= labels
+                group.append(row)
+                break
+        else:
+            groups.append((labels, [row]))
+    return [section_table(group) for _, group in groups]
+
+
 def section_table(rows: list[Row]) -> str:
-    """Rows of one section: how many times better than the best library first, then every figure."""
+    """How many times better than the best library first, then every figure."""
     labels = list(dict.fromkeys(label for row in rows for label in row["values"]))
-    peaks = {row["threads"]: row for row in rows if "FMA peak" in row["values"]}
-    head = ["", "threads", "ratio to the best peer", *(["of the peak"] if peaks else [])]
+    peaks = any("FMA peak" in row["values"] for row in rows)
+    flops = any("matmul_flops" in row for row in rows)
+    head = ["", "threads", "ratio to the best peer"]
+    head += ["of the peak"] * peaks + ["GFLOP/s of matmul"] * flops
     made = []
     for row in rows:
         ours, peer = ours_and_best(row)
@@ -153,6 +179,9 @@ def section_table(rows: list[Row]) -> str:
         if peaks:
             has = ours and "FMA peak" in row["values"]
             cells.append(f"{ratio(row, ours, 'FMA peak'):.0%}" if ours and has else "")
+        if flops:  # every matmul_flops is of a row in microseconds
+            rate = row["matmul_flops"] / row["values"][ours]["median"] / 1e3 if ours else 0
+            cells.append(figure(rate) if ours else "")
         cells += [cell(row["values"][k]) if k in row["values"] else "" for k in labels]
         made.append(cells)
     return table([*head, *map(title, labels)], made)
@@ -205,7 +234,7 @@ def page(results: Results, plots: list[str]) -> str:
         if not chosen:
             continue
         text += [f"## {name}", *(f"![{name}]({p})" for p in plots if f"-{section}." in p)]
-        text.append(section_table(chosen))
+        text += section_tables(chosen)
         if section == "steps":
             titles = {row["name"]: row["title"] for row in chosen}
             text.append("\n".join(f"- {k}: {v}" for k, v in titles.items()))

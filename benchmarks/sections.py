@@ -216,9 +216,13 @@ def chain(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
         if not plan.wants(name):
             continue
         arguments = {"length": 100, "variant": variant}
+        contenders = [Contender(peer, peer, "chain", arguments) for peer in peers]
+        if "numpy" in peers:
+            scalars = arguments | {"variant": "scalar"}
+            contenders.append(Contender("numpy scalar", "numpy", "chain", scalars))
         measured = compare(
             laboratory,
-            keep(plan, [Contender(peer, peer, "chain", arguments) for peer in peers]),
+            keep(plan, contenders),
             tolerance=1e-5,
             turns=5 if plan.quick else 15,
             seconds=0.02 if plan.quick else 0.05,

@@ -8,7 +8,7 @@ from workloads import Task, Workload, batches, one_by_one, parameters
 VERSION = np.__version__
 STEPS = ("by hand",)
 SIGMOID = ("fresh", "reused", "gradient")
-CHAIN = ("value",)
+CHAIN = ("value", "scalar")
 
 
 def set_threads(n: int) -> None:
@@ -132,12 +132,24 @@ def sigmoid(x: np.ndarray, variant: str) -> Task:
 
 
 def chain(length: int, variant: str) -> Task:
+    """0-d arrays, into one, for an operator makes scalars of them; or NumPy's scalars."""
+    if variant == "scalar":
+        start, b = np.float32(1.5), np.float32(1.0001)
+
+        def scalars() -> np.float32:
+            y = start
+            for _ in range(length):
+                y = y * b
+            return y
+
+        return Task(scalars, scalars, per=length)
     x, a = np.array(1.5, np.float32), np.array(1.0001, np.float32)
+    out = np.empty_like(x)
 
     def forward() -> np.ndarray:
         y = x
         for _ in range(length):
-            y = np.multiply(y, a)
+            y = np.multiply(y, a, out=out)
         return y
 
     return Task(forward, forward, per=length)
