@@ -1,0 +1,203 @@
+"""PyTorch: eager with the fastest form of its optimizer; compiled in the fastest of several ways.
+
+`loss.backward()` breaks a compiled graph in two. Written with torch.func.grad_and_value and the
+update in place, the whole step is one graph; that is tried in several modes of the inductor
+(without guards: they take microseconds), beside the model alone compiled with a fused optimizer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from workloads import Task, Workload, batches, one_by_one, parameters
+
+VERSION = torch.__version__
+STEPS = ("eager", "compiled")
+SIGMOID = ("fresh", "reused", "gradient")
+CHAIN = ("value", "gradient")
+
+FUSED = {"fused": True}
+OPTIMIZERS = {
+    "fused optimizer": FUSED,
+    "foreach optimizer": {"foreach": True},
+    "plain optimizer": {"foreach": False},
+}
+GUARDS = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+MODES: dict[str, dict[str, Any]] = {
+    "whole step": GUARDS,
+    "whole step, cpp_wrapper": GUARDS | {"cpp_wrapper": True},
+    "whole step, max_autotune": GUARDS | {"max_autotune": True},
+}
+
+
+def set_threads(n: int) -> None:
+    torch.set_num_threads(n)
+
+
+def seconds(task: Task) -> float:
+    """The best of a few runs, 0.2 s in all: what disturbs one of them decides nothing."""
+    task.run()
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < 0.2 and len(times) < 50):
+        began = time.perf_counter()
+        task.run()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def fastest(candidates: Iterable[tuple[str, Callable[[], Task]]]) -> Task:
+    """Tries all, and makes the fastest again, since trying has trained it."""
+    tried: list[tuple[float, str, Callable[[], Task]]] = []
+    failed: list[str] = []
+    for name, make in candidates:
+        try:
+            tried.append((seconds(make()), name, make))
+        except Exception as error:
+            failed.append(f"{name} failed ({type(error).__name__})")
+    if not tried:
+        raise RuntimeError("; ".join(failed))
+    _, name, make = min(tried, key=lambda t: t[0])
+    task = make()
+    others = [other for _, other, _ in tried if other != name]
+    task.note = "; ".join(
+        [name, *(["faster than " + ", ".join(others)] if others else []), *failed]
+    )
+    return task
+
+
+def eager_step(work: Workload, form: dict[str, bool], compiled: bool = False) -> Callable[..., Any]:
+    act = torch.nn.ReLU if work.activation == "relu" else torch.nn.Sigmoid
+    layers: list[torch.nn.Module] = []
+    for i, o in pairwise(work.sizes):
+        layers += [torch.nn.Linear(i, o), act()]
+    model = torch.nn.Sequential(*(layers if work.loss == "mse" else layers[:-1]))
+    with torch.no_grad():
+        for layer, (weight, bias) in zip(layers[::2], parameters(work), strict=True):
+            layer.weight.copy_(torch.from_numpy(weight))
+            layer.bias.copy_(torch.from_numpy(bias))
+    optimizer: torch.optim.Optimizer
+    if work.optimizer == "adam":
+        optimizer = torch.optim.Adam(model.parameters(), lr=work.lr, **form)
+    else:
+        momentum = 0.9 if work.optimizer == "momentum" else 0.0
+        optimizer = torch.optim.SGD(model.parameters(), lr=work.lr, momentum=momentum, **form)
+    loss_fn = functional.mse_loss if work.loss == "mse" else functional.cross_entropy
+
+    def forward(x: Any, y: Any) -> Any:
+        return loss_fn(model(x), y)
+
+    if compiled:
+        forward = torch.compile(forward, fullgraph=True)
+
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        loss = forward(x, y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def whole_step(work: Workload, options: dict[str, Any]) -> Callable[..., Any]:
+    """Forward, gradients and update as one function of tensors, compiled as one graph."""
+    torch._dynamo.reset()  # else a second step may run the first one's graph
+    act = torch.relu if work.activation == "relu" else torch.sigmoid
+    loss_fn = functional.mse_loss if work.loss == "mse" else functional.cross_entropy
+    state = [torch.from_numpy(p).clone() for layer in parameters(work) for p in layer]
+    m = [torch.zeros_like(p) for p in state] if work.optimizer != "sgd" else []
+    v = [torch.zeros_like(p) for p in state] if work.optimizer == "adam" else []
+    t = torch.zeros(())
+
+    def loss_of(params: list[Any], x: Any, y: Any) -> Any:
+        for at in range(0, len(params), 2):
+            x = functional.linear(x, params[at], params[at + 1])
+            if at + 2 < len(params) or work.loss == "mse":
+                x = act(x)
+        return loss_fn(x, y)
+
+    def step(params: list[Any], m: list[Any], v: list[Any], t: Any, x: Any, y: Any) -> Any:
+        grads, loss = torch.func.grad_and_value(loss_of)(params, x, y)
+        if work.optimizer == "adam":
+            t.add_(1)
+            scale, root = work.lr / (1 - 0.9**t), (1 - 0.999**t).sqrt()
+        for at, (p, g) in enumerate(zip(params, grads, strict=True)):
+            if work.optimizer == "sgd":
+                p.sub_(g, alpha=work.lr)
+            elif work.optimizer == "momentum":
+                p.sub_(m[at].mul_(0.9).add_(g), alpha=work.lr)
+            else:
+                m[at].lerp_(g, 0.1)
+                v[at].mul_(0.999).addcmul_(g, g, value=0.001)
+                p.sub_(scale * m[at] / (v[at].sqrt() / root + 1e-8))
+        return loss
+
+    compiled = torch.compile(step, fullgraph=True, options=options)
+
+    @torch.no_grad()
+    def call(x: Any, y: Any) -> Any:
+        return compiled(state, m, v, t, x, y)
+
+    return call
+
+
+def step(work: Workload, variant: str, quick: bool = False) -> Task:
+    x, y = batches(work)
+    xs, ys = torch.from_numpy(x), torch.from_numpy(y)
+
+    def made(make: Callable[..., Any], *arguments: Any) -> Callable[[], Task]:
+        return lambda: one_by_one(make(work, *arguments), list(xs), list(ys))
+
+    if variant == "eager":
+        return fastest((name, made(eager_step, form)) for name, form in OPTIMIZERS.items())
+    candidates = [(name, made(whole_step, options)) for name, options in MODES.items()]
+    if quick:
+        return fastest(candidates[:1])
+    return fastest([*candidates, ("model only, fused optimizer", made(eager_step, FUSED, True))])
+
+
+def matmul(a: np.ndarray, b: np.ndarray, batched: bool, dtype: str) -> Task:
+    at, bt = (torch.from_numpy(x).to(getattr(torch, dtype)) for x in (a, b))
+    product = torch.bmm if batched else torch.mm
+    out = product(at, bt)
+    return Task(lambda: product(at, bt, out=out), lambda: product(at, bt).double().numpy())
+
+
+def sigmoid(x: np.ndarray, variant: str) -> Task:
+    xt = torch.from_numpy(x)
+    if variant == "fresh":
+        return Task(xt.sigmoid, lambda: xt.sigmoid().numpy())
+    if variant == "reused":
+        out = torch.empty_like(xt)
+        return Task(lambda: torch.sigmoid(xt, out=out), lambda: torch.sigmoid(xt).numpy())
+    xt, g = xt.clone().requires_grad_(), torch.ones_like(xt)
+
+    def gradient() -> Any:
+        return torch.autograd.grad(xt.sigmoid(), xt, g)[0]
+
+    return Task(gradient, lambda: gradient().numpy())
+
+
+def chain(length: int, variant: str) -> Task:
+    a = torch.tensor(1.0001)
+    x = torch.tensor(1.5, requires_grad=variant == "gradient")
+
+    def forward() -> Any:
+        y = x
+        for _ in range(length):
+            y = y * a
+        return y
+
+    if variant == "value":
+        return Task(forward, lambda: forward().numpy(), per=length)
+
+    def gradient() -> Any:
+        return torch.autograd.grad(forward(), x)[0]
+
+    return Task(gradient, lambda: gradient().numpy(), per=length)

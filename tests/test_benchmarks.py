@@ -1,0 +1,199 @@
+"""The benchmarks: workloads compute what they say, turns and judgement work, pages are up to date.
+
+Nothing is timed here for its speed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="the tests run alone")
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def small(name: str) -> Any:
+    """The workload with two steps; W4 narrower too."""
+    work = module("workloads").WORKLOADS[name]
+    sizes = tuple(min(n, 256) for n in work.sizes)
+    return dataclasses.replace(work, steps=3, sizes=sizes, batch=min(work.batch, 100))
+
+
+def losses(peer: str, work: Any, variant: str) -> np.ndarray:
+    return np.asarray(module(f"peers.{peer}").step(work, variant).values(), np.float64)
+
+
+@pytest.mark.parametrize("name", ["W1", "W2", "W3", "W4"])
+def test_steps_of_wengert_agree_and_learn(name: str) -> None:
+    work = small(name)
+    eager = losses("wengert", work, "eager")
+    assert eager.shape == (work.steps,)
+    assert np.isfinite(eager).all()
+    for variant in ("compiled", "run(n)"):
+        np.testing.assert_allclose(losses("wengert", work, variant), eager, rtol=1e-6)
+    task = module("peers.wengert").step(work, "run(n)")
+    first = np.mean(task.values())
+    for _ in range(20):
+        task.run()
+    assert np.mean(task.values()) < first
+
+
+@pytest.mark.parametrize("name", ["W1", "W2"])
+def test_steps_by_hand_agree(name: str) -> None:
+    work = small(name)
+    hand, ours = (losses(peer, work, v) for peer, v in (("numpy", "by hand"), ("wengert", "eager")))
+    np.testing.assert_allclose(hand, ours, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["W1", "W2", "W3"])
+def test_steps_of_pytorch_and_jax_agree(name: str) -> None:
+    """In processes of their own, where they are installed: JAX's threads and fork do not mix."""
+    measure = module("measure")
+    contenders = [
+        measure.Contender(f"{peer} {v}", peer, "step", {"work": name, "variant": v})
+        for peer, v in (("wengert", "eager"), ("torch", "eager"), ("jax", "jit"), ("jax", "scan"))
+    ]
+    with measure.Laboratory(1, ()) as laboratory:
+        done = measure.compare(
+            laboratory, contenders, tolerance=1e-4, turns=1, seconds=1e-3, budget=1
+        )
+    assert not done["disagree"]
+    assert "wengert eager" in done["seconds"]
+    assert set(done["missing"].values()) <= {"not installed"}
+
+
+def test_other_tasks_of_wengert() -> None:
+    workloads, peer, plain = module("workloads"), module("peers.wengert"), module("peers.numpy")
+    for layout in ("nn", "nt", "tn", "tt"):
+        for batch in (0, 3):
+            spec = {"m": 4, "k": 5, "n": 6, "layout": layout, "dtype": "float32", "batch": batch}
+            a, b, batched = workloads.operands(spec)
+            made = peer.matmul(a, b, batched, "float32").values()
+            np.testing.assert_allclose(made, a @ b, rtol=1e-5, atol=1e-6)
+    x = workloads.numbers(100)
+    for variant in peer.SIGMOID:
+        expected = plain.sigmoid(x, variant).values()
+        np.testing.assert_allclose(peer.sigmoid(x, variant).values(), expected, rtol=1e-5)
+    assert peer.chain(10, "value").values() == pytest.approx(1.5 * 1.0001**10)
+    assert peer.chain(10, "gradient").values() == pytest.approx(1.0001**10)
+
+
+def test_matmul_flops_of_the_largest_step() -> None:
+    assert module("workloads").WORKLOADS["W4"].matmul_flops == pytest.approx(42.0e9, rel=1e-3)
+
+
+def test_turns_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two peers in processes of their own; one that differs and one that fails are said to."""
+    measure = module("measure")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "no such core")  # is not passed on
+    spec = {"length": 10, "variant": "value"}
+    with measure.Laboratory(1, ("wengert", "numpy")) as laboratory:
+        done = measure.compare(
+            laboratory,
+            [
+                measure.Contender("wengert", "wengert", "chain", spec),
+                measure.Contender("numpy", "numpy", "chain", spec),
+                measure.Contender("longer", "numpy", "chain", spec | {"length": 99}),
+                measure.Contender("no Adam", "numpy", "step", {"work": "W3", "variant": "by hand"}),
+                measure.Contender("absent", "no_such_library", "chain", spec),
+            ],
+            tolerance=1e-5,
+            turns=3,
+            seconds=0.001,
+            budget=1,
+        )
+        pids = [w.process.pid for w in laboratory.workers.values()]
+    assert set(done["seconds"]) == {"wengert", "numpy"}
+    assert all(s["turns"] == 3 and s["median"] > 0 for s in done["seconds"].values())
+    assert done["disagree"] == ["longer"]
+    assert "Adam" in done["missing"]["no Adam"]
+    assert done["missing"]["absent"] == "not installed"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_worker_that_dies_is_replaced() -> None:
+    measure = module("measure")
+    with measure.Laboratory(1, ("numpy",)) as laboratory:
+        worker = laboratory.worker("numpy")
+        worker.process.kill()
+        worker.process.wait()
+        with pytest.raises(measure.PeerError, match="ended"):
+            worker.ask("drop", "nothing")
+        assert laboratory.worker("numpy") is not worker
+
+
+def test_judgement() -> None:
+    judge = module("musts").judge
+    row = {"section": "steps", "name": "W1", "threads": 2, "unit": "us"}
+    values = {"wengert run(n)": 2.0, "jax scan": 8.0, "torch eager": 100.0}
+    row["values"] = {k: {"median": v} for k, v in values.items()}
+    verdicts = {(m["contender"], m["against"]): m for m in judge(row)}
+    scan = verdicts["wengert run(n)", "jax scan"]
+    assert (scan["is"], scan["must"], scan["reached"]) == (4, 3, True)
+    eager = verdicts["wengert run(n)", "torch eager"]
+    assert (eager["is"], eager["reached"]) == (50, False)
+    assert verdicts["wengert compiled", "jax jit"]["reached"] is None
+    rates = {"section": "matmul", "name": "128x128x128 nn float32", "threads": 1}
+    rates |= {"unit": "GFLOP/s", "values": {"wengert": {"median": 90}, "torch": {"median": 100}}}
+    assert judge(rates)[0]["is"] == 0.9
+    assert judge(rates)[0]["reached"] is False
+
+
+RESULTS = sorted((BENCHMARKS / "results").glob("*.json")) if BENCHMARKS.exists() else []
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_pages_are_those_of_their_files(path: Path) -> None:
+    report, musts = module("report"), module("musts")
+    results = json.loads(path.read_text())
+    plots = sorted(
+        (p.name for p in path.parent.glob(f"{path.stem}-*.png")),
+        key=lambda name: [*report.TITLES].index(name.rsplit("-", 1)[1].removesuffix(".png")),
+    )
+    assert path.with_suffix(".md").read_text() == report.page(results, plots)
+    for row in results["rows"]:
+        assert row["musts"] == musts.judge(row)
+        assert report.lines(row)
+
+
+@pytest.mark.skipif(not RESULTS, reason="no results are stored")
+def test_the_readme_shows_the_file_that_it_names() -> None:
+    report = module("report")
+    readme = report.README.read_text()
+    assert report.update_readme(readme) == readme, "run python benchmarks/report.py"
+    with pytest.raises(ValueError, match="0 pairs"):
+        report.update_readme("no markers")
+
+
+@pytest.mark.skipif(not RESULTS, reason="no results are stored")
+def test_plots(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    results = json.loads(RESULTS[-1].read_text())
+    for name in module("report").draw(results, tmp_path / "it.json"):
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_the_command_refuses_what_it_does_not_know() -> None:
+    command = [sys.executable, str(BENCHMARKS / "run.py")]
+    for bad, said in ((["no_such"], "no such section"), (["--threads", "x"], "expected numbers")):
+        done = subprocess.run(command + bad, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert said in done.stderr
