@@ -144,8 +144,16 @@ constexpr Kernels<T> wide_table =
 
 // ---- blocks ----
 
+// The rows and columns from (i, j) on are done.
+template <class T> void finish(const Gemm& g, int64_t i, int64_t rows, int64_t j, int64_t cols) {
+  if (g.epilogue.apply)
+    g.epilogue.apply(g.epilogue.context, {static_cast<T*>(g.c) + i * g.c_row + j, g.c_row, rows,
+                                          cols, g.row + i, g.col + j});
+}
+
 struct Part {  // rows, columns and terms of one chunk
   int64_t i, rows, j, cols, k, terms;
+  bool whole;  // all terms, summed in c itself
 };
 
 // sums (+)= the sums of a block, where Sum is T, or double if T is float and the sum is long.
@@ -188,6 +196,7 @@ void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, 
     }
     add_block(sums, sum_row, memory, row, part.rows, part.cols, k > 0);
   }
+  if (part.whole) finish<T>(g, part.i, part.rows, part.j, part.cols);
 }
 
 // sums[rows, cols] = the part's product. False if there is no memory to work in.
@@ -249,6 +258,7 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
           add_block(to, sum_row, tile_sums, width, rows, t.cols, k > 0);
         }
       }
+      if (part.whole && k + ks == part.terms) finish<T>(g, part.i + i, rows, part.j, part.cols);
     }
   }
   return true;
@@ -274,7 +284,7 @@ template <class T> Grid grid(int64_t m, int64_t n, int64_t k) {
 
 Part part_of(const Gemm& g, const Grid& grid, int64_t chunk) {
   const int64_t i = chunk / grid.across * grid.rows, j = chunk % grid.across * grid.cols;
-  return {i, min(grid.rows, g.m - i), j, min(grid.cols, g.n - j), 0, g.k};
+  return {i, min(grid.rows, g.m - i), j, min(grid.cols, g.n - j), 0, g.k, true};
 }
 
 template <class T> void multiply_short(const Gemm& g) {
@@ -305,6 +315,7 @@ template <class T> void multiply_long(const Gemm& g) {
       Part part = part_of(g, cut, chunk % tiles);
       part.k = (first + chunk / tiles) * k_slab;
       part.terms = min(k_slab, g.k - part.k);
+      part.whole = false;
       double* const sums = total + (1 + chunk / tiles) * size + part.i * g.n + part.j;
       if (!multiply_part<T>(g, part, k_long_block, sums, g.n))
         __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
@@ -316,6 +327,7 @@ template <class T> void multiply_long(const Gemm& g) {
   for (int64_t i = 0; i < g.m; ++i)
     for (int64_t j = 0; j < g.n; ++j)
       static_cast<T*>(g.c)[i * g.c_row + j] = static_cast<T>(total[i * g.n + j]);
+  finish<T>(g, 0, g.m, 0, g.n);
 }
 
 // ---- entries ----
@@ -326,6 +338,7 @@ template <class T> bool nothing_to_add(const Gemm& g) {
   if (g.k > 0) return false;
   for (int64_t i = 0; i < g.m; ++i)
     for (int64_t j = 0; j < g.n; ++j) static_cast<T*>(g.c)[i * g.c_row + j] = 0;
+  finish<T>(g, 0, g.m, 0, g.n);
   return true;
 }
 
@@ -340,7 +353,13 @@ template <class T> void multiply_floats(const Gemm& g) {
       part.a = static_cast<const T*>(g.a) + i * g.a_row;
       part.b = static_cast<const T*>(g.b) + j * g.b_col;
       part.c = static_cast<T*>(g.c) + i * g.c_row + j;
-      g.n == 1 ? multiply_column<T>(part) : multiply_long<T>(part);
+      part.row = g.row + i, part.col = g.col + j;
+      if (g.n > 1) {
+        multiply_long<T>(part);
+      } else {
+        multiply_column<T>(part);
+        finish<T>(part, 0, part.m, 0, 1);
+      }
     }
 }
 
@@ -364,6 +383,7 @@ template <class U> void multiply_integers(const Gemm& g) {
         else
           for (int64_t x = 0; x < count; ++x) c[x] += a * b[x * g.b_col];
       }
+      finish<U>(g, i, 1, j, count);
     }
   });
 }
