@@ -15,20 +15,6 @@ namespace {
 constexpr double small_product =
     1 << 16;  // multiply-adds below which a stack is shared out matrix by matrix
 
-auto kernel_for(DType dtype) {
-  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
-  switch (dtype) {
-    case DType::float32:
-      return table.f32;
-    case DType::float64:
-      return table.f64;
-    case DType::int32:
-      return table.i32;
-    default:
-      return table.i64;
-  }
-}
-
 Shape batch_of(const Shape& shape) {
   Shape batch;
   for (int d = 0; d + 2 < shape.size(); ++d) batch.push_back(shape[d]);
@@ -46,52 +32,7 @@ void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(shape, in[0].dtype(), in[0].device());
 }
 
-void run(Views out, Views in, const Attrs&) {
-  const View &y = out[0], &a = in[0], &b = in[1];
-  const int ya = y.shape.size(), aa = a.shape.size(), ba = b.shape.size();
-  Gemm gemm{.m = y.shape[ya - 2],
-            .n = y.shape[ya - 1],
-            .k = a.shape[aa - 1],
-            .a = a.data,
-            .a_row = a.strides[aa - 2],
-            .a_col = a.strides[aa - 1],
-            .b = b.data,
-            .b_row = b.strides[ba - 2],
-            .b_col = b.strides[ba - 1],
-            .c = y.data,
-            .c_row = y.shape[ya - 1]};
-  const auto kernel = kernel_for(y.dtype);
-  if (ya == 2) return kernel(gemm);
-
-  const Shape batch = batch_of(y.shape);
-  const Strides a_strides = broadcast_strides(batch_of(a.shape), batch_of(a.strides), batch);
-  const Strides b_strides = broadcast_strides(batch_of(b.shape), batch_of(b.strides), batch);
-  const int64_t size = size_of(y.dtype);
-  const auto one = [&](int64_t i) {
-    Gemm g = gemm;
-    int64_t rest = i, a_at = 0, b_at = 0;
-    for (int d = batch.size() - 1; d >= 0; --d) {
-      a_at += rest % batch[d] * a_strides[d];
-      b_at += rest % batch[d] * b_strides[d];
-      rest /= batch[d];
-    }
-    g.a = a.as<char>() + a_at * size;
-    g.b = b.as<char>() + b_at * size;
-    g.c = y.as<char>() + i * g.m * g.n * size;
-    kernel(g);
-  };
-  const int64_t count = numel(batch);
-  const double work =
-      static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k);
-  if (work > small_product) {
-    for (int64_t i = 0; i < count; ++i) one(i);
-    return;
-  }
-  const int64_t per_chunk = 1 + static_cast<int64_t>(small_product / (work + 1));
-  parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
-    for (int64_t i = chunk * per_chunk; i < count && i < (chunk + 1) * per_chunk; ++i) one(i);
-  });
-}
+void run(Views out, Views in, const Attrs&) { matmul(out[0], in[0], in[1]); }
 
 Saves saves(uint32_t needs, const Attrs&) {
   return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
@@ -139,6 +80,72 @@ void vjp(const Line& line, const Tensor& g, Gradients& dx) {
 }  // namespace
 
 const Op& matmul_op = the_matmul_op;
+
+GemmKernel gemm_kernel(DType dtype) {
+  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
+  switch (dtype) {
+    case DType::float32:
+      return table.f32;
+    case DType::float64:
+      return table.f64;
+    case DType::int32:
+      return table.i32;
+    default:
+      return table.i64;
+  }
+}
+
+Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
+  const int ya = y.shape.size(), aa = a.shape.size(), ba = b.shape.size();
+  return {.m = y.shape[ya - 2],
+          .n = y.shape[ya - 1],
+          .k = a.shape[aa - 1],
+          .a = a.data,
+          .a_row = a.strides[aa - 2],
+          .a_col = a.strides[aa - 1],
+          .b = b.data,
+          .b_row = b.strides[ba - 2],
+          .b_col = b.strides[ba - 1],
+          .c = y.data,
+          .c_row = y.shape[ya - 1],
+          .epilogue = epilogue};
+}
+
+void matmul(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
+  const Gemm gemm = gemm_of(y, a, b, epilogue);
+  const GemmKernel kernel = gemm_kernel(y.dtype);
+  if (y.shape.size() == 2) return kernel(gemm);
+
+  const Shape batch = batch_of(y.shape);
+  const Strides a_strides = broadcast_strides(batch_of(a.shape), batch_of(a.strides), batch);
+  const Strides b_strides = broadcast_strides(batch_of(b.shape), batch_of(b.strides), batch);
+  const int64_t size = size_of(y.dtype);
+  const auto one = [&](int64_t i) {
+    Gemm g = gemm;
+    int64_t rest = i, a_at = 0, b_at = 0;
+    for (int d = batch.size() - 1; d >= 0; --d) {
+      a_at += rest % batch[d] * a_strides[d];
+      b_at += rest % batch[d] * b_strides[d];
+      rest /= batch[d];
+    }
+    g.a = a.as<char>() + a_at * size;
+    g.b = b.as<char>() + b_at * size;
+    g.c = y.as<char>() + i * g.m * g.n * size;
+    g.row = i * g.m;
+    kernel(g);
+  };
+  const int64_t count = numel(batch);
+  const double work =
+      static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k);
+  if (work > small_product) {
+    for (int64_t i = 0; i < count; ++i) one(i);
+    return;
+  }
+  const int64_t per_chunk = 1 + static_cast<int64_t>(small_product / (work + 1));
+  parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
+    for (int64_t i = chunk * per_chunk; i < count && i < (chunk + 1) * per_chunk; ++i) one(i);
+  });
+}
 
 void add_matmul_ops(std::vector<const Op*>& ops) { ops.push_back(&matmul_op); }
 

@@ -4,8 +4,24 @@
 #include <cstdint>
 
 #include "base/isa.h"
+#include "tensor/view.h"
 
 namespace wengert {
+
+// What is done with each finished block of the product by the thread that made it, while it is in
+// cache. The blocks cover the output once, are some rows by up to 512 columns, and do not depend on
+// the number of threads. A stack of products counts as one tall matrix.
+struct Epilogue {
+  struct Block {
+    void* c;  // the block's first element, at (row, col) of the output
+    int64_t c_row, rows, cols, row, col;
+  };
+  void (*apply)(const void* context, const Block& block) = nullptr;
+  const void* context = nullptr;
+};
+
+// y = a @ b: matrices or stacks of them, whose batch axes broadcast; y is contiguous.
+void matmul(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
 
 // Strides count elements, may be zero or negative; c does not overlap a or b and is overwritten.
 struct Gemm {
@@ -16,6 +32,8 @@ struct Gemm {
   int64_t b_row, b_col;
   void* c;
   int64_t c_row;  // c's columns are adjacent
+  Epilogue epilogue = {};
+  int64_t row = 0, col = 0;  // of c's first element in the whole output, for the epilogue
 };
 
 struct MatmulKernels {
@@ -25,6 +43,11 @@ struct MatmulKernels {
   void (*i64)(const Gemm&);
 };
 WENGERT_DECLARE_KERNELS(MatmulKernels, matmul_kernels)
+
+// What matmul() does for two matrices, in two parts: for those who do it again and again.
+using GemmKernel = void (*)(const Gemm&);
+GemmKernel gemm_kernel(DType dtype);
+Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
 
 struct Op;
 extern const Op& matmul_op;  // of matrices and stacks of them

@@ -45,10 +45,21 @@ constexpr int64_t tile_cols = 2048 / sizeof(T);  // columns of c in one chunk, a
 constexpr int64_t narrow = 3;            // few rows: b is read in place, ...
 constexpr int64_t rows_together = 8;     // ... along this many of its rows, ...
 constexpr int64_t look_ahead = 16;       // ... the later ones fetched into L2 meanwhile
-constexpr int64_t small_work = 1 << 16;  // multiply-adds that are one chunk
-// Otherwise there are about 16 chunks, of at least `chunk_work`, and of at most `chunk_limit`: that
-// takes 5 ms (AVX-512) to 30 ms (SSE2, float64), and Ctrl-C waits for it.
-constexpr int64_t chunks_wanted = 16, chunk_work = 1 << 20, chunk_limit = 1 << 28;
+constexpr int64_t small_work = 1 << 16;  // multiply-adds that are one chunk, of integers
+
+// Blocking, as measured with benchmarks/blocking.py (WENGERT_TUNABLE: there they can be changed).
+#if !defined(WENGERT_TUNABLE)
+#define WENGERT_TUNABLE constexpr
+#endif
+WENGERT_TUNABLE int64_t direct_rows = 64,  // up to so many rows, b is read in place ...
+    direct_bytes = 4096,      // ... if its rows are no farther apart, else up to one panel of rows
+    unpacked_cols = 128,      // up to so many columns of a chunk, a is read in place
+    tall_elements = 1 << 18,  // an a of this size stays in L2: chunks have all its rows
+    side_limit = 512,         // of chunks that are nearly square
+    chunks_wanted = 16,       // chunks of a product, ...
+    chunk_work = 1 << 18;     // ... of at least so many multiply-adds, ...
+constexpr int64_t chunk_limit = 1 << 28;  // ... and about at most: 5 ms (AVX-512) to 30 ms (SSE2,
+                                          // float64), for which Ctrl-C waits
 
 // ---- the microkernel ----
 
@@ -61,6 +72,13 @@ template <class T> struct Tile {
   int64_t c_row, cols, k;
   enum { store, add, go_on } mode;  // add the sums to what c holds; start the sums from it
 };
+
+// Whether the processor can leave out lanes: then a tile that c's right edge cuts needs no care.
+#if defined(__AVX512F__)
+constexpr bool has_masks = true;
+#else
+constexpr bool has_masks = false;
+#endif
 
 // Stores a tile that c's right edge cuts. Out of line, or the compiler keeps the sums in memory.
 template <class T>
@@ -75,11 +93,21 @@ template <class T>
     }
 }
 
-// c[R, cols] (+)= a[R, k] b[k, cols], where cols is at most V vectors, and b has V.
+// c[R, cols] (+)= a[R, k] b[k, cols], where cols is at most V vectors. b has all V vectors, or,
+// with masks, as many columns as c.
 template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) {
+  constexpr int64_t L = lanes<T>;
   const int64_t a_row = packed_a ? 1 : t.a_row, a_col = packed_a ? a_width : t.a_col;
   const int64_t b_row = t.b_row;
-  const T *a = t.a, *b = t.b;
+  const int last = static_cast<int>(t.cols - (V - 1) * L);  // columns in the last vector
+  // A pointer for every three rows: the other two are a sum that costs nothing in an address.
+  constexpr int bases = (R + 2) / 3;
+  const T* a[bases];
+#pragma GCC unroll 8
+  for (int i = 0; i < bases; ++i) a[i] = t.a + 3 * i * a_row;
+  const T* b = t.b;
+  T* const c = t.c;
+  const int64_t c_row = t.c_row;
   Simd<T> sum[R][V];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -90,38 +118,48 @@ template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) 
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) sum[r][v] = Simd<T>::load(t.c + r * t.c_row + v * lanes<T>);
-  for (int64_t k = t.k; k > 0; --k, a += a_col, b += b_row) {
-    Simd<T> bs[V];
-    if constexpr (V > 2)  // rows of b lie far apart, and the processor itself looks within a page
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) __builtin_prefetch(b + look_ahead * b_row + v * lanes<T>, 0, 2);
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) bs[v] = Simd<T>::load(b + v * lanes<T>);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const Simd<T> as(a[r * a_row]);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v] = fma(as, bs[v], sum[r][v]);
-    }
-  }
-  T* const c = t.c;
-  const int64_t c_row = t.c_row;
-  const bool add = t.mode == Tile<T>::add;
-  if (t.cols < V * lanes<T>) {
-    T sums[R * V * lanes<T>];
+        for (int v = 0; v < V; ++v) sum[r][v] = Simd<T>::load(c + r * c_row + v * L);
+  if (t.k >= 64)  // c may lie far away; it is needed at the end
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v].store(sums + (r * V + v) * lanes<T>);
-    return store_cut(sums, V * lanes<T>, c, c_row, R, t.cols, add);
+      for (int v = 0; v < V; ++v) __builtin_prefetch(c + r * c_row + v * L, 1, 2);
+  for (int64_t k = t.k; k > 0; --k, b += b_row) {
+    Simd<T> bs[V];
+    if constexpr (V > 2)  // rows of b lie far apart, and the processor itself looks within a page
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) __builtin_prefetch(b + look_ahead * b_row + v * L, 0, 2);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v)
+      bs[v] = has_masks && !packed_a && v == V - 1 ? load_part(b + v * L, last)
+                                                   : Simd<T>::load(b + v * L);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const Simd<T> as(a[r / 3][r % 3 * a_row]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[r][v] = fma(as, bs[v], sum[r][v]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < bases; ++i) a[i] += a_col;
+  }
+  const bool add = t.mode == Tile<T>::add;
+  if (!has_masks && last < L) {
+    T sums[R * V * L];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[r][v].store(sums + (r * V + v) * L);
+    return store_cut(sums, V * L, c, c_row, R, t.cols, add);
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
-      T* const to = c + r * c_row + v * lanes<T>;
-      (add ? Simd<T>::load(to) + sum[r][v] : sum[r][v]).store(to);
+      T* const to = c + r * c_row + v * L;
+      const bool part = has_masks && v == V - 1;
+      Simd<T> x = sum[r][v];
+      if (add) x = (part ? load_part(to, last) : Simd<T>::load(to)) + x;
+      part ? x.store_n(to, last) : x.store(to);
     }
 }
 
@@ -144,8 +182,16 @@ constexpr Kernels<T> wide_table =
 
 // ---- blocks ----
 
+// The rows and columns from (i, j) on are done.
+template <class T> void finish(const Gemm& g, int64_t i, int64_t rows, int64_t j, int64_t cols) {
+  if (g.epilogue.apply)
+    g.epilogue.apply(g.epilogue.context, {static_cast<T*>(g.c) + i * g.c_row + j, g.c_row, rows,
+                                          cols, g.row + i, g.col + j});
+}
+
 struct Part {  // rows, columns and terms of one chunk
   int64_t i, rows, j, cols, k, terms;
+  bool whole;  // all terms, summed in c itself
 };
 
 // sums (+)= the sums of a block, where Sum is T, or double if T is float and the sum is long.
@@ -188,56 +234,65 @@ void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, 
     }
     add_block(sums, sum_row, memory, row, part.rows, part.cols, k > 0);
   }
+  if (part.whole) finish<T>(g, part.i, part.rows, part.j, part.cols);
 }
 
 // sums[rows, cols] = the part's product. False if there is no memory to work in.
 template <class T, class Sum>
 bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row) {
   constexpr int64_t L = lanes<T>, cols_max = tile_cols<T> + 2 * L;
-  T* const packed_b =
-      static_cast<T*>(scratch(Scratch::chunk, sizeof(T) * k_block * (cols_max + a_width)));
-  if (!packed_b) return false;
-  if (part.rows <= narrow && g.b_col == 1) {
+  const bool few_rows = part.rows <= narrow && g.b_col == 1;
+  const int64_t b_step = g.b_row * static_cast<int64_t>(sizeof(T));
+  const bool pack_b = g.b_col != 1 || part.rows > (b_step < direct_bytes ? direct_rows : tile_rows);
+  const bool pack_a = pack_b && part.cols > unpacked_cols;
+  T *packed_b = nullptr, *packed_a = nullptr;
+  if (pack_b || few_rows || !has_masks) {
+    const int64_t rows_max = pack_a ? ceil_div(part.rows, tile_rows) * a_width : narrow;
+    packed_b =
+        static_cast<T*>(scratch(Scratch::chunk, sizeof(T) * k_block * (cols_max + rows_max)));
+    if (!packed_b) return false;
+    packed_a = packed_b + k_block * cols_max;
+  }
+  if (few_rows) {
     multiply_narrow(g, part, block, sums, sum_row, packed_b);
     return true;
   }
-  T* const packed_a = packed_b + k_block * cols_max;
-  const T* const a = static_cast<const T*>(g.a) + part.i * g.a_row;
-  const T* const b = static_cast<const T*>(g.b) + part.j * g.b_col;
-
-  // Packing b pays from the second panel of rows on, unless b is in L1 anyway; packing a from the
-  // third panel of columns on.
-  const bool pack_b = g.b_col != 1 || (part.rows > tile_rows && part.cols * part.terms > 4096);
-  const bool pack_a = part.cols > 4 * L;
-
+  const T* const a = static_cast<const T*>(g.a) + part.i * g.a_row + part.k * g.a_col;
+  const T* const b = static_cast<const T*>(g.b) + part.j * g.b_col + part.k * g.b_row;
   T tile_sums[std::is_same_v<T, Sum> ? 1 : tile_rows * 2 * L];
+  // Panels of even heights: no thin rest.
   const int64_t panels = ceil_div(part.rows, tile_rows);
+  const auto panel_row = [&](int64_t p)
+                             INLINE { return part.rows / panels * p + min(p, part.rows % panels); };
+  const auto tile_width = [&](int64_t j) INLINE { return part.cols - j > L ? 2 * L : L; };
+  const auto packed = [&](int64_t j) INLINE {
+    return pack_b || (!has_masks && part.cols - j < tile_width(j));
+  };
   for (int64_t k = 0; k < part.terms; k += block) {
     const int64_t ks = min(block, part.terms - k);
-    const T* const b_rows = b + (part.k + k) * g.b_row;
-    const int64_t step = g.b_col == 1 ? 16 : ks;  // rows of b at once: as they lie in memory
-    for (int64_t x = 0; x < ks; x += step)
-      for (int64_t j = 0, width; j < part.cols; j += width) {
-        width = part.cols - j > L ? 2 * L : L;
-        if (pack_b || part.cols - j < width)
-          pack(packed_b + j * ks + x * width, width, b_rows + j * g.b_col + x * g.b_row,
-               min(width, part.cols - j), g.b_col, g.b_row, min(step, ks - x));
-      }
-    for (int64_t panel = 0, i = 0, rows; panel < panels; ++panel, i += rows) {
-      rows = part.rows / panels + (panel < part.rows % panels);  // even heights: no thin rest
+    const T *const a_block = a + k * g.a_col, *const b_block = b + k * g.b_row;
+    const int64_t b_step = g.b_col == 1 ? 16 : ks, a_step = g.a_row == 1 ? 16 : ks;  // as they lie
+    for (int64_t x = 0; (pack_b || !has_masks) && x < ks; x += b_step)
+      for (int64_t j = 0; j < part.cols; j += tile_width(j))
+        if (packed(j))
+          pack(packed_b + j * ks + x * tile_width(j), tile_width(j),
+               b_block + j * g.b_col + x * g.b_row, min(tile_width(j), part.cols - j), g.b_col,
+               g.b_row, min(b_step, ks - x));
+    for (int64_t x = 0; pack_a && x < ks; x += a_step)
+      for (int64_t p = 0; p < panels; ++p)
+        pack(packed_a + (p * ks + x) * a_width, a_width,
+             a_block + panel_row(p) * g.a_row + x * g.a_col, panel_row(p + 1) - panel_row(p),
+             g.a_row, g.a_col, min(a_step, ks - x));
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t i = panel_row(p), rows = panel_row(p + 1) - i;
       Tile<T> t;
-      t.a = a + i * g.a_row + (part.k + k) * g.a_col;
+      t.a = pack_a ? packed_a + p * ks * a_width : a_block + i * g.a_row;
       t.a_row = g.a_row, t.a_col = g.a_col, t.k = ks;
-      if (pack_a) {
-        pack(packed_a, a_width, t.a, rows, g.a_row, g.a_col, ks);
-        t.a = packed_a;
-      }
-      for (int64_t j = 0, width; j < part.cols; j += width) {
-        width = part.cols - j > L ? 2 * L : L;
+      for (int64_t j = 0; j < part.cols; j += tile_width(j)) {
+        const int64_t width = tile_width(j);
         t.cols = min(width, part.cols - j);
-        const bool packed = pack_b || t.cols < width;
-        t.b = packed ? packed_b + j * ks : b_rows + j;
-        t.b_row = packed ? width : g.b_row;
+        t.b = packed(j) ? packed_b + j * ks : b_block + j;
+        t.b_row = packed(j) ? width : g.b_row;
         const Kernel<T> kernel = table<T>[pack_a][width / L - 1].of[rows - 1];
         Sum* const to = sums + i * sum_row + j;
         if constexpr (std::is_same_v<T, Sum>) {
@@ -249,41 +304,56 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
           add_block(to, sum_row, tile_sums, width, rows, t.cols, k > 0);
         }
       }
+      if (part.whole && k + ks == part.terms) finish<T>(g, part.i + i, rows, part.j, part.cols);
     }
   }
   return true;
 }
 
-// How c is cut into chunks. They are tall enough that packing b in each does not cost much.
+// How c is cut into chunks.
 struct Grid {
   int64_t rows, cols, down, across;
 };
 template <class T> Grid grid(int64_t m, int64_t n, int64_t k) {
   constexpr int64_t panel = 2 * lanes<T>;
-  int64_t rows = m, cols = min(n, tile_cols<T>);
   const double work = 1.0 * m * n * k;
-  if (work > small_work) {
-    const int64_t target = max(chunk_work, min(chunk_limit, int64_t(work / chunks_wanted)));
-    rows = min(m, max(target / (cols * k), 8 * tile_rows));
+  int64_t rows = m, cols = min(n, tile_cols<T>);
+  const int64_t wanted = work > 1.0 * chunks_wanted * chunk_limit
+                             ? static_cast<int64_t>(work / chunk_limit)
+                             : min(chunks_wanted, static_cast<int64_t>(work / chunk_work));
+  if (wanted > 1) {
+    // b is packed by each chunk, and read by each of its panels of rows; a is read for each panel
+    // of columns. So chunks are tall and narrow while a's part stays in L2, or nearly square.
+    int64_t side = 8 * tile_rows;
+    while (side < side_limit && side * side * wanted < m * n) side += tile_rows;
+    rows = m * k <= tall_elements ? m : min(m, side);
+    cols = n * ceil_div(m, rows) / wanted;
+    cols = min(tile_cols<T>, max(cols, rows > narrow ? panel : tile_cols<T>));
+    cols = round_up(ceil_div(n, ceil_div(n, min(n, cols))), panel);
+    const int64_t across = ceil_div(n, cols),
+                  down = max(ceil_div(m, rows), ceil_div(wanted, across));
+    rows = min(rows, max(ceil_div(m, down), 4 * tile_rows));
     rows = ceil_div(m, ceil_div(m, rows));
-    cols = min(cols, round_up(max(target / (rows * k), rows > narrow ? 1 : tile_cols<T>), panel));
-    cols = round_up(ceil_div(n, ceil_div(n, cols)), panel);
   }
   return {rows, cols, ceil_div(m, rows), ceil_div(n, cols)};
 }
 
 Part part_of(const Gemm& g, const Grid& grid, int64_t chunk) {
   const int64_t i = chunk / grid.across * grid.rows, j = chunk % grid.across * grid.cols;
-  return {i, min(grid.rows, g.m - i), j, min(grid.cols, g.n - j), 0, g.k};
+  return {i, min(grid.rows, g.m - i), j, min(grid.cols, g.n - j), 0, g.k, true};
 }
 
+// Blocks of k: as equal as may be, in whole squares of pack().
+int64_t block_of(int64_t k) { return round_up(ceil_div(k, ceil_div(k, k_block)), 16); }
+
 template <class T> void multiply_short(const Gemm& g) {
+  const int64_t block = block_of(g.k);
   const Grid cut = grid<T>(g.m, g.n, g.k);
   bool ok = true;
   parallel_for(cut.down * cut.across, [&](int64_t chunk) {
     const Part part = part_of(g, cut, chunk);
     T* const c = static_cast<T*>(g.c) + part.i * g.c_row + part.j;
-    if (!multiply_part<T>(g, part, k_block, c, g.c_row))
+    if (!multiply_part<T>(g, part, block, c, g.c_row))
       __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
   });
   if (!ok) scratch_failed("matmul");
@@ -305,6 +375,7 @@ template <class T> void multiply_long(const Gemm& g) {
       Part part = part_of(g, cut, chunk % tiles);
       part.k = (first + chunk / tiles) * k_slab;
       part.terms = min(k_slab, g.k - part.k);
+      part.whole = false;
       double* const sums = total + (1 + chunk / tiles) * size + part.i * g.n + part.j;
       if (!multiply_part<T>(g, part, k_long_block, sums, g.n))
         __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
@@ -316,6 +387,7 @@ template <class T> void multiply_long(const Gemm& g) {
   for (int64_t i = 0; i < g.m; ++i)
     for (int64_t j = 0; j < g.n; ++j)
       static_cast<T*>(g.c)[i * g.c_row + j] = static_cast<T>(total[i * g.n + j]);
+  finish<T>(g, 0, g.m, 0, g.n);
 }
 
 // ---- entries ----
@@ -326,6 +398,7 @@ template <class T> bool nothing_to_add(const Gemm& g) {
   if (g.k > 0) return false;
   for (int64_t i = 0; i < g.m; ++i)
     for (int64_t j = 0; j < g.n; ++j) static_cast<T*>(g.c)[i * g.c_row + j] = 0;
+  finish<T>(g, 0, g.m, 0, g.n);
   return true;
 }
 
@@ -340,7 +413,13 @@ template <class T> void multiply_floats(const Gemm& g) {
       part.a = static_cast<const T*>(g.a) + i * g.a_row;
       part.b = static_cast<const T*>(g.b) + j * g.b_col;
       part.c = static_cast<T*>(g.c) + i * g.c_row + j;
-      g.n == 1 ? multiply_column<T>(part) : multiply_long<T>(part);
+      part.row = g.row + i, part.col = g.col + j;
+      if (g.n > 1) {
+        multiply_long<T>(part);
+      } else {
+        multiply_column<T>(part);
+        finish<T>(part, 0, part.m, 0, 1);
+      }
     }
 }
 
@@ -364,6 +443,7 @@ template <class U> void multiply_integers(const Gemm& g) {
         else
           for (int64_t x = 0; x < count; ++x) c[x] += a * b[x * g.b_col];
       }
+      finish<U>(g, i, 1, j, count);
     }
   });
 }

@@ -55,6 +55,53 @@ template <class T, int... i> void transpose(Simd<T>* x, std::integer_sequence<in
   }
 }
 
+// Stores the transpose of lanes x lanes elements, row r of which lies at from + r * step; rows from
+// `rows` on count as 0. The AVX-512 form puts every fourth row's quarters side by side when it
+// loads: then only 4 x 4 elements of each 128 bits are left to transpose.
+template <class T>
+void transpose_square(T* to, int64_t width, const T* from, int64_t step, int64_t rows) {
+  constexpr int64_t L = lanes<T>;
+  using Vec = typename Simd<T>::Vec;
+#if defined(__AVX512F__)
+  if (rows >= L) {
+    constexpr int64_t Q = L / 4;  // elements of 128 bits
+    for (int64_t c = 0; c < L; c += Q) {
+      __m512 x[Q];
+#pragma GCC unroll 4
+      for (int64_t r = 0; r < Q; ++r) {
+        const auto quarter = [&](int64_t q) INLINE {
+          return _mm_loadu_ps(reinterpret_cast<const float*>(from + (r + q * Q) * step + c));
+        };
+        x[r] = _mm512_castps128_ps512(quarter(0));
+        x[r] = _mm512_insertf32x4(x[r], quarter(1), 1);
+        x[r] = _mm512_insertf32x4(x[r], quarter(2), 2);
+        x[r] = _mm512_insertf32x4(x[r], quarter(3), 3);
+      }
+      const auto put = [&](int64_t k, __m512d v)
+                           INLINE { Simd<T>((Vec)v).store(to + (c + k) * width); };
+      if constexpr (Q == 2) {
+        put(0, _mm512_unpacklo_pd((__m512d)x[0], (__m512d)x[1]));
+        put(1, _mm512_unpackhi_pd((__m512d)x[0], (__m512d)x[1]));
+      } else {
+        const auto a = (__m512d)_mm512_unpacklo_ps(x[0], x[1]),
+                   b = (__m512d)_mm512_unpackhi_ps(x[0], x[1]),
+                   c = (__m512d)_mm512_unpacklo_ps(x[2], x[3]),
+                   d = (__m512d)_mm512_unpackhi_ps(x[2], x[3]);
+        put(0, _mm512_unpacklo_pd(a, c)), put(1, _mm512_unpackhi_pd(a, c));
+        put(2, _mm512_unpacklo_pd(b, d)), put(3, _mm512_unpackhi_pd(b, d));
+      }
+    }
+    return;
+  }
+#endif
+  Simd<T> x[L];
+#pragma GCC unroll 16
+  for (int r = 0; r < L; ++r) x[r] = r < rows ? Simd<T>::load(from + r * step) : Simd<T>(T(0));
+  transpose<T>(x, std::make_integer_sequence<int, L>());
+#pragma GCC unroll 16
+  for (int r = 0; r < L; ++r) x[r].store(to + r * width);
+}
+
 // to[k][w] = from[w * w_stride + k * k_stride] for w < count; anything for count <= w < width,
 // where width is a multiple of lanes. Serves a (w counts rows of a panel) and b (w counts its
 // columns).
@@ -64,6 +111,7 @@ void pack(T* to, int64_t width, const T* from, int64_t count, int64_t w_stride, 
   constexpr int64_t L = lanes<T>;
   if (w_stride == 1) {
     for (; ks > 0; --ks, to += width, from += k_stride) {
+      __builtin_prefetch(from + 2 * width);  // the panel after the next one
       int64_t w = 0;
       for (; w + L <= count; w += L) Simd<T>::load(from + w).store(to + w);
       if (w < count) load_part(from + w, count - w).store(to + w);
@@ -72,15 +120,8 @@ void pack(T* to, int64_t width, const T* from, int64_t count, int64_t w_stride, 
   }
   const int64_t squares = k_stride == 1 ? ks / L * L : 0;
   for (int64_t w = 0; squares > 0 && w < count; w += L)
-    for (int64_t k = 0; k < squares; k += L) {
-      Simd<T> x[L];
-#pragma GCC unroll 16
-      for (int r = 0; r < L; ++r)
-        x[r] = w + r < count ? Simd<T>::load(from + (w + r) * w_stride + k) : Simd<T>(T(0));
-      transpose<T>(x, std::make_integer_sequence<int, L>());
-#pragma GCC unroll 16
-      for (int r = 0; r < L; ++r) x[r].store(to + (k + r) * width + w);
-    }
+    for (int64_t k = 0; k < squares; k += L)
+      transpose_square(to + k * width + w, width, from + w * w_stride + k, w_stride, count - w);
   for (int64_t k = squares; k < ks; ++k)
     for (int64_t w = 0; w < width; ++w)
       to[k * width + w] = w < count ? from[w * w_stride + k * k_stride] : T(0);

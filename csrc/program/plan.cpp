@@ -16,21 +16,21 @@ namespace {
 
 size_t at(int i) { return static_cast<size_t>(i); }
 
-// The elementwise parts of a fused line: all, but for the matmul before and the updates behind.
-std::span<const StepList::Line> chain_of(const StepList::Line& line) {
-  const std::span<const StepList::Line> body = line.body;
-  const size_t first = line.op == &matmul_op ? 1 : 0;
-  size_t end = body.size();
-  while (end > first && is_update(*body[end - 1].op)) --end;
-  return body.subspan(std::min(first, end), end - std::min(first, end));
-}
-std::span<const StepList::Line> updates_of(const StepList::Line& line) {
-  const auto chain = chain_of(line);
-  const size_t before = (line.op == &matmul_op ? 1 : 0) + chain.size();
-  return std::span(line.body).subspan(before);
-}
 bool has_chain(const StepList::Line& line) {
   return line.op == &fused_op || (line.op == &matmul_op && !line.body.empty());
+}
+
+// The parts of a fused line: elementwise ones, behind the matmul if it is one, then updates.
+struct Parts {
+  std::span<const StepList::Line> chain, updates;
+};
+Parts parts_of(const StepList::Line& line) {
+  std::span<const StepList::Line> body = line.body;
+  if (!has_chain(line)) return {};
+  if (line.op == &matmul_op) body = body.subspan(1);
+  size_t end = body.size();
+  while (end > 0 && is_update(*body[end - 1].op)) --end;
+  return {body.first(end), body.subspan(end)};
 }
 
 class ReadyOp final : public Ready {
@@ -57,36 +57,42 @@ class ReadyChain final : public Ready {
 // A product, and what is done with each block of it.
 class ReadyMatmul final : public Ready {
  public:
-  ReadyMatmul(View c, View a, View b, std::optional<Chain> chain,
+  ReadyMatmul(const View& c, const View& a, const View& b, std::optional<Chain> chain,
               std::vector<std::unique_ptr<const ReadyUpdate>> updates)
-      : c_(c), a_(a), b_(b), chain_(std::move(chain)), updates_(std::move(updates)) {}
+      : c_(c), a_(a), b_(b), chain_(std::move(chain)), updates_(std::move(updates)) {
+    if (chain_ || !updates_.empty()) epilogue_ = {then, this};
+    gemm_ = gemm_of(c_, a_, b_, epilogue_);
+    kernel_ = gemm_kernel(c_.dtype);
+  }
 
   void run() const override {
     for (const auto& update : updates_) update->begin();
-    const View in[] = {a_, b_};
-    matmul_op.run(Views(&c_, 1), Views(in), {});
-    const int64_t columns = c_.shape[1], rows = std::max<int64_t>(1, (1 << 14) / columns);
-    parallel_for(ceil_div(c_.shape[0], rows), [&](int64_t chunk) {
-      const int64_t row = chunk * rows;
-      then(row, std::min(rows, c_.shape[0] - row), 0, columns);
-    });
+    if (c_.shape.size() == 2)
+      kernel_(gemm_);
+    else
+      matmul(c_, a_, b_, epilogue_);
   }
 
  private:
-  void then(int64_t row, int64_t rows, int64_t column, int64_t columns) const {
-    if (chain_) chain_->run(row, rows, column, columns);
-    const int64_t all = c_.shape[1];
-    for (const auto& update : updates_) {
-      if (columns == all)
-        update->apply(0, row * all, rows * all);
+  static void then(const void* context, const Epilogue::Block& block) {
+    const auto& self = *static_cast<const ReadyMatmul*>(context);
+    if (self.chain_) self.chain_->run(block.row, block.rows, block.col, block.cols);
+    const int64_t all = self.gemm_.n;
+    for (const auto& update : self.updates_) {
+      if (block.cols == all)
+        update->apply(0, block.row * all, block.rows * all);
       else
-        for (int64_t r = row; r < row + rows; ++r) update->apply(0, r * all + column, columns);
+        for (int64_t r = block.row; r < block.row + block.rows; ++r)
+          update->apply(0, r * all + block.col, block.cols);
     }
   }
 
   View c_, a_, b_;
   std::optional<Chain> chain_;
   std::vector<std::unique_ptr<const ReadyUpdate>> updates_;
+  Epilogue epilogue_;
+  Gemm gemm_;
+  GemmKernel kernel_;
 };
 
 }  // namespace
@@ -102,7 +108,7 @@ Plan::Plan(StepList list, bool arena)
   for (StepList::Line& line : list_.lines) {
     if (line.op->alias) continue;
     steps_.push_back(ready(line));
-    const bool updates = is_update(*line.op) || !updates_of(line).empty();
+    const bool updates = is_update(*line.op) || !parts_of(line).updates.empty();
     if (!updates && first_update_ == steps_.size() - 1) first_update_ = steps_.size();
     if (line.body.empty()) continue;
     std::vector<int> seen;  // a fused line reads and writes each memory that it stores once
@@ -122,7 +128,7 @@ View Plan::view(int v) const {
 // Whether a memory is only on its way through this fused line: made by one of its elementwise
 // parts, or its product, and read by the others as it was made.
 bool Plan::passes_through(int memory, const StepList::Line& line) const {
-  const auto chain = chain_of(line);
+  const auto chain = parts_of(line).chain;
   if (chain.empty()) return false;
   int made = -1;
   for (const StepList::Line& part : line.body)
@@ -162,7 +168,7 @@ void Plan::leave_out_intermediates() {
     if (line.op == &matmul_op) lend_memory(line);
     for (size_t m = 0; m < base.size(); ++m)
       base[m] = stored_[m] || lender_[m] >= 0 ? &somewhere : nullptr;
-    if (!chain_of(line).empty() && !Chain::enough_tiles(list_, chain_of(line), base))
+    if (!parts_of(line).chain.empty() && !Chain::enough_tiles(list_, parts_of(line).chain, base))
       for (int m : left_out)
         if (lender_[at(m)] < 0) stored_[at(m)] = true;
   }
@@ -174,7 +180,7 @@ void Plan::lend_memory(const StepList::Line& line) {
   const int product = line.body[0].outputs[0], memory = list_.value(product).memory;
   if (stored_[at(memory)]) return;
   bool read = false;
-  const auto chain = chain_of(line);
+  const auto chain = parts_of(line).chain;
   for (size_t i = chain.size(); i-- > 0 && !read;) {
     const int y = chain[i].outputs[0];
     read = std::count(chain[i].inputs.begin(), chain[i].inputs.end(), product) > 0;
@@ -249,16 +255,17 @@ std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) const {
     for (int v : values) result.push_back(view(v));
     return result;
   };
-  const auto chain = chain_of(line);
+  const auto chain = parts_of(line).chain;
   if (line.op == &fused_op)
     return std::make_unique<ReadyChain>(Chain(list_, chain, *grid_of(list_, chain), base_));
-  if (line.op == &matmul_op && !line.body.empty()) {
-    const StepList::Line& product = line.body[0];
+  if (line.op == &matmul_op && !line.edit) {
+    const StepList::Line& product = line.body.empty() ? line : line.body[0];
     const View c = view(product.outputs[0]);
     std::optional<Chain> then;
-    if (!chain.empty()) then.emplace(list_, chain, Grid{c.shape[0], c.shape[1]}, base_);
+    if (!chain.empty())
+      then.emplace(list_, chain, Grid{c.numel() / c.shape.back(), c.shape.back()}, base_);
     std::vector<std::unique_ptr<const ReadyUpdate>> updates;
-    for (const StepList::Line& update : updates_of(line))
+    for (const StepList::Line& update : parts_of(line).updates)
       updates.push_back(ready_update(*update.op, Views(views(update.inputs)), update.attrs));
     return std::make_unique<ReadyMatmul>(c, view(product.inputs[0]), view(product.inputs[1]),
                                          std::move(then), std::move(updates));

@@ -16,13 +16,13 @@ namespace wengert {
 
 namespace {
 
-// The product as lines may chain to it: a matrix in one piece, which no other line writes.
+// The product as lines may chain to it: in one piece, and no other line writes it. A stack of
+// matrices is one tall one.
 bool takes_epilogue(const StepList& list, const StepList::Line& line,
                     const std::vector<int>& writers) {
   if (line.op != &matmul_op || line.edit || !line.body.empty()) return false;
   const StepList::Value& c = list.value(line.outputs[0]);
-  return c.shape.size() == 2 && is_floating(c.dtype) && numel(c.shape) > 0 &&
-         writers[static_cast<size_t>(c.memory)] == 1;
+  return is_floating(c.dtype) && numel(c.shape) > 0 && writers[static_cast<size_t>(c.memory)] == 1;
 }
 
 bool is_epilogue(const StepList& list, const StepList::Line& line, int product) {
@@ -36,7 +36,7 @@ bool is_epilogue(const StepList& list, const StepList::Line& line, int product) 
   const std::span<const StepList::Line> parts =
       line.body.empty() ? std::span(&line, 1) : std::span(line.body);
   return reads && list.value(line.outputs[0]).shape == c.shape &&
-         fits_grid(list, parts, {c.shape[0], c.shape[1]});
+         fits_grid(list, parts, {numel(c.shape) / c.shape.back(), c.shape.back()});
 }
 
 }  // namespace
