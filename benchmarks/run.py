@@ -133,6 +133,7 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
     rows = {key(row): row for row in [*old["rows"], *new["rows"]]}
     about = old["about"] | new["about"]
+    about["simd"] = new["about"]["simd"] or old["about"]["simd"]
     about["versions"] = old["about"]["versions"] | new["about"]["versions"]
     about["minutes"] = round(old["about"]["minutes"] + new["about"]["minutes"], 1)
     return {"about": about, "rows": [rows[k] for k in sorted(rows, key=lambda k: k[:2])]}
