@@ -83,7 +83,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     simd = None
-    began = time.time()
+    began, interrupted = time.time(), False
     try:
         for threads in options.threads:
             with Laboratory(threads, plan.peers) as laboratory:
@@ -106,6 +106,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 versions |= {peer: about["version"] for peer, about in laboratory.about.items()}
     except KeyboardInterrupt:
         print("interrupted: what was measured is written", file=sys.stderr)
+        interrupted = True
     if "machine" in versions:
         versions["g++"] = versions.pop("machine")
     about = {
@@ -119,7 +120,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "quick": options.quick,
         "minutes": round((time.time() - began) / 60, 1),
     }
-    return {"about": about, "rows": rows}
+    return {"about": about | ({"interrupted": True} if interrupted else {}), "rows": rows}
 
 
 def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +133,7 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
     rows = {key(row): row for row in [*old["rows"], *new["rows"]]}
     about = old["about"] | new["about"]
+    about["simd"] = new["about"]["simd"] or old["about"]["simd"]
     about["versions"] = old["about"]["versions"] | new["about"]["versions"]
     about["minutes"] = round(old["about"]["minutes"] + new["about"]["minutes"], 1)
     return {"about": about, "rows": [rows[k] for k in sorted(rows, key=lambda k: k[:2])]}
@@ -151,6 +153,8 @@ def main() -> int:
     disagree = [(row["name"], row["disagree"]) for row in results["rows"] if row.get("disagree")]
     for name, labels in disagree:
         print(f"{name}: results differ: {', '.join(labels)}", file=sys.stderr)
+    if about.get("interrupted"):
+        return 130
     return 1 if disagree else 0
 
 
