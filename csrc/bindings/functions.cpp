@@ -97,6 +97,32 @@ Tensor stack(py::handle tensors, int64_t axis) {
   return concatenate(Tensors(parts), axis);
 }
 
+std::vector<Tensor> split(const Tensor& x, py::handle sizes, int64_t axis_given) {
+  const int axis = normalize_axis("split", axis_given, x.dim());
+  const int64_t length = x.shape()[axis];
+  std::vector<int64_t> parts;
+  if (PyIndex_Check(sizes.ptr())) {
+    const auto size = to_value<int64_t>("split", "split_size", sizes);
+    if (size < 1) fail<ValueError>("split: got split_size = ", size, "; expected 1 or more");
+    for (int64_t at = 0; at < length; at += size) parts.push_back(std::min(size, length - at));
+    if (length == 0) parts.push_back(0);
+  } else {
+    parts = to_value<std::vector<int64_t>>("split", "split_size", sizes);
+  }
+  int64_t total = 0;
+  for (int64_t size : parts) total = size < 0 || total < 0 ? -1 : total + size;
+  if (total != length)
+    fail<ShapeError>("split: the sizes must be 0 or more and add up to ", length, ", axis ", axis,
+                     " of shape ", x.shape(), "; got ", py::repr(sizes).cast<std::string>());
+  std::vector<Tensor> result;
+  int64_t at = 0;
+  for (int64_t size : parts) {
+    result.push_back(slice(x, axis, at, 1, size));
+    at += size;
+  }
+  return result;
+}
+
 // ---- creation ----
 
 Tensor range(double start, py::handle stop, double step, py::handle dtype, bool whole) {
@@ -519,6 +545,9 @@ void add_functions(py::module_& m, TensorClass& cls) {
       },
       py::arg("ids"), py::arg("num_classes"), py::arg("dtype") = none,
       "1 at each id along a new last axis, else 0; int64 unless dtype says otherwise.");
+  both(m, cls, "split", "x", split, py::arg("split_size"), py::arg("axis") = 0,
+       "Views of x, end to end along an axis: of split_size elements each (the last may have fewer), "
+       "or of the given sizes.");
   both(m, cls, "gather", "x", gather, py::arg("axis"), py::arg("index"),
        "y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the "
        "index.");
