@@ -91,8 +91,11 @@ class Linear(Module):
             if x.dtype.is_floating_point:
                 way_out += f", or the module with .to({name!r})"
             raise _core.DTypeError(f"input is {name} and the weight is {mine}; {way_out}")
-        y = x @ self.weight.T
-        return y if self.bias is None else y + self.bias
+        # As one matrix: a stack of matrices would have a product, and a gradient of W, for each.
+        rows = x if len(shape) == 2 else x.reshape(-1, self.in_features) if x.size else x
+        y = rows @ self.weight.T
+        y = y if self.bias is None else y + self.bias
+        return y if rows is x else y.reshape(*shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         text = f"in_features={self.in_features}, out_features={self.out_features}"
