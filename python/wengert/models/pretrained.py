@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from .. import io, nn
+from .. import _core, io, nn
 from .._core import Tensor
 from ..io import FileError
 
@@ -155,6 +155,8 @@ class Pretrained(nn.Module):
                 f"{path}: {len(lines) - 1} tensors do not fit {cls.__name__} with its "
                 f"{CONFIG}{hint}:\n" + "\n".join(lines[1:])
             ) from None
+        del own
+        _core.empty_cache()  # of the memory that the model was built with, never used
         return model.eval()
 
     @classmethod
