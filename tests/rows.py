@@ -143,6 +143,23 @@ def put(x: Any, value: Any, key: Any) -> Any:
     return y
 
 
+def layer_norm(x: Any, w: Any = 1.0, b: Any = 0.0, eps: float = 1e-5) -> Any:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps) * w + b
+
+
+def attention(q: Any, k: Any, v: Any, mask: Any = 0.0, causal: bool = False) -> Any:
+    """Rows without a key that may be looked at are zeros."""
+    s = q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])
+    s = np.where(mask, s, -np.inf) if np.asarray(mask).dtype == bool else s + mask
+    if causal:
+        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)
+    top = np.max(s, axis=-1, keepdims=True, initial=-np.inf)
+    p = np.exp(s - np.where(np.isfinite(top), top, 0))
+    total = p.sum(axis=-1, keepdims=True)
+    return p / np.where(total == 0, 1, total) @ v
+
+
 # ---- the table -----------------------------------------------------------------------------------
 
 
@@ -218,6 +235,13 @@ MATMUL: tuple[Shapes, ...] = (
     ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)),
     ((2, 3, 4), (2, 4, 1)), ((3, 4), (2, 1, 4, 2)), ((2, 1, 3, 4), (5, 4, 2)), ((4,), (2, 4, 3)),
     ((2, 3, 4), (4,)), ((0, 4), (4, 2)), ((3, 0), (0, 2)), ((0, 3, 4), (4, 2)),
+)  # fmt: skip
+
+EINSUMS: tuple[tuple[str, Shapes], ...] = (
+    ("ij,jk->ik", ((2, 3), (3, 4))), ("bij,bjk->bik", ((2, 3, 4), (2, 4, 5))), ("ij->ji", ((2, 3),)),
+    ("ii->i", ((3, 3),)), ("ii", ((3, 3),)), ("i,j->ij", ((3,), (4,))), ("ij,ij->", ((2, 3), (2, 3))),
+    ("...ij,...jk", ((2, 3, 4), (4, 5))), ("bhqd,bhkd->bhqk", ((2, 3, 4, 5), (2, 3, 6, 5))),
+    ("ij,jk,kl->il", ((2, 3), (3, 4), (4, 2))), ("ijk,k", ((2, 3, 4), (4,))),
 )  # fmt: skip
 
 ROWS: list[Row] = [
@@ -608,6 +632,107 @@ ROWS: list[Row] = [
         variant="probabilities",
         near=20.0,
         made_by=None,
+    ),
+    Row(
+        "embedding",
+        lambda w, ids: wg.embedding(ids, w),
+        lambda w, ids: w[ids],
+        (REAL, LABELS),
+        (((5, 3), (7,)), ((6, 2), (2, 3)), ((5, 4), ()), ((5, 2), (0,)), ((5, 130), (40,))),
+        covers=("embedding_vjp",),
+    ),
+    Row(
+        "embedding",
+        lambda w, ids: wg.embedding(ids, w, padding_idx=5),
+        lambda w, ids: w[ids],
+        (REAL, LABELS),  # 0 to 4: the row 5 is never asked for
+        (((6, 3), (7,)),),
+        variant="padding",
+        covers=("embedding_vjp",),
+    ),
+    Row(
+        "one_hot",
+        lambda ids: wg.one_hot(ids, 5, "float32"),
+        lambda ids: np.eye(5)[ids],
+        (LABELS,),
+        (((7,),), ((2, 3),), ((),), ((0,),)),
+        gradient=False,
+        result="float32",
+    ),
+    Row(
+        "take_rows",
+        lambda x, i: x.gather(1, i),
+        lambda x, i: np.take_along_axis(x, i, 1),
+        (REAL, LABELS),
+        (((3, 5), (3, 2)), ((2, 5, 3), (2, 4, 3))),
+        variant="gather",
+    ),
+    Row(
+        "slice",
+        lambda x: wg.concatenate([y * (i + 1) for i, y in enumerate(x.split([2, 0, 3], -1))], -1),
+        lambda x: x * np.array([1, 1, 3, 3, 3]),
+        (REAL,),
+        (((5,),), ((2, 5),)),
+        variant="split",
+        made_by=None,
+    ),
+    Row(
+        "concatenate",
+        lambda x: wg.pad(x, ((1, 2), (0, 3)), 1.5),
+        lambda x: np.pad(x, ((1, 2), (0, 3)), constant_values=1.5),
+        (REAL,),
+        (((2, 3),), ((0, 2),)),
+        variant="pad",
+    ),
+    *(
+        Row(
+            "matmul",
+            lambda *x, text=text: wg.einsum(text, *x),
+            lambda *x, text=text: np.einsum(text, *x),
+            (REAL,) * len(shapes),
+            (shapes,),
+            f"einsum {text}",
+            near=60.0,
+            made_by=None,
+        )
+        for text, shapes in EINSUMS
+    ),
+    *(
+        Row(
+            "layer_norm",
+            lambda x, *wb, n=n: wg.layer_norm(x, n, *wb),
+            layer_norm,
+            (REAL, REAL, REAL)[: 1 + given],
+            tuple((shape, (n,), (n,))[: 1 + given] for shape in ((n,), (3, n), (2, 4, n))),
+            f"{n} {given}",
+            near=3.0,
+            ulps=8.0,
+            covers=("layer_norm_vjp", "layer_norm_affine_vjp"),
+            made_by="layer_norm",
+        )
+        for n, given in ((7, 0), (5, 1), (6, 2), (70, 2))
+    ),
+    *(
+        Row(
+            "attention",
+            lambda q, k, v, *m, causal=causal: wg.scaled_dot_product_attention(
+                q, k, v, *m, is_causal=causal
+            ),
+            lambda q, k, v, *m, causal=causal: attention(q, k, v, *m, causal=causal),
+            (REAL, REAL, REAL, *draws),
+            shapes,
+            variant,
+            near=10.0,
+            covers=("attention_vjp",),
+            made_by=None,
+        )
+        for variant, causal, draws, shapes in (
+            ("", False, (), (((2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 2)), ((4, 3), (2, 3), (2, 3)))),
+            ("causal", True, (), (((2, 5, 3), (2, 5, 3), (2, 5, 4)), ((5, 3), (2, 3), (2, 3)))),
+            ("bool mask", False, (MASK,), (((2, 4, 3), (2, 5, 3), (2, 5, 3), (2, 1, 5)),)),
+            ("added mask", False, (REAL,), (((2, 2, 4, 3), (2, 5, 3), (5, 3), (4, 5)),)),
+            ("empty", False, (), (((0, 3, 4), (0, 2, 4), (0, 2, 5)),)),
+        )
     ),
 ]
 

@@ -127,6 +127,13 @@ TORCH: dict[str, Callable[..., Any]] = {
     "cross_entropy": lambda x, t: F.cross_entropy(x, t, reduction="none"),
     "cross_entropy smoothed": lambda x, t: F.cross_entropy(x, t, label_smoothing=0.1),
     "cross_entropy probabilities": F.cross_entropy,
+    "embedding": lambda w, ids: F.embedding(ids, w),
+    "embedding padding": lambda w, ids: F.embedding(ids, w, padding_idx=5),
+    "take_rows gather": lambda x, i: x.gather(1, i),
+    "slice split": lambda x: torch.cat(
+        [y * (i + 1) for i, y in enumerate(x.split([2, 0, 3], -1))], -1
+    ),
+    "concatenate pad": lambda x: F.pad(x, (0, 3, 1, 2), value=1.5),
 }
 RENAMED = {"max": "amax", "min": "amin"}
 # What torch leaves open: of repeated indices, which one is written.
@@ -134,8 +141,15 @@ NOT_IN_TORCH = {"put_rows repeated"}
 
 
 def counterpart(row: Row) -> Callable[..., Any]:
+    if row.variant.startswith("einsum "):
+        return lambda *x: torch.einsum(row.variant.removeprefix("einsum "), *x)
     if row.op == "matmul":
         return torch.matmul
+    if row.op == "layer_norm":
+        return lambda x, *wb: F.layer_norm(x, x.shape[-1:], *wb)
+    if row.op == "attention":
+        causal = row.variant == "causal"
+        return lambda *x: F.scaled_dot_product_attention(*x, is_causal=causal)
     return TORCH[f"{RENAMED.get(row.op, row.op)} {row.variant}".strip()]
 
 

@@ -1,5 +1,7 @@
 // Size classes: powers of two, each split in four, so that at most a fifth of a block is unused.
-// One mutex guards the free lists; the common case holds it for a few instructions.
+// One mutex guards the free lists; the common case holds it for a few instructions. A large request
+// whose class has no free block takes one of the next classes: a training step frees activations of
+// some sizes while it asks for gradients of others, and would else hold memory for both.
 #include "base/allocator.h"
 
 #include <pthread.h>
@@ -8,6 +10,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <unordered_map>
 #include <utility>
 
 namespace wengert {
@@ -15,6 +18,8 @@ namespace wengert {
 namespace {
 
 constexpr int classes = 4 * 64;
+constexpr int64_t large = 1 << 20;
+constexpr int larger_classes = 2;  // blocks of up to 1.5 times the size
 
 struct Class {
   int index;
@@ -39,6 +44,7 @@ struct Cache {
   FreeBlock* free[classes] = {};
   int64_t allocated = 0, peak = 0, cached = 0;
   int64_t limit = int64_t{2} << 30;
+  std::unordered_map<void*, Class> lent;  // blocks in use that are of a larger class
 };
 
 // Never destroyed: tensors may be freed after static destructors have run.
@@ -70,10 +76,15 @@ void* allocate(int64_t bytes) {
   const Class size = class_of(bytes);
   Cache& c = cache();
   std::unique_lock lock(c.mutex);
-  void* block = c.free[size.index];
+  Class from = size;
+  for (int i = 1; !c.free[from.index] && size.bytes >= large && i <= larger_classes; ++i)
+    from = class_of(from.bytes + 1);
+  if (!c.free[from.index]) from = size;
+  void* block = c.free[from.index];
   if (block) {
-    c.free[size.index] = c.free[size.index]->next;
-    c.cached -= size.bytes;
+    c.free[from.index] = c.free[from.index]->next;
+    c.cached -= from.bytes;
+    if (from.index != size.index) c.lent.emplace(block, from);
   } else {
     lock.unlock();
     block = from_system(size.bytes);
@@ -90,11 +101,16 @@ void* allocate(int64_t bytes) {
 }
 
 void deallocate(void* block, int64_t bytes) {
-  const Class size = class_of(bytes);
+  Class size = class_of(bytes);
   Cache& c = cache();
   {
     std::lock_guard lock(c.mutex);
     c.allocated -= size.bytes;
+    if (size.bytes >= large)
+      if (const auto at = c.lent.find(block); at != c.lent.end()) {
+        size = at->second;
+        c.lent.erase(at);
+      }
     if (c.cached + size.bytes <= c.limit) {
       c.free[size.index] = new (block) FreeBlock{c.free[size.index]};
       c.cached += size.bytes;

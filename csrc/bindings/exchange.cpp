@@ -306,6 +306,14 @@ void add_exchange(py::module_& m, TensorClass& cls) {
   cls.def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); });
   m.def("from_numpy", from_numpy, py::arg("array"),
         "A tensor over the array's memory, without a copy.");
+  m.def(
+      "_from_private",
+      [](py::handle array) {
+        const Tensor x = from_numpy(array);
+        x->storage->exposed = false;
+        return x;
+      },
+      py::arg("array"), "from_numpy(), of memory that nobody else will write to: saved as it is.");
   m.def("from_dlpack", from_dlpack, py::arg("x"),
         "A tensor over the memory of any object with __dlpack__, without a copy.");
   m.def(

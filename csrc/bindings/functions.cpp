@@ -97,6 +97,32 @@ Tensor stack(py::handle tensors, int64_t axis) {
   return concatenate(Tensors(parts), axis);
 }
 
+std::vector<Tensor> split(const Tensor& x, py::handle sizes, int64_t axis_given) {
+  const int axis = normalize_axis("split", axis_given, x.dim());
+  const int64_t length = x.shape()[axis];
+  std::vector<int64_t> parts;
+  if (PyIndex_Check(sizes.ptr())) {
+    const auto size = to_value<int64_t>("split", "split_size", sizes);
+    if (size < 1) fail<ValueError>("split: got split_size = ", size, "; expected 1 or more");
+    for (int64_t at = 0; at < length; at += size) parts.push_back(std::min(size, length - at));
+    if (length == 0) parts.push_back(0);
+  } else {
+    parts = to_value<std::vector<int64_t>>("split", "split_size", sizes);
+  }
+  int64_t total = 0;
+  for (int64_t size : parts) total = size < 0 || total < 0 ? -1 : total + size;
+  if (total != length)
+    fail<ShapeError>("split: the sizes must be 0 or more and add up to ", length, ", axis ", axis,
+                     " of shape ", x.shape(), "; got ", py::repr(sizes).cast<std::string>());
+  std::vector<Tensor> result;
+  int64_t at = 0;
+  for (int64_t size : parts) {
+    result.push_back(slice(x, axis, at, 1, size));
+    at += size;
+  }
+  return result;
+}
+
 // ---- creation ----
 
 Tensor range(double start, py::handle stop, double step, py::handle dtype, bool whole) {
@@ -469,6 +495,62 @@ void add_functions(py::module_& m, TensorClass& cls) {
              "Matrix product of the last two axes; vectors and batches as in NumPy.");
   both(m, cls, "softmax", "x", softmax, py::arg("axis") = -1, "exp(x) / sum(exp(x)), stable.");
   both(m, cls, "log_softmax", "x", log_softmax, py::arg("axis") = -1, "log(softmax(x)), stable.");
+  m.def(
+      "layer_norm",
+      [](const Tensor& x, py::handle shape, const std::optional<Tensor>& weight,
+         const std::optional<Tensor>& bias, double eps) {
+        return layer_norm(x, to_shape("layer_norm", shape), weight.value_or(Tensor()),
+                          bias.value_or(Tensor()), eps);
+      },
+      py::arg("x"), py::arg("normalized_shape"), py::arg("weight") = none, py::arg("bias") = none,
+      py::arg("eps") = 1e-5,
+      "(x - mean) / sqrt(var + eps) * weight + bias over x's last axes, which have "
+      "normalized_shape. arXiv 1607.06450.");
+  m.def(
+      "scaled_dot_product_attention",
+      [](const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& mask,
+         bool causal, std::optional<double> scale) {
+        return attention(q, k, v, mask.value_or(Tensor()), causal, scale);
+      },
+      py::arg("query"), py::arg("key"), py::arg("value"), py::arg("attn_mask") = none,
+      py::arg("is_causal") = false, py::arg("scale") = none,
+      "softmax(query @ key.mT * scale + attn_mask) @ value, without the whole matrix of scores.\n\n"
+      "query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): "
+      "bool (True: looked\n"
+      "at) or floating (added). is_causal: query i looks at keys 0 to i. scale: 1 / sqrt(D). A "
+      "query that may look at\n"
+      "no key gets zeros. arXiv 1706.03762, 2205.14135.");
+  m.def(
+      "attention_weights",
+      [](const Tensor& q, const Tensor& k, const std::optional<Tensor>& mask, bool causal,
+         std::optional<double> scale) {
+        return attention_weights(q, k, mask.value_or(Tensor()), causal, scale);
+      },
+      py::arg("query"), py::arg("key"), py::arg("attn_mask") = none, py::arg("is_causal") = false,
+      py::arg("scale") = none,
+      "The softmax inside scaled_dot_product_attention, (..., L, S), whole and in plain lines.");
+  m.def(
+      "embedding",
+      [](const Tensor& ids, const Tensor& weight, std::optional<int64_t> padding) {
+        if (!padding) return embedding(ids, weight);
+        return embedding(ids, weight, *padding < 0 ? *padding + weight.shape()[0] : *padding);
+      },
+      py::arg("ids"), py::arg("weight"), py::arg("padding_idx") = none,
+      "weight[ids]: rows of a table (rows, features), for integer ids of any shape, 0 to rows - 1.\n\n"
+      "The row padding_idx gets no gradient.");
+  m.def(
+      "one_hot",
+      [](const Tensor& ids, int64_t classes, py::handle dtype) {
+        return one_hot(ids, classes, to_dtype_or_none(dtype).value_or(DType::int64));
+      },
+      py::arg("ids"), py::arg("num_classes"), py::arg("dtype") = none,
+      "1 at each id along a new last axis, else 0; int64 unless dtype says otherwise.");
+  both(m, cls, "split", "x", split, py::arg("split_size"), py::arg("axis") = 0,
+       "Views of x, end to end along an axis: of split_size elements each (the last may have fewer), "
+       "or of the given sizes.");
+  both(m, cls, "gather", "x", gather, py::arg("axis"), py::arg("index"),
+       "y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the "
+       "index.");
   m.def("cross_entropy_rows", cross_entropy_rows, py::arg("logits"), py::arg("target"),
         "-log_softmax(logits)[target] for each row; see cross_entropy.");
 

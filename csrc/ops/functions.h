@@ -146,6 +146,20 @@ Tensor logsumexp(const Tensor& x, AxisMask axes, bool keepdims);
 // Of logits (n, classes) against class indices (n,): one loss a row.
 Tensor cross_entropy_rows(const Tensor& logits, const Tensor& target);
 
+// ---- norm.cpp ----
+// Over x's last axes, which have the shape `normalized`; weight and bias may be undefined.
+Tensor layer_norm(const Tensor& x, const Shape& normalized, const Tensor& weight, const Tensor& bias,
+                  double eps);
+
+// ---- attention.cpp ----
+// q (..., L, D), k (..., S, D), v (..., S, E) to (..., L, E); the mask, which may be undefined,
+// broadcasts to (..., L, S). Without a scale: 1 / sqrt(D).
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, bool causal,
+                 std::optional<double> scale);
+// The softmax inside, (..., L, S), in plain lines.
+Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& mask, bool causal,
+                         std::optional<double> scale);
+
 // ---- create.cpp ----
 Tensor full(const Shape& shape, double value, DType dtype);
 Tensor full_like(const Tensor& x, double value);
@@ -167,6 +181,13 @@ Tensor take_rows(const Tensor& x, const Tensor& rows, int lead);
 // A copy of x with `value` written at (or, with `add`, added to) those rows, in order.
 Tensor put_rows(const Tensor& x, const Tensor& value, const Tensor& rows, int lead, bool add);
 Tensor nonzero(const Tensor& mask);  // (count, ndim) int64
+// y[i, j, ...] = x[i, index[i, j, ...], ...], the index along the axis.
+Tensor gather(const Tensor& x, int64_t axis, const Tensor& index);
+
+// ---- embedding.cpp ----
+// Rows of a table (rows, n) by their numbers; the row `padding` gets no gradient (-1: all do).
+Tensor embedding(const Tensor& ids, const Tensor& table, int64_t padding = -1);
+Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype);
 
 // ---- random.cpp: `state` is an int64 tensor (seed, counter), advanced in place ----
 Tensor random_uniform(const Tensor& state, const Shape& shape, DType dtype);  // [0, 1)

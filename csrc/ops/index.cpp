@@ -333,6 +333,26 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
   apply_in_place(x, put_op, Tensors(in), RowsAttrs{x.dim(), false}, "setitem");
 }
 
+Tensor gather(const Tensor& x, int64_t axis_given, const Tensor& index) {
+  const int axis = normalize_axis("gather", axis_given, x.dim());
+  bool fits = index.dim() == x.dim();
+  for (int d = 0; fits && d < x.dim(); ++d) fits = d == axis || index.shape()[d] <= x.shape()[d];
+  if (!fits)
+    fail<ShapeError>("gather: the index has shape ", index.shape(), " and x has shape ", x.shape(),
+                     "; expected as many axes, none longer than x's but axis ", axis);
+  std::vector<IndexPart> key;
+  for (int d = 0; d < x.dim(); ++d) {
+    if (d == axis) {
+      key.push_back(index);
+      continue;
+    }
+    Shape along = Dims::filled(x.dim(), 1);
+    along[d] = index.shape()[d];
+    key.push_back(reshape(arange(0, 1, along[d], DType::int64), along));
+  }
+  return get_item(x, key);
+}
+
 Tensor nonzero(const Tensor& given) {
   refuse_in_trace("nonzero, or a boolean mask as an index,");
   const Tensor mask = contiguous(given != 0.0);

@@ -17,7 +17,7 @@ struct Piece {
 }  // namespace
 
 void* scratch(Scratch use, size_t bytes) {
-  thread_local Piece pieces[2];
+  thread_local Piece pieces[3];
   Piece& piece = pieces[static_cast<int>(use)];
   if (bytes > piece.bytes) {
     std::free(piece.data);

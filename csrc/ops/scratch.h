@@ -5,8 +5,9 @@
 
 namespace wengert {
 
-// One piece per thread and use: `chunk` inside a body of parallel_for, `call` around it.
-enum class Scratch { chunk, call };
+// One piece per thread and use: `chunk` inside a body of parallel_for, `call` around it; `outer` inside
+// a body that itself calls kernels (attention calls matmul's).
+enum class Scratch { chunk, call, outer };
 
 // At least `bytes` bytes at a multiple of 64, with whatever was left there; the thread's next call
 // for the same use ends this one's life. Null if there is no memory, because a body must not throw.

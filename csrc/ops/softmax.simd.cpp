@@ -1,47 +1,14 @@
 // The rows of ops/softmax.h, vector by vector.
 #include "ops/softmax.h"
 
-#include "base/vocab.h"
+#include "ops/row_sums.h"
 
 namespace wengert::WENGERT_ISA {
 namespace {
 
-template <class T> struct Rows {
+template <class T> struct Rows : RowSums<T> {
   using V = Simd<T>;
-  static constexpr int64_t block =
-      16 * V::width;  // sums run in T for this long, then go to float64
-
-  FN static double total(V v) {
-    double s = 0;
-    for (int j = 0; j < V::width; ++j) s += static_cast<double>(v.v[j]);
-    return s;
-  }
-  // The sum over a row of term(i, count); lanes beyond the row's end count as zero.
-  template <class Term> FN static double sum(int64_t n, const Term& term) {
-    double s = 0;
-    for (int64_t start = 0; start < n; start += block) {
-      const int64_t end = start + block < n ? start + block : n;
-      V acc(0.0);
-      int64_t i = start;
-      for (; i + V::width <= end; i += V::width) acc += term(i, V::width);
-      s += total(acc);
-      if (i < end) {
-        const V last = term(i, static_cast<int>(end - i));
-        for (int j = 0; j < end - i; ++j) s += static_cast<double>(last.v[j]);
-      }
-    }
-    return s;
-  }
-  FN static T shift(int64_t n, const T* x) {
-    V best(-__builtin_inf());
-    T last = static_cast<T>(-__builtin_inf());
-    int64_t i = 0;
-    for (; i + V::width <= n; i += V::width) best = maximum(best, V::load(x + i));
-    for (; i < n; ++i) last = x[i] > last || x[i] != x[i] ? x[i] : last;
-    for (int j = 0; j < V::width; ++j)
-      last = best.v[j] > last || best.v[j] != best.v[j] ? best.v[j] : last;
-    return __builtin_isinf(last) ? T(0) : last;
-  }
+  using RowSums<T>::sum, RowSums<T>::shift;
 
   static void softmax(int64_t rows, int64_t n, T* y, const T* x) {
     for (int64_t r = 0; r < rows; ++r, y += n, x += n) {

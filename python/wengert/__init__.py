@@ -37,35 +37,50 @@ from .random import (
     randn,
     randperm,
 )
+from .shaping import einsum, pad
 
 if _TYPE_CHECKING:
     from . import autograd as autograd
     from . import data as data
     from . import io as io
     from . import losses as losses
+    from . import models as models
     from . import nn as nn
     from . import optim as optim
     from . import random as random
     from . import testing as testing
     from . import train as train
+    from .summaries import summary as summary
 
 _core._set_package_directory(_path.dirname(__file__))  # noqa: PTH120 - pathlib is slow to load
 
-_MODULES = ("autograd", "data", "io", "losses", "nn", "optim", "random", "testing", "train")
+_MODULES = (
+    "autograd",
+    "data",
+    "io",
+    "losses",
+    "models",
+    "nn",
+    "optim",
+    "random",
+    "testing",
+    "train",
+)
+_FUNCTIONS = {"save": "io", "load": "io", "summary": "summaries"}
 
 
 def __getattr__(name: str) -> _Any:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name == "save" or name == "load":
-        return getattr(importlib.import_module(f"{__name__}.io"), name)
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
     # With name and obj, the traceback adds "Did you mean: ...?".
     here = _sys.modules[__name__]
     raise AttributeError(f"module 'wengert' has no attribute {name!r}", name=name, obj=here)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, "save", "load"})
+    return sorted({*globals(), *_MODULES, *_FUNCTIONS})
 
 
 __all__ = [
@@ -77,10 +92,12 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "default_generator",
+    "einsum",
     "enable_grad",
     "manual_seed",
     "mse_loss",
     "no_grad",
+    "pad",
     "rand",
     "randint",
     "randn",

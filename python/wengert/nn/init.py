@@ -8,6 +8,8 @@ fan_in = in * prod(kernel), fan_out = out * prod(kernel). Nothing is recorded fo
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from .. import _core
@@ -22,6 +24,7 @@ __all__ = [
     "kaiming_uniform_",
     "normal_",
     "ones_",
+    "skip_init",
     "uniform_",
     "xavier_normal_",
     "xavier_uniform_",
@@ -74,6 +77,21 @@ def _finite(op: str, **values: float) -> None:
             raise ValueError(f"{op}: {name} is {value}; it must be a finite number")
 
 
+_skipping = False
+
+
+@contextmanager
+def skip_init() -> Iterator[None]:
+    """Within it uniform_ and normal_ leave memory uninitialised: for a module whose parameters are
+    all loaded at once, so that no time goes into numbers that are thrown away."""
+    global _skipping
+    before, _skipping = _skipping, True
+    try:
+        yield
+    finally:
+        _skipping = before
+
+
 @no_grad()
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
@@ -82,6 +100,8 @@ def uniform_(
     _finite("uniform_", a=a, b=b)
     if a > b:
         raise ValueError(f"uniform_: a = {a} is greater than b = {b}")
+    if _skipping:
+        return tensor
     tensor.copy_(rand(tensor.shape, tensor.dtype, generator) * (b - a) + a)
     return tensor
 
@@ -94,6 +114,8 @@ def normal_(
     _finite("normal_", mean=mean, std=std)
     if std < 0:
         raise ValueError(f"normal_: std is {std}; it must be 0 or more")
+    if _skipping:
+        return tensor
     tensor.copy_(randn(tensor.shape, tensor.dtype, generator) * std + mean)
     return tensor
 

@@ -22,8 +22,10 @@ __all__ = [
     "GELU",
     "MLP",
     "Dropout",
+    "Embedding",
     "Flatten",
     "Identity",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -89,12 +91,43 @@ class Linear(Module):
             if x.dtype.is_floating_point:
                 way_out += f", or the module with .to({name!r})"
             raise _core.DTypeError(f"input is {name} and the weight is {mine}; {way_out}")
-        y = x @ self.weight.T
-        return y if self.bias is None else y + self.bias
+        # As one matrix: a stack of matrices would have a product, and a gradient of W, for each.
+        rows = x if len(shape) == 2 else x.reshape(-1, self.in_features) if x.size else x
+        y = rows @ self.weight.T
+        y = y if self.bias is None else y + self.bias
+        return y if rows is x else y.reshape(*shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         text = f"in_features={self.in_features}, out_features={self.out_features}"
         return text if self.bias is not None else text + ", bias=False"
+
+
+class Embedding(Module):
+    """Rows of `weight` (num_embeddings, embedding_dim), from N(0, 1), by integer ids of any shape:
+    (...) to (..., embedding_dim). The row padding_idx starts as zeros and gets no gradient.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> None:
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = padding_idx
+        weight = init.normal_(_core.empty((num_embeddings, embedding_dim), dtype), 0, 1, generator)
+        if padding_idx is not None:
+            weight[padding_idx] = 0.0
+        self.weight = Parameter(weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return _core.embedding(ids, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        text = f"{self.num_embeddings}, {self.embedding_dim}"
+        return text if self.padding_idx is None else f"{text}, padding_idx={self.padding_idx}"
 
 
 class _KeepsShape(Module):
@@ -233,6 +266,27 @@ class Dropout(_KeepsShape):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class LayerNorm(_KeepsShape):
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, of shape normalized_shape.
+
+    weight starts as ones, bias as zeros, both of normalized_shape. arXiv 1607.06450.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, dtype: Any = None
+    ) -> None:
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
+        self.normalized_shape, self.eps = tuple(shape), eps
+        self.weight = Parameter(_core.ones(self.normalized_shape, dtype))
+        self.bias = Parameter(_core.zeros(self.normalized_shape, dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps:g}"
 
 
 class Flatten(Module):

@@ -316,8 +316,11 @@ class Module:
                 state[_join(path, name)] = value.detach()
         return state
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadResult:
-        """Copies tensors (or NumPy arrays) into the parameters and buffers of the same names.
+    def load_state_dict(
+        self, state: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> LoadResult:
+        """Copies tensors (or NumPy arrays) into the parameters and buffers of the same names; with
+        `assign`, parameters of the same dtype become new ones over the given memory instead.
 
         Everything is checked before anything is written. ValueError lists all keys that are
         missing or unexpected (only if strict), and those of another shape or kind of dtype;
@@ -350,11 +353,28 @@ class Module:
                 f"load_state_dict: {len(problems)} of the state's entries do not fit "
                 f"{type(self).__name__}, nothing was loaded{way_out}:\n  " + "\n  ".join(problems)
             )
+        if assign:
+            given = self._assign(given)
         with no_grad():
             for key, target in own.items():
                 if key in given:
                     target.copy_(given[key])
         return LoadResult(missing, unexpected)
+
+    def _assign(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Puts new parameters in the place of those it can; returns what is still to be copied."""
+        done: dict[int, Parameter] = {}  # keeps tied parameters tied
+        rest = dict(given)
+        for path, module in list(self.named_modules(remove_duplicate=False)):
+            for name, old in list(module._own_parameters()):
+                value = rest.get(_join(path, name))
+                if value is None or value.dtype != old.dtype or vars(module).get(name) is not old:
+                    continue
+                new = done.setdefault(id(old), Parameter(value, old.requires_grad))
+                old.replaced = True
+                setattr(module, name, new)
+                del rest[_join(path, name)]
+        return rest
 
     # ---- showing it
 

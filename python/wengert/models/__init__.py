@@ -1,0 +1,5 @@
+"""Models that load from files of pretrained weights: `wengert.models.bert`."""
+
+from . import bert
+
+__all__ = ["bert"]
