@@ -11,6 +11,12 @@ namespace py = pybind11;
 
 PYBIND11_DECLARE_HOLDER_TYPE(T, wengert::Ref<T>, true)
 
+namespace wengert::bindings {
+// fast.cpp
+extern PyTypeObject* tensor_type;  // the class Tensor
+PyObject* wrap(const Tensor& x);   // the object that stands for x, or None; a new reference
+}  // namespace wengert::bindings
+
 namespace pybind11::detail {
 // A Tensor is to Python an object of class Tensor, or None where it is undefined.
 template <> struct type_caster<wengert::Tensor> {
@@ -23,8 +29,7 @@ template <> struct type_caster<wengert::Tensor> {
     return true;
   }
   static handle cast(const wengert::Tensor& t, return_value_policy, handle) {
-    if (!t.defined()) return none().release();
-    return Body::cast(t.ref(), return_value_policy::take_ownership, handle());
+    return wengert::bindings::wrap(t);
   }
 };
 }  // namespace pybind11::detail
@@ -68,6 +73,7 @@ void add_functions(py::module_& m, TensorClass& cls);
 void add_autograd(py::module_& m, TensorClass& cls);
 void add_exchange(py::module_& m, TensorClass& cls);
 void add_program(py::module_& m);
+void add_slots(TensorClass& cls);
 
 // Adds f as a function of the module and as a method; `first` is the name of its first argument.
 template <class F, class... Extra>

@@ -1,7 +1,7 @@
 // Functions of tensors, most of them methods too.
 #include <cmath>
 
-#include "bindings/bindings.h"
+#include "bindings/fast.h"
 
 namespace wengert::bindings {
 
@@ -14,13 +14,6 @@ py::arg_v keepdims_argument() { return py::arg("keepdims").noconvert() = false; 
 
 DType floating_or_default(py::handle dtype) {
   return to_dtype_or_none(dtype).value_or(DType::float32);
-}
-
-template <class Row> void add_unary(py::module_& m, TensorClass& cls, const char* doc) {
-  m.def(
-      Row::name, [](py::handle x) { return unary<Row>(to_operand(Row::name, x, Tensor())); },
-      py::arg("x"), doc);
-  cls.def(Row::name, [](const Tensor& x) { return unary<Row>(x); }, doc);
 }
 
 // f of two operands, either of which may be a number or an array.

@@ -96,12 +96,19 @@ Place find_place() {
   Place found = 0;
   while (frame && !found) {
     PyCodeObject* code = PyFrame_GetCode(frame);
-    if (!is_ours(code)) {
-      const Spot spot{code, PyFrame_GetLasti(frame)};
+    const Spot spot{code, PyFrame_GetLasti(frame)};
+    // A loop writes many lines at few places: most are known without a search. Code that has a
+    // number is kept for good, so its address means one thing.
+    static std::pair<Spot, Place> known[16];
+    auto& entry = known[spot.at / 2 % 16];
+    if (entry.first == spot) {
+      found = entry.second;
+    } else if (!is_ours(code)) {
       const auto [at, fresh] =
           places().numbers.emplace(spot, static_cast<Place>(places().spots.size()));
       if (fresh) places().spots.push_back(spot);
       found = at->second;
+      entry = {spot, found};
     }
     Py_DECREF(code);
     PyFrameObject* back = found ? nullptr : PyFrame_GetBack(frame);

@@ -17,9 +17,11 @@ PYBIND11_MODULE(_core, m) {
   TensorClass cls(
       m, "Tensor", py::buffer_protocol(), tensor_type_setup(),
       "An n-dimensional array that remembers how it was made, where a gradient may be asked for.");
+  tensor_type = reinterpret_cast<PyTypeObject*>(cls.ptr());
   add_functions(m, cls);
   add_tensor(m, cls);
   add_autograd(m, cls);
   add_exchange(m, cls);
   add_program(m);
+  add_slots(cls);
 }

@@ -42,8 +42,8 @@ py::object single(const char* method, const Tensor& x) {
 }
 
 // x = op(x, other), in x's memory; a number counts as one of x's dtype.
-template <class Row> const TensorBody& edit(const Ref<TensorBody>& self, py::handle given) {
-  const Tensor x(self), other = to_operand(Row::name, given, x);
+template <class Row> void edit(const Tensor& x, py::handle given) {
+  const Tensor other = to_operand(Row::name, given, x);
   const Tensor in[] = {x,
                        other.dtype() == x.dtype() || promote(x.dtype(), other.dtype()) != x.dtype()
                            ? other
@@ -54,13 +54,11 @@ template <class Row> const TensorBody& edit(const Ref<TensorBody>& self, py::han
                      " cannot hold the result with ", other.dtype(), "; write x = x ",
                      Row::formula[2], " y, or convert first");
   apply_in_place(x, binary_op<Row>(), Tensors(in));
-  return *self;
 }
 
 // `x += y`: in place where no gradient is recorded; else the name is bound to a new line, as if `x
 // = x + y`.
-template <class Row> py::object augmented(const Ref<TensorBody>& self, py::handle given) {
-  const Tensor x(self);
+template <class Row> py::object augmented(const Tensor& x, py::handle given) {
   Tensor other;
   if (!to_operand(given, x, other)) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
   if (grad_enabled() && (x.requires_grad() || other.requires_grad())) {
@@ -71,7 +69,7 @@ template <class Row> py::object augmented(const Ref<TensorBody>& self, py::handl
           "lost from its history; do it under no_grad(), or write x = x + ...");
     return py::cast(binary<Row>(x, other));
   }
-  edit<Row>(self, given);
+  edit<Row>(x, given);
   return py::cast(x);
 }
 
@@ -176,12 +174,16 @@ void add_dtypes(py::module_& m) {
 
 void add_tensor(py::module_&, TensorClass& cls) {
   cls.def(
-      py::init([](const Tensor& data, bool requires_grad) {
+      "__init__",
+      [](py::detail::value_and_holder& self, const Tensor& data, bool requires_grad) {
         const Tensor x = data.detach();
         x->leaf_requires_grad = requires_grad;
-        return x.ref();
-      }),
-      py::arg("data"), py::arg("requires_grad") = false,
+        x->object = self.inst;
+        Ref<TensorBody> holder = x.ref();
+        self.value_ptr() = x.body();
+        self.type->init_instance(self.inst, &holder);
+      },
+      py::detail::is_new_style_constructor(), py::arg("data"), py::arg("requires_grad") = false,
       "A leaf that shares the memory of `data`. To make tensors from values use wengert.tensor().");
 
   cls.def_property_readonly("shape", [](const Tensor& x) { return to_tuple(x.shape()); })
@@ -293,7 +295,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
     cls.def(
         name,
         [f](py::object self, py::handle other) {
-          f(self.cast<Tensor>().ref(), other);
+          f(self.cast<Tensor>(), other);
           return self;
         },
         py::arg("other"));

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "base/pooled.h"
 #include "base/ref.h"
 #include "base/shape.h"
 
@@ -35,6 +36,8 @@ struct Storage : RefCounted {
   static Ref<Storage> make(const Shape& shape, DType dtype);
   static Ref<Storage> adopt(void* data, int64_t bytes, void (*give_back)(void*), void* owner);
   static void destroy(Storage* storage);
+  static void* operator new(size_t bytes) { return Pooled<Storage>::take(bytes); }
+  static void operator delete(void* block, size_t bytes) { Pooled<Storage>::give(block, bytes); }
 };
 
 }  // namespace wengert

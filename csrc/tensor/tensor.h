@@ -104,6 +104,7 @@ struct TensorBody : RefCounted {
   bool leaf_requires_grad = false;
   bool retains_grad = false;
   uint32_t recorded_edits = 0;  // storage->recorded_edits when this view was taken
+  void* object = nullptr;       // what stands for it in the language around us, for the bindings
   const Op* made_by = nullptr;  // the op that made it, recorded or not
   LineRef line;                 // its history; empty for leaves and constants
   Tensor grad;                  // gathered by backward(), for leaves and where retain_grad() asked
