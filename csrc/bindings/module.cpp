@@ -22,4 +22,5 @@ PYBIND11_MODULE(_core, m) {
   add_autograd(m, cls);
   add_exchange(m, cls);
   add_program(m);
+  add_study(m);
 }
