@@ -95,7 +95,7 @@ void add_study(py::module_& m) {
            [](const Study& s) {
              py::list all;
              for (const Study::Root& r : s.roots())
-               all.append(py::make_tuple(r.value, r.gradient, r.at));
+               all.append(py::make_tuple(r.value, r.gradient, r.at, r.answer));
              return all;
            })
       .def("leaf_gradients",

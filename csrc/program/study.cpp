@@ -52,7 +52,8 @@ void Study::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
 
 void Study::begins_backward(const Tensor& y, const Tensor& g) {
   about_to_run(Tensors(&g, 1));
-  roots_.push_back({number(y), number(g), static_cast<int>(lines_.size())});
+  roots_.push_back(
+      {number(y), number(g), static_cast<int>(lines_.size()), static_cast<int>(answers_.size())});
 }
 
 void Study::asks(const Line& line, const Tensor& g) {
@@ -169,6 +170,20 @@ const Program::ListedLine& Replica::listed(int line) const {
 }
 
 namespace {
+// How many operands an op takes that may be planted in place of another; -1 for others.
+int operands_of(const Op& op) {
+  for (int i = 0; i < UnaryRows::size; ++i)
+    if (&op == &unary_op_at(i)) return 1;
+  for (int i = 0; i < BinaryRows::size; ++i)
+    if (&op == &binary_op_at(i)) return 2;
+  const std::string_view name = op.name;
+  if (name == "copy" || name == "sum" || name == "mean" || name == "prod" || name == "max" ||
+      name == "min")
+    return 1;
+  if (name == "matmul") return 2;
+  return name.ends_with("_vjp") && name != "cross_entropy_vjp" ? 2 : -1;
+}
+
 bool draws(const Op& op) {  // random numbers, of the dtype that its attributes say
   const std::string_view name = op.name;
   return name == "uniform" || name == "normal";
@@ -246,6 +261,10 @@ void Replica::plant(int line, const std::string& name, std::vector<int> inputs) 
       std::find_if(ops.begin(), ops.end(), [&](const Op* o) { return o->name == name; });
   if (op == ops.end() || (*op)->alias)
     fail<ValueError>("study: there is no op '", name, "' that computes");
+  const int wanted = *op == l.op ? static_cast<int>(l.inputs.size()) : operands_of(**op);
+  if (static_cast<int>(inputs.size()) != wanted)
+    fail<ValueError>("study: '", name, "' cannot be planted with ", inputs.size(), " operands",
+                     wanted < 0 ? "" : concat("; it takes ", wanted));
   std::vector<Tensor> operands;
   for (int i : inputs) operands.push_back(study_->kept(i));
   SmallVector<Meta, 2> metas;

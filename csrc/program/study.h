@@ -30,8 +30,8 @@ class Study : public Program {
     std::vector<int> saved;  // values kept for the vjp
     std::vector<int> outputs, edited;
   };
-  struct Root {  // where a backward began, before line `at`
-    int value, gradient, at;
+  struct Root {  // where a backward began, before line `at` and the answer `answer`
+    int value, gradient, at, answer;
   };
   struct Gradient {
     int leaf, before, after;  // values; -1 for none

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import _core
+
 if TYPE_CHECKING:
-    from ..interpret import Array
     from .check import Bad, Checks
-    from .run import Run
+    from .run import Array, Run
     from .stepper import Stepper
 
 ITEM = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "bool": 1, "uint8": 1}
@@ -140,7 +141,7 @@ class Program:
         lines: list[Line],
         values: list[Value],
         answers: list[Answer],
-        roots: list[tuple[int, int, int]],
+        roots: list[tuple[int, int, int, int]],
         leaf_gradients: list[tuple[int, int, int]],
         results: list[int],
         notes: list[str],
@@ -149,7 +150,7 @@ class Program:
     ) -> None:
         """Plain data; see from_core for where it comes from."""
         self.lines, self.values, self.answers = lines, values, answers
-        self.roots = roots  # (value, its gradient, the line before which a backward began)
+        self.roots = roots  # (value, gradient, lines, answers that were there when a backward began)
         self.leaf_gradients = leaf_gradients  # (leaf, .grad before, .grad after), values or -1
         self.results = results
         self.notes = notes
@@ -157,6 +158,7 @@ class Program:
         self.memory = memory  # bytes of all that the list made
         self.returned: Any = None
         self.faults: dict[int, tuple[str, list[int]]] = {}
+        self.wide = False  # runs in float64 throughout
         self._core: Any = None
         self._by_name: dict[str, int] | None = None
         self._timed = False
@@ -225,8 +227,8 @@ class Program:
 
     def _find_phases(self) -> None:
         walks = []
-        seeds = {gradient for _, gradient, _ in self.roots}
-        for i, (_, _, at) in enumerate(self.roots):
+        seeds = {gradient for _, gradient, _, _ in self.roots}
+        for i, (_, _, at, _) in enumerate(self.roots):
             end = self.roots[i + 1][2] if i + 1 < len(self.roots) else len(self.lines) + 1
             last = max((a.last for a in self.answers if at < a.first <= end), default=at)
             walks.append((at, last))
@@ -272,37 +274,38 @@ class Program:
                 if name not in taken:
                     return name
 
+        users = {v.number for v in values if v.name}
+        replica: Any = None
         for line in self.lines:
             for v in line.inputs:
                 value = values[v]
                 if value.name or not value.outside or value.line:
                     continue
                 if value.shape == () and self._core is not None:
-                    value.constant = _scalar(self._core, v)
+                    replica = replica or _core._Replica(self._core, False)
+                    value.constant = float(replica.value(v).item())
                 if value.constant is not None and not value.leaf:
                     value.name = f"{value.constant:g}"  # several constants may share a name
                 else:
                     give(v, fresh("c"))
             if line.phase == "forward":
                 self._name_outputs(line, give, fresh)
+        # One memory may be the gradient of several: it is called by what the user named, if any.
+        wanted: list[tuple[bool, int, str]] = []
+        for leaf, before, after in self.leaf_gradients:
+            wanted += [(False, g, f"d{values[leaf].name}") for g in (after, before) if g >= 0 <= leaf]
         for answer in self.answers:
             made = self.lines[answer.line - 1].output
             assert made is not None
-            give(answer.gradient, f"d{values[made].name}")
-            counted: dict[int, int] = {}
+            wanted.append((made not in users, answer.gradient, f"d{values[made].name}"))
             for c in answer.gave:
-                if c.to < 0:
-                    continue
-                counted[c.to] = counted.get(c.to, 0) + 1
-                if not values[c.value].name:
-                    if c.to_line == 0 or self._contributions(c.to_line, c.to) == 1:
-                        give(c.value, f"d{values[c.to].name}")
-                    else:
-                        give(c.value, f"d{values[c.to].name}@{values[made].name}")
-        for leaf, before, after in self.leaf_gradients:
-            for g in (before, after):
-                if leaf >= 0 and g >= 0:
-                    give(g, f"d{values[leaf].name}")
+                if c.to >= 0:
+                    name = f"d{values[c.to].name}"
+                    if self._contributions(c.to_line, c.to) > 1:
+                        name += f"@{values[made].name}"
+                    wanted.append((c.to not in users, c.value, name))
+        for _, number, name in sorted(wanted, key=lambda w: w[0]):
+            give(number, name)
         for line in self.lines:
             if line.op in _STATES and not line.outputs:
                 self._name_states(line, give)
@@ -666,20 +669,31 @@ class Program:
         """
         at = self.line(line)
         operands = [self.value(v).number for v in inputs] if inputs is not None else at.inputs
-        wrong = Program(
-            self.lines, self.values, self.answers, self.roots, self.leaf_gradients, self.results,
-            self.notes, self.stopped, self.memory,
-        )  # fmt: skip
-        wrong._core, wrong._timed = self._core, self._timed
+        wrong = self._copy()
         wrong.faults = {**self.faults, line: (op, list(operands))}
         wrong.run()  # refuses what does not fit
         return wrong
+
+    def double(self) -> Program:
+        """The same list, run in float64 from the same numbers: `wengert.diff(p, p.double())`."""
+        other = self._copy()
+        other.wide = True
+        return other
+
+    def _copy(self) -> Program:
+        other = Program(
+            self.lines, self.values, self.answers, self.roots, self.leaf_gradients, self.results,
+            self.notes, self.stopped, self.memory,
+        )  # fmt: skip
+        other._core, other._timed = self._core, self._timed
+        other.faults, other.wide = self.faults, self.wide
+        return other
 
     def run(self, wide: bool = False) -> Run:
         """A private copy of the memory, to run the lines on; in float64 throughout if `wide`."""
         from .run import Run
 
-        return Run(self, wide)
+        return Run(self, wide or self.wide)
 
     def stepper(self) -> Stepper:
         """Runs the list line by line, forward and back; see wengert.study.stepper."""
@@ -732,14 +746,6 @@ class Program:
         from .page import to_html
 
         return to_html([self, *steps], path, title)
-
-
-def _scalar(core: Any, number: int) -> float | None:
-    from .. import _core
-
-    replica = getattr(core, "_replica", None) or _core._Replica(core, False)
-    value = replica.value(number)
-    return float(value.item()) if value.ndim == 0 else None
 
 
 def _swaps_last(axes: str) -> bool:

@@ -109,6 +109,14 @@ def _is_users(filename: str) -> bool:
     return not filename.startswith((_PACKAGE, _STDLIB, "<frozen"))
 
 
+def _readable(path: str, module: Any) -> str:
+    """A module's path; the items of a Sequential, which have numbers for names, by their class."""
+    head, _, last = path.rpartition(".")
+    if last.isdigit():
+        last = f"{type(module).__name__.lower()}{last}"
+    return f"{head}.{last}" if head else last
+
+
 class Names:
     """What the hook finds out: names of values, and the layer that each line belongs to."""
 
@@ -157,7 +165,7 @@ class Names:
         path = self._paths.get(id(module))
         if path is None:
             path = self._add_root(module, frame.f_back)
-        label = path or type(module).__name__
+        label = _readable(path, module) or type(module).__name__
         number = self._numbers.setdefault(label, len(self.layers))
         if number == len(self.layers):
             self.layers.append(label)
@@ -171,10 +179,7 @@ class Names:
         module = frame.f_locals["self"]
         path = self._paths.get(id(module))
         if path and isinstance(result, Tensor):
-            head, _, last = path.rpartition(".")
-            if last.isdigit():  # the items of a Sequential have numbers for names
-                last = f"{type(module).__name__.lower()}{last}"
-            self._tensors.append((2, result, f"{head}.{last}" if head else last))
+            self._tensors.append((2, result, _readable(path, module)))
 
     def _add_root(self, module: Any, caller: FrameType | None) -> str:
         """A module called from outside of any other: its variable's name, and its parts' paths."""
