@@ -271,17 +271,32 @@ class _Check:
                 continue
             analytic = self._leaf_gradients(answers, leaves)
             run = program.run(wide=True)
+            moments = {v: self._settled(v, start) for v in leaves}
+            values = {}
+            for v in sorted(leaves, key=lambda v: moments[v]):
+                run.to(moments[v])
+                values[v] = run.array(v)
             run.to(start)
             seeds = [run.array(gradient) for _, gradient, _, _ in roots]
-            values = {v: run.array(v) for v in leaves}
             groups = [[v] for v in leaves]
             if len(leaves) * start > 200_000:  # long lists: sixteen random mixtures of the leaves
                 groups = [list(part) for part in np.array_split(leaves, 16) if len(part)]
             for group in groups:
                 rows.append(
-                    self._gradient(run, group, values, analytic, roots, seeds, start)
+                    self._gradient(run, group, values, moments, analytic, roots, seeds, start)
                 )
         return rows
+
+    def _settled(self, leaf: int, start: int) -> int:
+        """The last line that wrote to the leaf's memory before a recorded line read it."""
+        values, settled = self.program.values, 0
+        memory = values[leaf].memory
+        for line in self.program.lines[:start]:
+            if line.recorded and any(values[v].memory == memory for v in line.inputs):
+                break
+            if any(values[v].memory == memory for v in (*line.outputs, *line.edited)):
+                settled = line.number
+        return settled
 
     def _leaf_gradients(self, answers: list[Answer], leaves: list[int]) -> dict[int, Array]:
         """What the list's own backward lines gave each leaf, in float64."""
@@ -309,6 +324,7 @@ class _Check:
         run: Run,
         group: list[int],
         values: dict[int, Array],
+        moments: dict[int, int],
         analytic: dict[int, Array],
         roots: list[tuple[int, int, int, int]],
         seeds: list[Array],
@@ -323,10 +339,12 @@ class _Check:
         ends = []
         for sign in (1.0, -1.0):
             run.replica.reset()
-            for leaf in group:
-                run.write(leaf, values[leaf] + sign * STEP * moves[leaf])
-            for n in range(start):
-                run.replica.run(n)
+            for n in range(start + 1):
+                for leaf in group:
+                    if moments[leaf] == n:
+                        run.write(leaf, values[leaf] + sign * STEP * moves[leaf])
+                if n < start:
+                    run.replica.run(n)
             ends.append([run.array(value) for value, _, _, _ in roots])
         terms = [
             s * (a - b) / (2 * STEP) for s, a, b in zip(seeds, ends[0], ends[1], strict=True)

@@ -192,10 +192,18 @@ class Program:
                      answer, layer, d["place"], _source(d["place"]), d["flops"], d["bytes"],
                      d["saved"])
             )  # fmt: skip
+        for answer in answers:
+            for c in answer.gave:
+                if c.to_line == 0 and c.to >= 0:
+                    values[c.to].leaf = True
+        looks: dict[tuple[str, str], int] = {}
+        for place, what, _ in core.looks():
+            if not what.startswith("making a tensor"):  # which looks at nothing that is computed
+                looks[what, _short(place)] = looks.get((what, _short(place)), 0) + 1
         notes = [
-            f"line {at + 1}: {what} at {_short(place)} looked at a value; the list is that of the "
-            "way the program then took"
-            for place, what, at in core.looks()
+            f"{what} at {place} looked at a value ({n} times); where the program branches on it, "
+            "this list is the way that it took"
+            for (what, place), n in looks.items()
         ]
         program = cls(
             lines, values, answers, roots, core.leaf_gradients(), core.results(), notes, stopped,

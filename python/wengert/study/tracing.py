@@ -58,15 +58,18 @@ def record(
     steps: int | None = None,
     max_lines: int = MAX_LINES,
 ) -> Program:
-    """Runs `run()` under trace; with `steps`, until an optimizer's step() has returned so often."""
+    """Runs `run()` under trace.
+
+    With `steps`, until an optimizer's step() has returned so often; only what came after the last
+    step() but one is kept, so that the list is that of one step.
+    """
     given: list[Tensor] = []
     _flatten(arguments, given)
-    core = _core._Study(given, max_lines)
-    names = Names(core, steps)
+    names = Names(lambda: _core._Study(given, max_lines), steps)
     stopped: str | None = None
     error: BaseException | None = None
     result: Any = None
-    core.begin()
+    names.core.begin()
     former = sys.getprofile()
     sys.setprofile(names.hook)
     try:
@@ -82,7 +85,8 @@ def record(
         error = raised
     finally:
         sys.setprofile(former)
-        core.end()
+        names.core.end()
+    core = names.pick()
     returned: list[Tensor] = []
     _flatten(result, returned)
     core.close(returned)
@@ -120,12 +124,12 @@ def _readable(path: str, module: Any) -> str:
 class Names:
     """What the hook finds out: names of values, and the layer that each line belongs to."""
 
-    def __init__(self, core: Any, steps: int | None) -> None:
-        """core: the study that is being recorded."""
+    def __init__(self, make: Callable[[], Any], steps: int | None) -> None:
+        """make(): a study, to record in."""
         from ..nn.module import Module
         from ..optim import Optimizer
 
-        self.core = core
+        self._make, self.core, self._former = make, make(), None
         self.steps = steps
         self.layers: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -135,8 +139,7 @@ class Names:
         self._roots: dict[int, tuple[Any, str]] = {}
         self._paths: dict[int, str] = {}
         self._tensors: list[tuple[int, Tensor, str]] = []  # (rank, tensor, name)
-        self._globals: dict[int, dict[str, Any]] = {}
-        self._optimizers: list[Any] = []
+        self._steps_done = 0
 
     def hook(self, frame: FrameType, event: str, argument: Any) -> None:
         """As sys.setprofile has it."""
@@ -147,18 +150,31 @@ class Names:
             if frame.f_code is self._call:
                 self._leave(frame, argument)
             elif _is_users(frame.f_code.co_filename):
-                self._note_variables(frame, argument)
+                self._note_variables(frame)
             elif frame.f_code.co_name == "step":
                 me = frame.f_locals.get("self")
-                if isinstance(me, self._optimizer):
-                    self._optimizers.append(me)
-                    if self.steps is not None and len(self._optimizers) >= self.steps:
-                        caller = frame.f_back
-                        while caller is not None:  # functions that will not return any more
-                            if _is_users(caller.f_code.co_filename):
-                                self._note_variables(caller, None)
-                            caller = caller.f_back
-                        raise StopTrace
+                if self.steps is not None and isinstance(me, self._optimizer):
+                    self._end_step(frame)
+
+    def _end_step(self, frame: FrameType) -> None:
+        caller = frame.f_back
+        while caller is not None:  # functions that have not returned yet
+            if _is_users(caller.f_code.co_filename):
+                self._note_variables(caller)
+            caller = caller.f_back
+        self._steps_done += 1
+        if self._steps_done >= (self.steps or 0):
+            raise StopTrace
+        self.core.end()
+        self._former = self.core
+        self.core = self._make()
+        self.core.begin()
+
+    def pick(self) -> Any:
+        """The study of the last step; of the one before, where the script ended before another."""
+        if self._former is not None and not self.core.roots():
+            self.core = self._former
+        return self.core
 
     def _enter(self, frame: FrameType) -> None:
         module = frame.f_locals["self"]
@@ -197,7 +213,7 @@ class Names:
             self._paths.setdefault(id(part), path)
         return self._paths[id(module)]
 
-    def _note_variables(self, frame: FrameType, result: Any) -> None:
+    def _note_variables(self, frame: FrameType) -> None:
         for name, item in frame.f_locals.items():
             self._note(name, item)
         globals_ = frame.f_globals
