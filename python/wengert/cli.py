@@ -138,7 +138,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = study.add_argument
     add("script", nargs="?", help="a Python file, of which one optimizer step is studied")
-    add("arguments", nargs=argparse.REMAINDER, help="of the script")
     add(
         "--step",
         type=_number(int, 1, 10**6),
@@ -174,8 +173,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
     command: str = arguments.command
+    if command == "study":
+        arguments.arguments = [text for text in rest if text != "--"]  # the script's own
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code: int = arguments.run(arguments)
         return code

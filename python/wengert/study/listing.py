@@ -283,6 +283,11 @@ class Program:
                     return name
 
         users = {v.number for v in values if v.name}
+        for leaf, before, after in self.leaf_gradients:
+            if leaf >= 0 and before >= 0:  # gathered in what was there before
+                give(before, f"{values[leaf].name}.grad")
+                if after >= 0:
+                    give(after, f"{values[leaf].name}.grad")
         replica: Any = None
         for line in self.lines:
             for v in line.inputs:
@@ -301,7 +306,8 @@ class Program:
         # One memory may be the gradient of several: it is called by what the user named, if any.
         wanted: list[tuple[bool, int, str]] = []
         for leaf, before, after in self.leaf_gradients:
-            wanted += [(False, g, f"d{values[leaf].name}") for g in (after, before) if g >= 0 <= leaf]
+            if leaf >= 0 and before < 0 <= after:
+                wanted.append((False, after, f"d{values[leaf].name}"))
         for answer in self.answers:
             made = self.lines[answer.line - 1].output
             assert made is not None

@@ -341,6 +341,8 @@ def study_command(arguments: argparse.Namespace) -> int:
         from .drills import run_drill
 
         return run_drill(arguments.drill)
+    if arguments.arguments and not arguments.script:
+        raise StudyError(f"study: unrecognized arguments: {' '.join(arguments.arguments)}")
     if arguments.script and arguments.model:
         raise StudyError("study: give a script or --model, not both")
     if arguments.load:
