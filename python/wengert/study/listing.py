@@ -749,11 +749,11 @@ class Program:
 
         return to_dot(self)
 
-    def to_numpy(self) -> str:
+    def to_numpy(self, path: str | Path | None = None) -> str:
         """Forward and backward as plain NumPy that runs by itself; see wengert.study.numpy_code."""
         from .numpy_code import to_numpy
 
-        return to_numpy(self)
+        return to_numpy(self, path)
 
     def to_html(self, path: str | Path, steps: Iterable[Program] = (), title: str = "") -> Path:
         """One self-contained page; see wengert.study.page."""

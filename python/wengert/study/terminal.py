@@ -365,7 +365,7 @@ def study_command(arguments: argparse.Namespace) -> int:
     for path, write in (
         (arguments.html, program.to_html),
         (arguments.json, program.to_json),
-        (arguments.numpy, lambda p: Path(p).write_text(program.to_numpy(), encoding="utf-8")),
+        (arguments.numpy, program.to_numpy),
         (arguments.dot, lambda p: Path(p).write_text(program.to_dot(), encoding="utf-8")),
     ):
         if path:
