@@ -9,7 +9,8 @@
     w.grad
 
 Layers are in `wengert.nn`, optimizers in `wengert.optim`, files in `wengert.io`, data in
-`wengert.data`, gradient checks in `wengert.testing`; each is loaded when it is first used.
+`wengert.data`, gradient checks in `wengert.testing`, the list of a step to read, step through and
+check in `wengert.study` (`wengert.trace`, `wengert.diff`); each is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -41,22 +42,40 @@ from .random import (
 if _TYPE_CHECKING:
     from . import autograd as autograd
     from . import data as data
+    from . import interpret as interpret
     from . import io as io
     from . import losses as losses
     from . import nn as nn
     from . import optim as optim
     from . import random as random
+    from . import study as study
     from . import testing as testing
     from . import train as train
+    from .study import diff as diff
+    from .study import trace as trace
 
 _core._set_package_directory(_path.dirname(__file__))  # noqa: PTH120 - pathlib is slow to load
 
-_MODULES = ("autograd", "data", "io", "losses", "nn", "optim", "random", "testing", "train")
+_MODULES = (
+    "autograd",
+    "data",
+    "interpret",
+    "io",
+    "losses",
+    "nn",
+    "optim",
+    "random",
+    "study",
+    "testing",
+    "train",
+)
 
 
 def __getattr__(name: str) -> _Any:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "trace" or name == "diff":
+        return getattr(importlib.import_module(f"{__name__}.study"), name)
     if name == "save" or name == "load":
         return getattr(importlib.import_module(f"{__name__}.io"), name)
     # With name and obj, the traceback adds "Did you mean: ...?".
@@ -65,7 +84,7 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, "save", "load"})
+    return sorted({*globals(), *_MODULES, "diff", "load", "save", "trace"})
 
 
 __all__ = [

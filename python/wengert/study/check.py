@@ -149,7 +149,7 @@ class _Check:
                 row = self._compare(
                     wide, line, answer, c, name, inputs, outputs, u, v * growth, middle, sides
                 )
-                if best is None or row.allowed < best.allowed and row.left_out <= best.left_out:
+                if best is None or (row.allowed < best.allowed and row.left_out <= best.left_out):
                     best = row
                 if best.allowed <= 10 * self.tolerance:
                     break
@@ -480,9 +480,11 @@ def first_bad(program: Program) -> Bad | None:
                     f"the first NaN or infinity came from outside: {value.name} "
                     f"({value.type}) holds {what} at {at}; clean it before the step",
                 )  # fmt: skip
-        operands = [ranges(program.values[v].name, run.array(v)) for v in line.inputs[:4]] if (
-            line.edited
-        ) else []  # an edit overwrites what it read
+        operands = (
+            [ranges(program.values[v].name, run.array(v)) for v in line.inputs[:4]]
+            if (line.edited)
+            else []
+        )  # an edit overwrites what it read
         run.forward()
         for v in line.outputs or line.edited:
             if not (found := _bad_element(run.array(v))):
@@ -598,7 +600,9 @@ def diff(a: Program, b: Program, *, allowed: float | None = None) -> Difference:
         )  # fmt: skip
     if first is None:
         most = max((u for _, _, u in rows), default=0.0)
-        return Difference(0, "", most, rows, f"no difference above {allowed:g} ulp in {len(a)} lines")
+        return Difference(
+            0, "", most, rows, f"no difference above {allowed:g} ulp in {len(a)} lines"
+        )
     line, name, apart = first
     text = (
         f"the runs part at line {line}, {name} = {a.call(a.line(line))} "

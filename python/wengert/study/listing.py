@@ -150,7 +150,9 @@ class Program:
     ) -> None:
         """Plain data; see from_core for where it comes from."""
         self.lines, self.values, self.answers = lines, values, answers
-        self.roots = roots  # (value, gradient, lines, answers that were there when a backward began)
+        self.roots = (
+            roots  # (value, gradient, lines, answers that were there when a backward began)
+        )
         self.leaf_gradients = leaf_gradients  # (leaf, .grad before, .grad after), values or -1
         self.results = results
         self.notes = notes
@@ -221,9 +223,7 @@ class Program:
                 line.layer = self.lines[self.answers[line.answer].line - 1].layer
             if not line.edited:
                 for v in line.outputs:
-                    if self.values[v].line == 0 and not self.values[v].outside:
-                        self.values[v].line = line.number
-                    elif self.values[v].line == 0 and line.view:
+                    if (self.values[v].line == 0 and not self.values[v].outside) or (self.values[v].line == 0 and line.view):
                         self.values[v].line = line.number
         for answer in self.answers:
             line = self.lines[answer.line - 1]
@@ -630,7 +630,9 @@ class Program:
         timed = [x for x in self.lines if x.seconds > 0]
         if not timed:
             return []
-        start = sorted(x.seconds for x in sorted(timed, key=lambda x: x.bytes)[: len(timed) // 4 + 1])
+        start = sorted(
+            x.seconds for x in sorted(timed, key=lambda x: x.bytes)[: len(timed) // 4 + 1]
+        )
         overhead = start[len(start) // 2]
         rate = max((x.flops / x.seconds for x in timed), default=1.0) or 1.0
         bandwidth = max((x.bytes / x.seconds for x in timed), default=1.0) or 1.0

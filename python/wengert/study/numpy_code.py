@@ -16,7 +16,9 @@ import numpy as np
 
 from .listing import Line, Program, StudyError, _short, _swaps_last
 
-EMBED = 20_000  # elements of all inputs that are written into the code; more go into a .npz beside it
+EMBED = (
+    20_000  # elements of all inputs that are written into the code; more go into a .npz beside it
+)
 
 _ONE = {
     "neg": "-{0}", "abs": "np.abs({0})", "sign": "np.sign({0})", "exp": "np.exp({0})",
@@ -250,12 +252,16 @@ class _Writer:
                 )
             beside = path.with_suffix(".npz")
             np.savez(beside, **arrays)
-            text.append(f"    with np.load(sys.argv[1] if sys.argv[1:] else {beside.name!r}) as file:")
+            text.append(
+                f"    with np.load(sys.argv[1] if sys.argv[1:] else {beside.name!r}) as file:"
+            )
             text.append("        inputs = {name: file[name] for name in file.files}")
         else:
             text.append("    inputs = {")
             for name, array in arrays.items():
-                text.append(f"        {name!r}: np.array({array.tolist()!r}, {array.dtype.name!r}),")
+                text.append(
+                    f"        {name!r}: np.array({array.tolist()!r}, {array.dtype.name!r}),"
+                )
             text.append("    }")
             text = [re.sub(r"\bnan\b", "np.nan", re.sub(r"\binf\b", "np.inf", t)) for t in text]
         text += [
@@ -320,7 +326,9 @@ class _Writer:
         if op == "arange":
             start, step, count = (float(a[k]) for k in ("start", "step", "count"))
             kind = self.program.values[x.outputs[0]].dtype
-            return f"({_number(start)} + {_number(step)} * np.arange({int(count)})).astype({kind!r})"
+            return (
+                f"({_number(start)} + {_number(step)} * np.arange({int(count)})).astype({kind!r})"
+            )
         if op == "ravel_index":
             return f"np.ravel_multi_index(({', '.join(names)},), {a['sizes']}, mode='wrap')"
         raise StudyError(

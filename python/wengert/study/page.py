@@ -28,11 +28,7 @@ EDITABLE = 40_000  # elements of all values of a page that can run its list agai
 
 # The ops that page.html can run.
 _RUNS = set(
-    "neg abs sign exp expm1 log log1p sqrt rsqrt square sin cos tanh sigmoid relu silu softplus add sub "
-    "mul div pow maximum minimum bce_with_logits matmul sum mean max min full permute reshape expand "
-    "copy cast softmax log_softmax logsumexp cross_entropy where eq ne lt le gt ge neg_vjp abs_vjp "
-    "exp_vjp log_vjp sqrt_vjp square_vjp sin_vjp cos_vjp tanh_vjp sigmoid_vjp relu_vjp silu_vjp "
-    "softplus_vjp softmax_vjp log_softmax_vjp cross_entropy_vjp".split()
+    ["neg", "abs", "sign", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "sin", "cos", "tanh", "sigmoid", "relu", "silu", "softplus", "add", "sub", "mul", "div", "pow", "maximum", "minimum", "bce_with_logits", "matmul", "sum", "mean", "max", "min", "full", "permute", "reshape", "expand", "copy", "cast", "softmax", "log_softmax", "logsumexp", "cross_entropy", "where", "eq", "ne", "lt", "le", "gt", "ge", "neg_vjp", "abs_vjp", "exp_vjp", "log_vjp", "sqrt_vjp", "square_vjp", "sin_vjp", "cos_vjp", "tanh_vjp", "sigmoid_vjp", "relu_vjp", "silu_vjp", "softplus_vjp", "softmax_vjp", "log_softmax_vjp", "cross_entropy_vjp"]
 )
 
 
@@ -176,7 +172,9 @@ def capture(array: Array, side: int) -> list[Any]:
     """
     s = statistics(array, bins=20)
     table = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(1, -1)
-    rows = np.unique(np.linspace(0, max(table.shape[0] - 1, 0), min(side, table.shape[0] or 1)).astype(int))
+    rows = np.unique(
+        np.linspace(0, max(table.shape[0] - 1, 0), min(side, table.shape[0] or 1)).astype(int)
+    )
     columns = np.unique(
         np.linspace(0, max(table.shape[1] - 1, 0), min(side, table.shape[1] or 1)).astype(int)
     )
@@ -223,7 +221,10 @@ def _runnable(program: Program) -> dict[str, Any] | None:
     used = {v for x in lines for v in (*x.inputs, *x.outputs)}
     if sum(max(1, int(np.prod(program.values[v].shape))) for v in used) > EDITABLE:
         return None
-    if any(x.op not in _RUNS or any(program.values[v].dtype == "uint8" for v in x.inputs) for x in lines):
+    if any(
+        x.op not in _RUNS or any(program.values[v].dtype == "uint8" for v in x.inputs)
+        for x in lines
+    ):
         return None
     if program.faults:
         return None

@@ -110,7 +110,10 @@ def to_dot(program: Program) -> str:
     def quoted(text: str) -> str:
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
-    text = ["digraph program {", "  rankdir=TB; node [shape=box, style=filled, fontname=monospace];"]
+    text = [
+        "digraph program {",
+        "  rankdir=TB; node [shape=box, style=filled, fontname=monospace];",
+    ]
     maker: dict[int, int] = {}
     drawn: set[int] = set()
     for line in program.lines:
@@ -129,7 +132,9 @@ def to_dot(program: Program) -> str:
                 if v not in drawn:
                     drawn.add(v)
                     label = quoted(f"{value.name}\n{value.type}").replace("\n", "\\n")
-                    text.append(f"  v{v} [label={label}, shape=ellipse, fillcolor={quoted('#fff')}];")
+                    text.append(
+                        f"  v{v} [label={label}, shape=ellipse, fillcolor={quoted('#fff')}];"
+                    )
                 text.append(f"  v{v} -> l{line.number};")
         for v in (*line.outputs, *line.edited):
             maker[program.values[v].memory] = line.number

@@ -96,7 +96,12 @@ class Stepper:
         run.edits = [Edit(e.at, e.value, e.array, e.former) for e in self.run.edits]
         for line in self.program.lines:
             run.forward()
-            if line.phase == "backward" and line.output is not None and line.inputs and not line.view:
+            if (
+                line.phase == "backward"
+                and line.output is not None
+                and line.inputs
+                and not line.view
+            ):
                 largest = statistics(run.array(line.output))["absmax"]
                 if largest is not None and largest > best:
                     best, where = largest, line.number
@@ -240,7 +245,5 @@ def describe(array: Array) -> str:
         text += f", {s['bad']} NaN or infinite"
     if "histogram" in s:
         most = max(s["histogram"])
-        text += " " + "".join(
-            BARS[0 if n == 0 else 1 + int(7 * n / most)] for n in s["histogram"]
-        )
+        text += " " + "".join(BARS[0 if n == 0 else 1 + int(7 * n / most)] for n in s["histogram"])
     return text

@@ -39,7 +39,7 @@ def _console() -> Any:
         from rich.console import Console
     except ImportError:
         raise StudyError(
-            "study: the stepper needs rich, which is not installed: pip install \"wengert[train]\"; "
+            'study: the stepper needs rich, which is not installed: pip install "wengert[train]"; '
             "the list itself prints without it: wengert study --list"
         ) from None
     return Console(highlight=False)
@@ -235,7 +235,9 @@ class Session:
         if s["min"] is not None and array.size > 1:
             head.append(f"{s['min']:.4g} to {s['max']:.4g}, mean {s['mean']:.4g} ", style="")
         if s["zeros"]:
-            head.append(f"{s['zeros']} zeros ", style="yellow" if s["zeros"] * 2 > s["size"] else "")
+            head.append(
+                f"{s['zeros']} zeros ", style="yellow" if s["zeros"] * 2 > s["size"] else ""
+            )
         if s["bad"]:
             head.append(f"{s['bad']} NaN or infinite ", style="bold red")
         if "histogram" in s:

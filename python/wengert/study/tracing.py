@@ -25,7 +25,7 @@ from .listing import Program
 MAX_LINES = 100_000
 
 
-class StopTrace(BaseException):  # noqa: N818 - it is no error
+class StopTrace(BaseException):
     """Raised by the hook to end a script after the optimizer step that was asked for."""
 
 
