@@ -94,7 +94,8 @@ def check(program: Program, *, tolerance: float = 1e-6, seed: int = 0) -> Checks
     Outputs at a kink of their op (relu at 0), where one-sided differences differ, are left out, and
     the row says how many. Works on a copy: nothing of the user's changes.
     """
-    rows = _Check(program, tolerance, seed).rows()
+    with np.errstate(all="ignore"):  # a NaN or an infinity is a row that disagrees
+        rows = _Check(program, tolerance, seed).rows()
     rows.sort(key=lambda r: (r.ok, -(r.error / r.allowed if r.allowed else r.error)))
     return Checks(rows, program)
 

@@ -223,7 +223,9 @@ class Program:
                 line.layer = self.lines[self.answers[line.answer].line - 1].layer
             if not line.edited:
                 for v in line.outputs:
-                    if (self.values[v].line == 0 and not self.values[v].outside) or (self.values[v].line == 0 and line.view):
+                    if (self.values[v].line == 0 and not self.values[v].outside) or (
+                        self.values[v].line == 0 and line.view
+                    ):
                         self.values[v].line = line.number
         for answer in self.answers:
             line = self.lines[answer.line - 1]
@@ -288,6 +290,9 @@ class Program:
                 give(before, f"{values[leaf].name}.grad")
                 if after >= 0:
                     give(after, f"{values[leaf].name}.grad")
+        for line in self.lines:
+            if line.op in _STATES and not line.outputs:
+                self._name_states(line, give)
         replica: Any = None
         for line in self.lines:
             for v in line.inputs:
@@ -321,9 +326,6 @@ class Program:
         for _, number, name in sorted(wanted, key=lambda w: w[0]):
             give(number, name)
         for line in self.lines:
-            if line.op in _STATES and not line.outputs:
-                self._name_states(line, give)
-        for line in self.lines:
             if line.phase != "forward":
                 self._name_outputs(line, give, fresh)
         for value in values:
@@ -347,13 +349,9 @@ class Program:
         for i in range(count):
             parameter = self.values[line.inputs[i]].name
             for s, state in enumerate(_STATES[line.op][:states]):
-                at = line.inputs[(s + 1) * count + i]
-                if not self.values[at].name or self.values[at].name.startswith("full"):
-                    self.values[at].name = ""
-                    give(at, f"{state}({parameter})")
-        for at, name in ((line.inputs[len(line.edited) - 1], "step"), (line.inputs[-1], "lr")):
-            self.values[at].name = ""
-            give(at, name)
+                give(line.inputs[(s + 1) * count + i], f"{state}({parameter})")
+        give(line.inputs[len(line.edited) - 1], "step")
+        give(line.inputs[-1], "lr")
 
     def _contributions(self, to_line: int, to: int) -> int:
         if not hasattr(self, "_counted"):

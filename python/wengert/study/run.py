@@ -138,6 +138,9 @@ def statistics(array: Array, bins: int = 24) -> dict[str, Any]:
             "absmax": float(np.abs(finite).max()),
         }
         if finite.size > 1 and found["max"] > found["min"]:
-            counts, _ = np.histogram(finite, bins)
-            found["histogram"] = [int(n) for n in counts]
+            # Halves, since the range of the largest numbers overflows.
+            low, span = found["min"] / 2, found["max"] / 2 - found["min"] / 2
+            place = ((finite / 2 - low) / span * bins).astype(int)
+            counts = np.bincount(np.minimum(place, bins - 1), minlength=bins)
+            found["histogram"] = counts.tolist()
     return found
