@@ -218,15 +218,16 @@ class Program:
     def _complete(self) -> None:
         """Phases, layers of backward lines, who made what, names, and until when values are kept."""
         self._find_phases()
+        read: set[int] = set()
         for line in self.lines:
             if line.answer is not None:
                 line.layer = self.lines[self.answers[line.answer].line - 1].layer
-            if not line.edited:
-                for v in line.outputs:
-                    if (self.values[v].line == 0 and not self.values[v].outside) or (
-                        self.values[v].line == 0 and line.view
-                    ):
-                        self.values[v].line = line.number
+            read.update(line.inputs)
+            for v in line.outputs if not line.edited else []:
+                value = self.values[v]
+                # A view of outside memory is made by its line, unless it was there before: x.T.T.
+                if value.line == 0 and (line.view or not value.outside) and v not in read:
+                    value.line = line.number
         for answer in self.answers:
             line = self.lines[answer.line - 1]
             line.kept_until = max(line.kept_until, answer.last if line.saved else 0)
@@ -240,7 +241,16 @@ class Program:
         seeds = {gradient for _, gradient, _, _ in self.roots}
         for i, (_, _, at, _) in enumerate(self.roots):
             end = self.roots[i + 1][2] if i + 1 < len(self.roots) else len(self.lines) + 1
-            last = max((a.last for a in self.answers if at < a.first <= end), default=at)
+            asked = [a for a in self.answers if at < a.first <= end]
+            last = max((a.last for a in asked), default=at)
+            # What the last answer gave is still to be added up.
+            parts = {c.value for a in asked for c in a.gave}
+            while last < len(self.lines):
+                line = self.lines[last]
+                if line.op not in ("add", "copy") or not parts.issuperset(line.inputs):
+                    break
+                parts.update(line.outputs)
+                last += 1
             walks.append((at, last))
         gradients = {g for leaf in self.leaf_gradients for g in leaf[1:] if g >= 0}
         last_walk = walks[-1][1] if walks else 0

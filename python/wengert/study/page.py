@@ -298,10 +298,13 @@ def _runnable(program: Program) -> dict[str, Any] | None:
         value = program.values[v]
         if value.outside and value.line == 0:
             array = run.array(v)
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                return None
-            inputs[v] = [float(f"{x:.9g}") if array.dtype == np.float32 else float(x)
-                         for x in array.ravel()]  # fmt: skip
+            digits = 9 if array.dtype == np.float32 else 17
+            numbers = [float(f"{float(x):.{digits}g}") for x in array.ravel()]
+            # JSON has no infinities; JavaScript's Number() reads these words.
+            inputs[v] = [
+                x if np.isfinite(x) else str(x).replace("inf", "Infinity").replace("nan", "NaN")
+                for x in numbers
+            ]
     leaves = [[leaf, after] for leaf, _, after in program.leaf_gradients if min(leaf, after) >= 0]
     extra = {x.number: x.outputs for x in lines if len(x.outputs) > 1}
     return {"inputs": inputs, "leaves": leaves, "extra": extra, "operands": {
