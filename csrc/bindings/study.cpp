@@ -14,8 +14,8 @@ py::object place_of(Place place) {
 
 py::list lines(const Study& s) {
   py::list all;
-  for (size_t i = 0; i < s.lines().size(); ++i) {
-    const Program::ListedLine& l = s.lines()[i];
+  for (size_t i = 0; i < s.traced().lines.size(); ++i) {
+    const StepList::Line& l = s.traced().lines[i];
     const Study::Note& note = s.notes()[i];
     AttrText attributes;
     if (l.op->describe) l.op->describe(l.attrs, attributes);
@@ -50,7 +50,7 @@ py::list values(const Study& s) {
     const int memory =
         memories.emplace(x->storage.get(), static_cast<int>(memories.size())).first->second;
     py::dict d;
-    d["name"] = s.values()[static_cast<size_t>(n)].name;
+    d["name"] = s.traced().value(n).name;
     d["shape"] = to_tuple(x.shape());
     d["dtype"] = name(x.dtype());
     d["memory"] = memory;  // values of one memory look at the same storage
@@ -86,7 +86,7 @@ void add_study(py::module_& m) {
           "close", [](Study& s, py::handle outputs) { s.close(to_tensors("trace", outputs)); },
           py::arg("outputs"))
       .def("set_layer", &Study::set_layer, py::arg("layer"))
-      .def("__len__", [](const Study& s) { return s.lines().size(); })
+      .def("__len__", [](const Study& s) { return s.traced().lines.size(); })
       .def("lines", lines)
       .def("values", values)
       .def("answers", answers,
@@ -115,7 +115,7 @@ void add_study(py::module_& m) {
       .def("results", [](const Study& s) { return s.results(); })
       .def("value_of", &Study::value_of, py::arg("tensor"),
            "The number of the value that lies where this tensor does; -1 where there is none.")
-      .def_property_readonly("bytes", [](const Study& s) { return s.bytes(); });
+      .def_property_readonly("bytes", [](const Study& s) { return s.traced().bytes_made(); });
 
   py::class_<Replica, Ref<Replica>>(m, "_Replica", "A study's memory, to run its lines on.")
       .def(py::init([](const Ref<Study>& study, bool wide) {

@@ -26,13 +26,13 @@ void Study::about_to_run(Tensors operands) {
 
 void Study::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
                  const Attrs& attrs) {
-  if (lines_.size() >= most_lines_)
+  if (traced_.lines.size() >= most_lines_)
     fail<ValueError>("study: the step has more than ", most_lines_, " lines, the last at ",
                      describe(here()),
                      "; trace a single step, on a smaller batch or model, or allow more with "
                      "trace(fn, max_lines=...)");
   Program::line(op, inputs, outputs, edited, attrs);
-  const int at = static_cast<int>(lines_.size()) - 1;
+  const int at = static_cast<int>(traced_.lines.size()) - 1;
   Note note;
   note.layer = layer_;
   note.answer = open_answer_;
@@ -52,21 +52,21 @@ void Study::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
 
 void Study::begins_backward(const Tensor& y, const Tensor& g) {
   about_to_run(Tensors(&g, 1));
-  roots_.push_back(
-      {number(y), number(g), static_cast<int>(lines_.size()), static_cast<int>(answers_.size())});
+  roots_.push_back({number(y), number(g), static_cast<int>(traced_.lines.size()),
+                    static_cast<int>(answers_.size())});
 }
 
 void Study::asks(const Line& line, const Tensor& g) {
   const auto at = line_of_.find(line.number);
   if (at == line_of_.end()) return;  // written before the trace began
   open_answer_ = static_cast<int>(answers_.size());
-  answers_.push_back({at->second, number(g), static_cast<int>(lines_.size()), 0, {}});
+  answers_.push_back({at->second, number(g), static_cast<int>(traced_.lines.size()), 0, {}});
 }
 
 void Study::answers(const Line& line, const Gradients& dx) {
   if (open_answer_ < 0) return;
   Answer& answer = answers_[static_cast<size_t>(open_answer_)];
-  answer.last = static_cast<int>(lines_.size());
+  answer.last = static_cast<int>(traced_.lines.size());
   open_answer_ = -1;
   for (size_t i = 0; i < dx.size(); ++i) {
     const Edge& edge = line.inputs[i];
@@ -77,14 +77,14 @@ void Study::answers(const Line& line, const Gradients& dx) {
       to = number(edge.leaf);
     } else if (const auto at = line_of_.find(edge.line->number); at != line_of_.end()) {
       to_line = at->second;
-      to = lines_[static_cast<size_t>(to_line)].output;
+      to = traced_.lines[static_cast<size_t>(to_line)].outputs[0];
     }
     answer.gave.push_back({static_cast<int>(i), to, to_line, number(dx[i])});
   }
 }
 
 void Study::looks_at_value(const char* what) {
-  looks_.push_back({here(), what, static_cast<int>(lines_.size())});
+  looks_.push_back({here(), what, static_cast<int>(traced_.lines.size())});
 }
 
 void Study::close(std::vector<Tensor> outputs) {
@@ -164,9 +164,9 @@ void Replica::reset() {
   }
 }
 
-const Program::ListedLine& Replica::listed(int line) const {
+const StepList::Line& Replica::listed(int line) const {
   const auto at = planted_.find(line);
-  return at == planted_.end() ? study_->lines()[static_cast<size_t>(line)] : at->second;
+  return at == planted_.end() ? study_->traced().lines[static_cast<size_t>(line)] : at->second;
 }
 
 namespace {
@@ -184,21 +184,18 @@ int operands_of(const Op& op) {
   return name.ends_with("_vjp") && name != "cross_entropy_vjp" ? 2 : -1;
 }
 
-bool draws(const Op& op) {  // random numbers, of the dtype that its attributes say
-  const std::string_view name = op.name;
-  return name == "uniform" || name == "normal";
-}
+bool draws(const Op& op) { return op.edits > 0; }  // random numbers, advancing a state
 }  // namespace
 
 void Replica::run(int line) {
-  const Program::ListedLine& l = listed(line);
+  const StepList::Line& l = listed(line);
   if (l.op->alias) return;
   std::vector<View> inputs, outputs;
   for (int i : l.inputs) inputs.push_back(value(i).view());
   for (int o : study_->notes()[static_cast<size_t>(line)].outputs)
     outputs.push_back(value(o).view());
   if (wide_ && draws(*l.op)) {  // the numbers that the program drew, not others
-    const Tensor drawn(value(l.output).shape(), study_->kept(l.output).dtype());
+    const Tensor drawn(value(l.outputs[0]).shape(), study_->kept(l.outputs[0]).dtype());
     const View view = drawn.view();
     l.op->run(Views(&view, 1), Views(inputs), l.attrs);
     copy_into(outputs[0], view);
@@ -210,18 +207,19 @@ void Replica::run(int line) {
 std::vector<double> Replica::run_all() {
   reset();
   std::vector<double> seconds;
-  const int n = static_cast<int>(study_->lines().size());
+  const int n = static_cast<int>(study_->traced().lines.size());
   for (int i = 0; i < n; ++i) {
     const auto start = std::chrono::steady_clock::now();
     run(i);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    seconds.push_back(study_->lines()[static_cast<size_t>(i)].op->alias ? 0.0 : took.count());
+    seconds.push_back(study_->traced().lines[static_cast<size_t>(i)].op->alias ? 0.0
+                                                                               : took.count());
   }
   return seconds;
 }
 
 std::vector<Tensor> Replica::evaluate(int line, Tensors given) const {
-  const Program::ListedLine& l = listed(line);
+  const StepList::Line& l = listed(line);
   std::vector<Tensor> inputs(given.begin(), given.end());
   if (l.op == &cast_op && !inputs.empty() && is_floating(inputs[0].dtype()) &&
       is_floating(l.attrs.as<DType>()))
@@ -233,7 +231,7 @@ std::vector<Tensor> Replica::evaluate(int line, Tensors given) const {
   if (l.edit) {  // its op may take another dtype from what it writes to
     std::vector<View> views;
     for (const Tensor& x : inputs) views.push_back(x.view());
-    const Tensor out(value(l.output).shape(), value(l.output).dtype());
+    const Tensor out(value(l.outputs[0]).shape(), value(l.outputs[0]).dtype());
     const View view = out.view();
     l.op->run(Views(&view, 1), Views(views), l.attrs);
     return {out};
@@ -252,8 +250,8 @@ std::vector<Tensor> Replica::evaluate(int line, Tensors given) const {
 }
 
 void Replica::plant(int line, const std::string& name, std::vector<int> inputs) {
-  Program::ListedLine l = listed(line);
-  if (l.op->alias || l.output < 0)
+  StepList::Line l = listed(line);
+  if (l.op->alias || l.outputs.empty())
     fail<ValueError>("study: line ", line + 1, ", '", l.op->name,
                      "', computes nothing that could be wrong; choose another");
   const std::vector<const Op*> ops = all_ops();
@@ -269,7 +267,7 @@ void Replica::plant(int line, const std::string& name, std::vector<int> inputs) 
   for (int i : inputs) operands.push_back(study_->kept(i));
   SmallVector<Meta, 2> metas;
   (*op)->infer(Tensors(operands), l.attrs, metas);
-  const Tensor& y = study_->kept(l.output);
+  const Tensor& y = study_->kept(l.outputs[0]);
   if (metas.size() != study_->notes()[static_cast<size_t>(line)].outputs.size() ||
       !(metas[0].shape == y.shape()) || metas[0].dtype != y.dtype())
     fail<ShapeError>("study: '", name, "' gives ", metas[0].dtype, metas[0].shape, " and line ",

@@ -46,6 +46,7 @@ class Study : public Program {
       : Program(std::move(arguments)), most_lines_(most_lines) {}
   void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
             const Attrs& attrs) override;
+  void before_edit(const Tensor&) override {}  // arguments are the user's own: all is allowed
   void about_to_run(Tensors operands) override;
   void begins_backward(const Tensor& y, const Tensor& g) override;
   void asks(const Line& line, const Tensor& g) override;
@@ -98,13 +99,13 @@ class Replica : public RefCounted {
   static void destroy(Replica* replica) { delete replica; }
 
  private:
-  const Program::ListedLine& listed(int line) const;
+  const StepList::Line& listed(int line) const;
 
   Ref<Study> study_;
   bool wide_;
   std::vector<Tensor> values_;
   std::unordered_map<const Storage*, Tensor> memory_;
-  std::unordered_map<int, Program::ListedLine> planted_;
+  std::unordered_map<int, StepList::Line> planted_;
 };
 
 // A copy in another dtype that lies as x does, so that what views could be taken of x can be taken
