@@ -1,4 +1,5 @@
-"""wengert.study: what was traced, that it runs again with the same bits, and that what is wrong is found."""
+"""wengert.study: what was traced, that it runs again with the same bits, and that what is wrong is
+found."""
 
 import json
 import os
@@ -109,6 +110,7 @@ def test_backward_lines_answer_forward_lines() -> None:
 
 def test_a_step_is_as_without_tracing() -> None:
     """The same losses, gradients and weights, bit by bit, whether somebody watches or not."""
+    plain: Any = None
     for traced in (False, True):
         wg.manual_seed(3)
         model = nn.MLP([4, 8, 2], dropout=0.3)

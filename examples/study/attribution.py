@@ -6,8 +6,8 @@
 
 Writes attributions.png (saliency, input x gradient, integrated gradients), layers.png (how each
 layer's units carry the score) and prints the completeness sums of the integrated gradients and the
-bias table. The last column of the picture is the saliency of the same network before training: a map
-that looks the same there says little about what was learned.
+bias table. The last column of the picture is the saliency of the same network before training: a
+map that looks the same there says little about what was learned.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--samples", type=int, default=6, help="in the pictures")
     parser.add_argument("--subset", type=int, default=None, help="train on so many samples only")
-    parser.add_argument("--out", type=Path, default=Path("."))
+    parser.add_argument("--out", type=Path, default=Path())
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 

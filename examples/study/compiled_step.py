@@ -1,9 +1,10 @@
 """Walk 5: what a compiled step did to the list.
 
 wengert.compile traces the same list that wengert.trace shows, and improves it: lines whose result
-nobody reads are dropped, equal ones joined, chains of elementwise lines fused into one, and all that
-the step makes gets a place in one arena. Here the list before stands beside the list after: a value's
-name is the same in both, and a line that is gone says so, or names the line that now does its work.
+nobody reads are dropped, equal ones joined, chains of elementwise lines fused into one, and all
+that the step makes gets a place in one arena. Here the list before stands beside the list after: a
+value's name is the same in both, and a line that is gone says so, or names the line that now does
+its work.
 
     python examples/study/compiled_step.py
 """
@@ -83,15 +84,14 @@ for number, line in enumerate(after.lines, 1):
         print(f"        {call(part)}")
 
 print(
-    f"\n{len(before.lines)} lines became {len(after.lines)}: {fused} were changed or fused, {gone} are "
-    f"gone.\nBytes read and written: {before.bytes:,.0f}, now {after.bytes:,.0f}.\n"
-    f"Memory: {after.memory['all']:,} bytes of results, now an arena of {after.memory['arena']:,}, and "
-    f"{after.memory['kept']:,} kept for gradients and results."
+    f"\n{len(before.lines)} lines became {len(after.lines)}: {fused} were changed or fused, "
+    f"{gone} are gone.\nBytes read and written: {before.bytes:,.0f}, now {after.bytes:,.0f}.\n"
+    f"Memory: {after.memory['all']:,} bytes of results, now an arena of "
+    f"{after.memory['arena']:,}, and {after.memory['kept']:,} kept for gradients and results."
 )
 assert len(after.lines) < len(before.lines) and after.bytes < before.bytes
 
-# The list that wengert.trace shows of the same step is the one before the passes, but for the copies
-# that the compiled step makes of its arguments.
+# The list that wengert.trace shows of the same step is the one before the passes.
 traced = wengert.trace(step)(x, y)
 forward = [line.op for line in traced.lines if line.phase == "forward"]
 assert forward == [line["op"] for line in before.lines[: len(forward)]]

@@ -1,8 +1,8 @@
 """Walk 1: the 10-5-1 network, line by line.
 
-One step of the network that this project began with, as a Wengert list: every op that ran, and beside
-it the lines that its gradient is written with. Then the list is walked, forward and back, and the
-gradient of w2 is worked out by hand to see that the lines say the same.
+One step of the network that this project began with, as a Wengert list: every op that ran, and
+beside it the lines that its gradient is written with. Then the list is walked, forward and back,
+and the gradient of w2 is worked out by hand to see that the lines say the same.
 
     python examples/study/line_by_line.py
 """

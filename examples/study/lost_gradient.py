@@ -1,9 +1,9 @@
 """Walk 3: where a gradient is lost, and how the list shows it.
 
-Three models that train, and train wrong: one detaches a value on the way, one edits a value in place
-behind the history's back, and in one the gradient of a broadcast bias is a mean where it should be a
-sum. For each: the list, what program.check() says, and the lines to look at. `wengert study --drill`
-has these and others as riddles.
+Three models that train, and train wrong: one detaches a value on the way, one edits a value in
+place behind the history's back, and in one the gradient of a broadcast bias is a mean where it
+should be a sum. For each: the list, what program.check() says, and the lines to look at. `wengert
+study --drill` has these and others as riddles.
 
     python examples/study/lost_gradient.py
 """

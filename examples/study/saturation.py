@@ -1,14 +1,15 @@
 """Walk 2: why a sigmoid saturates, and what cross-entropy does about it.
 
-One unit, p = sigmoid(z), is wrong and sure of it: its target is 0 and z grows from 0 to 20. Under the
-squared error the gradient that reaches z is (p - y) p (1 - p): the factor p (1 - p), the slope of the
-sigmoid, goes to zero just where the answer is most wrong. Cross-entropy's gradient divides by that
-slope, and the two cancel: p - y remains. The listings show where.
+One unit, p = sigmoid(z), is wrong and sure of it: its target is 0 and z grows from 0 to 20. Under
+the squared error the gradient that reaches z is (p - y) p (1 - p): the factor p (1 - p), the slope
+of the sigmoid, goes to zero just where the answer is most wrong. Cross-entropy's gradient divides
+by that slope, and the two cancel: p - y remains. The listings show where.
 
     python examples/study/saturation.py
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -80,4 +81,4 @@ for line in program.lines:
     if line.op == "sigmoid_vjp":
         sizes.append(float(abs(stepper.run.array(line.outputs[0])[0])))
 print("  " + "  ".join(f"{size:.1e}" for size in sizes))
-assert all(b <= a / 4 for a, b in zip(sizes, sizes[1:], strict=False))
+assert all(b <= a / 4 for a, b in pairwise(sizes))

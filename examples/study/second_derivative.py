@@ -1,8 +1,8 @@
 """Walk 4: second derivatives. Backward is written with ops, so it has a backward of its own.
 
-f(x) = sum(x^3): the gradient is 3 x^2, and the product of the Hessian with a vector v is 6 x v. With
-create_graph=True the lines of the first backward are recorded like any others; the list then shows
-lines beside lines that themselves stand beside lines. check() takes all of them.
+f(x) = sum(x^3): the gradient is 3 x^2, and the product of the Hessian with a vector v is 6 x v.
+With create_graph=True the lines of the first backward are recorded like any others; the list then
+shows lines beside lines that themselves stand beside lines. check() takes all of them.
 
     python examples/study/second_derivative.py
 """

@@ -11,9 +11,9 @@
 The score of a sample is the network's output (the logit) for its class: `target`, or the class with
 the largest output. The gradients are read from the list that wengert.trace keeps.
 
-A warning that belongs to all of these: an attribution says what the output was sensitive to, not why
-the data are as they are; compare it with that of an untrained network before you believe it (Adebayo
-et al. 2018, "Sanity checks for saliency maps").
+A warning that belongs to all of these: an attribution says what the output was sensitive to, not
+why the data are as they are; compare it with that of an untrained network before you believe it
+(Adebayo et al. 2018, "Sanity checks for saliency maps").
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _targets(name: str, outputs: Tensor, target: Any) -> Array:
         return best
     chosen = np.asarray(target.numpy() if isinstance(target, Tensor) else target)
     chosen = np.broadcast_to(chosen, (n,)).astype(np.int64)
-    if n and not (0 <= chosen.min() and chosen.max() < classes):
+    if n and not (chosen.min() >= 0 and chosen.max() < classes):
         raise IndexError(f"{name}: target {chosen.max()} is not one of {classes} outputs")
     return chosen
 
@@ -117,7 +117,8 @@ def saliency(model: Module, x: Any, target: Any = None) -> Array:
 
 
 def input_x_gradient(model: Module, x: Any, target: Any = None) -> Array:
-    """x * d score / d x: each input's share of the score, to first order. Arguments: see saliency."""
+    """x * d score / d x: each input's share of the score, to first order. Arguments: see
+    saliency."""
     given = _inputs("input_x_gradient", x)
     gradient, _, _ = _gradient(model, given, target, "input_x_gradient")
     product: Array = gradient * given.numpy()
@@ -126,7 +127,8 @@ def input_x_gradient(model: Module, x: Any, target: Any = None) -> Array:
 
 @dataclass
 class Completeness:
-    """Integrated gradients must add up to the difference of the scores; here is how well they do."""
+    """Integrated gradients must add up to the difference of the scores; here is how well they
+    do."""
 
     attributed: Array  # sum of each sample's attributions
     difference: Array  # score(x) - score(baseline)
@@ -332,7 +334,8 @@ def pictures(
     attributions: dict[str, Array],
     titles: Sequence[str] = (),
 ) -> Path:
-    """A PNG: a row for each sample, its image and beside it each attribution (red for, blue against).
+    """A PNG: a row for each sample, its image and beside it each attribution (red for, blue
+    against).
 
     images  (samples, height, width); attributions have as many elements a sample, or those of
             layer_attribution (samples, units), which are laid out in a square.

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -199,6 +200,9 @@ class _Run:
         loss.backward()
         self.optimizer.step()
 
+    def _step(self, x: Tensor, y: Tensor) -> None:
+        self._backward(self._forward(x, y)[0])
+
     def _train_metrics(self) -> Metrics:
         at = self.at
         return {
@@ -284,7 +288,7 @@ class _Run:
             if not (np.isfinite(x.numpy()).all() and np.isfinite(y.numpy()).all()):
                 return "The batch itself holds NaN or infinity: clean the data"
             try:
-                bad = record(lambda: self._forward(x, y)).first_bad()
+                bad = record(partial(self._forward, x, y)).first_bad()
             except (ValueError, ArithmeticError, RuntimeError) as error:
                 return _told(error)
             if bad is not None:
@@ -299,7 +303,7 @@ class _Run:
             for x, y in self.data:
                 if self.at.step > failed_at:
                     break
-                program = record(lambda x=x, y=y: self._backward(self._forward(x, y)[0]))
+                program = record(partial(self._step, x, y))
                 # A bad number that matters has reached the weights by now.
                 if self._bad_parameter() is not None and (bad := program.first_bad()) is not None:
                     return f"In step {self.at.step + 1}, {_told(bad)}"

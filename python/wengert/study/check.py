@@ -597,7 +597,7 @@ def diff(a: Program, b: Program, *, allowed: float | None = None) -> Difference:
         n = min(len(a), len(b))
         return Difference(
             n + 1, "", float("inf"), rows,
-            f"the first {n} lines have the same ops; then one list ends ({len(a)} and {len(b)} lines)",
+            f"the first {n} lines have the same ops; then one list ends ({len(a)} and {len(b)})",
         )  # fmt: skip
     if first is None:
         most = max((u for _, _, u in rows), default=0.0)

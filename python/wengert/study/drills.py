@@ -1,5 +1,5 @@
-"""Fault drills: `wengert study --drill` plants one wrong vjp, or breaks a model, and lets the reader
-find the line, with hints. The same faults, and systematic ones (`mutants`), show that
+"""Fault drills: `wengert study --drill` plants one wrong vjp, or breaks a model, and lets the
+reader find the line, with hints. The same faults, and systematic ones (`mutants`), show that
 program.check() finds what is wrong.
 """
 
@@ -105,7 +105,7 @@ def _planted(
 
 def _transpose() -> Drill:
     right = sound()
-    # dh = d(h @ w2) @ w2.T: the weights are square, so that a missing transpose has the right shape.
+    # dh = d(h @ w2) @ w2.T: w2 is square, so that a missing transpose has the right shape.
     weights = right.value("w2").number
     line = next(
         x
@@ -290,8 +290,8 @@ _INSTEAD = {
 def mutants(program: Program) -> Iterator[Program]:
     """The program with one backward line changed, for every line and every change that fits.
 
-    A change is another op, the operands the other way round, or one operand alone. Changes that leave
-    the line's result as it is, at these values, are passed over: nothing is wrong with them.
+    A change is another op, the operands the other way round, or one operand alone. Changes that
+    leave the line's result as it is, at these values, are passed over: nothing is wrong with them.
     """
     for line in program.lines:
         if line.phase != "backward" or line.view or line.output is None or not line.inputs:

@@ -63,7 +63,8 @@ class Value:
 
 @dataclass
 class Contribution:
-    """One gradient that a vjp gave: of input `input` of its line, to what `to_line` made (0: leaf)."""
+    """One gradient that a vjp gave: of input `input` of its line, to what `to_line` made (0:
+    leaf)."""
 
     input: int
     to: int
@@ -73,7 +74,8 @@ class Contribution:
 
 @dataclass
 class Answer:
-    """The vjp of a line: given `gradient` (a value), the lines first to last (maybe none) wrote it."""
+    """The vjp of a line: given `gradient` (a value), the lines first to last (maybe none) wrote
+    it."""
 
     number: int
     line: int
@@ -216,7 +218,8 @@ class Program:
         return program
 
     def _complete(self) -> None:
-        """Phases, layers of backward lines, who made what, names, and until when values are kept."""
+        """Phases, layers of backward lines, who made what, names, and until when values are
+        kept."""
         self._find_phases()
         read: set[int] = set()
         for line in self.lines:
@@ -353,7 +356,8 @@ class Program:
                 give(v, fresh(line.op.removesuffix("_vjp") if i == 0 else f"{line.op}_kept"))
 
     def _name_states(self, line: Line, give: Any) -> None:
-        """Inputs of an update: parameters, their states, step, gradients, lr (csrc/ops/update.cpp)."""
+        """Inputs of an update: parameters, their states, step, gradients, lr
+        (csrc/ops/update.cpp)."""
         count = len(line.inputs) - len(line.edited) - 1
         states = (len(line.edited) - 1) // count - 1 if count else 0
         for i in range(count):
@@ -679,15 +683,16 @@ class Program:
         text += _columns(layers, left=1)
         for x, ratio in self.unexplained()[:5]:
             text.append(
-                f"line {x.number}, {self.call(x)}: {x.seconds * 1e6:.0f} µs, {ratio:.1f} times what "
-                "its FLOPs and bytes explain"
+                f"line {x.number}, {self.call(x)}: {x.seconds * 1e6:.0f} µs, {ratio:.1f} times "
+                "what its FLOPs and bytes explain"
             )
         return "\n".join(text)
 
     # ---- doing ----
 
     def with_fault(self, line: int, op: str, inputs: Iterable[str | int] | None = None) -> Program:
-        """The same program with another op (or other operands) in one line's place: a planted fault.
+        """The same program with another op (or other operands) in one line's place: a planted
+        fault.
 
         The shape and dtype must stay; ShapeError or DTypeError where they would not.
         """

@@ -1,7 +1,7 @@
 """A program as NumPy: forward and backward, line by line, as one would have to write it by hand.
 
-The code needs NumPy alone, runs by itself, and gives the same gradients to rounding. Each line keeps
-its name, its number and the user's source line. Random numbers are those that were drawn. The
+The code needs NumPy alone, runs by itself, and gives the same gradients to rounding. Each line
+keeps its name, its number and the user's source line. Random numbers are those that were drawn. The
 optimizer's update is left out: the gradients are the result.
 """
 
@@ -195,7 +195,7 @@ class _Writer:
         ]
         arguments = ", ".join(self.name(v) for v in self.inputs)
         head = [
-            '"""One step, forward and backward, in NumPy: written by wengert.study from its list.\n',
+            '"""One step, forward and backward, in NumPy: written by wengert.study.\n',
             f"{program.summary()}",
             '"""\n',
         ]
@@ -324,11 +324,9 @@ class _Writer:
             kind = self.program.values[x.outputs[0]].dtype
             return f"np.full({a['shape']}, {_number(float(a['value']))}, {kind!r})"
         if op == "arange":
-            start, step, count = (float(a[k]) for k in ("start", "step", "count"))
+            first, by, count = (float(a[k]) for k in ("start", "step", "count"))
             kind = self.program.values[x.outputs[0]].dtype
-            return (
-                f"({_number(start)} + {_number(step)} * np.arange({int(count)})).astype({kind!r})"
-            )
+            return f"({_number(first)} + {_number(by)} * np.arange({int(count)})).astype({kind!r})"
         if op == "ravel_index":
             return f"np.ravel_multi_index(({', '.join(names)},), {a['sizes']}, mode='wrap')"
         raise StudyError(

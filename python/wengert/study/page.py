@@ -3,8 +3,8 @@
 page.html beside this file is the page itself, hand-written; here its data are made: each line's
 words and costs, and for each result statistics, a histogram and a map of at most so many cells,
 sampled evenly where the value is larger. The number of cells shrinks with the length of the list,
-so that the file stays bounded; the page states it. A short list of simple ops also carries its inputs,
-so that the page can run it again after an edit.
+so that the file stays bounded; the page states it. A short list of simple ops also carries its
+inputs, so that the page can run it again after an edit.
 """
 
 from __future__ import annotations
@@ -266,7 +266,8 @@ def _short_float(x: float | None) -> float | None:
 
 
 def _gradients(programs: Sequence[Program]) -> list[Any]:
-    """For the chart over steps: each leaf's name, and root mean square of its gradient at each step."""
+    """For the chart over steps: each leaf's name, and root mean square of its gradient at each
+    step."""
     if len(programs) < 2:
         return []
     rows: dict[str, list[float | None]] = {}

@@ -1,7 +1,7 @@
 """Run: a program's lines on a private copy of its memory, with a position to go forward and back.
 
-A line that overwrites memory (an edit, an update) leaves behind what was there, so that the way back
-is exact. The user's own tensors are never touched.
+A line that overwrites memory (an edit, an update) leaves behind what was there, so that the way
+back is exact. The user's own tensors are never touched.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Run:
             self.back()
 
     def edit(self, value: int, array: Any) -> None:
-        """Overwrites a value here: whenever the run comes by, until it goes back past this place."""
+        """Overwrites a value here: whenever the run comes by, until it goes back past this
+        place."""
         edit = Edit(self.done, value, np.array(array), self.array(value))
         self._apply(edit)
         self.edits.append(edit)

@@ -104,7 +104,8 @@ def load(path: str | Path) -> Program:
 
 
 def to_dot(program: Program) -> str:
-    """Lines as boxes, forward in blue, backward in red, update in yellow; values along the edges."""
+    """Lines as boxes, forward in blue, backward in red, update in yellow; values along the
+    edges."""
     colours = {"forward": "#dbeafe", "backward": "#fee2e2", "update": "#fef3c7"}
 
     def quoted(text: str) -> str:

@@ -25,7 +25,8 @@ from .run import Array, Edit, Run, statistics
 
 @dataclass
 class Part:
-    """A contribution to a gradient: the consumer that sent it (its line and result), and the array."""
+    """A contribution to a gradient: the consumer that sent it (its line and result), and the
+    array."""
 
     line: int
     consumer: str
@@ -82,7 +83,8 @@ class Stepper:
         return self.to(next((n for n in lines if n > self.position), lines[0]))
 
     def to_first_bad(self) -> Line | None:
-        """To the first line whose result has a NaN or an infinity; StudyError where there is none."""
+        """To the first line whose result has a NaN or an infinity; StudyError where there is
+        none."""
         bad = self.program.first_bad()
         if bad is None:
             raise StudyError("study: there is no NaN and no infinity in this step")
@@ -177,9 +179,9 @@ class Stepper:
     def edit(self, name: str | int, to: Any, at: tuple[int, ...] | None = None) -> None:
         """Sets a value, or one element of it, to another number; lines from here on see it.
 
-        Cotangents are values like others: `dh` may be edited where it has been made. Going back past
-        the edit takes it away; coming forward again, it is there again. StudyError for an element
-        that is not there or a shape that does not fit.
+        Cotangents are values like others: `dh` may be edited where it has been made. Going back
+        past the edit takes it away; coming forward again, it is there again. StudyError for an
+        element that is not there or a shape that does not fit.
         """
         value = self.program.value(name)
         array = self.array(name)
@@ -202,7 +204,8 @@ class Stepper:
         self.run.forget_edits()
 
     def differences(self) -> dict[str, tuple[Array, Array]]:
-        """(before, after) of every leaf's gradient: without and with the edits. The position stays."""
+        """(before, after) of every leaf's gradient: without and with the edits. The position
+        stays."""
         if self._before is None:
             self._before = self.program.gradients()
         here = self.position
