@@ -56,7 +56,12 @@ def measure(name: str, contenders: Contenders, seconds: float = 20.0) -> None:
             at = time.perf_counter()
             call()
             times[key].append(time.perf_counter() - at)
-    add(name, "ms", {key: 1e3 * statistics.median(t) for key, t in times.items()}, len(times["wengert"]))
+    add(
+        name,
+        "ms",
+        {key: 1e3 * statistics.median(t) for key, t in times.items()},
+        len(times["wengert"]),
+    )
 
 
 def add(name: str, unit: str, values: dict[str, float], turns: int) -> None:

@@ -70,7 +70,9 @@ def batches(
     texts, labels = samples
     tokens = tokenizer(texts, truncation=True, max_length=longest)["input_ids"]
     places: dict[int, list[int]] = {}
-    order = range(len(texts)) if seed is None else np.random.default_rng(seed).permutation(len(texts))
+    order = (
+        range(len(texts)) if seed is None else np.random.default_rng(seed).permutation(len(texts))
+    )
     for i in order:
         places.setdefault(min(-(-len(tokens[i]) // 32) * 32, longest), []).append(int(i))
     made = []
@@ -174,7 +176,9 @@ def fine_tune(options: Any, parts: dict[str, Samples], directory: Path) -> float
 def word_counts(parts: dict[str, Samples], classes: int, seed: int) -> float:
     """The test accuracy of a logistic regression on which words a text has, and how often."""
     split = re.compile(r"[a-z']+")
-    found = {name: [Counter(split.findall(t.lower())) for t in part[0]] for name, part in parts.items()}
+    found = {
+        name: [Counter(split.findall(t.lower())) for t in part[0]] for name, part in parts.items()
+    }
     seen = Counter(word for counts in found["train"] for word in counts)
     known = {word: i for i, word in enumerate(w for w, n in seen.items() if n >= 2)}
     x = {}

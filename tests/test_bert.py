@@ -266,9 +266,7 @@ def test_saved_and_loaded(kind: Any, tmp_path: Path) -> None:
         for p in again.parameters():
             p.add_(1.0)
     third = kind.from_pretrained(tmp_path)
-    assert all(
-        (a == b).all() for a, b in zip(model.parameters(), third.parameters(), strict=True)
-    )
+    assert all((a == b).all() for a, b in zip(model.parameters(), third.parameters(), strict=True))
 
 
 def test_a_base_and_heads_load_from_one_another(tmp_path: Path) -> None:
@@ -400,7 +398,12 @@ def test_damaged_weights(damage: Any, tmp_path: Path) -> None:
 
 def test_mapped_tensors_are_those_that_are_read(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    tensors = {"a": wg.randn((3, 5)), "b": wg.arange(7), "c": wg.ones((2,), "bool"), "d": wg.zeros(0)}
+    tensors = {
+        "a": wg.randn((3, 5)),
+        "b": wg.arange(7),
+        "c": wg.ones((2,), "bool"),
+        "d": wg.zeros(0),
+    }
     wg.save(path, tensors)
     for name, tensor in wg.load(path, mmap=True).items():
         assert tensor.dtype == tensors[name].dtype and (tensor == tensors[name]).all()
@@ -569,7 +572,9 @@ def check_against_transformers(directory: Path, x: dict[str, Any]) -> None:
         # A gradient that is zero but for rounding (of a key's bias) has no error to compare with.
         bound = max(bound, 1e-7 * np.linalg.norm(gradients[name]), 1e-6)
         worst[name] = np.linalg.norm(p.grad.numpy() - gradients[name]) / bound
-    print("error over that of transformers' float32, worst:", max(worst.items(), key=lambda v: v[1]))
+    print(
+        "error over that of transformers' float32, worst:", max(worst.items(), key=lambda v: v[1])
+    )
     assert max(worst.values()) <= 4, worst
 
 

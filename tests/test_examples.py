@@ -79,3 +79,18 @@ def test_fashion_mnist_reaches_88_percent() -> None:
     done = run("fashion_mnist.py", FASHION)
     assert done.returncode == 0, done.stderr
     assert float(re.findall(r"test accuracy ([0-9.]+) %", done.stdout)[-1]) >= 88.0
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (EXAMPLES / "study").glob("*.py")))
+def test_study_walks(name: str, tmp_path: Path) -> None:
+    """Each walk asserts what it tells."""
+    arguments: list[str | Path] = []
+    if name == "attribution.py":
+        pytest.importorskip("matplotlib")
+        arguments = ["--epochs", "3", "--samples", "2", "--out", tmp_path]
+    done = run(f"study/{name}", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
+    if name == "attribution.py":
+        assert (tmp_path / "attributions.png").is_file() and (tmp_path / "layers.png").is_file()
+        assert "largest gap" in done.stdout and "calib. error" in done.stdout

@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 LAYERS = {"base": 0, "tensor": 1, "graph": 2, "ops": 3, "engine": 4, "program": 4, "bindings": 5}
-MAX_LINES = 10500  # not blank; a weekend's reading. Raise it only with a reason
+MAX_LINES = 11000  # not blank; a weekend's reading. Raise it only with a reason
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
@@ -153,7 +153,15 @@ def test_import_is_light():
         "s = time.perf_counter() - t; print(json.dumps([s, sorted(sys.modules)]))"
     )
     seconds, modules = python(time_it.format("wengert"))
-    for heavy in ("numpy", "rich", "matplotlib", "torch", "safetensors", "wengert.train"):
+    for heavy in (
+        "numpy",
+        "rich",
+        "matplotlib",
+        "torch",
+        "safetensors",
+        "wengert.train",
+        "wengert.study",
+    ):
         assert heavy not in modules
     best = {
         name: min(python(time_it.format(name))[0] for _ in range(3))

@@ -24,4 +24,5 @@ PYBIND11_MODULE(_core, m) {
   add_exchange(m, cls);
   add_program(m);
   add_slots(cls);
+  add_study(m);
 }

@@ -121,6 +121,7 @@ class Walk {
   }
 
   void begin(const Tensor& output, Tensor cotangent) {
+    if (tracer) tracer->begins_backward(output, cotangent);
     if (output->line)
       arrive(output->line, std::move(cotangent));
     else
@@ -183,9 +184,11 @@ class Walk {
         const Line* before;
         ~Restore() { backward_of = before; }
       } restore{before};
+      if (tracer) tracer->asks(line, gradient);
       line.op->vjp(line, gradient, dx);
       for (size_t i = 0; i < dx.size(); ++i)
         if (dx[i].defined() && line.needs(static_cast<int>(i))) dx[i] = fit(line, i, dx[i]);
+      if (tracer) tracer->answers(line, dx);
     }
     for (size_t i = 0; i < dx.size(); ++i) {
       const Edge& edge = line.inputs[i];

@@ -140,12 +140,11 @@ thread_local const Line* backward_of = nullptr;
 thread_local Tracer* tracer = nullptr;
 const Op& copy_op = the_copy_op;
 
-void refuse_in_trace(const char* what) {
-  if (tracer)
-    fail<ValueError>("compile: ", what, " at ", describe(here()),
-                     " looks at values, which a compiled step cannot hold: it would see those of "
-                     "the first call for "
-                     "ever. Do it outside the step, on what the step returns");
+void Tracer::looks_at_value(const char* what) {
+  fail<ValueError>("compile: ", what, " at ", describe(here()),
+                   " looks at values, which a compiled step cannot hold: it would see those of "
+                   "the first call for "
+                   "ever. Do it outside the step, on what the step returns");
 }
 
 bool grad_enabled() { return grad_mode; }
@@ -166,6 +165,8 @@ Cost cost_of(const Op& op, Tensors in, const Tensor& out, const Attrs& attrs) {
 
 Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   check_device(op, inputs);
+  Tracer* const listener = tracer;
+  if (listener) listener->about_to_run(inputs);
   Tensor out, auxiliary;
   if (op.alias) {
     const Layout layout = op.alias(inputs[0], attrs);
@@ -187,13 +188,13 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
   }
   out->made_by = &op;
-  if (tracer) {
-    const Tensor outputs[] = {out, auxiliary};
-    tracer->line(op, inputs, Tensors(outputs, auxiliary.defined() ? 2 : 1), {}, attrs);
-  }
   for (int i = 0; i < op.edits; ++i) note_edit(inputs[i], op.name);
   if (grad_mode && op.vjp && is_floating(out.dtype()))  // a cast to integers ends a gradient's way
     if (const uint32_t needs = needs_mask(inputs)) record(op, inputs, attrs, out, auxiliary, needs);
+  if (listener) {
+    const Tensor outputs[] = {out, auxiliary};
+    listener->line(op, inputs, Tensors(outputs, auxiliary.defined() ? 2 : 1), {}, attrs);
+  }
   return out;
 }
 
@@ -238,6 +239,10 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
                      x.dtype(), "; convert the operand with .to(", x.dtype(), ") first");
   if (tracer) tracer->before_edit(x);
   const View target = x.view();
+  if (tracer) {
+    tracer->about_to_run(inputs);
+    tracer->about_to_run(Tensors(&x, 1));
+  }
   if (direct && !recorded) {
     run_op(op, Views(&target, 1), inputs, attrs);
     if (tracer) tracer->line(op, inputs, Tensors(&x, 1), Tensors(&x, 1), attrs);
@@ -273,6 +278,7 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
                           ": updates a tensor that requires a gradient; call it under no_grad()");
     if (tracer) tracer->before_edit(inputs[i]);
   }
+  if (tracer) tracer->about_to_run(inputs);
   run_op(op, {}, inputs, attrs);
   if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);
   for (int i = 0; i < edited; ++i) note_edit(inputs[i], op.name);

@@ -40,10 +40,23 @@ struct Tracer {
   virtual bool sole_owner(const Tensor& x) const = 0;
   virtual void reads_grad(const Tensor& leaf) = 0;
   virtual void sets_grad(const Tensor& leaf) = 0;
+  // For study; a compiled step has no use for them. An op is about to read these tensors, or to
+  // overwrite them.
+  virtual void about_to_run(Tensors /*operands*/) {}
+  // Backward begins at y with gradient g; it asks a line for its vjp, given its gradient; the vjp
+  // has written the gradients of the line's inputs.
+  virtual void begins_backward(const Tensor& /*y*/, const Tensor& /*g*/) {}
+  virtual void asks(const Line& /*line*/, const Tensor& /*g*/) {}
+  virtual void answers(const Line& /*line*/, const Gradients& /*dx*/) {}
+  // The program looks at a value, so that another value could have led to another list: an error,
+  // unless a tracer knows better.
+  virtual void looks_at_value(const char* what);
 };
 extern thread_local Tracer* tracer;
-// For what a trace cannot hold, since it looks at values: an error while one is made.
-void refuse_in_trace(const char* what);
+// For what a compiled step cannot hold, since it looks at values: an error while one is traced.
+inline void refuse_in_trace(const char* what) {
+  if (tracer) tracer->looks_at_value(what);
+}
 
 // The copy that edits in place and saved values need; also clone() (ops/view.cpp).
 extern const Op& copy_op;

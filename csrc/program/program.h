@@ -59,7 +59,7 @@ class Program : public Tracer, public RefCounted {
 
   static void destroy(Program* program) { delete program; }
 
- private:
+ protected:  // study.h reads the list as it is written
   struct LeafGradient {
     Tensor leaf, before, after;
     bool read;  // the gradient from before the step counts

@@ -9,7 +9,8 @@
     w.grad
 
 Layers are in `wengert.nn`, optimizers in `wengert.optim`, files in `wengert.io`, data in
-`wengert.data`, gradient checks in `wengert.testing`; each is loaded when it is first used.
+`wengert.data`, gradient checks in `wengert.testing`, the list of a step to read, step through and
+check in `wengert.study` (`wengert.trace`, `wengert.diff`); each is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -42,14 +43,18 @@ from .shaping import einsum, pad
 if _TYPE_CHECKING:
     from . import autograd as autograd
     from . import data as data
+    from . import interpret as interpret
     from . import io as io
     from . import losses as losses
     from . import models as models
     from . import nn as nn
     from . import optim as optim
     from . import random as random
+    from . import study as study
     from . import testing as testing
     from . import train as train
+    from .study import diff as diff
+    from .study import trace as trace
     from .summaries import summary as summary
 
 _core._set_package_directory(_path.dirname(__file__))  # noqa: PTH120 - pathlib is slow to load
@@ -57,16 +62,18 @@ _core._set_package_directory(_path.dirname(__file__))  # noqa: PTH120 - pathlib 
 _MODULES = (
     "autograd",
     "data",
+    "interpret",
     "io",
     "losses",
     "models",
     "nn",
     "optim",
     "random",
+    "study",
     "testing",
     "train",
 )
-_FUNCTIONS = {"save": "io", "load": "io", "summary": "summaries"}
+_FUNCTIONS = {"save": "io", "load": "io", "summary": "summaries", "diff": "study", "trace": "study"}
 
 
 def __getattr__(name: str) -> _Any:

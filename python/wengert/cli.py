@@ -1,4 +1,4 @@
-"""The `wengert` command: train, predict, embed, info.
+"""The `wengert` command: train, predict, embed, study, info.
 
 Arguments are checked while they are parsed, before anything heavy is imported. Whatever the user
 can set right ends in one line on stderr and exit code 2; training that diverged in exit code 1;
@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = _Parser(prog="wengert", description="Train and use small neural networks.")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="train | predict | embed | info"
+        dest="command", required=True, metavar="train | predict | embed | study | info"
     )
 
     train = commands.add_parser(
@@ -144,6 +144,42 @@ def build_parser() -> argparse.ArgumentParser:
     )
     embed.set_defaults(run=embed_command)
 
+    study = commands.add_parser(
+        "study",
+        help="step through every line of forward and backward",
+        description="Trace one step of a script, or of a small network on data, and step through "
+        "it in the terminal, or write it out.",
+    )
+    add = study.add_argument
+    add("script", nargs="?", help="a Python file, of which one optimizer step is studied")
+    add(
+        "--step",
+        type=_number(int, 1, 10**6),
+        default=2,
+        metavar="N",
+        help="which step of the script (2: the first has set-up before it)",
+    )
+    add("--model", choices=("mlp",), help="a network instead of a script")
+    add("--data", default="digits", metavar="WHAT", help="as for wengert train (digits)")
+    add("--layers", nargs="*", type=_number(int, 1, 10**6), default=[16], metavar="N", help="(16)")
+    add("--batch", type=_number(int, 1, 2**31), default=8, metavar="N", help="samples (8)")
+    add("--load", metavar="FILE", help="a list that --json wrote")
+    add("--list", action="store_true", help="print the list")
+    add("--costs", action="store_true", help="print FLOPs, bytes and times")
+    add("--check", action="store_true", help="check every gradient")
+    add("--html", metavar="FILE", help="write the page")
+    add("--json", metavar="FILE", help="write the list")
+    add("--numpy", metavar="FILE", help="write forward and backward as NumPy code")
+    add("--dot", metavar="FILE", help="write the graph for Graphviz")
+    add(
+        "--drill",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="find a planted fault (without a name: a list of them)",
+    )
+    study.set_defaults(run=study_command)
+
     info = commands.add_parser("info", help="version, SIMD level, threads, memory, CUDA, extras")
     info.set_defaults(run=info_command)
     return parser
@@ -151,8 +187,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
     command: str = arguments.command
+    if command == "study":
+        arguments.arguments = [text for text in rest if text != "--"]  # the script's own
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code: int = arguments.run(arguments)
         return code
@@ -469,7 +510,10 @@ def embed_command(arguments: argparse.Namespace) -> int:
     from wengert import no_grad
     from wengert.models.bert import BertModel, BertTokenizer, mean_pooling
 
-    tokenizer, model = BertTokenizer.from_pretrained(directory), BertModel.from_pretrained(directory)
+    tokenizer, model = (
+        BertTokenizer.from_pretrained(directory),
+        BertModel.from_pretrained(directory),
+    )
     batch = tokenizer(arguments.sentences, padding=True, truncation=True, return_tensors="wg")
     with no_grad():
         x = mean_pooling(model(**batch).last_hidden_state, batch["attention_mask"])
@@ -478,6 +522,16 @@ def embed_command(arguments: argparse.Namespace) -> int:
     for number, (row, sentence) in enumerate(zip(similar, arguments.sentences, strict=True), 1):
         print(f"{number:3}  " + " ".join(f"{value:6.3f}" for value in row) + f"  {sentence}")
     return 0
+
+
+# study
+
+
+def study_command(arguments: argparse.Namespace) -> int:
+    """wengert study"""
+    from wengert.study.terminal import study_command
+
+    return study_command(arguments)
 
 
 # info

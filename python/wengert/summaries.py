@@ -74,7 +74,10 @@ class Summary:
         above += f"{'inference':>{inference}}  {'training':>{training}}"
 
         def line(row: tuple[str, ...]) -> str:
-            cells = [f"{c:<{w}}" if i < 2 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+            cells = [
+                f"{c:<{w}}" if i < 2 else f"{c:>{w}}"
+                for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            ]
             return "  ".join(cells).rstrip()
 
         return "\n".join([above, line(head), *(line(row) for row in rows)])
@@ -123,7 +126,9 @@ def summary(model: Module, *inputs: Any, **more: Any) -> Summary:
     forward pass in training changes (random states).
     """
     if not isinstance(model, Module):
-        raise TypeError(f"summary: got {type(model).__name__}; expected an nn.Module and its inputs")
+        raise TypeError(
+            f"summary: got {type(model).__name__}; expected an nn.Module and its inputs"
+        )
     names = {id(module): name for name, module in model.named_modules()}
     modes = [(module, module.training) for module in model.modules()]
     calls: list[tuple[Module, Any, Any]] = []

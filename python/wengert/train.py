@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -199,6 +200,9 @@ class _Run:
         loss.backward()
         self.optimizer.step()
 
+    def _step(self, x: Tensor, y: Tensor) -> None:
+        self._backward(self._forward(x, y)[0])
+
     def _train_metrics(self) -> Metrics:
         at = self.at
         return {
@@ -272,20 +276,23 @@ class _Run:
         )
 
     def _first_bad_op(self, x: Tensor | None, y: Tensor | None) -> str:
-        """Run it again with every op's result checked.
+        """Run it again under wengert.trace, whose list says where the first bad number is made.
 
         If the weights are still good, this batch's forward pass is enough. If not, an earlier
         backward pass or update spoiled them: go back to the last checkpoint and repeat from there,
         which meets the same numbers again.
         """
+        from wengert.study.tracing import record
+
         if x is not None and y is not None and self._bad_parameter() is None:
             if not (np.isfinite(x.numpy()).all() and np.isfinite(y.numpy()).all()):
                 return "The batch itself holds NaN or infinity: clean the data"
             try:
-                with nan_watch():
-                    self._forward(x, y)
+                bad = record(partial(self._forward, x, y)).first_bad()
             except (ValueError, ArithmeticError, RuntimeError) as error:
                 return _told(error)
+            if bad is not None:
+                return _told(bad)
         if self.last is None:
             return "Give run_dir, and the op that made it will be named"
         failed_at = self.at.step
@@ -293,13 +300,14 @@ class _Run:
         self.data.load_state_dict({"epoch": self.at.epoch, "batch": self.at.batch})
         self.model.train()
         try:
-            with nan_watch():
-                for x, y in self.data:
-                    if self.at.step > failed_at:
-                        break
-                    loss, _ = self._forward(x, y)
-                    self._backward(loss)
-                    self.at.step += 1
+            for x, y in self.data:
+                if self.at.step > failed_at:
+                    break
+                program = record(partial(self._step, x, y))
+                # A bad number that matters has reached the weights by now.
+                if self._bad_parameter() is not None and (bad := program.first_bad()) is not None:
+                    return f"In step {self.at.step + 1}, {_told(bad)}"
+                self.at.step += 1
         except (ValueError, ArithmeticError, RuntimeError) as error:
             return f"In step {self.at.step + 1}, {_told(error)}"
         return "Repeating the steps from the last checkpoint did not show which op made it"
@@ -361,8 +369,8 @@ class _Run:
         )
 
 
-def _told(error: Exception) -> str:
-    """The watch's message, less a place in the code that is only where the command was started."""
+def _told(error: object) -> str:
+    """The message, less a place in the code that is only where the command was started."""
     return re.sub(r" at (<frozen \w+>|\S*/bin/wengert):\d+", "", str(error)).rstrip(".")
 
 
@@ -400,18 +408,6 @@ def right_answers(outputs: Array, y: Array) -> int:
 def step_seed(seed: int, step: int) -> int:
     """A seed for one step. The factor (2^64 / golden ratio) keeps near seeds far apart."""
     return (seed * 0x9E3779B97F4A7C15 + step) % 2**63
-
-
-@contextmanager
-def nan_watch() -> Iterator[None]:
-    """Within it, an op whose result holds NaN or infinity raises an error that names the op."""
-    from wengert._core import set_nan_watch
-
-    set_nan_watch(True)
-    try:
-        yield
-    finally:
-        set_nan_watch(False)
 
 
 @dataclass

@@ -74,7 +74,9 @@ class PretrainedConfig:
         names = {field.name for field in dataclasses.fields(cls)}
         unknown = set(changes) - names
         if unknown:
-            raise TypeError(f"{cls.__name__}: has no fields {sorted(unknown)}; it has {sorted(names)}")
+            raise TypeError(
+                f"{cls.__name__}: has no fields {sorted(unknown)}; it has {sorted(names)}"
+            )
         fields = {key: value for key, value in given.items() if key in names}
         try:
             return cls(**{**fields, **changes})

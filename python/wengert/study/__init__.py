@@ -1,0 +1,45 @@
+"""Study: see every number of forward and backward.
+
+    program = wengert.trace(step)(x, y)
+    print(program)                  the Wengert list: forward, and beside it backward
+    program.check()                 every vjp against differences, in float64
+    program.first_bad()             where the first NaN or infinity appears
+    program.stepper()               a debugger for backprop; `wengert study` in the terminal
+    program.to_html("step.html")    the same as one page for a browser
+    program.to_numpy()              the same as plain NumPy
+    wengert.diff(before, after)     where two runs part
+
+The list is the one that eager ran and that compiled steps replay (csrc/program/), with what only a
+reader needs beside it: names, source lines, which lines answer which.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .check import check, diff, first_bad
+    from .listing import Program, StudyError
+    from .schema import load
+    from .stepper import Stepper
+    from .tracing import trace
+
+_HOME = {
+    "Program": "listing",
+    "Stepper": "stepper",
+    "StudyError": "listing",
+    "check": "check",
+    "diff": "check",
+    "first_bad": "check",
+    "load": "schema",
+    "trace": "tracing",
+}
+
+__all__ = ["Program", "Stepper", "StudyError", "check", "diff", "first_bad", "load", "trace"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'wengert.study' has no attribute {name!r}")

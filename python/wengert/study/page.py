@@ -1,0 +1,312 @@
+"""The page: a program, or the same step at several times of a training, as one file for a browser.
+
+page.html beside this file is the page itself, hand-written; here its data are made: each line's
+words and costs, and for each result statistics, a histogram and a map of at most so many cells,
+sampled evenly where the value is larger. The number of cells shrinks with the length of the list,
+so that the file stays bounded; the page states it. A short list of simple ops also carries its
+inputs, so that the page can run it again after an edit.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .listing import Line, Program, StudyError, _short
+from .run import Array, Run, statistics
+
+CELLS = 1_200_000  # of all maps together, about a byte each
+LARGEST, SMALLEST = 48, 8  # cells along a side of a map
+MAX_LINES = 20_000
+EDITABLE = 40_000  # elements of all values of a page that can run its list again
+
+# The ops that page.html can run.
+_RUNS = set(
+    [
+        "neg",
+        "abs",
+        "sign",
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "sqrt",
+        "rsqrt",
+        "square",
+        "sin",
+        "cos",
+        "tanh",
+        "sigmoid",
+        "relu",
+        "silu",
+        "softplus",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "pow",
+        "maximum",
+        "minimum",
+        "bce_with_logits",
+        "matmul",
+        "sum",
+        "mean",
+        "max",
+        "min",
+        "full",
+        "permute",
+        "reshape",
+        "expand",
+        "copy",
+        "cast",
+        "softmax",
+        "log_softmax",
+        "logsumexp",
+        "cross_entropy",
+        "where",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "neg_vjp",
+        "abs_vjp",
+        "exp_vjp",
+        "log_vjp",
+        "sqrt_vjp",
+        "square_vjp",
+        "sin_vjp",
+        "cos_vjp",
+        "tanh_vjp",
+        "sigmoid_vjp",
+        "relu_vjp",
+        "silu_vjp",
+        "softplus_vjp",
+        "softmax_vjp",
+        "log_softmax_vjp",
+        "cross_entropy_vjp",
+    ]
+)
+
+
+def to_html(programs: Sequence[Program], path: str | Path, title: str = "") -> Path:
+    """Writes the page; returns its path.
+
+    programs: one, or the same step traced at several times of a training, in order: then the page
+    has a second slider, over these, and a chart of every parameter's gradient.
+    Raises StudyError where a list is longer than the page can show, or the lists differ.
+    """
+    program = programs[0]
+    if len(program) > MAX_LINES:
+        raise StudyError(
+            f"study: {len(program):,} lines are too many for a page, which shows up to "
+            f"{MAX_LINES:,}; trace one step, or print(program), which has no limit"
+        )
+    if not program.lines:
+        raise StudyError("study: the list is empty: the function ran no op of wengert")
+    for other in programs[1:]:
+        if [x.op for x in other.lines] != [x.op for x in program.lines]:
+            raise StudyError(
+                "study: the programs of a page over steps must be of the same step: they have "
+                "different ops; trace them all after the optimizer has made its state"
+            )
+    program._ensure_times()
+    side = _side(sum(len(p) for p in programs))
+    steps = [_captures(p, side) for p in programs]
+    data: dict[str, Any] = {
+        "title": title or "A Wengert list",
+        "summary": program._head(),
+        "side": side,
+        "lines": [_line(program, x) for x in program.lines],
+        "values": [[v.name, list(v.shape), v.dtype, v.also, int(v.leaf)] for v in program.values],
+        "steps": steps,
+        "order": _rows(program),
+        "gradients": _gradients(programs),
+        "run": _runnable(program) if len(programs) == 1 else None,
+    }
+    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+    page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    page = page.replace("TITLE", html.escape(data["title"])).replace("DATA_HERE", text, 1)
+    path = Path(path)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _side(captures: int) -> int:
+    """Cells along a side of a map, for so many of them."""
+    return int(min(LARGEST, max(SMALLEST, (CELLS / max(1, captures)) ** 0.5)))
+
+
+def _line(program: Program, x: Line) -> dict[str, Any]:
+    expression = program.expression(x)
+    d: dict[str, Any] = {
+        "op": x.op,
+        "in": x.inputs[:16],
+        "out": x.outputs[:1] or x.edited[:1],
+        "made": int(bool(x.outputs)),
+        "edit": int(bool(x.edited)),
+        "phase": x.phase[0],
+        "text": expression if len(expression) < 160 else expression[:159] + "…",
+        "layer": x.layer,
+        "cost": [x.flops, x.bytes, round(x.seconds * 1e6, 2)],
+        "saved": [sum(program.values[v].bytes for v in x.saved), x.kept_until],
+        "at": f"{_short(x.place)}" if x.place else "",
+        "code": x.code[:160],
+        "formula": x.formula,
+    }
+    if x.attributes:
+        d["attr"] = x.attributes
+    if x.answer is not None:
+        d["answer"] = program.answers[x.answer].line
+    vjps = [program.vjp_formula(a) for a in program.answers_to(x)]
+    if any(vjps):
+        d["vjp"] = "; ".join(v for v in vjps if v)
+    answers = program.answers_to(x)
+    if answers:
+        d["g"] = answers[0].gradient
+        d["back"] = [answers[0].first, answers[0].last]
+    return d
+
+
+def _rows(program: Program) -> list[list[Any]]:
+    """[forward line or 0, [backward lines]]: what stands beside what, top to bottom."""
+    beside: dict[int, list[int]] = {}
+    made_by: dict[int, int] = {}
+    for x in program.lines:
+        if x.phase == "forward" and x.output is not None:
+            made_by.setdefault(x.output, x.number)
+    target: dict[int, int] = {}
+    for answer in program.answers:
+        target.setdefault(answer.gradient, answer.line)
+        for c in answer.gave:
+            target.setdefault(c.value, c.to_line or answer.line)
+    for value, gradient, _, _ in program.roots:
+        target[gradient] = made_by.get(value, 0)
+    rest = []
+    for x in program.lines:
+        if x.phase == "forward":
+            continue
+        home = program.answers[x.answer].line if x.answer is not None else 0
+        if not home and x.phase == "backward" and x.output is not None:
+            home = target.get(x.output, 0)
+        if home:
+            beside.setdefault(home, []).append(x.number)
+        else:
+            rest.append(x.number)
+    rows: list[list[Any]] = [
+        [x.number, beside.get(x.number, [])] for x in program.lines if x.phase == "forward"
+    ]
+    shown = {x.number for x in program.lines if x.phase == "forward"}
+    for home, lines in beside.items():  # of a backward that was itself differentiated
+        if home not in shown:
+            rest += [home, *lines]
+    done: set[int] = set()
+    for n in sorted(set(rest)):
+        if n not in done:
+            rows.append([n, []] if program.lines[n - 1].phase == "update" else [0, [n]])
+    return rows
+
+
+def _captures(program: Program, side: int) -> dict[str, Any]:
+    """Of every line's result as it was made, and of every value from outside before the step."""
+    run = Run(program, program.wide)
+    outside = {}
+    for value in program.values:
+        if value.outside and value.line == 0:
+            outside[value.number] = capture(run.array(value.number), side)
+    made = []
+    for x in program.lines:
+        run.forward()
+        shown = x.outputs[:1] or x.edited[:1]
+        made.append(capture(run.array(shown[0]), side) if shown else None)
+    return {"outside": outside, "made": made}
+
+
+def capture(array: Array, side: int) -> list[Any]:
+    """[min, max, mean, std, zeros, bad, histogram, rows, columns, sampled, cells in base64].
+
+    Cells are bytes: 0 to 253 from min to max, 254 infinity, 255 NaN.
+    """
+    s = statistics(array, bins=20)
+    table = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(1, -1)
+    rows = np.unique(
+        np.linspace(0, max(table.shape[0] - 1, 0), min(side, table.shape[0] or 1)).astype(int)
+    )
+    columns = np.unique(
+        np.linspace(0, max(table.shape[1] - 1, 0), min(side, table.shape[1] or 1)).astype(int)
+    )
+    if table.size == 0:
+        return [None, None, None, None, 0, 0, [], 0, 0, 0, ""]
+    sample = table[np.ix_(rows, columns)].astype(np.float64)
+    low, high = s["min"], s["max"]
+    cells = np.full(sample.shape, 255, np.uint8)
+    cells[np.isinf(sample)] = 254
+    finite = np.isfinite(sample)
+    if low is not None:
+        # Halves, since the range of the largest numbers overflows.
+        span = (high / 2 - low / 2) or 1.0
+        cells[finite] = np.rint((sample[finite] / 2 - low / 2) / span * 253).astype(np.uint8)
+    numbers = [_short_float(s[k]) for k in ("min", "max", "mean", "std")]
+    sampled = int(sample.size < table.size)
+    return [
+        *numbers, s["zeros"], s["bad"], s.get("histogram", []), len(rows), len(columns), sampled,
+        base64.b64encode(cells.tobytes()).decode(),
+    ]  # fmt: skip
+
+
+def _short_float(x: float | None) -> float | None:
+    return None if x is None else float(f"{x:.6g}")
+
+
+def _gradients(programs: Sequence[Program]) -> list[Any]:
+    """For the chart over steps: each leaf's name, and root mean square of its gradient at each
+    step."""
+    if len(programs) < 2:
+        return []
+    rows: dict[str, list[float | None]] = {}
+    for i, p in enumerate(programs):
+        for name, g in p.gradients().items():
+            x = g.astype(np.float64)
+            with np.errstate(all="ignore"):
+                size = float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
+            rows.setdefault(name, [None] * len(programs))[i] = size if np.isfinite(size) else None
+    return [[name, values] for name, values in rows.items()]
+
+
+def _runnable(program: Program) -> dict[str, Any] | None:
+    """The inputs, where the page can run the list itself: a short one of ops that it knows."""
+    lines = [x for x in program.lines if x.phase != "update"]
+    used = {v for x in lines for v in (*x.inputs, *x.outputs)}
+    if sum(max(1, int(np.prod(program.values[v].shape))) for v in used) > EDITABLE:
+        return None
+    if any(
+        x.op not in _RUNS or any(program.values[v].dtype == "uint8" for v in x.inputs)
+        for x in lines
+    ):
+        return None
+    if program.faults:
+        return None
+    run = Run(program)
+    inputs = {}
+    for v in sorted(used):
+        value = program.values[v]
+        if value.outside and value.line == 0:
+            array = run.array(v)
+            digits = 9 if array.dtype == np.float32 else 17
+            numbers = [float(f"{float(x):.{digits}g}") for x in array.ravel()]
+            # JSON has no infinities; JavaScript's Number() reads these words.
+            inputs[v] = [
+                x if np.isfinite(x) else str(x).replace("inf", "Infinity").replace("nan", "NaN")
+                for x in numbers
+            ]
+    leaves = [[leaf, after] for leaf, _, after in program.leaf_gradients if min(leaf, after) >= 0]
+    extra = {x.number: x.outputs for x in lines if len(x.outputs) > 1}
+    return {"inputs": inputs, "leaves": leaves, "extra": extra, "operands": {
+        x.number: x.inputs for x in lines if len(x.inputs) > 16}}  # fmt: skip

@@ -1,0 +1,254 @@
+"""trace: run a function once and keep its Wengert list, with the names that the user gave.
+
+While the function runs, a profile hook (sys.setprofile) watches Python's calls and returns: a
+module that is called gives its lines their layer and its result its path; a function of the user's
+that returns gives the tensors in its local variables their names. Nothing of this exists outside of
+`trace`: the eager path knows only whether somebody listens.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from .. import _core
+from .._core import Tensor
+from ..compiling import CompiledStep, _flatten
+from .listing import Program
+
+MAX_LINES = 100_000
+
+
+class StopTrace(BaseException):
+    """Raised by the hook to end a script after the optimizer step that was asked for."""
+
+
+def trace(fn: Callable[..., Any], *, max_lines: int = MAX_LINES) -> Callable[..., Program]:
+    """A function that runs `fn` once and returns its `Program`: `wengert.trace(step)(x, y)`.
+
+    fn  forward alone, or with backward and an optimizer's step; it runs as it would by itself, with
+        all it changes. A compiled step is traced through to the function within.
+
+    What fn returns is in `program.returned`. An exception in fn is raised again, and has what was
+    recorded until then in its attribute `program`; Ctrl-C returns what was recorded, and
+    `program.stopped` says so. Raises TypeError where fn cannot be called, ValueError where the list
+    becomes longer than max_lines.
+    """
+    if not callable(fn):
+        raise TypeError(f"trace: got {type(fn).__name__}; expected a function: trace(step)(x, y)")
+    inner = fn._fn if isinstance(fn, CompiledStep) else fn
+
+    @functools.wraps(inner, updated=())
+    def traced(*args: Any, **kwargs: Any) -> Program:
+        return record(lambda: inner(*args, **kwargs), (args, kwargs), max_lines=max_lines)
+
+    return traced
+
+
+def record(
+    run: Callable[[], Any],
+    arguments: Any = (),
+    *,
+    steps: int | None = None,
+    max_lines: int = MAX_LINES,
+) -> Program:
+    """Runs `run()` under trace.
+
+    With `steps`, until an optimizer's step() has returned so often; only what came after the last
+    step() but one is kept, so that the list is that of one step.
+    """
+    given: list[Tensor] = []
+    _flatten(arguments, given)
+    names = Names(lambda: _core._Study(given, max_lines), steps)
+    stopped: str | None = None
+    error: BaseException | None = None
+    result: Any = None
+    names.core.begin()
+    former = sys.getprofile()
+    sys.setprofile(names.hook)
+    try:
+        result = run()
+    except StopTrace:
+        pass
+    except KeyboardInterrupt:
+        stopped = "interrupted by Ctrl-C: the lines until then are here"
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            error = end
+    except BaseException as raised:
+        error = raised
+    finally:
+        sys.setprofile(former)
+        names.core.end()
+    core = names.pick()
+    returned: list[Tensor] = []
+    _flatten(result, returned)
+    core.close(returned)
+    if error is not None:
+        stopped = f"{type(error).__name__}: {error}"
+    program = Program.from_core(core, names.found(), names.layers, stopped)
+    program.returned = result
+    if error is not None:
+        error.program = program  # type: ignore[attr-defined]
+        error.add_note(
+            f"study: {len(program.lines)} lines had been recorded before; "
+            "they are in the exception's attribute `program`"
+        )
+        raise error
+    return program
+
+
+_PACKAGE = str(Path(__file__).parent.parent) + os.sep
+_STDLIB = sysconfig.get_path("stdlib") + os.sep
+
+
+def _is_users(filename: str) -> bool:
+    """Code whose variables' names mean something to the reader."""
+    return not filename.startswith((_PACKAGE, _STDLIB, "<frozen"))
+
+
+def _readable(path: str, module: Any) -> str:
+    """A module's path; the items of a Sequential, which have numbers for names, by their class."""
+    head, _, last = path.rpartition(".")
+    if last.isdigit():
+        last = f"{type(module).__name__.lower()}{last}"
+    return f"{head}.{last}" if head else last
+
+
+class Names:
+    """What the hook finds out: names of values, and the layer that each line belongs to."""
+
+    def __init__(self, make: Callable[[], Any], steps: int | None) -> None:
+        """make(): a study, to record in."""
+        from ..nn.module import Module
+        from ..optim import Optimizer
+
+        self._make, self.core, self._former = make, make(), None
+        self.steps = steps
+        self.layers: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._call = Module.__call__.__code__
+        self._optimizer = Optimizer
+        self._stack: list[tuple[FrameType, int]] = []
+        self._roots: dict[int, tuple[Any, str]] = {}
+        self._paths: dict[int, str] = {}
+        self._tensors: list[tuple[int, Tensor, str]] = []  # (rank, tensor, name)
+        self._steps_done = 0
+
+    def hook(self, frame: FrameType, event: str, argument: Any) -> None:
+        """As sys.setprofile has it."""
+        if event == "call":
+            if frame.f_code is self._call:
+                self._enter(frame)
+        elif event == "return":
+            if frame.f_code is self._call:
+                self._leave(frame, argument)
+            elif _is_users(frame.f_code.co_filename):
+                self._note_variables(frame)
+            elif frame.f_code.co_name == "step":
+                me = frame.f_locals.get("self")
+                if self.steps is not None and isinstance(me, self._optimizer):
+                    self._end_step(frame)
+
+    def _end_step(self, frame: FrameType) -> None:
+        caller = frame.f_back
+        while caller is not None:  # functions that have not returned yet
+            if _is_users(caller.f_code.co_filename):
+                self._note_variables(caller)
+            caller = caller.f_back
+        self._steps_done += 1
+        if self._steps_done >= (self.steps or 0):
+            raise StopTrace
+        self.core.end()
+        self._former = self.core
+        self.core = self._make()
+        self.core.begin()
+
+    def pick(self) -> Any:
+        """The study of the last step; of the one before, where the script ended before another."""
+        if self._former is not None and not self.core.roots():
+            self.core = self._former
+        return self.core
+
+    def _enter(self, frame: FrameType) -> None:
+        module = frame.f_locals["self"]
+        path = self._paths.get(id(module))
+        if path is None:
+            path = self._add_root(module, frame.f_back)
+        label = _readable(path, module) or type(module).__name__
+        number = self._numbers.setdefault(label, len(self.layers))
+        if number == len(self.layers):
+            self.layers.append(label)
+        self._stack.append((frame, number))
+        self.core.set_layer(number)
+
+    def _leave(self, frame: FrameType, result: Any) -> None:
+        while self._stack and self._stack.pop()[0] is not frame:
+            pass
+        self.core.set_layer(self._stack[-1][1] if self._stack else -1)
+        module = frame.f_locals["self"]
+        path = self._paths.get(id(module))
+        if path and isinstance(result, Tensor):
+            self._tensors.append((2, result, _readable(path, module)))
+
+    def _add_root(self, module: Any, caller: FrameType | None) -> str:
+        """A module called from outside of any other: its variable's name, and its parts' paths."""
+        name = type(module).__name__.lower()
+        while caller is not None and not _is_users(caller.f_code.co_filename):
+            caller = caller.f_back
+        if caller is not None:
+            for scope in (caller.f_locals, caller.f_globals):
+                own = [key for key, item in scope.items() if item is module and key != "self"]
+                if own:
+                    name = own[0]
+                    break
+        self._roots[id(module)] = (module, name)
+        for path, part in module.named_modules():
+            self._paths.setdefault(id(part), path)
+        return self._paths[id(module)]
+
+    def _note_variables(self, frame: FrameType) -> None:
+        for name, item in frame.f_locals.items():
+            self._note(name, item)
+        globals_ = frame.f_globals
+        for name in frame.f_code.co_names:
+            if isinstance(globals_.get(name), (Tensor, list, tuple, dict)):
+                self._note(name, globals_[name])
+
+    def _note(self, name: str, item: Any) -> None:
+        if isinstance(item, Tensor):
+            self._tensors.append((1, item, name))
+        elif isinstance(item, (list, tuple)):
+            for i, part in enumerate(item[:256]):
+                if isinstance(part, Tensor):
+                    self._tensors.append((3, part, f"{name}[{i}]"))
+        elif isinstance(item, dict) and len(item) <= 256:
+            for key, part in item.items():
+                if isinstance(part, Tensor) and isinstance(key, str):
+                    self._tensors.append((3, part, f"{name}[{key!r}]"))
+
+    def found(self) -> dict[int, str]:
+        """value number -> name, the best of those that were given."""
+        for module, name in self._roots.values():
+            lead = f"{name}." if len(self._roots) > 1 else ""
+            for kind in (module.named_parameters, module.named_buffers):
+                self._tensors += [(0, tensor, lead + path) for path, tensor in kind()]
+        names: dict[int, str] = {}
+        taken: set[str] = set()
+        for _, tensor, name in sorted(self._tensors, key=lambda t: t[0]):
+            number = self.core.value_of(tensor)
+            if number < 0 or number in names:
+                continue
+            unique, count = name, 1
+            while unique in taken:
+                count += 1
+                unique = f"{name}_{count}"
+            taken.add(unique)
+            names[number] = unique
+        return names

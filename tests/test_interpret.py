@@ -1,0 +1,103 @@
+"""wengert.interpret: attributions against what is known of them, and the bias table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert import interpret, nn
+
+
+def linear() -> tuple[nn.Module, np.ndarray]:
+    wg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 3))
+    weight = dict(model.named_parameters())["0.weight"].detach().numpy()
+    return model, weight
+
+
+X = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
+
+
+def test_of_a_linear_model_they_are_its_weights() -> None:
+    model, weight = linear()
+    target = np.array([0, 1, 2, 0])
+    np.testing.assert_allclose(interpret.saliency(model, X, target), np.abs(weight[target]))
+    np.testing.assert_allclose(
+        interpret.input_x_gradient(model, X, target), X * weight[target], rtol=1e-6
+    )
+    attributions, complete = interpret.integrated_gradients(model, X, 0.0, target, steps=3)
+    np.testing.assert_allclose(attributions, X * weight[target], rtol=1e-5, atol=1e-6)
+    assert complete.error < 1e-5 and "largest gap" in str(complete)
+
+
+def test_integrated_gradients_become_complete_with_more_steps() -> None:
+    wg.manual_seed(1)
+    model = nn.MLP([6, 32, 16, 3], activation="tanh")
+    errors = [
+        interpret.integrated_gradients(model, X, -0.5, steps=steps)[1].error
+        for steps in (2, 8, 128)
+    ]
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-4
+
+
+def test_layers_carry_the_score_of_a_network_without_biases() -> None:
+    """relu is homogeneous: activation times gradient sums to the score at every layer."""
+    wg.manual_seed(2)
+    model = nn.Sequential(nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False))
+    layers = interpret.layer_attribution(model, X, 1)
+    score = model(wg.tensor(X)).detach().numpy()[:, 1]
+    assert set(layers) == {"linear0", "relu1", "linear2"}
+    for part in layers.values():
+        np.testing.assert_allclose(part.sum(axis=1), score, rtol=1e-4, atol=1e-6)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = nn.MLP([6, 8, 3], dropout=0.5)
+    model.train()
+    first = interpret.saliency(model, X)
+    np.testing.assert_array_equal(first, interpret.saliency(model, X))  # in evaluation mode
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+def test_wrong_arguments() -> None:
+    model, _ = linear()
+    with pytest.raises(wg.DTypeError, match="float32 or float64"):
+        interpret.saliency(model, np.zeros((2, 6), np.int64))
+    with pytest.raises(wg.ShapeError, match="samples"):
+        interpret.saliency(model, np.zeros(6, np.float32))
+    with pytest.raises(IndexError, match="not one of 3"):
+        interpret.saliency(model, X, 7)
+    with pytest.raises(ValueError, match="at least 1"):
+        interpret.integrated_gradients(model, X, steps=0)
+    with pytest.raises(wg.ShapeError):
+        interpret.bias_table(np.zeros((3, 2)), np.zeros(4))
+    with pytest.raises(wg.ShapeError):
+        interpret.bias_table(np.zeros((3, 2)), np.zeros(3), groups=["a"])
+    with pytest.raises(ValueError, match="no samples"):
+        interpret.bias_table(np.zeros((0, 2)), np.zeros(0))
+
+
+def test_bias_table() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.3, 0.7]])
+    y = np.array([0, 1, 0, 1])
+    table = interpret.bias_table(probabilities, y, logits=False, names=["no", "yes"])
+    assert [(g.name, g.count, g.accuracy) for g in table] == [
+        ("yes", 2, 0.5), ("no", 2, 1.0), ("all", 4, 0.75),
+    ]  # fmt: skip
+    yes = table[0]
+    assert yes.worst == [1, 3] and yes.mistakes == [("no", 1)]
+    assert yes.confidence == pytest.approx(0.75) and yes.overconfidence == pytest.approx(0.25)
+    # bins: 0.8 was wrong, 0.7 right
+    assert yes.calibration_error == pytest.approx((0.8 + 0.3) / 2)
+    groups = interpret.bias_table(np.log(probabilities), y, groups=["b", "b", "a", "a"])
+    assert [(g.name, g.accuracy) for g in groups] == [("b", 0.5), ("a", 1.0), ("all", 0.75)]
+    assert "yes" in interpret.bias_text(table) and "75.00%" in interpret.bias_text(table)
+
+
+def test_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    images = X[:, :4].reshape(4, 2, 2)
+    maps = {"a": X[:, :4], "units": np.ones((4, 7))}
+    path = interpret.pictures(tmp_path / "p.png", images, maps, ["w", "x"])
+    assert path.read_bytes().startswith(b"\x89PNG")

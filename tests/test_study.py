@@ -1,0 +1,682 @@
+"""wengert.study: what was traced, that it runs again with the same bits, and that what is wrong is
+found."""
+
+import json
+import os
+import pty
+import re
+import runpy
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert import nn, optim
+from wengert.study import Program, StudyError, load
+from wengert.study.drills import DRILLS, drill, mutants, sound
+from wengert.study.run import statistics
+
+ROOT = Path(__file__).parent.parent
+
+
+def leaf(*shape: int, seed: int = 0, dtype: str = "float64") -> wg.Tensor:
+    array = np.random.default_rng([seed, *shape]).standard_normal(shape)
+    return wg.tensor(array.astype(dtype), requires_grad=True)
+
+
+class Net:
+    """10-5-1 with names of its own, and its step."""
+
+    def __init__(self, dtype: str = "float64") -> None:
+        self.w1, self.b1 = leaf(10, 5, dtype=dtype), leaf(5, dtype=dtype)
+        self.w2, self.b2 = leaf(5, 1, dtype=dtype), leaf(1, dtype=dtype)
+        rng = np.random.default_rng(1)
+        self.x = wg.tensor(rng.standard_normal((8, 10)).astype(dtype))
+        self.y = wg.tensor((rng.random((8, 1)) > 0.5).astype(dtype))
+
+    def step(self, x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        w1, b1, w2, b2 = self.w1, self.b1, self.w2, self.b2
+        h = wg.sigmoid(x @ w1 + b1)
+        z = h @ w2 + b2 + h.sum(1, keepdims=True)
+        loss = wg.binary_cross_entropy_with_logits(z, y)
+        loss.backward()
+        return loss
+
+    def program(self) -> Program:
+        return wg.trace(self.step)(self.x, self.y)
+
+
+def training(steps: int = 1, dtype: str = "float32", **options: Any) -> Program:
+    """A classifier's step with an optimizer, after one step that made its state."""
+    wg.manual_seed(0)
+    model = nn.MLP([6, 8, 3], activation="tanh", dtype=dtype, **options)
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    x = wg.tensor(np.random.default_rng(0).standard_normal((5, 6)).astype(dtype))
+    y = wg.tensor([0, 1, 2, 1, 0])
+
+    def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        optimizer.zero_grad()
+        logits = model(x)
+        loss = wg.cross_entropy(logits, y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for _ in range(steps):
+        step(x, y)
+    return wg.trace(step)(x, y)
+
+
+# ---- the list
+
+
+def test_names_formulas_and_sources() -> None:
+    text = str(Net().program())
+    assert "h: float64[8, 5] = sigmoid(add1)" in text
+    assert "dw1 = transpose(x) @ dmatmul1" in text
+    assert re.search(r"test_study\.py:\d+  h = wg\.sigmoid\(x @ w1 \+ b1\)", text)
+    assert "dadd1 = dh * h * (1 - h)" in text
+
+
+def test_layers_and_parameters_are_named_by_the_module() -> None:
+    program = training()
+    names = {value.name for value in program.values}
+    assert {"0.weight", "0.bias", "2.weight", "d0.weight", "linear0", "logits", "lr"} <= names
+    assert {"m(0.weight)", "v(2.bias)"} <= names
+    assert {line.layer for line in program.lines} >= {"linear0", "tanh1", "linear2"}
+    update = program.lines[-1]
+    assert update.op == "adam_step" and update.phase == "update"
+    assert set(program.gradients()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
+def test_backward_lines_answer_forward_lines() -> None:
+    program = Net().program()
+    for answer in program.answers:
+        asked = program.line(answer.line)
+        assert asked.recorded and asked.phase == "forward"
+        for n in range(answer.first, answer.last + 1):
+            assert program.line(n).phase == "backward"
+            assert program.line(n).layer == asked.layer
+    answered = {answer.line for answer in program.answers}
+    assert answered == {line.number for line in program.lines if line.recorded}
+
+
+def test_a_step_is_as_without_tracing() -> None:
+    """The same losses, gradients and weights, bit by bit, whether somebody watches or not."""
+    plain: Any = None
+    for traced in (False, True):
+        wg.manual_seed(3)
+        model = nn.MLP([4, 8, 2], dropout=0.3)
+        optimizer = optim.Adam(model.parameters(), lr=0.05)
+        x, y = wg.randn((6, 4)), wg.randint(0, 2, (6,))
+
+        def step(x: wg.Tensor, y: wg.Tensor) -> float:
+            optimizer.zero_grad()  # noqa: B023
+            loss = wg.cross_entropy(model(x), y)  # noqa: B023
+            loss.backward()
+            optimizer.step()  # noqa: B023
+            return loss.item()
+
+        losses = [wg.trace(step)(x, y).returned if traced else step(x, y) for _ in range(4)]
+        found = losses, [p.detach().tolist() for p in model.parameters()]
+        if traced:
+            assert found == plain
+        plain = found
+
+
+def test_replay_has_the_bits_of_the_step() -> None:
+    net = Net("float32")
+    program = net.program()
+    gradients = program.gradients()
+    for name in ("w1", "b1", "w2", "b2"):
+        grad = getattr(net, name).grad
+        assert grad is not None and gradients[name].tobytes() == grad.numpy().tobytes()
+
+
+def test_replay_starts_from_before_the_step_and_leaves_the_users_tensors_alone() -> None:
+    w = leaf(3)
+    before = w.detach().numpy().copy()
+
+    def step() -> None:
+        (w * w).sum().backward()
+        with wg.no_grad():
+            w.sub_(0.5 * w.grad)
+
+    program = wg.trace(step)()
+    after = w.detach().numpy().copy()
+    run = program.run()
+    number = program.value("w").number
+    np.testing.assert_array_equal(run.array(number), before)
+    run.to_end()
+    np.testing.assert_array_equal(run.array(number), after)
+    run.to(0)
+    np.testing.assert_array_equal(run.array(number), before)
+    np.testing.assert_array_equal(w.detach().numpy(), after)
+
+
+def test_saved_bytes_and_until_when() -> None:
+    program = Net().program()
+    sigmoid = next(line for line in program.lines if line.op == "sigmoid")
+    assert sigmoid.saved == [sigmoid.output]
+    assert sigmoid.kept_until == program.answers_to(sigmoid)[0].last
+    assert program.saved_bytes() == (8 * 5 + 8) * 8  # h and z; the rest lies outside
+
+
+def test_costs_sums_and_times() -> None:
+    program = training()
+    sums = program.per_layer()
+    assert sum(s["forward flops"] for s in sums.values()) == sum(
+        line.flops for line in program.lines if line.phase == "forward"
+    )
+    matmul = next(line for line in program.lines if line.op == "matmul")
+    assert matmul.flops == 2 * 5 * 6 * 8 and matmul.intensity == matmul.flops / matmul.bytes
+    text = program.costs()
+    assert "sums per layer" in text and "linear0" in text and "in all" in text
+
+
+def test_forward_alone_and_no_ops() -> None:
+    program = wg.trace(lambda x: (x * 2).sum())(wg.ones(3))
+    assert "no backward() was called" in str(program)
+    assert program.check().rows == [] and "nothing to check" in str(program.check())
+    empty = wg.trace(lambda: 3)()
+    assert empty.returned == 3 and "ran no op" in str(empty)
+    with pytest.raises(StudyError, match="list is empty"):
+        empty.line(1)
+
+
+def test_a_compiled_step_is_traced_through() -> None:
+    step = wg.compile(lambda x: (x * 2).sum())
+    for _ in range(3):
+        step(wg.ones(3))
+    assert [line.op for line in wg.trace(step)(wg.ones(3)).lines] == ["mul", "sum"]
+
+
+def test_grad_accumulation_across_backwards_and_second_derivatives() -> None:
+    x = leaf(4)
+
+    def step() -> None:
+        f = (x * x * x).sum()
+        g = wg.grad(f, x, create_graph=True)
+        (g * g).sum().backward()
+
+    program = wg.trace(step)()
+    checks = program.check()
+    assert checks, checks
+    array = x.detach().numpy()
+    np.testing.assert_allclose(program.gradients()["x"], 36 * array**3)
+    assert any(line.answer is not None and program.answers_to(line) for line in program.lines)
+
+
+# ---- checking
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_check_of_a_training_step(dtype: str) -> None:
+    checks = training(dtype=dtype, dropout=0.5).check()
+    assert checks, checks
+    kinds = [row.kind for row in checks.rows]
+    assert kinds.count("gradient") == 4 and kinds.count("vjp") >= 12
+
+
+def test_check_counts_outputs_at_kinks() -> None:
+    x = wg.tensor([0.0, 1.0, -1.0], requires_grad=True)
+
+    def step() -> None:
+        (wg.relu(x) * 3.0).sum().backward()
+
+    checks = wg.trace(step)().check()
+    row = next(row for row in checks.rows if row.name.startswith("relu"))
+    assert row.ok and row.left_out == 1 and "kink" in row.note
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_check_finds_every_drill(name: str) -> None:
+    d = drill(name)
+    checks = d.program.check()
+    assert not checks
+    planted = [n for n in d.lines if n in d.program.faults]
+    for n in planted:  # the disagreeing line is the one that the wrong line answers
+        answer = d.program.line(n).answer
+        if answer is not None:
+            assert d.program.answers[answer].line in checks.lines
+    assert d.hints and d.reason and all(1 <= n <= len(d.program) for n in d.lines)
+
+
+@pytest.mark.parametrize("kind", ["bce", "mse", "softmax"])
+def test_check_finds_every_mutant(kind: str) -> None:
+    program = sound(kind)
+    checks = program.check()
+    assert checks, checks
+    wrong = list(mutants(program))
+    assert len(wrong) > 60
+    survivors = [m.call(m.line(next(iter(m.faults)))) for m in wrong if m.check()]
+    assert survivors == []
+
+
+def test_faults_that_do_not_fit_are_refused() -> None:
+    program = Net().program()
+    line = next(line for line in program.lines if line.op == "sigmoid")
+    with pytest.raises(ValueError, match="operands"):
+        program.with_fault(line.number, "add")
+    with pytest.raises(ValueError, match="no op"):
+        program.with_fault(line.number, "nonsense")
+    with pytest.raises(wg.ShapeError):
+        program.with_fault(line.number, "sigmoid", ["w1"])
+
+
+def test_first_bad_forward_backward_and_from_outside() -> None:
+    x = wg.tensor([1.0, 0.0, 4.0], requires_grad=True)
+
+    def backward_is_bad() -> None:
+        wg.sqrt(x).sum().backward()
+
+    bad = wg.trace(backward_is_bad)().first_bad()
+    assert bad is not None and bad.line is not None
+    assert bad.line.op == "sqrt_vjp" and bad.what == "infinity" and bad.element == (1,)
+    assert "in the gradient of 'sqrt'" in str(bad) and "test_study.py" in str(bad)
+
+    bad = wg.trace(lambda v: wg.log(v - 1.0))(wg.tensor([3.0, 0.5])).first_bad()
+    assert bad is not None and "made by 'log'" in str(bad) and "from -0.5 to 2" in str(bad)
+
+    bad = wg.trace(lambda v: v + 1.0)(wg.tensor([1.0, float("nan")])).first_bad()
+    assert bad is not None and bad.line is None and "from outside" in str(bad)
+    assert Net().program().first_bad() is None
+
+
+def test_diff() -> None:
+    program = Net("float32").program()
+    assert not wg.diff(program, Net("float32").program())
+    wide = wg.diff(program, program.double(), allowed=0)
+    assert wide and wide.line == 1 and 0 < wide.ulps < 1000
+    changed = Net("float32")
+    with wg.no_grad():
+        changed.b2.add_(1e-3)
+    found = wg.diff(program, changed.program())
+    assert program.line(found.line).op == "add" and "ulp" in str(found)
+    other = wg.trace(lambda x: wg.tanh(x @ Net("float32").w1))(Net("float32").x)
+    assert "lists part at line 1" in str(wg.diff(program, other))
+
+
+# ---- stepping
+
+
+def test_stepping_forward_and_back() -> None:
+    program = training()
+    stepper = program.stepper()
+    for line in program.lines:
+        assert stepper.forward() is line
+    end = {v.number: stepper.run.array(v.number) for v in program.values}
+    stepper.back(len(program))
+    assert stepper.line is None and stepper.back() is None
+    stepper.to(len(program))
+    for number, array in end.items():
+        assert stepper.run.array(number).tobytes() == array.tobytes()
+    assert stepper.forward() is program.lines[-1]
+
+
+def test_going_to_layers_breaks_and_the_largest_gradient() -> None:
+    program = training()
+    stepper = program.stepper()
+    line = stepper.to_layer("linear2")
+    assert line is not None and line.layer == "linear2"
+    stepper.to(0)
+    stepper.break_on("tanh")
+    line = stepper.go_on()
+    assert line is not None and line.op == "tanh"
+    largest = stepper.to_largest_gradient()
+    assert largest is not None and largest.phase == "backward"
+    for what in (lambda: stepper.to_layer("no such"), lambda: stepper.break_on("no such")):
+        with pytest.raises(StudyError, match="no such"):
+            what()
+    with pytest.raises(StudyError, match="no NaN"):
+        stepper.to_first_bad()
+    with pytest.raises(StudyError, match=r"no line 999; the list has lines 1 to \d+"):
+        stepper.to(999)
+
+
+def test_contributions_add_up_exactly() -> None:
+    program = Net("float32").program()
+    stepper = program.stepper()
+    parts = stepper.contributions("h")
+    assert len(parts) == 2 and {part.consumer for part in parts} == {"sum1", "matmul2"}
+    total = stepper.gradient("h")
+    stepper.to(len(program))
+    assert total is not None and total.tobytes() == stepper.array("dh").tobytes()
+
+
+def test_edits_change_what_follows_and_can_be_taken_back() -> None:
+    net = Net()
+    program = net.program()
+    stepper = program.stepper()
+    with pytest.raises(StudyError, match="made by line"):
+        stepper.edit("h", 1.0)
+    stepper.to(next(line.number for line in program.lines if line.op == "sigmoid"))
+    stepper.edit("h", 0.25, at=(2, 3))
+    before, after = stepper.differences()["w2"]
+    change = after - before
+    # dw2 = h.T @ dz: column 3 of h has changed, and the third sample's dz.
+    assert np.abs(change).max() > 0
+    h = stepper.array("h")
+    assert h[2, 3] == 0.25
+    z = h @ net.w2.detach().numpy() + net.b2.detach().numpy() + h.sum(1, keepdims=True)
+    dz = (1 / (1 + np.exp(-z)) - net.y.numpy()) / len(z)
+    np.testing.assert_allclose(after, h.T @ dz, rtol=1e-12)
+    stepper.to(0)
+    stepper.to(len(program))
+    np.testing.assert_array_equal(stepper.run.array(program.gradient_of("w2").number), after)
+    stepper.forget_edits()
+    assert all(np.array_equal(a, b) for a, b in stepper.differences().values())
+    with pytest.raises(StudyError, match="cannot be set"):
+        stepper.edit("h", 1.0, at=(99, 0))
+
+
+def test_a_cotangent_can_be_edited() -> None:
+    program = Net().program()
+    stepper = program.stepper()
+    answer = next(a for a in program.answers if program.line(a.line).op == "sigmoid")
+    stepper.to(answer.first - 1)
+    stepper.edit(answer.gradient, 0.0)
+    changes = stepper.differences()
+    assert not np.any(changes["w1"][1]) and np.array_equal(*changes["w2"])
+
+
+def test_statistics() -> None:
+    s = statistics(np.array([0.0, -1.0, np.nan, np.inf, 3.0]))
+    assert (s["min"], s["max"], s["zeros"], s["bad"], s["size"]) == (-1.0, 3.0, 1, 2, 5)
+    assert sum(s["histogram"]) == 3
+    assert statistics(np.zeros((0, 3)))["min"] is None
+
+
+# ---- files and code
+
+
+def test_json_loads_back(tmp_path: Path) -> None:
+    program = training().measure()
+    program.to_json(tmp_path / "p.json")
+    again = load(tmp_path / "p.json")
+    assert str(again) == str(program) and again.costs() == program.costs()
+    assert again.to_json() == program.to_json() and again.to_dot() == program.to_dot()
+    with pytest.raises(StudyError, match="read from a file"):
+        again.stepper()
+    text = json.loads(program.to_json())
+    for change, message in (({"format": "x"}, "not a program"), ({"version": 99}, "version 99")):
+        (tmp_path / "q.json").write_text(json.dumps({**text, **change}))
+        with pytest.raises(StudyError, match=message):
+            load(tmp_path / "q.json")
+    del text["lines"][0]["op"]
+    (tmp_path / "q.json").write_text(json.dumps(text))
+    with pytest.raises(StudyError, match="lacks"):
+        load(tmp_path / "q.json")
+    (tmp_path / "q.json").write_text("{")
+    with pytest.raises(StudyError, match="not JSON"):
+        load(tmp_path / "q.json")
+
+
+def test_dot_names_every_line() -> None:
+    program = training()
+    dot = program.to_dot()
+    assert dot.startswith("digraph") and dot.count("fillcolor") >= len(program)
+    assert all(f"  l{line.number} [" in dot for line in program.lines)
+
+
+def many_ops(x: wg.Tensor) -> wg.Tensor:
+    """Most of what the elementwise and shape ops can do, in one gradient."""
+    y = wg.exp(x * 0.1) + wg.log1p(x.square()) + wg.sqrt(x.square() + 1.0) - wg.tanh(x) / 3.0
+    y = y + wg.silu(x) + wg.gelu(x) + wg.gelu(x, "tanh") + wg.softplus(x) + wg.elu(x)
+    y = y + wg.leaky_relu(x, 0.1) + wg.clamp(x, -0.5, 0.5) + wg.maximum(x, -x) + wg.abs(x)
+    y = y * wg.where(x > 0.0, x, x * 0.5) + wg.softmax(y, 1) + wg.log_softmax(y, 0)
+    z = wg.concatenate([y[1:], y[:1]], 0) + wg.erf(y) + wg.sin(y) * wg.cos(x)
+    rows = z[wg.tensor([0, 2, 2])]
+    return wg.logsumexp(rows, 1).sum() + z.mean() + z.max(1).sum() + z[:, ::2].sum()
+
+
+def test_numpy_code_gives_the_same_gradients(tmp_path: Path) -> None:
+    x = leaf(4, 6, seed=5)
+
+    def step() -> wg.Tensor:
+        loss = many_ops(x)
+        loss.backward()
+        return loss
+
+    for name, program in (
+        ("ops", wg.trace(step)()),
+        ("net", Net().program()),
+        ("training", training(dropout=0.4)),
+    ):
+        program.to_numpy(tmp_path / f"{name}.py")
+        scope = runpy.run_path(str(tmp_path / f"{name}.py"))
+        source = (tmp_path / f"{name}.py").read_text()
+        assert "import wengert" not in source
+        inputs = re.search(r"    inputs = \{\n.*?\n    \}", source, re.DOTALL)
+        assert inputs is not None
+        local: dict[str, Any] = {"np": np}
+        exec(inputs[0].strip(), local)
+        _, gradients = scope["step"](**local["inputs"])
+        for leaf_name, expected in program.gradients().items():
+            tolerance = 1e-12 if expected.dtype == np.float64 else 2e-5
+            np.testing.assert_allclose(
+                gradients[leaf_name], expected, rtol=tolerance, atol=tolerance, err_msg=name
+            )
+        done = subprocess.run([sys.executable, tmp_path / f"{name}.py"], capture_output=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_numpy_code_of_large_inputs_goes_beside_it(tmp_path: Path) -> None:
+    w = leaf(200, 150)
+
+    def step(x: wg.Tensor) -> None:
+        (x @ w).sum().backward()
+
+    program = wg.trace(step)(wg.ones((2, 200), dtype="float64"))
+    program.to_numpy(tmp_path / "big.py")
+    assert (tmp_path / "big.npz").is_file()
+    done = subprocess.run(
+        [sys.executable, "big.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "gradient of w (200, 150)" in done.stdout
+
+
+# ---- bad input
+
+
+def test_what_is_raised_keeps_what_was_recorded() -> None:
+    def step(x: wg.Tensor) -> None:
+        y = x * 2.0
+        y @ wg.ones(7)
+
+    with pytest.raises(wg.ShapeError) as caught:
+        wg.trace(step)(wg.ones((2, 3)))
+    program = caught.value.program  # type: ignore[attr-defined]
+    assert [line.op for line in program.lines][:1] == ["mul"]
+    assert "ShapeError" in program.stopped and "recorded before" in caught.value.__notes__[0]
+
+
+def test_a_branch_on_a_value_is_told() -> None:
+    def step(x: wg.Tensor) -> wg.Tensor:
+        return x * 2.0 if x.sum().item() > 0 else -x
+
+    program = wg.trace(step)(wg.ones(3))
+    assert len(program.notes) == 1 and "the way that it took" in str(program)
+
+
+def test_lists_too_long_are_refused(tmp_path: Path) -> None:
+    def step(x: wg.Tensor) -> None:
+        for _ in range(100):
+            x = x + 1.0
+
+    with pytest.raises(ValueError, match="more than 50 lines"):
+        wg.trace(step, max_lines=50)(wg.ones(2))
+    program = wg.trace(step)(wg.ones(2))
+    program.lines *= 300
+    with pytest.raises(StudyError, match="too many for a page"):
+        program.to_html(tmp_path / "x.html")
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(TypeError, match="expected a function"):
+        wg.trace(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"wengert\.trace returns"):
+        wg.diff(3, 4)  # type: ignore[arg-type]
+    with pytest.raises(StudyError, match="did you mean"):
+        Net().program().value("dw3")
+
+
+# ---- the command
+
+
+def command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "wengert", "study", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, **options,
+    )  # fmt: skip
+
+
+SCRIPT = """
+import sys
+import wengert as wg
+from wengert import nn, optim
+wg.manual_seed(0)
+model = nn.MLP([3, 4, 2])
+optimizer = optim.SGD(model.parameters(), lr=0.1)
+x, y = wg.randn((5, 3)), wg.tensor([0, 1, 0, 1, 1])
+for _ in range(int(sys.argv[1])):
+    optimizer.zero_grad()
+    loss = wg.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+print("the end")
+"""
+
+
+def test_command_on_a_script(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = command(script, "--list", "--check", "9")
+    assert done.returncode == 0, done.stderr
+    assert "all agree" in done.stdout and "script.py:11  loss = wg.cross_entropy" in done.stdout
+    assert "uniform" not in done.stdout  # the second step: no set-up before it
+    assert "the end" not in done.stdout
+    done = command(script, "--list", "1")  # it ends before a second step
+    assert "the end" in done.stdout and "uniform" in done.stdout and "backward" in done.stdout
+    for option, file in (("--html", "p.html"), ("--json", "p.json"), ("--numpy", "p.py"),
+                         ("--dot", "p.dot")):  # fmt: skip
+        done = command(script, option, tmp_path / file, "3")
+        assert done.returncode == 0 and (tmp_path / file).is_file(), done.stderr
+    done = command("--load", tmp_path / "p.json")
+    assert done.returncode == 0 and "dlogits" not in done.stderr and "matmul" in done.stdout
+
+
+def test_command_on_scripts_that_fail(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    assert "no script" in command(tmp_path / "none.py").stderr
+    script.write_text("raise RuntimeError('at once')\n")
+    done = command(script, "--list")
+    assert done.returncode == 2 and "before it ran any op" in done.stderr
+    script.write_text("import wengert as wg\nx = wg.ones(3) * 2\nraise RuntimeError('late')\n")
+    done = command(script, "--list")
+    assert done.returncode == 0 and "stopped early: RuntimeError: late" in done.stdout
+    script.write_text("import wengert as wg\nx = wg.ones(3) * 2\n")
+    assert "no backward() was called" in command(script, "--list").stdout
+    assert "unrecognized" in command("--list", "--nonsense").stderr
+
+
+def test_ctrl_c_leaves_what_was_recorded(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time\nimport wengert as wg\nx = wg.ones(3) * 2\nprint('now', flush=True)\n"
+        "while True: time.sleep(0.01)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wengert", "study", str(script), "--list"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "interrupted by Ctrl-C" in out and "mul(" in out
+
+
+class Terminal:
+    """A command in a pseudo-terminal, as a user has it."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm", COLUMNS="120", LINES="40")
+            os.execv(sys.executable, [sys.executable, "-m", "wengert", *arguments])
+        self.text = ""
+
+    def until(self, wanted: str, timeout: float = 60) -> str:
+        """What came until `wanted` did."""
+        end = time.monotonic() + timeout
+        while wanted not in self.text:
+            assert time.monotonic() < end, f"waited for {wanted!r}, and got:\n{self.text}"
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    data = os.read(self.fd, 65536)
+                except OSError:
+                    break
+                self.text += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", data.decode(errors="replace"))
+        before, _, self.text = self.text.partition(wanted)
+        return before
+
+    def do(self, text: str) -> str:
+        os.write(self.fd, text.encode() + b"\n")
+        return self.until("(study) ")
+
+    def end(self) -> int:
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_the_stepper_in_a_terminal() -> None:
+    pytest.importorskip("rich")
+    t = Terminal("study", "--model", "mlp", "--layers", "4")
+    assert "forward" in t.until("(study) ")
+    assert "1/" in t.do("") and "2/" in t.do("n")
+    assert "1/" in t.do("b") and "before line 1" in t.do("b")
+    assert "relu(" in t.do("l relu1")
+    shown = t.do("p relu1")
+    assert "its gradient is the sum of 1" in shown
+    assert "lines from here on see it" in t.do("set relu1[0,0] = 3")
+    assert "largest change" in t.do("d")
+    assert "taken back" in t.do("undo") and "nothing has been edited" in t.do("d")
+    assert "no NaN and no infinity" in t.do("nan")
+    assert "/" in t.do("max") and "breaks: relu" in t.do("br relu")
+    t.do("g 0")
+    assert "relu(" in t.do("c")
+    assert "no line 9999" in t.do("g 9999") and "no command" in t.do("what")
+    assert "not a line number" in t.do("g x") and "not a number" in t.do("set relu1 = x")
+    assert "all agree" in t.do("check")
+    assert "cross_entropy" in t.do("/cross_entropy") and "no line has" in t.do("/xyzzy")
+    assert "forward one line" in t.do("h") and "sums per layer" in t.do("costs")
+    os.write(t.fd, b"q\n")
+    assert t.end() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_drill_in_a_terminal() -> None:
+    line = drill("sign").lines[0]
+    t = Terminal("study", "--drill", "sign")
+    t.until("(drill) ")
+    for text, answer in (
+        ("1", "does what it says"), ("hint", "Run check"), ("check", "WRONG"), ("what", "a line"),
+        ("list", "binary_cross_entropy"),
+    ):  # fmt: skip
+        os.write(t.fd, text.encode() + b"\n")
+        assert answer in t.until("(drill) ")
+    os.write(t.fd, f"{line}\n".encode())
+    t.until("Right")
+    assert t.end() == 0
+    assert all(name in command("--drill").stdout for name in DRILLS)
+    assert "no drill" in command("--drill", "nonsense").stderr
