@@ -157,7 +157,7 @@ def test_judgement() -> None:
     assert judge(rates)[0]["reached"] is False
 
 
-RESULTS = sorted((BENCHMARKS / "results").glob("*.json")) if BENCHMARKS.exists() else []
+RESULTS = [p for p in sorted((BENCHMARKS / "results").glob("*.json")) if "-bert-" not in p.name]
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)

@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 LAYERS = {"base": 0, "tensor": 1, "graph": 2, "ops": 3, "engine": 4, "program": 4, "bindings": 5}
-MAX_LINES = 11000  # not blank; a weekend's reading. Raise it only with a reason
+MAX_LINES = 12500  # not blank; a weekend's reading. Raise it only with a reason
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
