@@ -8,7 +8,7 @@ import builtins
 import typing
 import typing_extensions
 from numpy import ndarray
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'backward', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_status', 'div', 'elu', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'le', 'leaky_relu', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'backward', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_status', 'div', 'elu', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'le', 'leaky_relu', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -794,6 +794,10 @@ def bitwise_xor(a: Operand, b: Operand) -> Tensor:
     """
 def broadcast_to(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     ...
+def cache_limit() -> int:
+    """
+    The most free bytes that are kept for reuse.
+    """
 def ceil(x: typing.Any) -> Tensor:
     """
     Smallest whole number not below x.
@@ -1069,7 +1073,7 @@ def rsqrt(x: typing.Any) -> Tensor:
     """
 def set_cache_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
-    The most free bytes to keep for reuse (2 GiB at first).
+    The most free bytes to keep for reuse (at first that of the environment variable WENGERT_CACHE_LIMIT, or 2 GiB).
     """
 def set_grad_enabled(enabled: bool) -> bool:
     """
