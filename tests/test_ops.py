@@ -871,3 +871,56 @@ def test_gradient_through_arithmetic_in_place(op: str) -> None:
     random = np.random.default_rng(0)
     x, y = wg.tensor(random.normal(size=(3, 4))), wg.tensor(random.uniform(1, 2, (4,)))
     gradcheck(f, [x, y], order=2, rtol=3e-6, atol=1e-7)
+
+
+def test_large_results_have_the_bits_of_small_ones() -> None:
+    """Results of 32 MiB and more are stored past the caches."""
+    n = 2**23 + 5
+    x = wg.tensor(np.linspace(-8, 8, n, dtype=np.float32))
+    z = wg.arange(n)
+    cases: list[tuple[Any, tuple[wg.Tensor, ...]]] = [
+        (wg.sigmoid, (x,)),
+        (lambda a, b: a * b + b, (x, x.cos())),
+        (lambda a, b: a * b, (z, z + 1)),
+        (wg.where, (x > 0, x, -x)),
+        (lambda a: a.mul_(2.0), (x.clone(),)),
+    ]
+    for f, operands in cases:
+        parts = [f(*(a[i : i + 2**20].clone() for a in operands)) for i in range(0, n, 2**20)]
+        assert np.array_equal(f(*operands).numpy(), wg.concatenate(parts).numpy())
+    flags = wg.tensor(np.arange(2**25 + 3) % 3 == 0)
+    assert int((flags & flags).sum()) == int(flags.sum())
+
+
+def test_calls_past_the_dispatcher() -> None:
+    """Operators and unary functions are entered without pybind11: errors, names, identity."""
+    x = wg.tensor([1.0, 4.0], requires_grad=True)
+    assert_close(wg.sqrt(x=x), [1.0, 2.0])
+    assert_close(wg.sqrt(4.0), 2.0)
+    assert_close(wg.sqrt(np.array([4.0])), [2.0])
+    with pytest.raises(TypeError, match=r"sqrt.*expected one, x"):
+        wg.sqrt()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"sqrt.*expected one, x"):
+        wg.sqrt(y=x)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="argument"):
+        x.sqrt(1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unsupported operand"):
+        x + "a"  # type: ignore[operator]
+    with pytest.raises(wg.ShapeError, match="do not broadcast"):
+        x * wg.ones((3,))
+    for y in (x + 1, 1 + x, np.ones(2, np.float32) + x, x.__add__(1), x + np.ones(2, np.float32)):
+        assert_close(y, [2.0, 5.0])
+    (x * x).sum().backward()
+    assert x.grad is x.grad
+    grad, seen = x.grad, []
+    y = -x
+    y.register_hook(lambda g: seen.append(g))
+    y.sum().backward()
+    assert len(seen) == 1 and x.grad is not None and grad is not None
+
+    class Mine(wg.Tensor):
+        def __add__(self, other: Any) -> Any:
+            return "mine"
+
+    assert Mine(x) + 1 == "mine"
+    assert type(Mine(x) * 2) is wg.Tensor

@@ -39,11 +39,18 @@ struct FreeBlock {
   FreeBlock* next;
 };
 
+int64_t limit_at_start() {
+  const char* text = std::getenv("WENGERT_CACHE_LIMIT");
+  char* end = nullptr;
+  const int64_t given = text ? std::strtoll(text, &end, 10) : -1;
+  return given >= 0 && end != text && !*end ? given : int64_t{2} << 30;
+}
+
 struct Cache {
   std::mutex mutex;
   FreeBlock* free[classes] = {};
   int64_t allocated = 0, peak = 0, cached = 0;
-  int64_t limit = int64_t{2} << 30;
+  int64_t limit = limit_at_start();
   std::unordered_map<void*, Class> lent;  // blocks in use that are of a larger class
 };
 

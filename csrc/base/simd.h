@@ -124,6 +124,23 @@ template <class T> struct Simd {
     return x;
   }
   FN void store(T* p) const { __builtin_memcpy(p, &v, sizeof v); }
+  // Past the caches, to a multiple of sizeof v; stream_end() before another thread may look.
+  FN void stream(T* p) const {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)v);
+#elif defined(__x86_64__)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)v);
+#else
+    store(p);
+#endif
+  }
+  FN static void stream_end() {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+  }
 
   // The first n elements, 0 <= n <= width, and no other memory; load_n sets the other lanes to 1.
   FN static Simd load_n(const T* p, int n) {

@@ -10,7 +10,7 @@
 // Simd<float> has its own branch-free functions; their largest error in ulp over all 2^32 inputs,
 // as tests/ulp.cpp finds it:
 //              exp   expm1  log   log1p  tanh  sigmoid  erf   sin   cos
-//   avx512     1.02  1.44   0.84  1.43   1.34  1.98     1.08  0.57  0.57
+//   avx512     1.02  1.44   0.84  1.43   1.34  1.96     1.08  0.57  0.57
 //   avx2       1.02  1.44   0.84  1.43   1.34  1.98     1.08  0.57  0.57
 //   baseline   0.99  1.45   0.88  1.41   1.34  1.97     1.36  0.57  0.57
 //
@@ -215,6 +215,18 @@ FN f32 exp(f32 x) {
   return y * exp2_whole(half) * exp2_whole(a.n - half);
 #endif
 }
+
+#if defined(__AVX512F__)
+// As above, but 1 / (sum + lost) to 14 bits, and then to 28, takes half as long as a division.
+FN f32 sigmoid(f32 x) {
+  const f32 z = from_bits(bits(x) | INT32_MIN);
+  const Reduced a = reduce((f32::Vec)_mm512_max_ps(_mm512_set1_ps(-110), z.v));
+  const f32 e = (f32::Vec)_mm512_scalef_ps(exp_near_0(a.r).v, a.n.v), sum = e + 1;
+  const f32 lost = e - (sum - 1), near = (f32::Vec)_mm512_rcp14_ps(sum.v);
+  const f32 r = fma(near, fma(-near, lost, fma(-near, sum, 1)), near);
+  return (f32::Vec)_mm512_mask_mul_ps(r.v, _mm512_movepi32_mask((__m512i)x.v), e.v, r.v);
+}
+#endif
 
 // e^x - 1 = 2 (2^(n-1) (e^r - 1) + 2^(n-1) - 1/2), halved because 2^128 does not fit.
 FN f32 expm1(f32 x) {

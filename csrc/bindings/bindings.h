@@ -15,6 +15,15 @@ namespace wengert::bindings {
 // fast.cpp
 extern PyTypeObject* tensor_type;  // the class Tensor
 PyObject* wrap(const Tensor& x);   // the object that stands for x, or None; a new reference
+// The tensor that an object of class Tensor stands for, null for any other object. It is the
+// object's own share, and good while the object lives.
+inline const Tensor* as_tensor(PyObject* o) {
+  static_assert(sizeof(Tensor) == sizeof(Ref<TensorBody>));
+  if (Py_TYPE(o) != tensor_type && !PyType_IsSubtype(Py_TYPE(o), tensor_type)) return nullptr;
+  const auto* instance = reinterpret_cast<py::detail::instance*>(o);
+  if (!instance->simple_layout || !instance->simple_holder_constructed) return nullptr;
+  return reinterpret_cast<const Tensor*>(&instance->simple_value_holder[1]);
+}
 }  // namespace wengert::bindings
 
 namespace pybind11::detail {
@@ -23,6 +32,10 @@ template <> struct type_caster<wengert::Tensor> {
   PYBIND11_TYPE_CASTER(wengert::Tensor, const_name("Tensor"));
   using Body = copyable_holder_caster<wengert::TensorBody, wengert::Ref<wengert::TensorBody>>;
   bool load(handle source, bool) {
+    if (const wengert::Tensor* x = wengert::bindings::as_tensor(source.ptr())) {
+      value = *x;
+      return true;
+    }
     Body body;
     if (source.is_none() || !body.load(source, false)) return false;
     value = wengert::Tensor(static_cast<wengert::Ref<wengert::TensorBody>&>(body));

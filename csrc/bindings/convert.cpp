@@ -210,8 +210,8 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
 }
 
 bool to_operand(py::handle given, const Tensor& other, Tensor& result) {
-  if (py::isinstance<TensorBody>(given)) {
-    result = given.cast<Tensor>();
+  if (const Tensor* x = as_tensor(given.ptr())) {
+    result = *x;
     return true;
   }
   const std::optional<DType> beside = other.defined() ? std::optional(other.dtype()) : std::nullopt;

@@ -18,16 +18,6 @@ template <class F> PyObject* guarded(const F& f) {
   return nullptr;
 }
 
-// The tensor that an object of class Tensor stands for, null for any other object. It is the
-// object's own share, and good while the object lives.
-inline const Tensor* as_tensor(PyObject* o) {
-  static_assert(sizeof(Tensor) == sizeof(Ref<TensorBody>));
-  if (Py_TYPE(o) != tensor_type && !PyType_IsSubtype(Py_TYPE(o), tensor_type)) return nullptr;
-  const auto* instance = reinterpret_cast<py::detail::instance*>(o);
-  if (!instance->simple_layout || !instance->simple_holder_constructed) return nullptr;
-  return reinterpret_cast<const Tensor*>(&instance->simple_value_holder[1]);
-}
-
 // A method without arguments, and the function of the same name, whose argument x may be a number
 // or an array too. The text has pybind11's form, from which the type stub is made.
 template <class Row> void add_unary(py::module_& m, TensorClass& cls, const char* doc) {

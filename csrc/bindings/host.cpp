@@ -180,7 +180,12 @@ void add_host(py::module_& m) {
         if (bytes < 0) fail<ValueError>("set_cache_limit: got ", bytes, "; expected 0 or more");
         set_cache_limit(bytes);
       },
-      py::arg("bytes"), "The most free bytes to keep for reuse (2 GiB at first).");
+      py::arg("bytes"),
+      "The most free bytes to keep for reuse (at first that of the environment "
+      "variable WENGERT_CACHE_LIMIT, or 2 GiB).");
+  m.def(
+      "cache_limit", [] { return memory_figures().limit; },
+      "The most free bytes that are kept for reuse.");
   m.def(
       "cuda_status", [] { return "not built: this version of Wengert has no CUDA library"; },
       "Whether CUDA can be used, and if not, what is missing.");

@@ -15,6 +15,8 @@ namespace wengert {
 namespace {
 
 constexpr int64_t chunk_elements = 1 << 14;
+constexpr int64_t stream_bytes = int64_t{32} << 20;  // copying gains from 4 MiB on where memory is
+                                                     // the limit; a smaller result may be read soon
 constexpr int64_t tile_elements = 512;  // strided operands pass through buffers of this many, in L1
 
 template <class T> void gather(T* to, const T* from, int64_t stride, int64_t n) {
@@ -131,6 +133,10 @@ void run_views(TileFn tile, const View& out, const View* in, const Params& param
   }
   if (flat) {
     run.prepare();
+    // A result that no cache holds goes past them, unless it overwrites what it is computed from.
+    bool apart = run.scalars == 0 && reinterpret_cast<uintptr_t>(y) % 64 == 0;
+    for (int i = 0; i < N; ++i) apart &= in[i].data != out.data;
+    if (apart && total * run.size[0] >= stream_bytes) run.scalars = stream;
     parallel_for(ceil_div(total, chunk_elements), [&](int64_t chunk) {
       const int64_t at = chunk * chunk_elements;
       const char* x[N];

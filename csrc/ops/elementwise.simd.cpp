@@ -60,6 +60,16 @@ template <class V> FN auto repeated(const typename V::Scalar* x) {
   return [v = V(*x)](int64_t, int) INLINE { return v; };
 }
 
+// y = f at every vector, past the caches.
+template <class V, class F> FN void streamed(int64_t n, typename V::Scalar* y, const F& f) {
+  each_vector<V>(n, [&](int64_t i, int count) INLINE {
+    if constexpr (requires { V::stream_end(); })
+      if (count == V::width) return f(i, count).stream(y + i);
+    store(y + i, count, f(i, count));
+  });
+  if constexpr (requires { V::stream_end(); }) V::stream_end();
+}
+
 // y = f(a, b), with a loop for each way the operands may lie.
 template <class V, class F>
 FN void tile_of_two(int64_t n, void* y_data, const void* const* x, uint32_t scalars, const F& f) {
@@ -70,7 +80,11 @@ FN void tile_of_two(int64_t n, void* y_data, const void* const* x, uint32_t scal
     each_vector<V>(n, [&](int64_t i, int count)
                           INLINE { store(y + i, count, f(a_at(i, count), b_at(i, count))); });
   };
-  if (scalars == 0)
+  if (scalars == stream)
+    streamed<V>(n, y, [&](int64_t i, int count) INLINE {
+      return f(load<V>(a + i, count), load<V>(b + i, count));
+    });
+  else if (scalars == 0)
     loop(adjacent<V>(a), adjacent<V>(b));
   else if (scalars == 1)
     loop(repeated<V>(a), adjacent<V>(b));
@@ -95,7 +109,11 @@ template <class Row, class T> struct UnaryTile {
       each_vector<V>(
           n, [&](int64_t i, int count) INLINE { store(y + i, count, value(x_at(i, count), p)); });
     };
-    if (scalars)
+    if (scalars == stream)
+      streamed<V>(n, y, [&](int64_t i, int count) INLINE {
+        return value(load<V>(static_cast<const T*>(x[0]) + i, count), p);
+      });
+    else if (scalars)
       loop(repeated<V>(static_cast<const T*>(x[0])));
     else
       loop(adjacent<V>(static_cast<const T*>(x[0])));
@@ -128,7 +146,7 @@ template <class Row, class T, class Out> struct PlainTile {
     Out* y = static_cast<Out*>(y_data);
     const T* a = static_cast<const T*>(x_data[0]);
     const T* b = static_cast<const T*>(x_data[1]);
-    if (scalars == 0) {
+    if (scalars == 0 || scalars == stream) {
       for (int64_t i = 0; i < n; ++i) y[i] = Row::value(a[i], b[i]);
     } else if (scalars == 2) {
       const T v = *b;
@@ -148,7 +166,7 @@ template <class T> struct WhereTile {
     const bool* c = static_cast<const bool*>(x_data[0]);
     const T* a = static_cast<const T*>(x_data[1]);
     const T* b = static_cast<const T*>(x_data[2]);
-    if (scalars == 0) {
+    if (scalars == 0 || scalars == stream) {
       for (int64_t i = 0; i < n; ++i) y[i] = c[i] ? a[i] : b[i];
       return;
     }

@@ -47,7 +47,7 @@ constexpr int64_t rows_together = 8;     // ... along this many of its rows, ...
 constexpr int64_t look_ahead = 16;       // ... the later ones fetched into L2 meanwhile
 constexpr int64_t small_work = 1 << 16;  // multiply-adds that are one chunk, of integers
 
-// Blocking, as measured with benchmarks/blocking.py (WENGERT_TUNABLE: there they can be changed).
+// Blocking, as measured with benchmarks/blocking.cpp, where they can be changed.
 #if !defined(WENGERT_TUNABLE)
 #define WENGERT_TUNABLE constexpr
 #endif

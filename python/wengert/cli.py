@@ -555,7 +555,8 @@ def info_command(arguments: argparse.Namespace) -> int:
         ("threads", f"{wengert.num_threads()} of {os.cpu_count()} processors"),
         (
             "memory",
-            f"{wengert.memory_allocated():,} bytes in tensors, {wengert.memory_cached():,} cached",
+            f"{wengert.memory_allocated():,} bytes in tensors, {wengert.memory_cached():,} cached "
+            f"(at most {wengert.cache_limit():,})",
         ),
         ("cuda", wengert.cuda_status()),
         ("rich", extra("rich", "progress bar", 'pip install "wengert[train]"')),
