@@ -529,7 +529,8 @@ void add_functions(py::module_& m, TensorClass& cls) {
         return embedding(ids, weight, *padding < 0 ? *padding + weight.shape()[0] : *padding);
       },
       py::arg("ids"), py::arg("weight"), py::arg("padding_idx") = none,
-      "weight[ids]: rows of a table (rows, features), for integer ids of any shape, 0 to rows - 1.\n\n"
+      "weight[ids]: rows of a table (rows, features), for integer ids of any shape, 0 to rows - "
+      "1.\n\n"
       "The row padding_idx gets no gradient.");
   m.def(
       "one_hot",
@@ -539,7 +540,8 @@ void add_functions(py::module_& m, TensorClass& cls) {
       py::arg("ids"), py::arg("num_classes"), py::arg("dtype") = none,
       "1 at each id along a new last axis, else 0; int64 unless dtype says otherwise.");
   both(m, cls, "split", "x", split, py::arg("split_size"), py::arg("axis") = 0,
-       "Views of x, end to end along an axis: of split_size elements each (the last may have fewer), "
+       "Views of x, end to end along an axis: of split_size elements each (the last may have "
+       "fewer), "
        "or of the given sizes.");
   both(m, cls, "gather", "x", gather, py::arg("axis"), py::arg("index"),
        "y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the "
