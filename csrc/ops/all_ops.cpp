@@ -11,10 +11,9 @@ AddOps add_attention_ops, add_create_ops, add_elementwise_ops, add_embedding_ops
 
 std::vector<const Op*> all_ops() {
   std::vector<const Op*> ops;
-  for (AddOps* add :
-       {add_create_ops, add_elementwise_ops, add_view_ops, add_index_ops,
-        add_embedding_ops, add_reduce_ops, add_matmul_ops, add_softmax_ops, add_norm_ops,
-        add_attention_ops, add_random_ops, add_update_ops})
+  for (AddOps* add : {add_create_ops, add_elementwise_ops, add_view_ops, add_index_ops,
+                      add_embedding_ops, add_reduce_ops, add_matmul_ops, add_softmax_ops,
+                      add_norm_ops, add_attention_ops, add_random_ops, add_update_ops})
     add(ops);
   return ops;
 }

@@ -1,13 +1,13 @@
-// attention: y = softmax(scale * q @ transpose(k) + mask) @ v, for each sample and head, without the
-// whole matrix of scores: a block of queries meets one block of keys after another (Milakov and
+// attention: y = softmax(scale * q @ transpose(k) + mask) @ v, for each sample and head, without
+// the whole matrix of scores: a block of queries meets one block of keys after another (Milakov and
 // Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022, arXiv 2205.14135). The backward pass computes
 // each block of weights again, from the logarithm of each row's sum.
 //
-// The op takes q (B, Tq, H, D), k (B, Tk, H, D), v (B, Tk, H, E), any strides, and gives (B, Tq, H, E):
-// heads beside features, as projections make and take them, so that nothing is copied. The mask, if
-// any, is (B, H, Tq, Tk), bool (true: looked at) or added. A query that may look at no key gets zeros.
-// `attention_weights` is the plain twin, in ops: it serves second gradients, masks that are trained,
-// dropout, and the tests.
+// The op takes q (B, Tq, H, D), k (B, Tk, H, D), v (B, Tk, H, E), any strides, and gives (B, Tq, H,
+// E): heads beside features, as projections make and take them, so that nothing is copied. The
+// mask, if any, is (B, H, Tq, Tk), bool (true: looked at) or added. A query that may look at no key
+// gets zeros. `attention_weights` is the plain twin, in ops: it serves second gradients, masks that
+// are trained, dropout, and the tests.
 #include "ops/attention.h"
 
 #include <algorithm>
@@ -89,8 +89,8 @@ ScoreMask mask_at(const View* mask, bool causal, int64_t sample, int64_t head, i
   const Strides& s = mask->strides;
   part.additive = is_floating(mask->dtype);
   part.row = s[2], part.col = s[3];
-  part.data = mask->as<char>() + (sample * s[0] + head * s[1] + query * s[2] + key * s[3]) *
-                                     size_of(mask->dtype);
+  part.data = mask->as<char>() +
+              (sample * s[0] + head * s[1] + query * s[2] + key * s[3]) * size_of(mask->dtype);
   return part;
 }
 // The keys that the queries up to `end` may look at.
@@ -119,7 +119,7 @@ void attend(const Kernels<T>& kernels, const Sizes& n, Views out, Views in,
                   v = head<T>(in[2], sample, h), y = head<T>(out[0], sample, h).from(first);
   T* const s = room<T>(query_block * (key_block + n.width + 2) + 2 * query_block);
   T *const more = s + query_block * key_block, *const m = more + query_block * n.width,
-    *const factor = m + query_block;
+           *const factor = m + query_block;
   double l[query_block] = {};
   std::fill_n(m, rows, -std::numeric_limits<T>::infinity());
   const int64_t end = keys_seen(n, attrs.causal, first + rows);
@@ -193,7 +193,7 @@ void attend_vjp(const Kernels<T>& kernels, const Sizes& n, Views in, const Atten
   const int64_t widest = std::max(n.depth, n.width);
   T* const p = room<T>(2 * query_block * key_block + key_block * widest + query_block + key_block);
   T *const dp = p + query_block * key_block, *const more = dp + query_block * key_block,
-    *const delta = more + key_block * widest, *const ones = delta + query_block;
+           *const delta = more + key_block * widest, *const ones = delta + query_block;
   std::fill_n(ones, key_block, T(1));
   // to (+)= a @ b
   const auto gather = [&](bool fresh, const Matrix<T>& to, int64_t rows, int64_t cols,
@@ -247,18 +247,20 @@ Cost cost_vjp(Tensors in, const Tensor& out, const Attrs&) {
   c.flops = pairs(in) * (6 * d + 4 * e + 8);
   return c;
 }
-const Op vjp_op{.name = "attention_vjp",
-                .formula = "dq, dk and dv of attention, p = exp(scale * q @ transpose(k) + mask - lse)",
-                .gradient = "",
-                .infer = infer_vjp,
-                .run = run_vjp,
-                .no_gradient = fused_only,
-                .cost = cost_vjp,
-                .describe = describe};
+const Op vjp_op{
+    .name = "attention_vjp",
+    .formula = "dq, dk and dv of attention, p = exp(scale * q @ transpose(k) + mask - lse)",
+    .gradient = "",
+    .infer = infer_vjp,
+    .run = run_vjp,
+    .no_gradient = fused_only,
+    .cost = cost_vjp,
+    .describe = describe};
 
 Tensor heads_first(const Tensor& x) { return permute(x, Dims{0, 2, 1, 3}); }  // and back
 // The weights (B, H, Tq, Tk) of q, k (B, H, T, D), in ops.
-Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& mask, const AttentionAttrs& attrs) {
+Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& mask,
+                  const AttentionAttrs& attrs) {
   Tensor s = matmul(q, transpose(k, -2, -1)) * attrs.scale;
   const double lowest = -std::numeric_limits<double>::infinity();
   if (mask.defined()) s = mask.dtype() == DType::bool_ ? select(mask, s, lowest) : s + mask;
@@ -280,8 +282,8 @@ void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
   const bool masked = line.inputs.size() > 3;
   if (may_fuse(g_given, q) && may_fuse(g_given, k) && may_fuse(g_given, v) &&
       !(masked && line.needs(3))) {
-    const Tensor in[] = {q, k, v, contiguous(g_given), line.result(), line.auxiliary(),
-                         masked ? line.input(3) : q};
+    const Tensor in[] = {
+        q, k, v, contiguous(g_given), line.result(), line.auxiliary(), masked ? line.input(3) : q};
     const Tensor all = apply(vjp_op, Tensors(in, masked ? 7 : 6), line.attrs);
     int64_t at = 0;
     for (int i = 0; i < 3; ++i) {
@@ -303,8 +305,9 @@ void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
 const Op attention_op{
     .name = "attention",
     .formula = "p @ v, p = softmax(scale * q @ transpose(k) + mask), block by block",
-    .gradient = "dv = transpose(p) @ g, ds = p * (dp - sum(dp * p)), dp = g @ transpose(v), "
-                "dq = scale * ds @ k, dk = scale * transpose(ds) @ q",
+    .gradient =
+        "dv = transpose(p) @ g, ds = p * (dp - sum(dp * p)), dp = g @ transpose(v), "
+        "dq = scale * ds @ k, dk = scale * transpose(ds) @ q",
     .infer = infer,
     .run = run,
     .vjp = vjp,
@@ -344,13 +347,13 @@ Prepared prepare(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
       fail<ShapeError>(user_name, ": got a tensor of shape ", x->shape(),
                        "; query, key and value need two axes or more, (..., length, features)");
     if (!is_floating(x->dtype()) || x->dtype() != q.dtype())
-      fail<DTypeError>(user_name, ": query, key and value are ", q.dtype(), ", ", k.dtype(), " and ",
-                       v.dtype(), "; expected one floating dtype");
+      fail<DTypeError>(user_name, ": query, key and value are ", q.dtype(), ", ", k.dtype(),
+                       " and ", v.dtype(), "; expected one floating dtype");
   }
   const int64_t queries = q.shape()[q.dim() - 2], keys = k.shape()[k.dim() - 2];
   if (q.shape().back() != k.shape().back() || v.shape()[v.dim() - 2] != keys)
-    fail<ShapeError>(user_name, ": query ", q.shape(), ", key ", k.shape(), " and value ", v.shape(),
-                     " do not fit; expected (..., L, D), (..., S, D) and (..., S, E)");
+    fail<ShapeError>(user_name, ": query ", q.shape(), ", key ", k.shape(), " and value ",
+                     v.shape(), " do not fit; expected (..., L, D), (..., S, D) and (..., S, E)");
   Shape leading = broadcast(user_name, leading_of(q), leading_of(k));
   leading = broadcast(user_name, leading, leading_of(v));
   Tensor mask;

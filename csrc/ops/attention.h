@@ -1,5 +1,5 @@
-// Attention: what is done to a block of scores, row by row. A block is `rows` queries by `cols` keys,
-// rows `row` elements apart; its scores are scale * s plus the mask, or -inf where masked.
+// Attention: what is done to a block of scores, row by row. A block is `rows` queries by `cols`
+// keys, rows `row` elements apart; its scores are scale * s plus the mask, or -inf where masked.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ struct ScoreMask {
 };
 
 template <class T> struct AttentionKernel {
-  // s becomes exp(score - m), where m is the largest score of the row so far: m and the sum l of all
-  // exponentials so far are updated, and `factor` is what earlier ones must be scaled by.
+  // s becomes exp(score - m), where m is the largest score of the row so far: m and the sum l of
+  // all exponentials so far are updated, and `factor` is what earlier ones must be scaled by.
   void (*exponentials)(int64_t rows, int64_t cols, T* s, int64_t row, double scale,
                        const ScoreMask& mask, T* m, double* l, T* factor);
   // y[r] = y[r] * factor[r] + add[r]
@@ -27,8 +27,8 @@ template <class T> struct AttentionKernel {
   void (*finish)(int64_t rows, int64_t n, T* y, int64_t y_row, const T* m, const double* l, T* lse,
                  int64_t lse_stride);
   // s becomes the weights exp(score - lse).
-  void (*weights)(int64_t rows, int64_t cols, T* s, int64_t row, double scale, const ScoreMask& mask,
-                  const T* lse, int64_t lse_stride);
+  void (*weights)(int64_t rows, int64_t cols, T* s, int64_t row, double scale,
+                  const ScoreMask& mask, const T* lse, int64_t lse_stride);
   // delta[r] = sum(g[r] * y[r])
   void (*dots)(int64_t rows, int64_t n, const T* g, int64_t g_row, const T* y, int64_t y_row,
                T* delta);

@@ -13,8 +13,8 @@ template <class T> struct Attention : RowSums<T> {
 
   // Row r of a block: products become scores.
   FN static void scores(int64_t cols, T* s, T scale, const ScoreMask& mask, int64_t r) {
-    each_vector<V>(cols, [&](int64_t i, int c)
-                             INLINE { store(s + i, c, load<V>(s + i, c) * V(scale)); });
+    each_vector<V>(cols,
+                   [&](int64_t i, int c) INLINE { store(s + i, c, load<V>(s + i, c) * V(scale)); });
     if (mask.data && mask.additive) {
       const T* const m = static_cast<const T*>(mask.data) + r * mask.row;
       if (mask.col == 1)
@@ -66,9 +66,8 @@ template <class T> struct Attention : RowSums<T> {
       const V scale(static_cast<T>(none ? 0.0 : 1.0 / l[r]));
       each_vector<V>(n, [&](int64_t i, int c)
                             INLINE { store(y + i, c, none ? V(0.0) : load<V>(y + i, c) * scale); });
-      lse[r * lse_stride] =
-          none ? static_cast<T>(__builtin_inf())
-               : static_cast<T>(static_cast<double>(m[r]) + __builtin_log(l[r]));
+      lse[r * lse_stride] = none ? static_cast<T>(__builtin_inf())
+                                 : static_cast<T>(static_cast<double>(m[r]) + __builtin_log(l[r]));
     }
   }
   static void weights(int64_t rows, int64_t cols, T* s, int64_t row, double scale,
@@ -76,16 +75,15 @@ template <class T> struct Attention : RowSums<T> {
     for (int64_t r = 0; r < rows; ++r, s += row) {
       scores(cols, s, static_cast<T>(scale), mask, r);
       const V shift(lse[r * lse_stride]);
-      each_vector<V>(cols, [&](int64_t i, int c)
-                               INLINE { store(s + i, c, exp(load<V>(s + i, c) - shift)); });
+      each_vector<V>(
+          cols, [&](int64_t i, int c) INLINE { store(s + i, c, exp(load<V>(s + i, c) - shift)); });
     }
   }
   static void dots(int64_t rows, int64_t n, const T* g, int64_t g_row, const T* y, int64_t y_row,
                    T* delta) {
     for (int64_t r = 0; r < rows; ++r, g += g_row, y += y_row)
-      delta[r] = static_cast<T>(sum(n, [&](int64_t i, int c) INLINE {
-        return load<V>(g + i, c) * load<V>(y + i, c);
-      }));
+      delta[r] = static_cast<T>(
+          sum(n, [&](int64_t i, int c) INLINE { return load<V>(g + i, c) * load<V>(y + i, c); }));
   }
   static void scores_vjp(int64_t rows, int64_t cols, T* dp, const T* p, const T* delta,
                          double scale) {

@@ -89,7 +89,8 @@ void run_embedding_vjp(Views out, Views in, const Attrs& attrs) {  // inputs g, 
   const auto add_group = [&](auto type, int64_t group, int64_t first) {
     using T = typename decltype(type)::type;
     const int64_t begin = starts[static_cast<size_t>(group)],
-                  end = starts[static_cast<size_t>(group) + 1], columns = std::min(width, n - first),
+                  end = starts[static_cast<size_t>(group) + 1],
+                  columns = std::min(width, n - first),
                   row = ids[order[static_cast<size_t>(begin)]];
     if (row == padding) return;
     double sum[width] = {};
@@ -101,17 +102,15 @@ void run_embedding_vjp(Views out, Views in, const Attrs& attrs) {  // inputs g, 
     for (int64_t c = 0; c < columns; ++c) y[c] = static_cast<T>(sum[c]);
   };
   dispatch(out[0].dtype, [&](auto type) {
-    parallel_for(groups * across, [&](int64_t chunk) {
-      add_group(type, chunk / across, chunk % across * width);
-    });
+    parallel_for(groups * across,
+                 [&](int64_t chunk) { add_group(type, chunk / across, chunk % across * width); });
   });
 }
 void vjp_embedding_vjp(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor& ids = line.input(1);
   const int64_t padding = line.attrs.as<EmbeddingAttrs>().padding;
   dx[0] = embedding(ids, g);
-  if (padding >= 0)
-    dx[0] = select(unsqueeze(ids, -1) == static_cast<double>(padding), 0.0, dx[0]);
+  if (padding >= 0) dx[0] = select(unsqueeze(ids, -1) == static_cast<double>(padding), 0.0, dx[0]);
 }
 const Op embedding_vjp_op{.name = "embedding_vjp",
                           .formula = "zeros, with g added at the rows of ids",
@@ -184,8 +183,7 @@ Tensor embedding(const Tensor& ids, const Tensor& table, int64_t padding) {
 }
 
 Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype) {
-  if (classes < 1)
-    fail<ValueError>("one_hot: got num_classes = ", classes, "; expected 1 or more");
+  if (classes < 1) fail<ValueError>("one_hot: got num_classes = ", classes, "; expected 1 or more");
   return apply(one_hot_op, integers("one_hot", ids), OneHotAttrs{classes, dtype});
 }
 

@@ -148,8 +148,8 @@ Tensor cross_entropy_rows(const Tensor& logits, const Tensor& target);
 
 // ---- norm.cpp ----
 // Over x's last axes, which have the shape `normalized`; weight and bias may be undefined.
-Tensor layer_norm(const Tensor& x, const Shape& normalized, const Tensor& weight, const Tensor& bias,
-                  double eps);
+Tensor layer_norm(const Tensor& x, const Shape& normalized, const Tensor& weight,
+                  const Tensor& bias, double eps);
 
 // ---- attention.cpp ----
 // q (..., L, D), k (..., S, D), v (..., S, E) to (..., L, E); the mask, which may be undefined,

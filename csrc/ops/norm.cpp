@@ -1,5 +1,5 @@
-// layer_norm over the last axis: y = (x - mean) / sqrt(var + eps) * w + b (Ba, Kiros and Hinton 2016,
-// arXiv 1607.06450). Inputs x (..., n), and, where they are wanted, w and b (n,).
+// layer_norm over the last axis: y = (x - mean) / sqrt(var + eps) * w + b (Ba, Kiros and Hinton
+// 2016, arXiv 1607.06450). Inputs x (..., n), and, where they are wanted, w and b (n,).
 #include "ops/norm.h"
 
 #include <algorithm>
@@ -144,17 +144,18 @@ void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
   const Tensor rstd =
       unary<Rsqrt>(mean(square(centred), axis, true) + line.attrs.as<NormAttrs>().eps);
   const Tensor xhat = centred * rstd, h = affine ? g_given * line.input(1) : g_given;
-  if (line.needs(0))
-    dx[0] = rstd * (h - mean(h, axis, true) - xhat * mean(h * xhat, axis, true));
+  if (line.needs(0)) dx[0] = rstd * (h - mean(h, axis, true) - xhat * mean(h * xhat, axis, true));
   if (affine && line.needs(1)) dx[1] = g_given * xhat;  // the engine sums them over the rows
   if (shifted && line.needs(2)) dx[2] = g_given;
 }
 const Op layer_norm_op{
     .name = "layer_norm",
-    .formula = "xhat * w + b, xhat = (x - mean) * rstd, rstd = 1 / sqrt(var + eps), along the last "
-               "axis",
-    .gradient = "dx = rstd * (h - mean(h) - xhat * mean(h * xhat)), h = g * w; dw = sum(g * xhat), "
-                "db = sum(g)",
+    .formula =
+        "xhat * w + b, xhat = (x - mean) * rstd, rstd = 1 / sqrt(var + eps), along the last "
+        "axis",
+    .gradient =
+        "dx = rstd * (h - mean(h) - xhat * mean(h * xhat)), h = g * w; dw = sum(g * xhat), "
+        "db = sum(g)",
     .infer = infer,
     .run = run,
     .vjp = vjp,

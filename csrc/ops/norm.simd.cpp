@@ -20,10 +20,12 @@ template <class T> struct Norm : RowSums<T> {
       const V m(static_cast<T>(mean));
       // What rounding m to T lost is taken out of the variance again.
       const double lost = mean - static_cast<double>(static_cast<T>(mean));
-      const double var = sum(n, [&](int64_t i, int c) INLINE {
-                           const V d = load<V>(x + i, c) - m;
-                           return d * d;
-                         }) / count -
+      const double var = sum(n,
+                             [&](int64_t i, int c) INLINE {
+                               const V d = load<V>(x + i, c) - m;
+                               return d * d;
+                             }) /
+                             count -
                          lost * lost;
       const double rstd = 1.0 / __builtin_sqrt((var > 0 ? var : var == var ? 0 : var) + eps);
       kept[0] = m.v[0], kept[1] = static_cast<T>(rstd);
@@ -49,8 +51,7 @@ template <class T> struct Norm : RowSums<T> {
         const V v = load<V>(g + i, c);
         return w ? v * load<V>(w + i, c) : v;
       };
-      const auto xhat = [&](int64_t i, int c)
-                            INLINE { return (load<V>(x + i, c) - m) * scale; };
+      const auto xhat = [&](int64_t i, int c) INLINE { return (load<V>(x + i, c) - m) * scale; };
       const V mean(static_cast<T>(sum(n, h) / count));
       const V along(static_cast<T>(
           sum(n, [&](int64_t i, int c) INLINE { return h(i, c) * xhat(i, c); }) / count));

@@ -1,5 +1,5 @@
-// Part of kernels on rows (softmax, norm, attention), compiled once per instruction set: the sum over
-// a row, whose partial sums go to float64, and its largest element.
+// Part of kernels on rows (softmax, norm, attention), compiled once per instruction set: the sum
+// over a row, whose partial sums go to float64, and its largest element.
 #pragma once
 
 #include "base/vocab.h"

@@ -5,8 +5,8 @@
 
 namespace wengert {
 
-// One piece per thread and use: `chunk` inside a body of parallel_for, `call` around it; `outer` inside
-// a body that itself calls kernels (attention calls matmul's).
+// One piece per thread and use: `chunk` inside a body of parallel_for, `call` around it; `outer`
+// inside a body that itself calls kernels (attention calls matmul's).
 enum class Scratch { chunk, call, outer };
 
 // At least `bytes` bytes at a multiple of 64, with whatever was left there; the thread's next call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from . import _core
 from ._core import Tensor
@@ -22,9 +23,10 @@ def pad(
     """
     if isinstance(pad_width, int):
         pad_width = (pad_width, pad_width)
-    pairs = [tuple(p) if isinstance(p, Sequence) else p for p in pad_width]
-    if len(pairs) == 2 and all(isinstance(p, int) for p in pairs):
-        pairs = [tuple(pairs)] * x.ndim  # type: ignore[arg-type]
+    given: list[Any] = list(pad_width)
+    if len(given) == 2 and all(isinstance(p, int) for p in given):
+        given = [given] * x.ndim
+    pairs = [tuple(p) if isinstance(p, Sequence) else p for p in given]
     good = len(pairs) == x.ndim and all(
         isinstance(p, tuple) and len(p) == 2 and all(isinstance(n, int) and n >= 0 for n in p)
         for p in pairs

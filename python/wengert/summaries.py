@@ -1,8 +1,10 @@
-"""wengert.summary(model, *inputs): what each layer of a model costs, for inference and for training.
+"""wengert.summary(model, *inputs): what each layer of a model costs, for inference and for
+training.
 
-The model runs once, and every call of a module inside it is noted with its arguments. Each call is then
-repeated by itself: traced (FLOPs of the forward pass; of forward and backward pass together), and watched
-(bytes). So the figures are those of the engine's own lines, not of a formula for each kind of layer.
+The model runs once, and every call of a module inside it is noted with its arguments. Each call is
+then repeated by itself: traced (FLOPs of the forward pass; of forward and backward pass together),
+and watched (bytes). So the figures are those of the engine's own lines, not of a formula for each
+kind of layer.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ __all__ = ["LayerCost", "Summary", "summary"]
 class LayerCost(NamedTuple):
     """One call of a module, everything inside it included.
 
-    flops             additions and multiplications of the forward pass; a function such as exp is one
+    flops             additions and multiplications of the forward pass; exp and its kind are one
     training_flops    of the forward and the backward pass
     bytes             of memory that the forward pass takes at its peak, parameters and inputs aside
-    training_bytes    of memory that the backward pass finds: what the forward pass kept for it, and
-                      the output
+    training_bytes    of memory that the backward pass finds: what the forward pass kept for it,
+                      and the output
     """
 
     path: str
@@ -201,4 +203,4 @@ def _flops(run: Any) -> float:
     finally:
         program.end()
     program.finish([])
-    return float(sum(line["flops"] for line in program.lines()))
+    return float(sum(line["flops"] for line in program.lines(False)))

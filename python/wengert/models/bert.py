@@ -1,21 +1,22 @@
-"""BERT: a stack of transformer layers that reads a whole text at once, both ways (Devlin, Chang, Lee
-and Toutanova 2018, arXiv 1810.04805).
+"""BERT: a stack of transformer layers that reads a whole text at once, both ways (Devlin, Chang,
+Lee and Toutanova 2018, arXiv 1810.04805).
 
     tokenizer = BertTokenizer.from_pretrained(path)
     model = BertModel.from_pretrained(path)
     outputs = model(**tokenizer("Hello, my name is John Doe.", return_tensors="wg"))
     last_hidden_state, pooled_output = outputs[0], outputs[1]
 
-`path` is a directory with config.json, model.safetensors and vocab.txt or tokenizer.json, as Hugging
-Face writes them. Attributes have the names of that file's tensors: encoder.layer.3.attention.self.
-query.weight is found there. In shapes below, B texts of T tokens have C features (hidden_size), in H
-heads of D = C / H.
+`path` is a directory with config.json, model.safetensors and vocab.txt or tokenizer.json, as
+Hugging Face writes them. Attributes have the names of that file's tensors:
+encoder.layer.3.attention.self. query.weight is found there. In shapes below, B texts of T tokens
+have C features (hidden_size), in H heads of D = C / H.
 """
 
-# ruff: noqa: D102, D107 - what a layer computes stands at its class
+# ruff: noqa: D102, D105, D107 - what a layer computes stands at its class
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -33,7 +34,7 @@ __all__ = [
     "BertTokenizer",
 ]
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": wg.gelu,
     "gelu_new": lambda x: wg.gelu(x, "tanh"),
     "gelu_pytorch_tanh": lambda x: wg.gelu(x, "tanh"),
@@ -114,11 +115,12 @@ class BertEmbeddings(nn.Module):
         else:
             kind = self.token_type_embeddings(token_type_ids)
         x = self.word_embeddings(input_ids) + kind + self.position_embeddings.weight[:length]
-        return self.dropout(self.LayerNorm(x))  # (B, T, C)
+        y: Tensor = self.dropout(self.LayerNorm(x))
+        return y  # (B, T, C)
 
 
 class BertSelfAttention(nn.Module):
-    """Each token asks (query) all tokens (key), and takes the mean of their values by the answers."""
+    """Each token asks (query) all tokens (key), and averages their values by the answers."""
 
     def __init__(self, c: BertConfig) -> None:
         self.heads = c.num_attention_heads
@@ -134,6 +136,7 @@ class BertSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = (self.split_heads(layer(x)) for layer in (self.query, self.key, self.value))
+        y: Tensor
         if self.training and self.dropout.p > 0:  # drops weights, so there must be weights
             y = self.dropout(wg.attention_weights(q, k, mask)) @ v
         else:
@@ -150,7 +153,8 @@ class AddAndNorm(nn.Module):
         self.dropout = nn.Dropout(c.hidden_dropout_prob)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(self.dense(x)) + residual)
+        y: Tensor = self.LayerNorm(self.dropout(self.dense(x)) + residual)
+        return y
 
 
 class BertAttention(nn.Module):
@@ -161,7 +165,8 @@ class BertAttention(nn.Module):
         self.output = AddAndNorm(c.hidden_size, c)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return self.output(self.self(x, mask), x)
+        y: Tensor = self.output(self.self(x, mask), x)
+        return y
 
 
 class Dense(nn.Module):
@@ -184,8 +189,9 @@ class BertLayer(nn.Module):
         self.output = AddAndNorm(c.intermediate_size, c)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = self.attention(x, mask)
-        return self.output(self.intermediate(x), x)
+        y = self.attention(x, mask)
+        z: Tensor = self.output(self.intermediate(y), y)
+        return z
 
 
 class BertEncoder(nn.Module):
@@ -261,19 +267,38 @@ class BertForSequenceClassification(Pretrained):
         return HeadOutput(None if labels is None else wg.cross_entropy(logits, labels), logits)
 
 
+class DenseAndNorm(Dense):
+    """LayerNorm(act(dense(x)))"""
+
+    def __init__(self, c: BertConfig) -> None:
+        super().__init__(c.hidden_size, c.hidden_size, c.hidden_act)
+        self.LayerNorm = nn.LayerNorm(c.hidden_size, c.layer_norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.LayerNorm(super().forward(x))
+        return y
+
+
 class BertPredictions(nn.Module):
     """A score for each word of the vocabulary, by the table of word embeddings itself."""
 
     def __init__(self, c: BertConfig, words: nn.Embedding) -> None:
-        self.transform = Dense(c.hidden_size, c.hidden_size, c.hidden_act)
-        self.transform.LayerNorm = nn.LayerNorm(c.hidden_size, c.layer_norm_eps)
+        self.transform = DenseAndNorm(c)
         self.decoder = nn.Linear(c.hidden_size, c.vocab_size)
         self.bias = self.decoder.bias
         if c.tie_word_embeddings:
             self.decoder.weight = words.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.transform.LayerNorm(self.transform(x)))
+        y: Tensor = self.decoder(self.transform(x))
+        return y
+
+
+class BertHead(nn.Module):
+    """The predictions, under the name that files have for them."""
+
+    def __init__(self, c: BertConfig, words: nn.Embedding) -> None:
+        self.predictions = BertPredictions(c, words)
 
 
 class BertForMaskedLM(Pretrained):
@@ -294,8 +319,7 @@ class BertForMaskedLM(Pretrained):
     def __init__(self, config: BertConfig) -> None:
         self.config = config
         self.bert = BertModel(config, add_pooling_layer=False)
-        self.cls = nn.Module()
-        self.cls.predictions = BertPredictions(config, self.bert.embeddings.word_embeddings)
+        self.cls = BertHead(config, self.bert.embeddings.word_embeddings)
         self.init_weights(self.cls)
 
     def forward(

@@ -87,8 +87,8 @@ class PretrainedConfig:
 class Pretrained(nn.Module):
     """A model that from_pretrained makes and save_pretrained keeps.
 
-    A model is either a base (BertModel) or has one as the attribute `base_prefix` and a head; either
-    loads from the other's file, whose names have that prefix or have not.
+    A model is either a base (BertModel) or has one as the attribute `base_prefix` and a head;
+    either loads from the other's file, whose names have that prefix or have not.
     """
 
     config_class: ClassVar[type[PretrainedConfig]]
@@ -181,7 +181,7 @@ class Pretrained(nn.Module):
         return result
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Writes config.json and model.safetensors; from_pretrained, here and elsewhere, reads them."""
+        """Writes config.json and model.safetensors, for from_pretrained here and elsewhere."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         about = dataclasses.asdict(self.config)

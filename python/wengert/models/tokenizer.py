@@ -1,8 +1,8 @@
 """BertTokenizer: texts to numbers of word pieces, on the `tokenizers` library.
 
-A directory's tokenizer.json is taken as it is; without one, vocab.txt and tokenizer_config.json make
-the tokenizer that BERT came with: text is cleaned and split at blanks and punctuation, each word into
-its longest known pieces (Wu et al. 2016, arXiv 1609.08144).
+A directory's tokenizer.json is taken as it is; without one, vocab.txt and tokenizer_config.json
+make the tokenizer that BERT came with: text is cleaned and split at blanks and punctuation, each
+word into its longest known pieces (Wu et al. 2016, arXiv 1609.08144).
 """
 
 from __future__ import annotations
@@ -169,6 +169,6 @@ def _from_words(path: Path, lowercase: bool) -> Any:
     backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
-    special = [(token, backend.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
+    special: Any = [(token, backend.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
     backend.post_processor = processors.BertProcessing(*special)
     return backend
