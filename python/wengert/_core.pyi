@@ -8,7 +8,7 @@ import builtins
 import typing
 import typing_extensions
 from numpy import ndarray
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'backward', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_status', 'div', 'elu', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'le', 'leaky_relu', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'attention_weights', 'backward', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -306,6 +306,10 @@ class Tensor:
         """
         floor(a / b); gradient 0.
         """
+    def gather(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
+        """
+        y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the index.
+        """
     def ge(self, other: Operand) -> Tensor:
         """
         a >= b.
@@ -495,6 +499,10 @@ class Tensor:
     def softplus(self) -> Tensor:
         """
         log(1 + exp(x)).
+        """
+    def split(self, split_size: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex = 0) -> list[Tensor]:
+        """
+        Views of x, end to end along an axis: of split_size elements each (the last may have fewer), or of the given sizes.
         """
     def sqrt(self) -> Tensor:
         """
@@ -722,6 +730,10 @@ class _Replica:
         ...
 def _copy_like(x: Tensor, dtype: DType | str | None) -> Tensor:
     ...
+def _from_private(array: typing.Any) -> Tensor:
+    """
+    from_numpy(), of memory that nobody else will write to: saved as it is.
+    """
 def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int]) -> Tensor:
     ...
 def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
@@ -771,6 +783,10 @@ def argmin(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = N
 def asarray(data: typing.Any, dtype: DType | str | None = None) -> Tensor:
     """
     As tensor(), but without a copy where the memory can be shared.
+    """
+def attention_weights(query: Tensor, key: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, scale: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+    """
+    The softmax inside scaled_dot_product_attention, (..., L, S), whole and in plain lines.
     """
 def backward(outputs: typing.Any, gradients: typing.Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """
@@ -834,6 +850,12 @@ def elu(x: Tensor, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> 
     """
     x where x > 0, else alpha * (exp(x) - 1). arXiv 1511.07289.
     """
+def embedding(ids: Tensor, weight: Tensor, padding_idx: typing.SupportsInt | typing.SupportsIndex | None = None) -> Tensor:
+    """
+    weight[ids]: rows of a table (rows, features), for integer ids of any shape, 0 to rows - 1.
+    
+    The row padding_idx gets no gradient.
+    """
 def empty(shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
     """
     Uninitialised.
@@ -888,6 +910,10 @@ def full(shape: int | Sequence[int], value: typing.Any, dtype: DType | str | Non
     ...
 def full_like(x: Tensor, value: typing.SupportsFloat | typing.SupportsIndex, dtype: DType | str | None = None) -> Tensor:
     ...
+def gather(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
+    """
+    y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the index.
+    """
 def ge(a: Operand, b: Operand) -> Tensor:
     """
     a >= b.
@@ -922,6 +948,10 @@ def isinf(x: Tensor) -> Tensor:
 def isnan(x: Tensor) -> Tensor:
     """
     Is it NaN?
+    """
+def layer_norm(x: Tensor, normalized_shape: typing.Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05) -> Tensor:
+    """
+    (x - mean) / sqrt(var + eps) * weight + bias over x's last axes, which have normalized_shape. arXiv 1607.06450.
     """
 def le(a: Operand, b: Operand) -> Tensor:
     """
@@ -1027,6 +1057,10 @@ def num_threads() -> int:
     """
     Number of threads that kernels use.
     """
+def one_hot(ids: Tensor, num_classes: typing.SupportsInt | typing.SupportsIndex, dtype: DType | str | None = None) -> Tensor:
+    """
+    1 at each id along a new last axis, else 0; int64 unless dtype says otherwise.
+    """
 def ones(shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
     ...
 def ones_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
@@ -1070,6 +1104,14 @@ def round(x: typing.Any) -> Tensor:
 def rsqrt(x: typing.Any) -> Tensor:
     """
     1 / sqrt(x).
+    """
+def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, scale: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+    """
+    softmax(query @ key.mT * scale + attn_mask) @ value, without the whole matrix of scores.
+    
+    query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): bool (True: looked
+    at) or floating (added). is_causal: query i looks at keys 0 to i. scale: 1 / sqrt(D). A query that may look at
+    no key gets zeros. arXiv 1706.03762, 2205.14135.
     """
 def set_cache_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -1119,6 +1161,10 @@ def softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> 
 def softplus(x: typing.Any) -> Tensor:
     """
     log(1 + exp(x)).
+    """
+def split(x: Tensor, split_size: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex = 0) -> list[Tensor]:
+    """
+    Views of x, end to end along an axis: of split_size elements each (the last may have fewer), or of the given sizes.
     """
 def sqrt(x: typing.Any) -> Tensor:
     """
