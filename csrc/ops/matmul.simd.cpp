@@ -46,6 +46,8 @@ constexpr int64_t narrow = 3;            // few rows: b is read in place, ...
 constexpr int64_t rows_together = 8;     // ... along this many of its rows, ...
 constexpr int64_t look_ahead = 16;       // ... the later ones fetched into L2 meanwhile
 constexpr int64_t small_work = 1 << 16;  // multiply-adds that are one chunk, of integers
+constexpr int64_t finish_elements = 2048;  // an epilogue gets at least so many at once, in L1
+constexpr int64_t short_column = 16;       // n == 1: up to this k it is a product like others
 
 // Blocking, as measured with benchmarks/blocking.cpp, where they can be changed.
 #if !defined(WENGERT_TUNABLE)
@@ -261,9 +263,9 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
   const T* const b = static_cast<const T*>(g.b) + part.j * g.b_col + part.k * g.b_row;
   T tile_sums[std::is_same_v<T, Sum> ? 1 : tile_rows * 2 * L];
   // Panels of even heights: no thin rest.
-  const int64_t panels = ceil_div(part.rows, tile_rows);
-  const auto panel_row = [&](int64_t p)
-                             INLINE { return part.rows / panels * p + min(p, part.rows % panels); };
+  const int64_t panels = ceil_div(part.rows, tile_rows), height = part.rows / panels,
+                higher = part.rows - height * panels;  // the first so many have a row more
+  const auto panel_row = [&](int64_t p) INLINE { return height * p + min(p, higher); };
   const auto tile_width = [&](int64_t j) INLINE { return part.cols - j > L ? 2 * L : L; };
   const auto packed = [&](int64_t j) INLINE {
     return pack_b || (!has_masks && part.cols - j < tile_width(j));
@@ -283,7 +285,7 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
         pack(packed_a + (p * ks + x) * a_width, a_width,
              a_block + panel_row(p) * g.a_row + x * g.a_col, panel_row(p + 1) - panel_row(p),
              g.a_row, g.a_col, min(a_step, ks - x));
-    for (int64_t p = 0; p < panels; ++p) {
+    for (int64_t p = 0, finished = 0; p < panels; ++p) {
       const int64_t i = panel_row(p), rows = panel_row(p + 1) - i;
       Tile<T> t;
       t.a = pack_a ? packed_a + p * ks * a_width : a_block + i * g.a_row;
@@ -304,7 +306,10 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
           add_block(to, sum_row, tile_sums, width, rows, t.cols, k > 0);
         }
       }
-      if (part.whole && k + ks == part.terms) finish<T>(g, part.i + i, rows, part.j, part.cols);
+      if (!part.whole || k + ks < part.terms) continue;
+      if ((i + rows - finished) * part.cols < finish_elements && p + 1 < panels) continue;
+      finish<T>(g, part.i + finished, i + rows - finished, part.j, part.cols);
+      finished = i + rows;
     }
   }
   return true;
@@ -404,7 +409,7 @@ template <class T> bool nothing_to_add(const Gemm& g) {
 
 template <class T> void multiply_floats(const Gemm& g) {
   if (nothing_to_add<T>(g)) return;
-  if (g.n > 1 && g.k <= k_slab) return multiply_short<T>(g);
+  if (g.n > 1 ? g.k <= k_slab : g.k <= short_column) return multiply_short<T>(g);
   const int64_t rows = g.n == 1 ? max_sums / ceil_div(g.k, dot_chunk) + 1 : long_side;
   for (int64_t i = 0; i < g.m; i += rows)
     for (int64_t j = 0; j < g.n; j += long_side) {

@@ -105,10 +105,25 @@ template <class Fold, class T> struct Kernel {
     Acc& a = *static_cast<Acc*>(acc);
     a = Fold::merge(a, lane[0]);
   }
+  // A few columns, whose accumulators stay in registers.
+  template <int columns>
+  static void fold_few(int64_t rows, Acc* acc, const T* x, int64_t stride, int64_t first) {
+    Acc few[columns];
+    for (int c = 0; c < columns; ++c) few[c] = acc[c];
+    for (int64_t r = 0; r < rows; ++r, x += stride)
+#pragma GCC unroll 8
+      for (int c = 0; c < columns; ++c) few[c] = Fold::fold(few[c], x[c], first + r);
+    for (int c = 0; c < columns; ++c) acc[c] = few[c];
+  }
   static void fold_rows(int64_t rows, int64_t columns, void* acc_data, const void* data,
                         int64_t stride, int64_t first) {
     Acc* __restrict acc = static_cast<Acc*>(acc_data);
     const T* x = static_cast<const T*>(data);
+    if constexpr (std::is_same_v<Fold, Sum<float>>) {
+      constexpr decltype(&fold_few<1>) few[] = {fold_few<1>, fold_few<2>, fold_few<3>, fold_few<4>,
+                                                fold_few<5>, fold_few<6>, fold_few<7>, fold_few<8>};
+      if (columns <= 8) return few[columns - 1](rows, acc, x, stride, first);
+    }
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = 0; c < columns; ++c)
         acc[c] = Fold::fold(acc[c], x[r * stride + c], first + r);
