@@ -61,8 +61,8 @@ template <class T, int... i> void transpose(Simd<T>* x, std::integer_sequence<in
 template <class T>
 void transpose_square(T* to, int64_t width, const T* from, int64_t step, int64_t rows) {
   constexpr int64_t L = lanes<T>;
-  using Vec = typename Simd<T>::Vec;
 #if defined(__AVX512F__)
+  using Vec = typename Simd<T>::Vec;
   if (rows >= L) {
     constexpr int64_t Q = L / 4;  // elements of 128 bits
     for (int64_t c = 0; c < L; c += Q) {
