@@ -573,6 +573,20 @@ def test_command_on_a_script(tmp_path: Path) -> None:
     assert done.returncode == 0 and "dlogits" not in done.stderr and "matmul" in done.stdout
 
 
+def test_command_over_the_steps_of_a_script(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    page = tmp_path / "p.html"
+    done = command(script, "--step", "9", "--every", "2", "--html", page, "20")
+    assert done.returncode == 0, done.stderr
+    data = re.search(r'<script id="data" type="application/json">(.*?)</script>', page.read_text())
+    assert data is not None
+    d = json.loads(data[1].replace("<\\/", "</"))
+    assert len(d["steps"]) == 5  # steps 2, 4, 6, 8 and 9
+    assert {name for name, _ in d["gradients"]} == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert all(None not in sizes for _, sizes in d["gradients"])
+
+
 def test_command_on_scripts_that_fail(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     assert "no script" in command(tmp_path / "none.py").stderr

@@ -161,6 +161,7 @@ class Program:
         self.stopped = stopped
         self.memory = memory  # bytes of all that the list made
         self.returned: Any = None
+        self.earlier: list[Program] = []  # of the same step, earlier in a training
         self.faults: dict[int, tuple[str, list[int]]] = {}
         self.wide = False  # runs in float64 throughout
         self._core: Any = None
