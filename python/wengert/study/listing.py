@@ -465,6 +465,11 @@ class Program:
             return f"{word}({names[0]}{extra})"
         if op == "full":
             return line.attributes.get("value", "?")
+        if op == "slice":
+            start, step, length = (int(line.attributes[k]) for k in ("start", "step", "length"))
+            stop = start + step * length
+            part = f"{start}:{stop if stop >= 0 else ''}" + (f":{step}" if step != 1 else "")
+            return f"{names[0]}[{':, ' * int(line.attributes['axis'])}{part}]"
         if op in ("sum", "mean", "prod", "max", "min"):
             return f"{op}({names[0]}, axis={line.attributes.get('axis', '')})"
         if not line.outputs:
