@@ -445,11 +445,22 @@ def test_numpy_code_gives_the_same_gradients(tmp_path: Path) -> None:
         loss.backward()
         return loss
 
+    wg.manual_seed(0)
+    embedding, norm = nn.Embedding(9, 6, dtype="float64"), nn.LayerNorm(6, dtype="float64")
+    ids = wg.tensor([[1, 2, 3], [4, 2, 8]])
+
+    def attends() -> None:
+        h = norm(embedding(ids)).reshape((2, 3, 2, 3)).transpose(1, 2)
+        causal = wg.scaled_dot_product_attention(h, h * 0.5, h + 1.0, is_causal=True)
+        (wg.scaled_dot_product_attention(causal, h, h) * h).mean().backward()
+
     for name, program in (
         ("ops", wg.trace(step)()),
+        ("attention", wg.trace(attends)()),
         ("net", Net().program()),
         ("training", training(dropout=0.4)),
     ):
+        assert program.check(), program.check()
         program.to_numpy(tmp_path / f"{name}.py")
         scope = runpy.run_path(str(tmp_path / f"{name}.py"))
         source = (tmp_path / f"{name}.py").read_text()

@@ -130,7 +130,13 @@ _OPERANDS = {
     "cross_entropy_vjp": ("g", "x", "target", "kept"),
     "take_rows": ("x", "rows"),
     "put_rows": ("x", "value", "rows"),
-    "add": ("a", "b"),
+    "layer_norm": ("x", "w", "b"),
+    "layer_norm_vjp": ("g", "x", "kept", "w"),
+    "layer_norm_affine_vjp": ("g", "x", "kept"),
+    "attention": ("q", "k", "v", "mask"),
+    "attention_vjp": ("q", "k", "v", "g", "y", "lse", "mask"),
+    "embedding": ("table", "ids"),
+    "embedding_vjp": ("g", "ids"),
 }
 _STATES = {"adam_step": ("m", "v"), "sgd_step": ("b",), "rmsprop_step": ("v", "b")}
 
