@@ -445,11 +445,22 @@ def test_numpy_code_gives_the_same_gradients(tmp_path: Path) -> None:
         loss.backward()
         return loss
 
+    wg.manual_seed(0)
+    embedding, norm = nn.Embedding(9, 6, dtype="float64"), nn.LayerNorm(6, dtype="float64")
+    ids = wg.tensor([[1, 2, 3], [4, 2, 8]])
+
+    def attends() -> None:
+        h = norm(embedding(ids)).reshape((2, 3, 2, 3)).transpose(1, 2)
+        causal = wg.scaled_dot_product_attention(h, h * 0.5, h + 1.0, is_causal=True)
+        (wg.scaled_dot_product_attention(causal, h, h) * h).mean().backward()
+
     for name, program in (
         ("ops", wg.trace(step)()),
+        ("attention", wg.trace(attends)()),
         ("net", Net().program()),
         ("training", training(dropout=0.4)),
     ):
+        assert program.check(), program.check()
         program.to_numpy(tmp_path / f"{name}.py")
         scope = runpy.run_path(str(tmp_path / f"{name}.py"))
         source = (tmp_path / f"{name}.py").read_text()
@@ -571,6 +582,20 @@ def test_command_on_a_script(tmp_path: Path) -> None:
         assert done.returncode == 0 and (tmp_path / file).is_file(), done.stderr
     done = command("--load", tmp_path / "p.json")
     assert done.returncode == 0 and "dlogits" not in done.stderr and "matmul" in done.stdout
+
+
+def test_command_over_the_steps_of_a_script(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    page = tmp_path / "p.html"
+    done = command(script, "--step", "9", "--every", "2", "--html", page, "20")
+    assert done.returncode == 0, done.stderr
+    data = re.search(r'<script id="data" type="application/json">(.*?)</script>', page.read_text())
+    assert data is not None
+    d = json.loads(data[1].replace("<\\/", "</"))
+    assert len(d["steps"]) == 5  # steps 2, 4, 6, 8 and 9
+    assert {name for name, _ in d["gradients"]} == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert all(None not in sizes for _, sizes in d["gradients"])
 
 
 def test_command_on_scripts_that_fail(tmp_path: Path) -> None:

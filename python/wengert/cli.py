@@ -159,6 +159,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="which step of the script (2: the first has set-up before it)",
     )
+    add(
+        "--every",
+        type=_number(int, 1, 10**6),
+        metavar="K",
+        help="with --html: also keep every K-th step before, for a page over the training",
+    )
     add("--model", choices=("mlp",), help="a network instead of a script")
     add("--data", default="digits", metavar="WHAT", help="as for wengert train (digits)")
     add("--layers", nargs="*", type=_number(int, 1, 10**6), default=[16], metavar="N", help="(16)")

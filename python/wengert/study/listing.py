@@ -130,7 +130,13 @@ _OPERANDS = {
     "cross_entropy_vjp": ("g", "x", "target", "kept"),
     "take_rows": ("x", "rows"),
     "put_rows": ("x", "value", "rows"),
-    "add": ("a", "b"),
+    "layer_norm": ("x", "w", "b"),
+    "layer_norm_vjp": ("g", "x", "kept", "w"),
+    "layer_norm_affine_vjp": ("g", "x", "kept"),
+    "attention": ("q", "k", "v", "mask"),
+    "attention_vjp": ("q", "k", "v", "g", "y", "lse", "mask"),
+    "embedding": ("table", "ids"),
+    "embedding_vjp": ("g", "ids"),
 }
 _STATES = {"adam_step": ("m", "v"), "sgd_step": ("b",), "rmsprop_step": ("v", "b")}
 
@@ -161,6 +167,7 @@ class Program:
         self.stopped = stopped
         self.memory = memory  # bytes of all that the list made
         self.returned: Any = None
+        self.earlier: list[Program] = []  # of the same step, earlier in a training
         self.faults: dict[int, tuple[str, list[int]]] = {}
         self.wide = False  # runs in float64 throughout
         self._core: Any = None
@@ -464,6 +471,11 @@ class Program:
             return f"{word}({names[0]}{extra})"
         if op == "full":
             return line.attributes.get("value", "?")
+        if op == "slice":
+            start, step, length = (int(line.attributes[k]) for k in ("start", "step", "length"))
+            stop = start + step * length
+            part = f"{start}:{stop if stop >= 0 else ''}" + (f":{step}" if step != 1 else "")
+            return f"{names[0]}[{':, ' * int(line.attributes['axis'])}{part}]"
         if op in ("sum", "mean", "prod", "max", "min"):
             return f"{op}({names[0]}, axis={line.attributes.get('axis', '')})"
         if not line.outputs:

@@ -64,6 +64,7 @@ _TWO = {
     "log_softmax_vjp": "{0} - np.exp({1}) * {0}.sum(axis=-1, keepdims=True)",
     "cross_entropy_vjp":
         "{0}.reshape(-1, 1) * (softmax({1}) - np.eye({1}.shape[1], dtype={1}.dtype)[{2}])",
+    "embedding": "{0}[{1}]", "embedding_vjp": "embedding_vjp({0}, {1}, {rows})",
     "take_rows": "rows_of({0}, {lead})[{1}]",
     "put_rows": "put_rows({0}, {1}, {2}, {lead}, {add})",
 }  # fmt: skip
@@ -108,6 +109,50 @@ _HELPERS = {
         "        rows_of(y, lead)[rows] = value\n"
         "    return y"
     ),
+    "layer_norm": (
+        "def layer_norm(x, w=1, b=0, eps=1e-5):\n"
+        "    mean = x.mean(axis=-1, keepdims=True)\n"
+        "    rstd = 1 / np.sqrt(x.var(axis=-1, keepdims=True) + eps)\n"
+        "    return (x - mean) * rstd * w + b, np.concatenate([mean, rstd], axis=-1)"
+    ),
+    "layer_norm_vjp": (
+        "def layer_norm_vjp(g, x, kept, w=1):\n"
+        "    mean, rstd = kept[..., :1], kept[..., 1:]\n"
+        "    xhat, h = (x - mean) * rstd, g * w\n"
+        "    along = h.mean(axis=-1, keepdims=True), (h * xhat).mean(axis=-1, keepdims=True)\n"
+        "    return rstd * (h - along[0] - xhat * along[1])"
+    ),
+    "layer_norm_affine_vjp": (
+        "def layer_norm_affine_vjp(g, x, kept):\n"
+        "    xhat = (x - kept[..., :1]) * kept[..., 1:]\n"
+        "    rows = tuple(range(x.ndim - 1))\n"
+        "    return np.stack([(g * xhat).sum(axis=rows), g.sum(axis=rows)])"
+    ),
+    "attention": (
+        "def attention_weights(q, k, scale, is_causal):  # (n, length, heads, width)\n"
+        "    s = scale * np.einsum('nihd,njhd->nhij', q, k)\n"
+        "    if is_causal:\n"
+        "        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)\n"
+        "    e = np.exp(s - s.max(axis=-1, keepdims=True))\n"
+        "    return e / e.sum(axis=-1, keepdims=True)\n\n\n"
+        "def attention(q, k, v, scale, is_causal):\n"
+        "    return np.einsum('nhij,njhd->nihd', attention_weights(q, k, scale, is_causal), v)"
+    ),
+    "attention_vjp": (
+        "def attention_vjp(q, k, v, g, scale, is_causal):\n"
+        "    p = attention_weights(q, k, scale, is_causal)\n"
+        "    dp = np.einsum('nihd,njhd->nhij', g, v)\n"
+        "    ds = scale * p * (dp - (dp * p).sum(axis=-1, keepdims=True))\n"
+        "    dq, dk = np.einsum('nhij,njhd->nihd', ds, k), np.einsum('nhij,nihd->njhd', ds, q)\n"
+        "    dv = np.einsum('nhij,nihd->njhd', p, g)\n"
+        "    return np.concatenate([dq.ravel(), dk.ravel(), dv.ravel()])"
+    ),
+    "embedding_vjp": (
+        "def embedding_vjp(g, ids, rows):\n"
+        "    dtable = np.zeros((rows, g.shape[-1]), g.dtype)\n"
+        "    np.add.at(dtable, ids.ravel(), g.reshape(-1, g.shape[-1]))\n"
+        "    return dtable"
+    ),
     "embed": (
         "def embed(x, axis, start, step, length, size):\n"
         "    shape = list(x.shape)\n"
@@ -118,7 +163,12 @@ _HELPERS = {
         "    return y"
     ),
 }  # fmt: skip
-_NEEDS = {"gelu_tanh_slope": ["gelu_u"], "log_softmax": ["logsumexp"], "put_rows": ["rows_of"]}
+_NEEDS = {
+    "attention_vjp": ["attention"],
+    "gelu_tanh_slope": ["gelu_u"],
+    "log_softmax": ["logsumexp"],
+    "put_rows": ["rows_of"],
+}
 
 
 def to_numpy(program: Program, path: str | Path | None = None) -> str:
@@ -281,6 +331,8 @@ class _Writer:
         value = self.program.values[x.output]
         # A 0-d result is a NumPy scalar, which cannot be written into.
         target = f"{name}[...]" if x.edited and value.shape != () else name
+        if x.op == "layer_norm":  # and what its vjp needs
+            target = f"{name}, {self.name(x.outputs[1])}"
         text = f"    {target} = {code}"
         source = f"{_short(x.place)}: {x.code}" if x.phase == "forward" and x.code else ""
         return f"{text:60}  # {x.number} {source}".rstrip()
@@ -294,6 +346,20 @@ class _Writer:
         if pattern is not None:
             self.used |= {h for h in _HELPERS if re.search(rf"\b{h}\(", pattern)}
             return pattern.format(*names, **a)
+        if op == "layer_norm":
+            self.used.add(op)
+            return f"layer_norm({', '.join(names)}, eps={a['eps']})"
+        if op in ("layer_norm_vjp", "layer_norm_affine_vjp"):
+            self.used.add(op)
+            return f"{op}({', '.join(names)})"
+        if op in ("attention", "attention_vjp") and len(names) in (3, 6):  # without a mask
+            self.used.add(op)
+            take = ", ".join(names[: 3 if op == "attention" else 4])
+            width = self.program.values[x.inputs[0]].shape[-1]
+            # A listing shows six digits of a number.
+            usual = width and f"{width**-0.5:g}" == a["scale"]
+            scale = f"{width} ** -0.5" if usual else a["scale"]
+            return f"{op}({take}, {scale}, {a['is_causal']})"
         if op in ("sum", "mean", "prod", "max", "min", "any", "all"):
             return f"{names[0]}.{op}(axis={a['axis']}, keepdims={a['keepdims']})"
         if op in ("argmax", "argmin"):

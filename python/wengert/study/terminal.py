@@ -278,8 +278,10 @@ def _line(text: str) -> int:
 # ---- the command
 
 
-def trace_script(path: Path, arguments: list[str], steps: int) -> Program:
+def trace_script(path: Path, arguments: list[str], steps: int, every: int | None = None) -> Program:
     """Runs a script under trace until its optimizer has made so many steps, or to its end.
+
+    With `every`, each so-many-th step before is kept in `program.earlier`.
 
     What the script raises is told, and what was recorded until then is kept.
     """
@@ -289,7 +291,9 @@ def trace_script(path: Path, arguments: list[str], steps: int) -> Program:
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.parent.resolve()))
     try:
-        return record(lambda: runpy.run_path(str(path), run_name="__main__"), steps=steps)
+        return record(
+            lambda: runpy.run_path(str(path), run_name="__main__"), steps=steps, every=every
+        )
     except Exception as error:
         program: Program | None = getattr(error, "program", None)
         if program is None:
@@ -337,6 +341,17 @@ def trace_model(arguments: argparse.Namespace) -> Program:
     return trace(step)(x, y)
 
 
+def _page(program: Program, path: str) -> Path:
+    """The page; over the steps that were kept, where their lists are alike."""
+    ops = [line.op for line in program.lines]
+    alike = [p for p in program.earlier if [line.op for line in p.lines] == ops]
+    if len(alike) < len(program.earlier):
+        skipped = len(program.earlier) - len(alike)
+        print(f"left out {skipped} kept steps whose list differs from the last step's")
+    first, *others = [*alike, program]
+    return first.to_html(path, others)
+
+
 def study_command(arguments: argparse.Namespace) -> int:
     """wengert study"""
     if arguments.drill is not None:
@@ -352,7 +367,9 @@ def study_command(arguments: argparse.Namespace) -> int:
 
         program = load(arguments.load)
     elif arguments.script:
-        program = trace_script(Path(arguments.script), arguments.arguments, arguments.step)
+        program = trace_script(
+            Path(arguments.script), arguments.arguments, arguments.step, arguments.every
+        )
     else:
         program = trace_model(arguments)
     shown = False
@@ -365,7 +382,7 @@ def study_command(arguments: argparse.Namespace) -> int:
             print(text())
             shown = True
     for path, write in (
-        (arguments.html, program.to_html),
+        (arguments.html, lambda p: _page(program, p)),
         (arguments.json, program.to_json),
         (arguments.numpy, program.to_numpy),
         (arguments.dot, lambda p: Path(p).write_text(program.to_dot(), encoding="utf-8")),

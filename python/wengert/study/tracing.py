@@ -56,16 +56,18 @@ def record(
     arguments: Any = (),
     *,
     steps: int | None = None,
+    every: int | None = None,
     max_lines: int = MAX_LINES,
 ) -> Program:
     """Runs `run()` under trace.
 
     With `steps`, until an optimizer's step() has returned so often; only what came after the last
-    step() but one is kept, so that the list is that of one step.
+    step() but one is kept, so that the list is that of one step. With `every`, the programs of each
+    so-many-th step before it are in `program.earlier`.
     """
     given: list[Tensor] = []
     _flatten(arguments, given)
-    names = Names(lambda: _core._Study(given, max_lines), steps)
+    names = Names(lambda: _core._Study(given, max_lines), steps, every)
     stopped: str | None = None
     error: BaseException | None = None
     result: Any = None
@@ -86,14 +88,16 @@ def record(
     finally:
         sys.setprofile(former)
         names.core.end()
-    core = names.pick()
-    returned: list[Tensor] = []
-    _flatten(result, returned)
-    core.close(returned)
+    core, closed = names.pick()
+    if not closed:
+        returned: list[Tensor] = []
+        _flatten(result, returned)
+        core.close(returned)
     if error is not None:
         stopped = f"{type(error).__name__}: {error}"
     program = Program.from_core(core, names.found(), names.layers, stopped)
     program.returned = result
+    program.earlier = [Program.from_core(*kept, None) for kept in names.kept]
     if error is not None:
         error.program = program  # type: ignore[attr-defined]
         error.add_note(
@@ -124,13 +128,16 @@ def _readable(path: str, module: Any) -> str:
 class Names:
     """What the hook finds out: names of values, and the layer that each line belongs to."""
 
-    def __init__(self, make: Callable[[], Any], steps: int | None) -> None:
+    def __init__(
+        self, make: Callable[[], Any], steps: int | None = None, every: int | None = None
+    ) -> None:
         """make(): a study, to record in."""
         from ..nn.module import Module
         from ..optim import Optimizer
 
         self._make, self.core, self._former = make, make(), None
-        self.steps = steps
+        self.steps, self.every = steps, every
+        self.kept: list[tuple[Any, dict[int, str], list[str]]] = []
         self.layers: list[str] = []
         self._numbers: dict[str, int] = {}
         self._call = Module.__call__.__code__
@@ -166,15 +173,22 @@ class Names:
         if self._steps_done >= (self.steps or 0):
             raise StopTrace
         self.core.end()
+        self.core.close([])
         self._former = self.core
+        if self.every is not None and self._steps_done % self.every == 0:
+            self.kept.append((self.core, self.found(), list(self.layers)))
+            self._tensors.clear()
         self.core = self._make()
         self.core.begin()
 
-    def pick(self) -> Any:
-        """The study of the last step; of the one before, where the script ended before another."""
-        if self._former is not None and not self.core.roots():
-            self.core = self._former
-        return self.core
+    def pick(self) -> tuple[Any, bool]:
+        """The study of the last step, or, where the script ended before another, of the one before;
+        and whether it is closed.
+        """
+        if self._former is None or self.core.roots():
+            return self.core, False
+        self.core = self._former
+        return self.core, True
 
     def _enter(self, frame: FrameType) -> None:
         module = frame.f_locals["self"]
