@@ -489,6 +489,15 @@ void add_functions(py::module_& m, TensorClass& cls) {
   both(m, cls, "softmax", "x", softmax, py::arg("axis") = -1, "exp(x) / sum(exp(x)), stable.");
   both(m, cls, "log_softmax", "x", log_softmax, py::arg("axis") = -1, "log(softmax(x)), stable.");
   m.def(
+      "linear",
+      [](const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
+        if (weight.dim() != 2)
+          fail<ShapeError>("linear: weight has shape ", weight.shape(), "; expected (out, in)");
+        return linear(x, weight, bias.value_or(Tensor()));
+      },
+      py::arg("x"), py::arg("weight"), py::arg("bias") = none,
+      "x @ weight.T + bias, for x (..., in), weight (out, in) and bias (out,).");
+  m.def(
       "layer_norm",
       [](const Tensor& x, py::handle shape, const std::optional<Tensor>& weight,
          const std::optional<Tensor>& bias, double eps) {

@@ -138,6 +138,9 @@ Tensor variance(const Tensor& x, AxisMask axes, double correction, bool keepdims
 
 // ---- matmul.cpp ----
 Tensor matmul(const Tensor& a, const Tensor& b);
+// x @ transpose(weight) + bias, for x (..., in), weight (out, in), bias (out,) or undefined.
+// Several lines; a stack of matrices is taken as one.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
 
 // ---- softmax.cpp ----
 Tensor softmax(const Tensor& x, int64_t axis);

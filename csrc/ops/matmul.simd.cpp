@@ -42,10 +42,10 @@ constexpr int64_t max_sums = 1 << 20;  // and with n == 1 a million elements
 template <class T>
 constexpr int64_t tile_cols = 2048 / sizeof(T);  // columns of c in one chunk, at most
 
-constexpr int64_t narrow = 3;            // few rows: b is read in place, ...
-constexpr int64_t rows_together = 8;     // ... along this many of its rows, ...
-constexpr int64_t look_ahead = 16;       // ... the later ones fetched into L2 meanwhile
-constexpr int64_t small_work = 1 << 16;  // multiply-adds that are one chunk, of integers
+constexpr int64_t narrow = 3;              // few rows: b is read in place, ...
+constexpr int64_t rows_together = 8;       // ... along this many of its rows, ...
+constexpr int64_t look_ahead = 16;         // ... the later ones fetched into L2 meanwhile
+constexpr int64_t small_work = 1 << 16;    // multiply-adds that are one chunk, of integers
 constexpr int64_t finish_elements = 2048;  // an epilogue gets at least so many at once, in L1
 constexpr int64_t short_column = 16;       // n == 1: up to this k it is a product like others
 

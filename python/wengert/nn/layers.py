@@ -80,22 +80,7 @@ class Linear(Module):
                 f"linear: input is {type(x).__name__}, not a wengert.Tensor; "
                 "convert it with wengert.tensor(x)"
             )
-        shape = x.shape
-        if not shape or shape[-1] != self.in_features:
-            raise _core.ShapeError(
-                f"input has shape {shape}; its last axis must be {self.in_features}."
-            )
-        if x.dtype is not self.weight.dtype:
-            name, mine = x.dtype.name, self.weight.dtype.name
-            way_out = f"convert it with x.astype({mine!r})"
-            if x.dtype.is_floating_point:
-                way_out += f", or the module with .to({name!r})"
-            raise _core.DTypeError(f"input is {name} and the weight is {mine}; {way_out}")
-        # As one matrix: a stack of matrices would have a product, and a gradient of W, for each.
-        rows = x if len(shape) == 2 else x.reshape(-1, self.in_features) if x.size else x
-        y = rows @ self.weight.T
-        y = y if self.bias is None else y + self.bias
-        return y if rows is x else y.reshape(*shape[:-1], self.out_features)
+        return _core.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         text = f"in_features={self.in_features}, out_features={self.out_features}"
