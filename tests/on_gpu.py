@@ -475,3 +475,12 @@ def test_exchange_without_a_copy() -> None:
     same_bits(w.grad, y)
     with pytest.raises(BufferError, match=r"lives on cuda:0, device \(2, 0\)"):
         x.__dlpack__(dl_device=(1, 0))
+
+
+def test_dropout_draws_the_mask_of_the_cpu() -> None:
+    x = wg.rand((30, 20), generator=wg.Generator(25))
+    drop = nn.Dropout(0.4)
+    wg.manual_seed(3)
+    a = drop(x)
+    wg.manual_seed(3)
+    same_bits(drop(x.to("cuda")), a)

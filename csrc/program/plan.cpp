@@ -260,8 +260,8 @@ std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) const {
   const auto chain = parts_of(line).chain;
   if (line.op == &fused_op)
     return std::make_unique<ReadyChain>(Chain(list_, chain, *grid_of(list_, chain), base_));
-  if (line.op == &matmul_op && !line.edit) {
-    const StepList::Line& product = line.body.empty() ? line : line.body[0];
+  const StepList::Line& product = line.body.empty() ? line : line.body[0];
+  if (line.op == &matmul_op && !line.edit && !is_cuda(view(product.outputs[0]).device)) {
     const View c = view(product.outputs[0]);
     std::optional<Chain> then;
     if (!chain.empty())
