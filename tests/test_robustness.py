@@ -196,7 +196,7 @@ MALFORMED = [
     ("fill_", 't.fill_("x")'),
     ("fill_", "i.fill_(1.5)"),
     ("dtype", 't.to("float99")'),
-    ("to", 't.to("cuda")'),
+    ("cuda", 't.to("cuda:7")'),
     ("set_num_threads", "wg.set_num_threads(0)"),
     ("set_num_threads", "wg.set_num_threads(-1)"),
     ("set_num_threads", "wg.set_num_threads(10**6)"),

@@ -18,6 +18,7 @@ STUB = Path(__file__).parent.parent / "python" / "wengert" / "_core.pyi"
 TYPES = {
     "axis": "int | Sequence[int] | None",
     "dtype": "DType | str | None",
+    "device": "str | None",
     "shape": "int | Sequence[int]",
     "axes": "Sequence[int]",
     "other": "Operand",

@@ -19,7 +19,7 @@
 
 #if !defined(WENGERT_ISA)  // ordinary files compile as the baseline does
 #if defined(__CUDACC__)
-#define WENGERT_ISA cuda
+#define WENGERT_ISA gpu
 #else
 #define WENGERT_ISA baseline
 #endif

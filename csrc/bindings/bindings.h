@@ -72,6 +72,9 @@ template <class T> T to_value(const char* op, const char* argument, py::handle g
 }
 std::vector<Tensor> to_tensors(const char* op, py::handle given);
 
+// cuda.cpp
+Device to_device(py::handle given);  // "cpu", "cuda", "cuda:1"; None is the CPU
+
 // exchange.cpp
 py::object to_numpy(const Tensor& x, bool writable);
 Tensor from_numpy(py::handle array);
@@ -88,6 +91,7 @@ void add_exchange(py::module_& m, TensorClass& cls);
 void add_program(py::module_& m);
 void add_slots(TensorClass& cls);
 void add_study(py::module_& m);
+void add_cuda(py::module_& m, TensorClass& cls);
 
 // Adds f as a function of the module and as a method; `first` is the name of its first argument.
 template <class F, class... Extra>

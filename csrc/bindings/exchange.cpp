@@ -4,6 +4,7 @@
 // and lines keep copies of it, since no version counter can see those writes.
 #include <cstring>
 
+#include "base/cuda.h"
 #include "bindings/bindings.h"
 #include "bindings/dlpack_abi.h"
 
@@ -29,6 +30,12 @@ void refuse_history(const char* op, const Tensor& x) {
         op, ": this tensor requires a gradient, which would be lost; use detach() first");
 }
 
+void refuse_gpu(const char* op, const Tensor& x) {
+  if (is_cuda(x.device()))
+    fail<DeviceError>(op, ": this tensor is on ", x.device(),
+                      ", whose memory the CPU does not read; use .cpu() first");
+}
+
 // An owner of the tensor's storage for as long as somebody looks at the memory.
 py::object keep_alive(const Tensor& x) {
   return py::capsule(new Tensor(x.detach()), [](void* p) { delete static_cast<Tensor*>(p); });
@@ -37,7 +44,7 @@ py::object keep_alive(const Tensor& x) {
 // A tensor over memory of somebody else. The strides may run backwards, so the storage begins at
 // the lowest address.
 Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype, PyObject* owner,
-             bool writable) {
+             bool writable, Device device = Device::cpu) {
   nbytes(shape, dtype);
   int64_t low = 0, high = 0;
   for (int d = 0; d < shape.size(); ++d) {
@@ -48,6 +55,7 @@ Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype
   Py_INCREF(owner);
   Ref<Storage> storage = Storage::adopt(static_cast<char*>(data) + low * size,
                                         (high - low + 1) * size, drop_reference, owner);
+  storage->device = device;
   storage->read_only = !writable;
   storage->exposed = true;
   Ref<TensorBody> body(new TensorBody);
@@ -88,6 +96,22 @@ DType from_type_info(dlpack::TypeInfo info) {
       " lanes) is none of float32, float64, int32, int64, uint8, bool; convert it there first");
 }
 
+constexpr int dl_cpu = 1, dl_cuda = 2;
+dlpack::DeviceInfo dl_device(Device d) {
+  if (is_cuda(d)) return {dl_cuda, number(d)};
+  return {dl_cpu, 0};
+}
+Device from_dl_device(int type, int at) {
+  if (type == dl_cpu) return Device::cpu;
+  if (type != dl_cuda)
+    fail<DeviceError>("from_dlpack: the array is on device type ", type,
+                      "; expected 1, the CPU, or 2, CUDA");
+  if (at < 0 || at >= cuda().devices())
+    fail<DeviceError>("from_dlpack: the array is on GPU ", at, "; there are 0 to ",
+                      cuda().devices() - 1);
+  return static_cast<Device>(at);
+}
+
 template <class M> struct Export {
   M managed{};
   Tensor tensor;
@@ -109,9 +133,13 @@ template <class M> py::capsule make_capsule(const Tensor& x, const char* name, b
         (x->storage->read_only ? dlpack::read_only : 0) | (copied ? dlpack::is_copied : 0);
   }
   TensorBody& body = *e->tensor.body();
-  e->managed.array = {
-      e->tensor.data(), {1, 0}, body.shape.size(), type_info(body.dtype), &body.shape[0],
-      &body.strides[0], 0};
+  e->managed.array = {e->tensor.data(),
+                      dl_device(x.device()),
+                      body.shape.size(),
+                      type_info(body.dtype),
+                      &body.shape[0],
+                      &body.strides[0],
+                      0};
   return py::capsule(&e->managed, name, [](PyObject* capsule) {
     // A consumer renames the capsule and calls the deleter itself.
     for (const char* unused : {"dltensor", "dltensor_versioned"})
@@ -125,13 +153,16 @@ template <class M> py::capsule make_capsule(const Tensor& x, const char* name, b
 py::capsule to_dlpack(const Tensor& given, py::handle stream, py::handle max_version,
                       py::handle device, py::handle copy) {
   refuse_history("__dlpack__", given);
-  if (!stream.is_none())
+  const Device from = given.device();
+  if (!is_cuda(from) && !stream.is_none())
     throw py::buffer_error("__dlpack__: a CPU tensor takes no stream; expected stream=None");
   if (!device.is_none()) {
     const auto wanted = to_value<std::pair<int, int>>("__dlpack__", "dl_device", device);
-    if (wanted.first != 1)
-      throw py::buffer_error(
-          "__dlpack__: this tensor lives on the CPU, device (1, 0), and is not copied elsewhere");
+    const dlpack::DeviceInfo here = dl_device(from);
+    if (wanted.first != here.type || wanted.second != here.id)
+      throw py::buffer_error(concat("__dlpack__: this tensor lives on ",
+                                    is_cuda(from) ? name(from) : "the CPU", ", device (", here.type,
+                                    ", ", here.id, "), and is not copied elsewhere"));
   }
   const bool versioned =
       !max_version.is_none() &&
@@ -147,6 +178,9 @@ py::capsule to_dlpack(const Tensor& given, py::handle stream, py::handle max_ver
     // What was saved before can no longer be trusted: the consumer may write.
     if (!x->storage->read_only) note_edit(x, "__dlpack__, whose consumer may write");
   }
+  // 1 and 2 are CUDA's names for its default streams; -1 asks for no order.
+  const int64_t consumer = stream.is_none() ? 1 : to_value<int64_t>("__dlpack__", "stream", stream);
+  if (is_cuda(from) && consumer != -1) cuda().let_wait(from, static_cast<uintptr_t>(consumer));
   return versioned ? make_capsule<dlpack::ManagedVersioned>(x, "dltensor_versioned", copied)
                    : make_capsule<dlpack::Managed>(x, "dltensor", copied);
 }
@@ -163,9 +197,7 @@ Tensor adopt_dlpack(const py::object& capsule, const char* name, const char* use
     writable = !(managed->flags & dlpack::read_only);
   }
   const dlpack::Array& a = managed->array;
-  if (a.device.type != 1)
-    fail<DeviceError>("from_dlpack: the array is on device type ", a.device.type,
-                      "; expected 1, the CPU");
+  const Device device = from_dl_device(a.device.type, a.device.id);
   if (a.ndim > max_dims)
     fail<ShapeError>("from_dlpack: the array has ", a.ndim, " dimensions; at most ", max_dims,
                      " are possible");
@@ -183,7 +215,7 @@ Tensor adopt_dlpack(const py::object& capsule, const char* name, const char* use
     if (m->deleter) m->deleter(m);
   });
   return adopt(static_cast<char*>(a.data) + a.byte_offset, shape, strides, dtype, owner.ptr(),
-               writable);
+               writable, device);
 }
 
 Tensor from_dlpack(py::object producer) {
@@ -191,13 +223,20 @@ Tensor from_dlpack(py::object producer) {
   if (!py::hasattr(producer, "__dlpack__"))
     fail<DTypeError>("from_dlpack: got ", Py_TYPE(producer.ptr())->tp_name,
                      ", which has no __dlpack__; expected an array or tensor");
+  py::dict stream;  // the one that the producer's work must come before
+  if (py::hasattr(producer, "__dlpack_device__")) {
+    const auto at = to_value<std::pair<int, int>>("from_dlpack", "__dlpack_device__",
+                                                  producer.attr("__dlpack_device__")());
+    if (const Device d = from_dl_device(at.first, at.second); is_cuda(d))
+      stream["stream"] = static_cast<int64_t>(cuda().stream(d));
+  }
   py::object capsule;
   try {
-    capsule = producer.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
+    capsule = producer.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0), **stream);
   } catch (py::error_already_set& e) {
     if (!e.matches(PyExc_TypeError))
       throw;  // a producer from before version 1 knows no max_version
-    capsule = producer.attr("__dlpack__")();
+    capsule = producer.attr("__dlpack__")(**stream);
   }
   if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned"))
     return adopt_dlpack<dlpack::ManagedVersioned>(capsule, "dltensor_versioned",
@@ -223,6 +262,7 @@ py::object to_array(const Tensor& x, py::handle dtype, py::handle copy) {
 py::object to_numpy(const Tensor& x, bool writable) {
   refuse_in_trace("numpy()");
   refuse_history("numpy", x);
+  refuse_gpu("numpy", x);
   if (writable) {
     if (x->storage->read_only)
       fail<ValueError>(
@@ -291,6 +331,7 @@ void add_exchange(py::module_& m, TensorClass& cls) {
   cls.def_buffer([](TensorBody& body) {
     const Tensor x{Ref<TensorBody>(&body)};
     refuse_history("buffer", x);
+    refuse_gpu("buffer", x);
     std::vector<py::ssize_t> shape(x.shape().begin(), x.shape().end()), strides;
     for (int64_t s : x.strides()) strides.push_back(s * size_of(x.dtype()));
     return py::buffer_info(x.data(), size_of(x.dtype()), buffer_format(x.dtype()), x.dim(), shape,
@@ -303,7 +344,10 @@ void add_exchange(py::module_& m, TensorClass& cls) {
   cls.def("__dlpack__", to_dlpack, py::kw_only(), py::arg("stream") = py::none(),
           py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(),
           py::arg("copy") = py::none());
-  cls.def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); });
+  cls.def("__dlpack_device__", [](const Tensor& x) {
+    const dlpack::DeviceInfo d = dl_device(x.device());
+    return py::make_tuple(d.type, d.id);
+  });
   m.def("from_numpy", from_numpy, py::arg("array"),
         "A tensor over the array's memory, without a copy.");
   m.def(

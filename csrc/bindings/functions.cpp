@@ -118,7 +118,8 @@ std::vector<Tensor> split(const Tensor& x, py::handle sizes, int64_t axis_given)
 
 // ---- creation ----
 
-Tensor range(double start, py::handle stop, double step, py::handle dtype, bool whole) {
+Tensor range(double start, py::handle stop, double step, py::handle dtype, py::handle device,
+             bool whole) {
   double from = stop.is_none() ? 0 : start,
          to = stop.is_none() ? start : to_value<double>("arange", "stop", stop);
   if (step == 0 || !std::isfinite(from) || !std::isfinite(to) || !std::isfinite(step))
@@ -127,38 +128,41 @@ Tensor range(double start, py::handle stop, double step, py::handle dtype, bool 
   const double count = std::ceil((to - from) / step);
   if (count > 0x1p62) fail<ValueError>("arange: ", count, " elements are too many");
   return arange(from, step, count > 0 ? static_cast<int64_t>(count) : 0,
-                to_dtype_or_none(dtype).value_or(whole ? DType::int64 : DType::float32));
+                to_dtype_or_none(dtype).value_or(whole ? DType::int64 : DType::float32),
+                to_device(device));
 }
 bool whole(py::handle h) {
   return h.is_none() || (PyIndex_Check(h.ptr()) && !PyBool_Check(h.ptr()));
 }
 
-Tensor linspace(double start, double stop, int64_t count, py::handle dtype) {
+Tensor linspace(double start, double stop, int64_t count, py::handle dtype, py::handle device) {
   if (count < 0) fail<ValueError>("linspace: got num = ", count, "; expected 0 or more");
   const DType to = floating_or_default(dtype);
   const Tensor x = arange(start, count > 1 ? (stop - start) / static_cast<double>(count - 1) : 0,
                           count, DType::float64);
   if (count > 1) x.data<double>()[count - 1] = stop;  // exactly
-  return to_dtype(x, to);
+  return to_device(to_dtype(x, to), to_device(device));
 }
 
-Tensor eye(int64_t n, py::handle columns, py::handle dtype) {
+Tensor eye(int64_t n, py::handle columns, py::handle dtype, py::handle device) {
   const Tensor rows = arange(0, 1, n, DType::int64);
   const Tensor cols =
       arange(0, 1, columns.is_none() ? n : to_value<int64_t>("eye", "m", columns), DType::int64);
-  return to_dtype(unsqueeze(rows, 1) == cols, floating_or_default(dtype));
+  return to_device(to_dtype(unsqueeze(rows, 1) == cols, floating_or_default(dtype)),
+                   to_device(device));
 }
 
 // Any bytes are a number, but only 0 and 1 are a bool.
-Tensor uninitialised(const Shape& shape, DType dtype) {
-  return dtype == DType::bool_ ? full(shape, 0, dtype) : Tensor(shape, dtype);
+Tensor uninitialised(const Shape& shape, DType dtype, Device device) {
+  return dtype == DType::bool_ ? full(shape, 0, dtype, device) : Tensor(Meta{shape, dtype, device});
 }
 
 void add_creation(py::module_& m) {
   m.def(
       "tensor",
-      [](py::handle data, py::handle dtype, bool requires_grad) {
-        const Tensor x = from_python(data, to_dtype_or_none(dtype));
+      [](py::handle data, py::handle dtype, bool requires_grad, py::handle device) {
+        Tensor x = from_python(data, to_dtype_or_none(dtype));
+        if (!device.is_none()) x = to_device(x, to_device(device));
         if (requires_grad && !is_floating(x.dtype()))
           fail<DTypeError>("tensor: a tensor of ", x.dtype(),
                            " cannot require a gradient; say dtype=\"float32\"");
@@ -166,44 +170,47 @@ void add_creation(py::module_& m) {
         return x;
       },
       py::arg("data"), py::arg("dtype") = none, py::arg("requires_grad") = false,
+      py::arg("device") = none,
       "A tensor with a copy of the data: a number, nested lists, an array, or another tensor.\n\n"
       "Python floats become float32, ints int64, bools bool, unless dtype says otherwise; arrays "
       "keep their dtype.");
   m.def(
       "zeros",
-      [](py::handle shape, py::handle dtype) {
-        return full(to_shape("zeros", shape), 0, floating_or_default(dtype));
+      [](py::handle shape, py::handle dtype, py::handle device) {
+        return full(to_shape("zeros", shape), 0, floating_or_default(dtype), to_device(device));
       },
-      py::arg("shape"), py::arg("dtype") = none);
+      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none);
   m.def(
       "ones",
-      [](py::handle shape, py::handle dtype) {
-        return full(to_shape("ones", shape), 1, floating_or_default(dtype));
+      [](py::handle shape, py::handle dtype, py::handle device) {
+        return full(to_shape("ones", shape), 1, floating_or_default(dtype), to_device(device));
       },
-      py::arg("shape"), py::arg("dtype") = none);
+      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none);
   m.def(
       "empty",
-      [](py::handle shape, py::handle dtype) {
-        return uninitialised(to_shape("empty", shape), floating_or_default(dtype));
+      [](py::handle shape, py::handle dtype, py::handle device) {
+        return uninitialised(to_shape("empty", shape), floating_or_default(dtype),
+                             to_device(device));
       },
-      py::arg("shape"), py::arg("dtype") = none, "Uninitialised.");
+      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none, "Uninitialised.");
   m.def(
       "full",
-      [](py::handle shape, py::handle value, py::handle dtype) {
+      [](py::handle shape, py::handle value, py::handle dtype, py::handle device) {
         const std::optional<DType> wanted = to_dtype_or_none(dtype);
         const Tensor v = wanted && PyFloat_Check(value.ptr()) ? from_python(value, wanted)
                                                               : to_operand("full", value, Tensor());
         if (v.numel() != 1)
           fail<ShapeError>("full: got a value of shape ", v.shape(), "; expected one number");
-        return clone(expand(to_dtype(reshape(v, Shape{}), wanted.value_or(v.dtype())),
-                            to_shape("full", shape)));
+        return clone(expand(
+            to_device(to_dtype(reshape(v, Shape{}), wanted.value_or(v.dtype())), to_device(device)),
+            to_shape("full", shape)));
       },
-      py::arg("shape"), py::arg("value"), py::arg("dtype") = none);
+      py::arg("shape"), py::arg("value"), py::arg("dtype") = none, py::arg("device") = none);
   const auto like = [&m](const char* name, double value) {
     m.def(
         name,
         [value](const Tensor& x, py::handle dtype) {
-          return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()));
+          return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
         },
         py::arg("x"), py::arg("dtype") = none);
   };
@@ -212,50 +219,55 @@ void add_creation(py::module_& m) {
   m.def(
       "full_like",
       [](const Tensor& x, double value, py::handle dtype) {
-        return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()));
+        return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
       },
       py::arg("x"), py::arg("value"), py::arg("dtype") = none);
   m.def(
       "empty_like",
       [](const Tensor& x, py::handle dtype) {
-        return uninitialised(x.shape(), to_dtype_or_none(dtype).value_or(x.dtype()));
+        return uninitialised(x.shape(), to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
       },
       py::arg("x"), py::arg("dtype") = none);
   m.def(
       "arange",
-      [](py::object start, py::object stop, py::object step, py::handle dtype) {
+      [](py::object start, py::object stop, py::object step, py::handle dtype, py::handle device) {
         return range(to_value<double>("arange", "start", start), stop,
-                     to_value<double>("arange", "step", step), dtype,
+                     to_value<double>("arange", "step", step), dtype, device,
                      whole(start) && whole(stop) && whole(step));
       },
       py::arg("start"), py::arg("stop") = none, py::arg("step") = 1, py::arg("dtype") = none,
+      py::arg("device") = none,
       "start, start + step, ... up to but without stop; int64 for integers, else float32.");
   m.def("linspace", linspace, py::arg("start"), py::arg("stop"), py::arg("num"),
-        py::arg("dtype") = none, "num numbers, evenly spaced from start to stop, both included.");
+        py::arg("dtype") = none, py::arg("device") = none,
+        "num numbers, evenly spaced from start to stop, both included.");
   m.def("eye", eye, py::arg("n"), py::arg("m") = none, py::arg("dtype") = none,
-        "n x m, ones on the diagonal.");
+        py::arg("device") = none, "n x m, ones on the diagonal.");
 }
 
 void add_random(py::module_& m) {
   // Drawn from a state tensor; the generators around it are Python's (python/wengert/random.py).
   m.def(
       "_uniform",
-      [](const Tensor& state, py::handle shape, py::handle dtype) {
-        return random_uniform(state, to_shape("rand", shape), floating_or_default(dtype));
+      [](const Tensor& state, py::handle shape, py::handle dtype, py::handle device) {
+        return random_uniform(state, to_shape("rand", shape), floating_or_default(dtype),
+                              to_device(device));
       },
-      py::arg("state"), py::arg("shape"), py::arg("dtype") = none);
+      py::arg("state"), py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none);
   m.def(
       "_normal",
-      [](const Tensor& state, py::handle shape, py::handle dtype) {
-        return random_normal(state, to_shape("randn", shape), floating_or_default(dtype));
+      [](const Tensor& state, py::handle shape, py::handle dtype, py::handle device) {
+        return random_normal(state, to_shape("randn", shape), floating_or_default(dtype),
+                             to_device(device));
       },
-      py::arg("state"), py::arg("shape"), py::arg("dtype") = none);
+      py::arg("state"), py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none);
   m.def(
       "_integers",
-      [](const Tensor& state, int64_t low, int64_t high, py::handle shape) {
-        return random_integers(state, to_shape("randint", shape), low, high);
+      [](const Tensor& state, int64_t low, int64_t high, py::handle shape, py::handle device) {
+        return random_integers(state, to_shape("randint", shape), low, high, to_device(device));
       },
-      py::arg("state"), py::arg("low"), py::arg("high"), py::arg("shape"));
+      py::arg("state"), py::arg("low"), py::arg("high"), py::arg("shape"),
+      py::arg("device") = none);
   m.def("_permutation", random_permutation, py::arg("state"), py::arg("n"));
 }
 

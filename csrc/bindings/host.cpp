@@ -187,9 +187,6 @@ void add_host(py::module_& m) {
       "cache_limit", [] { return memory_figures().limit; },
       "The most free bytes that are kept for reuse.");
   m.def(
-      "cuda_status", [] { return "not built: this version of Wengert has no CUDA library"; },
-      "Whether CUDA can be used, and if not, what is missing.");
-  m.def(
       "ops",
       [] {
         py::list list;
@@ -200,12 +197,13 @@ void add_host(py::module_& m) {
           d["gradient"] = op->gradient;
           d["no_gradient"] =
               op->no_gradient ? py::object(py::str(op->no_gradient)) : py::object(py::none());
+          d["cuda"] = op->cuda || op->alias != nullptr;
           list.append(d);
         }
         return list;
       },
-      "Every op: its name, the formulas of value and gradient, and, where it has no gradient, "
-      "why.");
+      "Every op: its name, the formulas of value and gradient, where it has no gradient, why, and "
+      "whether it runs on a GPU.");
 }
 
 }  // namespace wengert::bindings

@@ -25,4 +25,5 @@ PYBIND11_MODULE(_core, m) {
   add_program(m);
   add_slots(cls);
   add_study(m);
+  add_cuda(m, cls);
 }

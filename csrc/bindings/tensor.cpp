@@ -7,19 +7,21 @@ namespace wengert::bindings {
 
 namespace {
 
-py::object item(const Tensor& x) {
+py::object item(const Tensor& given) {
   refuse_in_trace("reading a tensor's value");
-  if (x.numel() != 1)
-    fail<ValueError>("item: the tensor has shape ", x.shape(), " and ", x.numel(),
+  if (given.numel() != 1)
+    fail<ValueError>("item: the tensor has shape ", given.shape(), " and ", given.numel(),
                      " elements; expected exactly one: use tolist(), or index first");
+  const Tensor x = on_host(given);
   return dispatch(x.dtype(), [&](auto type) -> py::object {
     using T = typename decltype(type)::type;
     return py::cast(*x.data<T>());
   });
 }
 
-py::object to_list(const Tensor& x) {
+py::object to_list(const Tensor& given) {
   refuse_in_trace("tolist()");
+  const Tensor x = on_host(given);
   if (x.dim() == 0) return item(x);
   py::list list;
   for (int64_t i = 0; i < x.shape()[0]; ++i) {
@@ -103,12 +105,10 @@ Tensor bitwise_not(const Tensor& x) {
                                    : logic<Xor>(x, Tensor::scalar(-1, x.dtype()));
 }
 
-Tensor convert(const Tensor& x, py::handle to) {
+Tensor convert(const Tensor& x, py::handle to, bool non_blocking) {
   if (PyUnicode_Check(to.ptr())) {
     const auto text = to.cast<std::string>();
-    if (text == "cpu") return x;
-    if (text.starts_with("cuda"))
-      fail<DeviceError>("to: there is no CUDA here: this version of Wengert has no CUDA library");
+    if (text == "cpu" || text.starts_with("cuda")) return to_device(x, to_device(to), non_blocking);
   }
   return to_dtype(x, to_dtype(to));
 }
@@ -328,8 +328,9 @@ void add_tensor(py::module_&, TensorClass& cls) {
       py::arg("value"));
   cls.def("zero_", [](py::object self) { return self.attr("fill_")(0); });
 
-  cls.def("to", convert, py::arg("dtype_or_device"),
-          "The tensor in another dtype or on another device; itself if it is there.")
+  cls.def("to", convert, py::arg("dtype_or_device"), py::arg("non_blocking") = false,
+          "The tensor in another dtype or on another device; itself if it is there. non_blocking: "
+          "from pinned memory, does not wait until the copy is made.")
       .def(
           "astype", [](const Tensor& x, py::handle dtype) { return to_dtype(x, to_dtype(dtype)); },
           py::arg("dtype"))
@@ -338,7 +339,8 @@ void add_tensor(py::module_&, TensorClass& cls) {
       .def("int", [](const Tensor& x) { return to_dtype(x, DType::int32); })
       .def("long", [](const Tensor& x) { return to_dtype(x, DType::int64); })
       .def("bool", [](const Tensor& x) { return to_dtype(x, DType::bool_); })
-      .def("cpu", [](const Tensor& x) { return x; })
+      .def("cpu", [](const Tensor& x) { return to_device(x, Device::cpu); })
+      .def("cuda", [](const Tensor& x) { return to_device(x, to_device(py::str("cuda"))); })
       .def(
           "clone", [](const Tensor& x) { return clone(x); },
           "A copy with memory of its own; gradients pass through.")

@@ -73,11 +73,14 @@ Tensor run_hooks(const std::shared_ptr<Hooks>& hooks, Tensor gradient) {
   return gradient;
 }
 
-// A gradient as the tensor has it: broadcasting undone, its dtype.
+// A gradient as the tensor has it: broadcasting undone, its dtype, its device.
 Tensor fit(const Line& line, size_t i, const Tensor& gradient) {
   const Edge& edge = line.inputs[i];
-  if (gradient.shape() == edge.shape && gradient.dtype() == edge.dtype) return gradient;
-  const Tensor fitted = to_dtype(sum_to(gradient, edge.shape), edge.dtype);
+  const Device device = edge.line ? edge.line->output.device : edge.leaf.device();
+  if (gradient.shape() == edge.shape && gradient.dtype() == edge.dtype &&
+      gradient.device() == device)
+    return gradient;
+  const Tensor fitted = to_device(to_dtype(sum_to(gradient, edge.shape), edge.dtype), device);
   if (!(fitted.shape() == edge.shape))
     fail<GradientError>("backward: '", line.op->name, "' gave a gradient of shape ",
                         gradient.shape(), " for its input ", i, " of shape ", edge.shape,
@@ -247,7 +250,7 @@ Tensor cotangent_for(const Tensor& y, const Tensor& given) {
   if (!(given.shape() == y.shape()))
     fail<ShapeError>("backward: got a gradient of shape ", given.shape(),
                      " for an output of shape ", y.shape(), "; they must be equal");
-  return to_dtype(given, y.dtype());
+  return to_device(to_dtype(given, y.dtype()), y.device());
 }
 
 Walk walk(Tensors outputs, Tensors inputs, Tensors cotangents, bool retain_graph,

@@ -90,7 +90,8 @@ struct Op {
   Cost (*cost)(Tensors in, const Tensor& out,
                const Attrs& attrs) = nullptr;                      // null: see default_cost
   void (*describe)(const Attrs& attrs, AttrText& text) = nullptr;  // null: no attributes
-  int edits = 0;  // this many inputs, the first ones, are overwritten beside (random states)
+  int edits = 0;      // this many inputs, the first ones, are overwritten beside (random states)
+  bool cuda = false;  // run also knows what to do where the views lie on a GPU
   bool elementwise = false;  // each element of the output needs the same element of each input only
   // The kernel of an elementwise op, by the dtypes of output and first input; null: it has none.
   TileFn (*tile)(DType out, DType in) = nullptr;

@@ -12,11 +12,23 @@ std::atomic<uint64_t> next_number{1};
 thread_local bool grad_mode = true;
 std::atomic<bool> nan_watch{false};
 
-void check_device(const Op& op, Tensors inputs) {
-  for (const Tensor& t : inputs)
-    if (t.device() != inputs[0].device())
-      fail<DeviceError>(op.name, ": tensors on two devices, ", name(inputs[0].device()), " and ",
-                        name(t.device()), "; move one with .to(device)");
+// The device of the inputs. A constant of no dimensions may lie on the CPU beside others on a GPU,
+// if `constants`: kernels take it by its value.
+Device check_device(const Op& op, Tensors inputs, bool constants) {
+  if (inputs.empty()) return Device::cpu;
+  const auto constant = [&](const Tensor& t) {
+    return constants && t.dim() == 0 && !is_cuda(t.device());
+  };
+  Device device = inputs[0].device();
+  for (const Tensor& t : inputs) {
+    if (t.device() == device || constant(t)) continue;
+    if (constant(inputs[0]) && !is_cuda(device))
+      device = t.device();
+    else
+      fail<DeviceError>(op.name, ": tensors on two devices, ", device, " and ", t.device(),
+                        "; move one with .to(\"", device, "\")");
+  }
+  return device;
 }
 
 template <class T>
@@ -27,8 +39,9 @@ bool all_finite(const T* x, const Shape& shape, const Strides& strides, int axis
   return true;
 }
 
-void check_finite(const Op& op, const Tensor& out) {
-  if (!is_floating(out.dtype()) || out.numel() == 0) return;
+void check_finite(const Op& op, const Tensor& y) {
+  if (!is_floating(y.dtype()) || y.numel() == 0) return;
+  const Tensor out = on_host(y);
   const bool finite = out.dtype() == DType::float32
                           ? all_finite(out.data<float>(), out.shape(), out.strides(), 0)
                           : all_finite(out.data<double>(), out.shape(), out.strides(), 0);
@@ -67,6 +80,7 @@ const Op the_copy_op{.name = "copy",
                      .infer = infer_copy,
                      .run = run_copy,
                      .vjp = vjp_copy,
+                     .cuda = true,
                      .elementwise = true};
 
 // What a line keeps in place of a value that is about to change: a copy with the value's history.
@@ -129,6 +143,9 @@ void check_writable(const char* op, const Tensor& x) {
 }
 
 void run_op(const Op& op, Views outputs, Tensors inputs, const Attrs& attrs) {
+  const Device device = outputs.empty() ? inputs[0].device() : outputs[0].device;
+  if (is_cuda(device) && !op.cuda)
+    fail<DeviceError>(op.name, ": has no CUDA kernel; move its inputs to the CPU with .cpu()");
   SmallVector<View, 8> views;
   for (const Tensor& x : inputs) views.emplace_back(x.view());
   op.run(outputs, Views(views.begin(), views.size()), attrs);
@@ -164,7 +181,7 @@ Cost cost_of(const Op& op, Tensors in, const Tensor& out, const Attrs& attrs) {
 }
 
 Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
-  check_device(op, inputs);
+  const Device device = check_device(op, inputs, op.elementwise);
   Tracer* const listener = tracer;
   if (listener) listener->about_to_run(inputs);
   Tensor out, auxiliary;
@@ -175,6 +192,8 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   } else {
     SmallVector<Meta, 2> metas;
     op.infer(inputs, attrs, metas);
+    // The input that the op took for the model of its output may be a constant on the CPU.
+    if (op.elementwise && is_cuda(device)) metas[0].device = device;
     if (tracer)
       for (int i = 0; i < op.edits; ++i) tracer->before_edit(inputs[i]);
     out = Tensor(metas[0]);
@@ -228,6 +247,10 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   if (recorded && !is_floating(x.dtype()))
     fail<GradientError>(by, " in place: a tensor of ", x.dtype(), " cannot carry a gradient");
 
+  const Device device = check_device(op, inputs, op.elementwise);
+  if (inputs.size() > 1 && device != x.device())  // a copy may cross
+    fail<DeviceError>(by, " in place: the tensor is on ", x.device(), " and an operand on ", device,
+                      "; move it with .to(\"", x.device(), "\")");
   SmallVector<Meta, 2> metas;
   op.infer(inputs, attrs, metas);
   if (!(metas[0].shape == x.shape()))
@@ -268,7 +291,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
 }
 
 void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) {
-  check_device(op, inputs);
+  check_device(op, inputs, true);
   SmallVector<Meta, 2> none;
   op.infer(inputs, attrs, none);
   for (int i = 0; i < edited; ++i) {

@@ -1,6 +1,7 @@
 // Lines without inputs: constants and ranges.
 #include <algorithm>
 
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 
 namespace wengert {
@@ -11,12 +12,14 @@ struct FullAttrs {
   Shape shape;
   double value;
   DType dtype;
+  Device device;
 };
 void infer_full(Tensors, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<FullAttrs>();
-  out.emplace_back(a.shape, a.dtype, Device::cpu);
+  out.emplace_back(a.shape, a.dtype, a.device);
 }
 void run_full(Views out, Views, const Attrs& attrs) {
+  if (is_cuda(out[0].device)) return cuda_kernels().fill(out[0], attrs.as<FullAttrs>().value);
   dispatch(out[0].dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const T value = static_cast<T>(attrs.as<FullAttrs>().value);
@@ -28,6 +31,7 @@ void describe_full(const Attrs& attrs, AttrText& text) {
   text.emplace_back("shape", concat(a.shape));
   text.emplace_back("value", concat(a.value));
   text.emplace_back("dtype", name(a.dtype));
+  if (is_cuda(a.device)) text.emplace_back("device", name(a.device));
 }
 const Op full_op{.name = "full",
                  .formula = "a constant",
@@ -35,19 +39,22 @@ const Op full_op{.name = "full",
                  .infer = infer_full,
                  .run = run_full,
                  .no_gradient = "it has no inputs",
-                 .describe = describe_full};
+                 .describe = describe_full,
+                 .cuda = true};
 
 struct RangeAttrs {
   double start, step;
   int64_t count;
   DType dtype;
+  Device device;
 };
 void infer_arange(Tensors, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<RangeAttrs>();
-  out.emplace_back(Shape{a.count}, a.dtype, Device::cpu);
+  out.emplace_back(Shape{a.count}, a.dtype, a.device);
 }
 void run_arange(Views out, Views, const Attrs& attrs) {
   const auto& a = attrs.as<RangeAttrs>();
+  if (is_cuda(out[0].device)) return cuda_kernels().arange(out[0], a.start, a.step);
   dispatch(out[0].dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     for (int64_t i = 0; i < a.count; ++i)
@@ -64,6 +71,7 @@ void describe_arange(const Attrs& attrs, AttrText& text) {
   text.emplace_back("step", concat(a.step));
   text.emplace_back("count", concat(a.count));
   text.emplace_back("dtype", name(a.dtype));
+  if (is_cuda(a.device)) text.emplace_back("device", name(a.device));
 }
 const Op arange_op{.name = "arange",
                    .formula = "start + step * (0, 1, ... count - 1)",
@@ -71,7 +79,8 @@ const Op arange_op{.name = "arange",
                    .infer = infer_arange,
                    .run = run_arange,
                    .no_gradient = "it has no inputs",
-                   .describe = describe_arange};
+                   .describe = describe_arange,
+                   .cuda = true};
 
 }  // namespace
 
@@ -80,12 +89,14 @@ void add_create_ops(std::vector<const Op*>& ops) {
   ops.push_back(&arange_op);
 }
 
-Tensor full(const Shape& shape, double value, DType dtype) {
-  return apply(full_op, Tensors(), FullAttrs{shape, value, dtype});
+Tensor full(const Shape& shape, double value, DType dtype, Device device) {
+  return apply(full_op, Tensors(), FullAttrs{shape, value, dtype, device});
 }
-Tensor full_like(const Tensor& x, double value) { return full(x.shape(), value, x.dtype()); }
-Tensor arange(double start, double step, int64_t count, DType dtype) {
-  return apply(arange_op, Tensors(), RangeAttrs{start, step, count, dtype});
+Tensor full_like(const Tensor& x, double value) {
+  return full(x.shape(), value, x.dtype(), x.device());
+}
+Tensor arange(double start, double step, int64_t count, DType dtype, Device device) {
+  return apply(arange_op, Tensors(), RangeAttrs{start, step, count, dtype, device});
 }
 
 }  // namespace wengert

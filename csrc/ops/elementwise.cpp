@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/pool.h"
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 #include "tensor/copy.h"
 #include "tensor/loop.h"
@@ -195,11 +196,20 @@ void check_takes(const Op* op, const ByDType& by, DType dtype) {
                                         : "; convert with .to(\"float32\") or another dtype first");
 }
 
+// Runs a row's kernel where the views lie; `of` picks its kernels from a table.
+template <class Of>
+void run_row(const Of& of, DType dtype, const View& out, Views in, const Params& params = {}) {
+  const auto at = static_cast<size_t>(dtype);
+  if (is_cuda(out.device))
+    of(cuda_kernels().elementwise)[at](out, in.data(), params);
+  else
+    run_elementwise(of(elementwise_table())[at], out, in, params);
+}
+
 template <class Row> struct UnaryOp {
-  static const ByDType& kernels() { return elementwise_table().unary[index_of<Row>(UnaryRows{})]; }
-  static const ByDType& vjp_kernels() {
-    return elementwise_table().unary_vjp[index_of<Row>(UnaryRows{})];
-  }
+  static constexpr int row = index_of<Row>(UnaryRows{});
+  static constexpr auto of = [](const auto& table) -> auto& { return table.unary[row]; };
+  static constexpr auto of_vjp = [](const auto& table) -> auto& { return table.unary_vjp[row]; };
   static constexpr bool has_params =
       !requires(double v) { Row::value(v); } && requires(Tensor g, Params p) { Row::vjp(g, g, p); };
 
@@ -210,15 +220,17 @@ template <class Row> struct UnaryOp {
     }
   }
 
-  static TileFn tile(DType out, DType) { return kernels()[static_cast<size_t>(out)]; }
-  static TileFn vjp_tile(DType out, DType) { return vjp_kernels()[static_cast<size_t>(out)]; }
+  static TileFn tile(DType out, DType) { return of(elementwise_table())[static_cast<size_t>(out)]; }
+  static TileFn vjp_tile(DType out, DType) {
+    return of_vjp(elementwise_table())[static_cast<size_t>(out)];
+  }
 
   static void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
-    check_takes(&op, kernels(), in[0].dtype());
+    check_takes(&op, of(elementwise_table()), in[0].dtype());
     out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
   }
   static void run(Views out, Views in, const Attrs& attrs) {
-    run_elementwise(kernels()[static_cast<size_t>(out[0].dtype)], out[0], in, attrs.as<Params>());
+    run_row(of, out[0].dtype, out[0], in, attrs.as<Params>());
   }
   static Saves saves(uint32_t, const Attrs&) {
     return Row::saves == Keep::input ? save_input(0) : Row::saves == Keep::output ? save_output : 0;
@@ -241,8 +253,7 @@ template <class Row> struct UnaryOp {
                      in[0].device());
   }
   static void run_vjp(Views out, Views in, const Attrs& attrs) {
-    run_elementwise(vjp_kernels()[static_cast<size_t>(out[0].dtype)], out[0], in,
-                    attrs.as<Params>());
+    run_row(of_vjp, out[0].dtype, out[0], in, attrs.as<Params>());
   }
 
   static const Op op, vjp_op;
@@ -265,6 +276,7 @@ const Op UnaryOp<Row>::op{.name = Row::name,
                           .vjp = vjp,
                           .saves = saves,
                           .describe = has_params ? describe : nullptr,
+                          .cuda = true,
                           .elementwise = true,
                           .tile = tile};
 template <class Row>
@@ -275,23 +287,22 @@ const Op UnaryOp<Row>::vjp_op{.name = vjp_name<Row>.data(),
                               .run = run_vjp,
                               .no_gradient = fused_only,
                               .describe = has_params ? describe : nullptr,
+                              .cuda = true,
                               .elementwise = true,
                               .tile = vjp_tile};
 
 template <class Row> struct BinaryOp {
-  static const ByDType& kernels() {
-    return elementwise_table().binary[index_of<Row>(BinaryRows{})];
-  }
-  static TileFn tile(DType out, DType) { return kernels()[static_cast<size_t>(out)]; }
+  static constexpr auto of = [](const auto& table) -> auto& {
+    return table.binary[index_of<Row>(BinaryRows{})];
+  };
+  static TileFn tile(DType out, DType) { return of(elementwise_table())[static_cast<size_t>(out)]; }
 
   static void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
-    check_takes(&op, kernels(), in[0].dtype());
+    check_takes(&op, of(elementwise_table()), in[0].dtype());
     out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()), in[0].dtype(),
                      in[0].device());
   }
-  static void run(Views out, Views in, const Attrs&) {
-    run_elementwise(kernels()[static_cast<size_t>(out[0].dtype)], out[0], in);
-  }
+  static void run(Views out, Views in, const Attrs&) { run_row(of, out[0].dtype, out[0], in); }
   static Saves saves(uint32_t needs, const Attrs&) {
     if (Row::saves == Keep::nothing) return 0;
     // a product needs only the other factor
@@ -317,27 +328,26 @@ const Op BinaryOp<Row>::op{.name = Row::name,
                            .run = run,
                            .vjp = vjp,
                            .saves = saves,
+                           .cuda = true,
                            .elementwise = true,
                            .tile = tile};
 
 // Comparisons and logic.
 template <class Row, class Rows> struct PlainOp {
   static constexpr bool compares = std::is_same_v<Rows, TestRows>;
-  static const ByDType& kernels() {
+  static constexpr auto of = [](const auto& table) -> auto& {
     if constexpr (compares)
-      return elementwise_table().test[index_of<Row>(Rows{})];
+      return table.test[index_of<Row>(Rows{})];
     else
-      return elementwise_table().logic[index_of<Row>(Rows{})];
-  }
-  static TileFn tile(DType, DType in) { return kernels()[static_cast<size_t>(in)]; }
+      return table.logic[index_of<Row>(Rows{})];
+  };
+  static TileFn tile(DType, DType in) { return of(elementwise_table())[static_cast<size_t>(in)]; }
   static void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
-    check_takes(&op, kernels(), in[0].dtype());
+    check_takes(&op, of(elementwise_table()), in[0].dtype());
     out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()),
                      compares ? DType::bool_ : in[0].dtype(), in[0].device());
   }
-  static void run(Views out, Views in, const Attrs&) {
-    run_elementwise(kernels()[static_cast<size_t>(in[0].dtype)], out[0], in);
-  }
+  static void run(Views out, Views in, const Attrs&) { run_row(of, in[0].dtype, out[0], in); }
   static const Op op;
 };
 template <class Row, class Rows>
@@ -347,6 +357,7 @@ const Op PlainOp<Row, Rows>::op{.name = Row::name,
                                 .infer = infer,
                                 .run = run,
                                 .no_gradient = "its result is piecewise constant",
+                                .cuda = true,
                                 .elementwise = true,
                                 .tile = tile};
 
@@ -358,7 +369,7 @@ void infer_where(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
 }
 TileFn tile_where(DType out, DType) { return elementwise_table().where[static_cast<size_t>(out)]; }
 void run_where(Views out, Views in, const Attrs&) {
-  run_elementwise(tile_where(out[0].dtype, out[0].dtype), out[0], in);
+  run_row([](const auto& table) -> auto& { return table.where; }, out[0].dtype, out[0], in);
 }
 Saves saves_where(uint32_t, const Attrs&) { return save_input(0); }
 void vjp_where(const Line& line, const Tensor& g, Gradients& dx) {
@@ -373,6 +384,7 @@ const Op where_op{.name = "where",
                   .run = run_where,
                   .vjp = vjp_where,
                   .saves = saves_where,
+                  .cuda = true,
                   .elementwise = true,
                   .tile = tile_where};
 
@@ -393,6 +405,7 @@ const Op the_cast_op{.name = "cast",
                      .run = run_cast,
                      .vjp = vjp_cast,
                      .describe = describe_cast,
+                     .cuda = true,
                      .elementwise = true};
 
 template <class... Rows> void add_unary(List<Rows...>, std::vector<const Op*>& ops) {
@@ -408,7 +421,7 @@ template <class... Rows> void add_plain(List<Rows...> rows, std::vector<const Op
 
 bool any_element(const Tensor& x) {
   refuse_in_trace("the check of integer operands");
-  return *any(x, all_axes(x), false).data<bool>();
+  return *on_host(any(x, all_axes(x), false)).data<bool>();
 }
 
 }  // namespace

@@ -12,9 +12,9 @@
 
 namespace wengert {
 
-using ByDType = std::array<TileFn, dtype_count>;  // null where a row does not take the dtype
-
-struct ElementwiseKernels {
+// Fn is TileFn here, and a kernel over whole views on a GPU (ops/cuda_kernels.h).
+template <class Fn> struct ElementwiseTable {
+  using ByDType = std::array<Fn, dtype_count>;  // null where a row does not take the dtype
   std::array<ByDType, UnaryRows::size> unary;
   std::array<ByDType, UnaryRows::size> unary_vjp;  // inputs g and what was saved
   std::array<ByDType, BinaryRows::size> binary;
@@ -22,6 +22,8 @@ struct ElementwiseKernels {
   std::array<ByDType, LogicRows::size> logic;
   ByDType where;  // inputs condition (bool), a, b
 };
+using ElementwiseKernels = ElementwiseTable<TileFn>;
+using ByDType = ElementwiseKernels::ByDType;
 WENGERT_DECLARE_KERNELS(ElementwiseKernels, elementwise_kernels)
 
 inline const ElementwiseKernels& elementwise_table() {

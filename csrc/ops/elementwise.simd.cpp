@@ -6,43 +6,6 @@
 
 namespace wengert::WENGERT_ISA {
 
-// Words that only exist one element at a time. Rounding is towards minus infinity, as in Python;
-// the callers have refused an integer zero divisor.
-template <class T> FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
-  if constexpr (std::is_floating_point_v<T>) {
-    if (b.v == 0) return a.v / b.v;
-    T r =
-        static_cast<T>(__builtin_fmod(a.v, b.v));  // a / b could round up to the next whole number
-    const bool down = r != 0 && (r < 0) != (b.v < 0);
-    return libm::round((a.v - r) / b.v) - static_cast<T>(down);
-  } else {
-    if (b.v == T(-1)) return -a;  // the one quotient that can overflow
-    const T q = static_cast<T>(a.v / b.v);
-    return static_cast<T>(q - ((a.v % b.v != 0) && ((a.v < 0) != (b.v < 0))));
-  }
-}
-template <class T> FN Lane<T> remainder(Lane<T> a, Lane<T> b) {
-  if constexpr (std::is_floating_point_v<T>) {
-    T r = static_cast<T>(__builtin_fmod(a.v, b.v));
-    if (r != 0 && (r < 0) != (b.v < 0)) r += b.v;
-    return r;
-  } else {
-    if (b.v == T(-1)) return T(0);
-    const T r = static_cast<T>(a.v % b.v);
-    return r != 0 && (r < 0) != (b.v < 0) ? static_cast<T>(r + b.v) : r;
-  }
-}
-template <class T>
-  requires std::is_integral_v<T>
-FN Lane<T> pow(Lane<T> a, Lane<T> b) {  // b >= 0
-  Lane<T> y(1);
-  for (T e = b.v; e > 0; e = static_cast<T>(e / 2)) {
-    if (e % 2) y = y * a;
-    a = a * a;
-  }
-  return y;
-}
-
 namespace {
 
 // How a row's T is computed: SIMD for floating types, but for words that have no vector form.

@@ -120,6 +120,8 @@ Tensor unsqueeze(const Tensor& x, int64_t axis);
 Tensor contiguous(const Tensor& x);  // x itself where it is contiguous
 Tensor clone(const Tensor& x);       // a copy, always
 Tensor concatenate(Tensors parts, int64_t axis);
+// x itself where it is there. non_blocking: see copy_into.
+Tensor to_device(const Tensor& x, Device device, bool non_blocking = false);
 
 // ---- reduce.cpp ----
 AxisMask all_axes(const Tensor& x);
@@ -164,9 +166,9 @@ Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& mask, b
                          std::optional<double> scale);
 
 // ---- create.cpp ----
-Tensor full(const Shape& shape, double value, DType dtype);
+Tensor full(const Shape& shape, double value, DType dtype, Device device = Device::cpu);
 Tensor full_like(const Tensor& x, double value);
-Tensor arange(double start, double step, int64_t count, DType dtype);
+Tensor arange(double start, double step, int64_t count, DType dtype, Device device = Device::cpu);
 
 // ---- index.cpp ----
 // x[key] and x[key] = value, by NumPy's rules, for a key of these parts.
@@ -193,10 +195,13 @@ Tensor embedding(const Tensor& ids, const Tensor& table, int64_t padding = -1);
 Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype);
 
 // ---- random.cpp: `state` is an int64 tensor (seed, counter), advanced in place ----
-Tensor random_uniform(const Tensor& state, const Shape& shape, DType dtype);  // [0, 1)
-Tensor random_normal(const Tensor& state, const Shape& shape, DType dtype);
-Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low,
-                       int64_t high);  // [low, high)
+// The state stays on the CPU; the numbers are the same on any device.
+Tensor random_uniform(const Tensor& state, const Shape& shape, DType dtype,
+                      Device device = Device::cpu);  // [0, 1)
+Tensor random_normal(const Tensor& state, const Shape& shape, DType dtype,
+                     Device device = Device::cpu);
+Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int64_t high,
+                       Device device = Device::cpu);  // [low, high)
 Tensor random_permutation(const Tensor& state, int64_t n);
 
 // ---- update.cpp: optimizers, in place on all parameters at once ----

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/pool.h"
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 #include "tensor/copy.h"
 
@@ -21,6 +22,7 @@ void infer_ravel(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
 }
 void run_ravel(Views out, Views in, const Attrs& attrs) {
   const Dims& sizes = attrs.as<Dims>();
+  if (is_cuda(out[0].device)) return cuda_kernels().ravel(out[0], in, sizes);
   int64_t* rows = out[0].as<int64_t>();
   const int64_t n = out[0].numel();
   for (int axis = 0; axis < sizes.size(); ++axis) {
@@ -43,7 +45,8 @@ const Op ravel_op{.name = "ravel_index",
                   .infer = infer_ravel,
                   .run = run_ravel,
                   .no_gradient = "an index is piecewise constant",
-                  .describe = describe_ravel};
+                  .describe = describe_ravel,
+                  .cuda = true};
 
 // ---- take_rows, put_rows ----
 
@@ -71,8 +74,9 @@ void infer_take(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
                    in[0].dtype(), in[0].device());
 }
 void run_take(Views out, Views in, const Attrs& attrs) {
-  const int64_t bytes =
-      row_elements(in[0].shape, attrs.as<RowsAttrs>().lead) * size_of(out[0].dtype);
+  const int64_t n = row_elements(in[0].shape, attrs.as<RowsAttrs>().lead),
+                bytes = n * size_of(out[0].dtype);
+  if (is_cuda(out[0].device)) return cuda_kernels().take(out[0], in[0], in[1], n);
   const int64_t count = in[1].numel(),
                 per_chunk = std::max<int64_t>(1, chunk_bytes / std::max<int64_t>(1, bytes));
   const int64_t* rows = in[1].as<int64_t>();
@@ -85,7 +89,7 @@ void run_take(Views out, Views in, const Attrs& attrs) {
 }
 Saves save_rows(uint32_t, const Attrs&) { return save_input(1); }
 void vjp_take(const Line& line, const Tensor& g, Gradients& dx) {
-  const auto zeros = full(line.inputs[0].shape, 0, line.inputs[0].dtype);
+  const auto zeros = full(line.inputs[0].shape, 0, line.inputs[0].dtype, g.device());
   dx[0] =
       put_rows(zeros, g, line.input(1), static_cast<int>(line.attrs.as<RowsAttrs>().lead), true);
 }
@@ -96,7 +100,8 @@ const Op take_op{.name = "take_rows",
                  .run = run_take,
                  .vjp = vjp_take,
                  .saves = save_rows,
-                 .describe = describe_rows};
+                 .describe = describe_rows,
+                 .cuda = true};
 
 void infer_put(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
@@ -107,6 +112,7 @@ void run_put(Views out, Views in, const Attrs& attrs) {  // inputs x, value, row
   const int64_t* rows = in[2].as<int64_t>();
   if (out[0].data != in[0].data) copy_into(out[0], in[0]);
   if (n == 0) return;
+  if (is_cuda(out[0].device)) return cuda_kernels().put(out[0], in[1], in[2], n, add);
   // Shared out by columns: each thread sees all rows, in order.
   dispatch(out[0].dtype, [&, add = add](auto type) {
     using T = typename decltype(type)::type;
@@ -130,15 +136,18 @@ void vjp_put(const Line& line, const Tensor& g, Gradients& dx) {
   const int lead = static_cast<int>(lead_axes);
   const Tensor& rows = line.input(2);
   if (line.needs(0))
-    dx[0] = add ? g : put_rows(g, full(line.inputs[1].shape, 0, g.dtype()), rows, lead, false);
+    dx[0] =
+        add ? g
+            : put_rows(g, full(line.inputs[1].shape, 0, g.dtype(), g.device()), rows, lead, false);
   if (!line.needs(1)) return;
   dx[1] = take_rows(g, rows, lead);
   if (add) return;
   // Of values written to one place only the last is there to be seen.
   Shape leading;
   for (int d = 0; d < lead; ++d) leading.push_back(g.shape()[d]);
-  const Tensor order = reshape(arange(0, 1, rows.numel(), DType::int64), rows.shape());
-  const Tensor writer = put_rows(full(leading, -1, DType::int64), order, rows, lead, false);
+  const Tensor order = reshape(arange(0, 1, rows.numel(), DType::int64, g.device()), rows.shape());
+  const Tensor writer =
+      put_rows(full(leading, -1, DType::int64, g.device()), order, rows, lead, false);
   Shape spread = rows.shape();
   while (spread.size() < dx[1].dim()) spread.push_back(1);
   dx[1] = select(reshape(take_rows(writer, rows, lead) == order, spread), dx[1], 0.0);
@@ -152,7 +161,7 @@ const Op put_op{
     .vjp = vjp_put,
     .saves = save_put,
     .describe = describe_rows,
-    .elementwise = false};
+    .cuda = true};
 
 // ---- reading a key ----
 
@@ -221,25 +230,25 @@ Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
         key.view = pick(key.view, axis, *i);
       } else {
         pick(key.view, axis, *i);  // for its check
-        add(full(Shape{}, static_cast<double>(*i), DType::int64));
+        add(full(Shape{}, static_cast<double>(*i), DType::int64, x.device()));
       }
     } else if (const Tensor* t = std::get_if<Tensor>(&part)) {
       if (t->dtype() != DType::bool_) {
         if (!is_integer(t->dtype()))
           fail<DTypeError>("index: a tensor of ", t->dtype(),
                            " cannot index; expected an integer or bool tensor");
-        add(to_dtype(*t, DType::int64));
+        add(to_device(to_dtype(*t, DType::int64), x.device()));
         continue;
       }
       for (int d = 0; d < t->dim(); ++d)
         if (t->shape()[d] != key.view.shape()[axis + d])
           fail<IndexError>("index: a mask of shape ", t->shape(), " does not fit axes ", axis,
                            " on of shape ", key.view.shape(), "; sizes must be equal");
-      const Tensor places = nonzero(*t);
+      const Tensor places = to_device(nonzero(*t), x.device());
       for (int d = 0; d < t->dim(); ++d) add(pick(places, 1, d));
       if (t->dim() == 0) {  // x[True] has a new axis, of size one or zero
         key.view = unsqueeze(key.view, axis);
-        add(full(Shape{places.shape()[0]}, 0, DType::int64));
+        add(full(Shape{places.shape()[0]}, 0, DType::int64, x.device()));
       }
     } else {
       if (!key.indices.empty()) ended = true;
@@ -307,7 +316,7 @@ Tensor get_item(const Tensor& x, const std::vector<IndexPart>& parts) {
 
 void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor& given) {
   const bool recorded = grad_enabled() && (x.requires_grad() || given.requires_grad());
-  const Tensor value = to_dtype(given, x.dtype());
+  const Tensor value = to_device(to_dtype(given, x.dtype()), x.device());
   const bool gathers = std::any_of(parts.begin(), parts.end(),
                                    [](auto& p) { return std::holds_alternative<Tensor>(p); });
   if (!recorded && !gathers) {
@@ -321,7 +330,8 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
   Tensor places;
   {
     const GradMode off(false);
-    places = contiguous(get_item(reshape(arange(0, 1, x.numel(), DType::int64), x.shape()), parts));
+    places = contiguous(
+        get_item(reshape(arange(0, 1, x.numel(), DType::int64, x.device()), x.shape()), parts));
   }
   if (!x.is_contiguous())
     fail<ValueError>(
@@ -355,7 +365,8 @@ Tensor gather(const Tensor& x, int64_t axis_given, const Tensor& index) {
 
 Tensor nonzero(const Tensor& given) {
   refuse_in_trace("nonzero, or a boolean mask as an index,");
-  const Tensor mask = contiguous(given != 0.0);
+  // How many there are the host must know: so it also finds them, once it waits.
+  const Tensor mask = on_host(contiguous(given != 0.0));
   const bool* m = mask.data<bool>();
   const int64_t n = mask.numel();
   const int64_t count = std::count(m, m + n, true);
@@ -370,7 +381,7 @@ Tensor nonzero(const Tensor& given) {
     }
     to += mask.dim();
   }
-  return places;
+  return to_device(places, given.device());
 }
 
 }  // namespace wengert

@@ -6,6 +6,7 @@
 #include "ops/matmul.h"
 
 #include "base/pool.h"
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 
 namespace wengert {
@@ -32,7 +33,12 @@ void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(shape, in[0].dtype(), in[0].device());
 }
 
-void run(Views out, Views in, const Attrs&) { matmul(out[0], in[0], in[1]); }
+void run(Views out, Views in, const Attrs&) {
+  if (is_cuda(out[0].device))
+    cuda_kernels().matmul(out[0], in[0], in[1]);
+  else
+    matmul(out[0], in[0], in[1]);
+}
 
 Saves saves(uint32_t needs, const Attrs&) {
   return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
@@ -60,7 +66,8 @@ const Op the_matmul_op{.name = "matmul",
                        .run = run,
                        .vjp = vjp,
                        .saves = saves,
-                       .cost = cost};
+                       .cost = cost,
+                       .cuda = true};
 Tensor product(const Tensor& a, const Tensor& b) {
   return apply(the_matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b)});
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/pool.h"
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 #include "tensor/copy.h"
 #include "tensor/loop.h"
@@ -77,8 +78,24 @@ bool to_block(const View& x, AxisMask axes, Block& block) {
   return true;
 }
 
-void reduce_block(const ReduceKernel& k, const View& out, const View& x, const Block& b,
-                  double divisor) {
+void reduce_on_cuda(Reduction kind, const View& out, const View& x, const Block& b,
+                    double divisor) {
+  ReduceBlock plain{.dims = static_cast<int>(b.outer.size()),
+                    .size = {},
+                    .stride = {},
+                    .rows = b.rows,
+                    .row_stride = b.row_stride,
+                    .inner = b.inner};
+  for (size_t i = 0; i < b.outer.size(); ++i) {
+    plain.size[i] = b.outer[i].size;
+    plain.stride[i] = b.outer[i].stride;
+  }
+  cuda_kernels().reduce(kind, out, x, plain, divisor);
+}
+
+void reduce_block(Reduction kind, const View& out, const View& x, const Block& b, double divisor) {
+  if (is_cuda(x.device)) return reduce_on_cuda(kind, out, x, b, divisor);
+  const ReduceKernel& k = table().by[static_cast<size_t>(kind)][static_cast<size_t>(x.dtype)];
   const int64_t outers = b.outers();
   const int64_t columns = b.inner < column_tile ? b.inner : column_tile;
   const int64_t tiles = ceil_div(b.inner, columns);
@@ -135,9 +152,8 @@ void reduce_block(const ReduceKernel& k, const View& out, const View& x, const B
 
 void reduce(Reduction kind, const View& out, const View& x, AxisMask axes, double divisor = 1) {
   if (out.numel() == 0) return;
-  const ReduceKernel& k = table().by[static_cast<size_t>(kind)][static_cast<size_t>(x.dtype)];
   Block block;
-  if (to_block(x, axes, block)) return reduce_block(k, out, x, block, divisor);
+  if (to_block(x, axes, block)) return reduce_block(kind, out, x, block, divisor);
   // Reduced axes that lie apart: copied, reduced axes last. Argmax never comes here with more than
   // one.
   Shape shape;
@@ -150,12 +166,12 @@ void reduce(Reduction kind, const View& out, const View& x, AxisMask axes, doubl
       strides.push_back(x.strides[d]);
       if (!kept) rows *= x.shape[d];
     }
-  const Tensor copy(shape, x.dtype);
-  copy_into(copy.view(), {x.data, shape, strides, x.dtype});
+  const Tensor copy({shape, x.dtype, x.device});
+  copy_into(copy.view(), {x.data, shape, strides, x.dtype, x.device});
   Block flat;
   flat.outer.emplace_back(out.numel(), rows);
   flat.rows = rows;
-  reduce_block(k, out, copy.view(), flat, divisor);
+  reduce_block(kind, out, copy.view(), flat, divisor);
 }
 
 int64_t count(const Shape& shape, AxisMask axes) {
@@ -206,7 +222,8 @@ const Op sum_op{.name = "sum",
                 .run = run<Reduction::sum>,
                 .vjp = vjp_sum,
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .cuda = true};
 
 void infer_mean(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
@@ -231,7 +248,8 @@ const Op mean_op{.name = "mean",
                  .run = run_mean,
                  .vjp = vjp_mean,
                  .cost = cost_reduce,
-                 .describe = describe};
+                 .describe = describe,
+                 .cuda = true};
 
 Saves save_x(uint32_t, const Attrs&) { return save_input(0); }
 void vjp_prod(const Line& line, const Tensor& g, Gradients& dx) {
@@ -254,7 +272,8 @@ void vjp_prod(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor moved = permute(x, order);
   const int64_t n = count(x.shape(), axes);
   const Tensor rows = reshape(moved, Shape{n ? x.numel() / n : 0, 1, n});
-  const Tensor numbers = arange(0, 1, n, DType::int64), diagonal = unsqueeze(numbers, 1) == numbers;
+  const Tensor numbers = arange(0, 1, n, DType::int64, x.device()),
+               diagonal = unsqueeze(numbers, 1) == numbers;
   const Tensor others = prod(where(diagonal, scalar_like(1, x), rows), 1u << 2, false);
   Dims back = order;
   for (int i = 0; i < order.size(); ++i) back[static_cast<int>(order[i])] = i;
@@ -268,7 +287,8 @@ const Op prod_op{.name = "prod",
                  .vjp = vjp_prod,
                  .saves = save_x,
                  .cost = cost_reduce,
-                 .describe = describe};
+                 .describe = describe,
+                 .cuda = true};
 
 template <const Op& op>
 void infer_extreme(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
@@ -297,7 +317,8 @@ const Op max_op{.name = "max",
                 .vjp = vjp_extreme,
                 .saves = save_x_and_y,
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .cuda = true};
 const Op min_op{.name = "min",
                 .formula = "smallest x over the axes; NaN if there is one",
                 .gradient = "g to the smallest, in equal shares where several are equal",
@@ -306,7 +327,8 @@ const Op min_op{.name = "min",
                 .vjp = vjp_extreme,
                 .saves = save_x_and_y,
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .cuda = true};
 const Op argmax_op{.name = "argmax",
                    .formula = "index of the first largest x",
                    .gradient = "",
@@ -314,7 +336,8 @@ const Op argmax_op{.name = "argmax",
                    .run = run<Reduction::argmax>,
                    .no_gradient = "an index is piecewise constant",
                    .cost = cost_reduce,
-                   .describe = describe};
+                   .describe = describe,
+                   .cuda = true};
 const Op argmin_op{.name = "argmin",
                    .formula = "index of the first smallest x",
                    .gradient = "",
@@ -322,7 +345,8 @@ const Op argmin_op{.name = "argmin",
                    .run = run<Reduction::argmin>,
                    .no_gradient = "an index is piecewise constant",
                    .cost = cost_reduce,
-                   .describe = describe};
+                   .describe = describe,
+                   .cuda = true};
 
 void infer_bool(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
@@ -335,7 +359,8 @@ const Op any_op{.name = "any",
                 .run = run<Reduction::any>,
                 .no_gradient = "its result is piecewise constant",
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .cuda = true};
 const Op all_op{.name = "all",
                 .formula = "is no x zero?",
                 .gradient = "",
@@ -343,7 +368,8 @@ const Op all_op{.name = "all",
                 .run = run<Reduction::all>,
                 .no_gradient = "its result is piecewise constant",
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .cuda = true};
 
 Tensor arg_extreme(const Op& op, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
   if (axis)

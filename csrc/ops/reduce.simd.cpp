@@ -2,88 +2,12 @@
 // order of additions is fixed by the source, not by the vector width, so every instruction set
 // gives the same bits.
 #include "ops/reduce.h"
-
-#include <limits>
-#include <type_traits>
+#include "ops/folds.h"
 
 namespace wengert::WENGERT_ISA {
 namespace {
 
 constexpr int lanes = 16;
-
-// A fold: an accumulator type, and how elements and accumulators combine.
-template <class T> struct Sum {
-  using Acc = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
-  using Out = std::conditional_t<std::is_floating_point_v<T>, T, int64_t>;
-  static Acc start() { return 0; }
-  static Acc fold(Acc a, T x, int64_t) { return a + static_cast<Acc>(x); }
-  static Acc merge(Acc a, Acc b) { return a + b; }
-  static Out finish(Acc a, double divisor) {
-    if constexpr (std::is_floating_point_v<T>) return static_cast<Out>(a / divisor);
-    return static_cast<Out>(a);
-  }
-};
-template <class T> struct Prod {
-  using Acc = typename Sum<T>::Acc;
-  using Out = typename Sum<T>::Out;
-  static Acc start() { return 1; }
-  static Acc fold(Acc a, T x, int64_t) { return a * static_cast<Acc>(x); }
-  static Acc merge(Acc a, Acc b) { return a * b; }
-  static Out finish(Acc a, double) { return static_cast<Out>(a); }
-};
-template <class T, bool largest> struct Extreme {  // NaN where there is one
-  using Acc = T;
-  using Out = T;
-  static Acc start() {
-    using L = std::numeric_limits<T>;
-    if constexpr (std::is_floating_point_v<T>)
-      return largest ? -L::infinity() : L::infinity();
-    else
-      return largest ? L::lowest() : L::max();
-  }
-  static Acc fold(Acc a, T x, int64_t) { return (largest ? x > a : x < a) || x != x ? x : a; }
-  static Acc merge(Acc a, Acc b) { return fold(a, b, 0); }
-  static Out finish(Acc a, double) { return a; }
-};
-template <class T> using Max = Extreme<T, true>;
-template <class T> using Min = Extreme<T, false>;
-template <class T> struct Any {
-  using Acc = bool;
-  using Out = bool;
-  static Acc start() { return false; }
-  static Acc fold(Acc a, T x, int64_t) { return a | (x != T(0)); }
-  static Acc merge(Acc a, Acc b) { return a | b; }
-  static Out finish(Acc a, double) { return a; }
-};
-template <class T> struct All {
-  using Acc = bool;
-  using Out = bool;
-  static Acc start() { return true; }
-  static Acc fold(Acc a, T x, int64_t) { return a & (x != T(0)); }
-  static Acc merge(Acc a, Acc b) { return a & b; }
-  static Out finish(Acc a, double) { return a; }
-};
-template <class T, bool largest>
-struct ArgExtreme {  // the first of equal ones; the first NaN where there is one
-  struct Acc {
-    T value;
-    int64_t at;
-  };
-  using Out = int64_t;
-  static Acc start() { return {Extreme<T, largest>::start(), -1}; }
-  static Acc better(Acc a, Acc b) {
-    const bool a_nan = a.value != a.value, b_nan = b.value != b.value;
-    const bool beats = a.at < 0 || (b_nan && !a_nan) ||
-                       (!a_nan && (largest ? b.value > a.value : b.value < a.value));
-    const bool ties = (a_nan && b_nan) || a.value == b.value;
-    return b.at >= 0 && (beats || (ties && b.at < a.at)) ? b : a;
-  }
-  static Acc fold(Acc a, T x, int64_t at) { return better(a, {x, at}); }
-  static Acc merge(Acc a, Acc b) { return better(a, b); }
-  static Out finish(Acc a, double) { return a.at; }
-};
-template <class T> using ArgMax = ArgExtreme<T, true>;
-template <class T> using ArgMin = ArgExtreme<T, false>;
 
 template <class Fold, class T> struct Kernel {
   using Acc = typename Fold::Acc;

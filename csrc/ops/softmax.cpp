@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/pool.h"
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 
 namespace wengert {
@@ -43,7 +44,8 @@ Cost cost_rows(Tensors in, const Tensor& out, const Attrs&) {
 }
 
 // y = f(x) and dx = f_vjp(g, y), both row by row.
-template <auto member> void run_rows(Views out, Views in, const Attrs&) {
+template <RowOp op, auto member> void run_rows(Views out, Views in, const Attrs&) {
+  if (is_cuda(out[0].device)) return cuda_kernels().rows(op, out[0], nullptr, in);
   const int64_t n = row_length(in[0]);
   by_rows(out[0].dtype, row_count(in[0]), n,
           [&](const auto& k, auto type, int64_t first, int64_t rows) {
@@ -58,13 +60,15 @@ template <auto member> void run_rows(Views out, Views in, const Attrs&) {
 }
 Saves save_y(uint32_t, const Attrs&) { return save_output; }
 
-const Op softmax_vjp_op{.name = "softmax_vjp",
-                        .formula = "y * (g - sum(g * y))",
-                        .gradient = "",
-                        .infer = infer_same,
-                        .run = run_rows<[](const auto& k) { return k.softmax_vjp; }>,
-                        .no_gradient = fused_only,
-                        .cost = cost_rows};
+const Op softmax_vjp_op{
+    .name = "softmax_vjp",
+    .formula = "y * (g - sum(g * y))",
+    .gradient = "",
+    .infer = infer_same,
+    .run = run_rows<RowOp::softmax_vjp, [](const auto& k) { return k.softmax_vjp; }>,
+    .no_gradient = fused_only,
+    .cost = cost_rows,
+    .cuda = true};
 void vjp_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
   dx[0] = may_fuse(g, y) ? apply(softmax_vjp_op, contiguous(g), y)
@@ -74,37 +78,43 @@ const Op softmax_op{.name = "softmax",
                     .formula = "exp(x - m) / sum(exp(x - m)), m = max(x), along the last axis",
                     .gradient = "y * (g - sum(g * y))",
                     .infer = infer_same,
-                    .run = run_rows<[](const auto& k) { return k.softmax; }>,
+                    .run = run_rows<RowOp::softmax, [](const auto& k) { return k.softmax; }>,
                     .vjp = vjp_softmax,
                     .saves = save_y,
-                    .cost = cost_rows};
+                    .cost = cost_rows,
+                    .cuda = true};
 
-const Op log_softmax_vjp_op{.name = "log_softmax_vjp",
-                            .formula = "g - exp(y) * sum(g)",
-                            .gradient = "",
-                            .infer = infer_same,
-                            .run = run_rows<[](const auto& k) { return k.log_softmax_vjp; }>,
-                            .no_gradient = fused_only,
-                            .cost = cost_rows};
+const Op log_softmax_vjp_op{
+    .name = "log_softmax_vjp",
+    .formula = "g - exp(y) * sum(g)",
+    .gradient = "",
+    .infer = infer_same,
+    .run = run_rows<RowOp::log_softmax_vjp, [](const auto& k) { return k.log_softmax_vjp; }>,
+    .no_gradient = fused_only,
+    .cost = cost_rows,
+    .cuda = true};
 void vjp_log_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
   dx[0] = may_fuse(g, y) ? apply(log_softmax_vjp_op, contiguous(g), y)
                          : g - exp(y) * sum(g, 1u << (y.dim() - 1), true);
 }
-const Op log_softmax_op{.name = "log_softmax",
-                        .formula = "x - m - log(sum(exp(x - m))), m = max(x), along the last axis",
-                        .gradient = "g - exp(y) * sum(g)",
-                        .infer = infer_same,
-                        .run = run_rows<[](const auto& k) { return k.log_softmax; }>,
-                        .vjp = vjp_log_softmax,
-                        .saves = save_y,
-                        .cost = cost_rows};
+const Op log_softmax_op{
+    .name = "log_softmax",
+    .formula = "x - m - log(sum(exp(x - m))), m = max(x), along the last axis",
+    .gradient = "g - exp(y) * sum(g)",
+    .infer = infer_same,
+    .run = run_rows<RowOp::log_softmax, [](const auto& k) { return k.log_softmax; }>,
+    .vjp = vjp_log_softmax,
+    .saves = save_y,
+    .cost = cost_rows,
+    .cuda = true};
 
 void infer_logsumexp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(reduced_shape(in[0].shape(), 1u << (in[0].dim() - 1), false), in[0].dtype(),
                    in[0].device());
 }
 void run_logsumexp(Views out, Views in, const Attrs&) {
+  if (is_cuda(out[0].device)) return cuda_kernels().rows(RowOp::logsumexp, out[0], nullptr, in);
   const int64_t n = row_length(in[0]);
   by_rows(out[0].dtype, out[0].numel(), n,
           [&](const auto& k, auto type, int64_t first, int64_t rows) {
@@ -128,7 +138,8 @@ const Op logsumexp_op{.name = "logsumexp",
                       .run = run_logsumexp,
                       .vjp = vjp_logsumexp,
                       .saves = save_x_and_y,
-                      .cost = cost_rows};
+                      .cost = cost_rows,
+                      .cuda = true};
 
 // ---- cross-entropy against class indices ----
 
@@ -148,6 +159,7 @@ void check_classes(const View& x, const View& classes) {
                        " is out of range; logits of shape ", x.shape, " have classes 0 to ", n - 1);
 }
 void run_cross_entropy(Views out, Views in, const Attrs&) {
+  if (is_cuda(out[0].device)) return cuda_kernels().rows(RowOp::cross_entropy, out[0], &out[1], in);
   check_classes(in[0], in[1]);
   const int64_t n = in[0].shape[1], *target = in[1].as<int64_t>();
   by_rows(out[0].dtype, in[0].shape[0], n,
@@ -162,6 +174,8 @@ Saves save_cross_entropy(uint32_t, const Attrs&) {
 }
 
 void run_cross_entropy_vjp(Views out, Views in, const Attrs&) {  // inputs g, x, target, kept
+  if (is_cuda(out[0].device))
+    return cuda_kernels().rows(RowOp::cross_entropy_vjp, out[0], nullptr, in);
   const int64_t n = in[1].shape[1];
   by_rows(out[0].dtype, in[1].shape[0], n,
           [&](const auto& k, auto type, int64_t first, int64_t rows) {
@@ -201,7 +215,8 @@ const Op cross_entropy_vjp_op{.name = "cross_entropy_vjp",
                               .infer = infer_cross_entropy_vjp,
                               .run = run_cross_entropy_vjp,
                               .no_gradient = fused_only,
-                              .cost = cost_rows};
+                              .cost = cost_rows,
+                              .cuda = true};
 void vjp_cross_entropy(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor &x = line.input(0), &target = line.input(1);
   if (may_fuse(g, x)) {
@@ -209,7 +224,7 @@ void vjp_cross_entropy(const Line& line, const Tensor& g, Gradients& dx) {
     dx[0] = apply(cross_entropy_vjp_op, Tensors(in));
     return;
   }
-  const Tensor classes = arange(0, 1, x.shape()[1], DType::int64);
+  const Tensor classes = arange(0, 1, x.shape()[1], DType::int64, x.device());
   const Tensor onehot = to_dtype(unsqueeze(target, 1) == classes, x.dtype());
   dx[0] = unsqueeze(g, 1) * (softmax(x, 1) - onehot);
 }
@@ -220,7 +235,8 @@ const Op cross_entropy_op{.name = "cross_entropy",
                           .run = run_cross_entropy,
                           .vjp = vjp_cross_entropy,
                           .saves = save_cross_entropy,
-                          .cost = cost_rows};
+                          .cost = cost_rows,
+                          .cuda = true};
 
 // Applies a row op along any axis: the axis is brought last, and back.
 Tensor along(const Op& op, const Tensor& given, int64_t axis_given) {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/pool.h"
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 #include "ops/update_lines.h"
 #include "tensor/copy.h"
@@ -36,6 +37,10 @@ template <class A, const Op& op> void infer(Tensors in, const Attrs& attrs, Smal
                        "; expected float32 or float64");
     for (int64_t s = 0; s <= group.states; ++s) {
       const Tensor& t = s ? in[group.state(s - 1, i)] : in[group.gradient(i)];
+      if (t.device() != p.device() || p.device() != in[0].device())
+        fail<DeviceError>(op.name, ": parameter 0 is on ", in[0].device(), ", parameter ", i,
+                          " on ", p.device(), ", its ", s ? "state" : "gradient", " on ",
+                          t.device(), "; an update takes those of one device");
       if (!(t.shape() == p.shape()) || t.dtype() != p.dtype())
         fail<ShapeError>(op.name, ": the ", s ? "state" : "gradient", " of parameter ", i,
                          " has shape ", t.shape(), " and dtype ", t.dtype(), "; the parameter has ",
@@ -46,15 +51,16 @@ template <class A, const Op& op> void infer(Tensors in, const Attrs& attrs, Smal
   }
   const Tensor &step = in[group.step()], &lr = in[group.lr()];
   if (step.dtype() != DType::int64 || step.numel() != 1 || lr.dtype() != DType::float64 ||
-      lr.numel() != 1)
+      lr.numel() != 1 || is_cuda(step.device()) || is_cuda(lr.device()))
     fail<DTypeError>(op.name, ": step and lr are ", step.dtype(), step.shape(), " and ", lr.dtype(),
-                     lr.shape(), "; expected one int64 and one float64");
+                     lr.shape(), "; expected one int64 and one float64, on the CPU");
 }
 
 // Each rule is a struct: the constants of a step, worked out from step count and learning rate,
 // and the kernel.
 struct Sgd {
   using Attributes = SgdAttrs;
+  static constexpr auto on_cuda = &CudaKernels::sgd;
   static SgdStep constants(const SgdAttrs& a, int64_t t, double lr) {
     return {lr, a.momentum, a.dampening, a.weight_decay, a.nesterov, t == 1};
   }
@@ -65,6 +71,7 @@ struct Sgd {
 };
 struct Adam {
   using Attributes = AdamAttrs;
+  static constexpr auto on_cuda = &CudaKernels::adam;
   static AdamStep constants(const AdamAttrs& a, int64_t steps, double lr) {
     const auto t = static_cast<double>(steps);
     return {.step_size = lr / (1 - std::pow(a.beta1, t)),
@@ -82,6 +89,7 @@ struct Adam {
 };
 struct Rmsprop {
   using Attributes = RmspropAttrs;
+  static constexpr auto on_cuda = &CudaKernels::rmsprop;
   static RmspropStep constants(const RmspropAttrs& a, int64_t, double lr) {
     return {lr, a.alpha, a.eps, a.weight_decay, a.momentum};
   }
@@ -127,7 +135,7 @@ template <class Rule> class Update final : public ReadyUpdate {
     std::vector<Tensor> copies;
     for (int64_t i = 0; i < attrs_.group.count; ++i)
       for (View* x : {&views[static_cast<size_t>(i)], &views[attrs_.group.gradient(i)]}) {
-        copies.emplace_back(x->shape, x->dtype);
+        copies.emplace_back(Meta{x->shape, x->dtype, x->device});
         copy_into(copies.back().view(), *x);
         *x = copies.back().view();
       }
@@ -142,11 +150,27 @@ template <class Rule> class Update final : public ReadyUpdate {
   };
 
   void run_on(const std::vector<View>& in) const {
+    if (attrs_.group.count && is_cuda(in[0].device)) return run_on_cuda(in);
     parallel_for(static_cast<int64_t>(chunks_.size()) - 1, [&](int64_t chunk) {
       const auto c = static_cast<size_t>(chunk);
       for (size_t i = chunks_[c]; i < chunks_[c + 1]; ++i)
         apply(in, pieces_[i].parameter, pieces_[i].at, pieces_[i].n);
     });
+  }
+
+  void run_on_cuda(const std::vector<View>& in) const {
+    const UpdateGroup& group = attrs_.group;
+    for (DType dtype : {DType::float32, DType::float64}) {
+      std::vector<UpdatePart<>> parts;
+      for (int64_t i = 0; i < group.count; ++i) {
+        const View& p = in[static_cast<size_t>(i)];
+        if (p.dtype != dtype || p.numel() == 0) continue;
+        parts.push_back({p.numel(), p.data, in[group.gradient(i)].data, {}});
+        for (int64_t s = 0; s < group.states; ++s)
+          parts.back().state[s] = in[group.state(s, i)].data;
+      }
+      if (!parts.empty()) (cuda_kernels().*Rule::on_cuda)(in[0].device, dtype, parts, constants_);
+    }
   }
 
   void apply(const std::vector<View>& in, int64_t i, int64_t at, int64_t n) const {
@@ -211,6 +235,7 @@ const Op sgd_op{.name = "sgd_step",
                 .run = run<Sgd>,
                 .no_gradient = why_not,
                 .describe = describe_sgd,
+                .cuda = true,
                 .ready = ready<Sgd>};
 const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; decoupled: Loshchilov
                                        // and Hutter 2017, 1711.05101
@@ -222,6 +247,7 @@ const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; d
                  .run = run<Adam>,
                  .no_gradient = why_not,
                  .describe = describe_adam,
+                 .cuda = true,
                  .ready = ready<Adam>};
 const Op rmsprop_op{
     .name = "rmsprop_step",  // Tieleman and Hinton 2012, lecture 6.5
@@ -232,6 +258,7 @@ const Op rmsprop_op{
     .run = run<Rmsprop>,
     .no_gradient = why_not,
     .describe = describe_rmsprop,
+    .cuda = true,
     .ready = ready<Rmsprop>};
 
 void infer_count(Tensors, const Attrs&, SmallVector<Meta, 2>&) {}

@@ -1,7 +1,5 @@
-// The update formulas, vector by vector.
-#include "ops/update.h"
-
-#include "base/vocab.h"
+// The loops of the updates, vector by vector.
+#include "ops/update_formulas.h"
 
 namespace wengert::WENGERT_ISA {
 namespace {
@@ -9,46 +7,29 @@ namespace {
 template <class T> struct Updates {
   using V = Simd<T>;
 
+  // f(w, g, a, b): reads and overwrites parameter and states; those without memory are left alone.
+  template <class F> FN static void each(int64_t n, T* p, const T* g, T* a, T* b, const F& f) {
+    each_vector<V>(n, [&](int64_t i, int count) INLINE {
+      V w = load<V>(p + i, count), first(0), second(0);
+      if (a) first = load<V>(a + i, count);
+      if (b) second = load<V>(b + i, count);
+      f(w, load<V>(g + i, count), first, second);
+      store(p + i, count, w);
+      if (a) store(a + i, count, first);
+      if (b) store(b + i, count, second);
+    });
+  }
   static void sgd(int64_t n, T* p, const T* g, T* buffer, const SgdStep& s) {
-    each_vector<V>(n, [&](int64_t i, int count) INLINE {
-      const V w = load<V>(p + i, count);
-      V d = fma(V(s.weight_decay), w, load<V>(g + i, count));
-      if (buffer) {
-        const V b =
-            s.first ? d : V(s.momentum) * load<V>(buffer + i, count) + V(1 - s.dampening) * d;
-        store(buffer + i, count, b);
-        d = s.nesterov ? fma(V(s.momentum), b, d) : b;
-      }
-      store(p + i, count, fma(V(-s.lr), d, w));
-    });
+    each(n, p, g, buffer, nullptr,
+         [&](V& w, V d, V& b, V&) INLINE { sgd_formula(w, d, b, buffer != nullptr, s); });
   }
-
   static void adam(int64_t n, T* p, const T* g, T* m_data, T* v_data, const AdamStep& s) {
-    each_vector<V>(n, [&](int64_t i, int count) INLINE {
-      const V w = load<V>(p + i, count);
-      const V d = fma(V(s.weight_decay), w, load<V>(g + i, count));
-      const V m = fma(V(s.beta1), load<V>(m_data + i, count), V(1 - s.beta1) * d);
-      const V v = fma(V(s.beta2), load<V>(v_data + i, count), V(1 - s.beta2) * d * d);
-      store(m_data + i, count, m);
-      store(v_data + i, count, v);
-      const V denominator = sqrt(v) / V(s.bias2_sqrt) + V(s.eps);
-      store(p + i, count, fma(V(-s.step_size), m / denominator, V(s.decay) * w));
-    });
+    each(n, p, g, m_data, v_data,
+         [&](V& w, V d, V& m, V& v) INLINE { adam_formula(w, d, m, v, s); });
   }
-
   static void rmsprop(int64_t n, T* p, const T* g, T* square, T* buffer, const RmspropStep& s) {
-    each_vector<V>(n, [&](int64_t i, int count) INLINE {
-      const V w = load<V>(p + i, count);
-      const V d = fma(V(s.weight_decay), w, load<V>(g + i, count));
-      const V v = fma(V(s.alpha), load<V>(square + i, count), V(1 - s.alpha) * d * d);
-      store(square + i, count, v);
-      V change = d / (sqrt(v) + V(s.eps));
-      if (buffer) {
-        change = fma(V(s.momentum), load<V>(buffer + i, count), change);
-        store(buffer + i, count, change);
-      }
-      store(p + i, count, fma(V(-s.lr), change, w));
-    });
+    each(n, p, g, square, buffer,
+         [&](V& w, V d, V& v, V& b) INLINE { rmsprop_formula(w, d, v, b, buffer != nullptr, s); });
   }
 
   static constexpr UpdateKernelsFor<T> kernels{sgd, adam, rmsprop};

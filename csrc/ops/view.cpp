@@ -1,6 +1,7 @@
 // Views: reshape, permute, slice, expand share their input's memory; contiguous, concatenate copy.
 #include <cstring>
 
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 #include "tensor/copy.h"
 
@@ -137,7 +138,10 @@ void infer_embed(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
 void run_embed(Views out, Views in, const Attrs& attrs) {
   const auto& [axis, start, step, length] = attrs.as<EmbedAttrs>().slice;
   const int a = static_cast<int>(axis);
-  std::memset(out[0].data, 0, static_cast<size_t>(nbytes(out[0].shape, out[0].dtype)));
+  if (is_cuda(out[0].device))
+    cuda_kernels().fill(out[0], 0);
+  else
+    std::memset(out[0].data, 0, static_cast<size_t>(nbytes(out[0].shape, out[0].dtype)));
   if (length == 0) return;
   View part = out[0];
   part.data = part.as<char>() + start * part.strides[a] * size_of(part.dtype);
@@ -160,7 +164,8 @@ const Op embed_op{.name = "embed",
                   .infer = infer_embed,
                   .run = run_embed,
                   .vjp = vjp_embed,
-                  .describe = describe_embed};
+                  .describe = describe_embed,
+                  .cuda = true};
 Tensor embed(const Tensor& x, const Shape& shape, const SliceAttrs& where) {
   return apply(embed_op, x, EmbedAttrs{where, shape[static_cast<int>(where.axis)]});
 }
@@ -211,13 +216,39 @@ const Op concatenate_op{.name = "concatenate",
                         .infer = infer_concatenate,
                         .run = run_concatenate,
                         .vjp = vjp_concatenate,
-                        .describe = describe_axis};
+                        .describe = describe_axis,
+                        .cuda = true};
+
+struct MoveAttrs {
+  Device from, to;
+  bool non_blocking;
+};
+void infer_move(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  out.emplace_back(in[0].shape(), in[0].dtype(), attrs.as<MoveAttrs>().to);
+}
+void run_move(Views out, Views in, const Attrs& attrs) {
+  copy_into(out[0], in[0], !attrs.as<MoveAttrs>().non_blocking);
+}
+void vjp_move(const Line& line, const Tensor& g, Gradients& dx) {
+  dx[0] = to_device(g, line.attrs.as<MoveAttrs>().from);
+}
+void describe_move(const Attrs& attrs, AttrText& text) {
+  text.emplace_back("device", name(attrs.as<MoveAttrs>().to));
+}
+const Op move_op{.name = "move",
+                 .formula = "x, on another device",
+                 .gradient = "g, moved back",
+                 .infer = infer_move,
+                 .run = run_move,
+                 .vjp = vjp_move,
+                 .describe = describe_move,
+                 .cuda = true};
 
 }  // namespace
 
 void add_view_ops(std::vector<const Op*>& ops) {
-  for (const Op* op :
-       {&reshape_op, &permute_op, &expand_op, &slice_op, &embed_op, &copy_op, &concatenate_op})
+  for (const Op* op : {&reshape_op, &permute_op, &expand_op, &slice_op, &embed_op, &copy_op,
+                       &concatenate_op, &move_op})
     ops.push_back(op);
 }
 
@@ -313,6 +344,10 @@ Tensor unsqueeze(const Tensor& x, int64_t axis) {
 
 Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : clone(x); }
 Tensor clone(const Tensor& x) { return apply(copy_op, x); }
+
+Tensor to_device(const Tensor& x, Device device, bool non_blocking) {
+  return x.device() == device ? x : apply(move_op, x, MoveAttrs{x.device(), device, non_blocking});
+}
 
 Tensor concatenate(Tensors parts, int64_t axis) {
   if (parts.empty()) fail<ValueError>("concatenate: got no tensors; expected at least one");

@@ -122,7 +122,9 @@ Plan::Plan(StepList list, bool arena)
 
 View Plan::view(int v) const {
   const StepList::Value& x = list_.value(v);
-  return {base_[at(x.memory)] + x.offset, x.shape, x.strides, x.dtype};
+  const StepList::Memory& memory = list_.memories[at(x.memory)];
+  return {base_[at(x.memory)] + x.offset, x.shape, x.strides, x.dtype,
+          memory.storage ? memory.storage->device : Device::cpu};
 }
 
 // Whether a memory is only on its way through this fused line: made by one of its elementwise
@@ -238,7 +240,7 @@ void Plan::place(bool arena) {
                          [](const Block* a, const Block* b) { return a->offset < b->offset; }),
         &block);
   }
-  if (!blocks.empty()) arena_ = Storage::make({bytes_.arena}, DType::uint8);
+  if (!blocks.empty()) arena_ = Storage::make({bytes_.arena}, DType::uint8, Device::cpu);
   for (const Block& block : blocks)
     base_[at(block.memory)] = static_cast<char*>(arena_->data) + block.offset;
   for (size_t m = 0; m < base_.size(); ++m) {
@@ -258,8 +260,8 @@ std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) const {
   const auto chain = parts_of(line).chain;
   if (line.op == &fused_op)
     return std::make_unique<ReadyChain>(Chain(list_, chain, *grid_of(list_, chain), base_));
-  if (line.op == &matmul_op && !line.edit) {
-    const StepList::Line& product = line.body.empty() ? line : line.body[0];
+  const StepList::Line& product = line.body.empty() ? line : line.body[0];
+  if (line.op == &matmul_op && !line.edit && !is_cuda(view(product.outputs[0]).device)) {
     const View c = view(product.outputs[0]);
     std::optional<Chain> then;
     if (!chain.empty())

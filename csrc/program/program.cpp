@@ -174,9 +174,18 @@ std::string Program::escaped() const {
 void Program::improve(const std::vector<std::string>& passes) {
   undo_.clear();
   StepList list = traced_;
+  // Fused lines, and the arena, are the CPU's.
+  const bool gpu = std::any_of(
+      list.memories.begin(), list.memories.end(),
+      [](const StepList::Memory& m) { return m.storage && is_cuda(m.storage->device); });
+  const auto chosen = [&](const std::string& name) {
+    const bool any_device =
+        name == "constants" || name == "dead" || name == "common" || name == "views";
+    return (any_device || !gpu) && std::find(passes.begin(), passes.end(), name) != passes.end();
+  };
   for (const Pass& pass : all_passes())
-    if (std::find(passes.begin(), passes.end(), pass.name) != passes.end()) pass.run(list);
-  const bool arena = std::find(passes.begin(), passes.end(), "memory") != passes.end();
+    if (chosen(pass.name)) pass.run(list);
+  const bool arena = chosen("memory");
   plan_ = std::make_unique<Plan>(std::move(list), arena);
   if (!arena) return;
   // What the step makes lies in the plan's arena now; only what is seen from outside stays.
@@ -232,7 +241,8 @@ struct Copy {
         flat(is_contiguous(view.shape, view.strides)),
         bytes(static_cast<size_t>(nbytes(view.shape, view.dtype))) {}
   void operator()(const View& from) const {
-    if (flat && bytes <= max_plain && is_contiguous(from.shape, from.strides))
+    if (flat && bytes <= max_plain && !is_cuda(to.device) && !is_cuda(from.device) &&
+        is_contiguous(from.shape, from.strides))
       std::memcpy(to.data, from.data, bytes);
     else
       copy_into(to, from);

@@ -13,6 +13,10 @@ namespace wengert {
 
 void Study::about_to_run(Tensors operands) {
   for (const Tensor& x : operands) {
+    if (is_cuda(x.device()))
+      fail<DeviceError>("study: a tensor of the step is on ", x.device(),
+                        "; only steps on the CPU are studied: move it, and the model, with "
+                        ".to(\"cpu\")");
     const auto [at, fresh] = before_.try_emplace(x->storage.get());
     if (!fresh) continue;
     // Its number holds it, so no later tensor can lie in the same place.

@@ -1,11 +1,11 @@
 #include "tensor/copy.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
+#include "base/cuda.h"
 #include "base/pool.h"
+#include "tensor/convert.h"
 #include "tensor/loop.h"
 
 namespace wengert {
@@ -15,21 +15,6 @@ namespace {
 constexpr int64_t chunk_elements = 1 << 16;
 constexpr int64_t tile =
     16;  // of a transposed copy: 16 x 16 elements touch few cache lines on either side
-
-template <class To, class From> To convert(From x) {
-  if constexpr (std::is_same_v<To, bool>) {
-    return x != From(0);
-  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
-    // Outside To's range C++ leaves the result open; every machine shall give the same: NaN is 0,
-    // others saturate.
-    constexpr From low = static_cast<From>(std::numeric_limits<To>::min());
-    constexpr From high = static_cast<From>(std::numeric_limits<To>::max());
-    if (!(x > low)) return std::isnan(x) ? To(0) : std::numeric_limits<To>::min();
-    return x >= high ? std::numeric_limits<To>::max() : static_cast<To>(x);
-  } else {
-    return static_cast<To>(x);
-  }
-}
 
 // rows x columns, both strided.
 template <class To, class From>
@@ -88,10 +73,39 @@ template <class To, class From> void copy_as(const View& to_view, const View& fr
   });
 }
 
+// A contiguous copy beside x, on a device, of a dtype.
+Tensor beside(const View& x, Device device, DType dtype) {
+  const Tensor copy({x.shape, dtype, device});
+  copy_into(copy.view(), x);
+  return copy;
+}
+
+// Converted and made contiguous where it lies, moved, and spread out where it arrives.
+void copy_across(const View& to, const View& from, bool may_wait) {
+  if (from.dtype != to.dtype || !is_contiguous(from.shape, from.strides))
+    return copy_across(to, beside(from, from.device, to.dtype).view(), true);
+  if (!is_contiguous(to.shape, to.strides))
+    return copy_into(to, beside(from, to.device, to.dtype).view());
+  const int64_t bytes = nbytes(to.shape, to.dtype);
+  const WithoutHostLock unlocked;
+  if (!is_cuda(from.device))
+    cuda().to_device(to.device, to.data, from.data, bytes, may_wait);
+  else if (!is_cuda(to.device))
+    cuda().to_host(from.device, to.data, from.data, bytes);
+  else
+    cuda().copy_peer(to.device, to.data, from.device, from.data, bytes);
+}
+
 }  // namespace
 
-void copy_into(const View& to, const View& from) {
+Tensor on_host(const Tensor& x) {
+  return is_cuda(x.device()) ? beside(x.view(), Device::cpu, x.dtype()) : x;
+}
+
+void copy_into(const View& to, const View& from, bool may_wait) {
   if (to.numel() == 0) return;
+  if (to.device != from.device) return copy_across(to, from, may_wait);
+  if (is_cuda(to.device)) return cuda().copy(to, from);
   dispatch(to.dtype, [&](auto t) {
     dispatch(from.dtype, [&](auto f) {
       copy_as<typename decltype(t)::type, typename decltype(f)::type>(to, from);

@@ -1,11 +1,15 @@
-// Copies between views of one shape, of any strides and dtypes.
+// Copies between views of one shape, of any strides, dtypes and devices.
 #pragma once
 
-#include "tensor/view.h"
+#include "tensor/tensor.h"
 
 namespace wengert {
 
 // Floating to integer truncates, as in C; anything but zero is true.
-void copy_into(const View& to, const View& from);
+// What comes from a GPU is there on return.
+// may_wait false: from pinned memory to a GPU, it may return before `from` has been read.
+void copy_into(const View& to, const View& from, bool may_wait = true);
+
+Tensor on_host(const Tensor& x);  // x itself, or its values in memory that the CPU reads
 
 }  // namespace wengert

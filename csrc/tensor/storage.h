@@ -3,15 +3,13 @@
 
 #include <cstdint>
 
+#include "base/device.h"
 #include "base/dtype.h"
 #include "base/pooled.h"
 #include "base/ref.h"
 #include "base/shape.h"
 
 namespace wengert {
-
-enum class Device : uint8_t { cpu, cuda };
-inline const char* name(Device d) { return d == Device::cpu ? "cpu" : "cuda"; }
 
 struct Storage : RefCounted {
   void* data = nullptr;
@@ -33,7 +31,8 @@ struct Storage : RefCounted {
   const char* edited_by = nullptr;  // the op of the last edit, for the error message
   uint32_t edited_at = 0;           // and its place in the user's program (graph/place.h)
 
-  static Ref<Storage> make(const Shape& shape, DType dtype);
+  static Ref<Storage> make(const Shape& shape, DType dtype, Device device = Device::cpu);
+  static Ref<Storage> make_pinned(const Shape& shape, DType dtype);  // on the CPU; see base/cuda.h
   static Ref<Storage> adopt(void* data, int64_t bytes, void (*give_back)(void*), void* owner);
   static void destroy(Storage* storage);
   static void* operator new(size_t bytes) { return Pooled<Storage>::take(bytes); }

@@ -3,21 +3,33 @@
 #include <new>
 
 #include "base/allocator.h"
+#include "base/cuda.h"
 #include "base/pooled.h"
 
 namespace wengert {
 
-Ref<Storage> Storage::make(const Shape& shape, DType dtype) {
+Ref<Storage> Storage::make(const Shape& shape, DType dtype, Device device) {
   const int64_t bytes = nbytes(shape, dtype);
-  void* data = allocate(bytes);
-  if (!data)
+  void* data = is_cuda(device) ? cuda().allocate(device, bytes) : allocate(bytes);
+  if (!data) {
+    const MemoryFigures held = is_cuda(device) ? cuda().memory(device) : memory_figures();
     fail<OutOfMemory>("no memory for a tensor of shape ", shape, " and dtype ", dtype, " (", bytes,
-                      " bytes); ", memory_figures().allocated,
-                      " bytes are in use by other tensors");
+                      " bytes) on ", device, "; ", held.allocated,
+                      " bytes are in use by other tensors",
+                      is_cuda(device) ? concat(", ", cuda().memory_free(device), " are free") : "");
+  }
   Ref<Storage> storage(new Storage);
   storage->data = data;
   storage->bytes = bytes;
+  storage->device = device;
   return storage;
+}
+
+Ref<Storage> Storage::make_pinned(const Shape& shape, DType dtype) {
+  const int64_t bytes = nbytes(shape, dtype);
+  void* data = cuda().allocate_pinned(bytes);
+  if (!data) fail<OutOfMemory>("no pinned memory for a tensor of shape ", shape, " and ", dtype);
+  return adopt(data, bytes, cuda().deallocate_pinned, data);
 }
 
 Ref<Storage> Storage::adopt(void* data, int64_t bytes, void (*give_back)(void*), void* owner) {
@@ -32,6 +44,8 @@ Ref<Storage> Storage::adopt(void* data, int64_t bytes, void (*give_back)(void*),
 void Storage::destroy(Storage* storage) {
   if (storage->give_back)
     storage->give_back(storage->owner);
+  else if (is_cuda(storage->device))
+    cuda().deallocate(storage->device, storage->data, storage->bytes);
   else
     deallocate(storage->data, storage->bytes);
   delete storage;
@@ -47,8 +61,7 @@ void TensorBody::operator delete(void* block, size_t bytes) {
 }
 
 Tensor::Tensor(const Meta& meta) {
-  if (meta.device != Device::cpu) fail<DeviceError>("no memory can be had on ", name(meta.device));
-  Ref<Storage> storage = Storage::make(meta.shape, meta.dtype);
+  Ref<Storage> storage = Storage::make(meta.shape, meta.dtype, meta.device);
   body_ = Ref<TensorBody>(new TensorBody);
   body_->storage = std::move(storage);
   body_->shape = meta.shape;
@@ -73,7 +86,9 @@ Device Tensor::device() const { return body_->storage->device; }
 void* Tensor::view_data() const {
   return static_cast<char*>(body_->storage->data) + body_->offset * size_of(body_->dtype);
 }
-View Tensor::view() const { return {view_data(), body_->shape, body_->strides, body_->dtype}; }
+View Tensor::view() const {
+  return {view_data(), body_->shape, body_->strides, body_->dtype, body_->storage->device};
+}
 
 Tensor Tensor::alias(const Shape& shape, const Strides& strides, int64_t offset) const {
   Ref<TensorBody> other(new TensorBody);

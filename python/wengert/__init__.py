@@ -42,6 +42,7 @@ from .shaping import einsum, pad
 
 if _TYPE_CHECKING:
     from . import autograd as autograd
+    from . import cuda as cuda
     from . import data as data
     from . import interpret as interpret
     from . import io as io
@@ -61,6 +62,7 @@ _core._set_package_directory(_path.dirname(__file__))  # noqa: PTH120 - pathlib 
 
 _MODULES = (
     "autograd",
+    "cuda",
     "data",
     "interpret",
     "io",

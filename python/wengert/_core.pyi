@@ -8,7 +8,7 @@ import builtins
 import typing
 import typing_extensions
 from numpy import ndarray
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'attention_weights', 'backward', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'attention_weights', 'backward', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -252,6 +252,8 @@ class Tensor:
         """
     def cpu(self) -> Tensor:
         ...
+    def cuda(self) -> Tensor:
+        ...
     def data_ptr(self) -> builtins.int:
         """
         Address of the first element.
@@ -440,6 +442,10 @@ class Tensor:
         """
     def permute(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         ...
+    def pin_memory(self) -> Tensor:
+        """
+        A copy in page-locked memory of the CPU, from which .to("cuda", non_blocking=True) does not wait.
+        """
     def pow(self, other: Operand) -> Tensor:
         """
         a to the b.
@@ -542,9 +548,9 @@ class Tensor:
         """
         Hyperbolic tangent.
         """
-    def to(self, dtype_or_device: DType | str) -> Tensor:
+    def to(self, dtype_or_device: DType | str, non_blocking: builtins.bool = False) -> Tensor:
         """
-        The tensor in another dtype or on another device; itself if it is there.
+        The tensor in another dtype or on another device; itself if it is there. non_blocking: from pinned memory, does not wait until the copy is made.
         """
     def tolist(self) -> typing.Any:
         """
@@ -730,13 +736,29 @@ class _Replica:
         ...
 def _copy_like(x: Tensor, dtype: DType | str | None) -> Tensor:
     ...
+def _cuda_device_count() -> int:
+    ...
+def _cuda_device_name(number: typing.SupportsInt | typing.SupportsIndex) -> str:
+    ...
+def _cuda_empty_cache(number: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+def _cuda_memory_allocated(number: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+def _cuda_memory_cached(number: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+def _cuda_memory_peak(number: typing.SupportsInt | typing.SupportsIndex) -> int:
+    ...
+def _cuda_reset_memory_peak(number: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
+def _cuda_synchronize(number: typing.SupportsInt | typing.SupportsIndex) -> None:
+    ...
 def _from_private(array: typing.Any) -> Tensor:
     """
     from_numpy(), of memory that nobody else will write to: saved as it is.
     """
-def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int]) -> Tensor:
+def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int], device: str | None = None) -> Tensor:
     ...
-def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     ...
 def _pass_names() -> list[str]:
     """
@@ -746,7 +768,7 @@ def _permutation(state: Tensor, n: typing.SupportsInt | typing.SupportsIndex) ->
     ...
 def _set_package_directory(path: str) -> None:
     ...
-def _uniform(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+def _uniform(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     ...
 def abs(x: typing.Any) -> Tensor:
     """
@@ -768,7 +790,7 @@ def any(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
     """
     Is any element not zero?
     """
-def arange(start: typing.Any, stop: typing.Any = None, step: typing.Any = 1, dtype: DType | str | None = None) -> Tensor:
+def arange(start: typing.Any, stop: typing.Any = None, step: typing.Any = 1, dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     """
     start, start + step, ... up to but without stop; int64 for integers, else float32.
     """
@@ -856,7 +878,7 @@ def embedding(ids: Tensor, weight: Tensor, padding_idx: typing.SupportsInt | typ
     
     The row padding_idx gets no gradient.
     """
-def empty(shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+def empty(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     """
     Uninitialised.
     """
@@ -882,7 +904,7 @@ def expm1(x: typing.Any) -> Tensor:
     """
     exp(x) - 1, accurate near 0.
     """
-def eye(n: typing.SupportsInt | typing.SupportsIndex, m: typing.Any = None, dtype: DType | str | None = None) -> Tensor:
+def eye(n: typing.SupportsInt | typing.SupportsIndex, m: typing.Any = None, dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     """
     n x m, ones on the diagonal.
     """
@@ -906,7 +928,7 @@ def from_numpy(array: typing.Any) -> Tensor:
     """
     A tensor over the array's memory, without a copy.
     """
-def full(shape: int | Sequence[int], value: typing.Any, dtype: DType | str | None = None) -> Tensor:
+def full(shape: int | Sequence[int], value: typing.Any, dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     ...
 def full_like(x: Tensor, value: typing.SupportsFloat | typing.SupportsIndex, dtype: DType | str | None = None) -> Tensor:
     ...
@@ -961,11 +983,7 @@ def leaky_relu(x: Tensor, negative_slope: typing.SupportsFloat | typing.Supports
     """
     x where x > 0, else negative_slope * x.
     """
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """
-    x @ weight.T + bias, for x (..., in), weight (out, in) and bias (out,).
-    """
-def linspace(start: typing.SupportsFloat | typing.SupportsIndex, stop: typing.SupportsFloat | typing.SupportsIndex, num: typing.SupportsInt | typing.SupportsIndex, dtype: DType | str | None = None) -> Tensor:
+def linspace(start: typing.SupportsFloat | typing.SupportsIndex, stop: typing.SupportsFloat | typing.SupportsIndex, num: typing.SupportsInt | typing.SupportsIndex, dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     """
     num numbers, evenly spaced from start to stop, both included.
     """
@@ -1065,13 +1083,13 @@ def one_hot(ids: Tensor, num_classes: typing.SupportsInt | typing.SupportsIndex,
     """
     1 at each id along a new last axis, else 0; int64 unless dtype says otherwise.
     """
-def ones(shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+def ones(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     ...
 def ones_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
     ...
 def ops() -> list[typing.Any]:
     """
-    Every op: its name, the formulas of value and gradient, and, where it has no gradient, why.
+    Every op: its name, the formulas of value and gradient, where it has no gradient, why, and whether it runs on a GPU.
     """
 def permute(x: Tensor, axes: Sequence[int]) -> Tensor:
     ...
@@ -1206,7 +1224,7 @@ def tanh(x: typing.Any) -> Tensor:
     """
     Hyperbolic tangent.
     """
-def tensor(data: typing.Any, dtype: DType | str | None = None, requires_grad: bool = False) -> Tensor:
+def tensor(data: typing.Any, dtype: DType | str | None = None, requires_grad: bool = False, device: str | None = None) -> Tensor:
     """
     A tensor with a copy of the data: a number, nested lists, an array, or another tensor.
     
@@ -1228,7 +1246,7 @@ def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     """
     a where the condition (bool) holds, else b.
     """
-def zeros(shape: int | Sequence[int], dtype: DType | str | None = None) -> Tensor:
+def zeros(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     ...
 def zeros_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
     ...

@@ -13,7 +13,7 @@ def _repr(self: Tensor) -> str:
     import numpy as np
 
     values = np.array2string(
-        self.detach().numpy(),
+        self.detach().cpu().numpy(),
         precision=4,
         threshold=200,
         edgeitems=3,
@@ -25,6 +25,8 @@ def _repr(self: Tensor) -> str:
         parts.append(f"shape={self.shape}")
     if self.dtype not in (_core.float32, _core.int64, _core.bool_):
         parts.append(f"dtype={self.dtype.name}")
+    if self.device != "cpu":
+        parts.append(f"device={self.device!r}")
     if self.requires_grad:
         parts.append("requires_grad=True" if self.is_leaf else f"made_by={self.made_by}")
     return f"tensor({', '.join(parts)})"

@@ -101,7 +101,7 @@ def save(
             )
         if name == "__metadata__" or not _is_text(name):
             raise ValueError(f"save: {name!r} cannot be the name of a tensor")
-        arrays[name] = _bytes_of(tensor.detach().contiguous())
+        arrays[name] = _bytes_of(tensor.detach().cpu().contiguous())
     for key, text in (metadata or {}).items():
         if not isinstance(key, str) or not isinstance(text, str):
             raise TypeError(f"save: metadata must map text to text, and has {key!r}: {text!r}")

@@ -98,10 +98,10 @@ class ParamGroup(MutableMapping[str, Any]):
         self._owner = owner
         self._values: dict[str, Any] = {"params": params}
         self.lr = _core.tensor(0.0, "float64")  # the tensor that the update reads
-        dtypes: dict[str, list[Tensor]] = {}
+        alike: dict[tuple[str, str], list[Tensor]] = {}
         for p in params:
-            dtypes.setdefault(p.dtype.name, []).append(p)
-        self.cohorts = [_Cohort(same) for same in dtypes.values()]
+            alike.setdefault((p.dtype.name, p.device), []).append(p)
+        self.cohorts = [_Cohort(same) for same in alike.values()]
         for name, value in options.items():
             self[name] = value
 
@@ -362,14 +362,15 @@ class Optimizer:
             for key, value in given.items():
                 if key != "params":
                     group[key] = value
-            # Parameters with the same count, buffers and dtype form a cohort again.
+            # Parameters with the same count, buffers, dtype and device form a cohort again.
             kinds: dict[tuple[Any, ...], list[Tensor]] = {}
             for p in group["params"]:
                 entry = entries.get(number[id(p)], {})
                 names = sorted(key for key in entry if key != "step")
-                kinds.setdefault((int(entry.get("step", 0)), p.dtype.name, *names), []).append(p)
+                kind = (int(entry.get("step", 0)), p.dtype.name, p.device, *names)
+                kinds.setdefault(kind, []).append(p)
             group.cohorts = []
-            for (step, _, *names), params in kinds.items():
+            for (step, _, _, *names), params in kinds.items():
                 cohort = _Cohort(params, step)
                 for name in names:
                     buffers = [_core.zeros_like(p.detach()) for p in params]

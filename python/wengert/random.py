@@ -77,22 +77,34 @@ def _state(generator: Generator | None) -> Tensor:
 
 
 def rand(
-    shape: Shape, dtype: DType | str | None = None, generator: Generator | None = None
+    shape: Shape,
+    dtype: DType | str | None = None,
+    generator: Generator | None = None,
+    device: str | None = None,
 ) -> Tensor:
     """Uniform numbers in [0, 1), of float32 (24 random bits) or float64 (53)."""
-    return _core._uniform(_state(generator), shape, dtype)
+    return _core._uniform(_state(generator), shape, dtype, device)
 
 
 def randn(
-    shape: Shape, dtype: DType | str | None = None, generator: Generator | None = None
+    shape: Shape,
+    dtype: DType | str | None = None,
+    generator: Generator | None = None,
+    device: str | None = None,
 ) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
-    return _core._normal(_state(generator), shape, dtype)
+    return _core._normal(_state(generator), shape, dtype, device)
 
 
-def randint(low: int, high: int, shape: Shape, generator: Generator | None = None) -> Tensor:
+def randint(
+    low: int,
+    high: int,
+    shape: Shape,
+    generator: Generator | None = None,
+    device: str | None = None,
+) -> Tensor:
     """Whole numbers from low to high - 1, int64."""
-    return _core._integers(_state(generator), low, high, shape)
+    return _core._integers(_state(generator), low, high, shape, device)
 
 
 def randperm(n: int, generator: Generator | None = None) -> Tensor:
@@ -105,9 +117,10 @@ def bernoulli(
     shape: Shape,
     dtype: DType | str | None = None,
     generator: Generator | None = None,
+    device: str | None = None,
 ) -> Tensor:
     """1 with probability p, else 0. Raises ValueError unless 0 <= p <= 1."""
     if not 0 <= p <= 1:
         raise ValueError(f"bernoulli: got p = {p}; expected 0 <= p <= 1")
-    uniform = _core._uniform(_state(generator), shape, _core.float64)
+    uniform = _core._uniform(_state(generator), shape, _core.float64, device)
     return (uniform < p).to(dtype or _core.float32)

@@ -39,7 +39,12 @@ def pad(
     for axis, (before, after) in enumerate(pairs):
         if before or after:
             front, back = (
-                _core.full((*x.shape[:axis], size, *x.shape[axis + 1 :]), constant_values, x.dtype)
+                _core.full(
+                    (*x.shape[:axis], size, *x.shape[axis + 1 :]),
+                    constant_values,
+                    x.dtype,
+                    x.device,
+                )
                 for size in (before, after)
             )
             x = _core.concatenate([front, x, back], axis)
@@ -118,7 +123,7 @@ def _diagonals(x: Tensor, names: list[str]) -> tuple[Tensor, list[str]]:
             second = names.index(name, first + 1)
             order = [i for i in range(x.ndim) if i not in (first, second)]
             x = x.permute(first, second, *order)
-            along = _core.arange(x.shape[0])
+            along = _core.arange(x.shape[0], device=x.device)
             x = x[along, along]
             names = [name, *(names[i] for i in order)]
     return x, names

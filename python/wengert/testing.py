@@ -26,7 +26,7 @@ _TOLERANCES = {"float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}  # rtol, atol
 def _array(x: Any) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    return np.asarray(x.detach().numpy() if isinstance(x, Tensor) else x)
+    return np.asarray(x.detach().cpu().numpy() if isinstance(x, Tensor) else x)
 
 
 def assert_close(

@@ -246,7 +246,7 @@ class Dropout(_KeepsShape):
         if not self.training or self.p == 0.0:
             return x
         keep = 1.0 - self.p
-        mask = bernoulli(keep, x.shape, x.dtype, self.generator)
+        mask = bernoulli(keep, x.shape, x.dtype, self.generator, x.device)
         return x * (mask * (1.0 / keep) if keep > 0.0 else mask)
 
     def extra_repr(self) -> str:

@@ -262,23 +262,31 @@ class Module:
                 with no_grad():
                     parameter.grad.zero_()
 
-    def to(self, dtype: Any) -> Self:
-        """Converts floating-point parameters and buffers to dtype (float32 or float64).
+    def to(self, dtype_or_device: Any) -> Self:
+        """Converts floating-point parameters and buffers to dtype (float32 or float64), or moves
+        all of them to a device ("cpu", "cuda", "cuda:1").
 
         Parameters become new objects: make the optimizer after this call. An optimizer made
         before raises an error at its next step.
         """
-        wanted = _core.empty((0,), dtype).dtype
-        if not wanted.is_floating_point:
+        to: Any = dtype_or_device
+        moves = isinstance(to, str) and to.startswith(("cpu", "cuda"))
+        device = _core.empty((0,), device=to).device if moves else None
+        wanted = None if moves else _core.empty((0,), to).dtype
+        if wanted and not wanted.is_floating_point:
             raise _core.DTypeError(f"Module.to: dtype is {wanted.name}; give float32 or float64")
         done: dict[int, Tensor] = {}  # keeps tied parameters tied
         keep: list[Tensor] = []  # and their ids unique
 
         def convert(value: Any) -> Any:
-            if value is None or not value.dtype.is_floating_point or value.dtype == wanted:
+            if value is None:
+                return value
+            if value.device == device if moves else value.dtype == wanted:
+                return value
+            if not moves and not value.dtype.is_floating_point:
                 return value
             if id(value) not in done:
-                new: Tensor = value.detach().to(wanted)
+                new: Tensor = value.detach().to(to)
                 if isinstance(value, Parameter):
                     new = Parameter(new, value.requires_grad)
                     value.replaced = True

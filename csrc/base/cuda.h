@@ -1,0 +1,59 @@
+// The door to CUDA: a library of its own, loaded when a GPU is first asked for.
+//
+// The core knows no CUDA header and links to no CUDA library. libwengert_cuda.so, which lies beside
+// the core (or where WENGERT_CUDA_LIBRARY says), exports one function that gives this table, and,
+// in `kernels`, those of the ops (ops/cuda_kernels.h). The same sources, compiled for the CPU
+// against cuda/emulation.h, make a library that plays a GPU: so the kernels are tested without one.
+#pragma once
+
+#include <string>
+
+#include "base/allocator.h"
+#include "base/device.h"
+
+namespace wengert {
+
+struct View;
+struct CudaKernels;
+
+struct CudaLibrary {
+  int64_t abi;       // cuda_abi, as the library saw it
+  const char* made;  // how it was made: "CUDA 13.0", or that it is emulated
+  // What keeps it from working (driver, GPU); null where nothing does. Asked once.
+  const char* (*problem)();
+  int (*devices)();
+  const char* (*device_name)(Device d);
+
+  void* (*allocate)(Device d, int64_t bytes);  // null where there is no memory
+  void (*deallocate)(Device d, void* block, int64_t bytes);
+  void* (*allocate_pinned)(int64_t bytes);  // host memory from which copies need not wait
+  void (*deallocate_pinned)(void* block);
+  MemoryFigures (*memory)(Device d);
+  int64_t (*memory_free)(Device d);  // what the GPU has left, for messages
+  void (*reset_peak)(Device d);
+  void (*empty_cache)(Device d);
+
+  // All work of a device goes into one stream, in order; only these wait for it.
+  void (*to_host)(Device d, void* to, const void* from, int64_t bytes);
+  void (*synchronize)(Device d);
+  // Returns when `from` may be overwritten; or, if it is pinned and may_wait is false, at once.
+  void (*to_device)(Device d, void* to, const void* from, int64_t bytes, bool may_wait);
+  void (*copy)(const View& to, const View& from);  // both on one device
+  void (*copy_peer)(Device to_device, void* to, Device from_device, const void* from,
+                    int64_t bytes);
+  uintptr_t (*stream)(Device d);
+  // What others put into `stream` from now on comes behind the work that this device's has.
+  void (*let_wait)(Device d, uintptr_t stream);
+
+  const CudaKernels* kernels;
+};
+constexpr int64_t cuda_abi = 1'000'000 + sizeof(CudaLibrary);  // raise it when the meaning changes
+
+// The library, loaded; or a DeviceError that says which is missing: library, driver or GPU.
+const CudaLibrary& cuda();
+// The same as text: "ready: ..." or what is missing.
+std::string cuda_status();
+// A device by name: "cpu", "cuda", "cuda:1". ValueError or DeviceError where there is none.
+Device to_device(const std::string& text);
+
+}  // namespace wengert

@@ -1,0 +1,342 @@
+// The fibers, the barriers and the memory of the emulation.
+#include "cuda/emulation.h"
+
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#define TSAN(call) call
+#define UNSEEN __attribute__((no_sanitize("thread")))
+#else
+#define TSAN(call)
+#define UNSEEN
+#endif
+
+namespace wengert::emulation {
+
+namespace {
+
+constexpr size_t stack_bytes = 256 << 10;
+constexpr unsigned warp_size = 32;
+
+// ---- fibers: a stack each, and a way to change over ----
+
+#if defined(__x86_64__)
+extern "C" void wengert_change_stack(void** save, void* to);
+asm(R"(
+  .text
+  .type wengert_change_stack, @function
+wengert_change_stack:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+  .size wengert_change_stack, .-wengert_change_stack
+)");
+struct Stack {
+  void* top = nullptr;
+  void prepare(char* base, void (*entry)()) {
+    auto** p = reinterpret_cast<void**>(base + stack_bytes - 64);  // a multiple of 16
+    *--p = nullptr;                                                // entry never returns
+    *--p = reinterpret_cast<void*>(entry);
+    top = p - 6;
+  }
+};
+UNSEEN void change(Stack& from, Stack& to) { wengert_change_stack(&from.top, to.top); }
+#else
+struct Stack {
+  ucontext_t context;
+  void prepare(char* base, void (*entry)()) {
+    getcontext(&context);
+    context.uc_stack.ss_sp = base;
+    context.uc_stack.ss_size = stack_bytes;
+    makecontext(&context, entry, 0);
+  }
+};
+UNSEEN void change(Stack& from, Stack& to) { swapcontext(&from.context, &to.context); }
+#endif
+
+enum class State { ready, at_warp, at_block, done };
+
+struct Fiber {
+  Stack stack;
+  char* base = nullptr;
+  bool begun = false;  // its loop waits for work on its stack
+  State state = State::done;
+  Thread self;
+  unsigned round = 0;  // of exchanges: two sets of slots take turns
+  void* tsan = nullptr;
+};
+
+// Of the block that runs. One kernel runs at a time.
+std::mutex one_kernel;
+Fiber* current = nullptr;
+Stack scheduler;
+std::vector<Fiber*> fibers;
+void (*call)(const void*);
+const void* context;
+uint64_t slots[2][1024];
+char barriers[1024 / warp_size + 1];  // ThreadSanitizer knows barriers by their addresses
+[[maybe_unused]] void* scheduler_tsan = nullptr;
+[[maybe_unused]] char block_begin, block_end;
+
+UNSEEN void yield(State state) {
+  Fiber& me = *current;
+  me.state = state;
+  TSAN(__tsan_switch_to_fiber(scheduler_tsan, __tsan_switch_to_fiber_no_sync));
+  change(me.stack, scheduler);
+}
+
+UNSEEN void fiber_main() {
+  for (;;) {
+    TSAN(__tsan_acquire(&block_begin));
+    call(context);
+    TSAN(__tsan_release(&block_end));
+    yield(State::done);
+  }
+}
+
+UNSEEN void resume(Fiber& f) {
+  current = &f;
+  TSAN(__tsan_switch_to_fiber(f.tsan, __tsan_switch_to_fiber_no_sync));
+  change(scheduler, f.stack);
+}
+
+UNSEEN void start(Fiber& f) {
+  f.state = State::ready;
+  f.round = 0;
+  if (f.begun) return;
+  f.stack.prepare(f.base, fiber_main);
+  TSAN(f.tsan = __tsan_create_fiber(0));
+  f.begun = true;
+}
+
+// Lets go on who waited at `where`, if nobody of [first, end) is still on the way there.
+UNSEEN bool release(unsigned first, unsigned end, State where) {
+  bool any = false;
+  for (unsigned i = first; i < end; ++i) {
+    const State s = fibers[i]->state;
+    if (s != where && s != State::done) return false;
+    any |= s == where;
+  }
+  for (unsigned i = first; i < end; ++i)
+    if (fibers[i]->state == where) fibers[i]->state = State::ready;
+  return any;
+}
+
+UNSEEN void run_block(unsigned n) {
+  TSAN(__tsan_release(&block_begin));
+  for (unsigned i = 0; i < n; ++i) start(*fibers[i]);
+  for (;;) {
+    bool moved = false;
+    for (unsigned first = 0; first < n; first += warp_size) {
+      const unsigned end = first + warp_size < n ? first + warp_size : n;
+      do {
+        for (unsigned i = first; i < end; ++i)
+          if (fibers[i]->state == State::ready) {
+            resume(*fibers[i]);
+            moved = true;
+          }
+      } while (release(first, end, State::at_warp));
+    }
+    if (release(0, n, State::at_block)) continue;
+    bool done = true;
+    for (unsigned i = 0; i < n; ++i) done &= fibers[i]->state == State::done;
+    if (done) break;
+    if (!moved) {
+      std::fputs("emulated CUDA: the threads of a block wait at different barriers\n", stderr);
+      std::abort();
+    }
+  }
+  TSAN(__tsan_acquire(&block_end));
+}
+
+// ---- memory ----
+
+size_t setting(const char* name, size_t otherwise) {
+  const char* text = std::getenv(name);
+  return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+struct Memory {
+  size_t size = setting("WENGERT_EMULATION_MEMORY", size_t{1} << 30), end = 0, used = 0;
+  char* base = static_cast<char*>(
+      mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  std::map<size_t, size_t> free{{0, size}}, blocks;  // size by place
+
+  void open(bool yes) {  // all that was ever in use
+    if (end) mprotect(base, end, yes ? PROT_READ | PROT_WRITE : PROT_NONE);
+  }
+  void* take(size_t bytes) {
+    for (auto [at, room] : free) {
+      if (room < bytes) continue;
+      free.erase(at);
+      if (room > bytes) free[at + bytes] = room - bytes;
+      blocks[at] = bytes;
+      used += bytes;
+      if (end < at + bytes) end = at + bytes;
+      return base + at;
+    }
+    return nullptr;
+  }
+  void give(void* block) {
+    const auto at = blocks.find(static_cast<size_t>(static_cast<char*>(block) - base));
+    used -= at->second;
+    auto fresh = free.emplace(at->first, at->second).first;
+    blocks.erase(at);
+    if (const auto next = std::next(fresh);
+        next != free.end() && fresh->first + fresh->second == next->first) {
+      fresh->second += next->second;
+      free.erase(next);
+    }
+    if (fresh == free.begin()) return;
+    if (const auto before = std::prev(fresh); before->first + before->second == fresh->first) {
+      before->second += fresh->second;
+      free.erase(fresh);
+    }
+  }
+};
+Memory& memory() {
+  static auto* m = new Memory;
+  return *m;
+}
+std::map<const void*, size_t>& pinned() {
+  static auto* p = new std::map<const void*, size_t>;
+  return *p;
+}
+
+class OpenMemory {
+ public:
+  OpenMemory() { memory().open(true); }
+  ~OpenMemory() { memory().open(false); }
+
+ private:
+  std::lock_guard<std::mutex> lock_{one_kernel};
+};
+
+// The launch after so many fails, to see what an error does: WENGERT_EMULATION_FAIL=100.
+size_t launches = 0;
+cudaError_t last_error = cudaSuccess;
+
+}  // namespace
+
+UNSEEN const Thread& self() { return current->self; }
+
+UNSEEN void wait_for_block() {
+  [[maybe_unused]] char* barrier = &barriers[1024 / warp_size];
+  TSAN(__tsan_release(barrier));
+  yield(State::at_block);
+  TSAN(__tsan_acquire(barrier));
+}
+UNSEEN void wait_for_warp() {
+  [[maybe_unused]] char* barrier = &barriers[current->self.thread.x / warp_size];
+  TSAN(__tsan_release(barrier));
+  yield(State::at_warp);
+  TSAN(__tsan_acquire(barrier));
+}
+UNSEEN uint64_t* warp_slots() {
+  return slots[current->round++ % 2] + current->self.thread.x / warp_size * warp_size;
+}
+
+void run(dim3 grid, unsigned block, void (*kernel)(const void*), const void* arguments) {
+  const OpenMemory open;
+  if (last_error) return;
+  if (static const size_t bad = setting("WENGERT_EMULATION_FAIL", 0); bad && ++launches == bad) {
+    last_error = cudaErrorLaunchFailure;
+    return;
+  }
+  call = kernel;
+  context = arguments;
+  TSAN(scheduler_tsan = __tsan_get_current_fiber());
+  while (fibers.size() < block) {
+    auto* f = new Fiber;
+    f->base = static_cast<char*>(mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    fibers.push_back(f);
+  }
+  for (unsigned z = 0; z < grid.z; ++z)
+    for (unsigned y = 0; y < grid.y; ++y)
+      for (unsigned x = 0; x < grid.x; ++x) {
+        for (unsigned i = 0; i < block; ++i)
+          fibers[i]->self = {{i, 0, 0}, {x, y, z}, {block, 1, 1}, grid};
+        run_block(block);
+      }
+}
+
+}  // namespace wengert::emulation
+
+using namespace wengert::emulation;
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = static_cast<int>(setting("WENGERT_EMULATION_DEVICES", 1));
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {"emulated on the CPU", 0, 0, 2};
+  return cudaSuccess;
+}
+cudaError_t cudaMalloc(void** block, size_t bytes) {
+  const std::lock_guard lock(one_kernel);
+  *block = memory().take((bytes + 255) / 256 * 256);
+  return *block ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFree(void* block) {
+  const std::lock_guard lock(one_kernel);
+  memory().give(block);
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  *total = memory().size;
+  *free = memory().size - memory().used;
+  return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void** block, size_t bytes, unsigned) {
+  *block = std::malloc(bytes ? bytes : 1);
+  pinned()[*block] = bytes;
+  return *block ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void* block) {
+  pinned().erase(block);
+  std::free(block);
+  return cudaSuccess;
+}
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
+  const auto at = pinned().upper_bound(p);
+  attributes->type = 0;
+  if (at != pinned().begin() &&
+      static_cast<const char*>(p) <
+          static_cast<const char*>(std::prev(at)->first) + std::prev(at)->second)
+    attributes->type = cudaMemoryTypeHost;
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t) {
+  const OpenMemory open;
+  std::memcpy(to, from, bytes);
+  return last_error;
+}
+cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t) {
+  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, nullptr);
+}
+cudaError_t cudaGetLastError() { return last_error; }
+const char* cudaGetErrorString(cudaError_t e) {
+  return e == cudaErrorMemoryAllocation ? "out of memory" : "unspecified launch failure";
+}

@@ -1,0 +1,128 @@
+// Plays CUDA on the CPU: enough of the language and of its runtime library for the .cu files to
+// compile with an ordinary C++ compiler, into a library that the core loads as if it were a GPU's.
+//
+// Each CUDA thread is a fiber with a stack of its own. A block's threads take turns on one
+// processor: one runs until it ends or waits at a barrier, then the next. Under ThreadSanitizer
+// they count as threads that only barriers order, so that a missing __syncthreads() is reported,
+// however the turns went. Blocks run one after another: a race between two blocks is not seen.
+// Threads that wait at different barriers end the process with a message. Memory of the "GPU" can
+// be touched by kernels and copies only: the CPU's hand on it is a segmentation fault.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __shared__ static
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+
+namespace wengert::emulation {
+
+struct Thread {
+  dim3 thread, block, block_size, grid_size;
+};
+const Thread& self();
+void wait_for_block();
+void wait_for_warp();
+// What the threads of a warp show one another; 8 bytes each. The place for the caller's next round.
+uint64_t* warp_slots();
+void run(dim3 grid, unsigned block, void (*call)(const void*), const void* context);
+
+template <class T> T exchange(T value, unsigned from) {
+  static_assert(sizeof(T) <= 8);
+  uint64_t* slots = warp_slots();
+  std::memcpy(&slots[self().thread.x % 32], &value, sizeof value);
+  wait_for_warp();
+  std::memcpy(&value, &slots[from % 32], sizeof value);
+  return value;
+}
+
+}  // namespace wengert::emulation
+
+#define threadIdx (::wengert::emulation::self().thread)
+#define blockIdx (::wengert::emulation::self().block)
+#define blockDim (::wengert::emulation::self().block_size)
+#define gridDim (::wengert::emulation::self().grid_size)
+
+inline void __syncthreads() { wengert::emulation::wait_for_block(); }
+inline void __syncwarp(unsigned = ~0u) { wengert::emulation::wait_for_warp(); }
+template <class T> T __shfl_xor_sync(unsigned, T value, unsigned lanes) {
+  return wengert::emulation::exchange(value, (threadIdx.x % 32) ^ lanes);
+}
+inline unsigned __ballot_sync(unsigned, bool yes) {
+  unsigned mask = 0;
+  for (unsigned lane = 0; lane < 32; ++lane)  // a slot per lane and step: slow, and sure
+    mask |= static_cast<unsigned>(wengert::emulation::exchange(yes, lane)) << lane;
+  return mask;
+}
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline unsigned __umulhi(unsigned a, unsigned b) {
+  return static_cast<unsigned>(uint64_t{a} * b >> 32);
+}
+inline int atomicCAS(int* at, int expected, int value) {
+  __atomic_compare_exchange_n(at, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+  return expected;
+}
+
+// ---- the runtime library: as much as runtime.cu calls ----
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorLaunchFailure = 719,
+};
+enum cudaMemcpyKind {
+  cudaMemcpyHostToDevice = 1,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice
+};
+using cudaStream_t = void*;
+using cudaEvent_t = void*;
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor, multiProcessorCount;
+};
+struct cudaPointerAttributes {
+  int type;
+};
+constexpr int cudaMemoryTypeHost = 1;
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocMapped = 2;
+
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device);
+cudaError_t cudaMalloc(void** block, size_t bytes);
+cudaError_t cudaFree(void* block);
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
+cudaError_t cudaHostAlloc(void** block, size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void* block);
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t);
+cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t);
+cudaError_t cudaGetLastError();
+const char* cudaGetErrorString(cudaError_t e);
+inline cudaError_t cudaDriverGetVersion(int* v) { return *v = 13000, cudaSuccess; }
+inline cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 13000, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
+  return *s = reinterpret_cast<cudaStream_t>(0x1000), cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaGetLastError(); }
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
+  return *e = nullptr, cudaSuccess;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }

@@ -1,0 +1,79 @@
+// What every .cu file needs: the CUDA runtime (or its emulation), a way to launch a kernel, memory
+// for the time of a launch, and a way for kernels to say that their data is wrong.
+#pragma once
+
+#if defined(__CUDACC__)
+#include <cuda_runtime.h>
+#else
+#include "cuda/emulation.h"
+#endif
+
+#include "base/cuda.h"
+#include "base/error.h"
+
+namespace wengert {
+
+// What the first kernel that found bad data wrote down, in host memory. The host looks whenever it
+// waits, and throws what it says.
+enum class Fault : int { none, index, cross_entropy };
+struct Report {
+  int fault;  // a Fault, or -1 while it is being written
+  int64_t got, at, size;
+};
+__device__ inline void report(Report* r, Fault fault, int64_t got, int64_t at, int64_t size) {
+  if (atomicCAS(&r->fault, 0, -1) != 0) return;
+  r->got = got;
+  r->at = at;
+  r->size = size;
+  r->fault = static_cast<int>(fault);
+}
+
+cudaStream_t stream_of(Device d);  // makes d the current device too
+Report* report_of(Device d);
+int processors(Device d);
+// Throws a DeviceError that says what the GPU reports, and whether the process can go on.
+void check(cudaError_t error, const char* what, Device d);
+
+class DeviceScratch {  // work queued before it goes may still use it: the stream keeps the order
+ public:
+  DeviceScratch(Device d, int64_t bytes);
+  ~DeviceScratch();
+  DeviceScratch(const DeviceScratch&) = delete;
+  template <class T> T* as() const { return static_cast<T*>(data_); }
+
+ private:
+  Device device_;
+  int64_t bytes_;
+  void* data_;
+};
+
+template <class... P, class... A>
+void launch(const char* op, Device d, dim3 grid, unsigned block, void (*kernel)(P...),
+            const A&... arguments) {
+  [[maybe_unused]] const cudaStream_t stream = stream_of(d);
+#if defined(__CUDACC__)
+  kernel<<<grid, block, 0, stream>>>(arguments...);
+#else
+  const auto call = [&] { kernel(static_cast<P>(arguments)...); };
+  emulation::run(
+      grid, block, [](const void* c) { (*static_cast<const decltype(call)*>(c))(); }, &call);
+#endif
+  check(cudaGetLastError(), op, d);
+}
+
+constexpr unsigned block_threads = 256;
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// Blocks for n threads' worth of work, in a loop over the grid: no more than keep the GPU full.
+inline dim3 grid_for(Device d, int64_t n) {
+  const int64_t blocks = divide_up(n, block_threads), full = int64_t{processors(d)} * 32;
+  dim3 grid;
+  grid.x = static_cast<unsigned>(blocks < full ? blocks : full);
+  return grid;
+}
+// A thread's place in such a loop.
+__device__ inline int64_t first_index() {
+  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+__device__ inline int64_t index_step() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
+
+}  // namespace wengert

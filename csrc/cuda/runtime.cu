@@ -1,0 +1,259 @@
+// Devices, streams, memory and errors: the host's side of CUDA.
+//
+// Each GPU has one stream, into which all work goes in order; so a freed block can be given away
+// again at once: what the next owner does comes behind. Blocks are kept by size class, like those
+// of the CPU (base/allocator.h), and given back where the GPU has no more.
+#include "cuda/runtime.h"
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace wengert {
+
+namespace {
+
+struct Gpu {
+  std::mutex mutex;
+  cudaStream_t stream = nullptr;
+  Report* report = nullptr;
+  cudaDeviceProp properties{};
+  std::map<int64_t, std::vector<void*>> free;  // by size class
+  MemoryFigures figures{0, 0, 0, INT64_MAX};
+  std::string lost;  // what ended it
+};
+
+struct Gpus {
+  int count = 0;
+  std::string problem;
+  Gpu gpu[max_gpus];
+};
+
+bool start(Gpu& g, int i) {
+  void* report = nullptr;
+  if (cudaSetDevice(i) != cudaSuccess || cudaGetDeviceProperties(&g.properties, i) != cudaSuccess ||
+      cudaStreamCreateWithFlags(&g.stream, cudaStreamNonBlocking) != cudaSuccess ||
+      cudaHostAlloc(&report, sizeof(Report), cudaHostAllocMapped) != cudaSuccess)
+    return false;
+  g.report = new (report) Report{};
+  return true;
+}
+
+Gpus* find() {
+  auto* all = new Gpus;  // never destroyed: tensors may outlive static destructors
+  int driver = 0, runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  const auto version = [](int v) { return concat(v / 1000, ".", v % 1000 / 10); };
+  if (driver == 0) {
+    all->problem = "no NVIDIA driver: libcuda.so.1 is not on this machine";
+  } else if (driver / 1000 < runtime / 1000) {
+    all->problem = concat("the NVIDIA driver is too old: it serves CUDA ", version(driver),
+                          ", and this build needs ", version(runtime), "; update the driver");
+  } else if (cudaGetDeviceCount(&all->count) != cudaSuccess || all->count == 0) {
+    all->count = 0;
+    all->problem = concat("no GPU: the NVIDIA driver is here, and says: ",
+                          cudaGetErrorString(cudaGetLastError()));
+  }
+  if (all->count > max_gpus) all->count = max_gpus;
+  for (int i = 0; i < all->count && all->problem.empty(); ++i)
+    if (!start(all->gpu[i], i))
+      all->problem = concat("GPU ", i, " does not start: ", cudaGetErrorString(cudaGetLastError()));
+  return all;
+}
+Gpus& gpus() {
+  static Gpus* all = find();
+  return *all;
+}
+Gpu& gpu(Device d) { return gpus().gpu[number(d)]; }
+
+// Powers of two, each split in eight.
+int64_t size_class(int64_t bytes) {
+  int64_t step = 512;
+  while (step * 16 <= bytes) step *= 2;
+  return bytes <= 0 ? step : (bytes + step - 1) / step * step;
+}
+
+void release_all(Gpu& g) {
+  if (g.free.empty()) return;
+  cudaStreamSynchronize(g.stream);
+  for (auto& [bytes, blocks] : g.free)
+    for (void* block : blocks) cudaFree(block);
+  g.free.clear();
+  g.figures.cached = 0;
+}
+
+void throw_report(Gpu& g) {
+  Report r = *g.report;
+  if (r.fault == 0) return;
+  *g.report = {};
+  if (r.fault == static_cast<int>(Fault::cross_entropy))
+    fail<IndexError>("cross_entropy: class index ", r.got, " at row ", r.at,
+                     " is out of range; there are classes 0 to ", r.size - 1,
+                     " (found on the GPU: what was computed from it since is of no use)");
+  fail<IndexError>("index ", r.got, " is out of range for an axis of size ", r.size,
+                   " (found on the GPU: what was computed from it since is of no use)");
+}
+
+void wait(Device d, const char* what) {
+  check(cudaStreamSynchronize(stream_of(d)), what, d);
+  throw_report(gpu(d));
+}
+
+}  // namespace
+
+cudaStream_t stream_of(Device d) {
+  Gpu& g = gpu(d);
+  if (!g.lost.empty())
+    fail<DeviceError>(d, ": is lost since ", g.lost, "; the process cannot use it any more");
+  cudaSetDevice(number(d));
+  return g.stream;
+}
+Report* report_of(Device d) { return gpu(d).report; }
+int processors(Device d) { return gpu(d).properties.multiProcessorCount; }
+
+void check(cudaError_t error, const char* what, Device d) {
+  if (error == cudaSuccess) return;
+  if (error == cudaErrorMemoryAllocation)
+    fail<OutOfMemory>(what, ": no memory on ", d, "; free some tensors first");
+  const cudaDeviceProp& p = gpu(d).properties;
+#if defined(__CUDACC__)
+  if (error == cudaErrorNoKernelImageForDevice)
+    fail<DeviceError>(what, ": this build has no code for ", p.name, " (compute capability ",
+                      p.major, ".", p.minor, "); build with WENGERT_CUDA_ARCHITECTURES for it");
+  if (error == cudaErrorInvalidConfiguration || error == cudaErrorInvalidValue)
+    fail<DeviceError>(what, ": was not launched: ", cudaGetErrorString(error));
+#endif
+  gpu(d).lost = concat("'", what, "' (", cudaGetErrorString(error), ")");
+  fail<DeviceError>(what, ": ", p.name, " reports: ", cudaGetErrorString(error), "; ", d,
+                    " and the tensors on it are lost to this process. The cause may be an earlier "
+                    "op: run with CUDA_LAUNCH_BLOCKING=1 to see which");
+}
+
+const char* cuda_problem() { return gpus().problem.empty() ? nullptr : gpus().problem.c_str(); }
+int cuda_devices() { return gpus().count; }
+const char* cuda_device_name(Device d) { return gpu(d).properties.name; }
+
+void* cuda_allocate(Device d, int64_t bytes) {
+  if (bytes > (int64_t{1} << 62)) return nullptr;
+  const int64_t size = size_class(bytes);
+  Gpu& g = gpu(d);
+  stream_of(d);
+  const std::lock_guard lock(g.mutex);
+  void* block = nullptr;
+  const auto kept = g.free.find(size);
+  if (kept != g.free.end()) {
+    block = kept->second.back();
+    kept->second.pop_back();
+    if (kept->second.empty()) g.free.erase(kept);
+    g.figures.cached -= size;
+  } else if (cudaMalloc(&block, static_cast<size_t>(size)) != cudaSuccess) {
+    cudaGetLastError();
+    release_all(g);
+    if (cudaMalloc(&block, static_cast<size_t>(size)) != cudaSuccess) {
+      cudaGetLastError();
+      return nullptr;
+    }
+  }
+  g.figures.allocated += size;
+  if (g.figures.allocated > g.figures.peak) g.figures.peak = g.figures.allocated;
+  return block;
+}
+
+void cuda_deallocate(Device d, void* block, int64_t bytes) {
+  Gpu& g = gpu(d);
+  const int64_t size = size_class(bytes);
+  const std::lock_guard lock(g.mutex);
+  g.figures.allocated -= size;
+  g.figures.cached += size;
+  g.free[size].push_back(block);
+}
+
+DeviceScratch::DeviceScratch(Device d, int64_t bytes)
+    : device_(d), bytes_(bytes), data_(cuda_allocate(d, bytes)) {
+  if (!data_) fail<OutOfMemory>("no memory on ", d, " for a kernel's working space");
+}
+DeviceScratch::~DeviceScratch() { cuda_deallocate(device_, data_, bytes_); }
+
+void* cuda_allocate_pinned(int64_t bytes) {
+  void* block = nullptr;
+  if (cudaHostAlloc(&block, static_cast<size_t>(bytes), 0) != cudaSuccess) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  return block;
+}
+void cuda_deallocate_pinned(void* block) { cudaFreeHost(block); }  // waits for copies from it
+
+MemoryFigures cuda_memory(Device d) {
+  const std::lock_guard lock(gpu(d).mutex);
+  return gpu(d).figures;
+}
+int64_t cuda_memory_free(Device d) {
+  size_t free = 0, total = 0;
+  stream_of(d);
+  cudaMemGetInfo(&free, &total);
+  return static_cast<int64_t>(free) + cuda_memory(d).cached;
+}
+void cuda_reset_peak(Device d) {
+  const std::lock_guard lock(gpu(d).mutex);
+  gpu(d).figures.peak = gpu(d).figures.allocated;
+}
+void cuda_empty_cache(Device d) {
+  stream_of(d);
+  const std::lock_guard lock(gpu(d).mutex);
+  release_all(gpu(d));
+}
+
+void cuda_to_host(Device d, void* to, const void* from, int64_t bytes) {
+  check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_of(d)),
+        "copy to the CPU", d);
+  wait(d, "copy to the CPU");
+}
+void cuda_synchronize(Device d) { wait(d, "synchronize"); }
+
+void cuda_to_device(Device d, void* to, const void* from, int64_t bytes, bool may_wait) {
+  check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_of(d)),
+        "copy to the GPU", d);
+  // From ordinary memory the call itself returns when it has read all; pinned memory is read later.
+  cudaPointerAttributes attributes{};
+  if (may_wait && cudaPointerGetAttributes(&attributes, from) == cudaSuccess &&
+      attributes.type == cudaMemoryTypeHost)
+    wait(d, "copy to the GPU");
+}
+
+void cuda_copy_bytes(Device d, void* to, const void* from, int64_t bytes) {
+  check(
+      cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, stream_of(d)),
+      "copy", d);
+}
+
+namespace {
+// Work of stream b goes on behind what stream a has now.
+void order(cudaStream_t a, Device a_device, cudaStream_t b, Device b_device) {
+  cudaEvent_t event;
+  stream_of(a_device);
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event", a_device);
+  check(cudaEventRecord(event, a), "event", a_device);
+  stream_of(b_device);
+  check(cudaStreamWaitEvent(b, event, 0), "event", b_device);
+  cudaEventDestroy(event);  // goes when it has happened
+}
+}  // namespace
+
+void cuda_copy_peer(Device to_device, void* to, Device from_device, const void* from,
+                    int64_t bytes) {
+  const cudaStream_t there = stream_of(to_device), here = stream_of(from_device);
+  order(there, to_device, here, from_device);
+  check(cudaMemcpyPeerAsync(to, number(to_device), from, number(from_device),
+                            static_cast<size_t>(bytes), here),
+        "copy between GPUs", from_device);
+  order(here, from_device, there, to_device);
+}
+uintptr_t cuda_stream(Device d) { return reinterpret_cast<uintptr_t>(stream_of(d)); }
+void cuda_let_wait(Device d, uintptr_t stream) {
+  order(stream_of(d), d, reinterpret_cast<cudaStream_t>(stream), d);
+}
+
+}  // namespace wengert

@@ -1,0 +1,28 @@
+// The functions that the table of base/cuda.h points to; what they do is said there.
+#pragma once
+
+#include "cuda/launch.h"
+
+namespace wengert {
+
+const char* cuda_problem();
+int cuda_devices();
+const char* cuda_device_name(Device d);
+void* cuda_allocate(Device d, int64_t bytes);
+void cuda_deallocate(Device d, void* block, int64_t bytes);
+void* cuda_allocate_pinned(int64_t bytes);
+void cuda_deallocate_pinned(void* block);
+MemoryFigures cuda_memory(Device d);
+int64_t cuda_memory_free(Device d);
+void cuda_reset_peak(Device d);
+void cuda_empty_cache(Device d);
+void cuda_to_host(Device d, void* to, const void* from, int64_t bytes);
+void cuda_synchronize(Device d);
+void cuda_to_device(Device d, void* to, const void* from, int64_t bytes, bool may_wait);
+void cuda_copy_bytes(Device d, void* to, const void* from, int64_t bytes);
+void cuda_copy_peer(Device to_device, void* to, Device from_device, const void* from,
+                    int64_t bytes);
+uintptr_t cuda_stream(Device d);
+void cuda_let_wait(Device d, uintptr_t stream);
+
+}  // namespace wengert

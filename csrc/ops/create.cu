@@ -1,0 +1,43 @@
+// Constants and ranges on a GPU.
+#include "cuda/launch.h"
+#include "ops/cuda_ops.h"
+
+namespace wengert {
+
+namespace {
+
+template <class T> __global__ void __launch_bounds__(block_threads) fill(int64_t n, T* y, T value) {
+  for (int64_t i = first_index(); i < n; i += index_step()) y[i] = value;
+}
+template <class T>
+__global__ void __launch_bounds__(block_threads) range(int64_t n, T* y, double start, double step) {
+  for (int64_t i = first_index(); i < n; i += index_step())
+    if constexpr (std::is_integral_v<T>)
+      y[i] = static_cast<T>(static_cast<int64_t>(start) + i * static_cast<int64_t>(step));
+    else
+      y[i] = static_cast<T>(start + static_cast<double>(i) * step);
+}
+
+}  // namespace
+
+void cuda_fill(const View& out, double value) {
+  const int64_t n = out.numel();
+  if (n == 0) return;
+  dispatch(out.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    launch("full", out.device, grid_for(out.device, n), block_threads, fill<T>, n, out.as<T>(),
+           static_cast<T>(value));
+  });
+}
+
+void cuda_arange(const View& out, double start, double step) {
+  const int64_t n = out.numel();
+  if (n == 0) return;
+  dispatch(out.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    launch("arange", out.device, grid_for(out.device, n), block_threads, range<T>, n, out.as<T>(),
+           start, step);
+  });
+}
+
+}  // namespace wengert

@@ -1,0 +1,24 @@
+// The functions of ops/*.cu that the table of ops/cuda_kernels.h points to.
+#pragma once
+
+#include "ops/cuda_kernels.h"
+
+namespace wengert {
+
+extern const ElementwiseTable<CudaElementwise> cuda_elementwise;
+void cuda_fill(const View& out, double value);
+void cuda_arange(const View& out, double start, double step);
+void cuda_reduce(Reduction kind, const View& out, const View& x, const ReduceBlock& block,
+                 double divisor);
+void cuda_rows(RowOp op, const View& out, const View* auxiliary, std::span<const View> in);
+void cuda_matmul(const View& y, const View& a, const View& b);
+void cuda_ravel(const View& rows, std::span<const View> indices, const Dims& sizes);
+void cuda_take(const View& out, const View& x, const View& rows, int64_t row_elements);
+void cuda_put(const View& out, const View& value, const View& rows, int64_t row_elements, bool add);
+void cuda_random(RandomKind kind, const View& out, uint64_t seed, uint64_t first_block, int64_t low,
+                 int64_t high);
+void cuda_sgd(Device d, DType dtype, std::span<const UpdatePart<>> parts, const SgdStep& s);
+void cuda_adam(Device d, DType dtype, std::span<const UpdatePart<>> parts, const AdamStep& s);
+void cuda_rmsprop(Device d, DType dtype, std::span<const UpdatePart<>> parts, const RmspropStep& s);
+
+}  // namespace wengert

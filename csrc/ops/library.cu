@@ -1,0 +1,60 @@
+// The one function that the CUDA library exports: the tables of base/cuda.h and ops/cuda_kernels.h.
+#include "cuda/runtime.h"
+#include "ops/cuda_ops.h"
+
+namespace wengert {
+
+void cuda_copy(const View& to, const View& from);  // tensor/copy.cu
+
+}  // namespace wengert
+
+#define WENGERT_TEXT_OF(x) #x
+#define WENGERT_TEXT(x) WENGERT_TEXT_OF(x)
+
+extern "C" __attribute__((visibility("default"))) const wengert::CudaLibrary*
+wengert_cuda_library() {
+  using namespace wengert;
+  static const CudaKernels kernels{
+      .elementwise = cuda_elementwise,
+      .fill = cuda_fill,
+      .arange = cuda_arange,
+      .reduce = cuda_reduce,
+      .rows = cuda_rows,
+      .matmul = cuda_matmul,
+      .ravel = cuda_ravel,
+      .take = cuda_take,
+      .put = cuda_put,
+      .random = cuda_random,
+      .sgd = cuda_sgd,
+      .adam = cuda_adam,
+      .rmsprop = cuda_rmsprop,
+  };
+  static const CudaLibrary library{
+      .abi = cuda_abi,
+#if defined(__CUDACC__)
+      .made = "CUDA " WENGERT_TEXT(__CUDACC_VER_MAJOR__) "." WENGERT_TEXT(__CUDACC_VER_MINOR__),
+#else
+      .made = "EMULATED on the CPU, to test kernels",
+#endif
+      .problem = cuda_problem,
+      .devices = cuda_devices,
+      .device_name = cuda_device_name,
+      .allocate = cuda_allocate,
+      .deallocate = cuda_deallocate,
+      .allocate_pinned = cuda_allocate_pinned,
+      .deallocate_pinned = cuda_deallocate_pinned,
+      .memory = cuda_memory,
+      .memory_free = cuda_memory_free,
+      .reset_peak = cuda_reset_peak,
+      .empty_cache = cuda_empty_cache,
+      .to_host = cuda_to_host,
+      .synchronize = cuda_synchronize,
+      .to_device = cuda_to_device,
+      .copy = cuda_copy,
+      .copy_peer = cuda_copy_peer,
+      .stream = cuda_stream,
+      .let_wait = cuda_let_wait,
+      .kernels = &kernels,
+  };
+  return &library;
+}

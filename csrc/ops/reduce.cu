@@ -1,0 +1,152 @@
+// Reductions on a GPU: a block folds some outputs ("units"), each with a team of threads, and
+// merges the team's accumulators in a tree. Long runs are cut into pieces of a length that depends
+// on the shape alone, folded by the same kernel in a second pass. No atomics: the same bits every
+// time.
+#include "cuda/launch.h"
+#include "ops/cuda_ops.h"
+#include "ops/folds.h"
+
+namespace wengert::WENGERT_ISA {
+namespace {
+
+constexpr int64_t piece_rounds = 64;  // elements of a piece for each thread of a team
+constexpr int64_t many_blocks = 1024;
+
+// How the work is laid out. `team` and `units` (of a block) are powers of two, together 256.
+struct Plan {
+  ReduceBlock block;
+  int64_t units, rows_a_piece, pieces;
+  int team, units_a_block;
+  bool along_rows;  // neighbouring threads read neighbouring rows, else neighbouring units
+  double divisor;
+
+  __device__ int64_t offset(uint32_t unit) const {
+    const auto inner = static_cast<uint32_t>(block.inner);
+    int64_t at = unit % inner;
+    uint32_t o = unit / inner;
+    for (int d = block.dims - 1; d >= 0; --d) {
+      const auto size = static_cast<uint32_t>(block.size[d]);
+      at += o % size * block.stride[d];
+      o /= size;
+    }
+    return at;
+  }
+};
+
+// In: elements, or the accumulators of an earlier pass. Out: results if `last`, else accumulators.
+template <class Fold, class In, bool first, bool last>
+__global__ void __launch_bounds__(block_threads) fold(Plan p, void* out, const In* x) {
+  using Acc = typename Fold::Acc;
+  __shared__ Acc parts[block_threads];
+  const int t = threadIdx.x;
+  const int member = p.along_rows ? t % p.team : t / p.units_a_block;
+  const int64_t unit = static_cast<int64_t>(blockIdx.x) * p.units_a_block +
+                       (p.along_rows ? t / p.team : t % p.units_a_block);
+  const int64_t piece = blockIdx.y, begin = piece * p.rows_a_piece;
+  const int64_t end = begin + p.rows_a_piece < p.block.rows ? begin + p.rows_a_piece : p.block.rows;
+  Acc acc = Fold::start();
+  if (unit < p.units) {
+    const In* from = x + p.offset(static_cast<uint32_t>(unit));
+    for (int64_t r = begin + member; r < end; r += p.team)
+      if constexpr (first)
+        acc = Fold::fold(acc, from[r * p.block.row_stride], r);
+      else
+        acc = Fold::merge(acc, from[r * p.block.row_stride]);
+  }
+  parts[t] = acc;
+  const int step = p.along_rows ? 1 : p.units_a_block;
+  for (int half = p.team / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (member < half) parts[t] = acc = Fold::merge(acc, parts[t + half * step]);
+  }
+  if (member != 0 || unit >= p.units) return;
+  if constexpr (last)
+    static_cast<typename Fold::Out*>(out)[unit] = Fold::finish(acc, p.divisor);
+  else
+    static_cast<Acc*>(out)[unit * p.pieces + piece] = acc;
+}
+
+Plan plan_for(const ReduceBlock& block, int64_t units, double divisor) {
+  if (units >= int64_t{1} << 32)
+    fail<ShapeError>("reduce: more than 2**32 results are not possible on a GPU");
+  Plan p{block, units, 0, 1, 1, 0, block.inner == 1, divisor};
+  const int widest = p.along_rows ? static_cast<int>(block_threads) : 8;
+  while (p.team < widest && p.team < block.rows) p.team *= 2;
+  p.units_a_block = static_cast<int>(block_threads) / p.team;
+  p.rows_a_piece = block.rows;
+  if (divide_up(units, p.units_a_block) < many_blocks) p.rows_a_piece = p.team * piece_rounds;
+  p.pieces = block.rows ? divide_up(block.rows, p.rows_a_piece) : 1;
+  if (p.pieces > 65535) {  // of a grid's second axis
+    p.rows_a_piece = divide_up(block.rows, 65535);
+    p.pieces = divide_up(block.rows, p.rows_a_piece);
+  }
+  return p;
+}
+dim3 grid_of(const Plan& p) {
+  dim3 grid;
+  grid.x = static_cast<unsigned>(divide_up(p.units, p.units_a_block));
+  grid.y = static_cast<unsigned>(p.pieces);
+  return grid;
+}
+
+template <class Fold, class T>
+void run(const View& out, const View& x, const ReduceBlock& block, double divisor) {
+  const Device d = out.device;
+  const Plan p = plan_for(block, out.numel(), divisor);
+  if (p.pieces == 1)
+    return launch("reduce", d, grid_of(p), block_threads, fold<Fold, T, true, true>, p, out.data,
+                  x.as<T>());
+  using Acc = typename Fold::Acc;
+  const DeviceScratch partial(d, p.units * p.pieces * static_cast<int64_t>(sizeof(Acc)));
+  launch("reduce", d, grid_of(p), block_threads, fold<Fold, T, true, false>, p, partial.as<void>(),
+         x.as<T>());
+  ReduceBlock rest{};
+  rest.dims = 1;
+  rest.size[0] = p.units;
+  rest.stride[0] = p.pieces;
+  rest.rows = p.pieces;
+  Plan second = plan_for(rest, p.units, divisor);
+  second.rows_a_piece = second.block.rows;
+  second.pieces = 1;
+  launch("reduce", d, grid_of(second), block_threads, fold<Fold, Acc, false, true>, second,
+         out.data, partial.as<Acc>());
+}
+
+template <template <class> class Fold>
+void by_dtype(const View& out, const View& x, const ReduceBlock& block, double divisor) {
+  dispatch(x.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    run<Fold<T>, T>(out, x, block, divisor);
+  });
+}
+
+}  // namespace
+}  // namespace wengert::WENGERT_ISA
+
+namespace wengert {
+
+void cuda_reduce(Reduction kind, const View& out, const View& x, const ReduceBlock& block,
+                 double divisor) {
+  using namespace WENGERT_ISA;
+  if (out.numel() == 0) return;
+  switch (kind) {
+    case Reduction::sum:
+      return by_dtype<Sum>(out, x, block, divisor);
+    case Reduction::prod:
+      return by_dtype<Prod>(out, x, block, divisor);
+    case Reduction::max:
+      return by_dtype<Max>(out, x, block, divisor);
+    case Reduction::min:
+      return by_dtype<Min>(out, x, block, divisor);
+    case Reduction::any:
+      return by_dtype<Any>(out, x, block, divisor);
+    case Reduction::all:
+      return by_dtype<All>(out, x, block, divisor);
+    case Reduction::argmax:
+      return by_dtype<ArgMax>(out, x, block, divisor);
+    case Reduction::argmin:
+      return by_dtype<ArgMin>(out, x, block, divisor);
+  }
+}
+
+}  // namespace wengert

@@ -1,0 +1,486 @@
+"""The engine on a GPU: every row of rows.py, and what the rows do not reach.
+
+With a GPU: `pytest tests/on_gpu.py`. Without: tests/test_cuda.py runs this file against a library
+made of the same kernels, compiled for the CPU (csrc/cuda/emulation.h). What is exact is compared
+exactly with the CPU: copies, indexing, random numbers; everything else to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from rows import ROWS, Row, Shapes
+from test_ops import CASES, FLOATS, GRADIENT_CASES, assert_within, name, quiet, tensors
+
+import wengert as wg
+from wengert import nn, optim
+from wengert.testing import assert_close
+
+if not wg.cuda.is_available():
+    pytest.skip(wg.cuda.status(), allow_module_level=True)
+
+WITHOUT_KERNEL = {op["name"] for op in wg._core.ops() if not op["cuda"]}
+
+
+def call(row: Row, *given: wg.Tensor) -> wg.Tensor:
+    """The row's op. One without a kernel must name itself; then the rest of the test is skipped."""
+    try:
+        return row.call(*given)
+    except wg.DeviceError as error:
+        op, _, words = str(error).partition(": ")
+        assert op in WITHOUT_KERNEL and words.startswith("has no CUDA kernel"), error
+        pytest.skip(str(error))
+
+
+def on_gpu(x: Any) -> Any:
+    return x.to("cuda") if isinstance(x, wg.Tensor) else x
+
+
+def same_bits(a: wg.Tensor, b: wg.Tensor) -> None:
+    assert a.cpu().numpy().tobytes() == b.cpu().numpy().tobytes()
+
+
+# ---- the rows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("row", "shapes"), [c for c in CASES if c[0].inputs], ids=name)
+def test_value(row: Row, shapes: Shapes, dtype: str) -> None:
+    given = tensors(row, row.draw(shapes), dtype)
+    y = call(row, *map(on_gpu, given))
+    assert y.device == "cuda:0"
+    wide = [x.numpy().astype(float) if x.dtype.is_floating_point else x.numpy() for x in given]
+    assert_within(y.cpu().numpy(), quiet(row.reference, *wide), row)
+
+
+def gradients(row: Row, given: list[wg.Tensor]) -> list[Any]:
+    """First and second, with fixed cotangents."""
+    leaves = [x.requires_grad_() for x in given if x.dtype.is_floating_point]
+    y = call(row, *given)
+    weights = wg.rand(y.shape, y.dtype, wg.Generator(1)).to(y.device)
+    first = wg.grad(y, leaves, weights, create_graph=True, allow_unused=True)
+    total = sum((g.square().sum() for g in first if g is not None), wg.zeros(()).to(y.device))
+    if not total.requires_grad:
+        return list(first)
+    return [*first, *wg.grad(total, leaves, allow_unused=True)]
+
+
+@pytest.mark.parametrize(("row", "shapes"), GRADIENT_CASES, ids=name)
+def test_gradients(row: Row, shapes: Shapes) -> None:
+    given = tensors(row, row.draw(shapes), "float64")
+    expected = gradients(row, [x.clone() for x in given])
+    found = gradients(row, [x.to("cuda") for x in given])
+    for a, b in zip(found, expected, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert a.device == "cuda:0"
+            assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.inputs], ids=name)
+def test_strides(row: Row) -> None:
+    """Inputs that lie in memory backwards and with gaps."""
+    given = tensors(row, row.draw(row.shapes[0]), "float32")
+
+    def gaps(x: wg.Tensor) -> wg.Tensor:
+        if x.ndim == 0:
+            return on_gpu(x)
+        wide = wg.zeros((*x.shape, 3), x.dtype, "cuda")
+        wide[..., 1] = x
+        flipped = wide[::-1].clone()[::-1]  # the values in order, the memory backwards
+        return flipped[..., 1]
+
+    assert_close(call(row, *map(gaps, given)), row.call(*given), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float32", "float64"])
+def test_casts_and_integers(dtype: str) -> None:
+    x = wg.tensor(np.array([0, 1, 2, 200, 7, 3] * 50), dtype)
+    g = x.to("cuda")
+    for other in ("bool", "uint8", "int32", "int64", "float32", "float64"):
+        same_bits(g.to(other), x.to(other))
+    same_bits(g.to("cuda").reshape(20, 15).T.contiguous(), x.reshape(20, 15).T.contiguous())
+    if dtype != "bool":
+        for f in (lambda a: a * a + 3, lambda a: a // 3, lambda a: a % 7, lambda a: -a, wg.maximum):
+            same_bits(*(f(a, a) if f is wg.maximum else f(a) for a in (g, x)))
+    for f in (wg.sum, wg.prod, wg.max, wg.min, wg.any, wg.all, wg.argmax, wg.argmin):
+        assert f(g).item() == f(x).item()
+        same_bits(f(g.reshape(20, 15), 0), f(x.reshape(20, 15), 0))
+
+
+# ---- sizes that the rows do not reach ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [4, 1023, 1024, 20_000])
+@pytest.mark.parametrize("start", [0, 1])
+def test_long_runs(n: int, start: int) -> None:
+    """16 bytes at a time, the rest, and memory that is not aligned to them."""
+    x = wg.randn(n + start, generator=wg.Generator(2))
+    a, b = x[start:], x.to("cuda")[start:]
+    assert_close(b.sigmoid(), a.sigmoid(), rtol=2e-6, atol=0)
+    same_bits(b + b, a + a)
+    same_bits(b * 2.5, a * 2.5)
+    same_bits(1.5 - b, 1.5 - a)
+    same_bits(b + b[:1], a + a[:1])
+
+
+@pytest.mark.parametrize("shape", [(70_000,), (3, 20_001), (9000, 7), (5, 900, 33), (2, 3, 4, 5)])
+@pytest.mark.parametrize("op", ["sum", "mean", "max", "argmin", "prod", "logsumexp"])
+def test_long_reductions(shape: tuple[int, ...], op: str) -> None:
+    x = wg.rand(shape, generator=wg.Generator(3)) * 0.01 + 0.995
+    f = getattr(wg, op)
+    for axis in [None, *range(len(shape))]:
+        a, b = f(x, axis), f(x.to("cuda"), axis)
+        if op in ("max", "argmin"):
+            same_bits(a, b)
+        else:
+            assert_close(b, a, rtol=1e-6, atol=1e-6)
+
+
+def test_equal_elements_and_nan_in_long_reductions() -> None:
+    x = np.ones(50_000, "float32")
+    g = wg.tensor(x, device="cuda")
+    assert wg.argmax(g).item() == 0
+    x[[40_123, 44_000]] = np.nan
+    g = wg.tensor(x, device="cuda")
+    assert wg.argmax(g).item() == wg.argmin(g).item() == 40_123
+    assert np.isnan(g.max().item()) and np.isnan(g.sum().item())
+
+
+@pytest.mark.parametrize("n", [1, 33, 1024, 1025, 3000])
+def test_rows_of_softmax(n: int) -> None:
+    x = wg.randn((5, n), generator=wg.Generator(4)) * 5
+    t = wg.randint(0, n, (5,), generator=wg.Generator(5))
+    for f in (wg.softmax, wg.log_softmax, lambda a: wg.logsumexp(a, 1)):
+        assert_close(f(x.to("cuda")), f(x), rtol=1e-5, atol=1e-5)
+        a, b = x.double().requires_grad_(), x.double().to("cuda").requires_grad_()
+        f(a).square().sum().backward()
+        f(b).square().sum().backward()
+        assert_close(b.grad, a.grad, rtol=1e-10, atol=1e-10)
+    a, b = x.clone().requires_grad_(), x.to("cuda").requires_grad_()
+    wg.cross_entropy(a, t).backward()
+    wg.cross_entropy(b, t.to("cuda")).backward()
+    assert_close(b.grad, a.grad, rtol=1e-5, atol=1e-6)
+
+
+SIZES = [(1, 1, 1), (33, 17, 40), (64, 64, 64), (130, 132, 36), (128, 256, 16), (100, 1, 300)]
+
+
+@pytest.mark.parametrize("m, n, k", SIZES)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_matmul(m: int, n: int, k: int, dtype: str) -> None:
+    """All operand orders: each of a and b as it is, transposed, and with gaps."""
+    random = np.random.default_rng(6)
+    a = (random.standard_normal((m, k)) * 4).astype(dtype)
+    b = (random.standard_normal((k, n)) * 4).astype(dtype)
+    expected = a.astype("float64") @ b.astype("float64")
+
+    def layouts(x: np.ndarray) -> list[wg.Tensor]:
+        gaps = np.zeros((x.shape[0], 2 * x.shape[1]), dtype)
+        gaps[:, ::2] = x
+        return [
+            wg.tensor(x, device="cuda"),
+            wg.tensor(x.T.copy(), device="cuda").T,
+            wg.tensor(gaps, device="cuda")[:, ::2],
+        ]
+
+    for left in layouts(a):
+        for right in layouts(b):
+            y = (left @ right).cpu().numpy()
+            rtol = {"float32": 2e-6, "float64": 1e-14, "int64": 0}[dtype]
+            np.testing.assert_allclose(y, expected, rtol=rtol, atol=rtol * 4 * np.sqrt(k) * 16)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_matmul_with_a_long_inner_axis(dtype: str) -> None:
+    a, b = (wg.rand((36, 9000), dtype, wg.Generator(s)) for s in (7, 8))
+    y = a.to("cuda") @ b.to("cuda").T
+    assert_close(y, a @ b.T, rtol=1e-6, atol=0)
+
+
+def test_stacks_of_matrices() -> None:
+    a = wg.randn((3, 1, 40, 36), generator=wg.Generator(9))
+    b = wg.randn((2, 36, 44), generator=wg.Generator(10))
+    assert_close(a.to("cuda") @ b.to("cuda"), a @ b, rtol=1e-5, atol=1e-5)
+    assert_close(
+        a.to("cuda").transpose(-1, -2) @ a.to("cuda"), a.transpose(-1, -2) @ a, rtol=1e-5, atol=1e-5
+    )
+
+
+# ---- exactly the CPU's bits ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_random_numbers_are_those_of_the_cpu(dtype: str) -> None:
+    for draw in (wg.rand, wg.randn):
+        here, there = wg.Generator(11), wg.Generator(11)
+        for shape in ((1001,), (3, 5)):
+            same_bits(draw(shape, dtype, there, "cuda"), draw(shape, dtype, here))
+        assert here.state.tolist() == there.state.tolist()
+    a = wg.randint(-5, 1 << 40, (333,), wg.Generator(12))
+    same_bits(wg.randint(-5, 1 << 40, (333,), wg.Generator(12), "cuda"), a)
+
+
+def test_indexing() -> None:
+    x = wg.randn((50, 7), generator=wg.Generator(13))
+    i = wg.randint(-50, 50, (400,), wg.Generator(14))
+    v = wg.randn((400, 7), generator=wg.Generator(15))
+    g = x.to("cuda")
+    same_bits(g[i.to("cuda")], x[i])
+    same_bits(g[i], x[i])  # indices may come from the CPU
+    same_bits(g[g[:, 0] > 0], x[x[:, 0] > 0])
+    same_bits(wg.nonzero(g > 1), wg.nonzero(x > 1))
+    a, b = x.clone().requires_grad_(), g.clone().requires_grad_()
+    (a[i] * v).sum().backward()
+    (b[i.to("cuda")] * v.to("cuda")).sum().backward()
+    same_bits(b.grad, a.grad)  # a scatter that adds, in the CPU's order
+    p, q = x.clone(), g.clone()
+    p[i] = v
+    q[i] = v
+    same_bits(q, p)  # the last of several values stays
+    p[1:30:3, ::2] = 5
+    q[1:30:3, ::2] = 5
+    same_bits(q, p)
+
+
+def test_the_same_bits_every_time() -> None:
+    x = wg.randn((300, 301), generator=wg.Generator(16), device="cuda")
+    i = wg.randint(0, 300, (500,), wg.Generator(17), "cuda")
+    for f in (
+        lambda: x.sum(),
+        lambda: x.sum(0),
+        lambda: x.T @ x,
+        lambda: wg.softmax(x),
+        lambda: x[i].mean(1),
+    ):
+        same_bits(f(), f())
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+def train(device: str, model: nn.Module, x: wg.Tensor, y: wg.Tensor, make: Any, steps: int) -> Any:
+    model.to(device)
+    optimizer = make(model.parameters())
+    x, y = x.to(device), y.to(device)
+    losses = []
+    for _ in range(steps):
+        loss = (
+            wg.cross_entropy(model(x), y) if y.ndim == 1 else wg.mse_loss(model(x), y, "half_mean")
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert all(p.device == ("cpu" if device == "cpu" else "cuda:0") for p in model.parameters())
+    return losses, [p.detach().cpu().numpy() for p in model.parameters()]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: optim.SGD(p, lr=0.5),
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
+        lambda p: optim.Adam(p, lr=0.01),
+        lambda p: optim.AdamW(p, lr=0.01),
+        lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5),
+    ],
+)
+def test_training_the_small_network_equals_the_cpu(make: Any) -> None:
+    random = wg.Generator(18)
+    x = wg.randn((100, 10), generator=random)
+    y = wg.rand((100, 1), generator=random)
+    results = []
+    for device in ("cpu", "cuda"):
+        wg.manual_seed(0)
+        model = nn.Sequential(nn.Linear(10, 5), nn.Sigmoid(), nn.Linear(5, 1), nn.Sigmoid())
+        results.append(train(device, model, x, y, make, 60))
+    (losses, parameters), (losses_on_gpu, parameters_on_gpu) = results
+    assert losses[-1] < losses[0]
+    np.testing.assert_allclose(losses_on_gpu, losses, rtol=1e-4, atol=1e-6)
+    for a, b in zip(parameters_on_gpu, parameters, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_training_on_digits_equals_the_cpu() -> None:
+    from wengert.data import load_digits
+
+    x, y = (wg.tensor(a[:200]) for a in load_digits())
+    x = x.float().reshape(200, 64)
+    results = []
+    for device in ("cpu", "cuda"):
+        wg.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+        results.append(train(device, model, x, y, lambda p: optim.SGD(p, lr=0.1, momentum=0.9), 12))
+    np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-4)
+    assert results[0][0][-1] < results[0][0][0] / 2
+
+
+def test_a_compiled_step_equals_eager() -> None:
+    def run(compiled: bool) -> list[float]:
+        w = wg.rand((6, 3), generator=wg.Generator(19), device="cuda").requires_grad_()
+        x = wg.rand((20, 6), generator=wg.Generator(20), device="cuda")
+        optimizer = optim.Adam([w], lr=0.05)
+
+        def step(x: wg.Tensor) -> wg.Tensor:
+            optimizer.zero_grad()
+            loss = (x @ w).tanh().square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        f = wg.compile(step) if compiled else step
+        return [f(x).item() for _ in range(8)]
+
+    assert run(True) == run(False)
+
+
+# ---- tensors between devices ---------------------------------------------------------------------
+
+
+def test_moving_is_differentiable() -> None:
+    x = wg.rand((3, 4), generator=wg.Generator(21)).requires_grad_()
+    y = (x.to("cuda") * 2).cpu()
+    y.sum().backward()
+    assert x.grad.device == "cpu" and x.grad.tolist() == [[2.0] * 4] * 3
+    s = wg.tensor(3.0, requires_grad=True)  # a constant on the CPU beside tensors of the GPU
+    (x.detach().to("cuda") * s).sum().backward()
+    assert s.grad.device == "cpu"
+    assert_close(s.grad, x.detach().sum(), rtol=1e-6, atol=0)
+
+
+def test_strided_copies_between_devices() -> None:
+    x = wg.rand((6, 8), generator=wg.Generator(22))
+    y = wg.zeros((8, 6), "float64", "cuda")
+    y.copy_(x.T)
+    same_bits(y, x.T.to("float64").contiguous())
+    z = wg.zeros((6, 8))
+    z[:, ::2] = y.T[:, ::2].float()
+    same_bits(z[:, ::2].contiguous(), x[:, ::2].contiguous())
+
+
+def test_pinned_memory() -> None:
+    x = wg.rand((100,), generator=wg.Generator(23)).pin_memory()
+    y = x.to("cuda", non_blocking=True)
+    wg.cuda.synchronize()
+    same_bits(y, x)
+    z = x.to("cuda")
+    x.fill_(0)  # it has waited
+    assert z.sum().item() > 0
+    with pytest.raises(wg.DeviceError, match="pin_memory"):
+        y.pin_memory()
+
+
+def test_memory_is_counted_and_reused() -> None:
+    before = wg.cuda.memory_allocated()
+    x = wg.zeros((1000, 1000), device="cuda")
+    assert 4_000_000 <= wg.cuda.memory_allocated() - before <= 4_600_000
+    del x
+    assert wg.cuda.memory_allocated() == before
+    wg.cuda.reset_memory_peak()
+    assert wg.cuda.memory_peak() == before
+    cached = wg.cuda.memory_cached()
+    assert cached >= 4_000_000
+    x = wg.zeros((1000, 1000), device="cuda")
+    assert wg.cuda.memory_cached() < cached
+    del x
+    wg.cuda.empty_cache()
+    assert wg.cuda.memory_cached() == 0
+
+
+def test_saving_and_loading(tmp_path: Any) -> None:
+    x = wg.rand((5, 3), generator=wg.Generator(24), device="cuda")
+    wg.save(tmp_path / "x.safetensors", {"x": x})
+    same_bits(wg.load(tmp_path / "x.safetensors")["x"], x)
+
+
+def test_what_a_tensor_says() -> None:
+    x = wg.tensor([1.5, 2.0], device="cuda")
+    assert repr(x) == "tensor([1.5, 2. ], device='cuda:0')"
+    assert x.tolist() == [1.5, 2.0] and x[1].item() == 2.0 and f"{x[0]:.2f}" == "1.50"
+    assert x.cuda() is not None and x.cpu().device == "cpu"
+
+
+# ---- bad input -----------------------------------------------------------------------------------
+
+
+def test_errors_of_devices() -> None:
+    x = wg.ones((2, 3), device="cuda")
+    for call, words in (
+        (lambda: x + wg.ones((2, 3)), "add: tensors on two devices, cuda:0 and cpu"),
+        (lambda: wg.ones((2, 3)) @ x.T, "matmul: tensors on two devices"),
+        (lambda: x.numpy(), "numpy: this tensor is on cuda:0"),
+        (lambda: np.asarray(x), "numpy: this tensor is on cuda:0"),
+        (lambda: memoryview(x), "buffer|cuda:0"),
+        (lambda: wg.ones((2, 3)).add_(x), "tensors on two devices"),
+        (lambda: wg.tensor(1.0).mul_(x[0, 0]), "mul in place: the tensor is on cpu"),
+        (lambda: wg._core._uniform(wg.zeros(2, "int64", "cuda"), (2,)), "on the CPU"),
+        (lambda: x.to("cuda:7"), "GPUs 0 to"),
+    ):
+        with pytest.raises((wg.DeviceError, ValueError, BufferError), match=words):
+            call()
+    with pytest.raises(ValueError, match='device: got "gpu"; expected'):
+        wg.zeros(3, device="gpu")
+    optimizer = optim.SGD([wg.ones(2, device="cuda").requires_grad_()], lr=0.1)
+    optimizer.param_groups[0]["params"][0].grad = None
+    optimizer.step()
+
+
+def test_an_index_out_of_range_is_told_when_it_is_known() -> None:
+    x = wg.ones((4, 3), device="cuda")
+    y = x[wg.tensor([1, 9], device="cuda")]
+    with pytest.raises(IndexError, match="index 9 is out of range for an axis of size 4"):
+        y.cpu()
+    assert x.sum().item() == 12  # and all goes on
+    loss = wg.cross_entropy(x, wg.tensor([0, 1, 5, 2], device="cuda"))
+    with pytest.raises(IndexError, match="cross_entropy: class index 5 at row 2"):
+        loss.item()
+    assert x.sum().item() == 12
+
+
+def test_no_memory() -> None:
+    with pytest.raises(wg.OutOfMemoryError, match=r"\(281474976710656,\).*on cuda:0.*are free"):
+        wg.empty((1 << 48,), device="cuda")
+    assert wg.ones(3, device="cuda").sum().item() == 3
+
+
+class Foreign:
+    """An array of another library, on a GPU."""
+
+    def __init__(self, x: wg.Tensor) -> None:
+        self.x = x
+        self.streams: list[int] = []
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.x.__dlpack_device__()
+
+    def __dlpack__(self, *, stream: int, max_version: tuple[int, int] | None = None) -> Any:
+        self.streams.append(stream)
+        return self.x.__dlpack__(stream=stream, max_version=max_version)
+
+
+def test_exchange_without_a_copy() -> None:
+    x = wg.arange(6, device="cuda").float().reshape(2, 3)
+    assert x.__dlpack_device__() == (2, 0)
+    foreign = Foreign(x)
+    y = wg.from_dlpack(foreign)
+    assert y.device == "cuda:0" and y.data_ptr() == x.data_ptr()
+    assert foreign.streams and foreign.streams[0] > 2  # ours: the producer lets it wait
+    y.mul_(2)
+    same_bits(y, x)
+    w = wg.ones((2, 3), device="cuda").requires_grad_()
+    (w * y).sum().backward()
+    same_bits(w.grad, y)
+    with pytest.raises(BufferError, match=r"lives on cuda:0, device \(2, 0\)"):
+        x.__dlpack__(dl_device=(1, 0))
+
+
+def test_dropout_draws_the_mask_of_the_cpu() -> None:
+    x = wg.rand((30, 20), generator=wg.Generator(25))
+    drop = nn.Dropout(0.4)
+    wg.manual_seed(3)
+    a = drop(x)
+    wg.manual_seed(3)
+    same_bits(drop(x.to("cuda")), a)

@@ -1,0 +1,239 @@
+"""CUDA without a GPU: the kernels compiled for the CPU, and what is said where it is missing.
+
+The emulated library is built from the .cu files with g++ (csrc/cuda/emulation.h), and on_gpu.py run
+against it, in a process of its own: which library is used is settled when one is first asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import wengert as wg
+
+TESTS = Path(__file__).resolve().parent
+CSRC = TESTS.parent / "csrc"
+FLAGS = ["-std=c++20", "-O1", "-fwrapv", "-ffp-contract=off", "-fno-math-errno", "-fPIC",
+         "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror", f"-I{CSRC}",
+         "-x", "c++"]  # fmt: skip
+
+pytestmark = [
+    pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree"),
+    pytest.mark.skipif(not shutil.which("g++"), reason="no g++"),
+]
+
+
+def build(folder: Path, *more: str) -> Path:
+    """The emulated library."""
+    sources = [*CSRC.glob("*/*.cu"), CSRC / "cuda/emulation.cpp", CSRC / "base/shape.cpp"]
+    sources.sort(key=lambda path: -path.stat().st_size)
+
+    def compile_one(source: Path) -> Path:
+        target = folder / f"{source.parent.name}-{source.name}.o"
+        launcher = ["ccache"] if shutil.which("ccache") else []
+        command = [*launcher, "g++", *more, *FLAGS, "-c", source, "-o", target]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert not done.returncode, done.stderr
+        return target
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compile_one, sources))
+    library = folder / "libwengert_cuda_emulated.so"
+    subprocess.run(["g++", *more, "-shared", "-o", library, *objects], check=True)
+    return library
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("emulated"))
+
+
+def run(library: Path | str, code: str, **settings: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", "import wengert as wg\n" + code],
+        env={**os.environ, "WENGERT_CUDA_LIBRARY": str(library), **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# ---- the kernels ---------------------------------------------------------------------------------
+
+
+def test_everything_runs_on_the_emulated_gpu(library: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "on_gpu.py"],
+        env={**os.environ, "WENGERT_CUDA_LIBRARY": str(library)},
+        cwd=TESTS,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    print(done.stdout[-200:])
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout or "[100%]" in done.stdout
+
+
+def test_two_gpus(library: Path) -> None:
+    out = run(
+        library,
+        """
+x = wg.arange(6, device="cuda:1").float().requires_grad_()
+y = (x.to("cuda:0") * 2).to("cuda:1")
+y.sum().backward()
+print(y.device, y.tolist(), x.grad.device, x.grad.tolist(), wg.cuda.device_count())
+try:
+    x + y.to("cuda:0")
+except wg.DeviceError as error:
+    print(error)
+""",
+        WENGERT_EMULATION_DEVICES="2",
+    )
+    assert out.splitlines() == [
+        "cuda:1 [0.0, 2.0, 4.0, 6.0, 8.0, 10.0] cuda:1 [2.0, 2.0, 2.0, 2.0, 2.0, 2.0] 2",
+        'add: tensors on two devices, cuda:1 and cuda:0; move one with .to("cuda:1")',
+    ]
+
+
+def test_no_memory_is_an_exception_after_which_all_goes_on(library: Path) -> None:
+    out = run(
+        library,
+        """
+kept = wg.ones(1 << 17, device="cuda")
+wg.zeros(1 << 19, device="cuda")          # 2 MiB, cached when freed
+wg.zeros(3 << 18, device="cuda")          # 3 MiB: only where the cache is given back
+try:
+    wg.zeros(1 << 20, device="cuda")
+except MemoryError as error:
+    print(error)
+print(kept.sum().item(), wg.cuda.memory_allocated())
+""",
+        WENGERT_EMULATION_MEMORY=str(4 << 20),
+    )
+    first, last = out.splitlines()
+    assert "shape (1048576,) and dtype float32 (4194304 bytes) on cuda:0; 524288 bytes" in first
+    assert "3670016 are free" in first
+    assert last == "131072.0 524288"
+
+
+def test_a_failed_launch_ends_the_gpu_and_not_the_process(library: Path) -> None:
+    out = run(
+        library,
+        """
+for _ in range(2):
+    try:
+        for _ in range(9):
+            x = wg.ones(3, device="cuda")
+    except wg.DeviceError as error:
+        print(error)
+print(wg.ones(3).sum().item())
+""",
+        WENGERT_EMULATION_FAIL="5",
+    )
+    first, second, third = out.splitlines()
+    assert "full: emulated on the CPU reports: unspecified launch failure" in first
+    assert "are lost to this process" in first
+    assert second == (
+        "cuda:0: is lost since 'full' (unspecified launch failure); "
+        "the process cannot use it any more"
+    )
+    assert third == "3.0"
+
+
+# ---- the emulation itself: it must see what it is there to see -----------------------------------
+
+CHECK = """
+#include "cuda/launch.h"
+using namespace wengert;
+__global__ void turn_round(int* x, bool careful) {
+  __shared__ int place[64];
+  place[threadIdx.x] = x[threadIdx.x];
+  if (careful) __syncthreads();
+  x[threadIdx.x] = place[63 - threadIdx.x];
+}
+__global__ void part(bool together) {
+  if (together || threadIdx.x < 7) __syncthreads();
+}
+int main(int, char** argv) {
+  const char what = argv[1][0];
+  int x[64];
+  for (int i = 0; i < 64; ++i) x[i] = i;
+  const auto launch = [](unsigned block, auto f) {
+    using F = decltype(f);
+    emulation::run({}, block, [](const void* g) { (*static_cast<const F*>(g))(); }, &f);
+  };
+  if (what == 'r' || what == 's') launch(64, [&] { turn_round(x, what == 's'); });
+  if (what == 'd') launch(40, [] { part(false); if (threadIdx.x >= 7) __syncwarp(); });
+  int* block;
+  cudaMalloc(reinterpret_cast<void**>(&block), 4);
+  if (what == 'h') return *block;
+  return what == 's' && x[0] != 63;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("check")
+    (folder / "check.cpp").write_text(CHECK)
+    sources = [folder / "check.cpp", CSRC / "cuda/emulation.cpp"]
+    flags = [f for f in FLAGS if f != "-fvisibility=hidden"]
+    command = ["g++", "-fsanitize=thread", *flags, *sources, "-o", folder / "check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "tsan" in done.stderr:
+        pytest.skip("no ThreadSanitizer here")
+    assert not done.returncode, done.stderr
+    return folder / "check"
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("race", "data race"),
+        ("different", "wait at different barriers"),
+        ("host", "SEGV"),
+        ("sound", ""),
+    ],
+)
+def test_the_emulation_sees(check: Path, what: str, words: str) -> None:
+    run = ["setarch", "-R"] if shutil.which("setarch") else []  # old sanitizers need it
+    done = subprocess.run([*run, check, what], capture_output=True, text=True, timeout=60)
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("ThreadSanitizer does not start here")
+    assert (done.returncode == 0) == (not words), done.stderr
+    assert words in done.stderr, done.stderr
+
+
+# ---- what is missing -----------------------------------------------------------------------------
+
+
+def test_status_says_what_is_missing(library: Path, tmp_path: Path) -> None:
+    said = 'print(wg.cuda.status(), wg.cuda.is_available(), wg.cuda.device_count(), sep="|")'
+    assert run(library, said) == (
+        "ready: EMULATED on the CPU, to test kernels; emulated on the CPU|True|1\n"
+    )
+    assert "the CUDA library does not load:" in run(tmp_path / "none.so", said)
+    source = tmp_path / "other.cpp"
+    source.write_text('extern "C" const void* wengert_cuda_library() { return nullptr; }')
+    other = tmp_path / "other.so"
+    subprocess.run(["g++", "-shared", "-fPIC", "-o", other, source], check=True)
+    assert "belongs to another build of Wengert|False|0" in run(other, said)
+    assert "no GPU" in run(library, said, WENGERT_EMULATION_DEVICES="0")
+
+
+def test_without_cuda_the_error_says_why() -> None:
+    if wg.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert any(w in wg.cuda_status() for w in ("no CUDA library", "driver", "no GPU"))
+    with pytest.raises(wg.DeviceError, match="cuda: "):
+        wg.zeros(3, device="cuda")
+    assert wg.zeros(3, device="cpu").device == "cpu"

@@ -1,0 +1,85 @@
+"""What nvcc makes of the kernels: no spills, no warnings, 16 bytes at a time where it matters.
+
+Needs nvcc, and no GPU. The bounds are of one architecture, sm_90a.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+NVCC = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+
+pytestmark = [
+    pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree"),
+    pytest.mark.skipif(not NVCC, reason="no nvcc"),
+]
+
+
+def flags() -> list[str]:
+    """Those of CMakeLists.txt that change the code."""
+    text = (ROOT / "CMakeLists.txt").read_text()
+    line = re.search(r"list\(APPEND nvcc (-fmad.*?) -I", text)
+    assert line
+    return line[1].split()
+
+
+def compile_for(source: Path, folder: Path) -> tuple[str, str]:
+    """The report of ptxas, and the PTX."""
+    done = subprocess.run(
+        [NVCC, "-std=c++20", *flags(), "-gencode", "arch=compute_90a,code=sm_90a", f"-I{CSRC}",
+         "-Werror", "all-warnings", "-Xptxas", "-v", "--keep", "--keep-dir", folder,
+         "-cubin", source, "-o", folder / f"{source.stem}.cubin"],
+        capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stderr, next(folder.glob(f"{source.stem}*.ptx")).read_text()
+
+
+def kernels(report: str) -> list[tuple[str, int, int, int]]:
+    """(name, bytes of stack, bytes spilled, registers) of each kernel in a report."""
+    found = re.findall(
+        r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores.*?"
+        r"Used (\d+) registers",
+        report,
+        re.DOTALL,
+    )
+    return [(name, int(stack), int(spilled), int(used)) for name, stack, spilled, used in found]
+
+
+@pytest.mark.parametrize("source", sorted(CSRC.glob("*/*.cu")), ids=lambda p: p.name)
+def test_kernels_fit_into_registers(source: Path, tmp_path: Path) -> None:
+    report, ptx = compile_for(source, tmp_path)
+    found = kernels(report)
+    assert len(found) == len(re.findall(r"^(?:\.\w+ )?\.entry ", ptx, re.MULTILINE))
+    for name, stack, spilled, used in found:
+        assert spilled == 0, f"{name} spills {spilled} bytes"
+        # CUDA's sin and cos reduce huge arguments with a small table on the stack.
+        trigonometry = re.search(r"3(Sin|Cos)", name)
+        assert stack <= (40 if trigonometry else 0), f"{name} has a stack of {stack} bytes"
+        assert used <= 128, f"{name} uses {used} registers: two blocks do not fit"
+    print(f"{source.name}: {len(found)} kernels, at most {max((k[3] for k in found), default=0)} "
+          "registers")  # fmt: skip
+    bodies = dict(re.findall(r"\.entry (\w+)\(.*?\n\{(.*?)\n\}", ptx, re.DOTALL))
+    quads = [name for name in bodies if "adjacent" in name or "large_tiles" in name]
+    if source.stem in ("elementwise", "matmul"):
+        assert quads
+    for name in quads:
+        assert re.search(r"ld\.global(\.nc)?\.v4", bodies[name]), f"{name} reads single words"
+        assert "st.global.v4" in bodies[name], f"{name} writes single words"
+        if "large_tiles" in name:
+            assert "ld.shared.v4" in bodies[name]
+
+
+def test_the_reading_of_reports() -> None:
+    report = """ptxas info    : Compiling entry function '_Z1fv' for 'sm_90a'
+ptxas info    : Function properties for _Z1fv
+    24 bytes stack frame, 8 bytes spill stores, 8 bytes spill loads
+ptxas info    : Used 40 registers, used 0 barriers, 24 bytes cumulative stack size"""
+    assert kernels(report) == [("_Z1fv", 24, 8, 40)]
