@@ -75,7 +75,7 @@ struct Adam {
   static AdamStep constants(const AdamAttrs& a, int64_t steps, double lr) {
     const auto t = static_cast<double>(steps);
     return {.step_size = lr / (1 - std::pow(a.beta1, t)),
-            .bias2_sqrt = std::sqrt(1 - std::pow(a.beta2, t)),
+            .bias2_rsqrt = 1 / std::sqrt(1 - std::pow(a.beta2, t)),
             .beta1 = a.beta1,
             .beta2 = a.beta2,
             .eps = a.eps,

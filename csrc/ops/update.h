@@ -13,7 +13,7 @@ struct SgdStep {
   bool nesterov, first;  // the first step fills the momentum buffer with the gradient
 };
 struct AdamStep {
-  double step_size, bias2_sqrt;                   // lr / (1 - beta1^t), sqrt(1 - beta2^t)
+  double step_size, bias2_rsqrt;                  // lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t)
   double beta1, beta2, eps, weight_decay, decay;  // decay: 1 - lr * weight_decay (AdamW)
 };
 struct RmspropStep {

@@ -19,15 +19,19 @@ template <class T> struct Updates {
       if (b) store(b + i, count, second);
     });
   }
-  static void sgd(int64_t n, T* p, const T* g, T* buffer, const SgdStep& s) {
+  // Copies of the constants stay in registers: a store to p could change the caller's.
+  static void sgd(int64_t n, T* p, const T* g, T* buffer, const SgdStep& step) {
+    const SgdStep s = step;
     each(n, p, g, buffer, nullptr,
          [&](V& w, V d, V& b, V&) INLINE { sgd_formula(w, d, b, buffer != nullptr, s); });
   }
-  static void adam(int64_t n, T* p, const T* g, T* m_data, T* v_data, const AdamStep& s) {
+  static void adam(int64_t n, T* p, const T* g, T* m_data, T* v_data, const AdamStep& step) {
+    const AdamStep s = step;
     each(n, p, g, m_data, v_data,
          [&](V& w, V d, V& m, V& v) INLINE { adam_formula(w, d, m, v, s); });
   }
-  static void rmsprop(int64_t n, T* p, const T* g, T* square, T* buffer, const RmspropStep& s) {
+  static void rmsprop(int64_t n, T* p, const T* g, T* square, T* buffer, const RmspropStep& step) {
+    const RmspropStep s = step;
     each(n, p, g, square, buffer,
          [&](V& w, V d, V& v, V& b) INLINE { rmsprop_formula(w, d, v, b, buffer != nullptr, s); });
   }

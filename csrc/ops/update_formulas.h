@@ -20,7 +20,7 @@ template <Real V> FN void adam_formula(V& w, V d, V& m, V& v, const AdamStep& s)
   d = fma(V(s.weight_decay), w, d);
   m = fma(V(s.beta1), m, V(1 - s.beta1) * d);
   v = fma(V(s.beta2), v, V(1 - s.beta2) * d * d);
-  const V denominator = sqrt(v) / V(s.bias2_sqrt) + V(s.eps);
+  const V denominator = fma(sqrt(v), V(s.bias2_rsqrt), V(s.eps));
   w = fma(V(-s.step_size), m / denominator, V(s.decay) * w);
 }
 
