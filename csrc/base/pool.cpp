@@ -1,4 +1,6 @@
-// One job at a time: a job is a counter that the caller and the workers draw chunk numbers from.
+// One job at a time: a job is a counter for each thread, from which it draws the numbers of its own
+// run of chunks, and then those of the others'. So, job after job, a thread meets the same parts of
+// the same data, which are still in its core's caches.
 // Workers spin for a moment between jobs (a training step is many short jobs) and then sleep.
 #include "base/pool.h"
 
@@ -43,7 +45,12 @@ struct Pool {
   std::condition_variable wake;
   int workers = 0;
   Job job;
-  std::atomic<int64_t> next{0};         // next chunk to draw
+  struct alignas(64) Share {  // the chunks that one thread begins with
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  Share shares[max_threads];
+  int threads = 0;                      // that have a share in this job
   std::atomic<int> wanted{0};           // workers that may take part in this job
   std::atomic<int> busy{0};             // workers inside the job
   std::atomic<uint64_t> generation{0};  // number of jobs begun
@@ -74,12 +81,19 @@ void run_chunk(Pool& p, const Job& job, int64_t chunk) {
   }
 }
 
-void work(Pool& p, const Job& job) {
-  for (int64_t i; (i = p.next.fetch_add(1, std::memory_order_relaxed)) < job.chunks;)
-    if (!p.cancelled.load(std::memory_order_relaxed)) run_chunk(p, job, i);
+// Draws chunks, from share `first` on; `after` is called behind each.
+template <class After> void work(Pool& p, const Job& job, int first, const After& after) {
+  for (int i = 0; i < p.threads; ++i) {
+    Pool::Share& share = p.shares[(first + i) % p.threads];
+    for (int64_t at; (at = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) {
+      if (p.cancelled.load(std::memory_order_relaxed)) return;
+      run_chunk(p, job, at);
+      after();
+    }
+  }
 }
 
-void worker_main(Pool* p) {
+void worker_main(Pool* p, int number) {
   inside_job = true;
   uint64_t seen = 0;
   for (;;) {
@@ -96,7 +110,7 @@ void worker_main(Pool* p) {
     // Enter before looking at `wanted`: the caller closes the job by setting it to zero and then
     // waits until nobody is busy, so a late worker either sees zero or is waited for.
     p->busy.fetch_add(1, std::memory_order_seq_cst);
-    if (p->wanted.fetch_sub(1, std::memory_order_seq_cst) > 0) work(*p, p->job);
+    if (p->wanted.fetch_sub(1, std::memory_order_seq_cst) > 0) work(*p, p->job, number % p->threads, [] {});
     p->busy.fetch_sub(1, std::memory_order_seq_cst);
   }
 }
@@ -104,7 +118,7 @@ void worker_main(Pool* p) {
 void ensure_workers(int n) {
   for (; pool->workers < n; ++pool->workers) {
     try {
-      std::thread(worker_main, pool).detach();
+      std::thread(worker_main, pool, pool->workers + 1).detach();
     } catch (const std::system_error&) {
       return;  // fewer threads, same results
     }
@@ -146,7 +160,11 @@ bool run_alone(int64_t chunks, void (*body)(const void*, int64_t), const void* c
 bool run_shared(Pool& p, const Job& job, int helpers) {
   p.job = job;
   p.cancelled.store(false, std::memory_order_relaxed);
-  p.next.store(0, std::memory_order_relaxed);
+  p.threads = helpers + 1;
+  for (int i = 0; i < p.threads; ++i) {
+    p.shares[i].next.store(job.chunks * i / p.threads, std::memory_order_relaxed);
+    p.shares[i].end = job.chunks * (i + 1) / p.threads;
+  }
   p.wanted.store(helpers, std::memory_order_seq_cst);
   {
     std::lock_guard lock(p.sleep);
@@ -160,11 +178,7 @@ bool run_shared(Pool& p, const Job& job, int helpers) {
     if (!signalled && poller.signalled())
       p.cancelled.store(signalled = true, std::memory_order_relaxed);
   };
-  for (int64_t i; (i = p.next.fetch_add(1, std::memory_order_relaxed)) < job.chunks;) {
-    if (p.cancelled.load(std::memory_order_relaxed)) break;
-    run_chunk(p, job, i);
-    poll();
-  }
+  work(p, job, 0, poll);
   p.wanted.store(0, std::memory_order_seq_cst);
   while (p.busy.load(std::memory_order_seq_cst) > 0) {
     pause_briefly();
