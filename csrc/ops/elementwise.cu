@@ -160,6 +160,7 @@ template <class Row> constexpr Table::ByDType vjp_by_dtype() {
 template <class Row> constexpr Table::ByDType tests() {
   return {PlainFormula<Row, bool, bool>::kernel,    PlainFormula<Row, uint8_t, bool>::kernel,
           PlainFormula<Row, int32_t, bool>::kernel, PlainFormula<Row, int64_t, bool>::kernel,
+          nullptr,
           PlainFormula<Row, float, bool>::kernel,   PlainFormula<Row, double, bool>::kernel};
 }
 template <class Row> constexpr Table::ByDType logic() {
@@ -167,6 +168,7 @@ template <class Row> constexpr Table::ByDType logic() {
           PlainFormula<Row, uint8_t, uint8_t>::kernel,
           PlainFormula<Row, int32_t, int32_t>::kernel,
           PlainFormula<Row, int64_t, int64_t>::kernel,
+          nullptr,
           nullptr,
           nullptr};
 }
@@ -179,7 +181,7 @@ constexpr Table make(List<U...>, List<B...>, List<T...>, List<L...>) {
       {tests<T>()...},
       {logic<L>()...},
       {WhereFormula<uint8_t>::kernel, WhereFormula<uint8_t>::kernel, WhereFormula<int32_t>::kernel,
-       WhereFormula<int64_t>::kernel, WhereFormula<float>::kernel, WhereFormula<double>::kernel}};
+       WhereFormula<int64_t>::kernel, nullptr, WhereFormula<float>::kernel, WhereFormula<double>::kernel}};
 }
 
 }  // namespace

@@ -158,15 +158,20 @@ template <class Row> constexpr ByDType floating_vjp() {
   return by;
 }
 template <class Row> constexpr ByDType tests() {
-  return {PlainTile<Row, bool, bool>::run,    PlainTile<Row, uint8_t, bool>::run,
-          PlainTile<Row, int32_t, bool>::run, PlainTile<Row, int64_t, bool>::run,
-          PlainTile<Row, float, bool>::run,   PlainTile<Row, double, bool>::run};
+  return {PlainTile<Row, bool, bool>::run,
+          PlainTile<Row, uint8_t, bool>::run,
+          PlainTile<Row, int32_t, bool>::run,
+          PlainTile<Row, int64_t, bool>::run,
+          nullptr,
+          PlainTile<Row, float, bool>::run,
+          PlainTile<Row, double, bool>::run};
 }
 template <class Row> constexpr ByDType logic() {
   return {PlainTile<Row, bool, bool>::run,
           PlainTile<Row, uint8_t, uint8_t>::run,
           PlainTile<Row, int32_t, int32_t>::run,
           PlainTile<Row, int64_t, int64_t>::run,
+          nullptr,
           nullptr,
           nullptr};
 }
@@ -197,6 +202,6 @@ extern constexpr ElementwiseKernels elementwise_kernels{
     test_table(TestRows{}),
     logic_table(LogicRows{}),
     {WhereTile<bool>::run, WhereTile<uint8_t>::run, WhereTile<int32_t>::run,
-     WhereTile<int64_t>::run, WhereTile<float>::run, WhereTile<double>::run}};
+     WhereTile<int64_t>::run, nullptr, WhereTile<float>::run, WhereTile<double>::run}};
 
 }  // namespace wengert::WENGERT_ISA

@@ -210,6 +210,8 @@ class Tensor:
         create_graph: record the backward lines too, for gradients of gradients.
         Raises GradientError where there is no history, or it was freed, or a saved value was changed in place.
         """
+    def bfloat16(self) -> Tensor:
+        ...
     def bitwise_and(self, other: Operand) -> Tensor:
         """
         a & b, of bools or integers.
@@ -734,6 +736,10 @@ class _Replica:
         ...
     def value(self, number: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         ...
+def _bytes(x: Tensor) -> Tensor:
+    """
+    A contiguous tensor's memory as uint8.
+    """
 def _copy_like(x: Tensor, dtype: DType | str | None) -> Tensor:
     ...
 def _cuda_device_count() -> int:
@@ -1255,6 +1261,7 @@ def zeros(shape: int | Sequence[int], dtype: DType | str | None = None, device: 
 def zeros_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
     ...
 __version__: str = '0.1.0'
+bfloat16: DType
 bool_: DType
 float32: DType
 float64: DType
