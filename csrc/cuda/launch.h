@@ -9,6 +9,7 @@
 #endif
 
 #include "base/cuda.h"
+#include "base/dtype.h"
 #include "base/error.h"
 
 namespace wengert {
