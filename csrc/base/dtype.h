@@ -4,11 +4,11 @@
 // bfloat16 is for storage: kernels widen it to float32, compute there, and round once.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <type_traits>
 
 #include "base/error.h"
+#include "base/fn.h"
 
 namespace wengert {
 
@@ -40,8 +40,8 @@ struct bfloat16 {
 
   bfloat16() = default;
   // The nearest, ties to even, which may be infinity; a NaN stays one, made quiet.
-  explicit bfloat16(float x) {
-    const auto wide = std::bit_cast<uint32_t>(x);
+  FN explicit bfloat16(float x) {
+    const auto wide = __builtin_bit_cast(uint32_t, x);
     const uint32_t rounded = wide + 0x7fff + (wide >> 16 & 1);
     const bool nan = (wide & 0x7fffffff) > 0x7f800000;
     bits = static_cast<uint16_t>((nan ? wide | 0x400000 : rounded) >> 16);
@@ -49,8 +49,8 @@ struct bfloat16 {
   // Other numbers are rounded to float32 first, as in PyTorch.
   template <class T>
     requires std::is_arithmetic_v<T>
-  explicit bfloat16(T x) : bfloat16(static_cast<float>(x)) {}
-  operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  FN explicit bfloat16(T x) : bfloat16(static_cast<float>(x)) {}
+  FN operator float() const { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
 };
 
 template <class T> struct Type {

@@ -40,6 +40,7 @@ template <int N>
 void run_narrow(TileFn tile, int64_t n, char* y, const void* const* x, uint32_t scalars,
                 uint32_t narrow, int64_t y_size, const int64_t* x_size, const Params& params) {
   alignas(64) float buffers[N + 1][tile_elements];
+  const ElementwiseKernels& table = elementwise_table();
   for (int64_t at = 0; at < n; at += tile_elements) {
     const int64_t count = std::min(tile_elements, n - at);
     const void* in[N];
@@ -47,7 +48,7 @@ void run_narrow(TileFn tile, int64_t n, char* y, const void* const* x, uint32_t 
       const bool scalar = scalars >> i & 1;
       in[i] = static_cast<const char*>(x[i]) + (scalar ? 0 : at * x_size[i]);
       if (!(narrow >> i & 1)) continue;
-      std::copy_n(static_cast<const bfloat16*>(in[i]), scalar ? 1 : count, buffers[i]);
+      table.widen(scalar ? 1 : count, buffers[i], &in[i], 0, params);
       in[i] = buffers[i];
     }
     char* const to = y + at * y_size;
@@ -56,8 +57,8 @@ void run_narrow(TileFn tile, int64_t n, char* y, const void* const* x, uint32_t 
       continue;
     }
     tile(count, buffers[N], in, scalars, params);
-    auto* const rounded = reinterpret_cast<bfloat16*>(to);
-    for (int64_t i = 0; i < count; ++i) rounded[i] = bfloat16(buffers[N][i]);
+    const void* const exact = buffers[N];
+    table.round(count, to, &exact, 0, params);
   }
 }
 

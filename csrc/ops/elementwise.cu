@@ -184,7 +184,9 @@ constexpr Table make(List<U...>, List<B...>, List<T...>, List<L...>) {
           {logic<L>()...},
           {WhereFormula<uint8_t>::kernel, WhereFormula<uint8_t>::kernel,
            WhereFormula<int32_t>::kernel, WhereFormula<int64_t>::kernel, nullptr,
-           WhereFormula<float>::kernel, WhereFormula<double>::kernel}};
+           WhereFormula<float>::kernel, WhereFormula<double>::kernel},
+          nullptr,
+          nullptr};
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ template <class Fn> struct ElementwiseTable {
   std::array<ByDType, BinaryRows::size> binary;
   std::array<ByDType, TestRows::size> test;  // output bool
   std::array<ByDType, LogicRows::size> logic;
-  ByDType where;  // inputs condition (bool), a, b
+  ByDType where;    // inputs condition (bool), a, b
+  Fn widen, round;  // bfloat16 to float32, and back
 };
 using ElementwiseKernels = ElementwiseTable<TileFn>;
 using ByDType = ElementwiseKernels::ByDType;

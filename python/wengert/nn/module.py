@@ -313,6 +313,10 @@ class Module:
         """to("float64")"""
         return self.to("float64")
 
+    def bfloat16(self) -> Self:
+        """to("bfloat16"): to compute with; optimizers take float32 parameters."""
+        return self.to("bfloat16")
+
     # ---- state
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
