@@ -414,7 +414,7 @@ def test_module():
     model = nn.Linear(8, 4)
     x = wg.tensor(values((5, 8)))
     wide = model(x).detach()
-    model.to("bfloat16")
+    assert model.bfloat16() is model
     y = model(x.bfloat16())
     assert y.dtype == wg.bfloat16
     assert_close(y.float().detach(), wide, rtol=0.03, atol=0.03)
