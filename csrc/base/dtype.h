@@ -1,34 +1,57 @@
 // Element types, their names, sizes and promotion (the array API's table; integer with floating
 // gives the floating type, as in PyTorch).
+//
+// bfloat16 is for storage: kernels widen it to float32, compute there, and round once.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
 #include "base/error.h"
+#include "base/fn.h"
 
 namespace wengert {
 
-enum class DType : uint8_t { bool_, uint8, int32, int64, float32, float64 };
-constexpr int dtype_count = 6;
+enum class DType : uint8_t { bool_, uint8, int32, int64, bfloat16, float32, float64 };
+constexpr int dtype_count = 7;
 
 constexpr const char* name(DType t) {
-  constexpr const char* names[] = {"bool", "uint8", "int32", "int64", "float32", "float64"};
+  constexpr const char* names[] = {"bool",     "uint8",   "int32",  "int64",
+                                   "bfloat16", "float32", "float64"};
   return names[static_cast<int>(t)];
 }
 constexpr int64_t size_of(DType t) {
-  constexpr int64_t sizes[] = {1, 1, 4, 8, 4, 8};
+  constexpr int64_t sizes[] = {1, 1, 4, 8, 2, 4, 8};
   return sizes[static_cast<int>(t)];
 }
-constexpr bool is_floating(DType t) { return t >= DType::float32; }
+constexpr bool is_floating(DType t) { return t >= DType::bfloat16; }
 constexpr bool is_integer(DType t) { return !is_floating(t) && t != DType::bool_; }
 
 // The enum is ordered so that the larger of two types holds both.
 constexpr DType promote(DType a, DType b) { return a > b ? a : b; }
-// What sums, and functions such as exp, make of an integer.
+// What functions such as exp make of an integer.
 constexpr DType to_floating(DType t) { return is_floating(t) ? t : DType::float32; }
 
 inline std::ostream& operator<<(std::ostream& out, DType t) { return out << name(t); }
+
+// The upper half of a float32: its sign, its exponent, and 7 bits of fraction.
+struct bfloat16 {
+  uint16_t bits;
+
+  bfloat16() = default;
+  // The nearest, ties to even, which may be infinity; a NaN stays one, made quiet.
+  FN explicit bfloat16(float x) {
+    const auto wide = __builtin_bit_cast(uint32_t, x);
+    const uint32_t rounded = wide + 0x7fff + (wide >> 16 & 1);
+    const bool nan = (wide & 0x7fffffff) > 0x7f800000;
+    bits = static_cast<uint16_t>((nan ? wide | 0x400000 : rounded) >> 16);
+  }
+  // Other numbers are rounded to float32 first, as in PyTorch.
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  FN explicit bfloat16(T x) : bfloat16(static_cast<float>(x)) {}
+  FN operator float() const { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
+};
 
 template <class T> struct Type {
   using type = T;
@@ -45,6 +68,8 @@ template <class Body> decltype(auto) dispatch(DType t, const Body& body) {
       return body(Type<int32_t>{});
     case DType::int64:
       return body(Type<int64_t>{});
+    case DType::bfloat16:
+      return body(Type<bfloat16>{});
     case DType::float32:
       return body(Type<float>{});
     default:
@@ -57,6 +82,7 @@ template <class T> constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, uint8_t>) return DType::uint8;
   if constexpr (std::is_same_v<T, int32_t>) return DType::int32;
   if constexpr (std::is_same_v<T, int64_t>) return DType::int64;
+  if constexpr (std::is_same_v<T, bfloat16>) return DType::bfloat16;
   if constexpr (std::is_same_v<T, float>) return DType::float32;
   return DType::float64;
 }

@@ -27,6 +27,22 @@ Isa current_isa() {
   return isa;
 }
 
+// A Xeon of 2023 (model 207) multiplies pairs at half the rate of float32, so Intel's processors do
+// without, unless WENGERT_ISA=avx512bf16 asks for it.
+bool has_bfloat16() {
+#if defined(__x86_64__)
+  static const bool has = [] {
+    if (current_isa() != Isa::avx512 || !__builtin_cpu_supports("avx512bf16")) return false;
+    if (const char* wanted = std::getenv("WENGERT_ISA"))
+      return std::strcmp(wanted, "avx512bf16") == 0;
+    return !__builtin_cpu_is("intel");
+  }();
+  return has;
+#else
+  return false;
+#endif
+}
+
 const char* name(Isa isa) {
   switch (isa) {
     case Isa::avx512:

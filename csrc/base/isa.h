@@ -13,6 +13,8 @@ enum class Isa { baseline, avx2, avx512 };
 // The best the processor has, lowered by the environment variable WENGERT_ISA if set.
 Isa current_isa();
 const char* name(Isa isa);
+// Whether it multiplies pairs of bfloat16 (AVX512-BF16); false unless current_isa() is avx512.
+bool has_bfloat16();
 
 // Declares the tables of one family: `extern const Table name;` in each namespace.
 #if defined(__x86_64__)

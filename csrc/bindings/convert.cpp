@@ -84,7 +84,7 @@ DType to_dtype(py::handle given) {
   const bool size = PyLong_Check(given.ptr());  // zeros(3, 4)
   fail<DTypeError>("dtype: got ", shown(given),
                    size ? "; a shape of several sizes is one argument, a tuple: zeros((3, 4))"
-                        : "; expected float32, float64, int32, int64, uint8 or bool");
+                        : "; expected float32, float64, bfloat16, int32, int64, uint8 or bool");
 }
 std::optional<DType> to_dtype_or_none(py::handle given) {
   if (given.is_none()) return std::nullopt;

@@ -20,8 +20,13 @@ void drop_reference(void* owner) {
 }
 
 const char* buffer_format(DType t) {
-  constexpr const char* formats[] = {"?", "B", "i", "q", "f", "d"};
+  constexpr const char* formats[] = {"?", "B", "i", "q", nullptr, "f", "d"};
   return formats[static_cast<int>(t)];
+}
+
+void refuse_bfloat16(const char* op, const Tensor& x) {
+  if (x.dtype() == DType::bfloat16)
+    fail<DTypeError>(op, ": NumPy has no bfloat16; convert the tensor with .float() first");
 }
 
 void refuse_history(const char* op, const Tensor& x) {
@@ -45,6 +50,8 @@ py::object keep_alive(const Tensor& x) {
 // the lowest address.
 Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype, PyObject* owner,
              bool writable, Device device = Device::cpu) {
+  if (is_cuda(device) && dtype == DType::bfloat16)
+    fail<DTypeError>("from_dlpack: got bfloat16 on a GPU; convert it to float32 there first");
   nbytes(shape, dtype);
   int64_t low = 0, high = 0;
   for (int d = 0; d < shape.size(); ++d) {
@@ -79,6 +86,8 @@ dlpack::TypeInfo type_info(DType t) {
       return {0, 32, 1};
     case DType::int64:
       return {0, 64, 1};
+    case DType::bfloat16:
+      return {4, 16, 1};
     case DType::float32:
       return {2, 32, 1};
     default:
@@ -90,10 +99,10 @@ DType from_type_info(dlpack::TypeInfo info) {
     const auto t = type_info(static_cast<DType>(i));
     if (t.code == info.code && t.bits == info.bits && info.lanes == 1) return static_cast<DType>(i);
   }
-  fail<DTypeError>(
-      "from_dlpack: the producer's dtype (code ", int{info.code}, ", ", int{info.bits}, " bits, ",
-      info.lanes,
-      " lanes) is none of float32, float64, int32, int64, uint8, bool; convert it there first");
+  fail<DTypeError>("from_dlpack: the producer's dtype (code ", int{info.code}, ", ", int{info.bits},
+                   " bits, ", info.lanes,
+                   " lanes) is none of float32, float64, bfloat16, int32, int64, uint8, bool; "
+                   "convert it there first");
 }
 
 constexpr int dl_cpu = 1, dl_cuda = 2;
@@ -263,6 +272,7 @@ py::object to_numpy(const Tensor& x, bool writable) {
   refuse_in_trace("numpy()");
   refuse_history("numpy", x);
   refuse_gpu("numpy", x);
+  refuse_bfloat16("numpy", x);
   if (writable) {
     if (x->storage->read_only)
       fail<ValueError>(
@@ -273,7 +283,7 @@ py::object to_numpy(const Tensor& x, bool writable) {
   // An object with NumPy's array interface and a reference to the storage; the array keeps it as
   // its base.
   py::dict interface;
-  constexpr const char* typestr[] = {"|b1", "|u1", "<i4", "<i8", "<f4", "<f8"};
+  constexpr const char* typestr[] = {"|b1", "|u1", "<i4", "<i8", "", "<f4", "<f8"};
   py::tuple strides(static_cast<size_t>(x.dim()));
   for (int d = 0; d < x.dim(); ++d)
     strides[static_cast<size_t>(d)] = x.strides()[d] * size_of(x.dtype());
@@ -301,7 +311,7 @@ Tensor from_numpy(py::handle given) {
   refuse_mask("from_numpy", given);
   const py::dict interface = given.attr("__array_interface__");
   const auto typestr = interface["typestr"].cast<std::string>();
-  constexpr const char* known[] = {"|b1", "|u1", "<i4", "<i8", "<f4", "<f8"};
+  constexpr const char* known[] = {"|b1", "|u1", "<i4", "<i8", "", "<f4", "<f8"};
   int dtype = 0;
   while (dtype < dtype_count && typestr != known[dtype]) ++dtype;
   if (dtype == dtype_count)
@@ -332,6 +342,7 @@ void add_exchange(py::module_& m, TensorClass& cls) {
     const Tensor x{Ref<TensorBody>(&body)};
     refuse_history("buffer", x);
     refuse_gpu("buffer", x);
+    refuse_bfloat16("buffer", x);
     std::vector<py::ssize_t> shape(x.shape().begin(), x.shape().end()), strides;
     for (int64_t s : x.strides()) strides.push_back(s * size_of(x.dtype()));
     return py::buffer_info(x.data(), size_of(x.dtype()), buffer_format(x.dtype()), x.dim(), shape,
@@ -358,6 +369,16 @@ void add_exchange(py::module_& m, TensorClass& cls) {
         return x;
       },
       py::arg("array"), "from_numpy(), of memory that nobody else will write to: saved as it is.");
+  m.def(
+      "_bytes",
+      [](const Tensor& x) {
+        if (!x.is_contiguous()) fail<ValueError>("_bytes: the tensor is not contiguous");
+        const int64_t size = size_of(x.dtype());
+        const Tensor bytes = x.alias(Shape{x.numel() * size}, Strides{1}, x->offset * size);
+        bytes->dtype = DType::uint8;
+        return bytes;
+      },
+      py::arg("x"), "A contiguous tensor's memory as uint8.");
   m.def("from_dlpack", from_dlpack, py::arg("x"),
         "A tensor over the memory of any object with __dlpack__, without a copy.");
   m.def(

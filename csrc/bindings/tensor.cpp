@@ -15,7 +15,10 @@ py::object item(const Tensor& given) {
   const Tensor x = on_host(given);
   return dispatch(x.dtype(), [&](auto type) -> py::object {
     using T = typename decltype(type)::type;
-    return py::cast(*x.data<T>());
+    if constexpr (std::is_same_v<T, bfloat16>)
+      return py::cast(static_cast<float>(*x.data<T>()));
+    else
+      return py::cast(*x.data<T>());
   });
 }
 
@@ -336,6 +339,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
           py::arg("dtype"))
       .def("float", [](const Tensor& x) { return to_dtype(x, DType::float32); })
       .def("double", [](const Tensor& x) { return to_dtype(x, DType::float64); })
+      .def("bfloat16", [](const Tensor& x) { return to_dtype(x, DType::bfloat16); })
       .def("int", [](const Tensor& x) { return to_dtype(x, DType::int32); })
       .def("long", [](const Tensor& x) { return to_dtype(x, DType::int64); })
       .def("bool", [](const Tensor& x) { return to_dtype(x, DType::bool_); })

@@ -93,6 +93,9 @@ struct Op {
   int edits = 0;      // this many inputs, the first ones, are overwritten beside (random states)
   bool cuda = false;  // run also knows what to do where the views lie on a GPU
   bool elementwise = false;  // each element of the output needs the same element of each input only
+  // Takes bfloat16 as it is, as elementwise ops and aliases do; of others apply() makes a line
+  // between casts from and to float32.
+  bool bfloat16 = false;
   // The kernel of an elementwise op, by the dtypes of output and first input; null: it has none.
   TileFn (*tile)(DType out, DType in) = nullptr;
   // null: `run` on the views

@@ -33,7 +33,7 @@ Device check_device(const Op& op, Tensors inputs, bool constants) {
 
 template <class T>
 bool all_finite(const T* x, const Shape& shape, const Strides& strides, int axis) {
-  if (axis == shape.size()) return std::isfinite(*x);
+  if (axis == shape.size()) return std::isfinite(static_cast<double>(*x));
   for (int64_t i = 0; i < shape[axis]; ++i)
     if (!all_finite(x + i * strides[axis], shape, strides, axis + 1)) return false;
   return true;
@@ -42,9 +42,9 @@ bool all_finite(const T* x, const Shape& shape, const Strides& strides, int axis
 void check_finite(const Op& op, const Tensor& y) {
   if (!is_floating(y.dtype()) || y.numel() == 0) return;
   const Tensor out = on_host(y);
-  const bool finite = out.dtype() == DType::float32
-                          ? all_finite(out.data<float>(), out.shape(), out.strides(), 0)
-                          : all_finite(out.data<double>(), out.shape(), out.strides(), 0);
+  const bool finite = dispatch(out.dtype(), [&](auto type) {
+    return all_finite(out.data<typename decltype(type)::type>(), out.shape(), out.strides(), 0);
+  });
   if (finite) return;
   if (backward_of)
     fail<ValueError>("the first NaN or infinity: made by '", op.name, "' in the gradient of '",
@@ -80,6 +80,26 @@ const Op the_copy_op{.name = "copy",
                      .infer = infer_copy,
                      .run = run_copy,
                      .vjp = vjp_copy,
+                     .cuda = true,
+                     .elementwise = true};
+
+void infer_cast(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  out.emplace_back(in[0].shape(), attrs.as<DType>(), in[0].device());
+}
+void run_cast(Views out, Views in, const Attrs&) { copy_into(out[0], in[0]); }
+void vjp_cast(const Line& line, const Tensor& g, Gradients& dx) {
+  dx[0] = apply(cast_op, g, line.inputs[0].dtype);
+}
+void describe_cast(const Attrs& attrs, AttrText& text) {
+  text.emplace_back("dtype", name(attrs.as<DType>()));
+}
+const Op the_cast_op{.name = "cast",
+                     .formula = "x, converted",
+                     .gradient = "g, converted back",
+                     .infer = infer_cast,
+                     .run = run_cast,
+                     .vjp = vjp_cast,
+                     .describe = describe_cast,
                      .cuda = true,
                      .elementwise = true};
 
@@ -156,6 +176,7 @@ void run_op(const Op& op, Views outputs, Tensors inputs, const Attrs& attrs) {
 thread_local const Line* backward_of = nullptr;
 thread_local Tracer* tracer = nullptr;
 const Op& copy_op = the_copy_op;
+const Op& cast_op = the_cast_op;
 
 void Tracer::looks_at_value(const char* what) {
   fail<ValueError>("compile: ", what, " at ", describe(here()),
@@ -180,8 +201,22 @@ Cost cost_of(const Op& op, Tensors in, const Tensor& out, const Attrs& attrs) {
   return op.cost ? op.cost(in, out, attrs) : default_cost(in, out);
 }
 
+static bool runs_bfloat16(const Op& op) { return op.elementwise || op.alias || op.bfloat16; }
+
+// op in float32, where it does not take bfloat16: three lines.
+static Tensor apply_widened(const Op& op, Tensors inputs, const Attrs& attrs) {
+  SmallVector<Tensor, 8> wide;
+  for (const Tensor& x : inputs)
+    wide.emplace_back(x.dtype() == DType::bfloat16 ? apply(cast_op, x, DType::float32) : x);
+  const Tensor y = apply(op, Tensors(wide.begin(), wide.size()), attrs);
+  return y.dtype() == DType::float32 ? apply(cast_op, y, DType::bfloat16) : y;
+}
+
 Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   const Device device = check_device(op, inputs, op.elementwise);
+  if (!runs_bfloat16(op))
+    for (const Tensor& x : inputs)
+      if (x.dtype() == DType::bfloat16) return apply_widened(op, inputs, attrs);
   Tracer* const listener = tracer;
   if (listener) listener->about_to_run(inputs);
   Tensor out, auxiliary;

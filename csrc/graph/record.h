@@ -60,6 +60,8 @@ inline void refuse_in_trace(const char* what) {
 
 // The copy that edits in place and saved values need; also clone() (ops/view.cpp).
 extern const Op& copy_op;
+// The cast that bfloat16 needs; its attribute is the dtype. Also to_dtype() (ops/elementwise.cpp).
+extern const Op& cast_op;
 
 bool grad_enabled();
 bool set_grad_enabled(bool enabled);  // returns what it was

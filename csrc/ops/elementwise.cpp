@@ -28,19 +28,54 @@ template <class T> void scatter(T* to, int64_t stride, const T* from, int64_t n)
 }
 template <class Body> void by_size(int64_t size, const Body& body) {
   if (size == 1) return body(uint8_t{});
+  if (size == 2) return body(uint16_t{});
   if (size == 4) return body(uint32_t{});
   return body(uint64_t{});
 }
 
+// The bfloat16 operands of a tile pass through buffers of float32, in L1: whatever the op, it
+// computes in float32 and rounds its result once.
+constexpr uint32_t narrow_output = 1u << 31;  // of a mask whose bit i is input i
+template <int N>
+void run_narrow(TileFn tile, int64_t n, char* y, const void* const* x, uint32_t scalars,
+                uint32_t narrow, int64_t y_size, const int64_t* x_size, const Params& params) {
+  alignas(64) float buffers[N + 1][tile_elements];
+  const ElementwiseKernels& table = elementwise_table();
+  for (int64_t at = 0; at < n; at += tile_elements) {
+    const int64_t count = std::min(tile_elements, n - at);
+    const void* in[N];
+    for (int i = 0; i < N; ++i) {
+      const bool scalar = scalars >> i & 1;
+      in[i] = static_cast<const char*>(x[i]) + (scalar ? 0 : at * x_size[i]);
+      if (!(narrow >> i & 1)) continue;
+      table.widen(scalar ? 1 : count, buffers[i], &in[i], 0, params);
+      in[i] = buffers[i];
+    }
+    char* const to = y + at * y_size;
+    if (!(narrow & narrow_output)) {
+      tile(count, to, in, scalars, params);
+      continue;
+    }
+    tile(count, buffers[N], in, scalars, params);
+    const void* const exact = buffers[N];
+    table.round(count, to, &exact, 0, params);
+  }
+}
+
 // One inner run: every operand has one stride.
 template <int N> struct Run {
-  TileFn tile;
+  TileFn kernel;
   const Params& params;
   int64_t size[N + 1];    // bytes an element, output first
   int64_t stride[N + 1];  // elements
+  uint32_t narrow = 0;    // which are bfloat16
   uint32_t scalars = 0;
   bool direct = true;  // adjacent or repeated operands only
 
+  void tile(int64_t n, void* y, const void* const* x) const {
+    if (!narrow) return kernel(n, y, x, scalars, params);
+    run_narrow<N>(kernel, n, static_cast<char*>(y), x, scalars, narrow, size[0], size + 1, params);
+  }
   void prepare() {
     direct = stride[0] == 1;
     for (int i = 0; i < N; ++i) {
@@ -52,7 +87,7 @@ template <int N> struct Run {
     const void* in[N];
     if (direct) {
       for (int i = 0; i < N; ++i) in[i] = x[i];
-      return tile(n, y, in, scalars, params);
+      return tile(n, y, in);
     }
     alignas(64) char buffers[N + 1][tile_elements * 8];
     for (int64_t at = 0; at < n; at += tile_elements) {
@@ -72,10 +107,10 @@ template <int N> struct Run {
       }
       char* to = y + at * stride[0] * size[0];
       if (stride[0] == 1) {
-        tile(count, to, in, scalars, params);
+        tile(count, to, in);
         continue;
       }
-      tile(count, buffers[0], in, scalars, params);
+      tile(count, buffers[0], in);
       by_size(size[0], [&](auto type) {
         using T = decltype(type);
         scatter(reinterpret_cast<T*>(to), stride[0], reinterpret_cast<const T*>(buffers[0]), count);
@@ -121,7 +156,11 @@ void run_views(TileFn tile, const View& out, const View* in, const Params& param
   if (total == 0) return;
   Run<N> run{tile, params, {}, {}};
   run.size[0] = size_of(out.dtype);
-  for (int i = 0; i < N; ++i) run.size[i + 1] = size_of(in[i].dtype);
+  if (out.dtype == DType::bfloat16) run.narrow = narrow_output;
+  for (int i = 0; i < N; ++i) {
+    run.size[i + 1] = size_of(in[i].dtype);
+    if (in[i].dtype == DType::bfloat16) run.narrow |= 1u << i;
+  }
   char* const y = out.as<char>();
 
   // The common case: everything lies in one piece, or is one element.
@@ -135,7 +174,7 @@ void run_views(TileFn tile, const View& out, const View* in, const Params& param
   if (flat) {
     run.prepare();
     // A result that no cache holds goes past them, unless it overwrites what it is computed from.
-    bool apart = run.scalars == 0 && reinterpret_cast<uintptr_t>(y) % 64 == 0;
+    bool apart = run.scalars == 0 && !run.narrow && reinterpret_cast<uintptr_t>(y) % 64 == 0;
     for (int i = 0; i < N; ++i) apart &= in[i].data != out.data;
     if (apart && total * run.size[0] >= stream_bytes) run.scalars = stream;
     parallel_for(ceil_div(total, chunk_elements), [&](int64_t chunk) {
@@ -189,8 +228,12 @@ void run_elementwise(TileFn tile, const View& out, std::span<const View> in, con
 
 namespace {
 
+// The kernel that run_elementwise() needs.
+TileFn kernel_of(const ByDType& by, DType dtype) {
+  return by[static_cast<size_t>(dtype == DType::bfloat16 ? DType::float32 : dtype)];
+}
 void check_takes(const Op* op, const ByDType& by, DType dtype) {
-  if (!by[static_cast<size_t>(dtype)])
+  if (!kernel_of(by, dtype))
     fail<DTypeError>(op->name, ": does not take ", dtype,
                      is_floating(dtype) ? "; it is of bools and integers: compare first, or convert"
                                         : "; convert with .to(\"float32\") or another dtype first");
@@ -199,11 +242,10 @@ void check_takes(const Op* op, const ByDType& by, DType dtype) {
 // Runs a row's kernel where the views lie; `of` picks its kernels from a table.
 template <class Of>
 void run_row(const Of& of, DType dtype, const View& out, Views in, const Params& params = {}) {
-  const auto at = static_cast<size_t>(dtype);
   if (is_cuda(out.device))
-    of(cuda_kernels().elementwise)[at](out, in.data(), params);
+    of(cuda_kernels().elementwise)[static_cast<size_t>(dtype)](out, in.data(), params);
   else
-    run_elementwise(of(elementwise_table())[at], out, in, params);
+    run_elementwise(kernel_of(of(elementwise_table()), dtype), out, in, params);
 }
 
 template <class Row> struct UnaryOp {
@@ -361,7 +403,7 @@ const Op PlainOp<Row, Rows>::op{.name = Row::name,
                                 .elementwise = true,
                                 .tile = tile};
 
-// ---- where, cast ----
+// ---- where ----
 
 void infer_where(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   const Shape branches = broadcast("where", in[1].shape(), in[2].shape());
@@ -388,26 +430,6 @@ const Op where_op{.name = "where",
                   .elementwise = true,
                   .tile = tile_where};
 
-void infer_cast(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
-  out.emplace_back(in[0].shape(), attrs.as<DType>(), in[0].device());
-}
-void run_cast(Views out, Views in, const Attrs&) { copy_into(out[0], in[0]); }
-void vjp_cast(const Line& line, const Tensor& g, Gradients& dx) {
-  dx[0] = to_dtype(g, line.inputs[0].dtype);
-}
-void describe_cast(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("dtype", name(attrs.as<DType>()));
-}
-const Op the_cast_op{.name = "cast",
-                     .formula = "x, converted",
-                     .gradient = "g, converted back",
-                     .infer = infer_cast,
-                     .run = run_cast,
-                     .vjp = vjp_cast,
-                     .describe = describe_cast,
-                     .cuda = true,
-                     .elementwise = true};
-
 template <class... Rows> void add_unary(List<Rows...>, std::vector<const Op*>& ops) {
   (ops.push_back(&UnaryOp<Rows>::op), ...);
   (ops.push_back(&UnaryOp<Rows>::vjp_op), ...);
@@ -432,7 +454,7 @@ void add_elementwise_ops(std::vector<const Op*>& ops) {
   add_plain(TestRows{}, ops);
   add_plain(LogicRows{}, ops);
   ops.push_back(&where_op);
-  ops.push_back(&the_cast_op);
+  ops.push_back(&cast_op);
 }
 
 namespace {
@@ -460,8 +482,6 @@ const Op& logic_op_at(int row) {
       LogicRows{}, [](auto r) { return &PlainOp<typename decltype(r)::type, LogicRows>::op; });
   return *ops[static_cast<size_t>(row)];
 }
-
-const Op& cast_op = the_cast_op;
 
 Tensor to_dtype(const Tensor& x, DType dtype) {
   return x.dtype() == dtype ? x : apply(cast_op, x, dtype);

@@ -158,9 +158,13 @@ template <class Row> constexpr Table::ByDType vjp_by_dtype() {
   return by;
 }
 template <class Row> constexpr Table::ByDType tests() {
-  return {PlainFormula<Row, bool, bool>::kernel,    PlainFormula<Row, uint8_t, bool>::kernel,
-          PlainFormula<Row, int32_t, bool>::kernel, PlainFormula<Row, int64_t, bool>::kernel,
-          PlainFormula<Row, float, bool>::kernel,   PlainFormula<Row, double, bool>::kernel};
+  return {PlainFormula<Row, bool, bool>::kernel,
+          PlainFormula<Row, uint8_t, bool>::kernel,
+          PlainFormula<Row, int32_t, bool>::kernel,
+          PlainFormula<Row, int64_t, bool>::kernel,
+          nullptr,
+          PlainFormula<Row, float, bool>::kernel,
+          PlainFormula<Row, double, bool>::kernel};
 }
 template <class Row> constexpr Table::ByDType logic() {
   return {PlainFormula<Row, bool, bool>::kernel,
@@ -168,18 +172,21 @@ template <class Row> constexpr Table::ByDType logic() {
           PlainFormula<Row, int32_t, int32_t>::kernel,
           PlainFormula<Row, int64_t, int64_t>::kernel,
           nullptr,
+          nullptr,
           nullptr};
 }
 template <class... U, class... B, class... T, class... L>
 constexpr Table make(List<U...>, List<B...>, List<T...>, List<L...>) {
-  return {
-      {by_dtype<UnaryFormula, U>()...},
-      {vjp_by_dtype<U>()...},
-      {by_dtype<BinaryFormula, B>()...},
-      {tests<T>()...},
-      {logic<L>()...},
-      {WhereFormula<uint8_t>::kernel, WhereFormula<uint8_t>::kernel, WhereFormula<int32_t>::kernel,
-       WhereFormula<int64_t>::kernel, WhereFormula<float>::kernel, WhereFormula<double>::kernel}};
+  return {{by_dtype<UnaryFormula, U>()...},
+          {vjp_by_dtype<U>()...},
+          {by_dtype<BinaryFormula, B>()...},
+          {tests<T>()...},
+          {logic<L>()...},
+          {WhereFormula<uint8_t>::kernel, WhereFormula<uint8_t>::kernel,
+           WhereFormula<int32_t>::kernel, WhereFormula<int64_t>::kernel, nullptr,
+           WhereFormula<float>::kernel, WhereFormula<double>::kernel},
+          nullptr,
+          nullptr};
 }
 
 }  // namespace

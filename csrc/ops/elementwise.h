@@ -14,13 +14,15 @@ namespace wengert {
 
 // Fn is TileFn here, and a kernel over whole views on a GPU (ops/cuda_kernels.h).
 template <class Fn> struct ElementwiseTable {
-  using ByDType = std::array<Fn, dtype_count>;  // null where a row does not take the dtype
+  // Null where a row does not take the dtype, and for bfloat16, which uses the kernel of float32.
+  using ByDType = std::array<Fn, dtype_count>;
   std::array<ByDType, UnaryRows::size> unary;
   std::array<ByDType, UnaryRows::size> unary_vjp;  // inputs g and what was saved
   std::array<ByDType, BinaryRows::size> binary;
   std::array<ByDType, TestRows::size> test;  // output bool
   std::array<ByDType, LogicRows::size> logic;
-  ByDType where;  // inputs condition (bool), a, b
+  ByDType where;    // inputs condition (bool), a, b
+  Fn widen, round;  // bfloat16 to float32, and back
 };
 using ElementwiseKernels = ElementwiseTable<TileFn>;
 using ByDType = ElementwiseKernels::ByDType;
@@ -31,7 +33,8 @@ inline const ElementwiseKernels& elementwise_table() {
   return table;
 }
 
-// Runs a tile function over views of any strides; inputs broadcast to the output's shape.
+// Runs a tile function over views of any strides; inputs broadcast to the output's shape. Views of
+// bfloat16 go through a tile function of float32.
 void run_elementwise(TileFn tile, const View& out, std::span<const View> in,
                      const Params& params = {});
 

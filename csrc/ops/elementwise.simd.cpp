@@ -138,6 +138,13 @@ template <class T> struct WhereTile {
   }
 };
 
+template <class Out, class T> struct Convert {
+  static void run(int64_t n, void* y, const void* const* x, uint32_t, const Params&) {
+    for (int64_t i = 0; i < n; ++i)
+      static_cast<Out*>(y)[i] = static_cast<Out>(static_cast<const T*>(x[0])[i]);
+  }
+};
+
 constexpr auto at(DType t) { return static_cast<size_t>(t); }
 
 template <template <class, class> class Tile, class Row> constexpr ByDType numbers_or_floating() {
@@ -158,15 +165,20 @@ template <class Row> constexpr ByDType floating_vjp() {
   return by;
 }
 template <class Row> constexpr ByDType tests() {
-  return {PlainTile<Row, bool, bool>::run,    PlainTile<Row, uint8_t, bool>::run,
-          PlainTile<Row, int32_t, bool>::run, PlainTile<Row, int64_t, bool>::run,
-          PlainTile<Row, float, bool>::run,   PlainTile<Row, double, bool>::run};
+  return {PlainTile<Row, bool, bool>::run,
+          PlainTile<Row, uint8_t, bool>::run,
+          PlainTile<Row, int32_t, bool>::run,
+          PlainTile<Row, int64_t, bool>::run,
+          nullptr,
+          PlainTile<Row, float, bool>::run,
+          PlainTile<Row, double, bool>::run};
 }
 template <class Row> constexpr ByDType logic() {
   return {PlainTile<Row, bool, bool>::run,
           PlainTile<Row, uint8_t, uint8_t>::run,
           PlainTile<Row, int32_t, int32_t>::run,
           PlainTile<Row, int64_t, int64_t>::run,
+          nullptr,
           nullptr,
           nullptr};
 }
@@ -197,6 +209,8 @@ extern constexpr ElementwiseKernels elementwise_kernels{
     test_table(TestRows{}),
     logic_table(LogicRows{}),
     {WhereTile<bool>::run, WhereTile<uint8_t>::run, WhereTile<int32_t>::run,
-     WhereTile<int64_t>::run, WhereTile<float>::run, WhereTile<double>::run}};
+     WhereTile<int64_t>::run, nullptr, WhereTile<float>::run, WhereTile<double>::run},
+    Convert<float, bfloat16>::run,
+    Convert<bfloat16, float>::run};
 
 }  // namespace wengert::WENGERT_ISA

@@ -60,7 +60,8 @@ const Op embedding_op{.name = "embedding",
                       .run = run_embedding,
                       .vjp = vjp_embedding,
                       .saves = save_ids,
-                      .describe = describe};
+                      .describe = describe,
+                      .bfloat16 = true};
 
 void infer_embedding_vjp(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   out.emplace_back(Shape{attrs.as<EmbeddingAttrs>().rows, in[0].shape().back()}, in[0].dtype(),
@@ -119,7 +120,8 @@ const Op embedding_vjp_op{.name = "embedding_vjp",
                           .run = run_embedding_vjp,
                           .vjp = vjp_embedding_vjp,
                           .saves = save_ids,
-                          .describe = describe};
+                          .describe = describe,
+                          .bfloat16 = true};
 void vjp_embedding(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = apply(embedding_vjp_op, contiguous(g), line.input(1), line.attrs);
 }

@@ -12,7 +12,6 @@
 namespace wengert {
 
 // ---- elementwise.cpp ----
-extern const Op& cast_op;
 Tensor to_dtype(const Tensor& x, DType dtype);
 
 // A vjp is one fused line where it need not be differentiable itself; else its formula, in lines.

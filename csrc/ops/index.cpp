@@ -101,7 +101,8 @@ const Op take_op{.name = "take_rows",
                  .vjp = vjp_take,
                  .saves = save_rows,
                  .describe = describe_rows,
-                 .cuda = true};
+                 .cuda = true,
+                 .bfloat16 = true};
 
 void infer_put(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());

@@ -110,7 +110,8 @@ void cuda_put(const View& out, const View& value, const View& rows, int64_t n, b
   if (!add)
     return by_size(out.dtype,
                    [&](auto type) { run(type, put<typename decltype(type)::type, false>); });
-  dispatch(out.dtype, [&](auto type) { run(type, put<typename decltype(type)::type, true>); });
+  dispatch_on_device(out.dtype,
+                     [&](auto type) { run(type, put<typename decltype(type)::type, true>); });
 }
 
 }  // namespace wengert

@@ -67,7 +67,8 @@ const Op the_matmul_op{.name = "matmul",
                        .vjp = vjp,
                        .saves = saves,
                        .cost = cost,
-                       .cuda = true};
+                       .cuda = true,
+                       .bfloat16 = true};
 Tensor product(const Tensor& a, const Tensor& b) {
   return apply(the_matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b)});
 }
@@ -95,6 +96,8 @@ GemmKernel gemm_kernel(DType dtype) {
       return table.f32;
     case DType::float64:
       return table.f64;
+    case DType::bfloat16:
+      return nullptr;
     case DType::int32:
       return table.i32;
     default:
@@ -119,8 +122,13 @@ Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilog
 }
 
 void matmul(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
+  if (y.dtype == DType::bfloat16) return matmul_bfloat16(y, a, b);
+  multiply(gemm_kernel(y.dtype), y, a, b, epilogue);
+}
+
+void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
+              const Epilogue& epilogue) {
   const Gemm gemm = gemm_of(y, a, b, epilogue);
-  const GemmKernel kernel = gemm_kernel(y.dtype);
   if (y.shape.size() == 2) return kernel(gemm);
 
   const Shape batch = batch_of(y.shape);

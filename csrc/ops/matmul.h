@@ -36,6 +36,9 @@ struct Gemm {
   int64_t row = 0, col = 0;  // of c's first element in the whole output, for the epilogue
 };
 
+// y = a @ b of bfloat16, summed in float32 and rounded once (matmul_bfloat16.cpp).
+void matmul_bfloat16(const View& y, const View& a, const View& b);
+
 struct MatmulKernels {
   void (*f32)(const Gemm&);
   void (*f64)(const Gemm&);
@@ -43,10 +46,19 @@ struct MatmulKernels {
   void (*i64)(const Gemm&);
 };
 WENGERT_DECLARE_KERNELS(MatmulKernels, matmul_kernels)
+#if defined(__x86_64__)
+// a and b hold pairs of bfloat16, of terms that follow each other, in each 32 bits; c is float32.
+// n > 1. matmul.simd.cpp once more, for processors with AVX512-BF16.
+namespace avx512bf16 {
+extern void (*const multiply_pairs)(const Gemm&);
+}
+#endif
 
 // What matmul() does for two matrices, in two parts: for those who do it again and again.
 using GemmKernel = void (*)(const Gemm&);
-GemmKernel gemm_kernel(DType dtype);
+GemmKernel gemm_kernel(DType dtype);  // null for bfloat16
+void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
+              const Epilogue& epilogue);
 Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
 
 struct Op;

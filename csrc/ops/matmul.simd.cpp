@@ -95,6 +95,16 @@ template <class T>
     }
 }
 
+// sum + a * b; or, with AVX512-BF16, the products of both terms of each pair, one after the other.
+// The processor then rounds each to nearest even, takes subnormal numbers for 0, and makes none.
+template <class T> FN Simd<T> add_product(Simd<T> a, Simd<T> b, Simd<T> sum) {
+#if defined(__AVX512BF16__)
+  return (typename Simd<T>::Vec)_mm512_dpbf16_ps((__m512)sum.v, (__m512bh)a.v, (__m512bh)b.v);
+#else
+  return fma(a, b, sum);
+#endif
+}
+
 // c[R, cols] (+)= a[R, k] b[k, cols], where cols is at most V vectors. b has all V vectors, or,
 // with masks, as many columns as c.
 template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) {
@@ -139,7 +149,7 @@ template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) 
     for (int r = 0; r < R; ++r) {
       const Simd<T> as(a[r / 3][r % 3 * a_row]);
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v] = fma(as, bs[v], sum[r][v]);
+      for (int v = 0; v < V; ++v) sum[r][v] = add_product(as, bs[v], sum[r][v]);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < bases; ++i) a[i] += a_col;
@@ -455,7 +465,11 @@ template <class U> void multiply_integers(const Gemm& g) {
 
 }  // namespace
 
+#if defined(__AVX512BF16__)
+extern void (*const multiply_pairs)(const Gemm&) = multiply_floats<float>;
+#else
 const MatmulKernels matmul_kernels = {multiply_floats<float>, multiply_floats<double>,
                                       multiply_integers<uint32_t>, multiply_integers<uint64_t>};
+#endif
 
 }  // namespace wengert::WENGERT_ISA

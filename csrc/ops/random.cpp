@@ -110,7 +110,13 @@ const Op integers_op{.name = "integers",
 
 void check_floating(const char* op, DType dtype) {
   if (!is_floating(dtype))
-    fail<DTypeError>(op, ": got dtype ", dtype, "; expected float32 or float64");
+    fail<DTypeError>(op, ": got dtype ", dtype, "; expected float32, float64 or bfloat16");
+}
+// bfloat16 is drawn in float32, and rounded: of uniform numbers, the largest can become 1.
+Tensor draw(const Op& op, const Tensor& state, Kind kind, const Shape& shape, DType dtype,
+            Device device) {
+  const DType drawn = dtype == DType::bfloat16 ? DType::float32 : dtype;
+  return to_dtype(apply(op, state, RandomAttrs{kind, drawn, device, 0, 0, shape}), dtype);
 }
 
 }  // namespace
@@ -121,11 +127,11 @@ void add_random_ops(std::vector<const Op*>& ops) {
 
 Tensor random_uniform(const Tensor& state, const Shape& shape, DType dtype, Device device) {
   check_floating("rand", dtype);
-  return apply(uniform_op, state, RandomAttrs{Kind::uniform, dtype, device, 0, 0, shape});
+  return draw(uniform_op, state, Kind::uniform, shape, dtype, device);
 }
 Tensor random_normal(const Tensor& state, const Shape& shape, DType dtype, Device device) {
   check_floating("randn", dtype);
-  return apply(normal_op, state, RandomAttrs{Kind::normal, dtype, device, 0, 0, shape});
+  return draw(normal_op, state, Kind::normal, shape, dtype, device);
 }
 Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int64_t high,
                        Device device) {

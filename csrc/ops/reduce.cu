@@ -114,7 +114,7 @@ void run(const View& out, const View& x, const ReduceBlock& block, double diviso
 
 template <template <class> class Fold>
 void by_dtype(const View& out, const View& x, const ReduceBlock& block, double divisor) {
-  dispatch(x.dtype, [&](auto type) {
+  dispatch_on_device(x.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     run<Fold<T>, T>(out, x, block, divisor);
   });

@@ -65,9 +65,13 @@ template <class Fold, class T> struct Kernel {
 };
 
 template <template <class> class Fold> constexpr std::array<ReduceKernel, dtype_count> for_all() {
-  return {Kernel<Fold<bool>, bool>::kernel,       Kernel<Fold<uint8_t>, uint8_t>::kernel,
-          Kernel<Fold<int32_t>, int32_t>::kernel, Kernel<Fold<int64_t>, int64_t>::kernel,
-          Kernel<Fold<float>, float>::kernel,     Kernel<Fold<double>, double>::kernel};
+  return {Kernel<Fold<bool>, bool>::kernel,
+          Kernel<Fold<uint8_t>, uint8_t>::kernel,
+          Kernel<Fold<int32_t>, int32_t>::kernel,
+          Kernel<Fold<int64_t>, int64_t>::kernel,
+          {},  // bfloat16 is widened before
+          Kernel<Fold<float>, float>::kernel,
+          Kernel<Fold<double>, double>::kernel};
 }
 
 }  // namespace

@@ -32,9 +32,10 @@ template <class A, const Op& op> void infer(Tensors in, const Attrs& attrs, Smal
   const UpdateGroup& group = update_group(attrs);
   for (int64_t i = 0; i < group.count; ++i) {
     const Tensor& p = in[static_cast<size_t>(i)];
-    if (!is_floating(p.dtype()))
+    if (!is_floating(p.dtype()) || p.dtype() == DType::bfloat16)
       fail<DTypeError>(op.name, ": parameter ", i, " has dtype ", p.dtype(),
-                       "; expected float32 or float64");
+                       "; expected float32 or float64: keep parameters in float32, and convert "
+                       "what is computed from them with .bfloat16()");
     for (int64_t s = 0; s <= group.states; ++s) {
       const Tensor& t = s ? in[group.state(s - 1, i)] : in[group.gradient(i)];
       if (t.device() != p.device() || p.device() != in[0].device())

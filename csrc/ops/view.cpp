@@ -165,7 +165,8 @@ const Op embed_op{.name = "embed",
                   .run = run_embed,
                   .vjp = vjp_embed,
                   .describe = describe_embed,
-                  .cuda = true};
+                  .cuda = true,
+                  .bfloat16 = true};
 Tensor embed(const Tensor& x, const Shape& shape, const SliceAttrs& where) {
   return apply(embed_op, x, EmbedAttrs{where, shape[static_cast<int>(where.axis)]});
 }
@@ -217,7 +218,8 @@ const Op concatenate_op{.name = "concatenate",
                         .run = run_concatenate,
                         .vjp = vjp_concatenate,
                         .describe = describe_axis,
-                        .cuda = true};
+                        .cuda = true,
+                        .bfloat16 = true};
 
 struct MoveAttrs {
   Device from, to;

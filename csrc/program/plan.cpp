@@ -74,7 +74,7 @@ class ReadyMatmul final : public Ready {
   void run() const override {
     if (in_blocks_)
       for (const auto& update : updates_) update->begin();
-    if (c_.shape.size() == 2)
+    if (kernel_ && c_.shape.size() == 2)
       kernel_(gemm_);
     else
       matmul(c_, a_, b_, gemm_.epilogue);

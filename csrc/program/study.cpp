@@ -142,7 +142,7 @@ Tensor copy_like(const Tensor& x, DType dtype) {
 Replica::Replica(Ref<Study> study, bool wide) : study_(std::move(study)), wide_(wide) {
   for (int n = 0; n < study_->size(); ++n) {
     const Tensor& x = study_->kept(n);
-    const bool widened = wide && x.dtype() == DType::float32;
+    const bool widened = wide && is_floating(x.dtype());
     const DType dtype = widened ? DType::float64 : x.dtype();
     const auto [at, fresh] = memory_.try_emplace(x->storage.get());
     if (fresh) {
@@ -245,7 +245,7 @@ std::vector<Tensor> Replica::evaluate(int line, Tensors given) const {
   std::vector<Tensor> result;
   std::vector<View> outputs, views;
   for (Meta& meta : metas) {
-    if (wide_ && meta.dtype == DType::float32) meta.dtype = DType::float64;
+    if (wide_ && is_floating(meta.dtype)) meta.dtype = DType::float64;
     outputs.push_back(result.emplace_back(meta).view());
   }
   for (const Tensor& x : inputs) views.push_back(x.view());

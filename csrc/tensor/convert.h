@@ -4,12 +4,17 @@
 #include <limits>
 #include <type_traits>
 
+#include "base/dtype.h"
 #include "base/fn.h"
 
 namespace wengert {
 
 template <class To, class From> FN To convert(From x) {
-  if constexpr (std::is_same_v<To, bool>) {
+  if constexpr (std::is_same_v<To, From>) {
+    return x;
+  } else if constexpr (std::is_same_v<From, bfloat16>) {
+    return convert<To>(static_cast<float>(x));
+  } else if constexpr (std::is_same_v<To, bool>) {
     return x != From(0);
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
     // Outside To's range C++ leaves the result open; every machine shall give the same: NaN is 0,

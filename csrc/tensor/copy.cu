@@ -63,8 +63,8 @@ void cuda_copy(const View& to, const View& from) {
     if (size_of(to.dtype) == 4) return copy_as<uint32_t, uint32_t>(to, from);
     return copy_as<uint64_t, uint64_t>(to, from);
   }
-  dispatch(to.dtype, [&](auto t) {
-    dispatch(from.dtype, [&](auto f) {
+  dispatch_on_device(to.dtype, [&](auto t) {
+    dispatch_on_device(from.dtype, [&](auto f) {
       using To = typename decltype(t)::type;
       using From = typename decltype(f)::type;
       if constexpr (!std::is_same_v<To, From>) copy_as<To, From>(to, from);

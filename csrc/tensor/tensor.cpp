@@ -9,6 +9,8 @@
 namespace wengert {
 
 Ref<Storage> Storage::make(const Shape& shape, DType dtype, Device device) {
+  if (is_cuda(device) && dtype == DType::bfloat16)
+    fail<DTypeError>("bfloat16 is for the CPU; on a GPU use float32: convert with .float() first");
   const int64_t bytes = nbytes(shape, dtype);
   void* data = is_cuda(device) ? cuda().allocate(device, bytes) : allocate(bytes);
   if (!data) {

@@ -8,7 +8,7 @@ import builtins
 import typing
 import typing_extensions
 from numpy import ndarray
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'attention_weights', 'backward', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -210,6 +210,8 @@ class Tensor:
         create_graph: record the backward lines too, for gradients of gradients.
         Raises GradientError where there is no history, or it was freed, or a saved value was changed in place.
         """
+    def bfloat16(self) -> Tensor:
+        ...
     def bitwise_and(self, other: Operand) -> Tensor:
         """
         a & b, of bools or integers.
@@ -734,6 +736,10 @@ class _Replica:
         ...
     def value(self, number: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         ...
+def _bytes(x: Tensor) -> Tensor:
+    """
+    A contiguous tensor's memory as uint8.
+    """
 def _copy_like(x: Tensor, dtype: DType | str | None) -> Tensor:
     ...
 def _cuda_device_count() -> int:
@@ -1255,6 +1261,7 @@ def zeros(shape: int | Sequence[int], dtype: DType | str | None = None, device: 
 def zeros_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
     ...
 __version__: str = '0.1.0'
+bfloat16: DType
 bool_: DType
 float32: DType
 float64: DType

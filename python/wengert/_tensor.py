@@ -12,8 +12,11 @@ def _repr(self: Tensor) -> str:
     """Values as NumPy prints them, then dtype (unless it is the usual one) and history."""
     import numpy as np
 
+    shown = self.detach()
+    if self.dtype == _core.bfloat16:  # NumPy has none
+        shown = shown.float()
     values = np.array2string(
-        self.detach().cpu().numpy(),
+        shown.cpu().numpy(),
         precision=4,
         threshold=200,
         edgeitems=3,

@@ -50,7 +50,7 @@ _DTYPES = {
     "F32": ("float32", 4),
     "I32": ("int32", 4),
     "F16": ("float32", 2),  # read only: converted, exactly
-    "BF16": ("float32", 2),  # read only: converted, exactly
+    "BF16": ("bfloat16", 2),
     "U8": ("uint8", 1),
     "BOOL": ("bool", 1),
 }
@@ -59,6 +59,7 @@ _NAMES = {
     "int64": "I64",
     "float32": "F32",
     "int32": "I32",
+    "bfloat16": "BF16",
     "uint8": "U8",
     "bool": "BOOL",
 }
@@ -127,10 +128,8 @@ def _is_text(value: str) -> bool:
 
 def _bytes_of(tensor: Tensor, writable: bool = False) -> memoryview:
     """The memory of a contiguous tensor, as bytes."""
-    import numpy as np
-
-    array = tensor.numpy(writable=True) if writable else tensor.numpy()
-    return memoryview(array.reshape(-1).view(np.uint8))
+    array = _core._bytes(tensor).numpy(writable=writable)
+    return memoryview(array)
 
 
 def _header(
@@ -299,7 +298,8 @@ def _map(file: IO[bytes]) -> Any:
 
 
 def _mapped_tensor(pages: Any, entry: _Entry, start: int) -> Tensor | None:
-    """None for what must be read: converted dtypes, bools to check, data that is not aligned."""
+    """None for what must be read: dtypes that NumPy lacks or that are converted, bools to check,
+    data that is not aligned."""
     dtype, itemsize = _DTYPES[entry.dtype]
     memory = pages[start + entry.begin : start + entry.end]
     if entry.dtype in ("F16", "BF16", "BOOL") or memory.ctypes.data % itemsize or not memory.size:
@@ -447,10 +447,10 @@ def _read_tensor(
 ) -> Tensor:
     import numpy as np
 
-    dtype, itemsize = _DTYPES[entry.dtype]
-    narrow = itemsize < np.dtype(dtype).itemsize
-    if narrow:
-        raw = np.empty(entry.shape, np.uint16)
+    dtype = _DTYPES[entry.dtype][0]
+    half = entry.dtype == "F16"
+    if half:
+        raw = np.empty(entry.shape, np.float16)
         memory = raw.reshape(-1).view(np.uint8).data
     else:
         tensor = _core.empty(entry.shape, dtype)
@@ -469,13 +469,7 @@ def _read_tensor(
             )
     if entry.dtype == "BOOL" and got and np.frombuffer(memory, np.uint8).max() > 1:
         raise FileError(f"{os.fspath(path)}: {entry.name!r} is BOOL and has bytes other than 0, 1")
-    if narrow:
-        if entry.dtype == "BF16":  # the upper half of a float32
-            wide = (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        else:
-            wide = raw.view(np.float16).astype(np.float32)
-        tensor = _core.tensor(wide)
-    return tensor
+    return _core.tensor(raw.astype(np.float32)) if half else tensor
 
 
 def _read_into(file: IO[bytes], memory: memoryview) -> int:

@@ -194,6 +194,12 @@ class Optimizer:
                 raise _core.DTypeError(
                     f"{name}: parameter {i} has dtype {p.dtype.name}; it must be float"
                 )
+            if p.dtype == _core.bfloat16:
+                raise _core.DTypeError(
+                    f"{name}: parameter {i} has dtype bfloat16, whose 8 bits lose small updates; "
+                    "keep parameters in float32, and convert them where they are used: "
+                    "x.bfloat16() @ weight.bfloat16()"
+                )
             if id(p) in seen:
                 raise ValueError(
                     f"{name}: parameter {i}, of shape {p.shape}, is given twice; "

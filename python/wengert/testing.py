@@ -20,13 +20,25 @@ if TYPE_CHECKING:  # NumPy is imported inside the functions: `import wengert` st
 
 __all__ = ["assert_close", "gradcheck"]
 
-_TOLERANCES = {"float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}  # rtol, atol: PyTorch's
+_TOLERANCES = {  # rtol, atol: PyTorch's
+    "bfloat16": (1.6e-2, 1e-5),
+    "float32": (1.3e-6, 1e-5),
+    "float64": (1e-7, 1e-7),
+}
 
 
 def _array(x: Any) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    return np.asarray(x.detach().cpu().numpy() if isinstance(x, Tensor) else x)
+    if not isinstance(x, Tensor):
+        return np.asarray(x)
+    x = x.detach().cpu()
+    return np.asarray((x.float() if _dtype(x) == "bfloat16" else x).numpy())
+
+
+def _dtype(x: Any) -> str:
+    name: str = x.dtype.name
+    return name
 
 
 def assert_close(
@@ -43,7 +55,8 @@ def assert_close(
     are equal and (check_dtype) the dtypes too. It shows how many elements differ and the worst.
 
     Tensors, NumPy arrays and numbers; the tolerances default to those of the less precise dtype:
-    float32 1.3e-6 and 1e-5, float64 1e-7 and 1e-7, else 0. Equal infinities are close.
+    bfloat16 1.6e-2 and 1e-5, float32 1.3e-6 and 1e-5, float64 1e-7 and 1e-7, else 0. Equal
+    infinities are close.
     """
     import numpy as np
 
@@ -52,11 +65,12 @@ def assert_close(
     if a.shape != b.shape:
         raise AssertionError(f"{lead}shapes differ: {a.shape}, expected {b.shape}")
     numbers = isinstance(expected, (bool, int, float, list)) or not isinstance(actual, Tensor)
-    if check_dtype and not numbers and a.dtype != b.dtype:
+    names = [_dtype(x if isinstance(x, Tensor) else y) for x, y in ((actual, a), (expected, b))]
+    if check_dtype and not numbers and names[0] != names[1]:
         raise AssertionError(
-            f"{lead}dtypes differ: {a.dtype}, expected {b.dtype}; check_dtype=False allows it"
+            f"{lead}dtypes differ: {names[0]}, expected {names[1]}; check_dtype=False allows it"
         )
-    found = [_TOLERANCES[x.dtype.name] for x in (a, b) if x.dtype.name in _TOLERANCES]
+    found = [_TOLERANCES[name] for name in names if name in _TOLERANCES]
     default = max(found, default=(0.0, 0.0))
     rtol = default[0] if rtol is None else rtol
     atol = default[1] if atol is None else atol

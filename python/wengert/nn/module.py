@@ -263,8 +263,8 @@ class Module:
                     parameter.grad.zero_()
 
     def to(self, dtype_or_device: Any) -> Self:
-        """Converts floating-point parameters and buffers to dtype (float32 or float64), or moves
-        all of them to a device ("cpu", "cuda", "cuda:1").
+        """Converts floating-point parameters and buffers to a floating dtype, or moves all of
+        them to a device ("cpu", "cuda", "cuda:1").
 
         Parameters become new objects: make the optimizer after this call. An optimizer made
         before raises an error at its next step.
@@ -274,7 +274,7 @@ class Module:
         device = _core.empty((0,), device=to).device if moves else None
         wanted = None if moves else _core.empty((0,), to).dtype
         if wanted and not wanted.is_floating_point:
-            raise _core.DTypeError(f"Module.to: dtype is {wanted.name}; give float32 or float64")
+            raise _core.DTypeError(f"Module.to: dtype is {wanted.name}; give a floating dtype")
         done: dict[int, Tensor] = {}  # keeps tied parameters tied
         keep: list[Tensor] = []  # and their ids unique
 
@@ -313,6 +313,10 @@ class Module:
         """to("float64")"""
         return self.to("float64")
 
+    def bfloat16(self) -> Self:
+        """to("bfloat16"): to compute with; optimizers take float32 parameters."""
+        return self.to("bfloat16")
+
     # ---- state
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
@@ -332,7 +336,7 @@ class Module:
 
         Everything is checked before anything is written. ValueError lists all keys that are
         missing or unexpected (only if strict), and those of another shape or kind of dtype;
-        float32 and float64 are converted into one another.
+        floating dtypes are converted into one another.
         """
         own = self.state_dict()
         given = {

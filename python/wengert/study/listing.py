@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .run import Array, Run
     from .stepper import Stepper
 
-ITEM = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "bool": 1, "uint8": 1}
+ITEM = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "bfloat16": 2, "bool": 1, "uint8": 1}
 
 
 class StudyError(ValueError):
