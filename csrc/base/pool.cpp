@@ -110,7 +110,8 @@ void worker_main(Pool* p, int number) {
     // Enter before looking at `wanted`: the caller closes the job by setting it to zero and then
     // waits until nobody is busy, so a late worker either sees zero or is waited for.
     p->busy.fetch_add(1, std::memory_order_seq_cst);
-    if (p->wanted.fetch_sub(1, std::memory_order_seq_cst) > 0) work(*p, p->job, number % p->threads, [] {});
+    if (p->wanted.fetch_sub(1, std::memory_order_seq_cst) > 0)
+      work(*p, p->job, number % p->threads, [] {});
     p->busy.fetch_sub(1, std::memory_order_seq_cst);
   }
 }

@@ -22,7 +22,8 @@ bool takes_epilogue(const StepList& list, const StepList::Line& line,
                     const std::vector<int>& writers) {
   if (line.op != &matmul_op || line.edit || !line.body.empty()) return false;
   const StepList::Value& c = list.value(line.outputs[0]);
-  return is_floating(c.dtype) && c.dtype != DType::bfloat16 && numel(c.shape) > 0 && writers[static_cast<size_t>(c.memory)] == 1;
+  return is_floating(c.dtype) && c.dtype != DType::bfloat16 && numel(c.shape) > 0 &&
+         writers[static_cast<size_t>(c.memory)] == 1;
 }
 
 bool is_epilogue(const StepList& list, const StepList::Line& line, int product) {
