@@ -18,7 +18,7 @@ std::span<const Pass> all_passes() {
   return passes;
 }
 
-StepList::Line fused(const StepList& list, const Op& op, std::vector<StepList::Line> body) {
+StepList::Line fused(const Op& op, std::vector<StepList::Line> body) {
   StepList::Line line{.op = &op, .attrs = body.front().attrs, .place = body.front().place};
   const auto add = [](std::vector<int>& to, int v) {
     if (std::find(to.begin(), to.end(), v) == to.end()) to.push_back(v);
@@ -35,7 +35,6 @@ StepList::Line fused(const StepList& list, const Op& op, std::vector<StepList::L
     for (int x : part.inputs)
       if (std::find(line.outputs.begin(), line.outputs.end(), x) == line.outputs.end())
         add(line.inputs, x);
-  (void)list;
   line.body = std::move(body);
   return line;
 }

@@ -20,7 +20,7 @@ void drop_dead(StepList& list);       // lines whose results nobody looks at
 void share_common(StepList& list);    // lines that compute what an earlier one has
 void fold_views(StepList& list);      // lines that only look at memory in another way
 void fuse_chains(StepList& list);     // elementwise lines become one, tile by tile
-void fuse_epilogues(StepList& list);  // elementwise lines behind a matmul run on its blocks
+void fuse_epilogues(StepList& list);  // elementwise lines behind a matmul become a part of it
 void fuse_losses(StepList& list);     // cross-entropy and its gradient, row by row
 void fuse_updates(StepList& list);    // a parameter is updated where its gradient is made
 // (The last, "memory", is the plan's: see plan.h.)
@@ -28,7 +28,7 @@ void fuse_updates(StepList& list);    // a parameter is updated where its gradie
 // The op of a chain of elementwise lines, which are its body.
 extern const Op fused_op;
 
-// Lines `first`, ... of `list` become one: what they read and write is read and written by it.
-StepList::Line fused(const StepList& list, const Op& op, std::vector<StepList::Line> body);
+// The line that does what these do: what they read and write is read and written by it.
+StepList::Line fused(const Op& op, std::vector<StepList::Line> body);
 
 }  // namespace wengert

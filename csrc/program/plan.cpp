@@ -1,7 +1,6 @@
 #include "program/plan.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/allocator.h"
 #include "base/pool.h"

@@ -62,7 +62,7 @@ void fuse_chains(StepList& list) {
       ++end;
     }
     if (body.size() < 2) continue;
-    list.lines[i] = fused(list, fused_op, std::move(body));
+    list.lines[i] = fused(fused_op, std::move(body));
     list.lines.erase(list.lines.begin() + static_cast<std::ptrdiff_t>(i + 1),
                      list.lines.begin() + static_cast<std::ptrdiff_t>(end + 1));
   }

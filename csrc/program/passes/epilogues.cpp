@@ -1,6 +1,6 @@
-// epilogues: elementwise lines that need a matmul's result run on each block of it, by the thread
-// that has just computed it, while the block is in the cache; the product itself need not be
-// stored.
+// epilogues: elementwise lines that need a matmul's result become a part of its line. Small
+// products take them block by block, by the thread that has just made the block, while it is in the
+// cache; the product lies where the last result will, so it has no memory of its own.
 //
 //   v2 = matmul(arg0, c2.T)               v2 = matmul(arg0, c2.T), then
 //   fused:                           ->     v3 = add(v2, c5)
@@ -69,7 +69,7 @@ void fuse_epilogues(StepList& list) {
       body.push_back(then);
     else
       body.insert(body.end(), then.body.begin(), then.body.end());
-    list.lines[at] = fused(list, matmul_op, std::move(body));
+    list.lines[at] = fused(matmul_op, std::move(body));
     list.lines.erase(list.lines.begin() + static_cast<std::ptrdiff_t>(at + 1));
   }
 }

@@ -20,7 +20,7 @@ void fuse_losses(StepList& list) {
           list.value(vjp.inputs[0]).memory == list.value(loss.outputs[0]).memory ||
           !can_move(list, j, i))
         continue;
-      StepList::Line both = fused(list, cross_entropy_ops.both, {loss, vjp});
+      StepList::Line both = fused(cross_entropy_ops.both, {loss, vjp});
       both.inputs = {loss.inputs[0], loss.inputs[1], vjp.inputs[0]};
       both.outputs = {loss.outputs[0], loss.outputs[1], vjp.outputs[0]};
       list.lines[i] = std::move(both);

@@ -1,6 +1,6 @@
-// updates: a parameter whose gradient a matmul makes is updated block by block in that matmul,
-// while the gradient's block is in the cache. The other parameters keep their common line. The step
-// is counted once, before the first.
+// updates: a parameter whose gradient a matmul makes is updated right there, while the gradient is
+// in the cache: block by block in small products. The other parameters keep their common line. The
+// step is counted once, before the first.
 //
 //   v28 = matmul(v24.T, arg0)             count_step(c36)
 //   ...                              ->   v28 = matmul(v24.T, arg0), then
@@ -106,7 +106,7 @@ void fuse_updates(StepList& list) {
       std::vector<StepList::Line> body = list.lines[maker].body;
       if (body.empty()) body.push_back(list.lines[maker]);
       body.push_back(std::move(part));
-      list.lines[maker] = fused(list, matmul_op, std::move(body));
+      list.lines[maker] = fused(matmul_op, std::move(body));
       first = std::min(first, maker);
     }
     if (first == u) continue;  // it stays as it was
