@@ -367,6 +367,32 @@ def test_state_that_is_made_once_is_no_error() -> None:
         assert [step(wg.ones(n)).item() for _ in range(5)] == [n * (i + 1.0) for i in range(5)]
 
 
+def test_a_tensor_outside_that_is_only_overwritten() -> None:
+    out, other = wg.zeros(3), wg.ones(3)
+
+    @wg.compile
+    def step(x: wg.Tensor) -> None:
+        out.copy_(x.exp())
+        other.zero_()
+
+    for i in range(4):
+        other += 1.0
+        step(wg.full(3, float(i)))
+        assert out.tolist() == wg.full(3, float(i)).exp().tolist()
+        assert other.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_memory_that_a_step_fills_is_no_constant() -> None:
+    def step(x: wg.Tensor) -> wg.Tensor:
+        buffer = wg.empty(3)
+        buffer.copy_(x)
+        return buffer * 2.0
+
+    compiled = wg.compile(step)
+    for i in range(5):
+        assert compiled(wg.full(3, float(i))).tolist() == [2.0 * i] * 3
+
+
 def test_an_argument_changed_in_place_is_an_error() -> None:
     step = wg.compile(lambda x: x.add_(1.0).sum())
     step(wg.ones(3))

@@ -82,7 +82,7 @@ void Program::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited
   for (const Tensor& y : outputs) {
     const size_t known_memories = traced_.memories.size(), known = traced_.values.size();
     listed.outputs.push_back(number(y));
-    if (traced_.memories.size() > known_memories)
+    if (traced_.memories.size() > known_memories && !listed.edit)
       traced_.memories.back().kind = StepList::Memory::made;
     // A view may be one that is known: the transpose of a transpose.
     if (traced_.values.size() > known) traced_.values.back().name = concat("v", ++made_);
@@ -93,7 +93,8 @@ void Program::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited
     const auto same = [&](const Tensor& t) { return t->storage == x->storage; };
     const bool outside =
         traced_.memories[static_cast<size_t>(memory(x))].kind == StepList::Memory::outside;
-    if (outside && std::none_of(edited_.begin(), edited_.end(), same)) edited_.push_back(x);
+    if (outside && std::none_of(edited_.begin(), edited_.end(), same))
+      edited_.push_back(x.detach());
   };
   for (int i = 0; i < op.edits; ++i) note(inputs[static_cast<size_t>(i)]);
   for (const Tensor& x : edited) note(x);
@@ -133,10 +134,11 @@ void Program::finish(std::vector<Tensor> outputs) {
   for (const StepList::Line& l : traced_.lines)
     for (int y : l.outputs)
       if (!l.edit) keep_[static_cast<size_t>(y)]->line = {};
-  // What came from outside, and nobody there can reach any more, is a constant.
+  // What came from outside, nobody there can reach any more, and no line overwrites, is a constant.
   const std::vector<bool> held = held_outside();
+  const std::vector<int> writers = traced_.writers();
   for (size_t m = 0; m < held.size(); ++m)
-    if (!held[m] && traced_.memories[m].kind == StepList::Memory::outside)
+    if (!held[m] && !writers[m] && traced_.memories[m].kind == StepList::Memory::outside)
       traced_.memories[m].kind = StepList::Memory::constant;
 }
 
@@ -153,6 +155,8 @@ std::vector<bool> Program::held_outside() const {
     held[m] = held[m] || keep_[i]->refs.load() != 1;
   }
   for (const Tensor& y : outputs_) ++shares[of(y)];
+  for (const Undo& u : undo_) ++shares[of(u.tensor)];
+  for (const Tensor& x : edited_) ++shares[of(x)];
   for (size_t m = 0; m < held.size(); ++m)
     held[m] = held[m] || traced_.memories[m].storage->refs.load() != shares[m];
   return held;
@@ -172,8 +176,8 @@ std::string Program::escaped() const {
 }
 
 void Program::improve(const std::vector<std::string>& passes) {
-  undo_.clear();
   StepList list = traced_;
+  undo_.clear();
   // Fused lines, and the arena, are the CPU's.
   const bool gpu = std::any_of(
       list.memories.begin(), list.memories.end(),
