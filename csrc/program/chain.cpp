@@ -237,18 +237,25 @@ void Chain::run_rows(Places& at, int64_t row, int64_t rows, int64_t column, int6
     }
 }
 
-void Chain::run(int64_t row, int64_t rows, int64_t column, int64_t columns) const {
+// Calls body(places) with a tile for each value that has no memory.
+template <class Body> void Chain::with_tiles(const Body& body) const {
   alignas(64) char tiles[max_tiles][tile * largest_element];
   Places at;
   for (size_t i = 0; i < operands_.size(); ++i)
     if (!operands_[i].data) at[i] = tiles[operands_[i].row];
+  body(at);
+}
+
+void Chain::run(int64_t row, int64_t rows, int64_t column, int64_t columns) const {
   const bool whole_rows = columns == grid_.columns;
-  if (whole_rows && gathered_.empty())
-    run_flat(at, row * columns, rows * columns);
-  else if (whole_rows && columns <= tile / 2 && gathered_.size() <= max_gathered)
-    run_joined(at, row, rows);
-  else
-    run_rows(at, row, rows, column, columns);
+  with_tiles([&](Places& at) {
+    if (whole_rows && gathered_.empty())
+      run_flat(at, row * columns, rows * columns);
+    else if (whole_rows && columns <= tile / 2 && gathered_.size() <= max_gathered)
+      run_joined(at, row, rows);
+    else
+      run_rows(at, row, rows, column, columns);
+  });
 }
 
 void Chain::run_all() const {
@@ -256,12 +263,8 @@ void Chain::run_all() const {
   if (all <= chunk_elements) return run(0, grid_.rows, 0, grid_.columns);
   if (gathered_.empty()) {  // as one long row
     parallel_for(ceil_div(all, chunk_elements), [&](int64_t chunk) {
-      alignas(64) char tiles[max_tiles][tile * largest_element];
-      Places at;
-      for (size_t i = 0; i < operands_.size(); ++i)
-        if (!operands_[i].data) at[i] = tiles[operands_[i].row];
-      const int64_t first = chunk * chunk_elements;
-      run_flat(at, first, std::min(chunk_elements, all - first));
+      const int64_t first = chunk * chunk_elements, n = std::min(chunk_elements, all - first);
+      with_tiles([&](Places& at) { run_flat(at, first, n); });
     });
     return;
   }

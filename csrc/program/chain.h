@@ -60,6 +60,7 @@ class Chain {
   };
   using Places = char* [max_operands];
 
+  template <class Body> void with_tiles(const Body& body) const;
   void run_flat(Places& at, int64_t first, int64_t n) const;
   void run_joined(Places& at, int64_t row, int64_t rows) const;
   void run_rows(Places& at, int64_t row, int64_t rows, int64_t column, int64_t columns) const;
