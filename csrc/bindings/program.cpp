@@ -59,13 +59,24 @@ void add_program(py::module_& m) {
 
   py::class_<Program, Ref<Program>>(m, "_Program", "A traced step; see wengert.compile.")
       .def(py::init([](py::handle arguments) {
-             return Ref<Program>(new Program(to_tensors("compile", arguments)));
+             std::vector<Tensor> own;
+             for (const Tensor& x : to_tensors("compile", arguments))
+               own.push_back(Tensor::promise({x.shape(), x.dtype(), x.device()}));
+             return Ref<Program>(new Program(std::move(own)));
            }),
-           py::arg("arguments"))
+           py::arg("arguments"), "For arguments like these.")
+      .def_property_readonly(
+          "arguments", [](const Program& p) { return py::cast(p.arguments()); },
+          "Its own, to trace the step with.")
       .def("begin", &Program::begin)
       .def("end", &Program::end)
-      .def("undo", &Program::undo,
-           "Gives what the traced step edited outside the values from before it.")
+      .def(
+          "abandon",
+          [](Program& p, py::handle arguments) {
+            const auto given = to_tensors("compile", arguments);
+            p.abandon(Tensors(given));
+          },
+          py::arg("arguments"), "For a step that raised: leaves get their gradients back.")
       .def(
           "finish",
           [](Program& p, py::handle outputs) { p.finish(to_tensors("compile", outputs)); },

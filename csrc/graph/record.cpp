@@ -162,10 +162,12 @@ void check_writable(const char* op, const Tensor& x) {
           "cannot be written in place; clone() it first");
 }
 
-void run_op(const Op& op, Views outputs, Tensors inputs, const Attrs& attrs) {
-  const Device device = outputs.empty() ? inputs[0].device() : outputs[0].device;
+void check_kernel(const Op& op, Device device) {
   if (is_cuda(device) && !op.cuda)
     fail<DeviceError>(op.name, ": has no CUDA kernel; move its inputs to the CPU with .cpu()");
+}
+
+void run_op(const Op& op, Views outputs, Tensors inputs, const Attrs& attrs) {
   SmallVector<View, 8> views;
   for (const Tensor& x : inputs) views.emplace_back(x.view());
   op.run(outputs, Views(views.begin(), views.size()), attrs);
@@ -218,6 +220,7 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     for (const Tensor& x : inputs)
       if (x.dtype() == DType::bfloat16) return apply_widened(op, inputs, attrs);
   Tracer* const listener = tracer;
+  const bool runs = !listener || listener->runs();
   if (listener) listener->about_to_run(inputs);
   Tensor out, auxiliary;
   if (op.alias) {
@@ -231,15 +234,16 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     if (op.elementwise && is_cuda(device)) metas[0].device = device;
     if (tracer)
       for (int i = 0; i < op.edits; ++i) tracer->before_edit(inputs[i]);
-    out = Tensor(metas[0]);
-    SmallVector<View, 2> out_views;
-    out_views.emplace_back(out.view());
-    if (metas.size() > 1) {
-      auxiliary = Tensor(metas[1]);
-      out_views.emplace_back(auxiliary.view());
+    out = runs ? Tensor(metas[0]) : Tensor::promise(metas[0]);
+    if (metas.size() > 1) auxiliary = runs ? Tensor(metas[1]) : Tensor::promise(metas[1]);
+    check_kernel(op, out.device());
+    if (runs) {
+      SmallVector<View, 2> out_views;
+      out_views.emplace_back(out.view());
+      if (auxiliary.defined()) out_views.emplace_back(auxiliary.view());
+      run_op(op, Views(out_views.begin(), out_views.size()), inputs, attrs);
+      if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
     }
-    run_op(op, Views(out_views.begin(), out_views.size()), inputs, attrs);
-    if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
   }
   out->made_by = &op;
   for (int i = 0; i < op.edits; ++i) note_edit(inputs[i], op.name);
@@ -296,13 +300,17 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
     fail<DTypeError>(by, " in place: the result would be ", metas[0].dtype, " but the tensor is ",
                      x.dtype(), "; convert the operand with .to(", x.dtype(), ") first");
   if (tracer) tracer->before_edit(x);
-  const View target = x.view();
+  const bool runs = !tracer || tracer->runs();
   if (tracer) {
     tracer->about_to_run(inputs);
     tracer->about_to_run(Tensors(&x, 1));
   }
   if (direct && !recorded) {
-    run_op(op, Views(&target, 1), inputs, attrs);
+    check_kernel(op, x.device());
+    if (runs) {
+      const View target = x.view();
+      run_op(op, Views(&target, 1), inputs, attrs);
+    }
     if (tracer) tracer->line(op, inputs, Tensors(&x, 1), Tensors(&x, 1), attrs);
     note_edit(x, by);
     return;
@@ -311,7 +319,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   if (recorded && result->line)  // y.mul_(x) needs y as it was
     for (Saved& s : result->line->saved)
       if (shares_memory(s.value, x)) s = {s.what, copy_to_save(s.value), 0};
-  copy_into(target, result.view());
+  if (runs) copy_into(x.view(), result.view());
   if (tracer) tracer->line(copy_op, Tensors(&result, 1), Tensors(&x, 1), Tensors(&x, 1), {});
   note_edit(x, by);
   if (recorded) {
@@ -337,7 +345,8 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
     if (tracer) tracer->before_edit(inputs[i]);
   }
   if (tracer) tracer->about_to_run(inputs);
-  run_op(op, {}, inputs, attrs);
+  check_kernel(op, inputs[0].device());
+  if (!tracer || tracer->runs()) run_op(op, {}, inputs, attrs);
   if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);
   for (int i = 0; i < edited; ++i) note_edit(inputs[i], op.name);
 }

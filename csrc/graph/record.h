@@ -26,10 +26,13 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs =
 // Notes an edit that has been made: an op's name is for messages.
 void note_edit(const Tensor& x, const char* by);
 
-// Told of every line that runs in this thread, and of leaves' gradients: what a traced step is made
-// of (program/).
+// Told of every line of this thread, and of leaves' gradients: what a traced step is made of
+// (program/).
 struct Tracer {
   virtual ~Tracer() = default;
+  // Whether lines run as they are written. Else what they make has no memory, and what they edit
+  // stays as it is, until the tracer runs its list.
+  virtual bool runs() const = 0;
   // x is about to be overwritten.
   virtual void before_edit(const Tensor& x) = 0;
   // outputs = op(inputs), or an edit: `edited` are then the outputs, or, of an update, which has

@@ -6,7 +6,18 @@ namespace wengert {
 
 View StepList::view(int v) const {
   const Value& x = value(v);
-  return {static_cast<char*>(memory(v).storage->data) + x.offset, x.shape, x.strides, x.dtype};
+  const Storage& storage = *memory(v).storage.get();
+  return {static_cast<char*>(storage.data) + x.offset, x.shape, x.strides, x.dtype, storage.device};
+}
+
+void StepList::run(const Line& line) const {
+  std::vector<View> in, out;
+  for (int y : line.outputs) {
+    memory(y).storage->provide();
+    out.push_back(view(y));
+  }
+  for (int x : line.inputs) in.push_back(view(x));
+  line.op->run(Views(out), Views(in), line.attrs);
 }
 
 std::vector<int> StepList::writers() const {

@@ -50,6 +50,8 @@ struct StepList {
   const Memory& memory(int v) const { return memories[static_cast<size_t>(value(v).memory)]; }
   Memory& memory(int v) { return memories[static_cast<size_t>(value(v).memory)]; }
   View view(int v) const;  // where the trace left it
+  // Runs a line there; what it makes gets memory.
+  void run(const Line& line) const;
 
   // How many lines write each memory.
   std::vector<int> writers() const;

@@ -15,7 +15,7 @@ struct Pass {
 std::span<const Pass> all_passes();
 
 // ---- passes/, a file each ----
-void fold_constants(StepList& list);  // lines whose operands never change have run already
+void fold_constants(StepList& list);  // lines whose operands never change are run once
 void drop_dead(StepList& list);       // lines whose results nobody looks at
 void share_common(StepList& list);    // lines that compute what an earlier one has
 void fold_views(StepList& list);      // lines that only look at memory in another way

@@ -213,7 +213,10 @@ void Plan::place(bool arena) {
   for (size_t m = 0; m < list_.memories.size(); ++m) {
     const StepList::Memory& memory = list_.memories[m];
     if (memory.kind != StepList::Memory::made || memory.kept || !arena) {
-      if (memory.storage) base_[m] = static_cast<char*>(memory.storage->data);
+      if (memory.storage) {
+        memory.storage->provide();
+        base_[m] = static_cast<char*>(memory.storage->data);
+      }
       if (memory.kept || memory.kind == StepList::Memory::constant) bytes_.kept += memory.bytes;
     } else if (stored_[m]) {
       block_of[m] = static_cast<int>(blocks.size());

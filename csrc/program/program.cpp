@@ -48,29 +48,57 @@ void Program::name_value(const Tensor& x, const std::string& name) {
 
 void Program::before_edit(const Tensor& x) {
   const auto at = memories_.find(x->storage.get());
-  const auto kind = at == memories_.end() ? StepList::Memory::outside
-                                          : traced_.memories[static_cast<size_t>(at->second)].kind;
-  if (kind == StepList::Memory::argument)
+  if (at != memories_.end() &&
+      traced_.memories[static_cast<size_t>(at->second)].kind == StepList::Memory::argument)
     fail<ValueError>("compile: the step changes one of its arguments in place, at ",
                      describe(here()),
                      "; a compiled step works on copies of them: clone() it first, or let the step "
                      "use the tensor from outside");
-  const auto same = [&](const Undo& u) { return u.tensor->storage == x->storage; };
-  if (kind != StepList::Memory::outside || std::any_of(undo_.begin(), undo_.end(), same)) return;
-  // The whole block: other views of it may change later.
-  const Tensor all = x.alias({x->storage->bytes}, {1}, 0);
-  all->dtype = DType::uint8;
-  const Tensor copy(all.shape(), DType::uint8);
-  copy_into(copy.view(), all.view());
-  undo_.push_back({all, copy});
 }
 
-void Program::undo() {
-  for (const Undo& u : undo_) {
-    copy_into(u.tensor.view(), u.copy.view());
-    note_edit(u.tensor, "the undoing of a step that raised");
-  }
+void Program::abandon(Tensors arguments) {
   for (const LeafGradient& g : gradients_) g.leaf->grad = g.before;
+  try {
+    give_values(arguments);
+  } catch (...) {  // the step's own error counts; what has no values says so when it is read
+  }
+}
+
+void Program::give_values(Tensors arguments) {
+  // By memory: whether somebody holds it, or a line that computes such a one reads it.
+  std::vector<bool> wanted = held_outside();
+  const auto writes_wanted = [&](const StepList::Line& line) {
+    bool found = false;
+    each_memory(traced_, line,
+                [&](int m, bool written) { found |= written && wanted[static_cast<size_t>(m)]; });
+    return found;
+  };
+  for (size_t i = traced_.lines.size(); i-- > 0;)
+    if (const StepList::Line& line = traced_.lines[i]; writes_wanted(line))
+      each_memory(traced_, line, [&](int m, bool) { wanted[static_cast<size_t>(m)] = true; });
+
+  std::vector<bool> known;  // by memory: whether it holds what the step would find there
+  for (const StepList::Memory& m : traced_.memories) known.push_back(m.storage->data);
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const auto m = static_cast<size_t>(memory(arguments_[i]));
+    if (!wanted[m]) continue;
+    arguments_[i]->storage->provide();
+    copy_into(arguments_[i].view(), arguments[i].view());
+    known[m] = true;
+  }
+  for (const StepList::Line& line : traced_.lines) {
+    if (line.op->alias) continue;
+    bool can_run = writes_wanted(line);
+    for (int x : line.inputs) can_run &= known[static_cast<size_t>(traced_.value(x).memory)];
+    each_memory(traced_, line, [&](int m, bool written) {
+      can_run &= !written ||
+                 traced_.memories[static_cast<size_t>(m)].kind == StepList::Memory::made;
+    });
+    if (can_run) traced_.run(line);
+    each_memory(traced_, line, [&](int m, bool written) {
+      if (written) known[static_cast<size_t>(m)] = can_run;
+    });
+  }
 }
 
 void Program::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
@@ -129,6 +157,8 @@ void Program::finish(std::vector<Tensor> outputs) {
   for (LeafGradient& g : gradients_) {
     g.after = g.leaf->grad;
     if (g.after.defined()) keep(g.after);
+    if (!g.read) g.before = {};  // the step drops it; its memory serves anew
+    g.leaf->grad = g.before;     // until the first replay has come to its end
   }
   // The history of what the trace made is of no use: only the values are.
   for (const StepList::Line& l : traced_.lines)
@@ -155,7 +185,6 @@ std::vector<bool> Program::held_outside() const {
     held[m] = held[m] || keep_[i]->refs.load() != 1;
   }
   for (const Tensor& y : outputs_) ++shares[of(y)];
-  for (const Undo& u : undo_) ++shares[of(u.tensor)];
   for (const Tensor& x : edited_) ++shares[of(x)];
   for (size_t m = 0; m < held.size(); ++m)
     held[m] = held[m] || traced_.memories[m].storage->refs.load() != shares[m];
@@ -177,7 +206,6 @@ std::string Program::escaped() const {
 
 void Program::improve(const std::vector<std::string>& passes) {
   StepList list = traced_;
-  undo_.clear();
   // Fused lines, and the arena, are the CPU's.
   const bool gpu = std::any_of(
       list.memories.begin(), list.memories.end(),

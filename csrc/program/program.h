@@ -1,10 +1,12 @@
 // Program: a step, traced once as a Wengert list, improved by passes, and replayed on fixed memory:
 // no Python, no allocation, no shape checks.
 //
-// A trace is made by running the step once while the program listens (Tracer). The arguments are
-// the program's own tensors, overwritten at each replay; tensors from outside (parameters,
-// optimizer state) are used where they lie. The lines are those that eager ran; what passes do to
-// them leaves every bit of the results as it was.
+// A trace is made by calling the step once while the program listens (Tracer). Nothing runs
+// meanwhile: lines are checked and written down, what they make has no memory, and what they edit
+// stays as it is. So a step that raises half-way has changed nothing; one that does not is run as
+// its first replay. The arguments are the program's own tensors, overwritten at each replay;
+// tensors from outside (parameters, optimizer state) are used where they lie. The lines are those
+// that eager runs; what passes do to them leaves every bit of the results as it was.
 #pragma once
 
 #include <memory>
@@ -22,15 +24,18 @@ class Program : public Tracer, public RefCounted {
   explicit Program(std::vector<Tensor> arguments);  // its own: the step is run on these
   void begin();                                     // listens to this thread
   void end();
-  // Undoes the edits that the trace made outside: for a step that raised half-way.
-  void undo();
+  // For a step that raised, called on these arguments. Leaves get the gradients from before it.
+  // What somebody holds on to of what it made (the frames of a traceback, an optimizer with new
+  // state) gets its values, unless they depend on what the step was to change outside.
+  void abandon(Tensors arguments);
   void finish(std::vector<Tensor> outputs);
   // After finish: a tensor that the step made and somebody outside holds on to, as text; a replay
-  // would not change it. Empty if there is none.
+  // with an arena would not change it. Empty if there is none.
   std::string escaped() const;
   // Runs the passes of these names over the list, in the order of passes.h, and plans its replay.
   void improve(const std::vector<std::string>& passes);
 
+  bool runs() const override { return false; }
   void before_edit(const Tensor& x) override;
   void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
             const Attrs& attrs) override;
@@ -64,14 +69,12 @@ class Program : public Tracer, public RefCounted {
     Tensor leaf, before, after;
     bool read;  // the gradient from before the step counts
   };
-  struct Undo {
-    Tensor tensor, copy;
-  };
 
   int number(const Tensor& x);  // of the value that lies there; a new one for a tensor from outside
   int memory(const Tensor& x);
   void touch(const Tensor& leaf, bool read);
   std::vector<bool> held_outside() const;
+  void give_values(Tensors arguments);
   void note_edits();
 
   StepList traced_;
@@ -81,7 +84,6 @@ class Program : public Tracer, public RefCounted {
   std::vector<Tensor> arguments_, outputs_;
   std::vector<Tensor> edited_;  // one of each memory outside that is edited: its version goes up
   std::vector<LeafGradient> gradients_;
-  std::vector<Undo> undo_;
   std::unique_ptr<Plan> plan_;
   Tracer* outer_ = nullptr;
   int made_ = 0;

@@ -46,6 +46,7 @@ class Study : public Program {
       : Program(std::move(arguments)), most_lines_(most_lines) {}
   void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
             const Attrs& attrs) override;
+  bool runs() const override { return true; }
   void before_edit(const Tensor&) override {}  // arguments are the user's own: all is allowed
   void about_to_run(Tensors operands) override;
   void begins_backward(const Tensor& y, const Tensor& g) override;

@@ -12,7 +12,7 @@
 namespace wengert {
 
 struct Storage : RefCounted {
-  void* data = nullptr;
+  void* data = nullptr;  // null: promised
   int64_t bytes = 0;
   Device device = Device::cpu;
 
@@ -32,6 +32,9 @@ struct Storage : RefCounted {
   uint32_t edited_at = 0;           // and its place in the user's program (graph/place.h)
 
   static Ref<Storage> make(const Shape& shape, DType dtype, Device device = Device::cpu);
+  // Without memory as yet: what a step makes while it is traced, and nothing runs (program/).
+  static Ref<Storage> promise(const Shape& shape, DType dtype, Device device = Device::cpu);
+  void provide();  // the memory that was promised, if it is not there
   static Ref<Storage> make_pinned(const Shape& shape, DType dtype);  // on the CPU; see base/cuda.h
   static Ref<Storage> adopt(void* data, int64_t bytes, void (*give_back)(void*), void* owner);
   static void destroy(Storage* storage);

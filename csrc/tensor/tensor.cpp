@@ -8,21 +8,37 @@
 
 namespace wengert {
 
+namespace {
+
+void give_memory(Storage& storage, const Shape& shape, DType dtype) {
+  const Device device = storage.device;
+  const int64_t bytes = storage.bytes;
+  storage.data = is_cuda(device) ? cuda().allocate(device, bytes) : allocate(bytes);
+  if (storage.data) return;
+  const MemoryFigures held = is_cuda(device) ? cuda().memory(device) : memory_figures();
+  fail<OutOfMemory>("no memory for a tensor of shape ", shape, " and dtype ", dtype, " (", bytes,
+                    " bytes) on ", device, "; ", held.allocated,
+                    " bytes are in use by other tensors",
+                    is_cuda(device) ? concat(", ", cuda().memory_free(device), " are free") : "");
+}
+
+}  // namespace
+
 Ref<Storage> Storage::make(const Shape& shape, DType dtype, Device device) {
+  Ref<Storage> storage = promise(shape, dtype, device);
+  give_memory(*storage.get(), shape, dtype);
+  return storage;
+}
+
+void Storage::provide() {
+  if (!data) give_memory(*this, Shape{bytes}, DType::uint8);
+}
+
+Ref<Storage> Storage::promise(const Shape& shape, DType dtype, Device device) {
   if (is_cuda(device) && dtype == DType::bfloat16)
     fail<DTypeError>("bfloat16 is for the CPU; on a GPU use float32: convert with .float() first");
-  const int64_t bytes = nbytes(shape, dtype);
-  void* data = is_cuda(device) ? cuda().allocate(device, bytes) : allocate(bytes);
-  if (!data) {
-    const MemoryFigures held = is_cuda(device) ? cuda().memory(device) : memory_figures();
-    fail<OutOfMemory>("no memory for a tensor of shape ", shape, " and dtype ", dtype, " (", bytes,
-                      " bytes) on ", device, "; ", held.allocated,
-                      " bytes are in use by other tensors",
-                      is_cuda(device) ? concat(", ", cuda().memory_free(device), " are free") : "");
-  }
   Ref<Storage> storage(new Storage);
-  storage->data = data;
-  storage->bytes = bytes;
+  storage->bytes = nbytes(shape, dtype);
   storage->device = device;
   return storage;
 }
@@ -46,6 +62,8 @@ Ref<Storage> Storage::adopt(void* data, int64_t bytes, void (*give_back)(void*),
 void Storage::destroy(Storage* storage) {
   if (storage->give_back)
     storage->give_back(storage->owner);
+  else if (!storage->data)
+    ;  // never provided
   else if (is_cuda(storage->device))
     cuda().deallocate(storage->device, storage->data, storage->bytes);
   else
@@ -62,13 +80,17 @@ void TensorBody::operator delete(void* block, size_t bytes) {
   Pooled<TensorBody>::give(block, bytes);
 }
 
-Tensor::Tensor(const Meta& meta) {
-  Ref<Storage> storage = Storage::make(meta.shape, meta.dtype, meta.device);
-  body_ = Ref<TensorBody>(new TensorBody);
+Tensor::Tensor(Ref<Storage> storage, const Shape& shape, DType dtype)
+    : body_(Ref<TensorBody>(new TensorBody)) {
   body_->storage = std::move(storage);
-  body_->shape = meta.shape;
-  body_->strides = contiguous_strides(meta.shape);
-  body_->dtype = meta.dtype;
+  body_->shape = shape;
+  body_->strides = contiguous_strides(shape);
+  body_->dtype = dtype;
+}
+Tensor::Tensor(const Meta& meta)
+    : Tensor(Storage::make(meta.shape, meta.dtype, meta.device), meta.shape, meta.dtype) {}
+Tensor Tensor::promise(const Meta& meta) {
+  return Tensor(Storage::promise(meta.shape, meta.dtype, meta.device), meta.shape, meta.dtype);
 }
 
 Tensor Tensor::scalar(double value, DType dtype) {
@@ -86,6 +108,10 @@ DType Tensor::dtype() const { return body_->dtype; }
 Device Tensor::device() const { return body_->storage->device; }
 
 void* Tensor::view_data() const {
+  if (!body_->storage->data && body_->storage->bytes) [[unlikely]]
+    fail<ValueError>(
+        "this tensor has no values: it was made by a step that was being traced, of which nothing "
+        "has run (wengert.compile), and which raised or has not come to its end");
   return static_cast<char*>(body_->storage->data) + body_->offset * size_of(body_->dtype);
 }
 View Tensor::view() const {

@@ -66,6 +66,7 @@ class Tensor {
   explicit Tensor(Ref<TensorBody> body) : body_(std::move(body)) {}
   explicit Tensor(const Meta& meta);  // uninitialised, contiguous
   Tensor(const Shape& shape, DType dtype) : Tensor(Meta{shape, dtype, Device::cpu}) {}
+  static Tensor promise(const Meta& meta);          // without memory (storage.h)
   static Tensor scalar(double value, DType dtype);  // 0-d
 
   bool defined() const { return static_cast<bool>(body_); }
@@ -91,6 +92,7 @@ class Tensor {
   bool is_leaf() const;
 
  private:
+  Tensor(Ref<Storage> storage, const Shape& shape, DType dtype);
   void* view_data() const;
   Ref<TensorBody> body_;
 };

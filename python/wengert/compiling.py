@@ -206,27 +206,27 @@ class CompiledStep:
             returned: list[Tensor] = []
             results = _flatten(self._fn(*args, **kwargs), returned)
             return _unflatten(results, [y.detach() for y in returned])
-        own = [x.clone() for x in tensors]
-        program = _core._Program(own)
+        program = _core._Program(tensors)
         program.begin()
         try:
-            own_args, own_kwargs = _unflatten(spec, own)
+            own_args, own_kwargs = _unflatten(spec, program.arguments)
             returned = []
             results = _flatten(self._fn(*own_args, **own_kwargs), returned)
         except BaseException:
-            program.undo()  # parameters and optimizer state are as before the step
-            raise
-        finally:
             program.end()
-        # What is returned is a copy: the program's own memory is overwritten by the next step.
+            program.abandon(tensors)  # nothing has run: all outside is as before the step
+            raise
+        program.end()
         values = [y.detach() for y in returned]
-        copies = [y.clone() for y in values]
         returned.clear()
         program.finish(values)
+        values.clear()
         key = self._key(spec, tensors)
-        if self._left_outside(program, key):
-            return _unflatten(results, copies)
+        if self._left_outside(program, key, tensors):
+            program.improve([])  # every line in its place, so what is outside gets its values
+            return _unflatten(results, program.run(tensors))
         program.improve(list(self.passes))
+        copies = program.run(tensors)
         plain = not kwargs and all(isinstance(x, Tensor) for x in args)
         self._last = _Traced(program, results, plain, is_grad_enabled())
         self._cache[key] = self._last
@@ -234,7 +234,7 @@ class CompiledStep:
         self.program = Listing(program)
         return _unflatten(results, copies)
 
-    def _left_outside(self, program: _core._Program, key: Any) -> bool:
+    def _left_outside(self, program: _core._Program, key: Any, tensors: list[Tensor]) -> bool:
         """Whether something outside holds a tensor of the step: once it may, to make its state."""
         if not program.escaped():
             return False
@@ -245,7 +245,7 @@ class CompiledStep:
         if key not in self._escaped:
             self._escaped.add(key)
             return True
-        program.undo()
+        program.abandon(tensors)
         raise ValueError(
             f"compile: the result of {where}, is kept outside the step, in a list or an attribute "
             "perhaps, where later steps would not change it. Return it from the step instead"

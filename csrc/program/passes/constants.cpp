@@ -1,5 +1,4 @@
-// constants: a line whose operands never change has computed its result while the trace was made;
-// it need not run again.
+// constants: a line whose operands never change is run here, once and for all.
 //
 //   v12 = full(shape=(), value=1)
 //   v14 = div(v12, c19)              ->   (nothing; v14 is kept as it is)
@@ -21,6 +20,7 @@ void fold_constants(StepList& list) {
              writers[static_cast<size_t>(list.value(y).memory)] == 1;
     });
     if (!known || !its_own) return false;
+    list.run(line);
     for (int y : line.outputs) list.memory(y).kind = StepList::Memory::constant;
     return true;
   });
