@@ -151,6 +151,15 @@ def test_a_changed_model_is_noticed() -> None:
     assert step.traces == 3
 
 
+def test_a_compiled_step_inside_another_becomes_a_part_of_it() -> None:
+    inner = wg.compile(lambda x: x * 2.0)
+    outer = wg.compile(lambda x: inner(x + 1.0) + inner.run(2, wg.stack([x, x])).sum(0))
+    for i in range(5):
+        inner(wg.ones(3))
+        assert outer(wg.full(3, float(i))).tolist() == [6.0 * i + 2.0] * 3
+    assert "mul" in [line["op"] for line in outer.program.before.lines]
+
+
 def test_results_are_copies() -> None:
     step = wg.compile(lambda x: {"double": x * 2, "parts": [x + 1, 5]})
     results = [step(wg.full((2,), float(i))) for i in range(4)]
@@ -318,6 +327,93 @@ def test_a_step_that_raises_half_way_leaves_everything_as_it_was() -> None:
     expected = Training()
     assert step(xs[1], ys[1]).item() == [expected.step(xs[i], ys[i]).item() for i in range(2)][1]
     assert training.weights() == expected.weights()
+
+
+def test_what_a_step_that_raised_has_made_has_its_values() -> None:
+    weight = wg.ones(3)
+    made: list[wg.Tensor] = []
+
+    @wg.compile
+    def step(x: wg.Tensor, fail_now: bool) -> wg.Tensor:
+        h = x * 2.0
+        h.add_(1.0)
+        if fail_now:
+            made.extend([h, weight.add_(x), weight * h])
+            raise RuntimeError("half-way")
+        return h.sum()
+
+    step(wg.ones(3), False)
+    with pytest.raises(RuntimeError, match="half-way"):
+        step(wg.arange(3.0), True)
+    h, same_weight, product = made
+    assert h.tolist() == [1.0, 3.0, 5.0]
+    assert same_weight.tolist() == weight.tolist() == [1.0, 1.0, 1.0]
+    for read in (product.tolist, lambda: product + 1.0, product.numpy, lambda: repr(product)):
+        with pytest.raises(ValueError, match="this tensor has no values: it was made by a step"):
+            read()
+    assert step(wg.ones(3), False).item() == 9.0
+
+
+def test_an_optimizer_whose_state_was_made_by_a_step_that_raised() -> None:
+    x, y = batches(1)
+    training, expected = Training(), Training()
+
+    @wg.compile
+    def step(x: wg.Tensor, y: wg.Tensor, fail_now: bool | None) -> wg.Tensor:
+        if fail_now is None:
+            return x.sum()
+        loss = training.step(x, y)
+        if fail_now:
+            raise RuntimeError("half-way")
+        return loss
+
+    step(x[0], y[0], None)  # as it is: no state yet
+    with pytest.raises(RuntimeError, match="half-way"):
+        step(x[0], y[0], True)
+    for _ in range(4):
+        assert step(x[0], y[0], False).item() == expected.step(x[0], y[0]).item()
+    assert training.weights() == expected.weights()
+
+
+def test_a_bad_target_in_the_traced_call_changes_nothing() -> None:
+    training = Training()
+    xs, ys = batches(3)
+    step = wg.compile(training.step)
+    step(xs[0], ys[0])
+    before = training.weights(), str(training.optimizer.state_dict())
+    with pytest.raises(IndexError, match="class index 7"):
+        step(xs[1], wg.full(16, 7, dtype="int64"))
+    assert (training.weights(), str(training.optimizer.state_dict())) == before
+    expected = Training()
+    for i in range(3):
+        loss = expected.step(xs[i], ys[i])
+        if i:
+            assert step(xs[i], ys[i]).item() == loss.item()
+    assert training.weights() == expected.weights()
+
+
+def test_a_trace_takes_no_memory_for_what_it_writes_down() -> None:
+    size = 4 << 20
+    peaks: list[int] = []
+    w = wg.ones(size // 4)
+
+    @wg.compile
+    def step(x: wg.Tensor) -> wg.Tensor:
+        before = wg.memory_allocated()
+        wg.reset_memory_peak()
+        y = x
+        for _ in range(10):
+            y = y * w + w
+        w.add_(y)
+        total = y.sum()
+        peaks.append(wg.memory_peak() - before)
+        return total
+
+    x = wg.ones(size // 4)
+    step(x)
+    step(x)
+    assert peaks[0] >= 2 * size
+    assert peaks[1] < size // 100
 
 
 def test_a_bad_target_in_a_replay_changes_nothing() -> None:

@@ -57,6 +57,8 @@ void add_program(py::module_& m) {
       },
       "The passes over a compiled step's list, in the order in which they run.");
 
+  m.def("_is_tracing", [] { return tracer != nullptr; }, "Whether a step is being traced here.");
+
   py::class_<Program, Ref<Program>>(m, "_Program", "A traced step; see wengert.compile.")
       .def(py::init([](py::handle arguments) {
              std::vector<Tensor> own;
@@ -90,6 +92,7 @@ void add_program(py::module_& m) {
       .def(
           "try_run",
           [](Program& p, const py::tuple& arguments) -> py::object {
+            if (tracer) return py::none();
             SmallVector<Tensor, 4> given;
             for (py::handle x : arguments) {
               if (!py::isinstance<TensorBody>(x)) return py::none();
@@ -100,7 +103,8 @@ void add_program(py::module_& m) {
             return py::cast(p.run(all));
           },
           py::arg("arguments"),
-          "run(), or None where these arguments are not tensors like those of the trace.")
+          "run(), or None where these arguments are not tensors like those of the trace, or "
+          "another step is being traced.")
       .def(
           "run",
           [](Program& p, py::handle arguments) {

@@ -91,8 +91,8 @@ void Program::give_values(Tensors arguments) {
     bool can_run = writes_wanted(line);
     for (int x : line.inputs) can_run &= known[static_cast<size_t>(traced_.value(x).memory)];
     each_memory(traced_, line, [&](int m, bool written) {
-      can_run &= !written ||
-                 traced_.memories[static_cast<size_t>(m)].kind == StepList::Memory::made;
+      can_run &=
+          !written || traced_.memories[static_cast<size_t>(m)].kind == StepList::Memory::made;
     });
     if (can_run) traced_.run(line);
     each_memory(traced_, line, [&](int m, bool written) {

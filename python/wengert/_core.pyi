@@ -641,7 +641,13 @@ class _Program:
     A traced step; see wengert.compile.
     """
     def __init__(self, arguments: typing.Any) -> None:
-        ...
+        """
+        For arguments like these.
+        """
+    def abandon(self, arguments: typing.Any) -> None:
+        """
+        For a step that raised: leaves get their gradients back.
+        """
     def begin(self) -> None:
         ...
     def end(self) -> None:
@@ -668,11 +674,12 @@ class _Program:
         ...
     def try_run(self, arguments: tuple[builtins.int, ...]) -> typing.Any:
         """
-        run(), or None where these arguments are not tensors like those of the trace.
+        run(), or None where these arguments are not tensors like those of the trace, or another step is being traced.
         """
-    def undo(self) -> None:
+    @property
+    def arguments(self) -> typing.Any:
         """
-        Gives what the traced step edited outside the values from before it.
+        Its own, to trace the step with.
         """
     @property
     def memory(self) -> dict[str, int]:
@@ -764,6 +771,10 @@ def _from_private(array: typing.Any) -> Tensor:
     """
 def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int], device: str | None = None) -> Tensor:
     ...
+def _is_tracing() -> bool:
+    """
+    Whether a step is being traced here.
+    """
 def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     ...
 def _pass_names() -> list[str]:

@@ -13,8 +13,9 @@
     print(step.program)            # the list itself
 
 The first call runs as it is, so that optimizers make their state. The next one with given shapes,
-dtypes and other arguments is traced; later ones replay the same kernels in the same order on the
-same memory, so the results have the same bits.
+dtypes and other arguments is traced: the function is called, but its operations are only written
+down, then run. Later ones replay the same kernels in the same order on the same memory, so the
+results have the same bits. A function that raises while it is traced has changed no tensor.
 
 A trace is improved by passes (csrc/README.md describes each) and its memory planned once into one
 block; both leave every bit of the results as it was. `step.program.before` is the list as traced.
@@ -135,6 +136,8 @@ class CompiledStep:
             values = last.program.try_run(args) if last.grad_enabled == is_grad_enabled() else None
             if values is not None:
                 return _unflatten(last.results, values)
+        if _core._is_tracing():  # inside another step, of whose list it becomes a part
+            return self._fn(*args, **kwargs)
         tensors: list[Tensor] = []
         spec = _flatten((args, kwargs), tensors)
         traced = self._find(spec, tensors)
@@ -163,7 +166,7 @@ class CompiledStep:
         singly: list[list[Tensor]] = []
         for at in range(n):
             parts = [x[at] for x in tensors]
-            traced = self._find(spec, parts)
+            traced = None if _core._is_tracing() else self._find(spec, parts)
             if traced is not None and traced.program.repeats():
                 rest = traced.program.run_many(n - at, [x[at:] for x in tensors])
                 firsts = [[step[i] for step in singly] for i in range(len(rest))]

@@ -1,7 +1,7 @@
 // constants: a line whose operands never change is run here, once and for all.
 //
 //   v12 = full(shape=(), value=1)
-//   v14 = div(v12, c19)              ->   (nothing; v14 is kept as it is)
+//   v14 = div(v12, c19)              ->   (nothing; v14 is there)
 #include <algorithm>
 
 #include "program/passes.h"
