@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,14 @@ def about_line(about: dict[str, Any]) -> str:
     )
 
 
+def commits_line(rows: list[Row]) -> str:
+    """Of which commits the rows are, where that is known."""
+    count = Counter(row["commit"] for row in rows if "commit" in row)
+    if len(count) <= 1:
+        return f"Of commit {', '.join(count)}." if count else ""
+    return "Of commits " + ", ".join(f"{name} ({n} rows)" for name, n in count.items()) + "."
+
+
 def page(results: Results, plots: list[str]) -> str:
     rows, about = results["rows"], results["about"]
     judged = [m for row in rows for m in row["musts"] if m["must"] is not None]
@@ -218,7 +227,7 @@ def page(results: Results, plots: list[str]) -> str:
     reached = sum(m["reached"] for m in measured)
     text = [
         f"# Benchmarks of {about['date']}: {about['processor']}",
-        about_line(about),
+        " ".join(filter(None, [about_line(about), commits_line(rows)])),
         "Medians of interleaved turns; ± is half the distance of the quartiles. Ratios above 1 are "
         "in Wengert's favour. How it is measured: `benchmarks/README.md`."
         + (" A quick run: few turns, few rows." if about["quick"] else ""),
@@ -406,11 +415,18 @@ def update_readme(readme: str) -> str:
 # ---- files
 
 
-def write(results: Results, path: Path) -> None:
-    """The JSON file, and beside it the page and the plots."""
+def save(results: Results, path: Path) -> None:
+    """The JSON file; at no moment half of one."""
     about = json.dumps(results["about"], indent=1)
     rows = ",\n".join(json.dumps(row) for row in results["rows"])
-    path.write_text(f'{{"about": {about},\n"rows": [\n{rows}\n]}}\n')
+    part = path.with_suffix(".part")
+    part.write_text(f'{{"about": {about},\n"rows": [\n{rows}\n]}}\n')
+    part.replace(path)
+
+
+def write(results: Results, path: Path) -> None:
+    """The JSON file, and beside it the page and the plots."""
+    save(results, path)
     if results["rows"]:
         path.with_suffix(".md").write_text(page(results, draw(results, path)))
 

@@ -3,9 +3,10 @@
     python benchmarks/run.py                         everything: about 12 minutes
     python benchmarks/run.py --quick                 a look, in about a minute
     python benchmarks/run.py steps matmul --threads 1
+    python benchmarks/run.py steps --into FILE --missing    the rows that a run was cut before
 
-Writes a JSON file, a page of tables and plots to benchmarks/results/. The exit code is 1 where
-results of contenders disagree.
+Writes a JSON file to benchmarks/results/, each row as it comes, and at the end a page of tables and
+plots. The exit code is 1 where results of contenders disagree.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import json
 import os
 import platform
 import re
+import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import report
 from cores import physical_cores, processor
 from measure import Laboratory, PeerError, installed
-from sections import EACH_THREADS, SECTIONS, Plan
+from sections import EACH_THREADS, SECTIONS, Plan, Row
 
 PEERS = ("wengert", "torch", "jax", "numpy", "machine")
 
@@ -56,7 +60,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--into", type=Path, metavar="FILE", help="an earlier results file, whose rows are replaced"
     )
+    parser.add_argument(
+        "--missing",
+        action="store_true",
+        help="with --into: only rows that it does not have from this commit",
+    )
     options = parser.parse_args()
+    if options.into and not options.into.exists():
+        parser.error(f"--into: there is no {options.into}")
+    if options.missing and not options.into:
+        parser.error("--missing is of the rows of a file: give --into FILE")
     for what, chosen, known in (
         ("section", options.sections, tuple(SECTIONS)),
         ("peer", options.peers.split(","), PEERS),
@@ -77,85 +90,116 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs the sections; what was measured so far is kept if a user interrupts."""
-    plan = Plan(options.quick, tuple(options.peers.split(",")), options.only)
-    rows: list[dict[str, Any]] = []
-    versions: dict[str, str] = {}
-    simd = None
-    began, interrupted = time.time(), False
+def commit() -> str:
+    """The commit that is checked out, and whether its files have been changed since."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(report.ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        for threads in options.threads:
-            with Laboratory(threads, plan.peers) as laboratory:
-                for peer in plan.peers:
-                    try:
-                        laboratory.worker(peer)
-                    except PeerError as error:
-                        if installed(peer):
-                            print(f"{peer} does not start: {error}", file=sys.stderr)
-                ours = laboratory.about.get("wengert", {})
-                simd, plan.bfloat16 = ours.get("simd"), ours.get("bfloat16", False)
-                for section in options.sections or SECTIONS:
-                    if section not in EACH_THREADS and threads != options.threads[-1]:
-                        continue
+        changed = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+        return git("rev-parse", "--short=10", "HEAD") + (" with changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def measure(options: argparse.Namespace, about: dict[str, Any], have: set[Any]) -> Iterator[Row]:
+    """Runs the sections, but for the rows (section, name, threads) in `have`.
+
+    What becomes known of the libraries on the way is put into `about`.
+    """
+    plan = Plan(options.quick, tuple(options.peers.split(",")), options.only)
+    for threads in options.threads:
+        with Laboratory(threads, plan.peers) as laboratory:
+            for peer in plan.peers:
+                try:
+                    laboratory.worker(peer)
+                except PeerError as error:
+                    if installed(peer):
+                        print(f"{peer} does not start: {error}", file=sys.stderr)
+            ours = laboratory.about.get("wengert", {})
+            about["simd"] = about["simd"] or ours.get("simd")
+            plan.bfloat16 = ours.get("bfloat16", False)
+            for peer, said in laboratory.about.items():
+                about["versions"]["g++" if peer == "machine" else peer] = said["version"]
+            for section in options.sections or SECTIONS:
+                if section not in EACH_THREADS and threads != options.threads[-1]:
+                    continue
+                plan.have = {name for at, name, n in have if (at, n) == (section, threads)}
+                last = time.time()
+                for row in SECTIONS[section](laboratory, plan):
+                    yield row | {
+                        "took": round(time.time() - last, 1),
+                        "commit": about["commit"],
+                        "date": datetime.datetime.now().isoformat(" ", "minutes"),
+                    }
                     last = time.time()
-                    for row in SECTIONS[section](laboratory, plan):
-                        rows.append(row | {"took": round(time.time() - last, 1)})
-                        print(report.lines(rows[-1]), flush=True)
-                        last = time.time()
-                versions |= {peer: about["version"] for peer, about in laboratory.about.items()}
-    except KeyboardInterrupt:
-        print("interrupted: what was measured is written", file=sys.stderr)
-        interrupted = True
-    if "machine" in versions:
-        versions["g++"] = versions.pop("machine")
-    about = {
-        "date": datetime.date.today().isoformat(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "simd": simd,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "quick": options.quick,
-        "minutes": round((time.time() - began) / 60, 1),
-    }
-    return {"about": about | ({"interrupted": True} if interrupted else {}), "rows": rows}
 
 
-def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The old rows, with the new ones in their places or behind; of the same processor only."""
-    if old["about"]["processor"] != new["about"]["processor"]:
-        raise SystemExit("--into: those results are of another processor")
+def key(row: Row) -> tuple[str, str, int]:
+    return row["section"], row["name"], row["threads"]
 
-    def key(row: dict[str, Any]) -> tuple[Any, ...]:
-        return list(SECTIONS).index(row["section"]), row["threads"], row["name"]
 
-    rows = {key(row): row for row in [*old["rows"], *new["rows"]]}
-    about = old["about"] | new["about"]
-    about["simd"] = new["about"]["simd"] or old["about"]["simd"]
-    about["versions"] = old["about"]["versions"] | new["about"]["versions"]
-    about["minutes"] = round(old["about"]["minutes"] + new["about"]["minutes"], 1)
-    return {"about": about, "rows": [rows[k] for k in sorted(rows, key=lambda k: k[:2])]}
+def placed(rows: list[Row], row: Row) -> list[Row]:
+    """The rows with one more, in its place: by section, and numbers of threads side by side."""
+    rows = [row if key(old) == key(row) else old for old in rows]
+    if row not in rows:
+        rows.append(row)
+    names: dict[tuple[str, str], int] = {}
+    for each in rows:
+        names.setdefault(key(each)[:2], len(names))
+    sections = list(SECTIONS)
+    return sorted(rows, key=lambda r: (sections.index(r["section"]), names[key(r)[:2]], key(r)[2]))
 
 
 def main() -> int:
     options = arguments()
-    old = json.loads(options.into.read_text()) if options.into else None
-    results = measure(options)
-    about = results["about"]
+    about: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "simd": None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {},
+        "quick": options.quick,
+        "minutes": 0.0,
+    }
     slug = re.sub(r"[^a-z0-9]+", "-", about["processor"].lower()).strip("-")
     path = options.out / f"{about['date']}-{slug}{'-quick' * options.quick}.json"
-    path = options.into or path
+    rows: list[Row] = []
+    if options.into:
+        path = options.into
+        old = json.loads(path.read_text())
+        if old["about"]["processor"] != about["processor"]:
+            raise SystemExit("--into: those results are of another processor")
+        rows = old["rows"]
+        about |= {k: old["about"][k] for k in ("simd", "versions", "minutes")}
+    have = {key(row) for row in rows if options.missing and row.get("commit") == about["commit"]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    report.write(merge(old, results) if old else results, path)
-    print(f"written in {about['minutes']} minutes: {path} and {path.with_suffix('.md')}")
-    disagree = [(row["name"], row["disagree"]) for row in results["rows"] if row.get("disagree")]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what `timeout` sends
+    before, began = about["minutes"], time.time()
+    new: list[Row] = []
+    interrupted = False
+    try:
+        for row in measure(options, about, have):
+            new.append(row)
+            rows = placed(rows, row)
+            about["minutes"] = round(before + (time.time() - began) / 60, 1)
+            about["threads"] = sorted({each["threads"] for each in rows})
+            report.save({"about": about, "rows": rows}, path)
+            print(report.lines(row), flush=True)
+    except KeyboardInterrupt:
+        print("interrupted: what was measured is written", file=sys.stderr)
+        interrupted = True
+    report.write({"about": about, "rows": rows}, path)
+    print(f"{len(new)} rows of {about['commit']}: {path} and {path.with_suffix('.md')}")
+    disagree = [(row["name"], row["disagree"]) for row in new if row.get("disagree")]
     for name, labels in disagree:
         print(f"{name}: results differ: {', '.join(labels)}", file=sys.stderr)
-    if about.get("interrupted"):
-        return 130
-    return 1 if disagree else 0
+    return 130 if interrupted else 1 if disagree else 0
 
 
 if __name__ == "__main__":

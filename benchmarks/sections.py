@@ -11,7 +11,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,10 @@ class Plan:
     peers: tuple[str, ...]
     only: str = ""  # a pattern that is to be found in a row's name
     bfloat16: bool = False  # whether Wengert has it
+    have: set[str] = field(default_factory=set)  # rows of this section that are there already
 
     def wants(self, name: str) -> bool:
-        return re.search(self.only, name) is not None
+        return name not in self.have and re.search(self.only, name) is not None
 
 
 def make_row(
@@ -270,16 +271,24 @@ def peak_memory(contender: Contender, threads: int) -> float:
 def start(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
     """What it costs to begin: import time beyond NumPy's, size on the disk, peak memory of W4."""
     libraries = [p for p in ("wengert", "torch", "jax") if p in plan.peers and installed(p)]
+    if plan.wants("import, beyond NumPy's"):
+        yield import_time(laboratory, plan, libraries)
+    if plan.wants("installed size"):
+        sizes = {p: {"median": round(installed_size(p), 2)} for p in (*libraries, "numpy")}
+        row = {"section": "start", "name": "installed size", "threads": 1, "unit": "MB"}
+        yield row | {"values": sizes, "musts": []}
+    if plan.wants("peak memory, W4"):
+        yield peak_memories(laboratory, plan)
+
+
+def import_time(laboratory: Laboratory, plan: Plan, libraries: list[str]) -> Row:
     code = "import time, numpy; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
     commands = {p: [sys.executable, "-c", code.format(p)] for p in libraries}
     seconds = median_of_processes(commands, 3 if plan.quick else 11)
-    row = make_row("start", "import, beyond NumPy's", laboratory, "ms", {"seconds": seconds}, None)
-    yield row
+    return make_row("start", "import, beyond NumPy's", laboratory, "ms", {"seconds": seconds})
 
-    sizes = {p: {"median": round(installed_size(p), 2)} for p in (*libraries, "numpy")}
-    row = {"section": "start", "name": "installed size", "threads": 1, "unit": "MB"}
-    yield row | {"values": sizes, "musts": []}
 
+def peak_memories(laboratory: Laboratory, plan: Plan) -> Row:
     def last(label: str, variant: str, **more: str) -> Contender:
         arguments = {"work": "W4", "variant": variant} | more
         return Contender(label, label.split()[0], "step", arguments)
@@ -310,7 +319,7 @@ def start(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
         "values": values,
         "missing": missing,
     }
-    yield row | {"musts": judge(row)}
+    return row | {"musts": judge(row)}
 
 
 SECTIONS = {"steps": steps, "matmul": matmul, "memory": memory, "chain": chain, "start": start}

@@ -191,9 +191,53 @@ def test_plots(tmp_path: Path) -> None:
         assert (tmp_path / name).stat().st_size > 1000
 
 
+def test_a_run_that_is_cut_keeps_what_it_has_and_goes_on_from_there(tmp_path: Path) -> None:
+    def command(*words: str) -> list[str]:
+        run = [sys.executable, str(BENCHMARKS / "run.py"), "memory", "--peers", "numpy"]
+        return [*run, "--threads", "1", *words]
+
+    with subprocess.Popen(
+        command("--out", str(tmp_path)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout
+        assert "sigmoid forward, 1,000" in run.stdout.readline()
+        run.terminate()
+        run.communicate()
+    assert run.returncode == 130
+    (path,) = tmp_path.glob("*.json")
+    assert path.with_suffix(".md").exists()
+    results = json.loads(path.read_text())
+    names = [row["name"] for row in results["rows"]]
+    assert names[0] == "sigmoid forward, 1,000"
+    assert len(names) < 10
+    assert results["about"]["threads"] == [1]
+    only = ("--into", str(path), "--missing", "--only", " 1,000$|forward, 10,000$")
+    subprocess.run(command(*only), check=True, capture_output=True)
+    after = json.loads(path.read_text())["rows"]
+    assert {row["name"] for row in after} >= {f"sigmoid forward, {n}" for n in ("1,000", "10,000")}
+    assert after[: len(names)] == results["rows"]  # as they were
+
+
+def test_rows_of_one_work_stand_side_by_side() -> None:
+    placed = module("run").placed
+    rows: list[dict[str, Any]] = []
+    for threads in (1, 2, 2):
+        for section, name in (("memory", "a"), ("steps", "W1"), ("steps", "W2")):
+            row = {"section": section, "name": name, "threads": threads, "at": len(rows)}
+            rows = placed(rows, row)
+    stand = [(row["name"], row["threads"]) for row in rows]
+    assert stand == [("W1", 1), ("W1", 2), ("W2", 1), ("W2", 2), ("a", 1), ("a", 2)]
+    assert all(row["at"] == 6 for row in rows if row["threads"] == 2)  # the last ones
+
+
 def test_the_command_refuses_what_it_does_not_know() -> None:
     command = [sys.executable, str(BENCHMARKS / "run.py")]
-    for bad, said in ((["no_such"], "no such section"), (["--threads", "x"], "expected numbers")):
+    for bad, said in (
+        (["no_such"], "no such section"),
+        (["--threads", "x"], "expected numbers"),
+        (["--missing"], "--missing is of the rows of a file"),
+        (["--into", "no_such.json"], "there is no no_such.json"),
+    ):
         done = subprocess.run(command + bad, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert said in done.stderr
