@@ -299,6 +299,83 @@ def test_the_list_can_be_read() -> None:
     assert "test_compile.py" in text
 
 
+def test_arguments_are_read_where_they_lie_or_copied() -> None:
+    """Large ones in one piece are not copied; the results are those of eager, wherever they lie."""
+    rng = np.random.default_rng(0)
+    plain = wg.tensor(rng.normal(size=(9, 40, 30)).astype("f"))
+    shifted = wg.tensor(rng.normal(size=9 * 1200 + 1).astype("f"))[1:].reshape(9, 40, 30)
+    turned = wg.tensor(rng.normal(size=(9, 30, 40)).astype("f")).swapaxes(1, 2)
+    repeated = wg.broadcast_to(plain[3], (9, 40, 30))
+    backwards = wg.from_numpy(rng.normal(size=(9, 40, 30)).astype("f")[::-1])
+
+    def make(compiled: bool) -> tuple[Any, Any]:
+        wg.manual_seed(0)
+        model = nn.Linear(30, 30)
+        optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+        def step(x: wg.Tensor, y: wg.Tensor) -> tuple[wg.Tensor, wg.Tensor]:
+            optimizer.zero_grad()
+            loss = wg.mse_loss(model(x).tanh(), y * 2.0 + x.exp().sum(1, keepdims=True))
+            loss.backward()
+            optimizer.step()
+            return loss, y  # an argument as a result
+
+        return wg.compile(step) if compiled else step, model
+
+    (compiled, model), (eager, expected) = make(True), make(False)
+    kinds = [plain, shifted, turned, repeated, backwards]
+    pairs = [(x, y) for x in kinds for y in kinds]
+    for i, (xs, ys) in enumerate(pairs):
+        for got, wanted in zip(compiled(xs[i % 9], ys[4]), eager(xs[i % 9], ys[4]), strict=True):
+            assert got.tolist() == wanted.tolist()
+    for xs, ys in pairs:
+        losses, same = compiled.run(9, xs, ys)
+        assert losses.tolist() == [eager(x, y)[0].item() for x, y in zip(xs, ys, strict=True)]
+        assert same.tolist() == ys.tolist()
+    assert compiled.traces == 1
+    assert model.weight.tolist() == expected.weight.tolist()
+
+
+def test_arguments_that_share_memory_with_what_the_step_changes() -> None:
+    def make(compiled: bool) -> tuple[Any, wg.Tensor, wg.Tensor]:
+        array = np.linspace(-1, 1, 900, dtype="f").reshape(30, 30)
+        weight = wg.from_numpy(array).requires_grad_()
+        optimizer = optim.SGD([weight], lr=0.1)
+
+        def step(x: wg.Tensor) -> wg.Tensor:
+            optimizer.zero_grad()
+            loss = (x @ weight).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss + (x * 3.0).sum()  # x after the update
+
+        return wg.compile(step) if compiled else step, weight, wg.from_numpy(array)
+
+    (compiled, weight, twin), (eager, wanted, wanted_twin) = make(True), make(False)
+    x = wg.ones((30, 30))
+    for _ in range(3):
+        compiled(x), eager(x)
+    # In the compiled step an argument keeps the values from before it.
+    assert compiled(weight.detach()).item() == eager(wanted.detach().clone()).item()
+    assert compiled(twin).item() == eager(wanted_twin.clone()).item()
+    assert weight.grad is not None
+    assert wanted.grad is not None
+    assert compiled(weight.grad).item() == eager(wanted.grad.clone()).item()
+    stack, same = twin.reshape(1, 30, 30), wanted_twin.clone().reshape(1, 30, 30)
+    assert compiled.run(1, stack).tolist() == [eager(same[0]).item()]
+    assert weight.tolist() == wanted.tolist()
+    assert compiled.traces == 1
+
+
+def test_an_argument_that_is_gone_is_not_read_again() -> None:
+    step = wg.compile(lambda x, scale: (x * scale).sum())
+    for i in range(6):
+        x = wg.full((64, 64), float(i))
+        assert step(x[::2] if i % 2 else x[:32], wg.ones(1)).item() == 32 * 64 * i
+        del x
+        wg.empty_cache()
+
+
 # ---- what a trace cannot hold ----
 
 

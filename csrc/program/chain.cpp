@@ -141,13 +141,13 @@ Chain::Chain(const StepList& list, std::span<const StepList::Line> lines, const 
     char* const start = base[static_cast<size_t>(x.memory)];
     if (start) {
       const auto [row, column] = *strides_of(x, shape, split);
-      operands_.push_back({start + x.offset, row, column, size_of(x.dtype)});
+      operands_.push_back({start + x.offset, row, column, size_of(x.dtype), x.memory});
       if (!operands_.back().linear(grid_))
         gathered_.push_back(static_cast<int>(numbers.size()) - 1);
     } else {
       const auto tile_of = std::find_if(tiles.begin(), tiles.end(),
                                         [&](const auto& t) { return t.first == x.memory; });
-      operands_.push_back({nullptr, tile_of->second, 1, size_of(x.dtype)});
+      operands_.push_back({nullptr, tile_of->second, 1, size_of(x.dtype), x.memory});
     }
     return static_cast<int>(numbers.size()) - 1;
   };

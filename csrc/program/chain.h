@@ -38,6 +38,12 @@ class Chain {
   // All of it, shared out in chunks of a fixed size.
   void run_all() const;
 
+  // Calls fn(memory, pointer) for each pointer to an operand that has memory.
+  template <class Fn> void each_pointer(const Fn& fn) {
+    for (Operand& x : operands_)
+      if (x.data) fn(x.memory, x.data);
+  }
+
  private:
   static constexpr int64_t tile = 1024;   // elements
   static constexpr int max_tiles = 6;     // of values without memory, alive at one time
@@ -47,6 +53,7 @@ class Chain {
     char* data;           // null: a tile, number `row`
     int64_t row, column;  // strides in elements
     int64_t size;         // of an element in bytes
+    int memory;
     bool one() const { return row == 0 && column == 0; }
     bool linear(const Grid& g) const {  // its elements lie as those of the grid do
       return one() || ((column == 1 || g.columns == 1) && (g.rows == 1 || row == g.columns));

@@ -37,6 +37,7 @@ class ReadyOp final : public Ready {
   ReadyOp(const Op& op, std::vector<View> out, std::vector<View> in, const Attrs& attrs)
       : op_(op), out_(std::move(out)), in_(std::move(in)), attrs_(attrs) {}
   void run() const override { op_.run(Views(out_), Views(in_), attrs_); }
+  std::vector<View>& in() { return in_; }
 
  private:
   const Op& op_;
@@ -48,6 +49,7 @@ class ReadyChain final : public Ready {
  public:
   explicit ReadyChain(Chain chain) : chain_(std::move(chain)) {}
   void run() const override { chain_.run_all(); }
+  Chain& chain() { return chain_; }
 
  private:
   Chain chain_;
@@ -82,6 +84,14 @@ class ReadyMatmul final : public Ready {
     for (const auto& update : updates_) update->run();
   }
 
+  template <class Fn> void each_pointer(int a, int b, const Fn& fn) {  // memories of the operands
+    fn(a, a_.data);
+    fn(a, gemm_.a);
+    fn(b, b_.data);
+    fn(b, gemm_.b);
+    if (chain_) chain_->each_pointer(fn);
+  }
+
  private:
   static void then(const void* context, const Epilogue::Block& block) {
     const auto& self = *static_cast<const ReadyMatmul*>(context);
@@ -110,10 +120,16 @@ Plan::Plan(StepList list, bool arena)
     : list_(std::move(list)),
       base_(list_.memories.size(), nullptr),
       stored_(list_.memories.size(), true),
-      lender_(list_.memories.size(), -1) {
+      lender_(list_.memories.size(), -1),
+      pointers_(list_.memories.size()),
+      fixed_(list_.memories.size(), false) {
   bytes_.all = list_.bytes_made();
   leave_out_intermediates();
   place(arena);
+  for (size_t m = 0; m < fixed_.size(); ++m) {
+    const StepList::Memory& memory = list_.memories[m];
+    fixed_[m] = memory.kept || (memory.storage && is_cuda(memory.storage->device));
+  }
   for (StepList::Line& line : list_.lines) {
     if (line.op->alias) continue;
     steps_.push_back(ready(line));
@@ -263,15 +279,26 @@ void Plan::place(bool arena) {
   }
 }
 
-std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) const {
+std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) {
   const auto views = [&](const std::vector<int>& values) {
     std::vector<View> result;
     for (int v : values) result.push_back(view(v));
     return result;
   };
+  const auto note = [&](int memory, auto& pointer) {
+    if (list_.memories[at(memory)].kind == StepList::Memory::argument)
+      pointers_[at(memory)].push_back(
+          {&pointer, static_cast<const char*>(pointer) - base_[at(memory)]});
+  };
+  const auto fix = [&](const std::vector<int>& values) {
+    for (int v : values) fixed_[at(list_.value(v).memory)] = true;
+  };
   const auto chain = parts_of(line).chain;
-  if (line.op == &fused_op)
-    return std::make_unique<ReadyChain>(Chain(list_, chain, *grid_of(list_, chain), base_));
+  if (line.op == &fused_op) {
+    auto made = std::make_unique<ReadyChain>(Chain(list_, chain, *grid_of(list_, chain), base_));
+    made->chain().each_pointer(note);
+    return made;
+  }
   const StepList::Line& product = line.body.empty() ? line : line.body[0];
   if (line.op == &matmul_op && !line.edit && !is_cuda(view(product.outputs[0]).device)) {
     const View c = view(product.outputs[0]);
@@ -279,14 +306,25 @@ std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) const {
     if (!chain.empty())
       then.emplace(list_, chain, Grid{c.numel() / c.shape.back(), c.shape.back()}, base_);
     std::vector<std::unique_ptr<const ReadyUpdate>> updates;
-    for (const StepList::Line& update : parts_of(line).updates)
+    for (const StepList::Line& update : parts_of(line).updates) {
+      fix(update.inputs);
       updates.push_back(ready_update(*update.op, Views(views(update.inputs)), update.attrs));
-    return std::make_unique<ReadyMatmul>(c, view(product.inputs[0]), view(product.inputs[1]),
-                                         std::move(then), std::move(updates));
+    }
+    auto made = std::make_unique<ReadyMatmul>(c, view(product.inputs[0]), view(product.inputs[1]),
+                                              std::move(then), std::move(updates));
+    made->each_pointer(list_.value(product.inputs[0]).memory, list_.value(product.inputs[1]).memory,
+                       note);
+    return made;
   }
   const std::vector<View> in = views(line.inputs), out = views(line.outputs);
-  if (line.op->ready) return line.op->ready(Views(out), Views(in), line.attrs);
-  return std::make_unique<ReadyOp>(*line.op, out, in, line.attrs);
+  if (line.op->ready) {
+    fix(line.inputs);
+    return line.op->ready(Views(out), Views(in), line.attrs);
+  }
+  auto made = std::make_unique<ReadyOp>(*line.op, out, in, line.attrs);
+  for (size_t i = 0; i < in.size(); ++i)
+    note(list_.value(line.inputs[i]).memory, made->in()[i].data);
+  return made;
 }
 
 void Plan::run() const {

@@ -2,6 +2,7 @@
 // it is needed; every line is a `Ready` that holds pointers, sizes and kernels.
 #pragma once
 
+#include <cstring>
 #include <memory>
 
 #include "program/list.h"
@@ -13,6 +14,15 @@ class Plan {
   // `arena`: whether what the step makes moves into one block; else it stays where the trace put
   // it.
   Plan(StepList list, bool arena);
+  // Sets all pointers of lines into an argument's memory, so that it begins at `data` from now on.
+  // Not where it is a result too, lies on a GPU, or a line keeps pointers for itself.
+  bool can_bind(int memory) const { return !fixed_[static_cast<size_t>(memory)]; }
+  void bind(int memory, const void* data) const {
+    for (const Pointer& p : pointers_[static_cast<size_t>(memory)]) {
+      const char* const to = static_cast<const char*>(data) + p.offset;
+      std::memcpy(p.at, &to, sizeof to);
+    }
+  }
   // One replay. From the first update on, Ctrl-C waits for the end of the step: parameters are
   // never left half-way between two steps.
   void run() const;
@@ -31,7 +41,12 @@ class Plan {
   void leave_out_intermediates();
   void lend_memory(const StepList::Line& line);
   void place(bool arena);
-  std::unique_ptr<const Ready> ready(const StepList::Line& line) const;
+  std::unique_ptr<const Ready> ready(const StepList::Line& line);
+
+  struct Pointer {  // a line's, into an argument
+    void* at;
+    int64_t offset;
+  };
 
   StepList list_;
   Bytes bytes_;
@@ -39,6 +54,8 @@ class Plan {
   std::vector<char*> base_;   // where each memory begins; null: it is never stored
   std::vector<bool> stored_;  // whether it is
   std::vector<int> lender_;   // of a product that is only on its way: whose memory it lies in; -1
+  std::vector<std::vector<Pointer>> pointers_;  // into each memory
+  std::vector<bool> fixed_;                     // whether it cannot be bound
   std::vector<std::unique_ptr<const Ready>> steps_;
   size_t first_update_ = 0;
 };

@@ -219,6 +219,13 @@ void Program::improve(const std::vector<std::string>& passes) {
     if (chosen(pass.name)) pass.run(list);
   const bool arena = chosen("memory");
   plan_ = std::make_unique<Plan>(std::move(list), arena);
+  const auto written = [&](const Storage& s) {
+    const auto* const first = static_cast<const char*>(s.data);
+    written_.emplace_back(first, first + s.bytes);
+  };
+  for (const Tensor& x : edited_) written(*x->storage.get());
+  for (const LeafGradient& g : gradients_)
+    if (g.after.defined()) written(*g.after->storage.get());
   if (!arena) return;
   // What the step makes lies in the plan's arena now; only what is seen from outside stays.
   keep_.clear();
@@ -263,18 +270,19 @@ class Exclusive {
   std::atomic<bool>& running_;
 };
 
-// How to bring values of one layout from `from` to `to`, again and again.
+// From one place to another of the same layout, again and again.
 struct Copy {
-  View to;
-  bool flat;
+  View to, from;
   size_t bytes;
-  explicit Copy(const View& view)
-      : to(view),
-        flat(is_contiguous(view.shape, view.strides)),
-        bytes(static_cast<size_t>(nbytes(view.shape, view.dtype))) {}
-  void operator()(const View& from) const {
-    if (flat && bytes <= max_plain && !is_cuda(to.device) && !is_cuda(from.device) &&
-        is_contiguous(from.shape, from.strides))
+  bool plain;
+  Copy(const View& t, const View& f)
+      : to(t),
+        from(f),
+        bytes(static_cast<size_t>(nbytes(t.shape, t.dtype))),
+        plain(bytes <= max_plain && !is_cuda(to.device) && !is_cuda(from.device) &&
+              is_contiguous(to.shape, to.strides) && is_contiguous(from.shape, from.strides)) {}
+  void run() const {
+    if (plain)
       std::memcpy(to.data, from.data, bytes);
     else
       copy_into(to, from);
@@ -282,14 +290,9 @@ struct Copy {
   static constexpr size_t max_plain = 1 << 18;  // larger ones are shared out among threads
 };
 
-// The part of x that belongs to a step: x[step].
-View part(const View& x, int64_t step) {
-  View view = x;
-  view.data = view.as<char>() + step * view.strides[0] * size_of(view.dtype);
-  view.shape.erase(0);
-  view.strides.erase(0);
-  return view;
-}
+constexpr int64_t min_bound = 1024;  // bytes; smaller arguments are sooner copied than looked at
+
+void advance(View& x, int64_t bytes) { x.data = x.as<char>() + bytes; }
 
 }  // namespace
 
@@ -297,14 +300,65 @@ void Program::note_edits() {
   for (const Tensor& x : edited_) note_edit(x, "a compiled step");
 }
 
+// What belongs to the first step of a stack of them.
+Program::Moving Program::first_of(const Tensor& x) {
+  View view = x.view();
+  const int64_t stride = view.strides[0] * size_of(view.dtype);
+  view.shape.erase(0);
+  view.strides.erase(0);
+  return {std::move(view), stride};
+}
+
+// Whether the lines may read an argument where it lies.
+bool Program::may_bind(size_t i, const Moving& x, int64_t steps) const {
+  const int64_t bytes = nbytes(x.view.shape, x.view.dtype);
+  if (bytes < min_bound || is_cuda(x.view.device) || !plan_->can_bind(static_cast<int>(i)) ||
+      !is_contiguous(x.view.shape, x.view.strides))
+    return false;
+  const char* const first = x.view.as<char>();
+  const char* const last = first + (steps - 1) * x.stride;
+  // Nor may it share memory with what the step changes.
+  return std::none_of(written_.begin(), written_.end(), [&](const auto& w) {
+    return w.first < std::max(first, last) + bytes && std::min(first, last) < w.second;
+  });
+}
+
+void Program::replay(int64_t steps, std::span<const Moving> arguments,
+                     std::span<const Moving> results) {
+  SmallVector<Copy, 4> in, out;
+  SmallVector<bool, 4> binds;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const Copy& copy = in.emplace_back(arguments_[i].view(), arguments[i].view);
+    if (!binds.emplace_back(may_bind(i, arguments[i], steps)))
+      plan_->bind(static_cast<int>(i), copy.to.data);
+  }
+  for (size_t i = 0; i < results.size(); ++i) out.emplace_back(results[i].view, outputs_[i].view());
+  for (int64_t step = 0; step < steps; ++step) {
+    for (size_t i = 0; i < in.size(); ++i) {
+      if (binds[i])
+        plan_->bind(static_cast<int>(i), in[i].from.data);
+      else
+        in[i].run();
+      advance(in[i].from, arguments[i].stride);
+    }
+    plan_->run();
+    for (size_t i = 0; i < out.size(); ++i) {
+      out[i].run();
+      advance(out[i].to, results[i].stride);
+    }
+    if (step % 16 == 15) poll_interrupt();  // long kernels do it themselves
+  }
+}
+
 std::vector<Tensor> Program::run(Tensors arguments) {
   const Exclusive only(running_);
   std::vector<Tensor> results;
-  for (const Tensor& y : outputs_) results.emplace_back(Meta{y.shape(), y.dtype(), y.device()});
+  SmallVector<Moving, 4> from, to;
+  for (const Tensor& x : arguments) from.emplace_back(x.view(), 0);
+  for (const Tensor& y : outputs_)
+    to.emplace_back(results.emplace_back(Meta{y.shape(), y.dtype(), y.device()}).view(), 0);
   note_edits();
-  for (size_t i = 0; i < arguments.size(); ++i) Copy(arguments_[i].view())(arguments[i].view());
-  plan_->run();
-  for (size_t i = 0; i < outputs_.size(); ++i) Copy(results[i].view())(outputs_[i].view());
+  replay(1, {from.begin(), from.size()}, {to.begin(), to.size()});
   for (const LeafGradient& g : gradients_) g.leaf->grad = g.after;
   return results;
 }
@@ -312,26 +366,17 @@ std::vector<Tensor> Program::run(Tensors arguments) {
 std::vector<Tensor> Program::run_many(int64_t steps, Tensors arguments) {
   const Exclusive only(running_);
   std::vector<Tensor> results;
+  SmallVector<Moving, 4> from, to;
+  for (const Tensor& x : arguments) from.emplace_back(first_of(x));
   for (const Tensor& y : outputs_) {
     Shape shape = y.shape();
     shape.insert(0, steps);
-    results.emplace_back(Meta{shape, y.dtype(), y.device()});
+    to.emplace_back(first_of(results.emplace_back(Meta{shape, y.dtype(), y.device()})));
   }
   note_edits();
   {
     const WithoutHostLock unlocked;
-    std::vector<Copy> in;
-    for (const Tensor& x : arguments_) in.emplace_back(x.view());
-    std::vector<View> from, to, out;
-    for (const Tensor& x : arguments) from.push_back(x.view());
-    for (const Tensor& y : outputs_) out.push_back(y.view());
-    for (const Tensor& y : results) to.push_back(y.view());
-    for (int64_t step = 0; step < steps; ++step) {
-      for (size_t i = 0; i < in.size(); ++i) in[i](part(from[i], step));
-      plan_->run();
-      for (size_t i = 0; i < out.size(); ++i) Copy(part(to[i], step))(out[i]);
-      if (step % 16 == 0) poll_interrupt();  // long kernels do it themselves
-    }
+    replay(steps, {from.begin(), from.size()}, {to.begin(), to.size()});
   }
   for (const LeafGradient& g : gradients_) g.leaf->grad = g.after;
   return results;

@@ -4,7 +4,8 @@
 // A trace is made by calling the step once while the program listens (Tracer). Nothing runs
 // meanwhile: lines are checked and written down, what they make has no memory, and what they edit
 // stays as it is. So a step that raises half-way has changed nothing; one that does not is run as
-// its first replay. The arguments are the program's own tensors, overwritten at each replay;
+// its first replay. The arguments are the program's own tensors, overwritten at each replay, or
+// larger ones, in one piece, are read where the caller's lie (`Plan::bind`);
 // tensors from outside (parameters, optimizer state) are used where they lie. The lines are those
 // that eager runs; what passes do to them leaves every bit of the results as it was.
 #pragma once
@@ -76,14 +77,23 @@ class Program : public Tracer, public RefCounted {
   std::vector<bool> held_outside() const;
   void give_values(Tensors arguments);
   void note_edits();
+  // A view, and how many bytes further on the next step's is.
+  struct Moving {
+    View view;
+    int64_t stride;
+  };
+  static Moving first_of(const Tensor& x);
+  bool may_bind(size_t argument, const Moving& x, int64_t steps) const;
+  void replay(int64_t steps, std::span<const Moving> arguments, std::span<const Moving> results);
 
   StepList traced_;
   std::unordered_map<std::string, int> numbers_;  // values by place in memory and layout
   std::unordered_map<const Storage*, int> memories_;
   std::vector<Tensor> keep_;  // by number: while the trace is made, nothing it touched is freed
-  std::vector<Tensor> arguments_, outputs_;
+  std::vector<Tensor> arguments_, outputs_;  // memory number i is argument i's
   std::vector<Tensor> edited_;  // one of each memory outside that is edited: its version goes up
   std::vector<LeafGradient> gradients_;
+  std::vector<std::pair<const char*, const char*>> written_;  // what the step writes to outside
   std::unique_ptr<Plan> plan_;
   Tracer* outer_ = nullptr;
   int made_ = 0;
