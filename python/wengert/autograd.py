@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from . import _core
 from ._core import Tensor
+from ._trees import flatten, map_tensors, unflatten
 
 __all__ = ["enable_grad", "no_grad", "value_and_grad"]
 
@@ -79,24 +80,6 @@ class enable_grad(_GradMode):  # noqa: N801 - PyTorch's name
 _depth = threading.local()  # how many value_and_grad calls this thread is inside of
 
 
-def _map(fn: Callable[[Tensor], Any], tree: Any, where: str) -> Any:
-    """tree with fn applied to each tensor; lists, tuples (named ones too) and dicts are walked."""
-    if isinstance(tree, Tensor):
-        return fn(tree)
-    if isinstance(tree, dict):
-        return {key: _map(fn, value, where) for key, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(_map(fn, value, where) for value in tree))
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(_map(fn, value, where) for value in tree)
-    if where:
-        raise TypeError(
-            f"{where}: got {type(tree).__name__}; differentiable arguments are tensors, or lists, "
-            "tuples and dicts of tensors; name the arguments to differentiate in argnums"
-        )
-    return tree
-
-
 def value_and_grad(
     fn: Callable[..., Any],
     argnums: int | tuple[int, ...] = 0,
@@ -140,7 +123,12 @@ def value_and_grad(
         if len(set(places)) != len(places):
             raise ValueError(f"value_and_grad: argnums {numbers} names an argument twice")
 
-        leaves: list[Tensor] = []
+        def refuse(place: int, value: Any) -> Any:
+            raise TypeError(
+                f"value_and_grad: argument {place}: got {type(value).__name__}; differentiable "
+                "arguments are tensors, or lists, tuples and dicts of tensors; name the arguments "
+                "to differentiate in argnums"
+            )
 
         def alias(x: Tensor) -> Tensor:
             if not x.dtype.is_floating_point:
@@ -150,14 +138,17 @@ def value_and_grad(
                 )
             # A recorded alias keeps the line to an outer derivative; otherwise a fresh leaf.
             outer = record and x.requires_grad
-            leaf = x.reshape(x.shape) if outer else x.detach().requires_grad_(True)
-            leaves.append(leaf)
-            return leaf
+            return x.reshape(x.shape) if outer else x.detach().requires_grad_(True)
 
         with enable_grad():
             given = list(args)
-            for place in places:
-                given[place] = _map(alias, args[place], f"value_and_grad: argument {place}")
+            tensors: list[Tensor] = []
+            forms = [
+                flatten(args[place], tensors, functools.partial(refuse, place)) for place in places
+            ]
+            leaves = [alias(x) for x in tensors]
+            for place, form in zip(places, forms, strict=True):
+                given[place] = unflatten(form, leaves)
             _depth.value = depth + 1
             try:
                 result = fn(*given, **kwargs)
@@ -182,16 +173,13 @@ def value_and_grad(
                     "was it detached, or computed under no_grad or with NumPy?"
                 )
             found = _core.grad(value, leaves, create_graph=record, allow_unused=True)
-            gradients = iter(
-                [
-                    _core.zeros_like(x) if g is None else g
-                    for x, g in zip(leaves, found, strict=True)
-                ]
-            )
-        trees = tuple(_map(lambda _: next(gradients), args[place], "") for place in places)
+            gradients = [
+                _core.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)
+            ]
+        trees = tuple(unflatten(form, gradients) for form in forms)
         if not record:  # the graph is spent: do not hand out tensors that point into it
             value = value.detach()
-            aux = _map(lambda x: x.detach(), aux, "")
+            aux = map_tensors(Tensor.detach, aux)
         gradient = trees[0] if isinstance(argnums, int) else trees
         return ((value, aux) if has_aux else value), gradient
 

@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 
 from . import _core
 from ._core import Tensor, concatenate, is_grad_enabled, stack
+from ._trees import flatten, unflatten
 
 __all__ = ["PASSES", "CompiledStep", "Listing", "compile"]
 
@@ -49,51 +50,6 @@ def note_structure() -> None:
     """Told by nn.Module that a module has changed: steps traced before are traced again."""
     global _structure
     _structure += 1
-
-
-# Three kinds of tuple, told apart by their lengths.
-class _Place(NamedTuple):
-    """Where a tensor stood in a tree of arguments or results."""
-
-    at: int
-
-
-class _Branch(NamedTuple):
-    """A list, tuple or dict of such a tree."""
-
-    kind: type
-    items: tuple[Any, ...]
-    keys: tuple[Any, ...] = ()
-
-
-class _Constant(NamedTuple):
-    """Anything else; 1, 1.0 and True are different constants."""
-
-    kind: type
-    value: Any
-
-
-def _flatten(tree: Any, tensors: list[Tensor]) -> Any:
-    """The form of a tree; its tensors are appended to `tensors`."""
-    if isinstance(tree, Tensor):
-        tensors.append(tree)
-        return _Place(len(tensors) - 1)
-    if type(tree) is dict:
-        return _Branch(dict, tuple(_flatten(v, tensors) for v in tree.values()), tuple(tree))
-    if type(tree) in (list, tuple) or hasattr(tree, "_fields"):
-        return _Branch(type(tree), tuple(_flatten(v, tensors) for v in tree))
-    return _Constant(type(tree), tree)
-
-
-def _unflatten(form: Any, tensors: list[Tensor]) -> Any:
-    if isinstance(form, _Place):
-        return tensors[form.at]
-    if isinstance(form, _Constant):
-        return form.value
-    items = [_unflatten(item, tensors) for item in form.items]
-    if form.kind is dict:
-        return dict(zip(form.keys, items, strict=True))
-    return form.kind(*items) if hasattr(form.kind, "_fields") else form.kind(items)
 
 
 class _Traced(NamedTuple):
@@ -135,16 +91,16 @@ class CompiledStep:
         if last and last.plain and not kwargs and self._structure == _structure:
             values = last.program.try_run(args) if last.grad_enabled == is_grad_enabled() else None
             if values is not None:
-                return _unflatten(last.results, values)
+                return unflatten(last.results, values)
         if _core._is_tracing():  # inside another step, of whose list it becomes a part
             return self._fn(*args, **kwargs)
         tensors: list[Tensor] = []
-        spec = _flatten((args, kwargs), tensors)
+        spec = flatten((args, kwargs), tensors)
         traced = self._find(spec, tensors)
         if traced is None:
             return self._run_and_trace(spec, tensors, args, kwargs)
         self._last = traced
-        return _unflatten(traced.results, traced.program.run(tensors))
+        return unflatten(traced.results, traced.program.run(tensors))
 
     def run(self, n: int, *batches: Any) -> Any:
         """`n` steps in one call; every tensor in `batches` has the step as its first axis.
@@ -155,7 +111,7 @@ class CompiledStep:
         if n < 1:
             raise ValueError(f"run: got n = {n}; expected at least 1 step")
         tensors: list[Tensor] = []
-        spec = _flatten((batches, {}), tensors)
+        spec = flatten((batches, {}), tensors)
         for i, x in enumerate(tensors):
             if x.ndim == 0 or x.shape[0] != n:
                 raise _core.ShapeError(
@@ -174,12 +130,12 @@ class CompiledStep:
                     concatenate([stack(first), last]) if first else last
                     for first, last in zip(firsts, rest, strict=True)
                 ]
-                return _unflatten(traced.results, joined)
-            args, kwargs = _unflatten(spec, parts)
+                return unflatten(traced.results, joined)
+            args, kwargs = unflatten(spec, parts)
             returned: list[Tensor] = []
-            results = _flatten(self(*args, **kwargs), returned)
+            results = flatten(self(*args, **kwargs), returned)
             singly.append(returned)
-        return _unflatten(results, [stack(list(values)) for values in zip(*singly, strict=True)])
+        return unflatten(results, [stack(list(values)) for values in zip(*singly, strict=True)])
 
     def _key(self, spec: Any, tensors: list[Tensor]) -> Any:
         return spec, tuple((x.shape, x.dtype) for x in tensors), is_grad_enabled()
@@ -207,14 +163,14 @@ class CompiledStep:
         if not self._warm:
             self._warm = True
             returned: list[Tensor] = []
-            results = _flatten(self._fn(*args, **kwargs), returned)
-            return _unflatten(results, [y.detach() for y in returned])
+            results = flatten(self._fn(*args, **kwargs), returned)
+            return unflatten(results, [y.detach() for y in returned])
         program = _core._Program(tensors)
         program.begin()
         try:
-            own_args, own_kwargs = _unflatten(spec, program.arguments)
+            own_args, own_kwargs = unflatten(spec, program.arguments)
             returned = []
-            results = _flatten(self._fn(*own_args, **own_kwargs), returned)
+            results = flatten(self._fn(*own_args, **own_kwargs), returned)
         except BaseException:
             program.end()
             program.abandon(tensors)  # nothing has run: all outside is as before the step
@@ -227,7 +183,7 @@ class CompiledStep:
         key = self._key(spec, tensors)
         if self._left_outside(program, key, tensors):
             program.improve([])  # every line in its place, so what is outside gets its values
-            return _unflatten(results, program.run(tensors))
+            return unflatten(results, program.run(tensors))
         program.improve(list(self.passes))
         copies = program.run(tensors)
         plain = not kwargs and all(isinstance(x, Tensor) for x in args)
@@ -235,7 +191,7 @@ class CompiledStep:
         self._cache[key] = self._last
         self.traces += 1
         self.program = Listing(program)
-        return _unflatten(results, copies)
+        return unflatten(results, copies)
 
     def _left_outside(self, program: _core._Program, key: Any, tensors: list[Tensor]) -> bool:
         """Whether something outside holds a tensor of the step: once it may, to make its state."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from . import _core
 from ._core import Tensor
+from ._trees import map_tensors, tensors_of
 from .autograd import enable_grad, no_grad
 from .nn.module import Module
 
@@ -98,27 +99,10 @@ def _shape(value: Any) -> str:
     return str(value)
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    if isinstance(tree, Tensor):
-        return [tree]
-    items = tree.values() if isinstance(tree, dict) else tree
-    found = isinstance(items, (list, tuple)) or isinstance(tree, dict)
-    return [t for item in items for t in _tensors(item)] if found else []
-
-
-def _renewed(tree: Any) -> Any:
-    """The same arguments, as leaves."""
-    if isinstance(tree, Tensor):
-        leaf = tree.detach()
-        if tree.requires_grad:
-            leaf.requires_grad = True
-        return leaf
-    if isinstance(tree, dict):
-        return {key: _renewed(value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        items = [_renewed(value) for value in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    return tree
+def _leaf(x: Tensor) -> Tensor:
+    leaf = x.detach()
+    leaf.requires_grad = x.requires_grad
+    return leaf
 
 
 def summary(model: Module, *inputs: Any, **more: Any) -> Summary:
@@ -161,24 +145,24 @@ def _cost(path: str, module: Module, args: Any, kwargs: Any) -> LayerCost:
     with no_grad():
         _core.reset_memory_peak()
         before = _core.memory_allocated()
-        outputs = _tensors(module(*args, **kwargs))
+        outputs = tensors_of(module(*args, **kwargs))
         used = _core.memory_peak() - before
         shapes: Any = [y.shape for y in outputs]
         del outputs
         flops = _flops(lambda: module(*args, **kwargs))
     module.train()
     with enable_grad():
-        args, kwargs = _renewed((args, kwargs))
+        args, kwargs = map_tensors(_leaf, (args, kwargs))
         before = _core.memory_allocated()
-        outputs = _tensors(module(*args, **kwargs))
+        outputs = tensors_of(module(*args, **kwargs))
         kept = _core.memory_allocated() - before
         ones = [_core.ones_like(y) for y in outputs if y.requires_grad]
         del outputs
-        given = [x for x in _tensors((args, kwargs)) if x.requires_grad]
+        given = [x for x in tensors_of((args, kwargs)) if x.requires_grad]
         leaves = given + [p for p in module.parameters() if p.requires_grad]
 
         def step() -> None:
-            made = [y for y in _tensors(module(*args, **kwargs)) if y.requires_grad]
+            made = [y for y in tensors_of(module(*args, **kwargs)) if y.requires_grad]
             if made and leaves:
                 _core.grad(made, leaves, ones, allow_unused=True)
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from .. import _core
 from .._core import Tensor
-from ..compiling import CompiledStep, _flatten
+from .._trees import tensors_of
+from ..compiling import CompiledStep
 from .listing import Program
 
 MAX_LINES = 100_000
@@ -65,8 +66,7 @@ def record(
     step() but one is kept, so that the list is that of one step. With `every`, the programs of each
     so-many-th step before it are in `program.earlier`.
     """
-    given: list[Tensor] = []
-    _flatten(arguments, given)
+    given = tensors_of(arguments)
     names = Names(lambda: _core._Study(given, max_lines), steps, every)
     stopped: str | None = None
     error: BaseException | None = None
@@ -90,9 +90,7 @@ def record(
         names.core.end()
     core, closed = names.pick()
     if not closed:
-        returned: list[Tensor] = []
-        _flatten(result, returned)
-        core.close(returned)
+        core.close(tensors_of(result))
     if error is not None:
         stopped = f"{type(error).__name__}: {error}"
     program = Program.from_core(core, names.found(), names.layers, stopped)
