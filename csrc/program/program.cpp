@@ -270,23 +270,17 @@ class Exclusive {
   std::atomic<bool>& running_;
 };
 
-// From one place to another of the same layout, again and again.
-struct Copy {
-  View to, from;
+// How values come to or from a tensor of the program's own, step after step.
+struct Way {
+  void* own;
   size_t bytes;
-  bool plain;
-  Copy(const View& t, const View& f)
-      : to(t),
-        from(f),
-        bytes(static_cast<size_t>(nbytes(t.shape, t.dtype))),
-        plain(bytes <= max_plain && !is_cuda(to.device) && !is_cuda(from.device) &&
-              is_contiguous(to.shape, to.strides) && is_contiguous(from.shape, from.strides)) {}
-  void run() const {
-    if (plain)
-      std::memcpy(to.data, from.data, bytes);
-    else
-      copy_into(to, from);
-  }
+  bool plain, binds;
+  Way(const Tensor& x, const View& other, bool may_bind)
+      : own(x.data()),
+        bytes(static_cast<size_t>(nbytes(x.shape(), x.dtype()))),
+        plain(bytes <= max_plain && !is_cuda(x.device()) && !is_cuda(other.device) &&
+              x.is_contiguous() && is_contiguous(other.shape, other.strides)),
+        binds(may_bind) {}
   static constexpr size_t max_plain = 1 << 18;  // larger ones are shared out among threads
 };
 
@@ -323,28 +317,32 @@ bool Program::may_bind(size_t i, const Moving& x, int64_t steps) const {
   });
 }
 
-void Program::replay(int64_t steps, std::span<const Moving> arguments,
-                     std::span<const Moving> results) {
-  SmallVector<Copy, 4> in, out;
-  SmallVector<bool, 4> binds;
+void Program::replay(int64_t steps, std::span<Moving> arguments, std::span<Moving> results) {
+  SmallVector<Way, 4> in, out;
   for (size_t i = 0; i < arguments.size(); ++i) {
-    const Copy& copy = in.emplace_back(arguments_[i].view(), arguments[i].view);
-    if (!binds.emplace_back(may_bind(i, arguments[i], steps)))
-      plan_->bind(static_cast<int>(i), copy.to.data);
+    in.emplace_back(arguments_[i], arguments[i].view, may_bind(i, arguments[i], steps));
+    if (!in[i].binds) plan_->bind(static_cast<int>(i), in[i].own);
   }
-  for (size_t i = 0; i < results.size(); ++i) out.emplace_back(results[i].view, outputs_[i].view());
+  for (size_t i = 0; i < results.size(); ++i) out.emplace_back(outputs_[i], results[i].view, false);
   for (int64_t step = 0; step < steps; ++step) {
     for (size_t i = 0; i < in.size(); ++i) {
-      if (binds[i])
-        plan_->bind(static_cast<int>(i), in[i].from.data);
+      View& from = arguments[i].view;
+      if (in[i].binds)
+        plan_->bind(static_cast<int>(i), from.data);
+      else if (in[i].plain)
+        std::memcpy(in[i].own, from.data, in[i].bytes);
       else
-        in[i].run();
-      advance(in[i].from, arguments[i].stride);
+        copy_into(arguments_[i].view(), from);
+      advance(from, arguments[i].stride);
     }
     plan_->run();
     for (size_t i = 0; i < out.size(); ++i) {
-      out[i].run();
-      advance(out[i].to, results[i].stride);
+      View& to = results[i].view;
+      if (out[i].plain)
+        std::memcpy(to.data, out[i].own, out[i].bytes);
+      else
+        copy_into(to, outputs_[i].view());
+      advance(to, results[i].stride);
     }
     if (step % 16 == 15) poll_interrupt();  // long kernels do it themselves
   }

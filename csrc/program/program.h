@@ -84,7 +84,7 @@ class Program : public Tracer, public RefCounted {
   };
   static Moving first_of(const Tensor& x);
   bool may_bind(size_t argument, const Moving& x, int64_t steps) const;
-  void replay(int64_t steps, std::span<const Moving> arguments, std::span<const Moving> results);
+  void replay(int64_t steps, std::span<Moving> arguments, std::span<Moving> results);
 
   StepList traced_;
   std::unordered_map<std::string, int> numbers_;  // values by place in memory and layout
