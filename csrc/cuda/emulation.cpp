@@ -180,27 +180,47 @@ struct Memory {
   size_t size = setting("WENGERT_EMULATION_MEMORY", size_t{1} << 30), end = 0, used = 0;
   char* base = static_cast<char*>(
       mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-  std::map<size_t, size_t> free{{0, size}}, blocks;  // size by place
+  std::map<size_t, size_t> free{{0, size}};  // size by place
+  struct Block {
+    size_t bytes, room;
+  };
+  std::map<size_t, Block> blocks;
 
   void open(bool yes) {  // all that was ever in use
     if (end) mprotect(base, end, yes ? PROT_READ | PROT_WRITE : PROT_NONE);
   }
+  // Behind each block lies a strip that nobody may write to.
+  static constexpr unsigned char mark = 0xa5;
   void* take(size_t bytes) {
+    const size_t needed = (bytes + 64 + 255) / 256 * 256;
     for (auto [at, room] : free) {
-      if (room < bytes) continue;
+      if (room < needed) continue;
       free.erase(at);
-      if (room > bytes) free[at + bytes] = room - bytes;
-      blocks[at] = bytes;
+      if (room > needed) free[at + needed] = room - needed;
+      blocks[at] = {bytes, needed};
       used += bytes;
-      if (end < at + bytes) end = at + bytes;
+      if (end < at + needed) end = at + needed;
+      open(true);
+      std::memset(base + at + bytes, mark, needed - bytes);
+      open(false);
       return base + at;
     }
     return nullptr;
   }
+  UNSEEN void check_strips() {  // after each kernel
+    for (const auto& [at, block] : blocks)
+      for (size_t i = block.bytes; i < block.room; ++i)
+        if (static_cast<unsigned char>(base[at + i]) != mark) {
+          std::fprintf(stderr,
+                       "emulated CUDA: a kernel wrote behind the end of a block, of %zu bytes\n",
+                       block.bytes);
+          std::abort();
+        }
+  }
   void give(void* block) {
     const auto at = blocks.find(static_cast<size_t>(static_cast<char*>(block) - base));
-    used -= at->second;
-    auto fresh = free.emplace(at->first, at->second).first;
+    used -= at->second.bytes;
+    auto fresh = free.emplace(at->first, at->second.room).first;
     blocks.erase(at);
     if (const auto next = std::next(fresh);
         next != free.end() && fresh->first + fresh->second == next->first) {
@@ -279,6 +299,7 @@ void run(dim3 grid, unsigned block, void (*kernel)(const void*), const void* arg
           fibers[i]->self = {{i, 0, 0}, {x, y, z}, {block, 1, 1}, grid};
         run_block(block);
       }
+  memory().check_strips();
 }
 
 }  // namespace wengert::emulation
@@ -295,7 +316,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
 }
 cudaError_t cudaMalloc(void** block, size_t bytes) {
   const std::lock_guard lock(one_kernel);
-  *block = memory().take((bytes + 255) / 256 * 256);
+  *block = memory().take(bytes);
   return *block ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void* block) {
@@ -331,6 +352,11 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
                             cudaStream_t) {
   const OpenMemory open;
   std::memcpy(to, from, bytes);
+  return last_error;
+}
+cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
+  const OpenMemory open;
+  std::memset(to, byte, bytes);
   return last_error;
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t) {

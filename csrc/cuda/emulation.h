@@ -110,6 +110,7 @@ cudaError_t cudaHostAlloc(void** block, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void* block);
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t);
+cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t);
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t e);

@@ -16,7 +16,7 @@ namespace wengert {
 
 // What the first kernel that found bad data wrote down, in host memory. The host looks whenever it
 // waits, and throws what it says.
-enum class Fault : int { none, index, cross_entropy };
+enum class Fault : int { none, index, cross_entropy, embedding, one_hot };
 struct Report {
   int fault;  // a Fault, or -1 while it is being written
   int64_t got, at, size;
@@ -78,7 +78,14 @@ inline dim3 grid_for(Device d, int64_t n) {
   grid.x = static_cast<unsigned>(blocks < full ? blocks : full);
   return grid;
 }
-// A thread's place in such a loop.
+// So many blocks, each with work of its own.
+inline dim3 grid_of(const char* op, int64_t blocks) {
+  if (blocks > INT32_MAX) fail<ShapeError>(op, ": these sizes are too large for a GPU");
+  dim3 grid;
+  grid.x = static_cast<unsigned>(blocks);
+  return grid;
+}
+// A thread's place in a loop over the grid.
 __device__ inline int64_t first_index() {
   return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }

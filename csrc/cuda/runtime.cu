@@ -3,8 +3,13 @@
 // Each GPU has one stream, into which all work goes in order; so a freed block can be given away
 // again at once: what the next owner does comes behind. Blocks are kept by size class, like those
 // of the CPU (base/allocator.h), and given back where the GPU has no more.
+//
+// WENGERT_CUDA_DEBUG=1, for tests and compute-sanitizer: each block is a fresh one, of the very
+// size that was asked for and full of NaN (bytes of 255), so that what is written behind its end,
+// or never written, is seen.
 #include "cuda/runtime.h"
 
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <string>
@@ -68,8 +73,17 @@ Gpus& gpus() {
 }
 Gpu& gpu(Device d) { return gpus().gpu[number(d)]; }
 
+bool debugging() {
+  static const bool on = [] {
+    const char* text = std::getenv("WENGERT_CUDA_DEBUG");
+    return text && *text && *text != '0';
+  }();
+  return on;
+}
+
 // Powers of two, each split in eight.
 int64_t size_class(int64_t bytes) {
+  if (debugging()) return bytes > 0 ? bytes : 1;
   int64_t step = 512;
   while (step * 16 <= bytes) step *= 2;
   return bytes <= 0 ? step : (bytes + step - 1) / step * step;
@@ -88,12 +102,21 @@ void throw_report(Gpu& g) {
   Report r = *g.report;
   if (r.fault == 0) return;
   *g.report = {};
-  if (r.fault == static_cast<int>(Fault::cross_entropy))
-    fail<IndexError>("cross_entropy: class index ", r.got, " at row ", r.at,
-                     " is out of range; there are classes 0 to ", r.size - 1,
-                     " (found on the GPU: what was computed from it since is of no use)");
-  fail<IndexError>("index ", r.got, " is out of range for an axis of size ", r.size,
-                   " (found on the GPU: what was computed from it since is of no use)");
+  constexpr auto where = " (found on the GPU: what was computed from it since is of no use)";
+  switch (static_cast<Fault>(r.fault)) {
+    case Fault::cross_entropy:
+      fail<IndexError>("cross_entropy: class index ", r.got, " at row ", r.at,
+                       " is out of range; there are classes 0 to ", r.size - 1, where);
+    case Fault::embedding:
+      fail<IndexError>("embedding: id ", r.got, ", number ", r.at,
+                       ", is out of range; the table's rows are ", r.size, ": 0 to ", r.size - 1,
+                       where);
+    case Fault::one_hot:
+      fail<IndexError>("one_hot: id ", r.got, ", number ", r.at,
+                       ", is out of range; num_classes is ", r.size, ": 0 to ", r.size - 1, where);
+    default:
+      fail<IndexError>("index ", r.got, " is out of range for an axis of size ", r.size, where);
+  }
 }
 
 void wait(Device d, const char* what) {
@@ -156,6 +179,7 @@ void* cuda_allocate(Device d, int64_t bytes) {
       return nullptr;
     }
   }
+  if (debugging()) cudaMemsetAsync(block, 255, static_cast<size_t>(size), g.stream);
   g.figures.allocated += size;
   if (g.figures.allocated > g.figures.peak) g.figures.peak = g.figures.allocated;
   return block;
@@ -166,6 +190,7 @@ void cuda_deallocate(Device d, void* block, int64_t bytes) {
   const int64_t size = size_class(bytes);
   const std::lock_guard lock(g.mutex);
   g.figures.allocated -= size;
+  if (debugging()) return static_cast<void>(cudaFree(block));  // waits for what uses it
   g.figures.cached += size;
   g.free[size].push_back(block);
 }

@@ -15,6 +15,7 @@
 #include <limits>
 
 #include "base/pool.h"
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 #include "ops/matmul.h"
 #include "ops/scratch.h"
@@ -140,6 +141,8 @@ void attend(const Kernels<T>& kernels, const Sizes& n, Views out, Views in,
 }
 
 void run(Views out, Views in, const Attrs& attrs) {
+  const auto [scale, causal] = attrs.as<AttentionAttrs>();
+  if (is_cuda(out[0].device)) return cuda_kernels().attention(out[0], out[1], in, scale, causal);
   const Sizes n(in[0], in[1], in[2]);
   const int64_t blocks = ceil_div(n.queries, query_block);
   with_kernels(out[0].dtype, [&](const auto& kernels) {
@@ -179,7 +182,7 @@ void infer_vjp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {  // q, k, 
 }
 // A contiguous (B, T, H, ...) at `data`, shaped like x.
 View laid_out(const View& x, void* data) {
-  return {data, x.shape, contiguous_strides(x.shape), x.dtype};
+  return {data, x.shape, contiguous_strides(x.shape), x.dtype, x.device};
 }
 
 template <class T>
@@ -230,11 +233,13 @@ void attend_vjp(const Kernels<T>& kernels, const Sizes& n, Views in, const Atten
 
 void run_vjp(Views out, Views in, const Attrs& attrs) {
   const Sizes n(in[0], in[1], in[2]);
+  char* const data = out[0].as<char>();
+  const int64_t size = size_of(out[0].dtype), q = in[0].numel() * size, k = in[1].numel() * size;
+  const View grads[3] = {laid_out(in[0], data), laid_out(in[1], data + q),
+                         laid_out(in[2], data + q + k)};
+  const auto [scale, causal] = attrs.as<AttentionAttrs>();
+  if (is_cuda(out[0].device)) return cuda_kernels().attention_vjp(Views(grads), in, scale, causal);
   with_kernels(out[0].dtype, [&](const auto& kernels) {
-    char* const data = out[0].as<char>();
-    const int64_t size = size_of(out[0].dtype), q = in[0].numel() * size, k = in[1].numel() * size;
-    const View grads[3] = {laid_out(in[0], data), laid_out(in[1], data + q),
-                           laid_out(in[2], data + q + k)};
     parallel_for(n.samples * n.heads, [&](int64_t chunk) {
       attend_vjp(kernels, n, in, attrs.as<AttentionAttrs>(), chunk / n.heads, chunk % n.heads,
                  grads);
@@ -255,7 +260,8 @@ const Op vjp_op{
     .run = run_vjp,
     .no_gradient = fused_only,
     .cost = cost_vjp,
-    .describe = describe};
+    .describe = describe,
+    .cuda = true};
 
 Tensor heads_first(const Tensor& x) { return permute(x, Dims{0, 2, 1, 3}); }  // and back
 // The weights (B, H, Tq, Tk) of q, k (B, H, T, D), in ops.
@@ -265,8 +271,8 @@ Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& mask,
   const double lowest = -std::numeric_limits<double>::infinity();
   if (mask.defined()) s = mask.dtype() == DType::bool_ ? select(mask, s, lowest) : s + mask;
   if (attrs.causal) {
-    const Tensor i = arange(0, 1, s.shape()[s.dim() - 2], DType::int64),
-                 j = arange(0, 1, s.shape().back(), DType::int64);
+    const Tensor i = arange(0, 1, s.shape()[s.dim() - 2], DType::int64, s.device()),
+                 j = arange(0, 1, s.shape().back(), DType::int64, s.device());
     s = select(j <= unsqueeze(i, 1), s, lowest);
   }
   if (!mask.defined() && !attrs.causal) return softmax(s, -1);
@@ -313,7 +319,8 @@ const Op attention_op{
     .vjp = vjp,
     .saves = saves,
     .cost = cost,
-    .describe = describe};
+    .describe = describe,
+    .cuda = true};
 
 constexpr auto user_name = "scaled_dot_product_attention";
 

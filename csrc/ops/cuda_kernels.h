@@ -28,6 +28,10 @@ template <class Pointer = void*> struct UpdatePart {
   Pointer p, g, state[2];
 };
 
+// What put does with values for rows: the last one stays; they are added, in their order; or their
+// sum, gathered in float64, replaces the row (a floating dtype).
+enum class Put { replace, add, gather };
+
 struct CudaKernels {
   ElementwiseTable<CudaElementwise> elementwise;
 
@@ -46,7 +50,20 @@ struct CudaKernels {
   void (*ravel)(const View& rows, std::span<const View> indices, const Dims& sizes);
   void (*take)(const View& out, const View& x, const View& rows, int64_t row_elements);
   // In the order of the rows, as on the CPU. `out` holds x already.
-  void (*put)(const View& out, const View& value, const View& rows, int64_t row_elements, bool add);
+  void (*put)(const View& out, const View& value, const View& rows, int64_t row_elements, Put how);
+  void (*embedding)(const View& out, const View& table, const View& ids);
+  void (*embedding_vjp)(const View& out, const View& g, const View& ids, int64_t padding);
+  void (*one_hot)(const View& out, const View& ids);
+
+  // Outputs and inputs are those of the ops (ops/norm.cpp, ops/attention.cpp).
+  void (*layer_norm)(const View& y, const View& kept, std::span<const View> in, double eps);
+  void (*layer_norm_vjp)(const View& dx, std::span<const View> in);
+  void (*layer_norm_affine_vjp)(const View& both, const View& sums, std::span<const View> in,
+                                int64_t part_rows);
+  void (*attention)(const View& y, const View& lse, std::span<const View> in, double scale,
+                    bool causal);
+  void (*attention_vjp)(std::span<const View> grads, std::span<const View> in, double scale,
+                        bool causal);
 
   void (*random)(RandomKind kind, const View& out, uint64_t seed, uint64_t first_block, int64_t low,
                  int64_t high);

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/pool.h"
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 
 namespace wengert {
@@ -40,6 +41,7 @@ void infer_embedding(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(shape, in[0].dtype(), in[0].device());
 }
 void run_embedding(Views out, Views in, const Attrs&) {  // inputs table, ids
+  if (is_cuda(out[0].device)) return cuda_kernels().embedding(out[0], in[0], in[1]);
   check_ids("embedding", in[1], in[0].shape[0], "the table's rows are");
   const int64_t bytes = in[0].shape[1] * size_of(out[0].dtype), count = in[1].numel(),
                 per_chunk = std::max<int64_t>(1, chunk_bytes / std::max<int64_t>(1, bytes));
@@ -61,6 +63,7 @@ const Op embedding_op{.name = "embedding",
                       .vjp = vjp_embedding,
                       .saves = save_ids,
                       .describe = describe,
+                      .cuda = true,
                       .bfloat16 = true};
 
 void infer_embedding_vjp(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
@@ -69,6 +72,7 @@ void infer_embedding_vjp(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& o
 }
 void run_embedding_vjp(Views out, Views in, const Attrs& attrs) {  // inputs g, ids
   const auto [rows, padding] = attrs.as<EmbeddingAttrs>();
+  if (is_cuda(out[0].device)) return cuda_kernels().embedding_vjp(out[0], in[0], in[1], padding);
   const int64_t n = out[0].shape[1], *ids = in[1].as<int64_t>();
   check_ids("embedding", in[1], rows, "the table's rows are");
   std::vector<int64_t> order(static_cast<size_t>(in[1].numel()));  // places with equal ids together
@@ -121,6 +125,7 @@ const Op embedding_vjp_op{.name = "embedding_vjp",
                           .vjp = vjp_embedding_vjp,
                           .saves = save_ids,
                           .describe = describe,
+                          .cuda = true,
                           .bfloat16 = true};
 void vjp_embedding(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = apply(embedding_vjp_op, contiguous(g), line.input(1), line.attrs);
@@ -138,6 +143,7 @@ void infer_one_hot(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   out.emplace_back(shape, attrs.as<OneHotAttrs>().dtype, in[0].device());
 }
 void run_one_hot(Views out, Views in, const Attrs& attrs) {
+  if (is_cuda(out[0].device)) return cuda_kernels().one_hot(out[0], in[0]);
   const int64_t classes = attrs.as<OneHotAttrs>().classes, *ids = in[0].as<int64_t>();
   check_ids("one_hot", in[0], classes, "num_classes is");
   std::memset(out[0].data, 0, static_cast<size_t>(nbytes(out[0].shape, out[0].dtype)));
@@ -156,7 +162,8 @@ const Op one_hot_op{.name = "one_hot",
                     .infer = infer_one_hot,
                     .run = run_one_hot,
                     .no_gradient = "it is piecewise constant",
-                    .describe = describe_one_hot};
+                    .describe = describe_one_hot,
+                    .cuda = true};
 
 Tensor integers(const char* op, const Tensor& ids) {
   if (!is_integer(ids.dtype()))

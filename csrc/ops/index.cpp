@@ -113,7 +113,8 @@ void run_put(Views out, Views in, const Attrs& attrs) {  // inputs x, value, row
   const int64_t* rows = in[2].as<int64_t>();
   if (out[0].data != in[0].data) copy_into(out[0], in[0]);
   if (n == 0) return;
-  if (is_cuda(out[0].device)) return cuda_kernels().put(out[0], in[1], in[2], n, add);
+  if (is_cuda(out[0].device))
+    return cuda_kernels().put(out[0], in[1], in[2], n, add ? Put::add : Put::replace);
   // Shared out by columns: each thread sees all rows, in order.
   dispatch(out[0].dtype, [&, add = add](auto type) {
     using T = typename decltype(type)::type;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/pool.h"
+#include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 
 namespace wengert {
@@ -41,6 +42,8 @@ void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(kept, in[0].dtype(), in[0].device());
 }
 void run(Views out, Views in, const Attrs& attrs) {
+  if (is_cuda(out[0].device))
+    return cuda_kernels().layer_norm(out[0], out[1], in, attrs.as<NormAttrs>().eps);
   const int64_t n = in[0].shape.back(), rows = row_count(in[0]);
   const int64_t per_chunk = std::max<int64_t>(1, chunk_elements / std::max<int64_t>(1, n));
   with_kernel(out[0].dtype, [&](const auto& k, auto type) {
@@ -62,6 +65,7 @@ void infer_vjp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[1].shape(), in[1].dtype(), in[1].device());
 }
 void run_vjp(Views out, Views in, const Attrs&) {
+  if (is_cuda(out[0].device)) return cuda_kernels().layer_norm_vjp(out[0], in);
   const int64_t n = in[1].shape.back(), rows = row_count(in[1]);
   const int64_t per_chunk = std::max<int64_t>(1, chunk_elements / std::max<int64_t>(1, n));
   with_kernel(out[0].dtype, [&](const auto& k, auto type) {
@@ -81,7 +85,8 @@ const Op vjp_op{.name = "layer_norm_vjp",
                 .infer = infer_vjp,
                 .run = run_vjp,
                 .no_gradient = fused_only,
-                .cost = cost};
+                .cost = cost,
+                .cuda = true};
 
 // (dw, db) as (2, n), of inputs g, x, kept.
 void infer_affine(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
@@ -91,6 +96,8 @@ void infer_affine(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(Shape{ceil_div(rows, rows_summed), 2, n}, in[1].dtype(), in[1].device());
 }
 void run_affine(Views out, Views in, const Attrs&) {
+  if (is_cuda(out[0].device))
+    return cuda_kernels().layer_norm_affine_vjp(out[0], out[1], in, rows_summed);
   const int64_t n = in[1].shape.back(), rows = row_count(in[1]), parts = out[1].shape[0];
   with_kernel(out[0].dtype, [&](const auto& k, auto type) {
     using T = typename decltype(type)::type;
@@ -118,7 +125,8 @@ const Op affine_op{.name = "layer_norm_affine_vjp",
                    .infer = infer_affine,
                    .run = run_affine,
                    .no_gradient = fused_only,
-                   .cost = cost};
+                   .cost = cost,
+                   .cuda = true};
 
 void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
   const Tensor& x = line.input(0);
@@ -161,7 +169,8 @@ const Op layer_norm_op{
     .vjp = vjp,
     .saves = saves,
     .cost = cost,
-    .describe = describe};
+    .describe = describe,
+    .cuda = true};
 
 }  // namespace
 
@@ -180,8 +189,9 @@ Tensor layer_norm(const Tensor& given, const Shape& normalized, const Tensor& we
                      normalized, "; x's last axes must be those");
   if (!(eps >= 0)) fail<ValueError>("layer_norm: got eps = ", eps, "; expected 0 or more");
   const Tensor x = to_dtype(given, to_floating(given.dtype()));
-  const Tensor weight =
-      bias.defined() && !weight_given.defined() ? full(normalized, 1, x.dtype()) : weight_given;
+  const Tensor weight = bias.defined() && !weight_given.defined()
+                            ? full(normalized, 1, x.dtype(), x.device())
+                            : weight_given;
   Shape rows;
   for (int d = 0; d < kept; ++d) rows.push_back(x.shape()[d]);
   const int64_t n = numel(normalized);

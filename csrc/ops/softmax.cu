@@ -1,27 +1,10 @@
-// The softmax family on a GPU: a warp for each short row, a block for each long one. Like the CPU's
-// kernels these take the row's maximum out first and gather sums in float64, in a fixed order.
+// The softmax family on a GPU. Like the CPU's kernels these take the row's maximum out first.
 #include "base/vocab.h"
-#include "cuda/launch.h"
 #include "ops/cuda_ops.h"
+#include "ops/row_threads.h"
 
 namespace wengert::WENGERT_ISA {
 namespace {
-
-constexpr int64_t short_row = 1024;
-
-// The merged values of all `width` threads of a row, in each of them.
-template <int width, class T, class Merge> __device__ T merge_all(T x, const Merge& merge) {
-  for (unsigned lanes = 16; lanes > 0; lanes /= 2) x = merge(x, __shfl_xor_sync(~0u, x, lanes));
-  if constexpr (width > 32) {
-    __shared__ T of_warp[width / 32];
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
-    __syncthreads();
-    x = of_warp[0];
-    for (int i = 1; i < width / 32; ++i) x = merge(x, of_warp[i]);
-  }
-  return x;
-}
 
 template <class T> struct RowArguments {
   int64_t rows, n;
@@ -34,17 +17,11 @@ template <class T> struct RowArguments {
 
 template <RowOp op, class T, int width>
 __global__ void __launch_bounds__(block_threads) row_kernel(RowArguments<T> given) {
-  constexpr int together = static_cast<int>(block_threads) / width;
   const int lane = static_cast<int>(threadIdx.x) % width;
-  const int64_t n = given.n, first = static_cast<int64_t>(blockIdx.x) * together;
-  for (int64_t row = first + threadIdx.x / width; row < given.rows;
-       row += static_cast<int64_t>(gridDim.x) * together) {
+  const int64_t n = given.n;
+  each_row<width>(given.rows, [&](int64_t row) {
     const auto e = [](T x) { return exp(Lane<T>(x)).v; };
-    const auto sum = [&](const auto& term) {
-      double s = 0;
-      for (int64_t i = lane; i < n; i += width) s += static_cast<double>(term(i));
-      return merge_all<width>(s, [](double p, double q) { return p + q; });
-    };
+    const auto sum = [&](const auto& term) { return row_sum<width>(n, term); };
     const auto shift = [&](const T* x) {  // the largest, or 0 where that is infinite
       const auto larger = [](T p, T q) { return p > q || p != p ? p : q; };
       T best = static_cast<T>(-HUGE_VAL);
@@ -95,15 +72,14 @@ __global__ void __launch_bounds__(block_threads) row_kernel(RowArguments<T> give
         y[i] = i == target ? scaled - g : scaled;
       }
     }
-  }
+  });
 }
 
 template <RowOp op, class T> void run(Device d, const RowArguments<T>& a) {
   if (a.rows == 0) return;
   const bool whole = a.n > short_row;
-  dim3 grid = grid_for(d, a.rows * (whole ? 256 : 32));
-  launch("softmax", d, grid, block_threads, whole ? row_kernel<op, T, 256> : row_kernel<op, T, 32>,
-         a);
+  launch("softmax", d, grid_for(d, a.rows * (whole ? 256 : 32)), block_threads,
+         whole ? row_kernel<op, T, 256> : row_kernel<op, T, 32>, a);
 }
 
 template <class T>
