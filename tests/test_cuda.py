@@ -69,18 +69,50 @@ def run(library: Path | str, code: str, **settings: str) -> str:
 # ---- the kernels ---------------------------------------------------------------------------------
 
 
-def test_everything_runs_on_the_emulated_gpu(library: Path) -> None:
+def on_gpu(library: Path, *more: str, **settings: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "on_gpu.py"],
-        env={**os.environ, "WENGERT_CUDA_LIBRARY": str(library)},
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "on_gpu.py", *more],
+        env={**os.environ, "WENGERT_CUDA_LIBRARY": str(library), **settings},
         cwd=TESTS,
         capture_output=True,
         text=True,
         timeout=900,
     )
-    print(done.stdout[-200:])
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout or "[100%]" in done.stdout
+    return str(done.returncode) + done.stdout[-8000:] + done.stderr[-2000:]
+
+
+def test_everything_runs_on_the_emulated_gpu(library: Path) -> None:
+    """Each result written whole, and nothing behind it: see WENGERT_CUDA_DEBUG in runtime.cu."""
+    said = on_gpu(library, WENGERT_CUDA_DEBUG="1")
+    assert said.startswith("0") and "[100%]" in said, said
+
+
+def test_memory_that_is_used_again(library: Path) -> None:
+    said = on_gpu(library, "-k", "memory or small_network or every_time or indexing")
+    assert said.startswith("0") and "[100%]" in said, said
+
+
+def test_the_order_of_threads_and_blocks_does_not_matter(library: Path) -> None:
+    """Blocks run one after another here, so one that reads what another writes would go unseen."""
+    work = """
+import hashlib
+digest = hashlib.sha256()
+def note(*tensors):
+    for t in tensors:
+        digest.update(t.detach().cpu().numpy().tobytes())
+g = wg.Generator(1)
+x = wg.randn((300, 40), "float32", g, "cuda").requires_grad_()
+w = wg.randn((40, 130), "float32", g, "cuda").requires_grad_()
+i = wg.randint(0, 300, (700,), g, "cuda")
+h = wg.layer_norm((x @ w).sigmoid(), 130)
+q = h.reshape(2, 150, 2, 65).transpose(1, 2)
+y = wg.scaled_dot_product_attention(q, q * 0.5, q + 1, is_causal=True)
+loss = wg.cross_entropy(wg.embedding(i, y.reshape(300, 130)), i % 130) + (x[i] * x.softmax(0)[i]).sum()
+loss.backward()
+note(h, y, loss, x.grad, w.grad, x.sum(0), x.sum(1), x.argmax(), x.T.contiguous(), x.mean())
+print(digest.hexdigest())
+"""
+    assert run(library, work) == run(library, work, WENGERT_EMULATION_BACKWARDS="1")
 
 
 def test_two_gpus(library: Path) -> None:
@@ -149,6 +181,44 @@ print(wg.ones(3).sum().item())
     assert third == "3.0"
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (209, "full: this build has no code for emulated on the CPU (compute capability 0.0); "
+              "build with WENGERT_CUDA_ARCHITECTURES for it"),
+        (9, "full: was not launched: invalid configuration argument"),
+        (1, "full: was not launched: invalid argument"),
+    ],
+)  # fmt: skip
+def test_a_launch_that_did_not_begin_leaves_the_gpu_as_it_was(
+    library: Path, error: int, words: str
+) -> None:
+    code = """
+x = wg.ones(3, device="cuda")
+try:
+    wg.ones(3, device="cuda")
+except wg.DeviceError as error:
+    print(error)
+print((x + x).sum().item(), wg.cuda.memory_allocated())
+"""
+    settings = {"WENGERT_EMULATION_FAIL": "2", "WENGERT_EMULATION_ERROR": str(error)}
+    assert run(library, code, **settings).splitlines() == [words, "6.0 512"]
+
+
+def test_no_memory_for_a_kernel_or_pinned(library: Path) -> None:
+    code = """
+x = wg.ones((400, 300), device="cuda")
+ids = wg.zeros(60_000, "int64", "cuda")
+try:
+    wg.embedding(ids, x[:, :1])   # the result would fit, the checked ids do not
+except MemoryError as error:
+    print(error)
+print(x.sum().item())
+"""
+    out = run(library, code, WENGERT_EMULATION_MEMORY=str(1_300_000)).splitlines()
+    assert out == ["no memory on cuda:0 for a kernel's working space", "120000.0"]
+
+
 # ---- the emulation itself: it must see what it is there to see -----------------------------------
 
 CHECK = """
@@ -172,6 +242,11 @@ int main(int, char** argv) {
     emulation::run({}, block, [](const void* g) { (*static_cast<const F*>(g))(); }, &f);
   };
   if (what == 'r' || what == 's') launch(64, [&] { turn_round(x, what == 's'); });
+  if (what == 'b') {  // behind its block's end
+    char* block;
+    cudaMalloc(reinterpret_cast<void**>(&block), 5);
+    launch(32, [&] { if (threadIdx.x == 7) block[5] = 1; });
+  }
   if (what == 'd') launch(40, [] { part(false); if (threadIdx.x >= 7) __syncwarp(); });
   int* block;
   cudaMalloc(reinterpret_cast<void**>(&block), 4);
@@ -201,6 +276,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("race", "data race"),
         ("different", "wait at different barriers"),
         ("host", "SEGV"),
+        ("behind", "wrote behind the end of a block, of 5 bytes"),
         ("sound", ""),
     ],
 )
@@ -228,6 +304,11 @@ def test_status_says_what_is_missing(library: Path, tmp_path: Path) -> None:
     subprocess.run(["g++", "-shared", "-fPIC", "-o", other, source], check=True)
     assert "belongs to another build of Wengert|False|0" in run(other, said)
     assert "no GPU" in run(library, said, WENGERT_EMULATION_DEVICES="0")
+    assert "no NVIDIA driver" in run(library, said, WENGERT_EMULATION_DRIVER="0")
+    assert (
+        "the NVIDIA driver is too old: it serves CUDA 12.8, and this build needs 13.0; "
+        "update the driver|False|0" in run(library, said, WENGERT_EMULATION_DRIVER="12080")
+    )
 
 
 def test_without_cuda_the_error_says_why() -> None:

@@ -26,6 +26,11 @@ namespace {
 constexpr size_t stack_bytes = 256 << 10;
 constexpr unsigned warp_size = 32;
 
+size_t setting(const char* name, size_t otherwise) {
+  const char* text = std::getenv(name);
+  return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
 // ---- fibers: a stack each, and a way to change over ----
 
 #if defined(__x86_64__)
@@ -142,19 +147,27 @@ UNSEEN bool release(unsigned first, unsigned end, State where) {
   return any;
 }
 
+bool backwards() {
+  static const bool yes = setting("WENGERT_EMULATION_BACKWARDS", 0) != 0;
+  return yes;
+}
+
 UNSEEN void run_block(unsigned n) {
   TSAN(__tsan_release(&block_begin));
   for (unsigned i = 0; i < n; ++i) start(*fibers[i]);
   for (;;) {
     bool moved = false;
-    for (unsigned first = 0; first < n; first += warp_size) {
+    const unsigned warps = (n + warp_size - 1) / warp_size;
+    for (unsigned w = 0; w < warps; ++w) {
+      const unsigned first = (backwards() ? warps - 1 - w : w) * warp_size;
       const unsigned end = first + warp_size < n ? first + warp_size : n;
       do {
-        for (unsigned i = first; i < end; ++i)
-          if (fibers[i]->state == State::ready) {
-            resume(*fibers[i]);
-            moved = true;
-          }
+        for (unsigned n = 0; n < end - first; ++n) {
+          Fiber& f = *fibers[backwards() ? end - 1 - n : first + n];
+          if (f.state != State::ready) continue;
+          resume(f);
+          moved = true;
+        }
       } while (release(first, end, State::at_warp));
     }
     if (release(0, n, State::at_block)) continue;
@@ -170,11 +183,6 @@ UNSEEN void run_block(unsigned n) {
 }
 
 // ---- memory ----
-
-size_t setting(const char* name, size_t otherwise) {
-  const char* text = std::getenv(name);
-  return text ? std::strtoull(text, nullptr, 10) : otherwise;
-}
 
 struct Memory {
   size_t size = setting("WENGERT_EMULATION_MEMORY", size_t{1} << 30), end = 0, used = 0;
@@ -252,7 +260,6 @@ class OpenMemory {
   std::lock_guard<std::mutex> lock_{one_kernel};
 };
 
-// The launch after so many fails, to see what an error does: WENGERT_EMULATION_FAIL=100.
 size_t launches = 0;
 cudaError_t last_error = cudaSuccess;
 
@@ -280,7 +287,8 @@ void run(dim3 grid, unsigned block, void (*kernel)(const void*), const void* arg
   const OpenMemory open;
   if (last_error) return;
   if (static const size_t bad = setting("WENGERT_EMULATION_FAIL", 0); bad && ++launches == bad) {
-    last_error = cudaErrorLaunchFailure;
+    last_error =
+        static_cast<cudaError_t>(setting("WENGERT_EMULATION_ERROR", cudaErrorLaunchFailure));
     return;
   }
   call = kernel;
@@ -292,13 +300,14 @@ void run(dim3 grid, unsigned block, void (*kernel)(const void*), const void* arg
                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     fibers.push_back(f);
   }
-  for (unsigned z = 0; z < grid.z; ++z)
-    for (unsigned y = 0; y < grid.y; ++y)
-      for (unsigned x = 0; x < grid.x; ++x) {
-        for (unsigned i = 0; i < block; ++i)
-          fibers[i]->self = {{i, 0, 0}, {x, y, z}, {block, 1, 1}, grid};
-        run_block(block);
-      }
+  const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
+  for (uint64_t n = 0; n < blocks; ++n) {
+    const uint64_t b = backwards() ? blocks - 1 - n : n;
+    const dim3 at{static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
+                  static_cast<unsigned>(b / grid.x / grid.y)};
+    for (unsigned i = 0; i < block; ++i) fibers[i]->self = {{i, 0, 0}, at, {block, 1, 1}, grid};
+    run_block(block);
+  }
   memory().check_strips();
 }
 
@@ -362,7 +371,28 @@ cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t) {
   return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, nullptr);
 }
-cudaError_t cudaGetLastError() { return last_error; }
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = static_cast<int>(setting("WENGERT_EMULATION_DRIVER", 13000));
+  return cudaSuccess;
+}
+cudaError_t cudaGetLastError() {
+  const cudaError_t e = last_error;
+  if (e != cudaErrorLaunchFailure) last_error = cudaSuccess;  // that one stays
+  return e;
+}
 const char* cudaGetErrorString(cudaError_t e) {
-  return e == cudaErrorMemoryAllocation ? "out of memory" : "unspecified launch failure";
+  switch (e) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
+    default:
+      return "unspecified launch failure";
+  }
 }

@@ -6,7 +6,16 @@
 // they count as threads that only barriers order, so that a missing __syncthreads() is reported,
 // however the turns went. Blocks run one after another: a race between two blocks is not seen.
 // Threads that wait at different barriers end the process with a message. Memory of the "GPU" can
-// be touched by kernels and copies only: the CPU's hand on it is a segmentation fault.
+// be touched by kernels and copies only: the CPU's hand on it is a segmentation fault. A kernel
+// that writes behind a block's end ends the process too.
+//
+// Settings, all environment variables, let it play what a GPU may do:
+//   WENGERT_EMULATION_MEMORY      bytes that it has (1 GiB)
+//   WENGERT_EMULATION_DEVICES     how many GPUs there are (1)
+//   WENGERT_EMULATION_DRIVER      the CUDA version that the driver serves (13000); 0: no driver
+//   WENGERT_EMULATION_FAIL        the launch of this number fails (0: none), with
+//   WENGERT_EMULATION_ERROR       this cudaError_t (719, after which nothing works)
+//   WENGERT_EMULATION_BACKWARDS   1: blocks, and the threads in them, take turns from the last on
 #pragma once
 
 #include <cmath>
@@ -81,7 +90,10 @@ inline int atomicCAS(int* at, int expected, int value) {
 
 enum cudaError_t {
   cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorNoKernelImageForDevice = 209,
   cudaErrorLaunchFailure = 719,
 };
 enum cudaMemcpyKind {
@@ -114,7 +126,7 @@ cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t);
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t e);
-inline cudaError_t cudaDriverGetVersion(int* v) { return *v = 13000, cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int* v);
 inline cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 13000, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {

@@ -141,13 +141,11 @@ void check(cudaError_t error, const char* what, Device d) {
   if (error == cudaErrorMemoryAllocation)
     fail<OutOfMemory>(what, ": no memory on ", d, "; free some tensors first");
   const cudaDeviceProp& p = gpu(d).properties;
-#if defined(__CUDACC__)
   if (error == cudaErrorNoKernelImageForDevice)
     fail<DeviceError>(what, ": this build has no code for ", p.name, " (compute capability ",
                       p.major, ".", p.minor, "); build with WENGERT_CUDA_ARCHITECTURES for it");
   if (error == cudaErrorInvalidConfiguration || error == cudaErrorInvalidValue)
     fail<DeviceError>(what, ": was not launched: ", cudaGetErrorString(error));
-#endif
   gpu(d).lost = concat("'", what, "' (", cudaGetErrorString(error), ")");
   fail<DeviceError>(what, ": ", p.name, " reports: ", cudaGetErrorString(error), "; ", d,
                     " and the tensors on it are lost to this process. The cause may be an earlier "
