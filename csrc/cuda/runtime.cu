@@ -195,7 +195,10 @@ void cuda_deallocate(Device d, void* block, int64_t bytes) {
 
 DeviceScratch::DeviceScratch(Device d, int64_t bytes)
     : device_(d), bytes_(bytes), data_(cuda_allocate(d, bytes)) {
-  if (!data_) fail<OutOfMemory>("no memory on ", d, " for a kernel's working space");
+  if (!data_)
+    fail<OutOfMemory>("no memory on ", d, " for a kernel's working space of ", bytes, " bytes; ",
+                      cuda_memory(d).allocated, " bytes are in use by tensors, ",
+                      cuda_memory_free(d), " are free");
 }
 DeviceScratch::~DeviceScratch() { cuda_deallocate(device_, data_, bytes_); }
 
