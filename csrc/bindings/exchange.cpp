@@ -50,8 +50,6 @@ py::object keep_alive(const Tensor& x) {
 // the lowest address.
 Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype, PyObject* owner,
              bool writable, Device device = Device::cpu) {
-  if (is_cuda(device) && dtype == DType::bfloat16)
-    fail<DTypeError>("from_dlpack: got bfloat16 on a GPU; convert it to float32 there first");
   nbytes(shape, dtype);
   int64_t low = 0, high = 0;
   for (int d = 0; d < shape.size(); ++d) {

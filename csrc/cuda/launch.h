@@ -35,13 +35,6 @@ int processors(Device d);
 // Throws a DeviceError that says what the GPU reports, and whether the process can go on.
 void check(cudaError_t error, const char* what, Device d);
 
-// dispatch() of the dtypes that a GPU's memory may hold (tensor/tensor.cpp): no bfloat16 yet.
-template <class Body> void dispatch_on_device(DType t, const Body& body) {
-  dispatch(t, [&](auto type) {
-    if constexpr (!std::is_same_v<decltype(type), Type<bfloat16>>) body(type);
-  });
-}
-
 class DeviceScratch {  // work queued before it goes may still use it: the stream keeps the order
  public:
   DeviceScratch(Device d, int64_t bytes);

@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(block_threads) range(int64_t n, T* y, double s
 void cuda_fill(const View& out, double value) {
   const int64_t n = out.numel();
   if (n == 0) return;
-  dispatch_on_device(out.dtype, [&](auto type) {
+  dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     launch("full", out.device, grid_for(out.device, n), block_threads, fill<T>, n, out.as<T>(),
            static_cast<T>(value));
@@ -33,7 +33,7 @@ void cuda_fill(const View& out, double value) {
 void cuda_arange(const View& out, double start, double step) {
   const int64_t n = out.numel();
   if (n == 0) return;
-  dispatch_on_device(out.dtype, [&](auto type) {
+  dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     launch("arange", out.device, grid_for(out.device, n), block_threads, range<T>, n, out.as<T>(),
            start, step);

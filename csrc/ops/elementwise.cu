@@ -1,5 +1,6 @@
 // Elementwise ops on a GPU. From each row two kernels at most: one that takes any strides, and, for
-// float32, one that moves 16 bytes at a time where all operands lie in one piece.
+// float32, one that moves 16 bytes at a time where all operands lie in one piece. bfloat16 is
+// widened and rounded on the way, by the formulas of float32.
 #include <utility>
 
 #include "base/vocab.h"
@@ -23,9 +24,9 @@ template <class T> struct Operand {
   }
 };
 
-template <class F, class Out, class... In, size_t... k>
-__device__ Out apply_at(const int64_t* at, const Params& p, std::index_sequence<k...>,
-                        const Operand<In>&... x) {
+template <class F, class... In, size_t... k>
+__device__ auto apply_at(const int64_t* at, const Params& p, std::index_sequence<k...>,
+                         const Operand<In>&... x) {
   return F::apply(p, x.get(at[k + 1])...);
 }
 template <class F, class Out, class... In>
@@ -34,7 +35,7 @@ __global__ void __launch_bounds__(block_threads)
   for (int64_t i = first_index(); i < walk.total; i += index_step()) {
     int64_t at[1 + sizeof...(In)];
     walk.offsets(static_cast<uint32_t>(i), at);
-    y[at[0]] = apply_at<F, Out>(at, p, std::index_sequence_for<In...>(), x...);
+    y[at[0]] = static_cast<Out>(apply_at<F>(at, p, std::index_sequence_for<In...>(), x...));
   }
 }
 
@@ -100,9 +101,9 @@ void run(const View& out, const View* in, const Params& p) {
   kernels.run(out, in, p);
 }
 
-// ---- The rows as functions of plain values ----
+// ---- The rows as functions of plain values, of T, which memory holds as Stored ----
 
-template <class Row, class T> struct UnaryFormula {
+template <class Row, class T, class Stored = T> struct UnaryFormula {
   static constexpr auto name = Row::name;
   FN static T apply(const Params& p, T x) {
     if constexpr (requires { Row::value(Lane<T>(x), p); })
@@ -110,9 +111,9 @@ template <class Row, class T> struct UnaryFormula {
     else
       return Row::value(Lane<T>(x)).v;
   }
-  static constexpr CudaElementwise kernel = run<UnaryFormula, T, T>;
+  static constexpr CudaElementwise kernel = run<UnaryFormula, Stored, Stored>;
 };
-template <class Row, class T> struct VjpFormula {
+template <class Row, class T, class Stored = T> struct VjpFormula {
   static constexpr auto name = Row::name;
   FN static T apply(const Params& p, T g, T kept) {
     if constexpr (requires { Row::vjp(Lane<T>(g), Lane<T>(kept), p); })
@@ -120,17 +121,17 @@ template <class Row, class T> struct VjpFormula {
     else
       return Row::vjp(Lane<T>(g), Lane<T>(kept)).v;
   }
-  static constexpr CudaElementwise kernel = run<VjpFormula, T, T, T>;
+  static constexpr CudaElementwise kernel = run<VjpFormula, Stored, Stored, Stored>;
 };
-template <class Row, class T> struct BinaryFormula {
+template <class Row, class T, class Stored = T> struct BinaryFormula {
   static constexpr auto name = Row::name;
   FN static T apply(const Params&, T a, T b) { return Row::value(Lane<T>(a), Lane<T>(b)).v; }
-  static constexpr CudaElementwise kernel = run<BinaryFormula, T, T, T>;
+  static constexpr CudaElementwise kernel = run<BinaryFormula, Stored, Stored, Stored>;
 };
-template <class Row, class T, class Out> struct PlainFormula {
+template <class Row, class T, class Out, class Stored = T> struct PlainFormula {
   static constexpr auto name = Row::name;
   FN static Out apply(const Params&, T a, T b) { return Row::value(a, b); }
-  static constexpr CudaElementwise kernel = run<PlainFormula, Out, T, T>;
+  static constexpr CudaElementwise kernel = run<PlainFormula, Out, Stored, Stored>;
 };
 template <class T> struct WhereFormula {
   static constexpr auto name = "where";
@@ -140,21 +141,20 @@ template <class T> struct WhereFormula {
 
 using Table = ElementwiseTable<CudaElementwise>;
 
-template <template <class, class> class F, class Row> constexpr Table::ByDType by_dtype() {
+template <template <class, class, class> class F, class Row> constexpr Table::ByDType floating() {
   Table::ByDType by{};
-  by[static_cast<size_t>(DType::float32)] = F<Row, float>::kernel;
-  by[static_cast<size_t>(DType::float64)] = F<Row, double>::kernel;
-  if constexpr (Row::takes == Takes::numbers) {
-    by[static_cast<size_t>(DType::uint8)] = F<Row, uint8_t>::kernel;
-    by[static_cast<size_t>(DType::int32)] = F<Row, int32_t>::kernel;
-    by[static_cast<size_t>(DType::int64)] = F<Row, int64_t>::kernel;
-  }
+  by[static_cast<size_t>(DType::bfloat16)] = F<Row, float, bfloat16>::kernel;
+  by[static_cast<size_t>(DType::float32)] = F<Row, float, float>::kernel;
+  by[static_cast<size_t>(DType::float64)] = F<Row, double, double>::kernel;
   return by;
 }
-template <class Row> constexpr Table::ByDType vjp_by_dtype() {
-  Table::ByDType by{};
-  by[static_cast<size_t>(DType::float32)] = VjpFormula<Row, float>::kernel;
-  by[static_cast<size_t>(DType::float64)] = VjpFormula<Row, double>::kernel;
+template <template <class, class, class> class F, class Row> constexpr Table::ByDType by_dtype() {
+  Table::ByDType by = floating<F, Row>();
+  if constexpr (Row::takes == Takes::numbers) {
+    by[static_cast<size_t>(DType::uint8)] = F<Row, uint8_t, uint8_t>::kernel;
+    by[static_cast<size_t>(DType::int32)] = F<Row, int32_t, int32_t>::kernel;
+    by[static_cast<size_t>(DType::int64)] = F<Row, int64_t, int64_t>::kernel;
+  }
   return by;
 }
 template <class Row> constexpr Table::ByDType tests() {
@@ -162,7 +162,7 @@ template <class Row> constexpr Table::ByDType tests() {
           PlainFormula<Row, uint8_t, bool>::kernel,
           PlainFormula<Row, int32_t, bool>::kernel,
           PlainFormula<Row, int64_t, bool>::kernel,
-          nullptr,
+          PlainFormula<Row, float, bool, bfloat16>::kernel,
           PlainFormula<Row, float, bool>::kernel,
           PlainFormula<Row, double, bool>::kernel};
 }
@@ -177,16 +177,17 @@ template <class Row> constexpr Table::ByDType logic() {
 }
 template <class... U, class... B, class... T, class... L>
 constexpr Table make(List<U...>, List<B...>, List<T...>, List<L...>) {
-  return {{by_dtype<UnaryFormula, U>()...},
-          {vjp_by_dtype<U>()...},
-          {by_dtype<BinaryFormula, B>()...},
-          {tests<T>()...},
-          {logic<L>()...},
-          {WhereFormula<uint8_t>::kernel, WhereFormula<uint8_t>::kernel,
-           WhereFormula<int32_t>::kernel, WhereFormula<int64_t>::kernel, nullptr,
-           WhereFormula<float>::kernel, WhereFormula<double>::kernel},
-          nullptr,
-          nullptr};
+  return {
+      {by_dtype<UnaryFormula, U>()...},
+      {floating<VjpFormula, U>()...},
+      {by_dtype<BinaryFormula, B>()...},
+      {tests<T>()...},
+      {logic<L>()...},
+      {WhereFormula<uint8_t>::kernel, WhereFormula<uint8_t>::kernel, WhereFormula<int32_t>::kernel,
+       WhereFormula<int64_t>::kernel, WhereFormula<bfloat16>::kernel, WhereFormula<float>::kernel,
+       WhereFormula<double>::kernel},
+      nullptr,
+      nullptr};
 }
 
 }  // namespace

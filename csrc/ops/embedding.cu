@@ -58,7 +58,7 @@ void cuda_embedding_vjp(const View& out, const View& g, const View& ids, int64_t
 void cuda_one_hot(const View& out, const View& ids) {
   const int64_t n = out.numel();
   if (n == 0) return;
-  dispatch_on_device(out.dtype, [&](auto type) {
+  dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     launch("one_hot", out.device, grid_for(out.device, n), block_threads, mark<T>, n, out.as<T>(),
            ids.as<int64_t>(), out.shape.back(), report_of(out.device));

@@ -84,6 +84,7 @@ __global__ void __launch_bounds__(block_threads)
 // By the size of an element, for what only moves them.
 template <class Body> void by_size(DType dtype, const Body& body) {
   if (size_of(dtype) == 1) return body(Type<uint8_t>{});
+  if (size_of(dtype) == 2) return body(Type<uint16_t>{});
   if (size_of(dtype) == 4) return body(Type<uint32_t>{});
   return body(Type<uint64_t>{});
 }
@@ -125,7 +126,7 @@ void cuda_put(const View& out, const View& value, const View& rows, int64_t n, P
   if (how == Put::replace)
     return by_size(out.dtype,
                    [&](auto type) { run(type, put<typename decltype(type)::type, Put::replace>); });
-  dispatch_on_device(out.dtype, [&](auto type) {
+  dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     if (how == Put::add)
       run(type, put<T, Put::add>);

@@ -8,6 +8,7 @@
 #include "base/pool.h"
 #include "ops/cuda_kernels.h"
 #include "ops/functions.h"
+#include "tensor/copy.h"
 
 namespace wengert {
 
@@ -34,10 +35,15 @@ void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
 }
 
 void run(Views out, Views in, const Attrs&) {
-  if (is_cuda(out[0].device))
-    cuda_kernels().matmul(out[0], in[0], in[1]);
-  else
-    matmul(out[0], in[0], in[1]);
+  if (!is_cuda(out[0].device)) return matmul(out[0], in[0], in[1]);
+  if (out[0].dtype != DType::bfloat16) return cuda_kernels().matmul(out[0], in[0], in[1]);
+  // Products and sums in float32.
+  const auto wide = [](const View& x) { return Tensor({x.shape, DType::float32, x.device}); };
+  const Tensor y = wide(out[0]), a = wide(in[0]), b = wide(in[1]);
+  copy_into(a.view(), in[0]);
+  copy_into(b.view(), in[1]);
+  cuda_kernels().matmul(y.view(), a.view(), b.view());
+  copy_into(out[0], y.view());
 }
 
 Saves saves(uint32_t needs, const Attrs&) {

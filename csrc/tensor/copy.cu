@@ -60,11 +60,12 @@ void cuda_copy(const View& to, const View& from) {
     if (is_contiguous(to.shape, to.strides) && is_contiguous(from.shape, from.strides))
       return cuda_copy_bytes(to.device, to.data, from.data, nbytes(to.shape, to.dtype));
     if (size_of(to.dtype) == 1) return copy_as<uint8_t, uint8_t>(to, from);
+    if (size_of(to.dtype) == 2) return copy_as<uint16_t, uint16_t>(to, from);
     if (size_of(to.dtype) == 4) return copy_as<uint32_t, uint32_t>(to, from);
     return copy_as<uint64_t, uint64_t>(to, from);
   }
-  dispatch_on_device(to.dtype, [&](auto t) {
-    dispatch_on_device(from.dtype, [&](auto f) {
+  dispatch(to.dtype, [&](auto t) {
+    dispatch(from.dtype, [&](auto f) {
       using To = typename decltype(t)::type;
       using From = typename decltype(f)::type;
       if constexpr (!std::is_same_v<To, From>) copy_as<To, From>(to, from);

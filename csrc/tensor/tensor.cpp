@@ -35,8 +35,6 @@ void Storage::provide() {
 }
 
 Ref<Storage> Storage::promise(const Shape& shape, DType dtype, Device device) {
-  if (is_cuda(device) && dtype == DType::bfloat16)
-    fail<DTypeError>("bfloat16 is for the CPU; on a GPU use float32: convert with .float() first");
   Ref<Storage> storage(new Storage);
   storage->bytes = nbytes(shape, dtype);
   storage->device = device;
