@@ -79,7 +79,7 @@ template <class T> struct Tiles {
       bring(a, x.at(0, 0, 0, d0), x_rows, depth - d0);
       bring(b, y.at(0, 0, 0, d0), y_rows, depth - d0);
       __syncthreads();
-#pragma unroll
+#pragma unroll 4
       for (int d = 0; d < steps<T>; ++d) {
         const Four<T> left = *reinterpret_cast<const Four<T>*>(&a[d][i]);
 #pragma unroll
@@ -101,7 +101,7 @@ template <class T> struct Tiles {
         b[r][c] = r0 + r < rows && c < cols ? x(r0 + r, c) : T(0);
       }
       __syncthreads();
-#pragma unroll
+#pragma unroll 4
       for (int r = 0; r < steps<T>; ++r) {
         const Four<T> left = *reinterpret_cast<const Four<T>*>(&w[r0 + r][i]);
         const Four<T> right = *reinterpret_cast<const Four<T>*>(&b[r][4 * j]);

@@ -32,6 +32,7 @@ __device__ auto apply_at(const int64_t* at, const Params& p, std::index_sequence
 template <class F, class Out, class... In>
 __global__ void __launch_bounds__(block_threads)
     strided(Walk<1 + sizeof...(In)> walk, Out* y, Params p, Operand<In>... x) {
+#pragma unroll 1
   for (int64_t i = first_index(); i < walk.total; i += index_step()) {
     int64_t at[1 + sizeof...(In)];
     walk.offsets(static_cast<uint32_t>(i), at);

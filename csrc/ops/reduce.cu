@@ -24,6 +24,7 @@ struct Plan {
     const auto inner = static_cast<uint32_t>(block.inner);
     int64_t at = unit % inner;
     uint32_t o = unit / inner;
+#pragma unroll 1
     for (int d = block.dims - 1; d >= 0; --d) {
       const auto size = static_cast<uint32_t>(block.size[d]);
       at += o % size * block.stride[d];
@@ -55,6 +56,7 @@ __global__ void __launch_bounds__(block_threads) fold(Plan p, void* out, const I
   }
   parts[t] = acc;
   const int step = p.along_rows ? 1 : p.units_a_block;
+#pragma unroll 1
   for (int half = p.team / 2; half > 0; half /= 2) {
     __syncthreads();
     if (member < half) parts[t] = acc = Fold::merge(acc, parts[t + half * step]);

@@ -12,6 +12,7 @@ constexpr int tile = 32;  // of a transposed copy
 template <class To, class From>
 __global__ void __launch_bounds__(block_threads)
     convert_elements(Walk<2> walk, To* to, const From* from) {
+#pragma unroll 1
   for (int64_t i = first_index(); i < walk.total; i += index_step()) {
     int64_t at[2];
     walk.offsets(static_cast<uint32_t>(i), at);

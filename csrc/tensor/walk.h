@@ -26,6 +26,7 @@ template <int N> struct Walk {
   }
   __device__ void offsets(uint32_t i, int64_t (&at)[N]) const {
     for (int n = 0; n < N; ++n) at[n] = 0;
+#pragma unroll 1  // hundreds of kernels hold a copy
     for (int d = dims - 1; d > 0; --d) {
       const uint32_t quotient = (__umulhi(i, factor[d]) + i) >> shift[d];
       const int64_t rest = i - quotient * size[d];
