@@ -527,15 +527,54 @@ def test_memory_is_counted_and_reused() -> None:
     assert 4_000_000 <= wg.cuda.memory_allocated() - before <= 4_600_000
     del x
     assert wg.cuda.memory_allocated() == before
-    wg.cuda.reset_memory_peak()
-    assert wg.cuda.memory_peak() == before
-    cached = wg.cuda.memory_cached()
-    assert cached >= 4_000_000
+    wg.cuda.reset_peak_memory_stats()
+    assert wg.cuda.max_memory_allocated() == before
+    reserved = wg.cuda.memory_reserved()
+    assert reserved >= before + 4_000_000
     x = wg.zeros((1000, 1000), device="cuda")
-    assert wg.cuda.memory_cached() < cached
+    assert wg.cuda.memory_reserved() == reserved  # the same block again
+    assert wg.cuda.max_memory_allocated() == wg.cuda.memory_allocated() > before
     del x
     wg.cuda.empty_cache()
-    assert wg.cuda.memory_cached() == 0
+    assert wg.cuda.memory_reserved() == wg.cuda.memory_allocated() == before
+
+
+def test_events() -> None:
+    start, end, plain = wg.cuda.Event(True), wg.cuda.Event(enable_timing=True), wg.cuda.Event()
+    assert start.query()  # never recorded
+    with pytest.raises(ValueError, match="was not recorded yet"):
+        start.elapsed_time(end)
+    stream = wg.cuda.current_stream()
+    assert stream == wg.cuda.current_stream("cuda:0") and stream.cuda_stream > 2
+    start.record()
+    x = wg.rand((200, 200), device="cuda")
+    y = x @ x
+    end.record(stream)
+    stream.wait_event(end)
+    end.synchronize()
+    assert end.query() and 0 < start.elapsed_time(end) < 60_000
+    assert end.elapsed_time(start) < 0
+    with pytest.raises(ValueError, match="without enable_timing"):
+        stream.record_event(plain).elapsed_time(end)
+    assert stream.record_event().query() or y.sum().item() > 0
+    stream.synchronize()
+    y = x[wg.tensor([900], device="cuda")]
+    plain.record()
+    with pytest.raises(IndexError, match="index 900"):  # the first wait tells it
+        plain.synchronize()
+
+
+def test_the_current_device() -> None:
+    assert wg.cuda.current_device() == 0 and wg.cuda.get_device_name("cuda:0")
+    with wg.cuda.device("cuda:0"):
+        assert wg.zeros(1, device="cuda").device == "cuda:0"
+    count = wg.cuda.device_count()
+    for given in (count, -1, f"cuda:{count}"):
+        with pytest.raises(wg.DeviceError, match="there are 0 to"):
+            wg.cuda.set_device(given)
+    with pytest.raises(ValueError, match='got "gpu"; expected a number'):
+        wg.cuda.synchronize("gpu")
+    assert wg.cuda.current_device() == 0
 
 
 def test_saving_and_loading(tmp_path: Any) -> None:

@@ -136,12 +136,23 @@ try:
     x + y.to("cuda:0")
 except wg.DeviceError as error:
     print(error)
+event = wg.cuda.Event()
+with wg.cuda.device(1):
+    print(wg.ones(1, device="cuda").device, wg.cuda.current_device())
+    event.record()
+event.wait(wg.cuda.current_stream(0))
+try:
+    event.record()
+except wg.DeviceError as error:
+    print(error)
 """,
         WENGERT_EMULATION_DEVICES="2",
     )
     assert out.splitlines() == [
         "cuda:1 [0.0, 2.0, 4.0, 6.0, 8.0, 10.0] cuda:1 [2.0, 2.0, 2.0, 2.0, 2.0, 2.0] 2",
         'add: tensors on two devices, cuda:1 and cuda:0; move one with .to("cuda:1")',
+        "cuda:1 1",
+        "Event.record: this event is of cuda:1; make another for cuda:0",
     ]
 
 

@@ -68,11 +68,16 @@ std::string cuda_status() {
   return text;
 }
 
+static thread_local Device current = Device::cuda;
+Device current_gpu() { return current; }
+void set_current_gpu(Device d) { current = d; }
+
 Device to_device(const std::string& text) {
   if (text == "cpu") return Device::cpu;
+  if (text == "cuda" && cuda().devices()) return current;
   for (int i = 0; i < max_gpus; ++i) {
     const auto d = static_cast<Device>(i);
-    if (text != name(d) && !(i == 0 && text == "cuda")) continue;
+    if (text != name(d)) continue;
     if (i >= cuda().devices())
       fail<DeviceError>("device: got \"", text, "\"; there are GPUs 0 to ", cuda().devices() - 1);
     return d;

@@ -45,6 +45,14 @@ struct CudaLibrary {
   // What others put into `stream` from now on comes behind the work that this device's has.
   void (*let_wait)(Device d, uintptr_t stream);
 
+  // Events: points in the order of a stream's work. They belong to the GPU they were made for.
+  void* (*make_event)(Device d, bool timed);
+  void (*free_event)(Device d, void* event);
+  void (*record_event)(Device d, void* event);    // behind all that the stream has now
+  void (*wait_for_event)(Device d, void* event);  // what the stream is given from now on waits
+  bool (*event_done)(Device d, void* event, bool wait);
+  float (*milliseconds)(Device d, void* from, void* to);  // both timed, recorded and done
+
   const CudaKernels* kernels;
 };
 constexpr int64_t cuda_abi = 1'000'000 + sizeof(CudaLibrary);  // raise it when the meaning changes
@@ -53,6 +61,9 @@ constexpr int64_t cuda_abi = 1'000'000 + sizeof(CudaLibrary);  // raise it when 
 const CudaLibrary& cuda();
 // The same as text: "ready: ..." or what is missing.
 std::string cuda_status();
+// The GPU that "cuda" means on this thread.
+Device current_gpu();
+void set_current_gpu(Device d);
 // A device by name: "cpu", "cuda", "cuda:1". ValueError or DeviceError where there is none.
 Device to_device(const std::string& text);
 

@@ -1,4 +1,5 @@
-// GPUs as Python sees them: whether there are any, their memory, waiting (python/wengert/cuda.py).
+// GPUs as Python sees them: whether there are any, their memory, waiting, events
+// (python/wengert/cuda.py).
 #include "base/cuda.h"
 
 #include "base/pool.h"
@@ -31,6 +32,49 @@ template <auto f> auto of_gpu() {
   };
 }
 
+// A point in the order of a GPU's work. It belongs to the GPU on which it is first recorded.
+class Event {
+ public:
+  explicit Event(bool timed) : timed_(timed) {}
+  Event(const Event&) = delete;
+  ~Event() {
+    if (event_) cuda().free_event(device_, event_);
+  }
+  void record(int number) {
+    const Device d = gpu(number);
+    if (event_ && d != device_)
+      fail<DeviceError>("Event.record: this event is of ", device_, "; make another for ", d);
+    const WithoutHostLock unlocked;
+    if (!event_) event_ = cuda().make_event(d, timed_);
+    device_ = d;
+    cuda().record_event(d, event_);
+  }
+  void wait(int number) const {
+    const Device d = gpu(number);
+    if (event_) cuda().wait_for_event(d, event_);
+  }
+  bool done(bool wait) const {  // one that was never recorded is
+    const WithoutHostLock unlocked;
+    return !event_ || cuda().event_done(device_, event_, wait);
+  }
+  double elapsed_time(const Event& end) const {
+    for (const Event* e : {this, &end}) {
+      if (!e->timed_) fail<ValueError>("Event.elapsed_time: made without enable_timing=True");
+      if (!e->event_) fail<ValueError>("Event.elapsed_time: an event was not recorded yet");
+      if (!e->done(false))
+        fail<ValueError>("Event.elapsed_time: the GPU is not there yet; synchronize() first");
+    }
+    if (device_ != end.device_)
+      fail<DeviceError>("Event.elapsed_time: the events are of ", device_, " and ", end.device_);
+    return cuda().milliseconds(device_, event_, end.event_);
+  }
+
+ private:
+  bool timed_;
+  Device device_ = Device::cuda;
+  void* event_ = nullptr;
+};
+
 Tensor pin_memory(const Tensor& x) {
   if (is_cuda(x.device()))
     fail<DeviceError>("pin_memory: this tensor is on ", x.device(), "; only the CPU's are pinned");
@@ -60,6 +104,15 @@ void add_cuda(py::module_& m, TensorClass& cls) {
         py::arg("number"));
   m.def("_cuda_reset_memory_peak", of_gpu<[](Device d) { cuda().reset_peak(d); }>(),
         py::arg("number"));
+  m.def("_cuda_current_device", [] { return number(current_gpu()); });
+  m.def("_cuda_set_device", [](int number) { set_current_gpu(gpu(number)); }, py::arg("number"));
+  m.def("_cuda_stream", of_gpu<[](Device d) { return cuda().stream(d); }>(), py::arg("number"));
+  py::class_<Event>(m, "_CudaEvent")
+      .def(py::init<bool>(), py::arg("timed"))
+      .def("record", &Event::record, py::arg("number"))
+      .def("wait", &Event::wait, py::arg("number"))
+      .def("done", &Event::done, py::arg("wait"))
+      .def("elapsed_time", &Event::elapsed_time, py::arg("end"));
   m.def("_cuda_empty_cache", of_gpu<[](Device d) { cuda().empty_cache(d); }>(), py::arg("number"));
   cls.def("pin_memory", pin_memory,
           "A copy in page-locked memory of the CPU, from which .to(\"cuda\", non_blocking=True) "

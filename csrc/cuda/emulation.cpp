@@ -2,6 +2,7 @@
 #include "cuda/emulation.h"
 
 #include <sys/mman.h>
+#include <time.h>
 #include <ucontext.h>
 
 #include <cstdio>
@@ -370,6 +371,12 @@ cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t) {
   return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, nullptr);
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  *e = static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+  return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = static_cast<int>(setting("WENGERT_EMULATION_DRIVER", 13000));

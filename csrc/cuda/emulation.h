@@ -94,6 +94,7 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorNotReady = 600,
   cudaErrorLaunchFailure = 719,
 };
 enum cudaMemcpyKind {
@@ -102,7 +103,7 @@ enum cudaMemcpyKind {
   cudaMemcpyDeviceToDevice
 };
 using cudaStream_t = void*;
-using cudaEvent_t = void*;
+using cudaEvent_t = double*;  // when it was recorded, in seconds
 struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount;
@@ -134,8 +135,13 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
 }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaGetLastError(); }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
-  return *e = nullptr, cudaSuccess;
+  return *e = new double(0), cudaSuccess;
 }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t);
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaGetLastError(); }
+inline cudaError_t cudaEventQuery(cudaEvent_t) { return cudaGetLastError(); }
+inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
+  return *ms = static_cast<float>((*to - *from) * 1e3), cudaSuccess;
+}
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }

@@ -282,4 +282,38 @@ void cuda_let_wait(Device d, uintptr_t stream) {
   order(stream_of(d), d, reinterpret_cast<cudaStream_t>(stream), d);
 }
 
+void* cuda_make_event(Device d, bool timed) {
+  cudaEvent_t event = nullptr;
+  stream_of(d);
+  check(cudaEventCreateWithFlags(&event, timed ? 0 : cudaEventDisableTiming), "event", d);
+  return event;
+}
+void cuda_free_event(Device d, void* event) {
+  if (gpu(d).lost.empty()) cudaEventDestroy(static_cast<cudaEvent_t>(event));
+}
+void cuda_record_event(Device d, void* event) {
+  const cudaStream_t stream = stream_of(d);
+  check(cudaEventRecord(static_cast<cudaEvent_t>(event), stream), "event", d);
+}
+void cuda_wait_for_event(Device d, void* event) {
+  const cudaStream_t stream = stream_of(d);
+  check(cudaStreamWaitEvent(stream, static_cast<cudaEvent_t>(event), 0), "event", d);
+}
+bool cuda_event_done(Device d, void* event, bool wait) {
+  stream_of(d);
+  const auto e = static_cast<cudaEvent_t>(event);
+  const cudaError_t said = wait ? cudaEventSynchronize(e) : cudaEventQuery(e);
+  if (said == cudaErrorNotReady) return false;
+  check(said, "event", d);
+  if (wait) throw_report(gpu(d));
+  return true;
+}
+float cuda_milliseconds(Device d, void* from, void* to) {
+  float ms = 0;
+  stream_of(d);
+  check(cudaEventElapsedTime(&ms, static_cast<cudaEvent_t>(from), static_cast<cudaEvent_t>(to)),
+        "elapsed_time", d);
+  return ms;
+}
+
 }  // namespace wengert

@@ -24,5 +24,11 @@ void cuda_copy_peer(Device to_device, void* to, Device from_device, const void* 
                     int64_t bytes);
 uintptr_t cuda_stream(Device d);
 void cuda_let_wait(Device d, uintptr_t stream);
+void* cuda_make_event(Device d, bool timed);
+void cuda_free_event(Device d, void* event);
+void cuda_record_event(Device d, void* event);
+void cuda_wait_for_event(Device d, void* event);
+bool cuda_event_done(Device d, void* event, bool wait);
+float cuda_milliseconds(Device d, void* from, void* to);
 
 }  // namespace wengert

@@ -62,6 +62,12 @@ wengert_cuda_library() {
       .copy_peer = cuda_copy_peer,
       .stream = cuda_stream,
       .let_wait = cuda_let_wait,
+      .make_event = cuda_make_event,
+      .free_event = cuda_free_event,
+      .record_event = cuda_record_event,
+      .wait_for_event = cuda_wait_for_event,
+      .event_done = cuda_event_done,
+      .milliseconds = cuda_milliseconds,
       .kernels = &kernels,
   };
   return &library;

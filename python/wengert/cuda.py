@@ -4,25 +4,61 @@ Tensors are made on a GPU with `device="cuda"` (or "cuda:1") and moved with `Ten
 where their inputs are. Work is queued: a call returns before the GPU has done it, and reading a
 value waits. An error in the data of a queued op, such as an index out of range, is raised by the
 next call that waits.
+
+Each GPU has one stream, which does its work in order; so nothing has to be ordered by hand, and
+memory can be used again at once. `Event`s mark points in it, to wait for, or to measure time:
+
+    start, end = (wengert.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    y = x @ x
+    end.record()
+    end.synchronize()
+    print(start.elapsed_time(end), "ms")
+
+`device` arguments take a number, "cuda:1", or None for the current device, which is the one that
+"cuda" means: number 0 until `set_device` or `with wengert.cuda.device(1):` says otherwise.
 """
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from . import _core
 from ._core import cuda_status as status
 
 __all__ = [
+    "Event",
+    "Stream",
+    "current_device",
+    "current_stream",
+    "device",
     "device_count",
-    "device_name",
     "empty_cache",
+    "get_device_name",
     "is_available",
+    "max_memory_allocated",
     "memory_allocated",
-    "memory_cached",
-    "memory_peak",
-    "reset_memory_peak",
+    "memory_reserved",
+    "reset_peak_memory_stats",
+    "set_device",
     "status",
     "synchronize",
 ]
+
+Which = int | str | None
+
+
+def _number(given: Which) -> int:
+    if given is None or given == "cuda":
+        return _core._cuda_current_device()
+    if isinstance(given, int):
+        return given
+    kind, _, number = given.partition(":")
+    if kind != "cuda" or not number.isdigit():
+        raise ValueError(f'device: got "{given}"; expected a number, "cuda" or "cuda:1"')
+    return int(number)
 
 
 def is_available() -> bool:
@@ -35,36 +71,129 @@ def device_count() -> int:
     return _core._cuda_device_count() if is_available() else 0
 
 
-def device_name(number: int = 0) -> str:
+def get_device_name(device: Which = None) -> str:
     """What the GPU calls itself."""
-    return _core._cuda_device_name(number)
+    return _core._cuda_device_name(_number(device))
 
 
-def synchronize(number: int = 0) -> None:
+def current_device() -> int:
+    """The number of the GPU that "cuda" means on this thread."""
+    return _core._cuda_current_device()
+
+
+def set_device(device: Which) -> None:
+    """Makes a GPU the one that "cuda" means on this thread. DeviceError if it is not there."""
+    _core._cuda_set_device(_number(device))
+
+
+@contextlib.contextmanager
+def device(device: Which) -> Iterator[None]:
+    """`with wengert.cuda.device(1):` "cuda" means that GPU inside."""
+    before = current_device()
+    set_device(device)
+    try:
+        yield
+    finally:
+        set_device(before)
+
+
+def synchronize(device: Which = None) -> None:
     """Waits until the GPU has done all that was queued; raises what it found wrong."""
-    _core._cuda_synchronize(number)
+    _core._cuda_synchronize(_number(device))
 
 
-def memory_allocated(number: int = 0) -> int:
+# ---- order ----
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The queue of a GPU's work. There is one for each; `current_stream()` gives it."""
+
+    device: int
+    """The GPU's number."""
+    cuda_stream: int
+    """The cudaStream_t, for other libraries."""
+
+    def synchronize(self) -> None:
+        """Waits until all that is queued is done."""
+        synchronize(self.device)
+
+    def record_event(self, event: Event | None = None) -> Event:
+        """Records an event (a new one if none is given) behind what is queued now."""
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        """What is queued from now on waits for the event, which may be another GPU's."""
+        event.wait(self)
+
+
+def current_stream(device: Which = None) -> Stream:
+    """The stream of a GPU."""
+    number = _number(device)
+    return Stream(number, _core._cuda_stream(number))
+
+
+class Event:
+    """A point in the order of a GPU's work, as in PyTorch.
+
+    `enable_timing=True` gives it a time, for `elapsed_time`. It belongs to the GPU on which it is
+    first recorded.
+    """
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        """An event that was not recorded yet."""
+        self._event = _core._CudaEvent(enable_timing)
+
+    def record(self, stream: Stream | None = None) -> None:
+        """Stands behind all that the stream (of the current device, if none is given) has now."""
+        self._event.record(stream.device if stream else current_device())
+
+    def wait(self, stream: Stream | None = None) -> None:
+        """Lets what the stream is given from now on wait for the event."""
+        self._event.wait(stream.device if stream else current_device())
+
+    def query(self) -> bool:
+        """Whether the GPU has come to it; so it has, to one that was never recorded."""
+        return self._event.done(False)
+
+    def synchronize(self) -> None:
+        """Waits until the GPU has come to it; raises what was found wrong."""
+        self._event.done(True)
+
+    def elapsed_time(self, end_event: Event) -> float:
+        """Milliseconds from this event to another.
+
+        ValueError where either was made without a time, was not recorded, or is still to come.
+        """
+        return self._event.elapsed_time(end_event._event)
+
+
+# ---- memory ----
+
+
+def memory_allocated(device: Which = None) -> int:
     """Bytes in use by tensors on the GPU."""
-    return _core._cuda_memory_allocated(number)
+    return _core._cuda_memory_allocated(_number(device))
 
 
-def memory_peak(number: int = 0) -> int:
-    """The most bytes that were in use since the start or the last reset_memory_peak()."""
-    return _core._cuda_memory_peak(number)
+def max_memory_allocated(device: Which = None) -> int:
+    """The most bytes that were in use since the start or the last reset_peak_memory_stats()."""
+    return _core._cuda_memory_peak(_number(device))
 
 
-def reset_memory_peak(number: int = 0) -> None:
+def reset_peak_memory_stats(device: Which = None) -> None:
     """Starts the peak anew from what is in use now."""
-    _core._cuda_reset_memory_peak(number)
+    _core._cuda_reset_memory_peak(_number(device))
 
 
-def memory_cached(number: int = 0) -> int:
-    """Bytes that are free and kept for reuse."""
-    return _core._cuda_memory_cached(number)
+def memory_reserved(device: Which = None) -> int:
+    """Bytes taken from the GPU: those in use, and free ones that are kept to be used again."""
+    number = _number(device)
+    return _core._cuda_memory_allocated(number) + _core._cuda_memory_cached(number)
 
 
-def empty_cache(number: int = 0) -> None:
+def empty_cache(device: Which = None) -> None:
     """Gives the free bytes back to the GPU, for other programs."""
-    _core._cuda_empty_cache(number)
+    _core._cuda_empty_cache(_number(device))
