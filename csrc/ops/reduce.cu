@@ -48,6 +48,9 @@ __global__ void __launch_bounds__(block_threads) fold(Plan p, void* out, const I
   Acc acc = Fold::start();
   if (unit < p.units) {
     const In* from = x + p.offset(static_cast<uint32_t>(unit));
+    // Four loads at once, and less code for integers and second passes.
+    [[maybe_unused]] constexpr int at_once = first && std::is_floating_point_v<In> ? 4 : 1;
+#pragma unroll at_once
     for (int64_t r = begin + member; r < end; r += p.team)
       if constexpr (first)
         acc = Fold::fold(acc, from[r * p.block.row_stride], r);

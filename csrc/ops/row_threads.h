@@ -25,6 +25,7 @@ template <int width, class T, class Merge> __device__ T merge_all(T x, const Mer
 // The sum of term(i) over a row.
 template <int width, class Term> __device__ double row_sum(int64_t n, const Term& term) {
   double s = 0;
+#pragma unroll 2
   for (int64_t i = static_cast<int>(threadIdx.x) % width; i < n; i += width)
     s += static_cast<double>(term(i));
   return merge_all<width>(s, [](double p, double q) { return p + q; });
