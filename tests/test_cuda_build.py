@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -116,6 +117,31 @@ def test_kernels_fit_into_registers(source: Path, tmp_path: Path) -> None:
         for kernel, wanted in QUADS.items():
             for word in wanted if re.search(rf"\d{kernel}I", name) else ():
                 assert word in instructions, f"{name} has no {word}"
+
+
+def test_code_for_every_architecture_of_a_wheel(tmp_path: Path) -> None:
+    text = (ROOT / "CMakeLists.txt").read_text()
+    wanted = re.search(r"set\(architectures (75 .*?)\)", text)
+    assert wanted
+    targets = []
+    for a in wanted[1].split():
+        number, _, virtual = a.partition("-")
+        kind = "compute" if virtual else "sm"
+        targets += ["-gencode", f"arch=compute_{number},code={kind}_{number}"]
+    fatbin = tmp_path / "embedding.fatbin"
+    command = [NVCC, "-std=c++20", *flags(), *targets, f"-I{CSRC}", "-Werror", "all-warnings",
+               "-fatbin", CSRC / "ops/embedding.cu", "-o", fatbin]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    data = fatbin.read_bytes()
+    header, end = struct.unpack_from("<HQ", data, 6)
+    found = []
+    at = header
+    while at < header + end:  # 1: PTX, 2: machine code
+        kind, _, skip, size = struct.unpack_from("<HHIQ", data, at)
+        found.append((kind, struct.unpack_from("<I", data, at + 28)[0]))
+        at += skip + size
+    assert sorted(found) == [(1, 120), (2, 75), (2, 80), (2, 90), (2, 100), (2, 120)]
 
 
 def test_the_disassembler_sees_local_memory(tmp_path: Path) -> None:
