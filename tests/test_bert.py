@@ -562,56 +562,71 @@ def theirs(model: Any, torch: Any, x: dict[str, Any], cotangents: list[Any]) -> 
     )
 
 
-def check_against_transformers(directory: Path, x: dict[str, Any]) -> None:
-    """Errors to its float64 at most 4 times those of its own float32, of outputs and gradients;
-    what stands at padding is left out. Gradients by the 2-norm of the error: the largest is often
-    that of one feature, far larger than all others, and which rounding is nearer is luck."""
+def check_against_transformers(directory: Path, batches: list[dict[str, Any]]) -> None:
+    """Errors to its float64 at most 4 times those of its own float32, of outputs and of every
+    gradient, by largest element and by 2-norm; what stands at padding is left out.
+
+    Both errors are taken over all batches, each with two cotangents. In one draw, the largest error
+    of a LayerNorm's weight is that of one feature (99 or 223 here), which is far larger than all
+    others: the ratio of two such single roundings has been found to be 7, and 1/7 as often."""
     hf, torch = transformers()
     exact = hf.BertModel.from_pretrained(str(directory)).double().eval()
     single = hf.BertModel.from_pretrained(str(directory)).float().eval()
     model = BertModel.from_pretrained(directory)
     random = np.random.default_rng(0)
-    seen = x["attention_mask"][:, :, None]
-    cotangents = [
-        random.normal(size=(*x["input_ids"].shape, model.config.hidden_size)) * seen,
-        random.normal(size=(len(x["input_ids"]), model.config.hidden_size)),
-    ]
-    cotangents = [c.astype("float32") for c in cotangents]
-    right, gradients = theirs(exact, torch, x, cotangents)
-    near, near_gradients = theirs(single, torch, x, cotangents)
-    outputs = model(**tensors(x))
-    sum((y * wg.tensor(c)).sum() for y, c in zip(outputs, cotangents, strict=True)).backward()
-    for y, r, n, s in zip(outputs, right, near, (seen, 1), strict=True):
-        assert np.abs((y.detach().numpy() - r) * s).max() <= 4 * np.abs((n - r) * s).max()
-    assert {name for name, _ in model.named_parameters()} == set(gradients)
-    worst = {}
-    for name, p in model.named_parameters():
-        bound = np.linalg.norm(near_gradients[name] - gradients[name])
-        # A gradient that is zero but for rounding (of a key's bias) has no error to compare with.
-        bound = max(bound, 1e-7 * np.linalg.norm(gradients[name]), 1e-6)
-        worst[name] = np.linalg.norm(p.grad.numpy() - gradients[name]) / bound
-    print(
-        "error over that of transformers' float32, worst:", max(worst.items(), key=lambda v: v[1])
-    )
-    assert max(worst.values()) <= 4, worst
+    errors: dict[str, list[Any]] = {}  # (ours, theirs, right) of each draw
+    for x in [x for x in batches for _ in range(2)]:
+        seen = x["attention_mask"][:, :, None]
+        cotangents = [
+            random.normal(size=(*x["input_ids"].shape, model.config.hidden_size)) * seen,
+            random.normal(size=(len(x["input_ids"]), model.config.hidden_size)),
+        ]
+        cotangents = [c.astype("float32") for c in cotangents]
+        right, gradients = theirs(exact, torch, x, cotangents)
+        near, near_gradients = theirs(single, torch, x, cotangents)
+        model.zero_grad()
+        outputs = model(**tensors(x))
+        sum((y * wg.tensor(c)).sum() for y, c in zip(outputs, cotangents, strict=True)).backward()
+        for name, y, r, n, s in zip(outputs._fields, outputs, right, near, (seen, 1), strict=True):
+            errors.setdefault(name, []).append(((y.detach().numpy() - r) * s, (n - r) * s, r))
+        assert {name for name, _ in model.named_parameters()} == set(gradients)
+        for name, p in model.named_parameters():
+            r = gradients[name]
+            errors.setdefault(name, []).append((p.grad.numpy() - r, near_gradients[name] - r, r))
+    for measure, norm in (("largest element", np.inf), ("2-norm", 2)):
+        worst = {}
+        for name, draws in errors.items():
+            ours, other, size = (
+                np.linalg.norm([np.linalg.norm(np.ravel(d[i]), norm) for d in draws], norm)
+                for i in range(3)
+            )
+            # A gradient that is zero but for rounding (of a key's bias) has no error to compare to.
+            worst[name] = ours / max(other, 1e-7 * size, 1e-6)
+        name = max(worst, key=worst.__getitem__)
+        print(f"error over that of transformers' float32, {measure}: {worst[name]:.2f} {name}")
+        assert worst[name] <= 4, (measure, worst)
 
 
 @needs_encoder
 @needs_tokenizers
 def test_real_weights_agree_with_transformers() -> None:
     hf, _ = transformers()
-    x = BertTokenizer.from_pretrained(ENCODER)(TEXTS, PAIRS, padding=True, return_tensors="np")
-    same = hf.BertTokenizer.from_pretrained(str(ENCODER))(
-        TEXTS, PAIRS, padding=True, return_tensors="np"
-    )
-    for name, value in x.items():
-        assert (value == same[name]).all()
-    check_against_transformers(ENCODER, x)
+    ours, other = BertTokenizer.from_pretrained(ENCODER), hf.BertTokenizer.from_pretrained(ENCODER)
+    batches = []
+    for texts in (
+        (TEXTS, PAIRS),
+        (["A cat sleeps on the sofa.", "A kitten naps on the couch.", "Stocks fell on Monday."],),
+        (["Newton saw further by standing on the shoulders of giants.", "1 + 1 = 2"],),
+    ):
+        batches.append(ours(*texts, padding=True, return_tensors="np"))
+        same = other(*texts, padding=True, return_tensors="np")
+        assert all((value == same[name]).all() for name, value in batches[-1].items())
+    check_against_transformers(ENCODER, batches)
 
 
 def test_random_weights_agree_with_transformers(tmp_path: Path) -> None:
     small().save_pretrained(tmp_path)
-    check_against_transformers(tmp_path, batch(SMALL))
+    check_against_transformers(tmp_path, [batch(SMALL, seed=seed) for seed in range(3)])
 
 
 def test_heads_agree_with_transformers(tmp_path: Path) -> None:

@@ -24,8 +24,6 @@ namespace wengert {
 
 namespace {
 
-constexpr int64_t query_block = 128, key_block = 256;
-
 struct AttentionAttrs {
   double scale;
   bool causal;

@@ -8,6 +8,8 @@
 
 namespace wengert {
 
+constexpr int64_t query_block = 128, key_block = 256;  // rows and columns of a block, at most
+
 struct ScoreMask {
   const void* data = nullptr;  // null: none. Of the block's first score
   bool additive = false;       // T, added; else bool, true where a key is looked at

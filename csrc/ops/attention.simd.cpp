@@ -8,37 +8,56 @@ namespace {
 
 template <class T> struct Attention : RowSums<T> {
   using V = Simd<T>;
-  using RowSums<T>::sum, RowSums<T>::largest;
+  using RowSums<T>::sum, RowSums<T>::top, RowSums<T>::first;
   static constexpr T minus_inf = static_cast<T>(-__builtin_inf());
 
-  // Row r of a block: products become scores.
-  FN static void scores(int64_t cols, T* s, T scale, const ScoreMask& mask, int64_t r) {
-    each_vector<V>(cols,
-                   [&](int64_t i, int c) INLINE { store(s + i, c, load<V>(s + i, c) * V(scale)); });
-    if (mask.data && mask.additive) {
-      const T* const m = static_cast<const T*>(mask.data) + r * mask.row;
+  // Row r of the mask as T: what is added, or 0 where a key is not looked at. Null: no mask.
+  FN static const T* row_of(const ScoreMask& mask, int64_t r, int64_t cols, T (&room)[key_block]) {
+    if (!mask.data || (r > 0 && mask.row == 0)) return mask.data ? room : nullptr;
+    const auto fill = [&](const auto* m) INLINE {
       if (mask.col == 1)
-        for (int64_t i = 0; i < cols; ++i) s[i] += m[i];
+        for (int64_t i = 0; i < cols; ++i) room[i] = static_cast<T>(m[i]);
       else
-        for (int64_t i = 0; i < cols; ++i) s[i] += m[i * mask.col];
-    } else if (mask.data) {
-      const uint8_t* const m = static_cast<const uint8_t*>(mask.data) + r * mask.row;
-      if (mask.col == 1)
-        for (int64_t i = 0; i < cols; ++i) s[i] = m[i] ? s[i] : minus_inf;
-      else
-        for (int64_t i = 0; i < cols; ++i) s[i] = m[i * mask.col] ? s[i] : minus_inf;
-    }
-    if (mask.causal) {
-      const int64_t from = mask.first + r + 1;
-      for (int64_t i = from < 0 ? 0 : from; i < cols; ++i) s[i] = minus_inf;
-    }
+        for (int64_t i = 0; i < cols; ++i) room[i] = static_cast<T>(m[i * mask.col]);
+    };
+    if (mask.additive)
+      fill(static_cast<const T*>(mask.data) + r * mask.row);
+    else
+      fill(static_cast<const uint8_t*>(mask.data) + r * mask.row);
+    return room;
+  }
+  // A row of a block: products become scores. Returns the largest of each lane.
+  FN static V scores(int64_t cols, T* s, double scale, const ScoreMask& mask, const T* m,
+                     int64_t r) {
+    const V by(static_cast<T>(scale));
+    V best(minus_inf);
+    const int64_t shown = mask.causal ? mask.first + r + 1 : cols, end = shown < 0      ? 0
+                                                                         : shown < cols ? shown
+                                                                                        : cols;
+    const auto each = [&](const auto& masked) INLINE {
+      each_vector<V>(end, [&](int64_t i, int c) INLINE {
+        const V x = masked(load<V>(s + i, c) * by, i, c);
+        store(s + i, c, x);
+        best = maximum(best, first(x, c, minus_inf));
+      });
+    };
+    if (!m)
+      each([](V x, int64_t, int) INLINE { return x; });
+    else if (mask.additive)
+      each([&](V x, int64_t i, int c) INLINE { return x + load<V>(m + i, c); });
+    else
+      each([&](V x, int64_t i, int c)
+               INLINE { return select(load<V>(m + i, c) != 0, x, minus_inf); });
+    for (int64_t i = end; i < cols; ++i) s[i] = minus_inf;
+    return best;
   }
 
   static void exponentials(int64_t rows, int64_t cols, T* s, int64_t row, double scale,
                            const ScoreMask& mask, T* m, double* l, T* factor) {
+    T room[key_block];
     for (int64_t r = 0; r < rows; ++r, s += row) {
-      scores(cols, s, static_cast<T>(scale), mask, r);
-      const T here = largest(cols, s), before = m[r];
+      const T here = top(scores(cols, s, scale, mask, row_of(mask, r, cols, room), r)),
+              before = m[r];
       const T best = here > before || here != here ? here : before;
       const T shift = best == minus_inf ? T(0) : best;
       const double part = sum(cols, [&](int64_t i, int c) INLINE {
@@ -46,8 +65,7 @@ template <class T> struct Attention : RowSums<T> {
         store(s + i, c, e);
         return e;
       });
-      const V scaled = exp(V(before) - V(shift));
-      factor[r] = scaled.v[0];
+      factor[r] = before == minus_inf ? T(0) : exp(V(before) - V(shift)).v[0];
       l[r] = l[r] * static_cast<double>(factor[r]) + part;
       m[r] = best;
     }
@@ -72,8 +90,9 @@ template <class T> struct Attention : RowSums<T> {
   }
   static void weights(int64_t rows, int64_t cols, T* s, int64_t row, double scale,
                       const ScoreMask& mask, const T* lse, int64_t lse_stride) {
+    T room[key_block];
     for (int64_t r = 0; r < rows; ++r, s += row) {
-      scores(cols, s, static_cast<T>(scale), mask, r);
+      scores(cols, s, scale, mask, row_of(mask, r, cols, room), r);
       const V shift(lse[r * lse_stride]);
       each_vector<V>(
           cols, [&](int64_t i, int c) INLINE { store(s + i, c, exp(load<V>(s + i, c) - shift)); });

@@ -2,6 +2,8 @@
 // over a row, whose partial sums go to float64, and its largest element.
 #pragma once
 
+#include <utility>
+
 #include "base/vocab.h"
 
 namespace wengert::WENGERT_ISA {
@@ -12,37 +14,60 @@ template <class T> struct RowSums {
   static constexpr int64_t block =
       16 * V::width;  // sums run in T for this long, then go to float64
 
-  FN static double total(V v) {
-    double s = 0;
-    for (int j = 0; j < V::width; ++j) s += static_cast<double>(v.v[j]);
-    return s;
+  // f of all lanes of v, half with half; each lane has it.
+  template <class U, class F, int half = U::width / 2> FN static U fold(U v, const F& f) {
+    if constexpr (half == 0)
+      return v;
+    else
+      return fold<U, F, half / 2>(
+          f(v, turned<half>(v, std::make_integer_sequence<int, U::width>())), f);
   }
-  // The sum over a row of term(i, count); lanes beyond the row's end count as zero.
+  template <int by, class U, int... i> FN static U turned(U v, std::integer_sequence<int, i...>) {
+    return U(__builtin_shufflevector(v.v, v.v, (i + by) % U::width...));
+  }
+  FN static double total(V v) {
+    f64 sums;
+    if constexpr (sizeof(T) == sizeof(double)) {
+      sums = v;
+    } else {
+      typedef float Half __attribute__((vector_size(WENGERT_SIMD_BYTES / 2)));
+      Half half[2];
+      __builtin_memcpy(half, &v.v, sizeof half);
+      sums = f64(__builtin_convertvector(half[0], f64::Vec)) +
+             f64(__builtin_convertvector(half[1], f64::Vec));
+    }
+    return fold(sums, [](f64 a, f64 b) INLINE { return a + b; }).v[0];
+  }
+  // x in the first n lanes, `other` in the rest.
+  FN static V first(V x, int n, T other) {
+    typename V::Bits number;
+    for (int j = 0; j < V::width; ++j) number[j] = j;
+    return n == V::width ? x : select(typename V::Mask{number < n}, x, V(other));
+  }
+  // The sum over a row of term(i, count).
   template <class Term> FN static double sum(int64_t n, const Term& term) {
     double s = 0;
     for (int64_t start = 0; start < n; start += block) {
-      const int64_t end = start + block < n ? start + block : n;
       V acc(0.0);
-      int64_t i = start;
-      for (; i + V::width <= end; i += V::width) acc += term(i, V::width);
+      each_vector<V>(n - start < block ? n - start : block, [&](int64_t i, int count) INLINE {
+        acc += first(term(start + i, count), count, 0);
+      });
       s += total(acc);
-      if (i < end) {
-        const V last = term(i, static_cast<int>(end - i));
-        for (int j = 0; j < end - i; ++j) s += static_cast<double>(last.v[j]);
-      }
     }
     return s;
   }
+  // The largest lane; NaN if there is one.
+  FN static T top(V v) {
+    return fold(v, [](V a, V b) INLINE { return maximum(a, b); }).v[0];
+  }
   // The largest element; NaN if there is one, -inf of none.
   FN static T largest(int64_t n, const T* x) {
-    V best(-__builtin_inf());
-    T last = static_cast<T>(-__builtin_inf());
-    int64_t i = 0;
-    for (; i + V::width <= n; i += V::width) best = maximum(best, V::load(x + i));
-    for (; i < n; ++i) last = x[i] > last || x[i] != x[i] ? x[i] : last;
-    for (int j = 0; j < V::width; ++j)
-      last = best.v[j] > last || best.v[j] != best.v[j] ? best.v[j] : last;
-    return last;
+    const T lowest = static_cast<T>(-__builtin_inf());
+    V best(lowest);
+    each_vector<V>(n, [&](int64_t i, int count) INLINE {
+      best = maximum(best, first(load<V>(x + i, count), count, lowest));
+    });
+    return top(best);
   }
   // What exponents are shifted by.
   FN static T shift(int64_t n, const T* x) {
