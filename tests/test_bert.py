@@ -251,6 +251,37 @@ def test_compiled_fine_tuning_has_the_same_bits() -> None:
     assert losses[0] == losses[1]
 
 
+def test_a_step_in_the_study_tools() -> None:
+    model, x = small(num_hidden_layers=4), tensors(batch(SMALL, (7, 7, 7)))
+    optimizer = optim.AdamW(model.parameters(), lr=1e-3)
+
+    def step(ids: Any, mask: Any) -> Any:
+        optimizer.zero_grad()
+        outputs = model(ids, mask)
+        loss = outputs.last_hidden_state.square().mean() + outputs.pooler_output.sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run = wg.compile(step)
+    for _ in range(2):
+        run(x["input_ids"], x["attention_mask"])
+    program = wg.trace(run)(x["input_ids"], x["attention_mask"])
+    name = "encoder.layer.3.attention.self.query.weight"
+    assert f"d{name} = " in str(program)
+    assert {line.layer for line in program.lines} >= {name.removesuffix(".weight"), "pooler.dense"}
+    replayed = program.gradients()
+    for parameter, tensor in model.named_parameters():
+        assert (replayed[parameter] == tensor.grad.numpy()).all(), parameter
+    stepper = program.stepper()
+    line = stepper.to_layer("encoder.layer.3.attention.self")
+    assert line is not None and line.phase == "forward"
+    stepper.to(len(program))
+    stepper.back(len(program))
+    assert stepper.line is None
+    assert program.check(), program.check()
+
+
 # ---- files ----
 
 
@@ -356,6 +387,9 @@ def test_half_precision_files_and_old_names(tmp_path: Path) -> None:
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"num_hidden_layers": 3}, "missing:    encoder.layer.2"),
         ({"vocab_size": 61}, "misshaped:  embeddings.word_embeddings.weight"),
+        ({"vocab_size": 2**31 - 1}, r"has 6,\d{3} numbers, and the model .* 34,359,7"),
+        ({"hidden_size": 2**30}, "do not belong together"),
+        ({"num_hidden_layers": 2**30}, "do not belong together"),
     ],
 )
 def test_configs_that_will_not_do(config: Any, says: str, tmp_path: Path) -> None:

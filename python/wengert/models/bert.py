@@ -78,6 +78,12 @@ class BertConfig(PretrainedConfig):
                 f"BertConfig: hidden_act is {self.hidden_act!r}; known are {', '.join(ACTIVATIONS)}"
             )
 
+    def least_parameters(self) -> int:
+        """Of the embeddings and of the matrices in the layers."""
+        c = self.hidden_size
+        rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
+        return c * (rows + self.num_hidden_layers * (4 * c + 2 * self.intermediate_size))
+
 
 class BertOutput(NamedTuple):
     """What BertModel gives: (B, T, C), and (B, C) or, without a pooler, None."""

@@ -28,6 +28,10 @@ class PretrainedConfig:
 
     model_type: ClassVar[str]
 
+    def least_parameters(self) -> int:
+        """How many numbers a file of such a model holds at least."""
+        raise NotImplementedError
+
     def check_numbers(self) -> None:
         """ValueError for a field of another type than its default's, or out of range."""
         for field in dataclasses.fields(self):
@@ -136,6 +140,12 @@ class Pretrained(nn.Module):
                 hint = "; pytorch_model.bin is a pickle, which can run any code: convert it once"
             raise FileError(f"{path}: there is no such file{hint}")
         given = cls._renamed(io.load(path, mmap=True), config)
+        held, least = sum(t.numel() for t in given.values()), config.least_parameters()
+        if least > 8 * held + 100_000:  # less than that is built, to list what does not fit
+            raise FileError(
+                f"{path}: has {held:,} numbers, and the model of {CONFIG} {least:,} or more: they "
+                "do not belong together"
+            )
         with nn.init.skip_init():
             model = cls(config)
         base = "" if cls.is_base else f"{cls.base_prefix}."
