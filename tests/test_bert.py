@@ -252,7 +252,7 @@ def test_compiled_fine_tuning_has_the_same_bits() -> None:
 
 
 def test_a_step_in_the_study_tools() -> None:
-    model, x = small(num_hidden_layers=4), tensors(batch(SMALL, (7, 7, 7)))
+    model, x = small(num_hidden_layers=4), tensors(batch(SMALL))
     optimizer = optim.AdamW(model.parameters(), lr=1e-3)
 
     def step(ids: Any, mask: Any) -> Any:

@@ -138,7 +138,7 @@ class _Check:
             x = np.array(inputs[c.input].numpy())
             rms = _rms(x)
             scale = np.maximum(np.abs(x), 1e-3 * rms) if rms > 0 else np.ones_like(x)
-            v = self.random.standard_normal(x.shape) * scale
+            v = self._moved(line.inputs[c.input], scale)
             best: Row | None = None
             for growth in (1.0, 1e3, 1e6):  # tiny operands of a large result drown in its rounding
                 sides = []
@@ -157,6 +157,14 @@ class _Check:
             assert best is not None
             rows.append(best)
         return rows
+
+    def _moved(self, value: int, scale: Array) -> Array:
+        """A random direction; an embedding's row for padding, which gets no gradient, stays."""
+        v: Array = self.random.standard_normal(scale.shape) * scale
+        for line in self.program.lines:
+            if line.inputs and line.inputs[0] == value and "padding_idx" in line.attributes:
+                v[int(line.attributes["padding_idx"])] = 0
+        return v
 
     def _compare(
         self,
@@ -382,7 +390,7 @@ class _Check:
     ) -> Row:
         program = self.program
         moves = {
-            leaf: self.random.standard_normal(values[leaf].shape) * (_rms(values[leaf]) or 1.0)
+            leaf: self._moved(leaf, np.full_like(values[leaf], _rms(values[leaf]) or 1.0))
             for leaf in group
         }
         error, allowed = np.inf, np.inf
