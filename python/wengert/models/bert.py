@@ -248,7 +248,7 @@ class BertModel(Pretrained):
 
 
 class BertForSequenceClassification(Pretrained):
-    """A class for each text, from the pooled output. labels: (B,), integers."""
+    """A class for each text, from the pooled output. Takes what BertModel does, and labels (B,)."""
 
     config_class = BertConfig
     base_prefix = "bert"
@@ -261,14 +261,8 @@ class BertForSequenceClassification(Pretrained):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.init_weights(self.classifier)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> HeadOutput:
-        pooled = self.bert(input_ids, attention_mask, token_type_ids).pooler_output
+    def forward(self, *text: Tensor, labels: Tensor | None = None, **more: Tensor) -> HeadOutput:
+        pooled = self.bert(*text, **more).pooler_output
         logits = self.classifier(self.dropout(pooled))  # (B, num_labels)
         return HeadOutput(None if labels is None else wg.cross_entropy(logits, labels), logits)
 
@@ -308,7 +302,8 @@ class BertHead(nn.Module):
 
 
 class BertForMaskedLM(Pretrained):
-    """The word at each place, also of [MASK]. labels: (B, T), -100 where nothing is asked."""
+    """The word at each place, also of [MASK]. Takes what BertModel does, and labels (B, T), -100
+    where nothing is asked."""
 
     config_class = BertConfig
     base_prefix = "bert"
@@ -328,14 +323,8 @@ class BertForMaskedLM(Pretrained):
         self.cls = BertHead(config, self.bert.embeddings.word_embeddings)
         self.init_weights(self.cls)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> HeadOutput:
-        x = self.bert(input_ids, attention_mask, token_type_ids).last_hidden_state
+    def forward(self, *text: Tensor, labels: Tensor | None = None, **more: Tensor) -> HeadOutput:
+        x = self.bert(*text, **more).last_hidden_state
         logits = self.cls.predictions(x)  # (B, T, vocab_size)
         if labels is None:
             return HeadOutput(None, logits)
