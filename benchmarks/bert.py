@@ -81,6 +81,27 @@ def add(name: str, unit: str, values: dict[str, float], turns: int) -> None:
     for key, value in values.items():
         ratios = [f"{p / value:5.2f}x {peer}" for peer, p in peers.items() if key not in peers]
         print(f"    {key:20} {value:12.4g}   {'   '.join(ratios)}", flush=True)
+    keep()
+
+
+def keep() -> None:
+    """Adds the rows to the results of the day."""
+    today = datetime.date.today().isoformat()
+    about = {"date": today, "processor": processor(), "cores": os.cpu_count()}
+    about |= {"simd": wg.simd_level(), "versions": {"wengert": wg.__version__}}
+    for module in ("torch", "transformers"):
+        if module in sys.modules:
+            about["versions"][module] = sys.modules[module].__version__
+    slug = "-".join(about["processor"].lower().split())
+    path = Path(__file__).parent / "results/bert" / f"{today}-{slug}-{THREADS}-threads.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept: dict[str, Any] = {"about": about, "rows": []}
+    if path.exists():
+        kept = json.loads(path.read_text())
+        kept["about"]["versions"] |= about["versions"]
+    fresh = {row["name"] for row in rows}
+    kept["rows"] = [row for row in kept["rows"] if row["name"] not in fresh] + rows
+    path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def theirs(directory: Path) -> Any:
@@ -263,23 +284,6 @@ def main() -> None:
             memory("bert-base, batch 8, 128 tokens, peak memory of a step", base, (8, 128))
         if "start" in chosen:
             start("from process start to the first embedding", encoder())
-    today = datetime.date.today().isoformat()
-    about = {"date": today, "processor": processor(), "cores": os.cpu_count()}
-    about |= {"simd": wg.simd_level(), "versions": {"wengert": wg.__version__}}
-    for module in ("torch", "transformers"):
-        if module in sys.modules:
-            about["versions"][module] = sys.modules[module].__version__
-    slug = "-".join(about["processor"].lower().split())
-    path = Path(__file__).parent / "results/bert" / f"{today}-{slug}-{THREADS}-threads.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept: dict[str, Any] = {"about": about, "rows": []}
-    if path.exists():  # sections of the same day
-        kept = json.loads(path.read_text())
-        kept["about"]["versions"] |= about["versions"]
-    fresh = {row["name"] for row in rows}
-    kept["rows"] = [row for row in kept["rows"] if row["name"] not in fresh] + rows
-    path.write_text(json.dumps(kept, indent=1) + "\n")
-    print(f"written to {path}")
 
 
 if __name__ == "__main__":
