@@ -46,16 +46,19 @@ TEXT = "Hello, my name is John Doe."
 
 def measure(name: str, contenders: Contenders, seconds: float = 20.0) -> None:
     """Medians of turns, as many as fit into the time, at least 3."""
-    began = time.perf_counter()
-    for call in contenders.values():
+    took = {}
+    for key, call in contenders.items():
+        at = time.perf_counter()
         call()
-    turns = int(seconds / (time.perf_counter() - began + 0.25 * len(contenders)))
+        took[key] = time.perf_counter() - at
+    turns = int(seconds / sum(0.25 + (t if t >= 0.1 else 0.1) for t in took.values()))
     times: dict[str, list[float]] = {key: [] for key in contenders}
     for _ in range(max(3, min(turns, 31))):
         for key, call in contenders.items():
             time.sleep(0.25)  # idle threads of other libraries spin for up to 0.2 s
-            if len(times[key]) == 0 or times[key][-1] < 0.1:
-                call()  # a processor that has slept is slow at first
+            woken = time.perf_counter()
+            while took[key] < 0.1 and time.perf_counter() - woken < 0.1:
+                call()  # a processor that has slept is slow at first, for 50 ms and more
             at = time.perf_counter()
             call()
             times[key].append(time.perf_counter() - at)
