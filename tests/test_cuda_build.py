@@ -43,10 +43,11 @@ def flags() -> list[str]:
     return line[1].split()
 
 
-def compile_for(source: Path, folder: Path) -> tuple[str, str]:
+def compile_for(source: Path, folder: Path, architecture: str = "90a") -> tuple[str, str]:
     """The report of ptxas, and the PTX."""
+    target = f"arch=compute_{architecture},code=sm_{architecture}"
     done = subprocess.run(
-        [NVCC, "-std=c++20", *flags(), "-gencode", "arch=compute_90a,code=sm_90a", f"-I{CSRC}",
+        [NVCC, "-std=c++20", *flags(), "-gencode", target, f"-I{CSRC}",
          "-Werror", "all-warnings", "-Xptxas", "-v", "--keep", "--keep-dir", folder,
          "-cubin", source, "-o", folder / f"{source.stem}.cubin"],
         capture_output=True, text=True, timeout=900,
@@ -96,7 +97,8 @@ def test_kernels_fit_into_registers(source: Path, tmp_path: Path) -> None:
         # CUDA's sin and cos reduce huge arguments with a small table on the stack.
         trigonometry = re.search(r"3(Sin|Cos)", name)
         assert stack <= (40 if trigonometry else 0), f"{name} has a stack of {stack} bytes"
-        most = 255 if "attendId" in name else 128  # two blocks; float64 may have one
+        # Two blocks fit; float64 may have one. Of wgmma_tiles tests/test_cuda_matmul.py says more.
+        most = 255 if "attendId" in name else 168 if "wgmma_tiles" in name else 128
         assert used <= most, f"{name} uses {used} registers"
     print(f"{source.name}: {len(found)} kernels, at most {max((k[3] for k in found), default=0)} "
           "registers")  # fmt: skip

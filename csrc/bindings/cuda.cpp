@@ -4,6 +4,7 @@
 
 #include "base/pool.h"
 #include "bindings/bindings.h"
+#include "ops/cuda_kernels.h"
 #include "tensor/copy.h"
 
 namespace wengert::bindings {
@@ -88,6 +89,15 @@ Tensor pin_memory(const Tensor& x) {
   return pinned;
 }
 
+constexpr const char* precisions[] = {"strict", "fp32", "fast", "bf16"};
+
+void set_precision(const std::string& name) {
+  for (int i = 0; i < 4; ++i)
+    if (name == precisions[i]) return set_matmul_precision(static_cast<MatmulPrecision>(i));
+  fail<ValueError>("set_matmul_precision: got \"", name,
+                   "\"; expected \"strict\", \"fp32\", \"fast\" or \"bf16\"");
+}
+
 }  // namespace
 
 void add_cuda(py::module_& m, TensorClass& cls) {
@@ -114,6 +124,10 @@ void add_cuda(py::module_& m, TensorClass& cls) {
       .def("done", &Event::done, py::arg("wait"))
       .def("elapsed_time", &Event::elapsed_time, py::arg("end"));
   m.def("_cuda_empty_cache", of_gpu<[](Device d) { cuda().empty_cache(d); }>(), py::arg("number"));
+  m.def("_cuda_matmul_units", of_gpu<[](Device d) { return cuda_kernels().matmul_units(d); }>(),
+        py::arg("number"));
+  m.def("_set_matmul_precision", set_precision, py::arg("precision"));
+  m.def("_get_matmul_precision", [] { return precisions[static_cast<int>(matmul_precision())]; });
   cls.def("pin_memory", pin_memory,
           "A copy in page-locked memory of the CPU, from which .to(\"cuda\", non_blocking=True) "
           "does not wait.");

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -80,7 +81,7 @@ struct Stack {
 UNSEEN void change(Stack& from, Stack& to) { swapcontext(&from.context, &to.context); }
 #endif
 
-enum class State { ready, at_warp, at_block, done };
+enum class State { ready, at_warp, at_block, polling, done };
 
 struct Fiber {
   Stack stack;
@@ -89,6 +90,7 @@ struct Fiber {
   State state = State::done;
   Thread self;
   unsigned round = 0;  // of exchanges: two sets of slots take turns
+  std::deque<std::vector<std::function<void()>>> later{1};  // groups; the last one is open
   void* tsan = nullptr;
 };
 
@@ -100,6 +102,8 @@ std::vector<Fiber*> fibers;
 void (*call)(const void*);
 const void* context;
 uint64_t slots[2][1024];
+alignas(1024) char shared_block[232448];
+size_t progress = 0;                  // of who waits for an mbarrier
 char barriers[1024 / warp_size + 1];  // ThreadSanitizer knows barriers by their addresses
 [[maybe_unused]] void* scheduler_tsan = nullptr;
 [[maybe_unused]] char block_begin, block_end;
@@ -114,6 +118,7 @@ UNSEEN void yield(State state) {
 UNSEEN void fiber_main() {
   for (;;) {
     TSAN(__tsan_acquire(&block_begin));
+    current->later.assign(1, {});
     call(context);
     TSAN(__tsan_release(&block_end));
     yield(State::done);
@@ -158,6 +163,7 @@ UNSEEN void run_block(unsigned n) {
   for (unsigned i = 0; i < n; ++i) start(*fibers[i]);
   for (;;) {
     bool moved = false;
+    const size_t before = progress;
     const unsigned warps = (n + warp_size - 1) / warp_size;
     for (unsigned w = 0; w < warps; ++w) {
       const unsigned first = (backwards() ? warps - 1 - w : w) * warp_size;
@@ -167,15 +173,18 @@ UNSEEN void run_block(unsigned n) {
           Fiber& f = *fibers[backwards() ? end - 1 - n : first + n];
           if (f.state != State::ready) continue;
           resume(f);
-          moved = true;
+          moved |= f.state != State::polling;
         }
       } while (release(first, end, State::at_warp));
     }
     if (release(0, n, State::at_block)) continue;
     bool done = true;
-    for (unsigned i = 0; i < n; ++i) done &= fibers[i]->state == State::done;
+    for (unsigned i = 0; i < n; ++i) {
+      done &= fibers[i]->state == State::done;
+      if (fibers[i]->state == State::polling) fibers[i]->state = State::ready;
+    }
     if (done) break;
-    if (!moved) {
+    if (!moved && progress == before) {
       std::fputs("emulated CUDA: the threads of a block wait at different barriers\n", stderr);
       std::abort();
     }
@@ -284,6 +293,44 @@ UNSEEN uint64_t* warp_slots() {
   return slots[current->round++ % 2] + current->self.thread.x / warp_size * warp_size;
 }
 
+char* dynamic_shared() { return shared_block; }
+
+UNSEEN void later(std::function<void()> work) { current->later.back().push_back(std::move(work)); }
+UNSEEN void end_group() { current->later.emplace_back(); }
+void wait_for_groups(int left) {
+  for (auto& groups = current->later; static_cast<int>(groups.size()) - 1 > left;
+       groups.pop_front())
+    for (const auto& work : groups.front()) work();
+}
+
+namespace {
+UNSEEN void end_phase(Barrier* b) {
+  if (b->missing || b->bytes) return;
+  b->missing = b->arrivals;
+  b->parity ^= 1;
+  ++progress;
+}
+}  // namespace
+UNSEEN void begin(Barrier* b, int arrivals) {
+  *b = {static_cast<uint16_t>(arrivals), static_cast<uint16_t>(arrivals), 0, 0};
+}
+UNSEEN void arrive(Barrier* b, int bytes) {
+  TSAN(__tsan_release(b));
+  b->bytes += bytes;
+  --b->missing;
+  end_phase(b);
+}
+UNSEEN void complete(Barrier* b, int bytes) {
+  TSAN(__tsan_release(b));
+  b->bytes -= bytes;
+  end_phase(b);
+}
+UNSEEN void wait(Barrier* b, unsigned parity) {
+  while (b->parity == parity) yield(State::polling);
+  ++progress;
+  TSAN(__tsan_acquire(b));
+}
+
 void run(dim3 grid, unsigned block, void (*kernel)(const void*), const void* arguments) {
   const OpenMemory open;
   if (last_error) return;
@@ -321,7 +368,8 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
-  *p = {"emulated on the CPU", 0, 0, 2};
+  const int capability = static_cast<int>(setting("WENGERT_EMULATION_CAPABILITY", 0));
+  *p = {"emulated on the CPU", capability / 10, capability % 10, 2};
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** block, size_t bytes) {

@@ -12,6 +12,7 @@
 // Settings, all environment variables, let it play what a GPU may do:
 //   WENGERT_EMULATION_MEMORY      bytes that it has (1 GiB)
 //   WENGERT_EMULATION_DEVICES     how many GPUs there are (1)
+//   WENGERT_EMULATION_CAPABILITY  80, 90: compute capability 8.0, 9.0 (0: no tensor cores)
 //   WENGERT_EMULATION_DRIVER      the CUDA version that the driver serves (13000); 0: no driver
 //   WENGERT_EMULATION_FAIL        the launch of this number fails (0: none), with
 //   WENGERT_EMULATION_ERROR       this cudaError_t (719, after which nothing works)
@@ -21,6 +22,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #define __global__
@@ -29,6 +31,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __restrict__ __restrict
 
 struct dim3 {
@@ -49,6 +52,23 @@ void wait_for_warp();
 // What the threads of a warp show one another; 8 bytes each. The place for the caller's next round.
 uint64_t* warp_slots();
 void run(dim3 grid, unsigned block, void (*call)(const void*), const void* context);
+char* dynamic_shared();  // of the block that runs
+
+// Work of this thread that goes on by itself, in groups: done when it is waited for, no sooner.
+void later(std::function<void()> work);
+void end_group();
+void wait_for_groups(int left);
+
+// An mbarrier: a phase ends when all have arrived and all bytes that were announced have come.
+struct Barrier {
+  uint16_t arrivals, missing;
+  int32_t bytes : 31;
+  uint32_t parity : 1;
+};
+void begin(Barrier* b, int arrivals);
+void arrive(Barrier* b, int bytes = 0);
+void complete(Barrier* b, int bytes);
+void wait(Barrier* b, unsigned parity);
 
 template <class T> T exchange(T value, unsigned from) {
   static_assert(sizeof(T) <= 8);
@@ -58,6 +78,16 @@ template <class T> T exchange(T value, unsigned from) {
   std::memcpy(&value, &slots[from % 32], sizeof value);
   return value;
 }
+template <class T> struct Gathered {  // a value of each lane
+  T of[32];
+  explicit Gathered(T value) {
+    static_assert(sizeof(T) == 8);
+    uint64_t* slots = warp_slots();
+    std::memcpy(&slots[self().thread.x % 32], &value, 8);
+    wait_for_warp();
+    std::memcpy(of, slots, sizeof of);
+  }
+};
 
 }  // namespace wengert::emulation
 
@@ -97,6 +127,7 @@ enum cudaError_t {
   cudaErrorNotReady = 600,
   cudaErrorLaunchFailure = 719,
 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaMemcpyKind {
   cudaMemcpyHostToDevice = 1,
   cudaMemcpyDeviceToHost,
@@ -145,3 +176,6 @@ inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t
   return *ms = static_cast<float>((*to - *from) * 1e3), cudaSuccess;
 }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+template <class F> cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}

@@ -32,6 +32,7 @@ __device__ inline void report(Report* r, Fault fault, int64_t got, int64_t at, i
 cudaStream_t stream_of(Device d);  // makes d the current device too
 Report* report_of(Device d);
 int processors(Device d);
+int capability(Device d);  // 90 is compute capability 9.0
 // Throws a DeviceError that says what the GPU reports, and whether the process can go on.
 void check(cudaError_t error, const char* what, Device d);
 
@@ -49,17 +50,23 @@ class DeviceScratch {  // work queued before it goes may still use it: the strea
 };
 
 template <class... P, class... A>
-void launch(const char* op, Device d, dim3 grid, unsigned block, void (*kernel)(P...),
-            const A&... arguments) {
+void launch_with(const char* op, Device d, dim3 grid, unsigned block, size_t shared_bytes,
+                 void (*kernel)(P...), const A&... arguments) {
   [[maybe_unused]] const cudaStream_t stream = stream_of(d);
 #if defined(__CUDACC__)
-  kernel<<<grid, block, 0, stream>>>(arguments...);
+  kernel<<<grid, block, shared_bytes, stream>>>(arguments...);
 #else
+  (void)shared_bytes;
   const auto call = [&] { kernel(static_cast<P>(arguments)...); };
   emulation::run(
       grid, block, [](const void* c) { (*static_cast<const decltype(call)*>(c))(); }, &call);
 #endif
   check(cudaGetLastError(), op, d);
+}
+template <class... P, class... A>
+void launch(const char* op, Device d, dim3 grid, unsigned block, void (*kernel)(P...),
+            const A&... arguments) {
+  launch_with(op, d, grid, block, 0, kernel, arguments...);
 }
 
 constexpr unsigned block_threads = 256;

@@ -6,6 +6,7 @@
 
 #include "base/cuda.h"
 #include "ops/elementwise.h"
+#include "ops/matmul.h"
 #include "ops/philox.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
@@ -44,7 +45,9 @@ struct CudaKernels {
   void (*rows)(RowOp op, const View& out, const View* auxiliary, std::span<const View> in);
 
   // y = a @ b for stacks of matrices of any strides, y contiguous.
-  void (*matmul)(const View& y, const View& a, const View& b);
+  void (*matmul)(const View& y, const View& a, const View& b, MatmulPrecision precision);
+  // Which instructions serve precisions other than strict: "wgmma", "mma", or null: none does.
+  const char* (*matmul_units)(Device d);
 
   // Row numbers of index tuples; an index out of range is an error at the next wait.
   void (*ravel)(const View& rows, std::span<const View> indices, const Dims& sizes);

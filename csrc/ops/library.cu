@@ -21,6 +21,7 @@ wengert_cuda_library() {
       .reduce = cuda_reduce,
       .rows = cuda_rows,
       .matmul = cuda_matmul,
+      .matmul_units = cuda_matmul_units,
       .ravel = cuda_ravel,
       .take = cuda_take,
       .put = cuda_put,

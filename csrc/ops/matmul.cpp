@@ -5,6 +5,8 @@
 // matrices before.
 #include "ops/matmul.h"
 
+#include <atomic>
+
 #include "base/pool.h"
 #include "ops/cuda_kernels.h"
 #include "ops/functions.h"
@@ -34,31 +36,36 @@ void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(shape, in[0].dtype(), in[0].device());
 }
 
-void run(Views out, Views in, const Attrs&) {
+// How the inputs lie: the gradient of a transposed input (the weights of x @ W.T) is written
+// transposed too, so that it is contiguous when it reaches what was transposed.
+struct MatmulAttrs {
+  bool a_transposed = false, b_transposed = false;
+  MatmulPrecision precision;
+};
+std::atomic<MatmulPrecision> the_precision{MatmulPrecision::strict};
+
+void run(Views out, Views in, const Attrs& attrs) {
   if (!is_cuda(out[0].device)) return matmul(out[0], in[0], in[1]);
-  if (out[0].dtype != DType::bfloat16) return cuda_kernels().matmul(out[0], in[0], in[1]);
-  // Products and sums in float32.
+  const MatmulPrecision precision = attrs.as<MatmulAttrs>().precision;
+  if (out[0].dtype != DType::bfloat16)
+    return cuda_kernels().matmul(out[0], in[0], in[1], precision);
+  // Products and sums in float32; one plane holds all of a bfloat16.
   const auto wide = [](const View& x) { return Tensor({x.shape, DType::float32, x.device}); };
   const Tensor y = wide(out[0]), a = wide(in[0]), b = wide(in[1]);
   copy_into(a.view(), in[0]);
   copy_into(b.view(), in[1]);
-  cuda_kernels().matmul(y.view(), a.view(), b.view());
+  cuda_kernels().matmul(y.view(), a.view(), b.view(),
+                        precision == MatmulPrecision::strict ? precision : MatmulPrecision::bf16);
   copy_into(out[0], y.view());
 }
 
 Saves saves(uint32_t needs, const Attrs&) {
   return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
 }
-// How the inputs lie: the gradient of a transposed input (the weights of x @ W.T) is written
-// transposed too, so that it is contiguous when it reaches what was transposed.
-struct MatmulAttrs {
-  bool a_transposed = false, b_transposed = false;
-};
 bool transposed(const Tensor& x) {
   const int n = x.dim();
   return x.strides()[n - 2] == 1 && x.strides()[n - 1] != 1;
 }
-Tensor product(const Tensor& a, const Tensor& b);
 void vjp(const Line& line, const Tensor& g, Gradients& dx);
 Cost cost(Tensors in, const Tensor& out, const Attrs&) {
   Cost c = default_cost(in, out);
@@ -75,25 +82,28 @@ const Op the_matmul_op{.name = "matmul",
                        .cost = cost,
                        .cuda = true,
                        .bfloat16 = true};
-Tensor product(const Tensor& a, const Tensor& b) {
-  return apply(the_matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b)});
+Tensor product(const Tensor& a, const Tensor& b, MatmulPrecision precision) {
+  return apply(the_matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b), precision});
 }
 Tensor t(const Tensor& x) { return transpose(x, -2, -1); }
 void vjp(const Line& line, const Tensor& g, Gradients& dx) {
-  const auto [a_transposed, b_transposed] = line.attrs.as<MatmulAttrs>();
+  const auto [a_transposed, b_transposed, precision] = line.attrs.as<MatmulAttrs>();
   if (line.needs(0)) {
     const Tensor& b = line.input(1);
-    dx[0] = a_transposed ? t(product(b, t(g))) : product(g, t(b));
+    dx[0] = a_transposed ? t(product(b, t(g), precision)) : product(g, t(b), precision);
   }
   if (line.needs(1)) {
     const Tensor& a = line.input(0);
-    dx[1] = b_transposed ? t(product(t(g), a)) : product(t(a), g);
+    dx[1] = b_transposed ? t(product(t(g), a, precision)) : product(t(a), g, precision);
   }
 }
 
 }  // namespace
 
 const Op& matmul_op = the_matmul_op;
+
+MatmulPrecision matmul_precision() { return the_precision; }
+void set_matmul_precision(MatmulPrecision precision) { the_precision = precision; }
 
 GemmKernel gemm_kernel(DType dtype) {
   static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
@@ -186,7 +196,7 @@ Tensor matmul(const Tensor& a_given, const Tensor& b_given) {
                      b.shape()[column ? 0 : b.dim() - 2], ")");
   if (row) a = unsqueeze(a, 0);
   if (column) b = unsqueeze(b, 1);
-  const Tensor y = product(a, b);
+  const Tensor y = product(a, b, matmul_precision());
   if (!row && !column) return y;
   AxisMask gone = 0;
   if (row) gone |= 1u << (y.dim() - 2);

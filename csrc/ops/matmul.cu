@@ -1,4 +1,5 @@
 // Matrix products on a GPU without tensor cores: y = a @ b, every product and sum in the dtype.
+// (With them: matmul_planes.cu.)
 //
 // A block computes a tile of y. Steps of k pass through shared memory in two buffers: while one is
 // multiplied the next is on its way, in registers. Each thread holds (2 x 4)^2 elements of y, or 2
@@ -263,8 +264,14 @@ template <class T> void run(const View& y, const View& a, const View& b) {
 
 }  // namespace
 
-void cuda_matmul(const View& y, const View& a, const View& b) {
+void cuda_add_slabs(const View& y, int64_t slabs, const float* partial) {
+  launch("matmul", y.device, grid_for(y.device, y.numel()), threads, add_slabs<float>, y.numel(),
+         slabs, y.as<float>(), partial);
+}
+
+void cuda_matmul(const View& y, const View& a, const View& b, MatmulPrecision precision) {
   if (y.numel() == 0) return;
+  if (y.dtype == DType::float32 && cuda_matmul_planes(y, a, b, precision)) return;
   switch (y.dtype) {
     case DType::float32:
       return run<float>(y, a, b);

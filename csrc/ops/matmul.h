@@ -61,6 +61,14 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
               const Epilogue& epilogue);
 Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
 
+// How a GPU multiplies float32 (ops/matmul_planes.cu): without tensor cores, or with so many
+// products of bfloat16 that the result is float32's, nearly so, or bfloat16's. The CPU's are always
+// strict.
+enum class MatmulPrecision : uint8_t { strict, fp32, fast, bf16 };
+// Of products written from now on, by any thread; their gradients' products have the same.
+MatmulPrecision matmul_precision();
+void set_matmul_precision(MatmulPrecision precision);
+
 struct Op;
 extern const Op& matmul_op;  // of matrices and stacks of them
 

@@ -54,6 +54,8 @@ if _TYPE_CHECKING:
     from . import study as study
     from . import testing as testing
     from . import train as train
+    from .cuda import get_matmul_precision as get_matmul_precision
+    from .cuda import set_matmul_precision as set_matmul_precision
     from .study import diff as diff
     from .study import trace as trace
     from .summaries import summary as summary
@@ -75,7 +77,15 @@ _MODULES = (
     "testing",
     "train",
 )
-_FUNCTIONS = {"save": "io", "load": "io", "summary": "summaries", "diff": "study", "trace": "study"}
+_FUNCTIONS = {
+    "save": "io",
+    "load": "io",
+    "summary": "summaries",
+    "diff": "study",
+    "trace": "study",
+    "get_matmul_precision": "cuda",
+    "set_matmul_precision": "cuda",
+}
 
 
 def __getattr__(name: str) -> _Any:

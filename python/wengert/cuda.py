@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from . import _core
 from ._core import cuda_status as status
+from .compiling import note_structure
 
 __all__ = [
     "Event",
@@ -37,12 +38,15 @@ __all__ = [
     "device_count",
     "empty_cache",
     "get_device_name",
+    "get_matmul_precision",
     "is_available",
+    "matmul_units",
     "max_memory_allocated",
     "memory_allocated",
     "memory_reserved",
     "reset_peak_memory_stats",
     "set_device",
+    "set_matmul_precision",
     "status",
     "synchronize",
 ]
@@ -95,6 +99,46 @@ def device(device: Which) -> Iterator[None]:
         yield
     finally:
         set_device(before)
+
+
+def set_matmul_precision(precision: str) -> None:
+    """How GPUs multiply matrices of float32 from now on; also `wengert.set_matmul_precision`.
+
+    "strict" (at the start) uses no tensor cores. The others write both operands as planes of
+    bfloat16 and add products of planes on tensor cores:
+
+        precision  products  error, relative, of 256 x 2048 by 2048 x 256
+        "strict"       0     8.1e-7
+        "fp32"         6     1.2e-7    as good as float32
+        "fast"         3     4.5e-6    at most 1e-5
+        "bf16"         1     2.4e-3    what rounding the operands to bfloat16 gives
+
+    The errors are Frobenius norms for normal numbers against float64, computed with the emulated
+    kernels (csrc/cuda/tensor_core.h, whose sums are cut off as those of tensor cores are); none was
+    measured on a GPU. Infinities and NaN are where "strict" has them. Of operands smaller than
+    2^-110 (8e-34), what is below 2^-134 is lost. Results have the same bits every time, but not on
+    GPUs of another kind.
+
+    Products are strict in every setting on the CPU, in other dtypes, where an axis is shorter than
+    64 or m * n * k is below 2^21, and on GPUs without such units: `matmul_units` tells. Gradients
+    keep what was set when their product was made; a compiled step is traced again.
+    """
+    _core._set_matmul_precision(precision)
+    note_structure()
+
+
+def get_matmul_precision() -> str:
+    """What `set_matmul_precision` has set; "strict" at the start."""
+    return _core._get_matmul_precision()
+
+
+def matmul_units(device: Which = None) -> str | None:
+    """The instructions by which `set_matmul_precision` works on this GPU.
+
+    "wgmma" (compute capability 9.0), "mma" (8.0 and later), or None: every product is strict, since
+    the GPU has no such instructions, or the library was built without code that uses them.
+    """
+    return _core._cuda_matmul_units(_number(device))
 
 
 def synchronize(device: Which = None) -> None:
