@@ -21,7 +21,7 @@ TESTS = Path(__file__).resolve().parent
 CSRC = TESTS.parent / "csrc"
 FLAGS = ["-std=c++20", "-O1", "-fwrapv", "-ffp-contract=off", "-fno-math-errno", "-fPIC",
          "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror",
-         "-x", "c++"]  # fmt: skip
+         f"-Wa,-I{CSRC}", "-x", "c++"]  # fmt: skip
 
 pytestmark = [
     pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree"),

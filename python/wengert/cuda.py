@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import _core
+from ._core import cuda_fusion_status as fusion_status
 from ._core import cuda_status as status
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "device",
     "device_count",
     "empty_cache",
+    "fusion_status",
     "get_device_name",
     "is_available",
     "max_memory_allocated",
