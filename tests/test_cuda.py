@@ -6,6 +6,7 @@ against it, in a process of its own: which library is used is settled when one i
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -57,9 +58,16 @@ def build(folder: Path, *more: str) -> Path:
     return link(folder, objects, *more)
 
 
+@functools.cache
+def built(base: Path) -> Path:
+    (base / "emulated").mkdir()
+    return build(base / "emulated")
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("emulated"))
+    """The emulated library: built once in a session, whoever asks."""
+    return built(tmp_path_factory.getbasetemp())
 
 
 def run(library: Path | str, code: str, **settings: str) -> str:

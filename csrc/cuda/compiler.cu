@@ -38,27 +38,23 @@ template <class F> bool find(void* library, const char* name, F& function) {
   return function;
 }
 
+std::string folder_of(const void* symbol) {
+  Dl_info at;
+  const std::string file = dladdr(symbol, &at) && at.dli_fname ? at.dli_fname : "";
+  return file.substr(0, file.rfind('/') + 1);
+}
+
 // WENGERT_NVRTC, or PyPI's package beside ours, or where the loader looks, or the toolkit's place.
 void* open_nvrtc() {
   if (const char* chosen = std::getenv("WENGERT_NVRTC"))
     return *chosen ? dlopen(chosen, RTLD_NOW) : nullptr;
 #if defined(__CUDACC__)
-  Dl_info here;
-  std::string package;
-  if (dladdr(reinterpret_cast<const void*>(&compiler_problem), &here) && here.dli_fname)
-    package = here.dli_fname;
-  package = concat(package.substr(0, package.rfind('/') + 1), "../nvidia/cu", __CUDACC_VER_MAJOR__,
-                   "/lib/");
-  for (const std::string& folder :
-       {package, std::string(), std::string("/usr/local/cuda/lib64/")}) {
-    // NVRTC looks for it by name, and finds it where it is loaded already.
-    dlopen(concat(folder, "libnvrtc-builtins.so.", __CUDACC_VER_MAJOR__, ".", __CUDACC_VER_MINOR__)
-               .c_str(),
-           RTLD_NOW | RTLD_GLOBAL);
+  const std::string package = folder_of(reinterpret_cast<const void*>(&compiler_problem));
+  for (const std::string& folder : {concat(package, "../nvidia/cu", __CUDACC_VER_MAJOR__, "/lib/"),
+                                    std::string(), std::string("/usr/local/cuda/lib64/")})
     if (void* library =
             dlopen(concat(folder, "libnvrtc.so.", __CUDACC_VER_MAJOR__).c_str(), RTLD_NOW))
       return library;
-  }
 #endif
   return nullptr;
 }
@@ -88,6 +84,10 @@ Nvrtc* load() {
     n->problem = "the library found as NVRTC is none";
     return n;
   }
+  // NVRTC looks for this one by name alone, and finds it where it is loaded already.
+  const std::string builtins = concat(folder_of(reinterpret_cast<const void*>(n->version)),
+                                      "libnvrtc-builtins.so.", n->major, ".", n->minor);
+  dlopen(builtins.c_str(), RTLD_NOW | RTLD_GLOBAL);
 #if defined(__CUDACC__)
   // Another version's exp may round another way, and a fused step must have the bits of eager.
   if (n->major != __CUDACC_VER_MAJOR__ || n->minor != __CUDACC_VER_MINOR__)
@@ -102,7 +102,7 @@ const Nvrtc& nvrtc() {
   return *n;
 }
 
-constexpr const char* options[] = {"-std=c++20", "-fmad=false"};
+constexpr const char* options[] = {"-std=c++20", "-fmad=false", "--ptxas-options=-v"};
 
 // FNV-1a in 128 bits, as hexadecimal text: names and checksums of the cache's files.
 std::string hash_of(std::string_view text) {
@@ -188,7 +188,7 @@ std::string compile_source(const char* source, const char* architecture, std::st
   if (!n.log_size(program, &bytes) && bytes > 1) {
     said.resize(bytes);
     n.log(program, said.data());
-    said.pop_back();
+    said.resize(said.find('\0'));
   }
   log += said;
   const bool machine = std::string_view(architecture).starts_with("sm_");

@@ -55,8 +55,8 @@ template <bool yes, class A, class B> using conditional_t = typename conditional
 template <class T> struct numeric_limits {
   static constexpr bool is_signed = T(-1) < T(0);
   static constexpr int bits = 8 * sizeof(T) - is_signed;
-  static constexpr T max() { return T((T(1) << (bits - 1)) - 1) * 2 + 1; }
-  static constexpr T min() { return is_signed ? T(-max() - 1) : T(0); }
+  static __device__ constexpr T max() { return T((T(1) << (bits - 1)) - 1) * 2 + 1; }
+  static __device__ constexpr T min() { return is_signed ? T(-max() - 1) : T(0); }
 };
 }  // namespace std
 )";

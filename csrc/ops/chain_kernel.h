@@ -21,23 +21,23 @@ namespace wengert::WENGERT_ISA {
 
 template <int size> struct Name {
   char text[size];
-  constexpr Name(const char (&from)[size]) {
+  FN constexpr Name(const char (&from)[size]) {
     for (int i = 0; i < size; ++i) text[i] = from[i];
   }
-  constexpr bool operator==(const char* other) const {
+  FN constexpr bool operator==(const char* other) const {
     for (int i = 0; i < size; ++i)
       if (text[i] != other[i]) return false;
     return true;
   }
 };
-template <Name name, class Row, class... Rows> constexpr auto find(List<Row, Rows...>) {
+template <Name name, class Row, class... Rows> FN constexpr auto find(List<Row, Rows...>) {
   if constexpr (name == Row::name)
     return Row{};
   else
     return find<name>(List<Rows...>{});
 }
 template <class... A, class... B, class... C>
-constexpr List<A..., B..., C...> join(List<A...>, List<B...>, List<C...>) {
+FN constexpr List<A..., B..., C...> join(List<A...>, List<B...>, List<C...>) {
   return {};
 }
 template <Name name> using Unary = decltype(find<name>(UnaryRows{}));
