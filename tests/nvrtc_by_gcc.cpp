@@ -1,5 +1,5 @@
-// A stand-in for NVRTC, for test_fusion.py: the same functions, but g++ compiles the kernels, for the
-// emulated GPU. Sources are left in $BY_GCC, numbered, to be counted and compiled by others.
+// A stand-in for NVRTC, for test_fusion.py: the same functions, but g++ compiles the kernels, for
+// the emulated GPU. Sources are left in $BY_GCC, numbered, to be counted and compiled by others.
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -51,8 +51,9 @@ int nvrtcCompileProgram(Program* p, int, const char* const*) {
   const std::string at = p->folder.string();
   const int failed = std::system(
       ("g++ -std=c++20 -O1 -fwrapv -ffp-contract=off -fno-math-errno -fPIC -shared -Wall -Wextra "
-       "-Wno-unknown-pragmas -Werror -I" + at + " -I" + std::getenv("BY_GCC_CSRC") + " " + at +
-       "/chain.cpp -o " + at + "/chain.so 2> " + at + "/log")
+       "-Wno-unknown-pragmas -Werror -I" +
+       at + " -I" + std::getenv("BY_GCC_CSRC") + " " + at + "/chain.cpp -o " + at +
+       "/chain.so 2> " + at + "/log")
           .c_str());
   p->log = read(p->folder / "log");
   p->code = read(p->folder / "chain.so");

@@ -1,3 +1,4 @@
+// NVRTC, found and called, and the files of the cache.
 #include "cuda/compiler.h"
 
 #include <dlfcn.h>
@@ -18,25 +19,36 @@ namespace wengert {
 namespace {
 
 // As much of nvrtc.h as is called, so that it need not be there to build.
+using NvrtcProgram = struct Opaque*;
+#define EACH_FUNCTION(X)                                                         \
+  X(Version, (int*, int*))                                                       \
+  X(GetNumSupportedArchs, (int*))                                                \
+  X(GetSupportedArchs, (int*))                                                   \
+  X(CreateProgram, (NvrtcProgram*, const char*, const char*, int, const char**,  \
+                    const char**)) /* source, its name, headers: texts, names */ \
+  X(CompileProgram, (NvrtcProgram, int, const char**))                           \
+  X(GetCUBINSize, (NvrtcProgram, size_t*))                                       \
+  X(GetCUBIN, (NvrtcProgram, char*))                                             \
+  X(GetPTXSize, (NvrtcProgram, size_t*))                                         \
+  X(GetPTX, (NvrtcProgram, char*))                                               \
+  X(GetProgramLogSize, (NvrtcProgram, size_t*))                                  \
+  X(GetProgramLog, (NvrtcProgram, char*))                                        \
+  X(DestroyProgram, (NvrtcProgram*))
+
 struct Nvrtc {
-  using Program = struct Opaque*;
   std::string problem;
   int major = 0, minor = 0;
-  int (*version)(int*, int*);
-  int (*architectures)(int*), (*list_architectures)(int*);
-  int (*create)(Program*, const char* source, const char* name, int headers,
-                const char* const* texts, const char* const* names);
-  int (*compile)(Program, int options, const char* const*);
-  int (*cubin_size)(Program, size_t*), (*cubin)(Program, char*);
-  int (*ptx_size)(Program, size_t*), (*ptx)(Program, char*);
-  int (*log_size)(Program, size_t*), (*log)(Program, char*);
-  int (*destroy)(Program*);
-};
+#define MEMBER(name, parameters) int(*name) parameters = nullptr;
+  EACH_FUNCTION(MEMBER)
 
-template <class F> bool find(void* library, const char* name, F& function) {
-  function = reinterpret_cast<F>(dlsym(library, name));
-  return function;
-}
+  bool find(void* library) {
+#define FIND(name, parameters) \
+  name = reinterpret_cast<decltype(name)>(dlsym(library, "nvrtc" #name));
+    EACH_FUNCTION(FIND)
+#define FOUND(name, parameters) &&name
+    return true EACH_FUNCTION(FOUND);
+  }
+};
 
 std::string folder_of(const void* symbol) {
   Dl_info at;
@@ -70,30 +82,21 @@ Nvrtc* load() {
     n->problem = "no NVRTC: pip install \"wengert[cuda]\"";
     return n;
   }
-  if (!find(library, "nvrtcVersion", n->version) ||
-      !find(library, "nvrtcGetNumSupportedArchs", n->architectures) ||
-      !find(library, "nvrtcGetSupportedArchs", n->list_architectures) ||
-      !find(library, "nvrtcCreateProgram", n->create) ||
-      !find(library, "nvrtcCompileProgram", n->compile) ||
-      !find(library, "nvrtcGetCUBINSize", n->cubin_size) ||
-      !find(library, "nvrtcGetCUBIN", n->cubin) || !find(library, "nvrtcGetPTXSize", n->ptx_size) ||
-      !find(library, "nvrtcGetPTX", n->ptx) ||
-      !find(library, "nvrtcGetProgramLogSize", n->log_size) ||
-      !find(library, "nvrtcGetProgramLog", n->log) ||
-      !find(library, "nvrtcDestroyProgram", n->destroy) || n->version(&n->major, &n->minor)) {
+  if (!n->find(library) || n->Version(&n->major, &n->minor)) {
     n->problem = "the library found as NVRTC is none";
     return n;
   }
   // NVRTC looks for this one by name alone, and finds it where it is loaded already.
-  const std::string builtins = concat(folder_of(reinterpret_cast<const void*>(n->version)),
+  const std::string builtins = concat(folder_of(reinterpret_cast<const void*>(n->Version)),
                                       "libnvrtc-builtins.so.", n->major, ".", n->minor);
   dlopen(builtins.c_str(), RTLD_NOW | RTLD_GLOBAL);
 #if defined(__CUDACC__)
   // Another version's exp may round another way, and a fused step must have the bits of eager.
   if (n->major != __CUDACC_VER_MAJOR__ || n->minor != __CUDACC_VER_MINOR__)
-    n->problem = concat("NVRTC ", n->major, ".", n->minor, " is not of this build, which is of CUDA ",
-                        __CUDACC_VER_MAJOR__, ".", __CUDACC_VER_MINOR__,
-                        ": results could differ in their last bits; pip install \"wengert[cuda]\"");
+    n->problem =
+        concat("NVRTC ", n->major, ".", n->minor, " is not of this build, which is of CUDA ",
+               __CUDACC_VER_MAJOR__, ".", __CUDACC_VER_MINOR__,
+               ": results could differ in their last bits; pip install \"wengert[cuda]\"");
 #endif
   return n;
 }
@@ -152,9 +155,9 @@ void write_cached(const std::string& path, const std::string& code) {
 std::string architecture_of(Device d) {
   const int own = compute_capability(d);
   int count = 0;
-  nvrtc().architectures(&count);
+  nvrtc().GetNumSupportedArchs(&count);
   std::vector<int> known(static_cast<size_t>(count) + 1);
-  nvrtc().list_architectures(known.data());
+  nvrtc().GetSupportedArchs(known.data());
   known.pop_back();
   for (const int k : known)
     if (k == own) return concat("sm_", own);
@@ -176,27 +179,27 @@ std::string compile_source(const char* source, const char* architecture, std::st
     names.push_back(headers[i].name);
     texts.push_back(headers[i].text);
   }
-  Nvrtc::Program program;
-  if (n.create(&program, source, "chain.cu", header_count, texts.data(), names.data()))
+  NvrtcProgram program;
+  if (n.CreateProgram(&program, source, "chain.cu", header_count, texts.data(), names.data()))
     fail<DeviceError>("compile: NVRTC does not start");
   const std::string target = concat("-arch=", architecture);
   std::vector<const char*> all(std::begin(options), std::end(options));
   all.push_back(target.c_str());
-  const int refused = n.compile(program, static_cast<int>(all.size()), all.data());
+  const int refused = n.CompileProgram(program, static_cast<int>(all.size()), all.data());
   size_t bytes = 0;
   std::string said, code;
-  if (!n.log_size(program, &bytes) && bytes > 1) {
+  if (!n.GetProgramLogSize(program, &bytes) && bytes > 1) {
     said.resize(bytes);
-    n.log(program, said.data());
+    n.GetProgramLog(program, said.data());
     said.resize(said.find('\0'));
   }
   log += said;
   const bool machine = std::string_view(architecture).starts_with("sm_");
-  if (!refused && !(machine ? n.cubin_size : n.ptx_size)(program, &bytes)) {
+  if (!refused && !(machine ? n.GetCUBINSize : n.GetPTXSize)(program, &bytes)) {
     code.resize(bytes);
-    (machine ? n.cubin : n.ptx)(program, code.data());
+    (machine ? n.GetCUBIN : n.GetPTX)(program, code.data());
   }
-  n.destroy(&program);
+  n.DestroyProgram(&program);
   if (code.empty())
     fail<DeviceError>("compile: NVRTC refuses the kernel of a chain (", refused, "): ", said,
                       "\nPlease report it. Without the pass \"chains\" the step runs");

@@ -2,29 +2,25 @@
 // is what nvcc compiled at build time. It has no standard library, so the few words of it that they
 // use stand here.
 #include "cuda/compiler.h"
+#include "ops/chain_kernel.h"  // and, through it, all of them: so the build system knows
 
-#include "base/fn.h"
-#include "base/simd.h"
-#include "base/tile.h"
-#include "base/vocab.h"
-#include "ops/chain_kernel.h"
-#include "ops/elementwise_formulas.h"
-#include "ops/elementwise_rows.h"
-#include "tensor/convert.h"
+#define EACH_HEADER(X)                      \
+  X(fn, "base/fn.h")                        \
+  X(simd, "base/simd.h")                    \
+  X(tile, "base/tile.h")                    \
+  X(vocab, "base/vocab.h")                  \
+  X(chain, "ops/chain_kernel.h")            \
+  X(formulas, "ops/elementwise_formulas.h") \
+  X(rows, "ops/elementwise_rows.h")         \
+  X(convert, "tensor/convert.h")
 
-// The assembler reads the files (-Wa,-I); the lines above tell the build system of them.
-#define TEXT_OF(name, path)                                                           \
-  extern "C" const char wengert_text_##name[];                                         \
-  asm(".pushsection .rodata\n.local wengert_text_" #name "\nwengert_text_" #name ":\n" \
-      ".incbin \"" path "\"\n.byte 0\n.popsection")
-TEXT_OF(fn, "base/fn.h");
-TEXT_OF(simd, "base/simd.h");
-TEXT_OF(tile, "base/tile.h");
-TEXT_OF(vocab, "base/vocab.h");
-TEXT_OF(chain, "ops/chain_kernel.h");
-TEXT_OF(formulas, "ops/elementwise_formulas.h");
-TEXT_OF(rows, "ops/elementwise_rows.h");
-TEXT_OF(convert, "tensor/convert.h");
+// The assembler reads the files: it is told where (-Wa,-I).
+#define TEXT_OF(name, path)                                                      \
+  extern "C" const char wengert_text_##name[];                                   \
+  asm(".pushsection .rodata\n.local wengert_text_" #name "\nwengert_text_" #name \
+      ":\n"                                                                      \
+      ".incbin \"" path "\"\n.byte 0\n.popsection");
+EACH_HEADER(TEXT_OF)
 
 namespace wengert {
 
@@ -64,15 +60,8 @@ template <class T> struct numeric_limits {
 }  // namespace
 
 const Header headers[] = {
-    {"base/fn.h", wengert_text_fn},
-    {"base/simd.h", wengert_text_simd},
-    {"base/tile.h", wengert_text_tile},
-    {"base/vocab.h", wengert_text_vocab},
-    {"ops/chain_kernel.h", wengert_text_chain},
-    {"ops/elementwise_formulas.h", wengert_text_formulas},
-    {"ops/elementwise_rows.h", wengert_text_rows},
-    {"tensor/convert.h", wengert_text_convert},
-    {"cstdint", standard},
+#define ENTRY(name, path) {path, wengert_text_##name},
+    EACH_HEADER(ENTRY){"cstdint", standard},
     {"limits", "#include <cstdint>\n"},
     {"type_traits", "#include <cstdint>\n"},
     {"math.h", ""},
