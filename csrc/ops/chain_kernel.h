@@ -77,9 +77,11 @@ template <class T> struct Repeated {
 template <class T> FN Repeated<T> repeat(uint64_t at, int64_t offset) {
   return {reinterpret_cast<const T*>(at)[offset]};
 }
-template <class T> FN Repeated<T> given(uint64_t bits) {
+template <class T> FN Repeated<T> given(const ChainArguments& a, int operand) {
+  const uint64_t at = a.at[operand];
+  if (!(a.given >> operand & 1)) return repeat<T>(at, 0);  // a number that was brought to the GPU
   T v;
-  memcpy(&v, &bits, sizeof v);
+  memcpy(&v, &at, sizeof v);
   return {v};
 }
 template <int W, class T> FN void store(uint64_t at, int64_t offset, const Pack<T, W>& y) {

@@ -73,7 +73,7 @@ class Writer {
       arguments.given |= 1u << k;
       given.push_back({k, start, at(static_cast<int>(size_of(x.dtype)))});
       arguments.at[k] = 0;
-      how = concat("given<", type_of(x.dtype), ">(a.at[", k, "])");
+      how = concat("given<", type_of(x.dtype), ">(a, ", k, ")");
     } else if (row == 0 && column == 0) {
       how = concat("repeat<", type_of(x.dtype), ">(a.at[", k, "], 0)");
     } else if (column == 1 && (row == grid_.columns || grid_.rows == 1)) {
