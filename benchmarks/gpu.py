@@ -1,11 +1,11 @@
 """Wengert on one GPU beside its peers; gpu.sh builds, and runs this. See README.md.
 
-    python benchmarks/gpu.py            ceilings, gates, then every row; 7 minutes
+    python benchmarks/gpu.py            gates, then every row; 7 minutes
     python benchmarks/gpu.py --smoke    the same way with tiny sizes, on whatever is there, also an
                                         emulated GPU; measures nothing and writes no results
     python benchmarks/gpu.py --report   the page and the plot of the results there are
 
-A row is one JSON line in results/gpu/DATE-DEVICE.jsonl, written as soon as it is known. The exit
+A row is one JSON line in results/gpu/DATE-TIME-DEVICE.jsonl, written as soon as it is known. The exit
 code is 1 where a gate fails (then nothing is timed) or results of contenders disagree.
 """
 
@@ -35,14 +35,8 @@ JAX = (("JAX_PLATFORMS", "cuda"), ("XLA_PYTHON_CLIENT_PREALLOCATE", "false"))
 TORCH = (("TORCHINDUCTOR_COMPILE_THREADS", "8"),)
 
 
-class Section(NamedTuple):
-    """Rows that end before `ends`, in seconds from the start; what is left then says so."""
-
-    name: str
-    ends: float
-
-
-SECTIONS = (Section("matmul", 130), Section("memory", 160), Section("steps", 420))
+# Where a section has to end, as a share of the time that is left for all; later rows say so.
+SECTIONS = {"memory": 0.08, "matmul": 0.4, "steps": 1.0}
 
 
 class Work(NamedTuple):
@@ -207,12 +201,14 @@ def measured(work: Work, laboratory: Laboratory, smoke: bool, left: float) -> Ro
     return row
 
 
-def run(smoke: bool, out: Path | None, began: float, ceilings: Path | None) -> int:
+def run(smoke: bool, out: Path | None, seconds: float, ceilings: Path | None) -> int:
+    started = time.time()
     facts = about(smoke)
     path = None
     if out:
         slug = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")
-        path = out / f"{facts['date'][:10]}-{slug}.jsonl"
+        moment = facts["date"][:16].replace("T", "-").replace(":", "")
+        path = out / f"{moment}-{slug}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def note(row: Row) -> None:
@@ -226,15 +222,21 @@ def run(smoke: bool, out: Path | None, began: float, ceilings: Path | None) -> i
     threads = min(16, len(physical_cores()))
     failed = False
     with Laboratory(threads, ()) as laboratory:
-        for row in gates(laboratory, smoke):
-            note(row)
-            failed |= not row["passed"]
+        try:
+            for row in gates(laboratory, smoke):
+                note(row)
+                failed |= not row["passed"]
+        except PeerError as error:
+            print(f"gpu.py: {error}", file=sys.stderr)
+            return 1
         if failed:
             print("a gate has failed: nothing is timed", file=sys.stderr)
             return 1
-        for section, ends in SECTIONS:
+        began = time.time()
+        seconds -= began - started
+        for section, share in SECTIONS.items():
             for work in WORKS[section](smoke):
-                left = ends - (time.time() - began)
+                left = seconds * share - (time.time() - began)
                 if left < 3 and not smoke:
                     row = {"section": section, "name": work.name, "unit": work.unit, "values": {}}
                     row |= {"missing": {"all": "no time was left"}, "threads": threads}
@@ -256,13 +258,13 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="only the pages of what is there")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/gpu")
     parser.add_argument("--ceilings", type=Path, help="what ceilings.cu printed")
-    parser.add_argument("--began", type=float, default=time.time(), help="when the clock started")
+    parser.add_argument("--seconds", type=float, default=420, help="for gates and rows")
     options = parser.parse_args()
     if options.report:
         gpu_report.write_all(options.out)
         return 0
     out = None if options.smoke else options.out
-    return run(options.smoke, out, options.began, options.ceilings)
+    return run(options.smoke, out, options.seconds, options.ceilings)
 
 
 if __name__ == "__main__":

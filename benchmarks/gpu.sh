@@ -41,7 +41,7 @@ python3 -c 'import wengert; print(wengert.cuda.status(), wengert.cuda.fusion_sta
 say "correctness"
 chosen=(-x)
 [ -n "$smoke" ] && chosen=(-k "what_a_tensor_says or pinned")
-(cd tests && timeout 150 python3 -m pytest -p no:cacheprovider on_gpu.py "${chosen[@]}" > "$work/tests.log" 2>&1) || {
+(cd tests && timeout 120 python3 -m pytest -p no:cacheprovider on_gpu.py "${chosen[@]}" > "$work/tests.log" 2>&1) || {
   tail -60 "$work/tests.log"
   echo "tests/on_gpu.py has failed, or not ended: nothing is timed" >&2
   exit 1
@@ -50,5 +50,7 @@ tail -1 "$work/tests.log"
 grep -q passed "$work/tests.log" || { echo "tests/on_gpu.py ran no test" >&2; exit 1; }
 
 say "gates and rows"
-timeout 420 python3 benchmarks/gpu.py $smoke "${ceilings[@]}" ${OUT:+--out "$OUT"} --began "$(date +%s)"
+left=$((570 - $(date +%s) + began)) # of 10 minutes
+[ -n "$smoke" ] && left=420
+timeout $((left + 25)) python3 benchmarks/gpu.py $smoke "${ceilings[@]}" ${OUT:+--out "$OUT"} --seconds $left
 say "done"
