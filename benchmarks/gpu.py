@@ -5,8 +5,8 @@
                                         emulated GPU; measures nothing and writes no results
     python benchmarks/gpu.py --report   the page and the plot of the results there are
 
-A row is one JSON line in results/gpu/DATE-TIME-DEVICE.jsonl, written as soon as it is known. The exit
-code is 1 where a gate fails (then nothing is timed) or results of contenders disagree.
+A row is one JSON line in results/gpu/DATE-TIME-DEVICE.jsonl, written as soon as it is known. The
+exit code is 1 where a gate fails (then nothing is timed) or results of contenders disagree.
 """
 
 from __future__ import annotations

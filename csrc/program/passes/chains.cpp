@@ -16,6 +16,7 @@ namespace wengert {
 namespace {
 
 constexpr size_t longest = 10;  // lines: beyond, tiles and operands no longer fit in L1
+static_assert(longest <= ChainArguments::max_lines);
 
 bool feeds(const StepList::Line& from, const StepList::Line& to) {
   return std::any_of(to.inputs.begin(), to.inputs.end(), [&](int x) {
