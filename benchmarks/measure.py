@@ -34,7 +34,7 @@ class PeerError(Exception):
 def installed(peer: str) -> bool:
     if peer == "machine":
         return shutil.which("g++") is not None
-    return importlib.util.find_spec(peer) is not None
+    return importlib.util.find_spec(peer.removeprefix("gpu_")) is not None
 
 
 class Worker:
@@ -179,12 +179,14 @@ def compare(
     turns: int,
     seconds: float,
     budget: float,
+    patience: float = 300,
 ) -> dict[str, Any]:
     """Seconds for one unit of work of each contender, and what is to be said about them.
 
     The results of all are compared with those of the first that has any. One that differs by more
     than the tolerance is not timed: it is not the same work. `seconds` is the length of a turn;
     where runs are long, turns become fewer (at least 3), so as to stay within `budget` seconds.
+    A contender that does not answer within `patience` seconds is given up.
     """
     notes: dict[str, str] = {}
     missing: dict[str, str] = {}
@@ -197,7 +199,7 @@ def compare(
             continue
         try:
             worker = laboratory.worker(peer, settings)
-            values, note = worker.ask("make", label, kind, arguments)
+            values, note = worker.ask("make", label, kind, dict(arguments), timeout=patience)
             if note:
                 notes[label] = note
             if values is not None and reference is None:
@@ -207,7 +209,7 @@ def compare(
                 disagree.append(label)
                 worker.ask("drop", label)
                 continue
-            at_work[label] = worker, worker.ask("calls", label, seconds)
+            at_work[label] = worker, worker.ask("calls", label, seconds, timeout=patience)
         except PeerError as error:
             missing[label] = str(error)
     times: dict[str, list[float]] = {label: [] for label in at_work}
@@ -224,7 +226,7 @@ def compare(
             worker, calls = at_work[label]
             began = time.monotonic()
             try:
-                times[label].append(worker.ask("turn", label, calls))
+                times[label].append(worker.ask("turn", label, calls, timeout=patience))
             except PeerError as error:
                 missing[label] = str(error)
                 del at_work[label], times[label]

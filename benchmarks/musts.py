@@ -134,6 +134,61 @@ MUSTS = (
     ),
 )
 
+# Of gpu.py. Where nothing has run on a GPU they are not measured.
+GPU_MUSTS = (
+    Must("SIMT matmul 4096, 8192", "matmul", r"\d+ nn strict", 0, "wengert", "cublas", 1.05, 1.15),
+    Must("fp32-accurate matmul 8192", "matmul", "8192 nn fp32", 0, "wengert", "cublas", 2.0, 2.5),
+    Must("nearly-fp32 matmul", "matmul", r"\d+ nn fast", 0, "wengert", "cublas", 4, 5),
+    Must("bf16 matmul 4096, 8192", "matmul", r"\d+ nn bf16", 0, "wengert", "cublas", 0.97, 1.05),
+    Must("sigmoid 1e8", "memory", "sigmoid .*", 0, "wengert", "copy", 0.97, 1.0),
+    Must("10-5-1, many steps a call", "steps", "small .*", 0, COMPILED, "torch eager", 300),
+    Must("10-5-1, many steps a call", "steps", "small .*", 0, COMPILED, "torch graph", 20),
+    Must("10-5-1, many steps a call", "steps", "small .*", 0, COMPILED, "jax scan", 10),
+    Must("10-5-1, us a step", "steps", "small .*", 0, COMPILED, "", None, 0.5, limit=True),
+    Must("784-512-512-10, Adam", "steps", "middle .*", 0, COMPILED, "torch eager", 10, 20),
+    Must("784-512-512-10, Adam", "steps", "middle .*", 0, COMPILED, "torch graph", 2.5, 4),
+    Must(
+        "4x2048, bf16, batch 512",
+        "steps",
+        "large, batch 512 bf16",
+        0,
+        COMPILED,
+        "torch reduce-overhead",
+        1.4,
+        1.6,
+    ),
+    Must(
+        "4x2048, bf16, batch 4096",
+        "steps",
+        "large, batch 4096 bf16",
+        0,
+        COMPILED,
+        "torch reduce-overhead",
+        1.1,
+        1.2,
+    ),
+    Must(
+        "4x2048, fp32-accurate",
+        "steps",
+        "large, .* fp32",
+        0,
+        COMPILED,
+        "torch reduce-overhead",
+        2.0,
+        2.4,
+    ),
+    Must(
+        "width 64, 5 hidden, batch 2^14 to 2^18",
+        "steps",
+        "narrow.*",
+        0,
+        COMPILED,
+        "(torch graph|tiny-cuda-nn)",
+        1.0,
+        1.5,
+    ),
+)
+
 
 def higher_is_better(unit: str) -> bool:
     return unit.endswith("/s")
@@ -154,13 +209,13 @@ def ratio(row: dict[str, Any], ours: str, peer: str) -> float:
     return float(a / b if higher_is_better(row["unit"]) else b / a)
 
 
-def judge(row: dict[str, Any]) -> list[dict[str, Any]]:
+def judge(row: dict[str, Any], musts: tuple[Must, ...] = MUSTS) -> list[dict[str, Any]]:
     """The musts of a row: contender, peer, must, aim, what is, and whether that is enough.
 
     Where a contender was not measured, `is` and `reached` are None.
     """
     verdicts = []
-    for m in MUSTS:
+    for m in musts:
         if m.section != row["section"] or not re.fullmatch(m.name, row["name"]):
             continue
         if m.threads not in (0, row["threads"]):

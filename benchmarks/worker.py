@@ -33,12 +33,16 @@ def make(peer: ModuleType, key: str, kind: str, arguments: dict[str, Any]) -> tu
     import workloads
 
     if kind == "step":
-        work = workloads.WORKLOADS[arguments.pop("work")]
+        work = workloads.named(arguments.pop("work"))
         task = peer.step(work, **arguments)
     elif kind == "matmul":
-        task = peer.matmul(*workloads.operands(arguments), arguments["dtype"])
+        made = workloads.operands(arguments)
+        dtype = arguments.get("precision", arguments["dtype"])
+        task = peer.matmul(*made, dtype)
     elif kind == "sigmoid":
         task = peer.sigmoid(workloads.numbers(arguments["n"]), arguments["variant"])
+    elif kind == "gate":
+        task = peer.gate(**arguments)
     else:
         task = peer.chain(**arguments)
     tasks[key] = task

@@ -9,7 +9,7 @@ numbers, which some libraries flush and others compute slowly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -71,6 +71,26 @@ WORKLOADS = {
         2,
     ),
 }
+
+# For GPUs (gpu.py): more steps in a call, larger batches, and a narrow network on long ones.
+NARROW = Workload(
+    "64-64-64-64-64-64-16 relu, MSE, Adam", (64,) * 6 + (16,), 0, "relu", "mse", "adam", 1e-4, 4
+)
+GPU_WORKLOADS = {
+    "small": replace(WORKLOADS["W1"], steps=1000),
+    "middle": replace(WORKLOADS["W3"], steps=50),
+    "large, batch 512": replace(WORKLOADS["W4"], steps=8),
+    "large, batch 4096": replace(WORKLOADS["W4"], batch=4096, steps=4),
+} | {f"narrow, batch 2^{n}": replace(NARROW, batch=1 << n) for n in (14, 16, 18)}
+
+
+def named(name: str) -> Workload:
+    """W1 to W4, or a GPU's; "tiny ..." is the same with sizes at which nothing can be measured."""
+    if name.startswith("tiny "):
+        work = named(name.removeprefix("tiny "))
+        sizes = tuple(min(n, 8) for n in work.sizes)
+        return replace(work, sizes=sizes, batch=min(work.batch, 12), steps=3)
+    return (WORKLOADS | GPU_WORKLOADS)[name]
 
 
 def parameters(work: Workload) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_cuda import built
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -241,3 +246,111 @@ def test_the_command_refuses_what_it_does_not_know() -> None:
         done = subprocess.run(command + bad, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert said in done.stderr
+
+
+# ---- on a GPU ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not shutil.which("g++"):
+        pytest.skip("no g++")
+    return built(tmp_path_factory.getbasetemp())
+
+
+def test_the_gpu_benchmark_runs_from_end_to_end(emulated: Path) -> None:
+    """With tiny sizes, on the emulated GPU, PyTorch and JAX on the CPU: it writes nothing."""
+    results = sorted((BENCHMARKS / "results").rglob("*"))
+    done = subprocess.run(
+        [BENCHMARKS / "gpu.sh", "--smoke"],
+        env={
+            **os.environ,
+            "WENGERT_CUDA_LIBRARY": str(emulated),
+            "WENGERT_BENCHMARK_TORCH": "cpu",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    print(done.stdout)
+    gpu = module("gpu")
+    for make in gpu.WORKS.values():
+        for work in make(smoke=True):
+            assert f"{work.section}: {work.name} [{work.unit}]; {work.precision}" in done.stdout
+    ran = [line.split()[0] for line in done.stdout.splitlines() if line.endswith(" ran")]
+    assert ran.count("Wengert") >= 5 and "gate passed: matmul strict" in done.stdout
+    # What cannot run says why, in words that are known.
+    for line in done.stdout.splitlines():
+        if found := re.match(r"  (\w.{25}) +- +(.*)", line):
+            assert re.search(
+                "not installed|No module named 'tinycudann'|a CUDA graph needs a GPU"
+                "|no set_matmul_precision|has no CUDA kernel",
+                found[2],
+            ), line
+    assert sorted((BENCHMARKS / "results").rglob("*")) == results
+
+
+def test_a_gate_that_fails_stops_the_gpu_benchmark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gpu = module("gpu")
+    wrong = {"section": "gates", "name": "matmul strict", "passed": False, "error": "2 of 1"}
+    monkeypatch.setattr(gpu, "gates", lambda laboratory, smoke: iter([wrong]))
+    assert gpu.run(True, None, 0.0, None) == 1
+    out, error = capsys.readouterr()
+    assert out == "gate FAILED: matmul strict: 2 of 1\n" and "nothing is timed" in error
+
+
+def test_pages_of_gpu_results(tmp_path: Path) -> None:
+    """The page, the plot and the table of a run, from made-up lines; no figure of it is stored."""
+    report, gpu, musts = module("gpu_report"), module("gpu"), module("musts")
+    facts = {"date": "2030-01-02T03:04:05", "device": "Some GPU", "driver": "1", "commit": "abc"}
+    rows = [
+        {"section": "ceilings", "name": "read", "value": 3000.0, "unit": "GB/s"},
+        {"section": "gates", "name": "matmul fp32 1x1x1", "passed": True, "error": "0 of 1"},
+    ]
+    for make in gpu.WORKS.values():
+        for work in make(smoke=False):
+            labels = [c.label for c in work.contenders]
+            if work.name.startswith("small"):
+                labels.remove("torch graph")
+            values = {
+                label: {"median": 10.0 + i, "low": 9.0, "high": 14.0}
+                for i, label in enumerate(labels)
+            }
+            row = {"section": work.section, "name": work.name, "unit": work.unit, "threads": 1}
+            row |= {"values": values, "precision": work.precision, "clocks": "1 MHz", "notes": {}}
+            row["musts"] = musts.judge(row, musts.GPU_MUSTS)
+            assert row["musts"] or re.search("4096 (nt|tn|nn fp32)", work.name)
+            rows.append(row)
+    path = tmp_path / "2030-01-02-some-gpu.jsonl"
+    path.write_text("".join(json.dumps(row | facts) + "\n" for row in rows))
+    report.write(path)
+    page = path.with_suffix(".md").read_text()
+    assert "# Some GPU, 2030-01-02" in page and "Driver 1; commit abc" in page
+    assert "| 8192 nn bf16 [TFLOP/s] | 10 ±25% | 11 ±23% |" in page
+    table = (tmp_path / "README.md").read_text()
+    assert "Some GPU: [2030-01-02-some-gpu]" in table
+    assert table.count(report.NOT_MEASURED) == 2  # the graph that was left out
+    assert len(re.findall(r"^\|", table, re.MULTILINE)) == 2 + len(musts.GPU_MUSTS)
+    if importlib.util.find_spec("matplotlib"):
+        assert path.with_suffix(".png").stat().st_size > 1000
+
+
+def test_the_table_of_gpus_is_up_to_date(tmp_path: Path) -> None:
+    report = module("gpu_report")
+    folder = BENCHMARKS / "results/gpu"
+    for path in folder.glob("*.jsonl"):
+        shutil.copy(path, tmp_path)
+        assert report.page(report.read(path)) == path.with_suffix(".md").read_text()
+    report.overview(tmp_path)
+    assert (tmp_path / "README.md").read_text() == (folder / "README.md").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc")
+def test_the_ceilings_compile(tmp_path: Path) -> None:
+    command = ["nvcc", "-std=c++17", "-O3", "-gencode", "arch=compute_90a,code=sm_90a"]
+    command += ["-Werror", "all-warnings", BENCHMARKS / "ceilings.cu", "-o", tmp_path / "ceilings"]
+    subprocess.run(command, check=True, timeout=300)

@@ -6,6 +6,7 @@ against it, in a process of its own: which library is used is settled when one i
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ TESTS = Path(__file__).resolve().parent
 CSRC = TESTS.parent / "csrc"
 FLAGS = ["-std=c++20", "-O1", "-fwrapv", "-ffp-contract=off", "-fno-math-errno", "-fPIC",
          "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror",
-         "-x", "c++"]  # fmt: skip
+         f"-Wa,-I{CSRC}", "-x", "c++"]  # fmt: skip
 
 pytestmark = [
     pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree"),
@@ -57,9 +58,16 @@ def build(folder: Path, *more: str) -> Path:
     return link(folder, objects, *more)
 
 
+@functools.cache
+def built(base: Path) -> Path:
+    (base / "emulated").mkdir()
+    return build(base / "emulated")
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("emulated"))
+    """The emulated library: built once in a session, whoever asks."""
+    return built(tmp_path_factory.getbasetemp())
 
 
 def run(library: Path | str, code: str, **settings: str) -> str:

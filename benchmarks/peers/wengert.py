@@ -22,7 +22,7 @@ def about() -> dict[str, Any]:
     return {"simd": wg.simd_level(), "bfloat16": hasattr(wg, "bfloat16")}
 
 
-def make_step(work: Workload) -> Any:
+def make_step(work: Workload, device: str = "cpu") -> Any:
     model = nn.MLP(work.sizes, activation=work.activation)
     if work.loss == "mse":
         model = nn.Sequential(*model, nn.Sigmoid() if work.activation == "sigmoid" else nn.ReLU())
@@ -31,6 +31,7 @@ def make_step(work: Workload) -> Any:
         for layer, (weight, bias) in zip(linears, parameters(work), strict=True):
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)
+    model.to(device)
     optimizer: optim.Optimizer
     if work.optimizer == "adam":
         optimizer = optim.Adam(model.parameters(), lr=work.lr)

@@ -71,6 +71,14 @@ std::string cuda_status() {
 static thread_local Device current = Device::cuda;
 Device current_gpu() { return current; }
 void set_current_gpu(Device d) { current = d; }
+bool cuda_fuses() { return loaded().library && !loaded().library->compiler_problem(); }
+
+std::string cuda_fusion_status() {
+  const CudaLibrary* library = loaded().library;
+  if (!library) return loaded().missing;
+  if (const char* problem = library->compiler_problem()) return concat("not fused: ", problem);
+  return concat("fused by ", library->compiler_name());
+}
 
 Device to_device(const std::string& text) {
   if (text == "cpu") return Device::cpu;

@@ -15,6 +15,7 @@ namespace wengert {
 
 struct View;
 struct CudaKernels;
+struct ChainArguments;
 
 struct CudaLibrary {
   int64_t abi;       // cuda_abi, as the library saw it
@@ -52,6 +53,13 @@ struct CudaLibrary {
   void (*wait_for_event)(Device d, void* event);  // what the stream is given from now on waits
   bool (*event_done)(Device d, void* event, bool wait);
   float (*milliseconds)(Device d, void* from, void* to);  // both timed, recorded and done
+  // Kernels compiled at run time (cuda/compiler.h).
+  const char* (*compiler_problem)();
+  std::string (*compiler_name)();
+  std::string (*compile_source)(const char* source, const char* architecture, std::string& log);
+  const void* (*chain_kernel)(Device d, const char* source);
+  void (*launch_chain)(Device d, const void* kernel, const ChainArguments& arguments,
+                       int64_t threads);
 
   const CudaKernels* kernels;
 };
@@ -64,6 +72,9 @@ std::string cuda_status();
 // The GPU that "cuda" means on this thread.
 Device current_gpu();
 void set_current_gpu(Device d);
+// Whether chains of a compiled step become one kernel on a GPU, and if not, why.
+bool cuda_fuses();
+std::string cuda_fusion_status();
 // A device by name: "cpu", "cuda", "cuda:1". ValueError or DeviceError where there is none.
 Device to_device(const std::string& text);
 

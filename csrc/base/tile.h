@@ -17,4 +17,13 @@ constexpr uint32_t stream = 1u << 31;
 using TileFn = void (*)(int64_t n, void* y, const void* const* x, uint32_t scalars,
                         const Params& params);
 
+// What a chain that is one kernel of a GPU is given (ops/chain_kernel.h).
+struct ChainArguments {
+  static constexpr int max_operands = 32, max_lines = 10;
+  int64_t n = 0;                   // elements
+  uint32_t given = 0;              // which operands are values from the CPU, one each
+  uint64_t at[max_operands] = {};  // where an operand lies; of one that is given, its bits
+  Params params[max_lines];        // by line
+};
+
 }  // namespace wengert

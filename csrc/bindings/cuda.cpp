@@ -102,6 +102,17 @@ void set_precision(const std::string& name) {
 
 void add_cuda(py::module_& m, TensorClass& cls) {
   m.def("cuda_status", cuda_status, "Whether CUDA can be used, and if not, what is missing.");
+  m.def("cuda_fusion_status", cuda_fusion_status,
+        "Whether chains of a compiled step become one kernel on a GPU, and if not, why.");
+  m.def(
+      "_cuda_compile",
+      [](const std::string& source, const std::string& architecture) {
+        std::string log;
+        const std::string code = cuda().compile_source(source.c_str(), architecture.c_str(), log);
+        return py::make_tuple(py::bytes(code), log);
+      },
+      py::arg("source"), py::arg("architecture"),
+      "Machine code (sm_90a) or PTX (compute_90) of a chain's kernel, and what NVRTC says of it.");
   m.def("_cuda_device_count", [] { return cuda().devices(); });
   m.def("_cuda_device_name", of_gpu<[](Device d) { return std::string(cuda().device_name(d)); }>(),
         py::arg("number"));

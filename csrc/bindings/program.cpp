@@ -126,6 +126,7 @@ void add_program(py::module_& m) {
             return listing(list, list.lines);
           },
           py::arg("improved"))
+      .def_property_readonly("on_gpu", &Program::on_gpu)
       .def_property_readonly(
           "memory",
           [](const Program& p) {

@@ -1,9 +1,12 @@
 // The fibers, the barriers and the memory of the emulation.
 #include "cuda/emulation.h"
 
+#include <dlfcn.h>
+#include <elf.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -419,6 +422,25 @@ cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t) {
   return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, nullptr);
+}
+cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code, void*, void*, unsigned,
+                                void*, void*, unsigned) {
+  Dl_info here;  // the code needs self() of this library, which was loaded for its own use only
+  if (dladdr(reinterpret_cast<const void*>(&self), &here))
+    dlopen(here.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
+  const auto* head = static_cast<const Elf64_Ehdr*>(code);
+  const size_t bytes = head->e_shoff + size_t{head->e_shnum} * head->e_shentsize;
+  const int file = memfd_create("kernel", 0);
+  const bool written = write(file, code, bytes) == static_cast<ssize_t>(bytes);
+  char name[32];
+  std::snprintf(name, sizeof name, "/proc/self/fd/%d", file);
+  *library = written ? dlopen(name, RTLD_NOW) : nullptr;
+  // Not closed: the next one would have the same name, and dlopen() take it for this one.
+  return *library ? cudaSuccess : cudaErrorLaunchFailure;
+}
+cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t library, const char* name) {
+  *kernel = dlsym(library, name);
+  return *kernel ? cudaSuccess : cudaErrorLaunchFailure;
 }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
   timespec now{};

@@ -46,7 +46,7 @@ namespace wengert::emulation {
 struct Thread {
   dim3 thread, block, block_size, grid_size;
 };
-const Thread& self();
+__attribute__((visibility("default"))) const Thread& self();  // also for code made at run time
 void wait_for_block();
 void wait_for_warp();
 // What the threads of a warp show one another; 8 bytes each. The place for the caller's next round.
@@ -156,6 +156,12 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t);
 cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t);
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t);
+// Code made at run time: here a shared library, whose kernel takes the place of its one argument.
+using cudaLibrary_t = void*;
+using cudaKernel_t = void*;
+cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code, void*, void*, unsigned,
+                                void*, void*, unsigned);
+cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t library, const char* name);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t e);
 cudaError_t cudaDriverGetVersion(int* v);

@@ -32,7 +32,7 @@ __device__ inline void report(Report* r, Fault fault, int64_t got, int64_t at, i
 cudaStream_t stream_of(Device d);  // makes d the current device too
 Report* report_of(Device d);
 int processors(Device d);
-int capability(Device d);  // 90 is compute capability 9.0
+int compute_capability(Device d);  // 90 for 9.0
 // Throws a DeviceError that says what the GPU reports, and whether the process can go on.
 void check(cudaError_t error, const char* what, Device d);
 

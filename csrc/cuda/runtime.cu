@@ -135,7 +135,9 @@ cudaStream_t stream_of(Device d) {
 }
 Report* report_of(Device d) { return gpu(d).report; }
 int processors(Device d) { return gpu(d).properties.multiProcessorCount; }
-int capability(Device d) { return gpu(d).properties.major * 10 + gpu(d).properties.minor; }
+int compute_capability(Device d) {
+  return gpu(d).properties.major * 10 + gpu(d).properties.minor;
+}
 
 void check(cudaError_t error, const char* what, Device d) {
   if (error == cudaSuccess) return;

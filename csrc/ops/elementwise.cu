@@ -3,8 +3,8 @@
 // widened and rounded on the way, by the formulas of float32.
 #include <utility>
 
-#include "base/vocab.h"
 #include "ops/cuda_kernels.h"
+#include "ops/elementwise_formulas.h"
 #include "tensor/walk.h"
 
 namespace wengert::WENGERT_ISA {
@@ -102,93 +102,65 @@ void run(const View& out, const View* in, const Params& p) {
   kernels.run(out, in, p);
 }
 
-// ---- The rows as functions of plain values, of T, which memory holds as Stored ----
-
-template <class Row, class T, class Stored = T> struct UnaryFormula {
-  static constexpr auto name = Row::name;
-  FN static T apply(const Params& p, T x) {
-    if constexpr (requires { Row::value(Lane<T>(x), p); })
-      return Row::value(Lane<T>(x), p).v;
-    else
-      return Row::value(Lane<T>(x)).v;
-  }
-  static constexpr CudaElementwise kernel = run<UnaryFormula, Stored, Stored>;
-};
-template <class Row, class T, class Stored = T> struct VjpFormula {
-  static constexpr auto name = Row::name;
-  FN static T apply(const Params& p, T g, T kept) {
-    if constexpr (requires { Row::vjp(Lane<T>(g), Lane<T>(kept), p); })
-      return Row::vjp(Lane<T>(g), Lane<T>(kept), p).v;
-    else
-      return Row::vjp(Lane<T>(g), Lane<T>(kept)).v;
-  }
-  static constexpr CudaElementwise kernel = run<VjpFormula, Stored, Stored, Stored>;
-};
-template <class Row, class T, class Stored = T> struct BinaryFormula {
-  static constexpr auto name = Row::name;
-  FN static T apply(const Params&, T a, T b) { return Row::value(Lane<T>(a), Lane<T>(b)).v; }
-  static constexpr CudaElementwise kernel = run<BinaryFormula, Stored, Stored, Stored>;
-};
-template <class Row, class T, class Out, class Stored = T> struct PlainFormula {
-  static constexpr auto name = Row::name;
-  FN static Out apply(const Params&, T a, T b) { return Row::value(a, b); }
-  static constexpr CudaElementwise kernel = run<PlainFormula, Out, Stored, Stored>;
-};
-template <class T> struct WhereFormula {
-  static constexpr auto name = "where";
-  FN static T apply(const Params&, bool c, T a, T b) { return c ? a : b; }
-  static constexpr CudaElementwise kernel = run<WhereFormula, T, bool, T, T>;
-};
+// The kernel of a formula; of one over T, where memory holds Stored in its place.
+template <class X, class T, class Stored>
+using Held = std::conditional_t<std::is_same_v<X, T>, Stored, X>;
+template <class F, class T, class Stored, class Out, class... In>
+constexpr CudaElementwise kernel_of(Out (*)(const Params&, In...)) {
+  return run<F, Held<Out, T, Stored>, Held<In, T, Stored>...>;
+}
+template <class F, class T = void, class Stored = void>
+constexpr CudaElementwise kernel = kernel_of<F, T, Stored>(&F::apply);
 
 using Table = ElementwiseTable<CudaElementwise>;
 
-template <template <class, class, class> class F, class Row> constexpr Table::ByDType floating() {
+template <template <class, class> class F, class Row> constexpr Table::ByDType floating() {
   Table::ByDType by{};
-  by[static_cast<size_t>(DType::bfloat16)] = F<Row, float, bfloat16>::kernel;
-  by[static_cast<size_t>(DType::float32)] = F<Row, float, float>::kernel;
-  by[static_cast<size_t>(DType::float64)] = F<Row, double, double>::kernel;
+  by[static_cast<size_t>(DType::bfloat16)] = kernel<F<Row, float>, float, bfloat16>;
+  by[static_cast<size_t>(DType::float32)] = kernel<F<Row, float>>;
+  by[static_cast<size_t>(DType::float64)] = kernel<F<Row, double>>;
   return by;
 }
-template <template <class, class, class> class F, class Row> constexpr Table::ByDType by_dtype() {
+template <template <class, class> class F, class Row> constexpr Table::ByDType by_dtype() {
   Table::ByDType by = floating<F, Row>();
   if constexpr (Row::takes == Takes::numbers) {
-    by[static_cast<size_t>(DType::uint8)] = F<Row, uint8_t, uint8_t>::kernel;
-    by[static_cast<size_t>(DType::int32)] = F<Row, int32_t, int32_t>::kernel;
-    by[static_cast<size_t>(DType::int64)] = F<Row, int64_t, int64_t>::kernel;
+    by[static_cast<size_t>(DType::uint8)] = kernel<F<Row, uint8_t>>;
+    by[static_cast<size_t>(DType::int32)] = kernel<F<Row, int32_t>>;
+    by[static_cast<size_t>(DType::int64)] = kernel<F<Row, int64_t>>;
   }
   return by;
 }
 template <class Row> constexpr Table::ByDType tests() {
-  return {PlainFormula<Row, bool, bool>::kernel,
-          PlainFormula<Row, uint8_t, bool>::kernel,
-          PlainFormula<Row, int32_t, bool>::kernel,
-          PlainFormula<Row, int64_t, bool>::kernel,
-          PlainFormula<Row, float, bool, bfloat16>::kernel,
-          PlainFormula<Row, float, bool>::kernel,
-          PlainFormula<Row, double, bool>::kernel};
+  return {kernel<PlainFormula<Row, bool, bool>>,
+          kernel<PlainFormula<Row, uint8_t, bool>>,
+          kernel<PlainFormula<Row, int32_t, bool>>,
+          kernel<PlainFormula<Row, int64_t, bool>>,
+          kernel<PlainFormula<Row, float, bool>, float, bfloat16>,
+          kernel<PlainFormula<Row, float, bool>>,
+          kernel<PlainFormula<Row, double, bool>>};
 }
 template <class Row> constexpr Table::ByDType logic() {
-  return {PlainFormula<Row, bool, bool>::kernel,
-          PlainFormula<Row, uint8_t, uint8_t>::kernel,
-          PlainFormula<Row, int32_t, int32_t>::kernel,
-          PlainFormula<Row, int64_t, int64_t>::kernel,
+  return {kernel<PlainFormula<Row, bool, bool>>,
+          kernel<PlainFormula<Row, uint8_t, uint8_t>>,
+          kernel<PlainFormula<Row, int32_t, int32_t>>,
+          kernel<PlainFormula<Row, int64_t, int64_t>>,
           nullptr,
           nullptr,
           nullptr};
 }
 template <class... U, class... B, class... T, class... L>
 constexpr Table make(List<U...>, List<B...>, List<T...>, List<L...>) {
-  return {
-      {by_dtype<UnaryFormula, U>()...},
-      {floating<VjpFormula, U>()...},
-      {by_dtype<BinaryFormula, B>()...},
-      {tests<T>()...},
-      {logic<L>()...},
-      {WhereFormula<uint8_t>::kernel, WhereFormula<uint8_t>::kernel, WhereFormula<int32_t>::kernel,
-       WhereFormula<int64_t>::kernel, WhereFormula<bfloat16>::kernel, WhereFormula<float>::kernel,
-       WhereFormula<double>::kernel},
-      nullptr,
-      nullptr};
+  return {{by_dtype<UnaryFormula, U>()...},
+          {floating<VjpFormula, U>()...},
+          {by_dtype<BinaryFormula, B>()...},
+          {tests<T>()...},
+          {logic<L>()...},
+          {kernel<WhereFormula<uint8_t>>, kernel<WhereFormula<uint8_t>>,
+           kernel<WhereFormula<int32_t>>, kernel<WhereFormula<int64_t>>,
+           kernel<WhereFormula<bfloat16>>, kernel<WhereFormula<float>>,
+           kernel<WhereFormula<double>>},
+          nullptr,
+          nullptr};
 }
 
 }  // namespace

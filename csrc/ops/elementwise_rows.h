@@ -304,7 +304,7 @@ using BinaryRows =
 using TestRows = List<Eq, Ne, Lt, Le, Gt, Ge>;
 using LogicRows = List<And, Or, Xor>;
 
-template <class Row, class... Rows> constexpr int index_of(List<Rows...>) {
+template <class Row, class... Rows> FN constexpr int index_of(List<Rows...>) {
   int i = 0;
   (void)((std::is_same_v<Row, Rows> || (++i, false)) || ...);
   return i;

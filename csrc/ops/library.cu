@@ -1,4 +1,5 @@
 // The one function that the CUDA library exports: the tables of base/cuda.h and ops/cuda_kernels.h.
+#include "cuda/compiler.h"
 #include "cuda/runtime.h"
 #include "ops/cuda_ops.h"
 
@@ -69,6 +70,11 @@ wengert_cuda_library() {
       .wait_for_event = cuda_wait_for_event,
       .event_done = cuda_event_done,
       .milliseconds = cuda_milliseconds,
+      .compiler_problem = compiler_problem,
+      .compiler_name = compiler_name,
+      .compile_source = compile_source,
+      .chain_kernel = chain_kernel,
+      .launch_chain = launch_chain,
       .kernels = &kernels,
   };
   return &library;

@@ -381,7 +381,7 @@ Units units(Device d) {
   Units u = known[number(d)];
   if (u != Units::unknown) return u;
   stream_of(d);
-  const int c = capability(d);
+  const int c = compute_capability(d);
   u = c == 90 && built(wgmma_tiles<1>) ? Units::wgmma
       : c >= 80 && built(mma_tiles<1>) ? Units::mma
                                        : Units::none;

@@ -12,28 +12,6 @@ namespace {
 constexpr int64_t chunk_elements = 1 << 14;
 constexpr int64_t largest_element = 8;
 
-struct RowColumn {
-  int64_t row, column;
-};
-
-// The strides of x, broadcast to `shape`, whose axes from `split` on are the columns.
-std::optional<RowColumn> strides_of(const StepList::Value& x, const Shape& shape, int split) {
-  const Strides s = broadcast_strides(x.shape, x.strides, shape);
-  RowColumn found{0, 0};
-  int64_t next = -1;  // the stride that the next axis to the left must have; -1: any
-  for (int d = shape.size() - 1; d >= 0; --d) {
-    if (d == split - 1) next = -1;
-    if (shape[d] == 1) continue;
-    if (next >= 0 && s[d] != next) return std::nullopt;
-    if (next < 0) {
-      if (s[d] < 0 || (d >= split && s[d] > 1)) return std::nullopt;
-      (d >= split ? found.column : found.row) = s[d];
-    }
-    next = s[d] * shape[d];
-  }
-  return found;
-}
-
 int64_t product(const Shape& shape, int from, int to) {
   int64_t n = 1;
   for (int d = from; d < to; ++d) n *= shape[d];
@@ -47,15 +25,6 @@ bool fits_split(const StepList& list, std::span<const StepList::Line> lines, int
       if (!strides_of(list.value(x), shape, split)) return false;
   }
   return true;
-}
-
-// The axis at which a shape is cut into such rows and columns; -1 if there is none.
-int split_for(const Shape& shape, const Grid& grid) {
-  for (int split = 0; split <= shape.size(); ++split)
-    if (product(shape, 0, split) == grid.rows &&
-        product(shape, split, shape.size()) == grid.columns)
-      return split;
-  return -1;
 }
 
 // Numbers the tiles that values without memory take, each from its line to its last reader.
@@ -90,11 +59,43 @@ int assign_tiles(const StepList& list, std::span<const StepList::Line> lines,
 
 }  // namespace
 
+std::optional<RowColumn> strides_of(const StepList::Value& x, const Shape& shape, int split) {
+  const Strides s = broadcast_strides(x.shape, x.strides, shape);
+  RowColumn found{0, 0};
+  int64_t next = -1;  // the stride that the next axis to the left must have; -1: any
+  for (int d = shape.size() - 1; d >= 0; --d) {
+    if (d == split - 1) next = -1;
+    if (shape[d] == 1) continue;
+    if (next >= 0 && s[d] != next) return std::nullopt;
+    if (next < 0) {
+      if (s[d] < 0 || (d >= split && s[d] > 1)) return std::nullopt;
+      (d >= split ? found.column : found.row) = s[d];
+    }
+    next = s[d] * shape[d];
+  }
+  return found;
+}
+
+int split_for(const Shape& shape, const Grid& grid) {
+  for (int split = 0; split <= shape.size(); ++split)
+    if (product(shape, 0, split) == grid.rows &&
+        product(shape, split, shape.size()) == grid.columns)
+      return split;
+  return -1;
+}
+
+Device device_of(const StepList& list, const StepList::Line& line) {
+  return list.memory(line.outputs[0]).storage->device;
+}
+
 bool chainable(const StepList& list, const StepList::Line& line) {
   if (!line.op->elementwise || !line.op->tile || line.outputs.size() != 1 || line.edited ||
       line.edit || !line.body.empty())
     return false;
   const StepList::Value& y = list.value(line.outputs[0]);
+  if (is_cuda(device_of(list, line)) &&
+      (y.dtype == DType::bfloat16 || list.value(line.inputs[0]).dtype == DType::bfloat16))
+    return false;  // the CPU goes through tiles of float32
   return line.op->tile(y.dtype, list.value(line.inputs[0]).dtype) &&
          is_contiguous(y.shape, y.strides) && numel(y.shape) > 0;
 }

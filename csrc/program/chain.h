@@ -14,6 +14,8 @@ struct Grid {
   int64_t rows = 1, columns = 1;
 };
 
+// Where a line runs: while passes look at it.
+Device device_of(const StepList& list, const StepList::Line& line);
 // Whether a line can be a part of a chain: elementwise, with a kernel, its result in one piece.
 bool chainable(const StepList& list, const StepList::Line& line);
 // The grid with the longest rows in which every operand of these lines lies with one stride from
@@ -21,6 +23,14 @@ bool chainable(const StepList& list, const StepList::Line& line);
 std::optional<Grid> grid_of(const StepList& list, std::span<const StepList::Line> lines);
 // Whether they fit in this very grid.
 bool fits_grid(const StepList& list, std::span<const StepList::Line> lines, const Grid& grid);
+
+// The strides of x, broadcast to `shape`, whose axes from `split` on are the columns.
+struct RowColumn {
+  int64_t row, column;
+};
+std::optional<RowColumn> strides_of(const StepList::Value& x, const Shape& shape, int split);
+// The axis at which a shape is cut into such rows and columns; -1 if there is none.
+int split_for(const Shape& shape, const Grid& grid);
 
 class Chain {
  public:

@@ -7,6 +7,7 @@
 #include "ops/matmul.h"
 #include "ops/update_lines.h"
 #include "program/chain.h"
+#include "program/device_chain.h"
 #include "program/passes.h"
 
 namespace wengert {
@@ -295,7 +296,13 @@ std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) {
   };
   const auto chain = parts_of(line).chain;
   if (line.op == &fused_op) {
-    auto made = std::make_unique<ReadyChain>(Chain(list_, chain, *grid_of(list_, chain), base_));
+    const Grid grid = *grid_of(list_, chain);
+    const Device device = view(chain[0].outputs[0]).device;
+    if (is_cuda(device)) {
+      fix(line.inputs);
+      return device_chain(list_, chain, grid, base_, device);
+    }
+    auto made = std::make_unique<ReadyChain>(Chain(list_, chain, grid, base_));
     made->chain().each_pointer(note);
     return made;
   }

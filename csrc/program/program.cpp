@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/cuda.h"
 #include "base/pool.h"
 #include "program/passes.h"
 #include "tensor/copy.h"
@@ -206,14 +207,15 @@ std::string Program::escaped() const {
 
 void Program::improve(const std::vector<std::string>& passes) {
   StepList list = traced_;
-  // Fused lines, and the arena, are the CPU's.
-  const bool gpu = std::any_of(
-      list.memories.begin(), list.memories.end(),
-      [](const StepList::Memory& m) { return m.storage && is_cuda(m.storage->device); });
+  // Other fused lines, and the arena, are the CPU's.
+  gpu_ = std::any_of(list.memories.begin(), list.memories.end(), [](const StepList::Memory& m) {
+    return m.storage && is_cuda(m.storage->device);
+  });
   const auto chosen = [&](const std::string& name) {
     const bool any_device =
         name == "constants" || name == "dead" || name == "common" || name == "views";
-    return (any_device || !gpu) && std::find(passes.begin(), passes.end(), name) != passes.end();
+    return (any_device || !gpu_ || (name == "chains" && cuda_fuses())) &&
+           std::find(passes.begin(), passes.end(), name) != passes.end();
   };
   for (const Pass& pass : all_passes())
     if (chosen(pass.name)) pass.run(list);

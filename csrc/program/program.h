@@ -58,6 +58,7 @@ class Program : public Tracer, public RefCounted {
 
   // ---- reading ----
   const StepList& traced() const { return traced_; }
+  bool on_gpu() const { return gpu_; }  // whether any of its memory is a GPU's
   const StepList& improved() const { return plan_->list(); }
   const Plan& plan() const { return *plan_; }
   const std::vector<Tensor>& arguments() const { return arguments_; }
@@ -95,6 +96,7 @@ class Program : public Tracer, public RefCounted {
   std::vector<LeafGradient> gradients_;
   std::vector<std::pair<const char*, const char*>> written_;  // what the step writes to outside
   std::unique_ptr<Plan> plan_;
+  bool gpu_ = false;
   Tracer* outer_ = nullptr;
   int made_ = 0;
   std::atomic<bool> running_{false};

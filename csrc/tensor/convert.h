@@ -4,10 +4,11 @@
 #include <limits>
 #include <type_traits>
 
-#include "base/dtype.h"
 #include "base/fn.h"
 
 namespace wengert {
+
+struct bfloat16;
 
 template <class To, class From> FN To convert(From x) {
   if constexpr (std::is_same_v<To, From>) {

@@ -569,6 +569,9 @@ def info_command(arguments: argparse.Namespace) -> int:
         ("tokenizers", extra("tokenizers", "BertTokenizer", 'pip install "wengert[hf]"')),
         ("matplotlib", extra("matplotlib", "curves.png", 'pip install "wengert[train]"')),
     ]
+    if wengert.cuda.is_available():
+        at = [name for name, _ in rows].index("cuda") + 1
+        rows.insert(at, ("chains", f"{wengert.cuda.fusion_status()} (compiled steps on a GPU)"))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"{name.ljust(width)}  {value}")

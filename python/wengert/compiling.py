@@ -215,6 +215,7 @@ class Listing:
     """The Wengert list of a compiled step: `lines` has a dict for each line, str() lists them.
 
     A fused line has the lines that it does in its `body`. `before` is the list as it was traced;
+    `fusion` says whether chains are one kernel, on a GPU, and if not, why; None on the CPU.
     `memory` tells bytes: of the `arena` in which all that the step makes has its place, of what is
     `kept` beside it (results, gradients, constants), and what `all` lines' results would take.
     """
@@ -223,6 +224,7 @@ class Listing:
         """Reads the program."""
         self.lines: list[dict[str, Any]] = program.lines(improved)
         self.memory: dict[str, int] = program.memory
+        self.fusion: str | None = _core.cuda_fusion_status() if program.on_gpu else None
         self.before: Listing | None = Listing(program, improved=False) if improved else None
 
     @property
@@ -248,6 +250,8 @@ class Listing:
             )
         else:
             head += f"{self.memory['all']:,} bytes of results"
+        if self.fusion and self.before:
+            head += f"\nchains of elementwise lines: {self.fusion}"
         rows = [head, f"{'':4}  {'':90}  {'FLOP':>12}  {'bytes':>12}"]
         for number, line in enumerate(self.lines, 1):
             made, where = _written(line), line["place"] or ""

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import _core
+from ._core import cuda_fusion_status as fusion_status
 from ._core import cuda_status as status
 from .compiling import note_structure
 
@@ -37,6 +38,7 @@ __all__ = [
     "device",
     "device_count",
     "empty_cache",
+    "fusion_status",
     "get_device_name",
     "get_matmul_precision",
     "is_available",

@@ -1,5 +1,6 @@
 // chains: elementwise lines over one shape that feed each other become one line, which runs them
-// tile by tile while the tile is in L1 (chain.h). What only they need is never stored.
+// tile by tile while the tile is in L1 (chain.h), or as one kernel of a GPU (device_chain.h). What
+// only they need is never stored.
 //
 //   v9 = sub(v8, arg1)                    fused:
 //   v10 = square(v9)                 ->     v9 = sub(v8, arg1)
@@ -15,6 +16,7 @@ namespace wengert {
 namespace {
 
 constexpr size_t longest = 10;  // lines: beyond, tiles and operands no longer fit in L1
+static_assert(longest <= ChainArguments::max_lines);
 
 bool feeds(const StepList::Line& from, const StepList::Line& to) {
   return std::any_of(to.inputs.begin(), to.inputs.end(), [&](int x) {
@@ -49,6 +51,7 @@ void fuse_chains(StepList& list) {
     for (size_t j = i + 1; j < list.lines.size() && body.size() < longest; ++j) {
       const StepList::Line& next = list.lines[j];
       if (!fusable(next) || !(list.value(next.outputs[0]).shape == shape) ||
+          device_of(list, next) != device_of(list, body[0]) ||
           !std::any_of(body.begin(), body.end(),
                        [&](const StepList::Line& part) { return feeds(part, next); }) ||
           !reads_whole(list, body, next) || !can_move(list, j, end))
