@@ -310,3 +310,85 @@ def test_memory() -> None:
 def test_unknown_passes_are_named() -> None:
     with pytest.raises(ValueError, match=r"no pass 'loops'; there are constants, dead"):
         wg.compile(lambda x: x, passes=["loops"])
+
+
+# ---- packing ----
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(1, 70, 100), (5, 300, 33), (33, 777, 515), (100, 64, 64)]
+)
+def test_packed_weights_give_the_same_bits(dtype: str, m: int, k: int, n: int) -> None:
+    rng = np.random.default_rng(0)
+    x = wg.tensor(rng.normal(size=(m, k)).astype(dtype))
+    weights = [
+        wg.tensor(rng.normal(size=(n, k)).astype(dtype)),
+        wg.tensor(rng.normal(size=(k, n)).astype(dtype)),
+    ]
+
+    def step(x: wg.Tensor) -> tuple[wg.Tensor, wg.Tensor]:
+        return wg.relu(x @ weights[0].T + 1), x @ weights[1]
+
+    compiled = wg.compile(step, passes=["packing", "epilogues", "views"])
+    for _ in range(4):
+        for got, expected in zip(compiled(x), step(x), strict=True):
+            np.testing.assert_array_equal(got.numpy(), expected.numpy())
+
+
+def test_packed_weights_are_told_and_follow_edits() -> None:
+    layer = nn.Linear(200, 100, bias=False)
+    x = wg.ones((8, 200))
+
+    def forward(x: wg.Tensor) -> wg.Tensor:
+        with wg.no_grad():
+            return layer(x)
+
+    compiled = wg.compile(forward)
+    plain = listing(forward, x, passes=[p for p in PASSES if p != "packing"])
+
+    @wg.compile
+    def train(x: wg.Tensor) -> None:
+        with wg.no_grad():
+            layer.weight.mul_(0.5)
+
+    def same() -> None:
+        for _ in range(3):
+            np.testing.assert_array_equal(compiled(x).numpy(), forward(x).numpy())
+
+    same()
+    assert compiled.program is not None
+    assert compiled.program.memory["kept"] >= plain.memory["kept"] + 200 * 100 * 4
+    with wg.no_grad():
+        layer.weight.add_(1.0)
+    same()
+    train(x)  # another compiled step edits them
+    same()
+    layer.load_state_dict({"weight": wg.full((100, 200), 3.0, dtype="float32")})
+    same()
+
+
+def test_memory_that_others_can_write_to_is_not_packed() -> None:
+    array = np.ones((200, 100), dtype=np.float32)
+    weight = wg.from_numpy(array)
+    compiled = wg.compile(lambda x: x @ weight.T)
+    x = wg.ones((8, 100))
+    for value in range(1, 5):
+        array[:] = value  # no version counts this
+        np.testing.assert_array_equal(compiled(x).numpy(), np.full((8, 200), 100.0 * value))
+
+
+def test_weights_that_the_step_edits_are_not_packed() -> None:
+    weight = wg.ones((100, 100))
+
+    @wg.compile
+    def step(x: wg.Tensor) -> wg.Tensor:
+        y = x @ weight.T
+        weight.add_(1.0)
+        return y
+
+    x = wg.ones((8, 100))
+    for i in range(5):
+        np.testing.assert_array_equal(step(x).numpy(), np.full((8, 100), 100.0 * (i + 1)))
+    assert step.program is not None
+    assert step.program.memory["kept"] < 100 * 100 * 4

@@ -121,6 +121,21 @@ GemmKernel gemm_kernel(DType dtype) {
   }
 }
 
+int64_t packed_bytes(DType dtype, const Gemm& g) {
+  // Up to 64 rows, adjacent columns are read where they lie. Of 512 rows or more, a copy of b is a
+  // small part of the work. Sums of more than 4096 terms are made in another way.
+  const bool copied = g.b_col != 1 ? g.n > 1 : g.m > 64;
+  if (!is_floating(dtype) || dtype == DType::bfloat16 || !copied || g.m > 512 || g.k > 4096 ||
+      g.n * g.k < 4096)
+    return 0;
+  return ceil_div(g.n, 32) * 32 * g.k * size_of(dtype);
+}
+
+void pack_operand(DType dtype, const Gemm& g, void* to) {
+  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
+  (dtype == DType::float32 ? table.pack_f32 : table.pack_f64)(g, to);
+}
+
 Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
   const int ya = y.shape.size(), aa = a.shape.size(), ba = b.shape.size();
   return {.m = y.shape[ya - 2],

@@ -33,7 +33,8 @@ struct Gemm {
   void* c;
   int64_t c_row;  // c's columns are adjacent
   Epilogue epilogue = {};
-  int64_t row = 0, col = 0;  // of c's first element in the whole output, for the epilogue
+  int64_t row = 0, col = 0;      // of c's first element in the whole output, for the epilogue
+  const void* packed = nullptr;  // b as pack_operand() wrote it, if it did
 };
 
 // y = a @ b of bfloat16, summed in float32 and rounded once (matmul_bfloat16.cpp).
@@ -44,6 +45,8 @@ struct MatmulKernels {
   void (*f64)(const Gemm&);
   void (*i32)(const Gemm&);
   void (*i64)(const Gemm&);
+  void (*pack_f32)(const Gemm&, void* to);
+  void (*pack_f64)(const Gemm&, void* to);
 };
 WENGERT_DECLARE_KERNELS(MatmulKernels, matmul_kernels)
 #if defined(__x86_64__)
@@ -68,6 +71,11 @@ enum class MatmulPrecision : uint8_t { strict, fp32, fast, bf16 };
 // Of products written from now on, by any thread; their gradients' products have the same.
 MatmulPrecision matmul_precision();
 void set_matmul_precision(MatmulPrecision precision);
+
+// b, rewritten in the order in which the kernels read it: for one that many products share.
+// Bytes that this takes; 0 where a product copies nothing of b, or has no use for such a copy.
+int64_t packed_bytes(DType dtype, const Gemm& g);
+void pack_operand(DType dtype, const Gemm& g, void* to);
 
 struct Op;
 extern const Op& matmul_op;  // of matrices and stacks of them

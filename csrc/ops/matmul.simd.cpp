@@ -73,6 +73,7 @@ template <class T> struct Tile {
   T* c;
   int64_t c_row, cols, k;
   enum { store, add, go_on } mode;  // add the sums to what c holds; start the sums from it
+  const T* next = nullptr;          // what b will be, fetched meanwhile
 };
 
 // Whether the processor can leave out lanes: then a tile that c's right edge cuts needs no care.
@@ -117,7 +118,7 @@ template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) 
   const T* a[bases];
 #pragma GCC unroll 8
   for (int i = 0; i < bases; ++i) a[i] = t.a + 3 * i * a_row;
-  const T* b = t.b;
+  const T *b = t.b, *next = t.next;
   T* const c = t.c;
   const int64_t c_row = t.c_row;
   Simd<T> sum[R][V];
@@ -138,6 +139,11 @@ template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) 
       for (int v = 0; v < V; ++v) __builtin_prefetch(c + r * c_row + v * L, 1, 2);
   for (int64_t k = t.k; k > 0; --k, b += b_row) {
     Simd<T> bs[V];
+    if (next) {
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) __builtin_prefetch(next + v * L, 0, 2);
+      next += b_row;
+    }
     if constexpr (V > 2)  // rows of b lie far apart, and the processor itself looks within a page
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) __builtin_prefetch(b + look_ahead * b_row + v * L, 0, 2);
@@ -253,12 +259,14 @@ void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, 
 template <class T, class Sum>
 bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row) {
   constexpr int64_t L = lanes<T>, cols_max = tile_cols<T> + 2 * L;
-  const bool few_rows = part.rows <= narrow && g.b_col == 1 && part.cols > 2 * L;
+  const bool few_rows = !g.packed && part.rows <= narrow && g.b_col == 1 && part.cols > 2 * L;
   const int64_t b_step = g.b_row * static_cast<int64_t>(sizeof(T));
-  const bool pack_b = g.b_col != 1 || part.rows > (b_step < direct_bytes ? direct_rows : tile_rows);
-  const bool pack_a = pack_b && part.cols > unpacked_cols;
+  const bool in_place =
+      g.b_col == 1 && part.rows <= (b_step < direct_bytes ? direct_rows : tile_rows);
+  const bool pack_b = !g.packed && !in_place;
+  const bool pack_a = (pack_b || g.packed) && part.cols > unpacked_cols;
   T *packed_b = nullptr, *packed_a = nullptr;
-  if (pack_b || few_rows || !has_masks) {
+  if (pack_a || pack_b || few_rows || !has_masks) {
     const int64_t rows_max = pack_a ? ceil_div(part.rows, tile_rows) * a_width : narrow;
     packed_b =
         static_cast<T*>(scratch(Scratch::chunk, sizeof(T) * k_block * (cols_max + rows_max)));
@@ -278,7 +286,11 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
   const auto panel_row = [&](int64_t p) INLINE { return height * p + min(p, higher); };
   const auto tile_width = [&](int64_t j) INLINE { return part.cols - j > L ? 2 * L : L; };
   const auto packed = [&](int64_t j) INLINE {
-    return pack_b || (!has_masks && part.cols - j < tile_width(j));
+    return pack_b || (!g.packed && !has_masks && part.cols - j < tile_width(j));
+  };
+  const auto ready_b = [&](int64_t k, int64_t j) INLINE {  // as pack_operand() wrote it
+    return static_cast<const T*>(g.packed) + k * round_up(g.n, 2 * L) +
+           j * min(block, part.terms - k);
   };
   for (int64_t k = 0; k < part.terms; k += block) {
     const int64_t ks = min(block, part.terms - k);
@@ -303,8 +315,20 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
       for (int64_t j = 0; j < part.cols; j += tile_width(j)) {
         const int64_t width = tile_width(j);
         t.cols = min(width, part.cols - j);
-        t.b = packed(j) ? packed_b + j * ks : b_block + j;
-        t.b_row = packed(j) ? width : g.b_row;
+        if (g.packed) {
+          t.b = ready_b(k, part.j + j);
+          // It comes from afar: the first panel of rows fetches what the next one begins with.
+          const bool more = j + width < part.cols, deeper = k + ks < part.terms;
+          if (p > 0 || (!more && !deeper && part.j + part.cols >= g.n))
+            t.next = nullptr;
+          else
+            t.next = more     ? ready_b(k, part.j + j + width)
+                     : deeper ? ready_b(k + ks, part.j)
+                              : ready_b(0, part.j + part.cols);
+        } else {
+          t.b = packed(j) ? packed_b + j * ks : b_block + j;
+        }
+        t.b_row = g.packed || packed(j) ? width : g.b_row;
         const Kernel<T> kernel = table<T>[pack_a][width / L - 1].of[rows - 1];
         Sum* const to = sums + i * sum_row + j;
         if constexpr (std::is_same_v<T, Sum>) {
@@ -360,6 +384,21 @@ Part part_of(const Gemm& g, const Grid& grid, int64_t chunk) {
 
 // Blocks of k: as equal as may be, in whole squares of pack().
 int64_t block_of(int64_t k) { return round_up(ceil_div(k, ceil_div(k, k_block)), 16); }
+
+// As multiply_part() packs b, block by block of k, but for all columns.
+template <class T> void pack_operand(const Gemm& g, void* to) {
+  constexpr int64_t L = lanes<T>;
+  const int64_t block = block_of(g.k), row = round_up(g.n, 2 * L);
+  parallel_for(ceil_div(g.n, 2 * L), [&](int64_t tile) {
+    const int64_t j = tile * 2 * L, width = g.n - j > L ? 2 * L : L;
+    for (int64_t k = 0; k < g.k; k += block) {
+      const int64_t ks = min(block, g.k - k);
+      pack(static_cast<T*>(to) + k * row + j * ks, width,
+           static_cast<const T*>(g.b) + j * g.b_col + k * g.b_row, min(width, g.n - j), g.b_col,
+           g.b_row, ks);
+    }
+  });
+}
 
 template <class T> void multiply_short(const Gemm& g) {
   const int64_t block = block_of(g.k);
@@ -468,8 +507,9 @@ template <class U> void multiply_integers(const Gemm& g) {
 #if defined(__AVX512BF16__)
 extern void (*const multiply_pairs)(const Gemm&) = multiply_floats<float>;
 #else
-const MatmulKernels matmul_kernels = {multiply_floats<float>, multiply_floats<double>,
-                                      multiply_integers<uint32_t>, multiply_integers<uint64_t>};
+const MatmulKernels matmul_kernels = {multiply_floats<float>,      multiply_floats<double>,
+                                      multiply_integers<uint32_t>, multiply_integers<uint64_t>,
+                                      pack_operand<float>,         pack_operand<double>};
 #endif
 
 }  // namespace wengert::WENGERT_ISA

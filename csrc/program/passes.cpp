@@ -14,6 +14,7 @@ std::span<const Pass> all_passes() {
       {"constants", fold_constants}, {"dead", drop_dead},       {"common", share_common},
       {"views", fold_views},         {"chains", fuse_chains},   {"epilogues", fuse_epilogues},
       {"losses", fuse_losses},       {"updates", fuse_updates}, {"memory", [](StepList&) {}},
+      {"packing", [](StepList&) {}},
   };
   return passes;
 }

@@ -62,8 +62,9 @@ class ReadyChain final : public Ready {
 // (784-512-512-10 with Adam, one thread of an Intel Xeon: 4.28 against 3.75 ms a step).
 class ReadyMatmul final : public Ready {
  public:
+  // `source`: of b, if the step only reads it and it may be packed.
   ReadyMatmul(const View& c, const View& a, const View& b, std::optional<Chain> chain,
-              std::vector<std::unique_ptr<const ReadyUpdate>> updates)
+              std::vector<std::unique_ptr<const ReadyUpdate>> updates, Ref<Storage> source)
       : c_(c), a_(a), b_(b), chain_(std::move(chain)), updates_(std::move(updates)) {
     gemm_ = gemm_of(c_, a_, b_);
     kernel_ = gemm_kernel(c_.dtype);
@@ -71,19 +72,28 @@ class ReadyMatmul final : public Ready {
         static_cast<double>(gemm_.m) * static_cast<double>(gemm_.n) * static_cast<double>(gemm_.k);
     in_blocks_ = (chain_ || !updates_.empty()) && gemm_.n <= 512 && work <= (1 << 19);
     if (in_blocks_) gemm_.epilogue = {then, this};
+    if (source && c_.shape.size() == 2 && packed_bytes(c_.dtype, gemm_) > 0)
+      packed_ = std::make_unique<Packed>(std::move(source));
   }
 
   void run() const override {
     if (in_blocks_)
       for (const auto& update : updates_) update->begin();
-    if (kernel_ && c_.shape.size() == 2)
+    if (packed_) {
+      Gemm gemm = gemm_;
+      gemm.packed = packed_->of(c_.dtype, gemm_);
+      kernel_(gemm);
+    } else if (kernel_ && c_.shape.size() == 2) {
       kernel_(gemm_);
-    else
+    } else {
       matmul(c_, a_, b_, gemm_.epilogue);
+    }
     if (in_blocks_) return;
     if (chain_) chain_->run_all();
     for (const auto& update : updates_) update->run();
   }
+
+  int64_t bytes_packed() const { return packed_ ? packed_bytes(c_.dtype, gemm_) : 0; }
 
   template <class Fn> void each_pointer(int a, int b, const Fn& fn) {  // memories of the operands
     fn(a, a_.data);
@@ -94,6 +104,37 @@ class ReadyMatmul final : public Ready {
   }
 
  private:
+  // b in the order in which the kernel reads it. It is made when b is met a second time unchanged,
+  // and left alone where others may write to b unseen.
+  class Packed {
+   public:
+    explicit Packed(Ref<Storage> source) : source_(std::move(source)) {}
+    ~Packed() {
+      if (data_) deallocate(data_, bytes_);
+    }
+    Packed(const Packed&) = delete;
+    const void* of(DType dtype, const Gemm& gemm) {
+      if (source_->exposed) return nullptr;
+      if (made_ && version_ == source_->version) return data_;
+      const bool again = met_ && version_ == source_->version;
+      met_ = true, made_ = false, version_ = source_->version;
+      if (!again) return nullptr;
+      bytes_ = packed_bytes(dtype, gemm);
+      if (!data_) data_ = allocate(bytes_);
+      if (!data_) return nullptr;
+      pack_operand(dtype, gemm, data_);
+      made_ = true;
+      return data_;
+    }
+
+   private:
+    Ref<Storage> source_;
+    uint32_t version_ = 0;  // of the source, when it was last met
+    bool met_ = false, made_ = false;
+    void* data_ = nullptr;
+    int64_t bytes_ = 0;
+  };
+
   static void then(const void* context, const Epilogue::Block& block) {
     const auto& self = *static_cast<const ReadyMatmul*>(context);
     if (self.chain_) self.chain_->run(block.row, block.rows, block.col, block.cols);
@@ -113,11 +154,12 @@ class ReadyMatmul final : public Ready {
   Gemm gemm_;
   GemmKernel kernel_;
   bool in_blocks_;
+  std::unique_ptr<Packed> packed_;
 };
 
 }  // namespace
 
-Plan::Plan(StepList list, bool arena)
+Plan::Plan(StepList list, bool arena, bool pack)
     : list_(std::move(list)),
       base_(list_.memories.size(), nullptr),
       stored_(list_.memories.size(), true),
@@ -130,6 +172,15 @@ Plan::Plan(StepList list, bool arena)
   for (size_t m = 0; m < fixed_.size(); ++m) {
     const StepList::Memory& memory = list_.memories[m];
     fixed_[m] = memory.kept || (memory.storage && is_cuda(memory.storage->device));
+  }
+  if (pack) {
+    for (const StepList::Memory& m : list_.memories)
+      only_read_.push_back(m.kind == StepList::Memory::outside ||
+                           m.kind == StepList::Memory::constant);
+    for (const StepList::Line& line : list_.lines)
+      each_memory(list_, line, [&](int m, bool written) {
+        if (written) only_read_[at(m)] = false;
+      });
   }
   for (StepList::Line& line : list_.lines) {
     if (line.op->alias) continue;
@@ -317,10 +368,14 @@ std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) {
       fix(update.inputs);
       updates.push_back(ready_update(*update.op, Views(views(update.inputs)), update.attrs));
     }
-    auto made = std::make_unique<ReadyMatmul>(c, view(product.inputs[0]), view(product.inputs[1]),
-                                              std::move(then), std::move(updates));
-    made->each_pointer(list_.value(product.inputs[0]).memory, list_.value(product.inputs[1]).memory,
-                       note);
+    const int b = list_.value(product.inputs[1]).memory;
+    Ref<Storage> source;
+    if (!only_read_.empty() && only_read_[at(b)]) source = list_.memories[at(b)].storage;
+    auto made =
+        std::make_unique<ReadyMatmul>(c, view(product.inputs[0]), view(product.inputs[1]),
+                                      std::move(then), std::move(updates), std::move(source));
+    bytes_.kept += made->bytes_packed();
+    made->each_pointer(list_.value(product.inputs[0]).memory, b, note);
     return made;
   }
   const std::vector<View> in = views(line.inputs), out = views(line.outputs);

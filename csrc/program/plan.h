@@ -12,8 +12,9 @@ namespace wengert {
 class Plan {
  public:
   // `arena`: whether what the step makes moves into one block; else it stays where the trace put
-  // it.
-  Plan(StepList list, bool arena);
+  // it. `pack`: whether matrices that the step only reads, such as the weights of a model that is
+  // not trained here, are kept in the order in which products read them.
+  Plan(StepList list, bool arena, bool pack);
   // Sets all pointers of lines into an argument's memory, so that it begins at `data` from now on.
   // Not where it is a result too, lies on a GPU, or a line keeps pointers for itself.
   bool can_bind(int memory) const { return !fixed_[static_cast<size_t>(memory)]; }
@@ -28,8 +29,9 @@ class Plan {
   void run() const;
 
   const StepList& list() const { return list_; }
-  // Bytes of the arena; of what the step makes and keeps beside it (results, gradients), and of
-  // constants; and what all lines' results would take if each had memory of its own.
+  // Bytes of the arena; of what the step makes and keeps beside it (results, gradients,
+  // packed matrices), and of constants; and what all lines' results would take if each had memory
+  // of its own.
   struct Bytes {
     int64_t arena = 0, kept = 0, all = 0;
   };
@@ -56,6 +58,7 @@ class Plan {
   std::vector<int> lender_;   // of a product that is only on its way: whose memory it lies in; -1
   std::vector<std::vector<Pointer>> pointers_;  // into each memory
   std::vector<bool> fixed_;                     // whether it cannot be bound
+  std::vector<bool> only_read_;                 // whether it may be packed; empty: nothing is
   std::vector<std::unique_ptr<const Ready>> steps_;
   size_t first_update_ = 0;
 };

@@ -220,7 +220,7 @@ void Program::improve(const std::vector<std::string>& passes) {
   for (const Pass& pass : all_passes())
     if (chosen(pass.name)) pass.run(list);
   const bool arena = chosen("memory");
-  plan_ = std::make_unique<Plan>(std::move(list), arena);
+  plan_ = std::make_unique<Plan>(std::move(list), arena, chosen("packing"));
   const auto written = [&](const Storage& s) {
     const auto* const first = static_cast<const char*>(s.data);
     written_.emplace_back(first, first + s.bytes);

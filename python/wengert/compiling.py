@@ -217,7 +217,8 @@ class Listing:
     A fused line has the lines that it does in its `body`. `before` is the list as it was traced;
     `fusion` says whether chains are one kernel, on a GPU, and if not, why; None on the CPU.
     `memory` tells bytes: of the `arena` in which all that the step makes has its place, of what is
-    `kept` beside it (results, gradients, constants), and what `all` lines' results would take.
+    `kept` beside it (results, gradients, constants, packed weights), and what `all` lines' results
+    would take.
     """
 
     def __init__(self, program: _core._Program, improved: bool = True) -> None:
