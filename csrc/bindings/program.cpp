@@ -126,6 +126,8 @@ void add_program(py::module_& m) {
             return listing(list, list.lines);
           },
           py::arg("improved"))
+      .def_property_readonly("replay", &Program::how_replayed,
+                             "On a GPU: how it is replayed. Else an empty string.")
       .def_property_readonly(
           "memory",
           [](const Program& p) {

@@ -686,6 +686,11 @@ class _Program:
         """
         Bytes of the arena, of what is kept beside it, and of all lines' results.
         """
+    @property
+    def replay(self) -> str:
+        """
+        On a GPU: how it is replayed. Else an empty string.
+        """
 class _Study:
     """
     A step traced for study; see wengert.trace.
