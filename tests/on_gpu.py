@@ -7,7 +7,9 @@ exactly with the CPU: copies, indexing, random numbers; everything else to round
 
 from __future__ import annotations
 
+import gc
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -465,23 +467,310 @@ def test_training_a_bert_encoder_equals_the_cpu() -> None:
         assert np.abs(a - b).mean() < 2e-5  # Adam makes much of gradients that are all rounding
 
 
-def test_a_compiled_step_equals_eager() -> None:
-    def run(compiled: bool) -> list[float]:
-        w = wg.rand((6, 3), generator=wg.Generator(19), device="cuda").requires_grad_()
-        x = wg.rand((20, 6), generator=wg.Generator(20), device="cuda")
-        optimizer = optim.Adam([w], lr=0.05)
+# ---- compiled steps ------------------------------------------------------------------------------
 
-        def step(x: wg.Tensor) -> wg.Tensor:
-            optimizer.zero_grad()
-            loss = (x @ w).tanh().square().mean()
+WITHOUT_PERSISTENT = [name for name in wg.compiling.PASSES if name != "persistent"]
+LINE_BY_LINE = [name for name in WITHOUT_PERSISTENT if name != "graph"]
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": lambda p: optim.SGD(p, lr=0.1),
+    "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
+    "adam": lambda p: optim.Adam(p, lr=0.01),
+    "adamw": lambda p: optim.AdamW(p, lr=0.01),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5),
+}
+
+
+class Training:
+    """A small network on the GPU and its step, always begun alike."""
+
+    def __init__(self, optimizer: str, dropout: float = 0.0, clip: bool = False) -> None:
+        wg.manual_seed(1)
+        self.model = nn.MLP([6, 8, 3], activation="tanh", dropout=dropout).to("cuda")
+        self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
+        self.clip = clip
+        wg.manual_seed(2)
+
+    def step(self, x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        self.optimizer.zero_grad()
+        loss = wg.cross_entropy(self.model(x), y)
+        loss.backward()
+        if self.clip:
+            optim.clip_grad_norm_(self.model.parameters(), 0.1)
+        self.optimizer.step()
+        return loss
+
+    def state(self) -> list[Any]:
+        values = [x for p in self.model.parameters() for x in (p.detach(), p.grad)]
+        return [x.tolist() for x in values] + [str(self.optimizer.state_dict())]
+
+
+def batches(n: int) -> tuple[wg.Tensor, wg.Tensor]:
+    return (
+        wg.randn((n, 16, 6), generator=wg.Generator(26), device="cuda"),
+        wg.randint(0, 3, (n, 16), wg.Generator(27), "cuda"),
+    )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("extras", [{}, {"dropout": 0.5, "clip": True}], ids=["plain", "extras"])
+@pytest.mark.parametrize("passes", [WITHOUT_PERSISTENT, LINE_BY_LINE, ["graph"]], ids=len)
+def test_a_step_as_one_graph_equals_eager(optimizer: str, extras: Any, passes: list[str]) -> None:
+    """The same bits, while batches, learning rate, step count and random state go on."""
+    xs, ys = batches(12)
+    eager, called, run = (Training(optimizer, **extras) for _ in range(3))
+
+    def losses(training: Training, step: Any) -> list[float]:
+        wg.manual_seed(2)
+        found = []
+        for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
+            training.optimizer.lr = 0.1 / (1 + i // 4)
+            found.append(step(x, y).item())
+        return found
+
+    expected = losses(eager, eager.step)
+    step = wg.compile(called.step, passes=passes)
+    assert losses(called, step) == expected
+    assert called.state() == eager.state()
+    kind = "one CUDA graph of" if "graph" in passes else "line by line"
+    assert step.program.replay.startswith(kind)
+    assert f"replay: {kind}" in str(step.program)
+
+    wg.manual_seed(2)
+    compiled = wg.compile(run.step, passes=passes)
+    found = []
+    for i in range(3):
+        run.optimizer.lr = 0.1 / (1 + i)
+        found += compiled.run(4, xs[4 * i : 4 * i + 4], ys[4 * i : 4 * i + 4]).tolist()
+    assert found == expected
+    assert run.state() == eager.state()
+
+
+@pytest.mark.parametrize("passes", [wg.compiling.PASSES, WITHOUT_PERSISTENT], ids=len)
+def test_more_steps_than_one_launch_has_numbers_for(passes: list[str]) -> None:
+    n = 700
+    w, x = wg.zeros(3, device="cuda"), wg.arange(n, device="cuda").float()
+    scale, rate = wg.tensor(1.0), wg.rand(n, generator=wg.Generator(28))
+
+    @wg.compile(passes=passes)
+    def step(x: wg.Tensor, rate: wg.Tensor) -> tuple[wg.Tensor, wg.Tensor]:
+        w.add_(x * scale)
+        scale.mul_(rate)  # on the CPU
+        return w * 1.0, scale * 1.0
+
+    after, scales = step.run(n, x, rate)
+    w.zero_()
+    scale.fill_(1.0)
+    for i in range(n):
+        w += x[i] * scale
+        scale *= rate[i]
+        assert after[i].tolist() == w.tolist() and scales[i].item() == scale.item()
+    assert ("inside one kernel" in step.program.replay) == ("persistent" in passes)
+
+
+@pytest.mark.parametrize("passes", [wg.compiling.PASSES, WITHOUT_PERSISTENT], ids=len)
+def test_memory_outside_a_step_is_read_anew(passes: list[str]) -> None:
+    """What others do between two launches counts; so do gradients that are not cleared."""
+    w = wg.ones(4, device="cuda").requires_grad_()
+
+    @wg.compile(passes=passes)
+    def step(x: wg.Tensor) -> wg.Tensor:
+        loss = (w * x).sum()
+        loss.backward()
+        return loss
+
+    x = wg.tensor([1.0, 2.0, 3.0, 4.0], device="cuda")
+    for i in range(6):
+        assert step(x).item() == 10.0 * (i + 1)
+        assert w.grad is not None and w.grad.tolist() == [(i + 1) * v for v in (1.0, 2.0, 3.0, 4.0)]
+        with wg.no_grad():
+            w += 1
+
+
+def test_results_and_batches_in_any_layout() -> None:
+    w = wg.rand(20_000, generator=wg.Generator(29), device="cuda")
+    xs = wg.rand((20_000, 5), generator=wg.Generator(30), device="cuda").T
+
+    def step(x: wg.Tensor) -> dict[str, wg.Tensor]:
+        y = w * x  # its sum needs memory for the time of a kernel
+        return {"sum": y.sum(), "turned": (y[:6] * 1.0).reshape(2, 3).T, "same": x}
+
+    compiled = wg.compile(step)
+    found = compiled.run(5, xs)
+    assert compiled.program.replay.startswith("one CUDA graph of")
+    assert "not inside one kernel: more memory than a block has" in compiled.program.replay
+    for i in range(5):
+        for key, value in step(xs[i]).items():
+            same_bits(found[key][i].contiguous(), value.contiguous())
+            assert i < 2 or compiled(xs[i])[key].tolist() == value.tolist()
+
+
+def test_indices_in_a_graph() -> None:
+    table = wg.rand((9, 4), generator=wg.Generator(31), device="cuda").requires_grad_()
+
+    def step(i: wg.Tensor) -> wg.Tensor:
+        table.grad = None
+        loss = table[i].square().sum()
+        loss.backward()
+        return loss
+
+    compiled = wg.compile(step)
+    for seed in range(5):
+        i = wg.randint(0, 9, (20,), wg.Generator(seed), "cuda")
+        a, first = compiled(i), table.grad.tolist()
+        assert a.item() == step(i).item() and first == table.grad.tolist()
+    assert compiled.program.replay.startswith("one CUDA graph")
+    with pytest.raises(IndexError, match="index 12 is out of range for an axis of size 9"):
+        compiled(wg.full((20,), 12, "int64", device="cuda")).item()
+    assert compiled(i).item() == step(i).item()
+
+
+def test_what_cannot_be_recorded_runs_line_by_line() -> None:
+    def step(x: wg.Tensor) -> wg.Tensor:
+        return (x * 2).cpu().exp().to("cuda") + 1
+
+    compiled = wg.compile(step)
+    for i in range(5):
+        x = wg.full(3, float(i), device="cuda")
+        assert compiled(x).tolist() == step(x).tolist()
+    assert compiled.program.replay == (
+        "line by line (line 2, move: copy to the CPU: not possible while a step is recorded)"
+    )
+
+
+def test_a_few_bytes_may_come_from_the_cpu() -> None:
+    def step(x: wg.Tensor) -> wg.Tensor:
+        return x.T.to("cuda").square().sum(0)
+
+    for n, how in (
+        (30, "one CUDA graph of"),
+        (3000, "line by line (line 1, move: more than 65536"),
+    ):
+        xs = wg.randn((9, n, 7), generator=wg.Generator(35))
+        compiled = wg.compile(step)
+        found = compiled.run(9, xs)
+        for i in range(9):
+            same_bits(found[i], step(xs[i]))
+        assert compiled.program.replay.startswith(how)
+
+
+def test_arguments_on_another_device_are_traced_anew() -> None:
+    step = wg.compile(lambda x: x * 2)
+    for device in ("cuda", "cpu", "cuda", "cpu"):
+        assert step(wg.ones(2, device=device)).device.startswith(device)
+    assert step.traces == 2
+
+
+def test_a_recorded_step_gives_its_memory_back() -> None:
+    gc.collect()
+    before = wg.cuda.memory_allocated()
+    for passes in (wg.compiling.PASSES, WITHOUT_PERSISTENT):
+        training, (xs, ys) = Training("adam"), batches(4)
+        step = wg.compile(training.step, passes=passes)
+        step.run(4, xs, ys)
+        assert wg.cuda.memory_allocated() > before
+        del training, step, xs, ys
+        gc.collect()
+        assert wg.cuda.memory_allocated() == before
+
+
+def test_other_threads_go_on_while_a_step_is_recorded() -> None:
+    wrong: list[object] = []
+    x = wg.rand((50, 40), generator=wg.Generator(32), device="cuda")
+    expected = (x @ x.T).sum().item()
+
+    def work() -> None:
+        for _ in range(20):
+            if (x @ x.T).sum().item() != expected:
+                wrong.append("sum")
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for i in range(10):
+        step = wg.compile(lambda x, i=i: (x * float(i)).sum(), passes=WITHOUT_PERSISTENT)
+        values = {step(x).item() for _ in range(3)}
+        if len(values) != 1:
+            wrong.append(values)
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# ---- steps inside one kernel ----
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_small_network_inside_one_kernel(optimizer: str) -> None:
+    """Products of few elements are added in another order than by the kernels: to rounding."""
+    n = 20
+    xs = wg.randn((n, 100, 10), generator=wg.Generator(33), device="cuda")
+    ys = wg.rand((n, 100, 1), generator=wg.Generator(34), device="cuda")
+
+    def train(how: str) -> tuple[list[float], list[Any], str]:
+        wg.manual_seed(0)
+        layers = nn.Linear(10, 5), nn.Sigmoid(), nn.Linear(5, 1), nn.Sigmoid()
+        model = nn.Sequential(*layers).to("cuda")
+        rule = OPTIMIZERS[optimizer](model.parameters())
+
+        def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+            rule.zero_grad()
+            loss = wg.mse_loss(model(x), y)
             loss.backward()
-            optimizer.step()
+            rule.step()
             return loss
 
-        f = wg.compile(step) if compiled else step
-        return [f(x).item() for _ in range(8)]
+        f = step if how == "eager" else wg.compile(step)
+        if how == "run":
+            losses = f.run(n, xs, ys).tolist()
+        else:
+            losses = [f(x, y).item() for x, y in zip(xs, ys, strict=True)]
+        values = [x.tolist() for p in model.parameters() for x in (p.detach(), p.grad)]
+        return losses, values, how if how == "eager" else f.program.replay
 
-    assert run(True) == run(False)
+    eager, called, run = (train(how) for how in ("eager", "called", "run"))
+    assert called == run
+    assert called[2].startswith("inside one kernel of one block, 2")
+    np.testing.assert_allclose(called[0], eager[0], rtol=1e-5)
+    for a, b in zip(called[1], eager[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_classifier_inside_one_kernel() -> None:
+    xs, ys = batches(8)
+    eager, inside = Training("adam"), Training("adam")
+    step = wg.compile(inside.step)
+    for x, y in zip(xs, ys, strict=True):
+        np.testing.assert_allclose(step(x, y).item(), eager.step(x, y).item(), rtol=1e-5)
+    assert "inside one kernel" in step.program.replay
+    with pytest.raises(IndexError, match="cross_entropy: class index 7 at row 0"):
+        step(xs[0], wg.full(16, 7, "int64", device="cuda")).item()
+
+
+ELEMENTWISE = [row for row in ROWS if row.elementwise and row.inputs and not row.result]
+ONLY_KERNELS = {"sin", "cos", "where"}  # the last also as a part of gradients
+
+
+@pytest.mark.parametrize("row", ELEMENTWISE, ids=name)
+def test_formulas_inside_one_kernel_have_the_bits_of_their_kernels(row: Row) -> None:
+    def step(*given: wg.Tensor) -> list[wg.Tensor]:
+        leaves = [x.detach().requires_grad_() for x in given if x.dtype.is_floating_point]
+        y = row.call(*(leaves if len(leaves) == len(given) else given))
+        if not y.requires_grad:
+            return [y]
+        return [y.detach(), *wg.grad((y * y).sum(), leaves)]
+
+    for shapes in row.shapes:
+        given = [x.to("cuda") for x in tensors(row, row.draw(shapes), "float32")]
+        if any(x.numel() == 0 for x in given):
+            continue
+        compiled = wg.compile(step)
+        for _ in range(3):
+            for a, b in zip(compiled(*given), step(*given), strict=True):
+                same_bits(a, b)
+        ops = {line["op"] for line in compiled.program.lines}
+        graph = bool(ops & ONLY_KERNELS) or shapes == ((2, 1, 3), (4, 1))
+        kind = "one CUDA graph of" if graph else "inside one kernel"
+        assert compiled.program.replay.startswith(kind), (shapes, ops)
 
 
 # ---- tensors between devices ---------------------------------------------------------------------

@@ -192,6 +192,34 @@ def test_a_compiled_step_follows() -> None:
     assert step.traces == 4
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fast", "bf16"])
+@pytest.mark.parametrize("k", [128, 1100], ids=["whole", "slabs"])
+def test_products_in_a_graph(precision: str, k: int) -> None:
+    """The planes of a graph are its own: what others do between two launches is not in them."""
+    wg.set_matmul_precision(precision)
+    xs = wg.tensor(draw((4, 128, k), 23), device="cuda")
+
+    def begun() -> wg.Tensor:
+        return wg.tensor(draw((k, 64), 24), device="cuda")
+
+    def step(w: wg.Tensor, x: wg.Tensor) -> wg.Tensor:
+        y = x @ w
+        w.sub_(x.T @ y * 1e-4)
+        return y
+
+    eager, called, run = begun(), begun(), begun()
+    compiled = wg.compile(lambda x: step(called, x))
+    expected = []
+    for x in xs:
+        expected.append(step(eager, x).tolist())
+        assert compiled(x).tolist() == expected[-1]
+        wg.full((200, k), float("nan"), device="cuda") @ eager  # takes memory, and gives it back
+    assert compiled.program.replay.startswith("one CUDA graph of")
+    assert called.tolist() == eager.tolist()
+    assert wg.compile(lambda x: step(run, x)).run(4, xs).tolist() == expected
+    assert run.tolist() == eager.tolist()
+
+
 def test_names() -> None:
     assert wg.get_matmul_precision() == "strict"
     for name in BOUND:

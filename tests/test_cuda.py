@@ -209,6 +209,96 @@ print(wg.ones(3).sum().item())
     assert third == "3.0"
 
 
+STEP = """
+from wengert import nn, optim
+def make(passes):
+    wg.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3)).to("cuda")
+    rule = optim.Adam(model.parameters(), lr=0.1)
+    def step(x, y):
+        rule.zero_grad()
+        loss = wg.cross_entropy(model(x), y)
+        loss.backward()
+        rule.step()
+        return loss
+    wg.manual_seed(2)
+    return step if passes is None else wg.compile(step, passes=passes)
+x = wg.randn((16, 6), generator=wg.Generator(3), device="cuda")
+y = wg.randint(0, 3, (16,), wg.Generator(4), "cuda")
+"""
+
+
+def test_no_memory_while_a_step_is_recorded_leaves_all_as_it_was(library: Path) -> None:
+    out = run(
+        library,
+        STEP
+        + """
+step = make(None)
+expected = [step(x, y).item() for _ in range(5)]
+step = make(wg.compiling.PASSES)
+losses = [step(x, y).item()]
+hog = []
+for n in (1 << 20, 1 << 18, 1 << 17):  # bytes, until a recording has no room
+    try:
+        while True:
+            hog.append(wg.zeros(n, "uint8", device="cuda"))
+    except MemoryError:
+        pass
+try:
+    step(x, y)
+except MemoryError as error:
+    print(error)
+del hog
+losses += [step(x, y).item() for _ in range(4)]
+print(losses == expected, step.program.replay)
+""",
+        WENGERT_EMULATION_MEMORY=str(8 << 20),
+    )
+    lines = out.splitlines()
+    assert "no memory on cuda:0 for a recorded step" in lines[0]
+    assert lines[-1].startswith("True one CUDA graph of")
+
+
+def test_a_step_on_two_gpus_runs_line_by_line(library: Path) -> None:
+    out = run(
+        library,
+        """
+def step(x):
+    return ((x * 2).to("cuda:1") + 1).sum()
+compiled = wg.compile(step)
+x = wg.ones(3, device="cuda:0")
+print([compiled(x * float(i)).item() for i in range(4)], compiled.program.replay)
+""",
+        WENGERT_EMULATION_DEVICES="2",
+    )
+    assert out == "[3.0, 9.0, 15.0, 21.0] line by line (its tensors are on two GPUs)\n"
+
+
+def test_a_failed_launch_inside_a_graph(library: Path) -> None:
+    out = run(
+        library,
+        STEP
+        + """
+step = make(wg.compiling.PASSES)
+try:
+    for i in range(1000):
+        step(x, y)
+except wg.DeviceError as error:
+    print(error)
+try:
+    step(x, y)
+except wg.DeviceError as error:
+    print(error)
+print(step.program.replay)
+""",
+        WENGERT_EMULATION_FAIL="300",
+    )
+    first, second, third = out.splitlines()
+    assert "unspecified launch failure" in first and "are lost to this process" in first
+    assert "cuda:0: is lost since" in second
+    assert third.startswith("one CUDA graph")
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -259,6 +349,14 @@ __global__ void turn_round(int* x, bool careful) {
   if (careful) __syncthreads();
   x[threadIdx.x] = place[63 - threadIdx.x];
 }
+__global__ void turn_twice(int* x) {  // a barrier is missing between two that are there
+  __shared__ int there[64], back[64];
+  there[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  back[threadIdx.x] = there[63 - threadIdx.x];
+  x[threadIdx.x] = back[63 - threadIdx.x];
+  __syncthreads();
+}
 __global__ void part(bool together) {
   if (together || threadIdx.x < 7) __syncthreads();
 }
@@ -271,6 +369,7 @@ int main(int, char** argv) {
     emulation::run({}, block, [](const void* g) { (*static_cast<const F*>(g))(); }, &f);
   };
   if (what == 'r' || what == 's') launch(64, [&] { turn_round(x, what == 's'); });
+  if (what == 't') launch(64, [&] { turn_twice(x); });
   if (what == 'b') {  // behind its block's end
     char* block;
     cudaMalloc(reinterpret_cast<void**>(&block), 5);
@@ -303,6 +402,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("what", "words"),
     [
         ("race", "data race"),
+        ("two barriers", "data race"),
         ("different", "wait at different barriers"),
         ("host", "SEGV"),
         ("behind", "wrote behind the end of a block, of 5 bytes"),

@@ -77,7 +77,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("tiles") / "tiles"
     sources = [TESTS / "tiles.cpp", CSRC / "cuda/emulation.cpp"]
     done = subprocess.run(
-        ["g++", *FLAGS, "-O2", *sources, "-o", program], capture_output=True, text=True
+        ["g++", *FLAGS, "-O2", f"-I{CSRC}", *sources, "-o", program], capture_output=True, text=True
     )
     assert not done.returncode, done.stderr
     return program

@@ -147,6 +147,56 @@ for passes in (CHAINS, []):
 assert results[0] == results[1]
 """
 
+# A fused chain inside a graph: what it takes from the CPU is another number in each step.
+RECORDED = """
+PASSES = [name for name in wg.compiling.PASSES if name != "persistent"]
+n = 5
+xs, rates = draw(n, 40, 12), wg.rand(n, generator=wg.Generator(1))
+shifts = wg.randint(-3, 3, (n,), wg.Generator(2))
+results = []
+for passes in (PASSES, ["graph"], []):
+    w, scale = draw(40, 12, seed=3), wg.tensor(1.0)
+
+    def step(x, rate, shift):
+        y = ((x * scale + shift).tanh() - w) * rate  # from memory of the CPU, and arguments there
+        w.add_(y)
+        scale.mul_(0.75)
+        return y, (y * y).sum()
+
+    f = wg.compile(step, passes=passes)
+    found = [bits(f(xs[i], rates[i], shifts[i])) for i in range(n)]
+    found += [bits(f.run(n, xs, rates, shifts)) for _ in range(2)]
+    results.append([found, bits([w, scale])])
+    fused = [line for line in f.program.lines if line["op"] == "fused"]
+    assert bool(fused) == ("chains" in passes), f.program
+    assert f.program.replay.startswith("one CUDA graph of" if passes else "line by line"), f.program
+    assert not passes or len({ys[1] for ys in found[:n]}) == n
+assert results[0] == results[1] == results[2]
+
+# A learning rate that is set between two calls.
+results = []
+for passes in (PASSES, []):
+    wg.manual_seed(0)
+    model = nn.MLP([12, 8, 3], activation="gelu", dropout=0.2).to("cuda")
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = (model(x) * scale).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    f, found = wg.compile(step, passes=passes), []
+    for i in range(6):
+        optimizer.lr = 0.1 / (1 + i)
+        scale.fill_(1 + i)
+        found += bits([f(xs[i % n])])
+    results.append((found, bits([p.detach() for p in model.parameters()])))
+    assert f.program.replay.startswith("one CUDA graph of" if passes else "line by line"), f.program
+assert results[0] == results[1]
+"""
+
 SMALL = """
 f = wg.compile(lambda x: (x + 1).exp() * 2)
 for _ in range(3):
@@ -219,7 +269,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory, library: Path, by_gcc: Pa
     return Machine(tmp_path_factory.mktemp("fused"), library, by_gcc)
 
 
-@pytest.mark.parametrize("steps", [LAYOUTS, OPS, TRAINING], ids=["layouts", "ops", "training"])
+@pytest.mark.parametrize(
+    "steps",
+    [LAYOUTS, OPS, TRAINING, RECORDED],
+    ids=["layouts", "ops", "training", "recorded"],
+)
 def test_fused_kernels_have_the_bits_of_unfused_ones(compiled: Machine, steps: str) -> None:
     before = compiled.compiled()
     compiled.run(steps)

@@ -6,6 +6,9 @@
 // against cuda/emulation.h, make a library that plays a GPU: so the kernels are tested without one.
 #pragma once
 
+#include <functional>
+#include <memory>
+#include <span>
 #include <string>
 
 #include "base/allocator.h"
@@ -16,6 +19,31 @@ namespace wengert {
 struct View;
 struct CudaKernels;
 struct ChainArguments;
+
+// A step of a compiled program, put down once and launched any number of times: as a graph, or
+// inside one kernel. Made by `record` below (or CudaKernels::persistent): from then to end(), what
+// this thread launches on the device is put down, and not run. What changes from step to step,
+// arguments, results and numbers of the host, is read from memory of the GPU.
+class CudaSteps {
+ public:
+  struct Moved {  // an argument or a result: its place in the step
+    void* place;
+    int64_t bytes;
+  };
+  struct Outside {  // where the first step's comes from or goes to, and how far the next one's is
+    char* data;
+    int64_t step;
+  };
+  virtual ~CudaSteps() = default;  // before end(): nothing is left of the recording
+  virtual void end() = 0;
+  // Runs these lines without their kernels: only the numbers that those take from the host are
+  // noted, for one more step. At most so many steps can be noted before a launch.
+  virtual void note(const std::function<void()>& lines) = 0;
+  virtual int64_t most() const = 0;
+  // Runs the steps that are noted; returns before they have.
+  virtual void launch(std::span<const Outside> in, std::span<const Outside> out) = 0;
+  virtual int64_t size() const = 0;  // kernels and copies of a step, or lines inside the one kernel
+};
 
 struct CudaLibrary {
   int64_t abi;       // cuda_abi, as the library saw it
@@ -45,6 +73,8 @@ struct CudaLibrary {
   uintptr_t (*stream)(Device d);
   // What others put into `stream` from now on comes behind the work that this device's has.
   void (*let_wait)(Device d, uintptr_t stream);
+  std::unique_ptr<CudaSteps> (*record)(Device d, std::span<const CudaSteps::Moved> in,
+                                       std::span<const CudaSteps::Moved> out);
 
   // Events: points in the order of a stream's work. They belong to the GPU they were made for.
   void* (*make_event)(Device d, bool timed);

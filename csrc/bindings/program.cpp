@@ -127,6 +127,8 @@ void add_program(py::module_& m) {
           },
           py::arg("improved"))
       .def_property_readonly("on_gpu", &Program::on_gpu)
+      .def_property_readonly("replay", &Program::how_replayed,
+                             "On a GPU: how it is replayed. Else an empty string.")
       .def_property_readonly(
           "memory",
           [](const Program& p) {

@@ -239,14 +239,25 @@ const void* chain_kernel(Device d, const char* source) {
   return kernel;
 }
 
-void launch_chain(Device d, const void* kernel, const ChainArguments& arguments, int64_t threads) {
-  [[maybe_unused]] const cudaStream_t stream = stream_of(d);
+void launch_chain(Device d, const void* kernel, const ChainArguments& given, int64_t threads) {
+  ChainArguments arguments = given;
+  for (int k = 0; k < ChainArguments::max_operands; ++k)
+    if (given.given >> k & 1)
+      if (const void* slot = slot_for(&given.at[k], sizeof given.at[k])) {  // in a recorded step
+        arguments.at[k] = reinterpret_cast<uintptr_t>(slot);
+        arguments.given &= ~(1u << k);
+      }
+  if (left_out("a fused chain")) return;
+  const cudaStream_t stream = stream_of(d);
   const dim3 grid = grid_for(d, threads);
 #if defined(__CUDACC__)
-  void* all[] = {const_cast<ChainArguments*>(&arguments)};
+  void* all[] = {&arguments};
   cudaLaunchKernel(kernel, grid, dim3{block_threads}, all, 0, stream);
 #else
-  emulation::run(grid, block_threads, reinterpret_cast<void (*)(const void*)>(kernel), &arguments);
+  emulation::submit(stream, [=] {
+    emulation::run(grid, block_threads, reinterpret_cast<void (*)(const void*)>(kernel),
+                   &arguments);
+  });
 #endif
   check(cudaGetLastError(), "a fused chain", d);
 }

@@ -24,6 +24,10 @@
 #define UNSEEN
 #endif
 
+struct EmulatedGraph {
+  std::vector<std::function<void()>> calls;
+};
+
 namespace wengert::emulation {
 
 namespace {
@@ -92,7 +96,8 @@ struct Fiber {
   bool begun = false;  // its loop waits for work on its stack
   State state = State::done;
   Thread self;
-  unsigned round = 0;  // of exchanges: two sets of slots take turns
+  unsigned round = 0;      // of exchanges: two sets of slots take turns
+  unsigned waits[2] = {};  // at barriers of its warp, and of its block
   std::deque<std::vector<std::function<void()>>> later{1};  // groups; the last one is open
   void* tsan = nullptr;
 };
@@ -106,8 +111,10 @@ void (*call)(const void*);
 const void* context;
 uint64_t slots[2][1024];
 alignas(1024) char shared_block[232448];
-size_t progress = 0;                  // of who waits for an mbarrier
-char barriers[1024 / warp_size + 1];  // ThreadSanitizer knows barriers by their addresses
+size_t progress = 0;  // of who waits for an mbarrier
+// ThreadSanitizer knows barriers by their addresses. Two take turns: who comes late to one must not
+// be ordered behind what others did after it, on their way to the next.
+char barriers[1024 / warp_size + 1][2];
 [[maybe_unused]] void* scheduler_tsan = nullptr;
 [[maybe_unused]] char block_begin, block_end;
 
@@ -136,7 +143,7 @@ UNSEEN void resume(Fiber& f) {
 
 UNSEEN void start(Fiber& f) {
   f.state = State::ready;
-  f.round = 0;
+  f.round = f.waits[0] = f.waits[1] = 0;
   if (f.begun) return;
   f.stack.prepare(f.base, fiber_main);
   TSAN(f.tsan = __tsan_create_fiber(0));
@@ -273,6 +280,21 @@ class OpenMemory {
   std::lock_guard<std::mutex> lock_{one_kernel};
 };
 
+// ---- streams and graphs ----
+
+struct Stream {
+  EmulatedGraph* capture = nullptr;
+  bool invalid = false;  // something was done that a capture does not allow
+};
+thread_local Stream* captured = nullptr;  // by this thread, in a mode that forbids much
+thread_local cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeThreadLocal;
+
+// What must wait, or allocates, ends a capture on this thread.
+bool forbidden() {
+  if (!captured || capture_mode == cudaStreamCaptureModeRelaxed) return false;
+  return captured->invalid = true;
+}
+
 size_t launches = 0;
 cudaError_t last_error = cudaSuccess;
 
@@ -281,13 +303,14 @@ cudaError_t last_error = cudaSuccess;
 UNSEEN const Thread& self() { return current->self; }
 
 UNSEEN void wait_for_block() {
-  [[maybe_unused]] char* barrier = &barriers[1024 / warp_size];
+  [[maybe_unused]] char* barrier = &barriers[1024 / warp_size][current->waits[1]++ % 2];
   TSAN(__tsan_release(barrier));
   yield(State::at_block);
   TSAN(__tsan_acquire(barrier));
 }
 UNSEEN void wait_for_warp() {
-  [[maybe_unused]] char* barrier = &barriers[current->self.thread.x / warp_size];
+  [[maybe_unused]] char* barrier =
+      &barriers[current->self.thread.x / warp_size][current->waits[0]++ % 2];
   TSAN(__tsan_release(barrier));
   yield(State::at_warp);
   TSAN(__tsan_acquire(barrier));
@@ -362,6 +385,14 @@ void run(dim3 grid, unsigned block, void (*kernel)(const void*), const void* arg
   memory().check_strips();
 }
 
+void submit(void* stream, std::function<void()> call) {
+  auto* s = static_cast<Stream*>(stream);
+  if (s && s->capture)
+    s->capture->calls.push_back(std::move(call));
+  else
+    call();
+}
+
 }  // namespace wengert::emulation
 
 using namespace wengert::emulation;
@@ -372,15 +403,17 @@ cudaError_t cudaGetDeviceCount(int* count) {
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   const int capability = static_cast<int>(setting("WENGERT_EMULATION_CAPABILITY", 0));
-  *p = {"emulated on the CPU", capability / 10, capability % 10, 2};
+  *p = {"emulated on the CPU", capability / 10, capability % 10, 2, sizeof shared_block};
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** block, size_t bytes) {
+  if (forbidden()) return cudaErrorStreamCaptureUnsupported;
   const std::lock_guard lock(one_kernel);
   *block = memory().take(bytes);
   return *block ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void* block) {
+  if (forbidden()) return cudaErrorStreamCaptureUnsupported;
   const std::lock_guard lock(one_kernel);
   memory().give(block);
   return cudaSuccess;
@@ -410,9 +443,11 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-  const OpenMemory open;
-  std::memcpy(to, from, bytes);
+                            cudaStream_t stream) {
+  submit(stream, [=] {
+    const OpenMemory open;
+    std::memcpy(to, from, bytes);
+  });
   return last_error;
 }
 cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
@@ -442,6 +477,49 @@ cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t library, co
   *kernel = dlsym(library, name);
   return *kernel ? cudaSuccess : cudaErrorLaunchFailure;
 }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
+  return *s = new Stream, cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  delete static_cast<Stream*>(s);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  if (!static_cast<Stream*>(s)->capture) return last_error;
+  static_cast<Stream*>(s)->invalid = true;
+  return cudaErrorStreamCaptureUnsupported;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
+  captured = static_cast<Stream*>(s);
+  captured->capture = new EmulatedGraph;
+  captured->invalid = false;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* graph) {
+  auto* stream = static_cast<Stream*>(s);
+  captured = nullptr;
+  *graph = std::exchange(stream->capture, nullptr);
+  if (!stream->invalid) return cudaSuccess;
+  delete std::exchange(*graph, nullptr);
+  return cudaErrorStreamCaptureInvalidated;
+}
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  std::swap(*mode, capture_mode);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  return *exec = new EmulatedGraph(*graph), cudaSuccess;
+}
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, size_t* count) {
+  return *count = graph->calls.size(), cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s) {
+  for (const auto& call : exec->calls) submit(s, call);
+  return last_error;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; }
+
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -463,6 +541,9 @@ const char* cudaGetErrorString(cudaError_t e) {
       return "no error";
     case cudaErrorInvalidValue:
       return "invalid argument";
+    case cudaErrorStreamCaptureUnsupported:
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation not permitted when stream is capturing";
     case cudaErrorMemoryAllocation:
       return "out of memory";
     case cudaErrorInvalidConfiguration:

@@ -7,7 +7,8 @@
 // however the turns went. Blocks run one after another: a race between two blocks is not seen.
 // Threads that wait at different barriers end the process with a message. Memory of the "GPU" can
 // be touched by kernels and copies only: the CPU's hand on it is a segmentation fault. A kernel
-// that writes behind a block's end ends the process too.
+// that writes behind a block's end ends the process too. A stream that is captured puts calls down
+// in a graph, with copies of their arguments; so one that was meant to change does not.
 //
 // Settings, all environment variables, let it play what a GPU may do:
 //   WENGERT_EMULATION_MEMORY      bytes that it has (1 GiB)
@@ -52,6 +53,8 @@ void wait_for_warp();
 // What the threads of a warp show one another; 8 bytes each. The place for the caller's next round.
 uint64_t* warp_slots();
 void run(dim3 grid, unsigned block, void (*call)(const void*), const void* context);
+// Runs it now, or puts it down where the stream is captured.
+void submit(void* stream, std::function<void()> call);
 char* dynamic_shared();  // of the block that runs
 
 // Work of this thread that goes on by itself, in groups: done when it is waited for, no sooner.
@@ -126,6 +129,8 @@ enum cudaError_t {
   cudaErrorNoKernelImageForDevice = 209,
   cudaErrorNotReady = 600,
   cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaMemcpyKind {
@@ -138,6 +143,7 @@ using cudaEvent_t = double*;  // when it was recorded, in seconds
 struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount;
+  size_t sharedMemPerBlockOptin;
 };
 struct cudaPointerAttributes {
   int type;
@@ -167,10 +173,6 @@ const char* cudaGetErrorString(cudaError_t e);
 cudaError_t cudaDriverGetVersion(int* v);
 inline cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 13000, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
-  return *s = reinterpret_cast<cudaStream_t>(0x1000), cudaSuccess;
-}
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaGetLastError(); }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
   return *e = new double(0), cudaSuccess;
 }
@@ -182,6 +184,22 @@ inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t
   return *ms = static_cast<float>((*to - *from) * 1e3), cudaSuccess;
 }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+
+using cudaGraph_t = struct EmulatedGraph*;
+using cudaGraphExec_t = EmulatedGraph*;
+using cudaGraphNode_t = void*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1, cudaStreamCaptureModeRelaxed };
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned);
+cudaError_t cudaStreamDestroy(cudaStream_t s);
+cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* graph);
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long = 0);
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 template <class F> cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int) {
   return cudaSuccess;
 }

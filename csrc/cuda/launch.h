@@ -4,8 +4,10 @@
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
+#define WENGERT_DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
 #else
 #include "cuda/emulation.h"
+#define WENGERT_DYNAMIC_SHARED(name) char* const name = emulation::dynamic_shared()
 #endif
 
 #include "base/cuda.h"
@@ -33,6 +35,7 @@ cudaStream_t stream_of(Device d);  // makes d the current device too
 Report* report_of(Device d);
 int processors(Device d);
 int compute_capability(Device d);  // 90 for 9.0
+int64_t shared_memory(Device d);   // the most bytes of it that a block may have
 // Throws a DeviceError that says what the GPU reports, and whether the process can go on.
 void check(cudaError_t error, const char* what, Device d);
 
@@ -49,17 +52,40 @@ class DeviceScratch {  // work queued before it goes may still use it: the strea
   void* data_;
 };
 
+// ---- Steps that are recorded and replayed (cuda/steps.h) ----
+
+// Whether what this thread wants to run is left out: it only notes the numbers of another step.
+// Throws where a step cannot hold it.
+bool left_out(const char* op);
+// The place where a recorded step will find these bytes, which the host knows anew for each step;
+// null where nothing is recorded: the kernel takes them as they are.
+const void* slot_for(const void* value, int64_t bytes);
+
+// A number from the host that is another one in the next step, such as a learning rate. A kernel
+// that took it as it is would have the first step's for ever.
+template <class T> struct Varying {
+  const T* slot;
+  T value;
+  __device__ T get() const { return slot ? *slot : value; }
+};
+template <class T> Varying<T> varying(const T& value) {
+  return {static_cast<const T*>(slot_for(&value, sizeof value)), value};
+}
+
 template <class... P, class... A>
 void launch_with(const char* op, Device d, dim3 grid, unsigned block, size_t shared_bytes,
                  void (*kernel)(P...), const A&... arguments) {
-  [[maybe_unused]] const cudaStream_t stream = stream_of(d);
+  if (left_out(op)) return;
+  const cudaStream_t stream = stream_of(d);
 #if defined(__CUDACC__)
   kernel<<<grid, block, shared_bytes, stream>>>(arguments...);
 #else
   (void)shared_bytes;
-  const auto call = [&] { kernel(static_cast<P>(arguments)...); };
-  emulation::run(
-      grid, block, [](const void* c) { (*static_cast<const decltype(call)*>(c))(); }, &call);
+  emulation::submit(stream, [=] {
+    const auto call = [&] { kernel(static_cast<P>(arguments)...); };
+    emulation::run(
+        grid, block, [](const void* c) { (*static_cast<const decltype(call)*>(c))(); }, &call);
+  });
 #endif
   check(cudaGetLastError(), op, d);
 }

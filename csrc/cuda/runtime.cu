@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "cuda/steps.h"
+
 namespace wengert {
 
 namespace {
@@ -119,6 +121,11 @@ void throw_report(Gpu& g) {
   }
 }
 
+// What waits, or brings memory of the host, cannot be a part of a step that is recorded.
+void not_recorded(const char* what) {
+  if (active_steps) fail<DeviceError>(what, ": not possible while a step is recorded");
+}
+
 void wait(Device d, const char* what) {
   check(cudaStreamSynchronize(stream_of(d)), what, d);
   throw_report(gpu(d));
@@ -131,9 +138,13 @@ cudaStream_t stream_of(Device d) {
   if (!g.lost.empty())
     fail<DeviceError>(d, ": is lost since ", g.lost, "; the process cannot use it any more");
   cudaSetDevice(number(d));
-  return g.stream;
+  const cudaStream_t recorded = active_steps ? active_steps->stream() : nullptr;
+  return recorded ? recorded : g.stream;
 }
 Report* report_of(Device d) { return gpu(d).report; }
+int64_t shared_memory(Device d) {
+  return static_cast<int64_t>(gpu(d).properties.sharedMemPerBlockOptin);
+}
 int processors(Device d) { return gpu(d).properties.multiProcessorCount; }
 int compute_capability(Device d) {
   return gpu(d).properties.major * 10 + gpu(d).properties.minor;
@@ -143,6 +154,8 @@ void check(cudaError_t error, const char* what, Device d) {
   if (error == cudaSuccess) return;
   if (error == cudaErrorMemoryAllocation)
     fail<OutOfMemory>(what, ": no memory on ", d, "; free some tensors first");
+  if (error == cudaErrorStreamCaptureUnsupported || error == cudaErrorStreamCaptureInvalidated)
+    fail<DeviceError>(what, ": not possible while a step is recorded");
   const cudaDeviceProp& p = gpu(d).properties;
   if (error == cudaErrorNoKernelImageForDevice)
     fail<DeviceError>(what, ": this build has no code for ", p.name, " (compute capability ",
@@ -162,6 +175,7 @@ const char* cuda_device_name(Device d) { return gpu(d).properties.name; }
 void* cuda_allocate(Device d, int64_t bytes) {
   if (bytes > (int64_t{1} << 62)) return nullptr;
   const int64_t size = size_class(bytes);
+  if (active_steps && active_steps->records()) return active_steps->take(size);
   Gpu& g = gpu(d);
   stream_of(d);
   const std::lock_guard lock(g.mutex);
@@ -187,6 +201,7 @@ void* cuda_allocate(Device d, int64_t bytes) {
 }
 
 void cuda_deallocate(Device d, void* block, int64_t bytes) {
+  if (active_steps && active_steps->records() && active_steps->give(block)) return;
   Gpu& g = gpu(d);
   const int64_t size = size_class(bytes);
   const std::lock_guard lock(g.mutex);
@@ -236,13 +251,21 @@ void cuda_empty_cache(Device d) {
 }
 
 void cuda_to_host(Device d, void* to, const void* from, int64_t bytes) {
+  not_recorded("copy to the CPU");
   check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_of(d)),
         "copy to the CPU", d);
   wait(d, "copy to the CPU");
 }
-void cuda_synchronize(Device d) { wait(d, "synchronize"); }
+void cuda_synchronize(Device d) {
+  not_recorded("synchronize");
+  wait(d, "synchronize");
+}
 
 void cuda_to_device(Device d, void* to, const void* from, int64_t bytes, bool may_wait) {
+  if (active_steps) {  // a few bytes are as good as numbers
+    if (const void* slot = slot_for(from, bytes)) cuda_copy_bytes(d, to, slot, bytes);
+    return;
+  }
   check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_of(d)),
         "copy to the GPU", d);
   // From ordinary memory the call itself returns when it has read all; pinned memory is read later.
@@ -253,6 +276,7 @@ void cuda_to_device(Device d, void* to, const void* from, int64_t bytes, bool ma
 }
 
 void cuda_copy_bytes(Device d, void* to, const void* from, int64_t bytes) {
+  if (left_out("copy")) return;
   check(
       cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, stream_of(d)),
       "copy", d);
@@ -273,6 +297,7 @@ void order(cudaStream_t a, Device a_device, cudaStream_t b, Device b_device) {
 
 void cuda_copy_peer(Device to_device, void* to, Device from_device, const void* from,
                     int64_t bytes) {
+  not_recorded("copy between GPUs");
   const cudaStream_t there = stream_of(to_device), here = stream_of(from_device);
   order(there, to_device, here, from_device);
   check(cudaMemcpyPeerAsync(to, number(to_device), from, number(from_device),
@@ -282,6 +307,7 @@ void cuda_copy_peer(Device to_device, void* to, Device from_device, const void* 
 }
 uintptr_t cuda_stream(Device d) { return reinterpret_cast<uintptr_t>(stream_of(d)); }
 void cuda_let_wait(Device d, uintptr_t stream) {
+  not_recorded("waiting for a stream");
   order(stream_of(d), d, reinterpret_cast<cudaStream_t>(stream), d);
 }
 

@@ -24,6 +24,8 @@ void cuda_copy_peer(Device to_device, void* to, Device from_device, const void* 
                     int64_t bytes);
 uintptr_t cuda_stream(Device d);
 void cuda_let_wait(Device d, uintptr_t stream);
+std::unique_ptr<CudaSteps> cuda_record(Device d, std::span<const CudaSteps::Moved> in,
+                                       std::span<const CudaSteps::Moved> out);
 void* cuda_make_event(Device d, bool timed);
 void cuda_free_event(Device d, void* event);
 void cuda_record_event(Device d, void* event);

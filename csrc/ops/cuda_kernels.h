@@ -29,6 +29,17 @@ template <class Pointer = void*> struct UpdatePart {
   Pointer p, g, state[2];
 };
 
+struct CudaKernels;
+// Steps inside one kernel (ops/persistent.cu), and the ops that put them down.
+struct CudaPersistent {
+  struct Memory {  // of the step, in one piece
+    void* data;
+    int64_t bytes;
+    bool before, after;  // whether what it holds counts before the steps, and after them
+  };
+  std::unique_ptr<CudaSteps> steps;
+  const CudaKernels* kernels;
+};
 // What put does with values for rows: the last one stays; they are added, in their order; or their
 // sum, gathered in float64, replaces the row (a floating dtype).
 enum class Put { replace, add, gather };
@@ -74,8 +85,19 @@ struct CudaKernels {
   void (*sgd)(Device d, DType dtype, std::span<const UpdatePart<>> parts, const SgdStep& s);
   void (*adam)(Device d, DType dtype, std::span<const UpdatePart<>> parts, const AdamStep& s);
   void (*rmsprop)(Device d, DType dtype, std::span<const UpdatePart<>> parts, const RmspropStep& s);
+
+  // As CudaLibrary::record, with all the memory that the step touches. A DeviceError where it
+  // cannot.
+  CudaPersistent (*persistent)(Device d, std::span<const CudaSteps::Moved> in,
+                               std::span<const CudaSteps::Moved> out,
+                               std::span<const CudaPersistent::Memory> memories);
 };
 
-inline const CudaKernels& cuda_kernels() { return *cuda().kernels; }
+// While this thread puts down steps inside one kernel: their table.
+inline thread_local const CudaKernels* recording_kernels = nullptr;
+
+inline const CudaKernels& cuda_kernels() {
+  return recording_kernels ? *recording_kernels : *cuda().kernels;
+}
 
 }  // namespace wengert

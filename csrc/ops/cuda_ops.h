@@ -36,5 +36,9 @@ void cuda_random(RandomKind kind, const View& out, uint64_t seed, uint64_t first
 void cuda_sgd(Device d, DType dtype, std::span<const UpdatePart<>> parts, const SgdStep& s);
 void cuda_adam(Device d, DType dtype, std::span<const UpdatePart<>> parts, const AdamStep& s);
 void cuda_rmsprop(Device d, DType dtype, std::span<const UpdatePart<>> parts, const RmspropStep& s);
+CudaPersistent cuda_persistent(Device d, std::span<const CudaSteps::Moved> in,
+                               std::span<const CudaSteps::Moved> out,
+                               std::span<const CudaPersistent::Memory> memories);
 
 }  // namespace wengert
+extern "C" const wengert::CudaLibrary* wengert_cuda_library();

@@ -1,6 +1,7 @@
 // Elementwise ops on a GPU. From each row two kernels at most: one that takes any strides, and, for
 // float32, one that moves 16 bytes at a time where all operands lie in one piece. bfloat16 is
 // widened and rounded on the way, by the formulas of float32.
+#include <tuple>
 #include <utility>
 
 #include "ops/cuda_kernels.h"
@@ -64,9 +65,9 @@ template <class Out, class... In> struct Kernels {
 
  private:
   template <class T> static Operand<T> operand(const View& x) {
-    const T* data = x.as<T>();
-    return is_cuda(x.device) ? Operand<T>{data, T{}, x.numel() == 1}
-                             : Operand<T>{nullptr, *data, true};
+    if (is_cuda(x.device)) return {x.as<T>(), T{}, x.numel() == 1};
+    const Varying<T> constant = varying(*x.as<T>());
+    return {constant.slot, constant.value, true};
   }
   template <class T> static Operand<T> moved(Operand<T> x, int64_t at) {
     if (x.data) x.data += at;
@@ -82,15 +83,16 @@ template <class Out, class... In> struct Kernels {
     const int64_t n = out.numel();
     const Device d = out.device;
     if (n == 0) return;
+    const std::tuple<Operand<In>...> operands{operand<In>(in[k])...};  // in order
     if (adjacent && flat(out, out) && (true && ... && (in[k].numel() == 1 || flat(in[k], out))))
       return launch(name, d, grid_for(d, divide_up(n, 4)), block_threads, adjacent, n,
-                    out.as<float>(), p, operand<In>(in[k])...);
+                    out.as<float>(), p, std::get<k>(operands)...);
     const Strides strides[N] = {out.strides,
                                 broadcast_strides(in[k].shape, in[k].strides, out.shape)...};
     const Strides* all[N] = {&strides[0], &strides[k + 1]...};
     each_piece(Loop<N>(out.shape, all), [&](const Walk<N>& walk, const Offsets<N>& start) {
       launch(name, d, grid_for(d, walk.total), block_threads, strided, walk,
-             out.as<Out>() + start[0], p, moved(operand<In>(in[k]), start[k + 1])...);
+             out.as<Out>() + start[0], p, moved(std::get<k>(operands), start[k + 1])...);
     });
   }
 };

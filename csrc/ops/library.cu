@@ -38,6 +38,7 @@ wengert_cuda_library() {
       .sgd = cuda_sgd,
       .adam = cuda_adam,
       .rmsprop = cuda_rmsprop,
+      .persistent = cuda_persistent,
   };
   static const CudaLibrary library{
       .abi = cuda_abi,
@@ -64,6 +65,7 @@ wengert_cuda_library() {
       .copy_peer = cuda_copy_peer,
       .stream = cuda_stream,
       .let_wait = cuda_let_wait,
+      .record = cuda_record,
       .make_event = cuda_make_event,
       .free_event = cuda_free_event,
       .record_event = cuda_record_event,

@@ -24,7 +24,7 @@ namespace wengert {
 namespace {
 
 constexpr int size = 128;  // of a tile; with one plane, wgmma's are two wide
-constexpr int fragments = 16;
+[[maybe_unused]] constexpr int fragments = 16;
 
 // ---- planes ----
 

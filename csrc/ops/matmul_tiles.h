@@ -1,6 +1,6 @@
 // The arithmetic of matmul_planes.cu as plain functions: how a number becomes planes, which planes
 // are multiplied, in which order tiles are made, where elements lie in shared memory, and which
-// elements a thread holds. They run on the CPU too: tests/matmul_tiles.cpp.
+// elements a thread holds. They run on the CPU too: tests/tiles.cpp.
 #pragma once
 
 #include <cstdint>
@@ -28,11 +28,13 @@ template <int planes> FN void split(float x, bfloat16 (&plane)[planes]) {
 
 // Of the products of planes those with a + b < planes, the smallest first: what a tensor core cuts
 // off is in proportion to the sum so far.
-template <int planes, class F> FN constexpr void each_pair(const F& f) {
-#pragma unroll
-  for (int order = planes - 1; order >= 0; --order)
-#pragma unroll
-    for (int a = 0; a <= order; ++a) f(a, order - a);
+template <int planes, int order = planes - 1, int a = 0, class F>
+FN constexpr void each_pair(const F& f) {
+  f(a, order - a);
+  if constexpr (a < order)
+    each_pair<planes, order, a + 1>(f);
+  else if constexpr (order > 0)
+    each_pair<planes, order - 1>(f);
 }
 
 // ---- the order of the tiles ----

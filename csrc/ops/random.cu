@@ -6,10 +6,14 @@ namespace wengert {
 
 namespace {
 
+struct State {
+  uint64_t seed, first;  // block of Philox
+};
+
 template <class T>
 __global__ void __launch_bounds__(block_threads)
-    draw(RandomKind kind, int64_t n, T* y, uint64_t seed, uint64_t first, int64_t low,
-         uint64_t span) {
+    draw(RandomKind kind, int64_t n, T* y, Varying<State> state, int64_t low, uint64_t span) {
+  const auto [seed, first] = state.get();
   const int per = static_cast<int>(per_block<T>(kind));
   for (int64_t block = first_index(); block * per < n; block += index_step()) {
     const RandomBlock bits = philox(seed, first + static_cast<uint64_t>(block));
@@ -26,10 +30,11 @@ void cuda_random(RandomKind kind, const View& out, uint64_t seed, uint64_t first
   const int64_t n = out.numel();
   if (n == 0) return;
   const uint64_t span = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
+  const Varying<State> state = varying(State{seed, first});
   const auto run = [&](auto type) {
     using T = typename decltype(type)::type;
     launch("random", out.device, grid_for(out.device, divide_up(n, per_block<T>(kind))),
-           block_threads, draw<T>, kind, n, out.as<T>(), seed, first, low, span);
+           block_threads, draw<T>, kind, n, out.as<T>(), state, low, span);
   };
   if (out.dtype == DType::float32)
     run(Type<float>{});

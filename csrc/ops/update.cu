@@ -16,8 +16,9 @@ template <class T> struct Parts {
 };
 
 template <class T, class Step>
-__global__ void __launch_bounds__(block_threads) update(Parts<T> parts, Step s) {
+__global__ void __launch_bounds__(block_threads) update(Parts<T> parts, Varying<Step> of_step) {
   using V = Lane<T>;
+  const Step s = of_step.get();
   int i = 0;
   while (parts.first_chunk[i + 1] <= blockIdx.x) ++i;
   const UpdatePart<T*>& x = parts.part[i];
@@ -40,6 +41,7 @@ __global__ void __launch_bounds__(block_threads) update(Parts<T> parts, Step s) 
 
 template <class T, class Step>
 void run(const char* op, Device d, std::span<const UpdatePart<>> all, const Step& s) {
+  const Varying<Step> of_step = varying(s);
   for (size_t at = 0; at < all.size();) {
     Parts<T> parts;
     int64_t chunks = 0;
@@ -54,7 +56,7 @@ void run(const char* op, Device d, std::span<const UpdatePart<>> all, const Step
     }
     dim3 grid;
     grid.x = static_cast<unsigned>(chunks);
-    launch(op, d, grid, block_threads, update<T, Step>, parts, s);
+    launch(op, d, grid, block_threads, update<T, Step>, parts, of_step);
   }
 }
 template <class Step>

@@ -23,7 +23,8 @@ void fuse_chains(StepList& list);     // elementwise lines become one, tile by t
 void fuse_epilogues(StepList& list);  // elementwise lines behind a matmul become a part of it
 void fuse_losses(StepList& list);     // cross-entropy and its gradient, row by row
 void fuse_updates(StepList& list);    // a parameter is updated where its gradient is made
-// (The last two, "memory" and "packing", are the plan's: see plan.h.)
+// ("memory" and "packing" are the plan's: see plan.h; "graph" and "persistent" are ways to run it
+// on a GPU: device_replay.h.)
 
 // The op of a chain of elementwise lines, which are its body.
 extern const Op fused_op;

@@ -167,6 +167,9 @@ Plan::Plan(StepList list, bool arena, bool pack)
       pointers_(list_.memories.size()),
       fixed_(list_.memories.size(), false) {
   bytes_.all = list_.bytes_made();
+  for (const StepList::Memory& m : list_.memories)
+    if (m.storage && is_cuda(m.storage->device) && !is_cuda(arena_device_))
+      arena_device_ = m.storage->device;
   leave_out_intermediates();
   place(arena);
   for (size_t m = 0; m < fixed_.size(); ++m) {
@@ -182,9 +185,11 @@ Plan::Plan(StepList list, bool arena, bool pack)
         if (written) only_read_[at(m)] = false;
       });
   }
-  for (StepList::Line& line : list_.lines) {
+  for (size_t i = 0; i < list_.lines.size(); ++i) {
+    StepList::Line& line = list_.lines[i];
     if (line.op->alias) continue;
     steps_.push_back(ready(line));
+    line_of_.push_back(i);
     const bool updates = is_update(*line.op) || !parts_of(line).updates.empty();
     if (!updates && first_update_ == steps_.size() - 1) first_update_ = steps_.size();
     if (line.body.empty()) continue;
@@ -201,7 +206,31 @@ View Plan::view(int v) const {
   const StepList::Value& x = list_.value(v);
   const StepList::Memory& memory = list_.memories[at(x.memory)];
   return {base_[at(x.memory)] + x.offset, x.shape, x.strides, x.dtype,
-          memory.storage ? memory.storage->device : Device::cpu};
+          memory.storage ? memory.storage->device : arena_device_};
+}
+
+bool Plan::touches(size_t i, Device d) const {
+  bool found = false;
+  each_memory(list_, line(i), [&](int m, bool) {
+    const StepList::Memory& memory = list_.memories[at(m)];
+    found |= (memory.storage ? memory.storage->device : arena_device_) == d;
+  });
+  return found;
+}
+
+std::vector<Plan::Region> Plan::regions() const {
+  const std::vector<int> writers = list_.writers();
+  std::vector<Region> found;
+  if (arena_)
+    found.push_back({StepList::Memory::made, static_cast<char*>(arena_->data), arena_->bytes,
+                     arena_device_, false, true});
+  for (size_t m = 0; m < list_.memories.size(); ++m) {
+    const StepList::Memory& memory = list_.memories[m];
+    if (memory.storage && base_[m])
+      found.push_back({memory.kind, base_[m], memory.bytes, memory.storage->device, memory.kept,
+                       writers[m] > 0});
+  }
+  return found;
 }
 
 // Whether a memory is only on its way through this fused line: made by one of its elementwise
@@ -280,7 +309,8 @@ void Plan::place(bool arena) {
   std::vector<int> block_of(list_.memories.size(), -1);
   for (size_t m = 0; m < list_.memories.size(); ++m) {
     const StepList::Memory& memory = list_.memories[m];
-    if (memory.kind != StepList::Memory::made || memory.kept || !arena) {
+    if (memory.kind != StepList::Memory::made || memory.kept || !arena ||
+        memory.storage->device != arena_device_) {
       if (memory.storage) {
         memory.storage->provide();
         base_[m] = static_cast<char*>(memory.storage->data);
@@ -320,13 +350,14 @@ void Plan::place(bool arena) {
                          [](const Block* a, const Block* b) { return a->offset < b->offset; }),
         &block);
   }
-  if (!blocks.empty()) arena_ = Storage::make({bytes_.arena}, DType::uint8, Device::cpu);
+  if (!blocks.empty()) arena_ = Storage::make({bytes_.arena}, DType::uint8, arena_device_);
   for (const Block& block : blocks)
     base_[at(block.memory)] = static_cast<char*>(arena_->data) + block.offset;
   for (size_t m = 0; m < base_.size(); ++m) {
     if (lender_[m] >= 0) base_[m] = base_[at(lender_[m])];
     if (!stored_[m] && lender_[m] < 0) base_[m] = nullptr;
-    if (arena && list_.memories[m].kind == StepList::Memory::made && !list_.memories[m].kept)
+    if (arena && list_.memories[m].kind == StepList::Memory::made && !list_.memories[m].kept &&
+        list_.memories[m].storage->device == arena_device_)
       list_.memories[m].storage = {};
   }
 }

@@ -29,6 +29,23 @@ class Plan {
   void run() const;
 
   const StepList& list() const { return list_; }
+  // What it runs, for a GPU's replay (device_replay.h).
+  size_t size() const { return steps_.size(); }
+  const Ready& step(size_t i) const { return *steps_[i]; }
+  const StepList::Line& line(size_t i) const { return list_.lines[line_of_[i]]; }
+  size_t number(size_t i) const { return line_of_[i] + 1; }  // as listings have it
+  bool touches(size_t i, Device d) const;  // whether it reads or writes memory of d
+  // Where a value lies; and each memory, once: what the step makes and nobody keeps is one, the
+  // arena.
+  View view(int value) const;
+  struct Region {
+    StepList::Memory::Kind kind;
+    char* data;
+    int64_t bytes;
+    Device device;
+    bool kept, written;
+  };
+  std::vector<Region> regions() const;
   // Bytes of the arena; of what the step makes and keeps beside it (results, gradients,
   // packed matrices), and of constants; and what all lines' results would take if each had memory
   // of its own.
@@ -38,7 +55,6 @@ class Plan {
   const Bytes& bytes() const { return bytes_; }
 
  private:
-  View view(int value) const;
   bool passes_through(int memory, const StepList::Line& line) const;
   void leave_out_intermediates();
   void lend_memory(const StepList::Line& line);
@@ -53,13 +69,15 @@ class Plan {
   StepList list_;
   Bytes bytes_;
   Ref<Storage> arena_;
-  std::vector<char*> base_;   // where each memory begins; null: it is never stored
-  std::vector<bool> stored_;  // whether it is
-  std::vector<int> lender_;   // of a product that is only on its way: whose memory it lies in; -1
+  Device arena_device_ = Device::cpu;  // the GPU's, where the step uses one
+  std::vector<char*> base_;            // where each memory begins; null: it is never stored
+  std::vector<bool> stored_;           // whether it is
+  std::vector<int> lender_;  // of a product that is only on its way: whose memory it lies in; -1
   std::vector<std::vector<Pointer>> pointers_;  // into each memory
   std::vector<bool> fixed_;                     // whether it cannot be bound
   std::vector<bool> only_read_;                 // whether it may be packed; empty: nothing is
   std::vector<std::unique_ptr<const Ready>> steps_;
+  std::vector<size_t> line_of_;  // by step
   size_t first_update_ = 0;
 };
 

@@ -207,20 +207,31 @@ std::string Program::escaped() const {
 
 void Program::improve(const std::vector<std::string>& passes) {
   StepList list = traced_;
-  // Other fused lines, and the arena, are the CPU's.
-  gpu_ = std::any_of(list.memories.begin(), list.memories.end(), [](const StepList::Memory& m) {
-    return m.storage && is_cuda(m.storage->device);
-  });
+  // Other fused lines are the CPU's.
+  const bool gpu = std::any_of(
+      list.memories.begin(), list.memories.end(),
+      [](const StepList::Memory& m) { return m.storage && is_cuda(m.storage->device); });
   const auto chosen = [&](const std::string& name) {
-    const bool any_device =
-        name == "constants" || name == "dead" || name == "common" || name == "views";
-    return (any_device || !gpu_ || (name == "chains" && cuda_fuses())) &&
+    const bool any_device = name == "constants" || name == "dead" || name == "common" ||
+                            name == "views" || name == "memory" || name == "graph" ||
+                            name == "persistent";
+    return (any_device || !gpu || (name == "chains" && cuda_fuses())) &&
            std::find(passes.begin(), passes.end(), name) != passes.end();
   };
-  for (const Pass& pass : all_passes())
+  StepList unfused;  // for one kernel of a GPU, which fuses in its own way
+  for (const Pass& pass : all_passes()) {
+    if (gpu && std::string_view(pass.name) == "chains") unfused = list;
     if (chosen(pass.name)) pass.run(list);
+  }
   const bool arena = chosen("memory");
   plan_ = std::make_unique<Plan>(std::move(list), arena, chosen("packing"));
+  if (gpu) {
+    std::unique_ptr<Plan> single;
+    if (chosen("persistent") && DeviceReplay::too_much(unfused).empty())
+      single = std::make_unique<Plan>(std::move(unfused), arena, false);
+    replay_ = std::make_unique<DeviceReplay>(*plan_, std::move(single), arguments_, outputs_,
+                                             chosen("graph"));
+  }
   const auto written = [&](const Storage& s) {
     const auto* const first = static_cast<const char*>(s.data);
     written_.emplace_back(first, first + s.bytes);
@@ -239,7 +250,8 @@ bool Program::takes(Tensors arguments) const {
   bool same = arguments.size() == arguments_.size();
   for (size_t i = 0; same && i < arguments.size(); ++i)
     same = arguments[i].shape() == arguments_[i].shape() &&
-           arguments[i].dtype() == arguments_[i].dtype() && !arguments[i].requires_grad();
+           arguments[i].dtype() == arguments_[i].dtype() &&
+           arguments[i].device() == arguments_[i].device() && !arguments[i].requires_grad();
   return same;
 }
 
@@ -320,6 +332,14 @@ bool Program::may_bind(size_t i, const Moving& x, int64_t steps) const {
 }
 
 void Program::replay(int64_t steps, std::span<Moving> arguments, std::span<Moving> results) {
+  if (replay_) {
+    const auto series = [](std::span<const Moving> all) {
+      std::vector<DeviceReplay::Series> found;
+      for (const Moving& x : all) found.push_back({x.view, x.stride});
+      return found;
+    };
+    if (replay_->run(steps, series(arguments), series(results))) return;
+  }
   SmallVector<Way, 4> in, out;
   for (size_t i = 0; i < arguments.size(); ++i) {
     in.emplace_back(arguments_[i], arguments[i].view, may_bind(i, arguments[i], steps));

@@ -14,6 +14,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "program/device_replay.h"
 #include "program/list.h"
 #include "program/plan.h"
 
@@ -58,9 +59,11 @@ class Program : public Tracer, public RefCounted {
 
   // ---- reading ----
   const StepList& traced() const { return traced_; }
-  bool on_gpu() const { return gpu_; }  // whether any of its memory is a GPU's
+  bool on_gpu() const { return replay_ != nullptr; }  // whether any of its memory is a GPU's
   const StepList& improved() const { return plan_->list(); }
   const Plan& plan() const { return *plan_; }
+  // On a GPU: how it is replayed, as text. Else empty.
+  std::string how_replayed() const { return replay_ ? replay_->how() : ""; }
   const std::vector<Tensor>& arguments() const { return arguments_; }
   void name_value(const Tensor& x, const std::string& name);
 
@@ -96,7 +99,7 @@ class Program : public Tracer, public RefCounted {
   std::vector<LeafGradient> gradients_;
   std::vector<std::pair<const char*, const char*>> written_;  // what the step writes to outside
   std::unique_ptr<Plan> plan_;
-  bool gpu_ = false;
+  std::unique_ptr<DeviceReplay> replay_;  // where it uses a GPU
   Tracer* outer_ = nullptr;
   int made_ = 0;
   std::atomic<bool> running_{false};

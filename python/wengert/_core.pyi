@@ -689,6 +689,11 @@ class _Program:
     @property
     def on_gpu(self) -> builtins.bool:
         ...
+    @property
+    def replay(self) -> str:
+        """
+        On a GPU: how it is replayed. Else an empty string.
+        """
 class _Study:
     """
     A step traced for study; see wengert.trace.
@@ -763,12 +768,12 @@ def _bytes(x: Tensor) -> Tensor:
     """
 def _copy_like(x: Tensor, dtype: DType | str | None) -> Tensor:
     ...
-def _cuda_current_device() -> int:
-    ...
 def _cuda_compile(source: str, architecture: str) -> tuple[bytes, str]:
     """
     Machine code (sm_90a) or PTX (compute_90) of a chain's kernel, and what NVRTC says of it.
     """
+def _cuda_current_device() -> int:
+    ...
 def _cuda_device_count() -> int:
     ...
 def _cuda_device_name(number: typing.SupportsInt | typing.SupportsIndex) -> str:

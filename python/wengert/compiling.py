@@ -20,6 +20,11 @@ results have the same bits. A function that raises while it is traced has change
 A trace is improved by passes (csrc/README.md describes each) and its memory planned once into one
 block; both leave every bit of the results as it was. `step.program.before` is the list as traced.
 
+On a GPU the list is put down once, as one CUDA graph or, for small networks, as a loop inside one
+kernel, and `run` launches any number of steps without waiting between them; `step.program.replay`
+says which it is, and if neither, why. The passes "graph" and "persistent" stand for these two; only
+inside one kernel may small matrix products differ from eager's, by rounding.
+
 A replay overwrites the gradients and values that the trace made; what a step returns is a copy. A
 step may not look at values (`if loss > 1:`, `.item()`, `.numpy()`, boolean masks), change its
 arguments in place, or leave a tensor that it makes in a list or an attribute: each is an error.
@@ -138,7 +143,7 @@ class CompiledStep:
         return unflatten(results, [stack(list(values)) for values in zip(*singly, strict=True)])
 
     def _key(self, spec: Any, tensors: list[Tensor]) -> Any:
-        return spec, tuple((x.shape, x.dtype) for x in tensors), is_grad_enabled()
+        return spec, tuple((x.shape, x.dtype, x.device) for x in tensors), is_grad_enabled()
 
     def _find(self, spec: Any, tensors: list[Tensor]) -> _Traced | None:
         if self._structure != _structure:
@@ -227,6 +232,13 @@ class Listing:
         self.memory: dict[str, int] = program.memory
         self.fusion: str | None = _core.cuda_fusion_status() if program.on_gpu else None
         self.before: Listing | None = Listing(program, improved=False) if improved else None
+        self._program = program
+
+    @property
+    def replay(self) -> str:
+        """How it runs on a GPU, known from the first replay on: as one CUDA graph, inside one
+        kernel, or line by line, and why. Empty on the CPU."""
+        return self._program.replay
 
     @property
     def flops(self) -> float:
@@ -253,6 +265,8 @@ class Listing:
             head += f"{self.memory['all']:,} bytes of results"
         if self.fusion and self.before:
             head += f"\nchains of elementwise lines: {self.fusion}"
+        if self.before and self.replay:
+            head += f"\nreplay: {self.replay}"
         rows = [head, f"{'':4}  {'':90}  {'FLOP':>12}  {'bytes':>12}"]
         for number, line in enumerate(self.lines, 1):
             made, where = _written(line), line["place"] or ""
