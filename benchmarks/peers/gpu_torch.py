@@ -7,13 +7,14 @@ float32's ("highest": no TF32). cuBLAS is what torch.mm calls.
 from __future__ import annotations
 
 import os
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
-from workloads import Task, Workload, batches, parameters
+from workloads import Task, Workload, batches
+
+from peers.torch import make_model
 
 VERSION = torch.__version__
 STEPS = ("eager", "graph", "reduce-overhead", "tiny-cuda-nn")
@@ -43,19 +44,6 @@ def waited(run: Any, repeats: int) -> Any:
     return all_of_them
 
 
-def make_model(work: Workload) -> torch.nn.Module:
-    act = torch.nn.ReLU if work.activation == "relu" else torch.nn.Sigmoid
-    layers: list[torch.nn.Module] = []
-    for i, o in pairwise(work.sizes):
-        layers += [torch.nn.Linear(i, o), act()]
-    model = torch.nn.Sequential(*(layers if work.loss == "mse" else layers[:-1]))
-    with torch.no_grad():
-        for layer, (weight, bias) in zip(layers[::2], parameters(work), strict=True):
-            layer.weight.copy_(torch.from_numpy(weight))
-            layer.bias.copy_(torch.from_numpy(bias))
-    return model.to(DEVICE)
-
-
 def tiny_cuda_nn(work: Workload) -> torch.nn.Module:
     import tinycudann
 
@@ -75,7 +63,7 @@ def tiny_cuda_nn(work: Workload) -> torch.nn.Module:
 def step(work: Workload, variant: str, precision: str) -> Task:
     x, y = batches(work)
     xs, ys = torch.from_numpy(x).to(DEVICE), torch.from_numpy(y).to(DEVICE)
-    model = tiny_cuda_nn(work) if variant == "tiny-cuda-nn" else make_model(work)
+    model = tiny_cuda_nn(work) if variant == "tiny-cuda-nn" else make_model(work).to(DEVICE)
     graph = variant in ("graph", "tiny-cuda-nn")
     optimizer: torch.optim.Optimizer
     if work.optimizer == "adam":

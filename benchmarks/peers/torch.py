@@ -85,7 +85,7 @@ def own(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def eager_step(work: Workload, form: dict[str, bool], compiled: bool = False) -> Callable[..., Any]:
+def make_model(work: Workload) -> torch.nn.Module:
     act = torch.nn.ReLU if work.activation == "relu" else torch.nn.Sigmoid
     layers: list[torch.nn.Module] = []
     for i, o in pairwise(work.sizes):
@@ -95,6 +95,11 @@ def eager_step(work: Workload, form: dict[str, bool], compiled: bool = False) ->
         for layer, (weight, bias) in zip(layers[::2], parameters(work), strict=True):
             layer.weight.copy_(torch.from_numpy(weight))
             layer.bias.copy_(torch.from_numpy(bias))
+    return model
+
+
+def eager_step(work: Workload, form: dict[str, bool], compiled: bool = False) -> Callable[..., Any]:
+    model = make_model(work)
     optimizer: torch.optim.Optimizer
     if work.optimizer == "adam":
         optimizer = torch.optim.Adam(model.parameters(), lr=work.lr, **form)
