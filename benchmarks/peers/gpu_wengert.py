@@ -108,7 +108,7 @@ def relative(y: np.ndarray, exact: np.ndarray) -> float:
 
 def gate(name: str, m: int, n: int, k: int, precision: str = "strict") -> Task:
     """`values` are errors, each to be at most 1: what was found through what is allowed."""
-    random = np.random.default_rng()  # fresh numbers at each check
+    random = np.random.default_rng(0)  # the same numbers each time: a gate does not pass by luck
     if name == "sigmoid":
         x = (random.standard_normal(m * n) * 6).astype(np.float32)
         exact = 1 / (1 + np.exp(-x.astype(np.float64)))
@@ -117,7 +117,7 @@ def gate(name: str, m: int, n: int, k: int, precision: str = "strict") -> Task:
         return Task(lambda: None, lambda: np.array([error / 2e-6]), note=f"{error:.2g}")
     use_precision(precision)
     allowed = {"strict": 2e-6, "fp32": 2e-6, "fast": 1e-5, "bf16": 1e-2}[precision]
-    errors = []
+    errors, of_allowed = [], []
     for layout in ("nn", "nt", "tn", "tt"):
         a, b = (
             random.standard_normal(s if how == "n" else s[::-1]).astype(np.float32)
@@ -126,11 +126,11 @@ def gate(name: str, m: int, n: int, k: int, precision: str = "strict") -> Task:
         a, b = (x if how == "n" else x.T for how, x in zip(layout, (a, b), strict=True))
         exact = a.astype(np.float64) @ b.astype(np.float64)
         errors.append(relative((on_gpu(a) @ on_gpu(b)).cpu().numpy(), exact))
-    if precision == "fp32":  # no more than that of plain float32, with room for other numbers
-        use_precision("strict")
-        plain = relative((on_gpu(a) @ on_gpu(b)).cpu().numpy(), exact)
-        allowed = max(1.1 * plain, 1e-7)
-        use_precision(precision)
+        if precision == "fp32":  # no more than that of plain float32, with room for its chance
+            use_precision("strict")
+            allowed = 1.25 * relative((on_gpu(a) @ on_gpu(b)).cpu().numpy(), exact)
+            use_precision(precision)
+        of_allowed.append(errors[-1] / allowed)
     # What is not finite must arrive, and what is tiny must not vanish.
     a, b = np.ones((m, k), np.float32), np.ones((k, n), np.float32)
     a[0, 0], a[1, 1], a[2] = np.inf, np.nan, 2.0**-120
@@ -138,6 +138,6 @@ def gate(name: str, m: int, n: int, k: int, precision: str = "strict") -> Task:
     special = np.isposinf(y[0]).all() and np.isnan(y[1]).all() and (y[3:] == k).all()
     tiny = np.abs(y[2] / (k * 2.0**-120) - 1).max() < 1e-2
     if not (special and tiny):
-        errors.append(np.inf)
+        of_allowed.append(np.inf)
     text = f"{max(errors):.2g} of {allowed:.2g}"
-    return Task(lambda: None, lambda: np.array(errors) / allowed, note=text)
+    return Task(lambda: None, lambda: np.array(of_allowed), note=text)
