@@ -295,6 +295,44 @@ def test_updates() -> None:
     assert ops(lines).count("adam_step") == 1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("batch", "inside", "out"), [(64, 784, 128), (33, 515, 61), (250, 500, 40)]
+)
+def test_updates_within_a_large_product_give_the_same_bits(
+    dtype: str, batch: int, inside: int, out: int
+) -> None:
+    """Gradients that caches hold are made in whole rows, and each row is updated at once."""
+    rng = np.random.default_rng(0)
+    x = wg.tensor(rng.normal(size=(batch, inside)).astype(dtype))
+
+    def trained(compiled: bool, threads: int) -> list[Any]:
+        wg.manual_seed(0)
+        layer = nn.Linear(inside, out).to(dtype)
+        rule = optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+
+        def step(x: wg.Tensor) -> wg.Tensor:
+            rule.zero_grad()
+            loss = layer(x).square().mean()
+            loss.backward()
+            rule.step()
+            return loss
+
+        wg.set_num_threads(threads)
+        run = wg.compile(step) if compiled else step
+        losses = [run(x).item() for _ in range(4)]
+        return [losses, *(p.detach().numpy().copy() for p in layer.parameters())]
+
+    before = wg.num_threads()
+    try:
+        eager = trained(False, 1)
+        for threads in (1, 2, 3):
+            for got, expected in zip(trained(True, threads), eager, strict=True):
+                np.testing.assert_array_equal(got, expected)
+    finally:
+        wg.set_num_threads(before)
+
+
 def test_memory() -> None:
     def step(x: wg.Tensor) -> wg.Tensor:
         for _ in range(10):

@@ -181,8 +181,9 @@ bool run_shared(Pool& p, const Job& job, int helpers) {
   };
   work(p, job, 0, poll);
   p.wanted.store(0, std::memory_order_seq_cst);
-  while (p.busy.load(std::memory_order_seq_cst) > 0) {
+  for (int spins = 0; p.busy.load(std::memory_order_seq_cst) > 0; ++spins) {
     pause_briefly();
+    if (spins >= spins_before_sleep) std::this_thread::yield();  // a worker may wait for this core
     poll();
   }
   if (p.error) std::rethrow_exception(std::exchange(p.error, nullptr));

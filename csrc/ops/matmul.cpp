@@ -131,6 +131,10 @@ int64_t packed_bytes(DType dtype, const Gemm& g) {
   return ceil_div(g.n, 32) * 32 * g.k * size_of(dtype);
 }
 
+bool makes_whole_rows(const Gemm& g) {
+  return g.b_col == 1 && g.k <= 256 && g.n * g.k <= (1 << 17);
+}
+
 void pack_operand(DType dtype, const Gemm& g, void* to) {
   static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
   (dtype == DType::float32 ? table.pack_f32 : table.pack_f64)(g, to);

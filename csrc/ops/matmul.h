@@ -18,6 +18,7 @@ struct Epilogue {
   };
   void (*apply)(const void* context, const Block& block) = nullptr;
   const void* context = nullptr;
+  bool whole_rows = false;  // in blocks of a few whole rows, where makes_whole_rows()
 };
 
 // y = a @ b: matrices or stacks of them, whose batch axes broadcast; y is contiguous.
@@ -71,6 +72,9 @@ enum class MatmulPrecision : uint8_t { strict, fp32, fast, bf16 };
 // Of products written from now on, by any thread; their gradients' products have the same.
 MatmulPrecision matmul_precision();
 void set_matmul_precision(MatmulPrecision precision);
+
+// Whether blocks of whole rows cost nothing: each needs all of b, as it lies, in the cache.
+bool makes_whole_rows(const Gemm& g);
 
 // b, rewritten in the order in which the kernels read it: for one that many products share.
 // Bytes that this takes; 0 where a product copies nothing of b, or has no use for such a copy.

@@ -59,6 +59,7 @@ WENGERT_TUNABLE int64_t direct_rows = 64,  // up to so many rows, b is read in p
     tall_elements = 1 << 18,  // an a of this size stays in L2: chunks have all its rows
     side_limit = 512,         // of chunks that are nearly square
     chunks_wanted = 16,       // chunks of a product, ...
+    row_work = 1 << 20,       // ... or this many where rows are cut, ...
     chunk_work = 1 << 18;     // ... of at least so many multiply-adds, ...
 constexpr int64_t chunk_limit = 1 << 28;  // ... and about at most: 5 ms (AVX-512) to 30 ms (SSE2,
                                           // float64), for which Ctrl-C waits
@@ -288,6 +289,9 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
   const auto packed = [&](int64_t j) INLINE {
     return pack_b || (!g.packed && !has_masks && part.cols - j < tile_width(j));
   };
+  const auto place_b = [&](int64_t j, int64_t ks) INLINE {  // in place, it is the last one alone
+    return packed_b + (pack_b ? j * ks : 0);
+  };
   const auto ready_b = [&](int64_t k, int64_t j) INLINE {  // as pack_operand() wrote it
     return static_cast<const T*>(g.packed) + k * round_up(g.n, 2 * L) +
            j * min(block, part.terms - k);
@@ -299,7 +303,7 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
     for (int64_t x = 0; (pack_b || !has_masks) && x < ks; x += b_step)
       for (int64_t j = 0; j < part.cols; j += tile_width(j))
         if (packed(j))
-          pack(packed_b + j * ks + x * tile_width(j), tile_width(j),
+          pack(place_b(j, ks) + x * tile_width(j), tile_width(j),
                b_block + j * g.b_col + x * g.b_row, min(tile_width(j), part.cols - j), g.b_col,
                g.b_row, min(b_step, ks - x));
     for (int64_t x = 0; pack_a && x < ks; x += a_step)
@@ -326,7 +330,7 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
                      : deeper ? ready_b(k + ks, part.j)
                               : ready_b(0, part.j + part.cols);
         } else {
-          t.b = packed(j) ? packed_b + j * ks : b_block + j;
+          t.b = packed(j) ? place_b(j, ks) : b_block + j;
         }
         t.b_row = g.packed || packed(j) ? width : g.b_row;
         const Kernel<T> kernel = table<T>[pack_a][width / L - 1].of[rows - 1];
@@ -353,7 +357,11 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
 struct Grid {
   int64_t rows, cols, down, across;
 };
-template <class T> Grid grid(int64_t m, int64_t n, int64_t k) {
+template <class T> Grid grid(int64_t m, int64_t n, int64_t k, bool whole_rows = false) {
+  if (whole_rows) {
+    const int64_t down = ceil_div(m, tile_rows), rows = ceil_div(m, down);
+    return {rows, n, ceil_div(m, rows), 1};
+  }
   constexpr int64_t panel = 2 * lanes<T>;
   const double work = 1.0 * m * n * k;
   int64_t rows = m, cols = min(n, tile_cols<T>);
@@ -369,8 +377,11 @@ template <class T> Grid grid(int64_t m, int64_t n, int64_t k) {
     cols = n * ceil_div(m, rows) / wanted;
     cols = min(tile_cols<T>, max(cols, rows > narrow ? panel : tile_cols<T>));
     cols = round_up(ceil_div(n, ceil_div(n, min(n, cols))), panel);
-    const int64_t across = ceil_div(n, cols),
-                  down = max(ceil_div(m, rows), ceil_div(wanted, across));
+    // Rows are cut only if much is left of each part, as the parts then share all of b: what a
+    // thread has written to its columns of b (weights that it updated) is in its core's cache.
+    const int64_t across = ceil_div(n, cols), parts = ceil_div(wanted, across),
+                  worth = static_cast<int64_t>(work / static_cast<double>(row_work * across)),
+                  down = max(ceil_div(m, rows), min(parts, worth));
     rows = min(rows, max(ceil_div(m, down), 4 * tile_rows));
     rows = ceil_div(m, ceil_div(m, rows));
   }
@@ -402,7 +413,7 @@ template <class T> void pack_operand(const Gemm& g, void* to) {
 
 template <class T> void multiply_short(const Gemm& g) {
   const int64_t block = block_of(g.k);
-  const Grid cut = grid<T>(g.m, g.n, g.k);
+  const Grid cut = grid<T>(g.m, g.n, g.k, g.epilogue.whole_rows);
   bool ok = true;
   parallel_for(cut.down * cut.across, [&](int64_t chunk) {
     const Part part = part_of(g, cut, chunk);

@@ -121,6 +121,15 @@ template <class Rule> class Update final : public ReadyUpdate {
     chunks_.push_back(pieces_.size());
   }
 
+  int64_t bytes() const override {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < attrs_.group.count; ++i) {
+      const View& p = in_[static_cast<size_t>(i)];
+      sum += p.numel() * size_of(p.dtype) * (2 + attrs_.group.states);
+    }
+    return sum;
+  }
+
   void begin() const override {
     int64_t& step = *in_[attrs_.group.step()].template as<int64_t>();
     step += attrs_.group.counts;

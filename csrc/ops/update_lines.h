@@ -27,6 +27,7 @@ extern const Op& count_op;  // step = step + 1; the step is its one input
 
 class ReadyUpdate : public Ready {
  public:
+  virtual int64_t bytes() const = 0;  // of parameters, states and gradients
   // Works out the constants of this step: once a step, before apply.
   virtual void begin() const = 0;
   // Elements at, ... at + n - 1 of a parameter that lies in one piece, as do its states and
