@@ -260,7 +260,8 @@ void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, 
 template <class T, class Sum>
 bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row) {
   constexpr int64_t L = lanes<T>, cols_max = tile_cols<T> + 2 * L;
-  const bool few_rows = !g.packed && part.rows <= narrow && g.b_col == 1 && part.cols > 2 * L;
+  const bool few_rows = !g.packed && part.rows <= narrow && g.b_col == 1 && part.cols > 2 * L &&
+                        part.cols <= tile_cols<T>;
   const int64_t b_step = g.b_row * static_cast<int64_t>(sizeof(T));
   const bool in_place =
       g.b_col == 1 && part.rows <= (b_step < direct_bytes ? direct_rows : tile_rows);
