@@ -615,3 +615,25 @@ print("goes on")
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout.split() == ["whole", "goes", "on"], done.stderr
+
+
+@pytest.mark.parametrize("sizes", [(300, 900, 300, 600), (900, 300, 600, 900)])
+def test_shapes_of_a_step_share_one_arena(sizes: tuple[int, ...]) -> None:
+    w = wg.tensor(np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32))
+
+    def step(x: wg.Tensor) -> wg.Tensor:
+        return ((x @ w).sigmoid() @ w).softmax(1).sum(0)
+
+    compiled = wg.compile(step)
+    compiled(wg.ones((2, 256)))
+    before = wg.memory_allocated()
+    arenas = []
+    for rows in sizes * 2:
+        x = wg.tensor(np.random.default_rng(rows).normal(size=(rows, 256)).astype(np.float32))
+        np.testing.assert_array_equal(compiled(x).numpy(), step(x).numpy())
+        assert compiled.program is not None
+        arenas.append(compiled.program.memory["arena"])
+        del x
+    own = 4 * 256 * sum(set(sizes))  # each program's arguments
+    assert compiled.traces == len(set(sizes))
+    assert wg.memory_allocated() - before < 1.3 * (max(arenas) + own) < sum(set(arenas)) + own

@@ -87,6 +87,8 @@ void add_program(py::module_& m) {
            "A tensor made by the step that is held outside it, as text; or an empty string.")
       .def("improve", &Program::improve, py::arg("passes"),
            "Runs the passes of these names, and makes the list ready to run.")
+      .def("share_memory", &Program::share_memory, py::arg("other"),
+           "Between two programs of one step, of which only one runs at a time from now on.")
       .def("fits", &Program::fits)
       .def("repeats", &Program::repeats)
       .def(
@@ -134,7 +136,7 @@ void add_program(py::module_& m) {
           [](const Program& p) {
             const Plan::Bytes& b = p.plan().bytes();
             return std::map<std::string, int64_t>{
-                {"arena", b.arena}, {"kept", b.kept}, {"all", b.all}};
+                {"arena", b.arena}, {"kept", b.kept + b.packed}, {"all", b.all}};
           },
           "Bytes of the arena, of what is kept beside it, and of all lines' results.");
 }

@@ -172,19 +172,13 @@ Plan::Plan(StepList list, bool arena, bool pack)
     : list_(std::move(list)),
       base_(list_.memories.size(), nullptr),
       stored_(list_.memories.size(), true),
-      lender_(list_.memories.size(), -1),
-      pointers_(list_.memories.size()),
-      fixed_(list_.memories.size(), false) {
+      lender_(list_.memories.size(), -1) {
   bytes_.all = list_.bytes_made();
   for (const StepList::Memory& m : list_.memories)
     if (m.storage && is_cuda(m.storage->device) && !is_cuda(arena_device_))
       arena_device_ = m.storage->device;
   leave_out_intermediates();
   place(arena);
-  for (size_t m = 0; m < fixed_.size(); ++m) {
-    const StepList::Memory& memory = list_.memories[m];
-    fixed_[m] = memory.kept || (memory.storage && is_cuda(memory.storage->device));
-  }
   if (pack) {
     for (const StepList::Memory& m : list_.memories)
       only_read_.push_back(m.kind == StepList::Memory::outside ||
@@ -194,14 +188,9 @@ Plan::Plan(StepList list, bool arena, bool pack)
         if (written) only_read_[at(m)] = false;
       });
   }
-  for (size_t i = 0; i < list_.lines.size(); ++i) {
-    StepList::Line& line = list_.lines[i];
-    if (line.op->alias) continue;
-    steps_.push_back(ready(line));
-    line_of_.push_back(i);
-    const bool updates = is_update(*line.op) || !parts_of(line).updates.empty();
-    if (!updates && first_update_ == steps_.size() - 1) first_update_ = steps_.size();
-    if (line.body.empty()) continue;
+  make_ready();
+  for (StepList::Line& line : list_.lines) {
+    if (line.op->alias || line.body.empty()) continue;
     std::vector<int> seen;  // a fused line reads and writes each memory that it stores once
     each_memory(list_, line, [&](int m, bool) {
       if (!stored_[at(m)] || std::find(seen.begin(), seen.end(), m) != seen.end()) return;
@@ -209,6 +198,40 @@ Plan::Plan(StepList list, bool arena, bool pack)
       line.cost.bytes += static_cast<double>(list_.memories[at(m)].bytes);
     });
   }
+}
+
+void Plan::make_ready() {
+  const size_t memories = list_.memories.size();
+  pointers_.assign(memories, {});
+  fixed_.assign(memories, false);
+  for (size_t m = 0; m < memories; ++m) {
+    const StepList::Memory& memory = list_.memories[m];
+    fixed_[m] = memory.kept || (memory.storage && is_cuda(memory.storage->device));
+  }
+  steps_.clear();
+  line_of_.clear();
+  first_update_ = 0;
+  bytes_.packed = 0;
+  for (size_t i = 0; i < list_.lines.size(); ++i) {
+    const StepList::Line& line = list_.lines[i];
+    if (line.op->alias) continue;
+    steps_.push_back(ready(line));
+    line_of_.push_back(i);
+    const bool updates = is_update(*line.op) || !parts_of(line).updates.empty();
+    if (!updates && first_update_ == steps_.size() - 1) first_update_ = steps_.size();
+  }
+}
+
+bool Plan::share_arena(Plan& other) {
+  if (!arena_ || !other.arena_ || arena_->data == other.arena_->data) return false;
+  if (arena_->bytes > other.arena_->bytes) return other.share_arena(*this);
+  const auto* const from = static_cast<const char*>(arena_->data);
+  for (char*& base : base_)
+    if (base >= from && base < from + arena_->bytes)
+      base = static_cast<char*>(other.arena_->data) + (base - from);
+  arena_ = other.arena_;
+  make_ready();
+  return true;
 }
 
 View Plan::view(int v) const {
@@ -414,7 +437,7 @@ std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) {
     auto made =
         std::make_unique<ReadyMatmul>(c, view(product.inputs[0]), view(product.inputs[1]),
                                       std::move(then), std::move(updates), std::move(source));
-    bytes_.kept += made->bytes_packed();
+    bytes_.packed += made->bytes_packed();
     made->each_pointer(list_.value(product.inputs[0]).memory, b, note);
     return made;
   }

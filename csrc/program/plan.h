@@ -15,6 +15,9 @@ class Plan {
   // it. `pack`: whether matrices that the step only reads, such as the weights of a model that is
   // not trained here, are kept in the order in which products read them.
   Plan(StepList list, bool arena, bool pack);
+  // Two plans that never run at the same time use the larger arena of both. Whether one let go of
+  // its own.
+  bool share_arena(Plan& other);
   // Sets all pointers of lines into an argument's memory, so that it begins at `data` from now on.
   // Not where it is a result too, lies on a GPU, or a line keeps pointers for itself.
   bool can_bind(int memory) const { return !fixed_[static_cast<size_t>(memory)]; }
@@ -46,11 +49,11 @@ class Plan {
     bool kept, written;
   };
   std::vector<Region> regions() const;
-  // Bytes of the arena; of what the step makes and keeps beside it (results, gradients,
-  // packed matrices), and of constants; and what all lines' results would take if each had memory
-  // of its own.
+  // Bytes of the arena; of what the step makes and keeps beside it (results, gradients), and of
+  // constants; of packed matrices; and what all lines' results would take if each had memory of its
+  // own.
   struct Bytes {
-    int64_t arena = 0, kept = 0, all = 0;
+    int64_t arena = 0, kept = 0, packed = 0, all = 0;
   };
   const Bytes& bytes() const { return bytes_; }
 
@@ -59,6 +62,7 @@ class Plan {
   void leave_out_intermediates();
   void lend_memory(const StepList::Line& line);
   void place(bool arena);
+  void make_ready();
   std::unique_ptr<const Ready> ready(const StepList::Line& line);
 
   struct Pointer {  // a line's, into an argument

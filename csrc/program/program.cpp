@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/allocator.h"
 #include "base/cuda.h"
 #include "base/pool.h"
 #include "program/passes.h"
@@ -370,8 +371,15 @@ void Program::replay(int64_t steps, std::span<Moving> arguments, std::span<Movin
   }
 }
 
+void Program::share_memory(Program& other) {
+  if (replay_ || other.replay_) return;  // a GPU's graph has fixed addresses
+  running_ = other.running_;
+  const Exclusive only(*running_);
+  if (plan_->share_arena(*other.plan_)) empty_cache();  // no step needs the smaller one again
+}
+
 std::vector<Tensor> Program::run(Tensors arguments) {
-  const Exclusive only(running_);
+  const Exclusive only(*running_);
   std::vector<Tensor> results;
   SmallVector<Moving, 4> from, to;
   for (const Tensor& x : arguments) from.emplace_back(x.view(), 0);
@@ -384,7 +392,7 @@ std::vector<Tensor> Program::run(Tensors arguments) {
 }
 
 std::vector<Tensor> Program::run_many(int64_t steps, Tensors arguments) {
-  const Exclusive only(running_);
+  const Exclusive only(*running_);
   std::vector<Tensor> results;
   SmallVector<Moving, 4> from, to;
   for (const Tensor& x : arguments) from.emplace_back(first_of(x));

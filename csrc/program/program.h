@@ -37,6 +37,9 @@ class Program : public Tracer, public RefCounted {
   // Runs the passes of these names over the list, in the order of passes.h, and plans its replay.
   void improve(const std::vector<std::string>& passes);
 
+  // From now on only one of the two runs at a time, in the same memory.
+  void share_memory(Program& other);
+
   bool runs() const override { return false; }
   void before_edit(const Tensor& x) override;
   void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
@@ -102,7 +105,7 @@ class Program : public Tracer, public RefCounted {
   std::unique_ptr<DeviceReplay> replay_;  // where it uses a GPU
   Tracer* outer_ = nullptr;
   int made_ = 0;
-  std::atomic<bool> running_{false};
+  std::shared_ptr<std::atomic<bool>> running_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 }  // namespace wengert

@@ -672,6 +672,10 @@ class _Program:
         ...
     def run_many(self, steps: typing.SupportsInt | typing.SupportsIndex, arguments: typing.Any) -> typing.Any:
         ...
+    def share_memory(self, other: _Program) -> None:
+        """
+        Between two programs of one step, of which only one runs at a time from now on.
+        """
     def try_run(self, arguments: tuple[builtins.int, ...]) -> typing.Any:
         """
         run(), or None where these arguments are not tensors like those of the trace, or another step is being traced.

@@ -190,6 +190,8 @@ class CompiledStep:
             program.improve([])  # every line in its place, so what is outside gets its values
             return unflatten(results, program.run(tensors))
         program.improve(list(self.passes))
+        for other in self._cache.values():
+            program.share_memory(other.program)
         copies = program.run(tensors)
         plain = not kwargs and all(isinstance(x, Tensor) for x in args)
         self._last = _Traced(program, results, plain, is_grad_enabled())
