@@ -108,6 +108,46 @@ def test_memory_that_is_used_again(library: Path) -> None:
     assert said.startswith("0") and "[100%]" in said, said
 
 
+def test_streams_when_the_default_one_is_late(library: Path) -> None:
+    said = on_gpu(library, "-k", "stream or event or pinned or exchange or every_time or one_graph",
+                  WENGERT_EMULATION_STREAMS="1")  # fmt: skip
+    assert said.startswith("0") and "[100%]" in said, said
+
+
+@pytest.mark.parametrize("late", ["0", "1"])
+@pytest.mark.parametrize("wait", [True, False])
+def test_the_emulation_sees_a_missing_wait(library: Path, late: str, wait: bool) -> None:
+    """And that memory is given to another stream too early: its owner does not know of the use."""
+    out = run(
+        library,
+        f"""
+first, s = wg.cuda.default_stream(), wg.cuda.Stream()
+a, b = (first, s) if {late} else (s, first)  # a is late
+with wg.cuda.stream(a):
+    x = wg.full(999, 5.0, device="cuda")
+    if {wait}:
+        b.wait_stream(a)
+with wg.cuda.stream(b):
+    y = x + 1
+with wg.cuda.stream(b):
+    z = wg.full(2000, 1.0, device="cuda")
+    a.wait_stream(b)
+with wg.cuda.stream(a):
+    w = z + 1
+if {wait}:
+    z.record_stream(a)
+del z
+with wg.cuda.stream(b):
+    wg.full(2000, 7.0, device="cuda")
+wg.cuda.synchronize()
+print(y[7].item() == 6.0, w[7].item() == 2.0)
+""",
+        WENGERT_EMULATION_STREAMS=late,
+        WENGERT_CUDA_DEBUG="0",
+    )
+    assert out == f"{wait} {wait}\n"
+
+
 def test_the_order_of_threads_and_blocks_does_not_matter(library: Path) -> None:
     """Blocks run one after another here, so one that reads what another writes would go unseen."""
     work = """
@@ -223,6 +263,7 @@ def make(passes):
         return loss
     wg.manual_seed(2)
     return step if passes is None else wg.compile(step, passes=passes)
+GRAPH = [name for name in wg.compiling.PASSES if name != "persistent"]
 x = wg.randn((16, 6), generator=wg.Generator(3), device="cuda")
 y = wg.randint(0, 3, (16,), wg.Generator(4), "cuda")
 """
@@ -235,7 +276,7 @@ def test_no_memory_while_a_step_is_recorded_leaves_all_as_it_was(library: Path) 
         + """
 step = make(None)
 expected = [step(x, y).item() for _ in range(5)]
-step = make(wg.compiling.PASSES)
+step = make(GRAPH)
 losses = [step(x, y).item()]
 hog = []
 for n in (1 << 20, 1 << 18, 1 << 17):  # bytes, until a recording has no room
@@ -279,7 +320,7 @@ def test_a_failed_launch_inside_a_graph(library: Path) -> None:
         library,
         STEP
         + """
-step = make(wg.compiling.PASSES)
+step = make(GRAPH)
 try:
     for i in range(1000):
         step(x, y)
@@ -306,6 +347,9 @@ print(step.program.replay)
               "build with WENGERT_CUDA_ARCHITECTURES for it"),
         (9, "full: was not launched: invalid configuration argument"),
         (1, "full: was not launched: invalid argument"),
+        (701, "full: was not launched: too many resources requested for launch"),
+        (222, "full: the driver is too old for the code of this build, which it would have to "
+              "compile; update it, or build with WENGERT_CUDA_ARCHITECTURES=00"),
     ],
 )  # fmt: skip
 def test_a_launch_that_did_not_begin_leaves_the_gpu_as_it_was(
@@ -375,11 +419,13 @@ int main(int, char** argv) {
     cudaMalloc(reinterpret_cast<void**>(&block), 5);
     launch(32, [&] { if (threadIdx.x == 7) block[5] = 1; });
   }
+  Report report{};
+  if (what == 'f') launch(64, [&] { wengert::report(&report, Fault::index, threadIdx.x, 0, 64); });
   if (what == 'd') launch(40, [] { part(false); if (threadIdx.x >= 7) __syncwarp(); });
   int* block;
   cudaMalloc(reinterpret_cast<void**>(&block), 4);
   if (what == 'h') return *block;
-  return what == 's' && x[0] != 63;
+  return (what == 's' && x[0] != 63) || (what == 'f' && report.got != 0);
 }
 """
 
@@ -407,6 +453,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("host", "SEGV"),
         ("behind", "wrote behind the end of a block, of 5 bytes"),
         ("sound", ""),
+        ("faults at once", ""),
     ],
 )
 def test_the_emulation_sees(check: Path, what: str, words: str) -> None:

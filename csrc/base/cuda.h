@@ -62,25 +62,32 @@ struct CudaLibrary {
   void (*reset_peak)(Device d);
   void (*empty_cache)(Device d);
 
-  // All work of a device goes into one stream, in order; only these wait for it.
+  // Work goes into the stream that is current on this thread, in order; only these wait for it.
   void (*to_host)(Device d, void* to, const void* from, int64_t bytes);
-  void (*synchronize)(Device d);
+  void (*synchronize)(Device d);  // for all streams
   // Returns when `from` may be overwritten; or, if it is pinned and may_wait is false, at once.
   void (*to_device)(Device d, void* to, const void* from, int64_t bytes, bool may_wait);
   void (*copy)(const View& to, const View& from);  // both on one device
   void (*copy_peer)(Device to_device, void* to, Device from_device, const void* from,
                     int64_t bytes);
-  uintptr_t (*stream)(Device d);
-  // What others put into `stream` from now on comes behind the work that this device's has.
+  // Streams last as long as the process; a new one may be one that was given out before.
+  uintptr_t (*stream)(Device d);  // the current one
+  uintptr_t (*default_stream)(Device d);
+  uintptr_t (*make_stream)(Device d);
+  void (*set_stream)(Device d, uintptr_t stream);
+  bool (*stream_done)(Device d, uintptr_t stream, bool wait);
+  // What is put into `stream` from now on comes behind the work that the current one has.
   void (*let_wait)(Device d, uintptr_t stream);
+  // A block that works in `stream` too: once it is freed, nobody has it before that is done.
+  void (*use)(Device d, void* block, uintptr_t stream);
   std::unique_ptr<CudaSteps> (*record)(Device d, std::span<const CudaSteps::Moved> in,
                                        std::span<const CudaSteps::Moved> out);
 
   // Events: points in the order of a stream's work. They belong to the GPU they were made for.
   void* (*make_event)(Device d, bool timed);
   void (*free_event)(Device d, void* event);
-  void (*record_event)(Device d, void* event);    // behind all that the stream has now
-  void (*wait_for_event)(Device d, void* event);  // what the stream is given from now on waits
+  void (*record_event)(Device d, uintptr_t stream, void* event);    // behind all that it has now
+  void (*wait_for_event)(Device d, uintptr_t stream, void* event);  // what it is given from now on
   bool (*event_done)(Device d, void* event, bool wait);
   float (*milliseconds)(Device d, void* from, void* to);  // both timed, recorded and done
   // Kernels compiled at run time (cuda/compiler.h).

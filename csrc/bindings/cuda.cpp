@@ -41,18 +41,18 @@ class Event {
   ~Event() {
     if (event_) cuda().free_event(device_, event_);
   }
-  void record(int number) {
+  void record(int number, uintptr_t stream) {
     const Device d = gpu(number);
     if (event_ && d != device_)
       fail<DeviceError>("Event.record: this event is of ", device_, "; make another for ", d);
     const WithoutHostLock unlocked;
     if (!event_) event_ = cuda().make_event(d, timed_);
     device_ = d;
-    cuda().record_event(d, event_);
+    cuda().record_event(d, stream, event_);
   }
-  void wait(int number) const {
+  void wait(int number, uintptr_t stream) const {
     const Device d = gpu(number);
-    if (event_) cuda().wait_for_event(d, event_);
+    if (event_) cuda().wait_for_event(d, stream, event_);
   }
   bool done(bool wait) const {  // one that was never recorded is
     const WithoutHostLock unlocked;
@@ -87,6 +87,19 @@ Tensor pin_memory(const Tensor& x) {
   const Tensor pinned(std::move(body));
   copy_into(pinned.view(), x.view());
   return pinned;
+}
+
+void record_stream(const Tensor& x, py::handle stream) {
+  if (!is_cuda(x.device()))
+    fail<DeviceError>("record_stream: this tensor is on the CPU, whose memory has no streams");
+  const auto number = to_value<int>("record_stream", "stream.device", stream.attr("device"));
+  if (gpu(number) != x.device())
+    fail<DeviceError>("record_stream: this tensor is on ", x.device(), ", the stream on ",
+                      gpu(number), "; expected one of the tensor's GPU");
+  const Ref<Storage>& storage = x->storage;
+  if (storage->data && !storage->give_back)  // memory of others is theirs to look after
+    cuda().use(x.device(), storage->data,
+               to_value<uintptr_t>("record_stream", "stream", stream.attr("cuda_stream")));
 }
 
 constexpr const char* precisions[] = {"strict", "fp32", "fast", "bf16"};
@@ -128,10 +141,26 @@ void add_cuda(py::module_& m, TensorClass& cls) {
   m.def("_cuda_current_device", [] { return number(current_gpu()); });
   m.def("_cuda_set_device", [](int number) { set_current_gpu(gpu(number)); }, py::arg("number"));
   m.def("_cuda_stream", of_gpu<[](Device d) { return cuda().stream(d); }>(), py::arg("number"));
+  m.def("_cuda_default_stream", of_gpu<[](Device d) { return cuda().default_stream(d); }>(),
+        py::arg("number"));
+  m.def("_cuda_make_stream", of_gpu<[](Device d) { return cuda().make_stream(d); }>(),
+        py::arg("number"));
+  m.def(
+      "_cuda_set_stream",
+      [](int number, uintptr_t stream) { cuda().set_stream(gpu(number), stream); },
+      py::arg("number"), py::arg("stream"));
+  m.def(
+      "_cuda_stream_done",
+      [](int number, uintptr_t stream, bool wait) {
+        const Device d = gpu(number);
+        const WithoutHostLock unlocked;
+        return cuda().stream_done(d, stream, wait);
+      },
+      py::arg("number"), py::arg("stream"), py::arg("wait"));
   py::class_<Event>(m, "_CudaEvent")
       .def(py::init<bool>(), py::arg("timed"))
-      .def("record", &Event::record, py::arg("number"))
-      .def("wait", &Event::wait, py::arg("number"))
+      .def("record", &Event::record, py::arg("number"), py::arg("stream"))
+      .def("wait", &Event::wait, py::arg("number"), py::arg("stream"))
       .def("done", &Event::done, py::arg("wait"))
       .def("elapsed_time", &Event::elapsed_time, py::arg("end"));
   m.def("_cuda_empty_cache", of_gpu<[](Device d) { cuda().empty_cache(d); }>(), py::arg("number"));
@@ -139,6 +168,9 @@ void add_cuda(py::module_& m, TensorClass& cls) {
         py::arg("number"));
   m.def("_set_matmul_precision", set_precision, py::arg("precision"));
   m.def("_get_matmul_precision", [] { return precisions[static_cast<int>(matmul_precision())]; });
+  cls.def("record_stream", record_stream, py::arg("stream"),
+          "Says that a stream works with this tensor's memory that is not the one for which it was "
+          "made: once freed, it is not used again before that stream has done what it then has.");
   cls.def("pin_memory", pin_memory,
           "A copy in page-locked memory of the CPU, from which .to(\"cuda\", non_blocking=True) "
           "does not wait.");

@@ -187,6 +187,9 @@ py::capsule to_dlpack(const Tensor& given, py::handle stream, py::handle max_ver
   }
   // 1 and 2 are CUDA's names for its default streams; -1 asks for no order.
   const int64_t consumer = stream.is_none() ? 1 : to_value<int64_t>("__dlpack__", "stream", stream);
+  if (consumer < -1 || consumer == 0)
+    fail<ValueError>("__dlpack__: got stream ", consumer,
+                     "; expected -1 (no order), 1, 2, or a cudaStream_t; 0 could mean two of them");
   if (is_cuda(from) && consumer != -1) cuda().let_wait(from, static_cast<uintptr_t>(consumer));
   return versioned ? make_capsule<dlpack::ManagedVersioned>(x, "dltensor_versioned", copied)
                    : make_capsule<dlpack::Managed>(x, "dltensor", copied);

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -283,9 +284,33 @@ class OpenMemory {
 // ---- streams and graphs ----
 
 struct Stream {
+  bool late;
   EmulatedGraph* capture = nullptr;
   bool invalid = false;  // something was done that a capture does not allow
+  std::deque<std::function<void()>> queue = {};
+  uint64_t given = 0, done = 0;  // calls, so far
+
+  void work(uint64_t until) {
+    while (done < until) {
+      const auto call = std::move(queue.front());
+      queue.pop_front();
+      call();
+      ++done;
+    }
+  }
 };
+std::recursive_mutex streams_mutex;  // of all queues
+std::vector<Stream*>& streams() {    // that exist: first the one of handles 0 to 2, CUDA's own
+  static auto* all = new std::vector{new Stream{setting("WENGERT_EMULATION_STREAMS", 0) != 0}};
+  return *all;
+}
+Stream& stream_at(void* handle) {
+  return reinterpret_cast<uintptr_t>(handle) <= 2 ? *streams()[0] : *static_cast<Stream*>(handle);
+}
+void wait_for_all() {
+  const std::lock_guard lock(streams_mutex);
+  for (Stream* s : streams()) s->work(s->given);
+}
 thread_local Stream* captured = nullptr;  // by this thread, in a mode that forbids much
 thread_local cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeThreadLocal;
 
@@ -386,11 +411,12 @@ void run(dim3 grid, unsigned block, void (*kernel)(const void*), const void* arg
 }
 
 void submit(void* stream, std::function<void()> call) {
-  auto* s = static_cast<Stream*>(stream);
-  if (s && s->capture)
-    s->capture->calls.push_back(std::move(call));
-  else
-    call();
+  const std::lock_guard lock(streams_mutex);
+  Stream& s = stream_at(stream);
+  if (s.capture) return s.capture->calls.push_back(std::move(call));
+  s.queue.push_back(std::move(call));
+  ++s.given;
+  if (!s.late) s.work(s.given);
 }
 
 }  // namespace wengert::emulation
@@ -414,6 +440,7 @@ cudaError_t cudaMalloc(void** block, size_t bytes) {
 }
 cudaError_t cudaFree(void* block) {
   if (forbidden()) return cudaErrorStreamCaptureUnsupported;
+  wait_for_all();
   const std::lock_guard lock(one_kernel);
   memory().give(block);
   return cudaSuccess;
@@ -429,6 +456,7 @@ cudaError_t cudaHostAlloc(void** block, size_t bytes, unsigned) {
   return *block ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFreeHost(void* block) {
+  wait_for_all();
   pinned().erase(block);
   std::free(block);
   return cudaSuccess;
@@ -442,21 +470,32 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
     attributes->type = cudaMemoryTypeHost;
   return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+// Ordinary memory of the host is read before the call returns, and written before it does.
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
+  cudaPointerAttributes at{};
+  cudaPointerGetAttributes(&at, kind == cudaMemcpyHostToDevice ? from : to);
+  const bool now = at.type != cudaMemoryTypeHost;
+  std::vector<char> read;
+  if (now && kind == cudaMemcpyHostToDevice)
+    read.assign(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
+  submit(stream, [=, read = std::move(read)] {
+    const OpenMemory open;
+    std::memcpy(to, read.empty() ? from : read.data(), bytes);
+  });
+  if (now && kind == cudaMemcpyDeviceToHost) cudaStreamSynchronize(stream);
+  return last_error;
+}
+cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t stream) {
   submit(stream, [=] {
     const OpenMemory open;
-    std::memcpy(to, from, bytes);
+    std::memset(to, byte, bytes);
   });
   return last_error;
 }
-cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t) {
-  const OpenMemory open;
-  std::memset(to, byte, bytes);
-  return last_error;
-}
-cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t) {
-  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, nullptr);
+cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes,
+                                cudaStream_t s) {
+  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, s);
 }
 cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code, void*, void*, unsigned,
                                 void*, void*, unsigned) {
@@ -478,16 +517,40 @@ cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t library, co
   return *kernel ? cudaSuccess : cudaErrorLaunchFailure;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
-  return *s = new Stream, cudaSuccess;
+  const std::lock_guard lock(streams_mutex);
+  // The first of each GPU, which are made before others can be, is as the default one.
+  int devices = 0;
+  cudaGetDeviceCount(&devices);
+  const bool first = static_cast<int>(streams().size()) <= devices;
+  streams().push_back(new Stream{streams()[0]->late == first});
+  *s = streams().back();
+  return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  const std::lock_guard lock(streams_mutex);
+  stream_at(s).work(stream_at(s).given);
+  std::erase(streams(), s);
   delete static_cast<Stream*>(s);
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-  if (!static_cast<Stream*>(s)->capture) return last_error;
-  static_cast<Stream*>(s)->invalid = true;
-  return cudaErrorStreamCaptureUnsupported;
+cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
+  const std::lock_guard lock(streams_mutex);
+  Stream& s = stream_at(handle);
+  if (s.capture) return s.invalid = true, cudaErrorStreamCaptureUnsupported;
+  s.work(s.given);
+  return last_error;
+}
+namespace {
+// A query that finds nothing done yet lets something be done: whoever asks again and again gets on.
+cudaError_t query(Stream& s, uint64_t until) {
+  if (s.done >= until || last_error) return last_error;
+  s.work(s.done + 1);
+  return last_error = cudaErrorNotReady;
+}
+}  // namespace
+cudaError_t cudaStreamQuery(cudaStream_t s) {
+  const std::lock_guard lock(streams_mutex);
+  return query(stream_at(s), stream_at(s).given);
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
   captured = static_cast<Stream*>(s);
@@ -520,11 +583,44 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s) {
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; }
 
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  *e = static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+// ---- events ----
+
+struct EmulatedEvent {
+  Stream* stream = streams()[0];
+  uint64_t at = 0;  // how many of its calls come before
+  std::shared_ptr<double> seconds = std::make_shared<double>(0);
+};
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
+  return *e = new EmulatedEvent, cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  const std::lock_guard lock(streams_mutex);
+  e->seconds = std::make_shared<double>(0);
+  submit(s, [to = e->seconds] {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    *to = static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+  });
+  e->stream = &stream_at(s);
+  e->at = e->stream->given;
   return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+  const std::lock_guard lock(streams_mutex);
+  e->stream->work(e->at);
+  return last_error;
+}
+cudaError_t cudaEventQuery(cudaEvent_t e) {
+  const std::lock_guard lock(streams_mutex);
+  return query(*e->stream, e->at);
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+  submit(s, [of = e->stream, at = e->at] { of->work(at); });
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
+  return *ms = static_cast<float>((*to->seconds - *from->seconds) * 1e3), cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = static_cast<int>(setting("WENGERT_EMULATION_DRIVER", 13000));
@@ -539,6 +635,8 @@ const char* cudaGetErrorString(cudaError_t e) {
   switch (e) {
     case cudaSuccess:
       return "no error";
+    case cudaErrorNotReady:
+      return "device not ready";
     case cudaErrorInvalidValue:
       return "invalid argument";
     case cudaErrorStreamCaptureUnsupported:
@@ -548,6 +646,10 @@ const char* cudaGetErrorString(cudaError_t e) {
       return "out of memory";
     case cudaErrorInvalidConfiguration:
       return "invalid configuration argument";
+    case cudaErrorLaunchOutOfResources:
+      return "too many resources requested for launch";
+    case cudaErrorUnsupportedPtxVersion:
+      return "the provided PTX was compiled with an unsupported toolchain.";
     case cudaErrorNoKernelImageForDevice:
       return "no kernel image is available for execution on the device";
     default:

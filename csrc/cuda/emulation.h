@@ -10,6 +10,9 @@
 // that writes behind a block's end ends the process too. A stream that is captured puts calls down
 // in a graph, with copies of their arguments; so one that was meant to change does not.
 //
+// The default stream does its work at once, all others theirs no sooner than somebody waits for it
+// (WENGERT_EMULATION_STREAMS=1: the other way round). So what is not waited for is not there.
+//
 // Settings, all environment variables, let it play what a GPU may do:
 //   WENGERT_EMULATION_MEMORY      bytes that it has (1 GiB)
 //   WENGERT_EMULATION_DEVICES     how many GPUs there are (1)
@@ -17,6 +20,7 @@
 //   WENGERT_EMULATION_DRIVER      the CUDA version that the driver serves (13000); 0: no driver
 //   WENGERT_EMULATION_FAIL        the launch of this number fails (0: none), with
 //   WENGERT_EMULATION_ERROR       this cudaError_t (719, after which nothing works)
+//   WENGERT_EMULATION_STREAMS     1: the default stream is late, not the others
 //   WENGERT_EMULATION_BACKWARDS   1: blocks, and the threads in them, take turns from the last on
 #pragma once
 
@@ -53,7 +57,7 @@ void wait_for_warp();
 // What the threads of a warp show one another; 8 bytes each. The place for the caller's next round.
 uint64_t* warp_slots();
 void run(dim3 grid, unsigned block, void (*call)(const void*), const void* context);
-// Runs it now, or puts it down where the stream is captured.
+// Runs it, now or when it is waited for, or puts it down where the stream is captured.
 void submit(void* stream, std::function<void()> call);
 char* dynamic_shared();  // of the block that runs
 
@@ -118,6 +122,9 @@ inline int atomicCAS(int* at, int expected, int value) {
   __atomic_compare_exchange_n(at, &expected, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
   return expected;
 }
+inline int atomicExch(int* at, int value) {
+  return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST);
+}
 
 // ---- the runtime library: as much as runtime.cu calls ----
 
@@ -127,7 +134,9 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorUnsupportedPtxVersion = 222,
   cudaErrorNotReady = 600,
+  cudaErrorLaunchOutOfResources = 701,
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
@@ -139,7 +148,7 @@ enum cudaMemcpyKind {
   cudaMemcpyDeviceToDevice
 };
 using cudaStream_t = void*;
-using cudaEvent_t = double*;  // when it was recorded, in seconds
+using cudaEvent_t = struct EmulatedEvent*;
 struct cudaDeviceProp {
   char name[256];
   int major, minor, multiProcessorCount;
@@ -173,17 +182,13 @@ const char* cudaGetErrorString(cudaError_t e);
 cudaError_t cudaDriverGetVersion(int* v);
 inline cudaError_t cudaRuntimeGetVersion(int* v) { return *v = 13000, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
-  return *e = new double(0), cudaSuccess;
-}
-inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return delete e, cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned);
+cudaError_t cudaEventDestroy(cudaEvent_t e);
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t);
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaGetLastError(); }
-inline cudaError_t cudaEventQuery(cudaEvent_t) { return cudaGetLastError(); }
-inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
-  return *ms = static_cast<float>((*to - *from) * 1e3), cudaSuccess;
-}
-inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t e);
+cudaError_t cudaEventQuery(cudaEvent_t e);
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to);
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned);
 
 using cudaGraph_t = struct EmulatedGraph*;
 using cudaGraphExec_t = EmulatedGraph*;
@@ -192,6 +197,7 @@ enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1, cudaStreamCap
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned);
 cudaError_t cudaStreamDestroy(cudaStream_t s);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaStreamQuery(cudaStream_t s);
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* graph);
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode);

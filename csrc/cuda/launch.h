@@ -28,7 +28,7 @@ __device__ inline void report(Report* r, Fault fault, int64_t got, int64_t at, i
   r->got = got;
   r->at = at;
   r->size = size;
-  r->fault = static_cast<int>(fault);
+  atomicExch(&r->fault, static_cast<int>(fault));  // others look at it meanwhile
 }
 
 cudaStream_t stream_of(Device d);  // makes d the current device too

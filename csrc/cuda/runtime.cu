@@ -1,18 +1,21 @@
 // Devices, streams, memory and errors: the host's side of CUDA.
 //
-// Each GPU has one stream, into which all work goes in order; so a freed block can be given away
-// again at once: what the next owner does comes behind. Blocks are kept by size class, like those
-// of the CPU (base/allocator.h), and given back where the GPU has no more.
+// A stream does its work in order; so a freed block can be given away again at once in the stream
+// for which it was taken: what the next owner does comes behind. Blocks are kept by stream and size
+// class (compare base/allocator.h), and given back where the GPU has no more. A block that other
+// streams use too is kept apart until they have done what they had when it was freed.
 //
 // WENGERT_CUDA_DEBUG=1, for tests and compute-sanitizer: each block is a fresh one, of the very
 // size that was asked for and full of NaN (bytes of 255), so that what is written behind its end,
 // or never written, is seen.
 #include "cuda/runtime.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "cuda/steps.h"
@@ -21,12 +24,29 @@ namespace wengert {
 
 namespace {
 
+constexpr size_t most_streams = 32;  // of a GPU, beside the default one; then they are shared
+
+struct Uses {
+  cudaStream_t owner;
+  std::vector<cudaStream_t> others;
+};
+struct Freed {  // and still used
+  void* block;
+  int64_t size;
+  cudaStream_t owner;
+  std::vector<cudaEvent_t> until;
+};
+
 struct Gpu {
   std::mutex mutex;
-  cudaStream_t stream = nullptr;
+  cudaStream_t stream = nullptr;      // the default one
+  std::vector<cudaStream_t> streams;  // the others
+  size_t made = 0;                    // how often one was asked for
   Report* report = nullptr;
   cudaDeviceProp properties{};
-  std::map<int64_t, std::vector<void*>> free;  // by size class
+  std::map<std::pair<cudaStream_t, int64_t>, std::vector<void*>> free;  // by size class
+  std::unordered_map<void*, Uses> uses;  // of blocks in use that are not the default stream's alone
+  std::vector<Freed> freed;
   MemoryFigures figures{0, 0, 0, INT64_MAX};
   std::string lost;  // what ended it
 };
@@ -91,10 +111,22 @@ int64_t size_class(int64_t bytes) {
   return bytes <= 0 ? step : (bytes + step - 1) / step * step;
 }
 
+void keep_what_is_done(Gpu& g) {
+  std::erase_if(g.freed, [&](const Freed& f) {
+    for (cudaEvent_t e : f.until)
+      if (cudaEventQuery(e) == cudaErrorNotReady) return cudaGetLastError(), false;
+    for (cudaEvent_t e : f.until) cudaEventDestroy(e);
+    g.free[{f.owner, f.size}].push_back(f.block);
+    return true;
+  });
+}
+
 void release_all(Gpu& g) {
-  if (g.free.empty()) return;
+  if (g.free.empty() && g.freed.empty()) return;
   cudaStreamSynchronize(g.stream);
-  for (auto& [bytes, blocks] : g.free)
+  for (cudaStream_t s : g.streams) cudaStreamSynchronize(s);
+  keep_what_is_done(g);
+  for (auto& [where, blocks] : g.free)
     for (void* block : blocks) cudaFree(block);
   g.free.clear();
   g.figures.cached = 0;
@@ -102,7 +134,7 @@ void release_all(Gpu& g) {
 
 void throw_report(Gpu& g) {
   Report r = *g.report;
-  if (r.fault == 0) return;
+  if (r.fault <= 0) return;  // or another stream writes it just now
   *g.report = {};
   constexpr auto where = " (found on the GPU: what was computed from it since is of no use)";
   switch (static_cast<Fault>(r.fault)) {
@@ -126,10 +158,18 @@ void not_recorded(const char* what) {
   if (active_steps) fail<DeviceError>(what, ": not possible while a step is recorded");
 }
 
-void wait(Device d, const char* what) {
-  check(cudaStreamSynchronize(stream_of(d)), what, d);
-  throw_report(gpu(d));
+// What a query said, or a wait.
+bool done(cudaError_t said, bool waited, const char* what, Device d) {
+  if (said == cudaErrorNotReady) return cudaGetLastError(), false;  // which would report it again
+  check(said, what, d);
+  if (waited) throw_report(gpu(d));
+  return true;
 }
+void wait(Device d, const char* what) { done(cudaStreamSynchronize(stream_of(d)), true, what, d); }
+
+thread_local cudaStream_t chosen[max_gpus] = {};  // null: the default one
+
+cudaStream_t as_stream(uintptr_t s) { return reinterpret_cast<cudaStream_t>(s); }
 
 }  // namespace
 
@@ -139,16 +179,15 @@ cudaStream_t stream_of(Device d) {
     fail<DeviceError>(d, ": is lost since ", g.lost, "; the process cannot use it any more");
   cudaSetDevice(number(d));
   const cudaStream_t recorded = active_steps ? active_steps->stream() : nullptr;
-  return recorded ? recorded : g.stream;
+  if (recorded) return recorded;
+  return chosen[number(d)] ? chosen[number(d)] : g.stream;
 }
 Report* report_of(Device d) { return gpu(d).report; }
 int64_t shared_memory(Device d) {
   return static_cast<int64_t>(gpu(d).properties.sharedMemPerBlockOptin);
 }
 int processors(Device d) { return gpu(d).properties.multiProcessorCount; }
-int compute_capability(Device d) {
-  return gpu(d).properties.major * 10 + gpu(d).properties.minor;
-}
+int compute_capability(Device d) { return gpu(d).properties.major * 10 + gpu(d).properties.minor; }
 
 void check(cudaError_t error, const char* what, Device d) {
   if (error == cudaSuccess) return;
@@ -160,7 +199,12 @@ void check(cudaError_t error, const char* what, Device d) {
   if (error == cudaErrorNoKernelImageForDevice)
     fail<DeviceError>(what, ": this build has no code for ", p.name, " (compute capability ",
                       p.major, ".", p.minor, "); build with WENGERT_CUDA_ARCHITECTURES for it");
-  if (error == cudaErrorInvalidConfiguration || error == cudaErrorInvalidValue)
+  if (error == cudaErrorUnsupportedPtxVersion)
+    fail<DeviceError>(
+        what, ": the driver is too old for the code of this build, which it would ",
+        "have to compile; update it, or build with WENGERT_CUDA_ARCHITECTURES=", p.major, p.minor);
+  if (error == cudaErrorInvalidConfiguration || error == cudaErrorInvalidValue ||
+      error == cudaErrorLaunchOutOfResources)
     fail<DeviceError>(what, ": was not launched: ", cudaGetErrorString(error));
   gpu(d).lost = concat("'", what, "' (", cudaGetErrorString(error), ")");
   fail<DeviceError>(what, ": ", p.name, " reports: ", cudaGetErrorString(error), "; ", d,
@@ -177,10 +221,11 @@ void* cuda_allocate(Device d, int64_t bytes) {
   const int64_t size = size_class(bytes);
   if (active_steps && active_steps->records()) return active_steps->take(size);
   Gpu& g = gpu(d);
-  stream_of(d);
+  const cudaStream_t stream = stream_of(d);
   const std::lock_guard lock(g.mutex);
+  keep_what_is_done(g);
   void* block = nullptr;
-  const auto kept = g.free.find(size);
+  const auto kept = g.free.find({stream, size});
   if (kept != g.free.end()) {
     block = kept->second.back();
     kept->second.pop_back();
@@ -194,7 +239,8 @@ void* cuda_allocate(Device d, int64_t bytes) {
       return nullptr;
     }
   }
-  if (debugging()) cudaMemsetAsync(block, 255, static_cast<size_t>(size), g.stream);
+  if (stream != g.stream) g.uses[block] = {stream, {}};
+  if (debugging()) cudaMemsetAsync(block, 255, static_cast<size_t>(size), stream);
   g.figures.allocated += size;
   if (g.figures.allocated > g.figures.peak) g.figures.peak = g.figures.allocated;
   return block;
@@ -206,9 +252,36 @@ void cuda_deallocate(Device d, void* block, int64_t bytes) {
   const int64_t size = size_class(bytes);
   const std::lock_guard lock(g.mutex);
   g.figures.allocated -= size;
+  Uses uses{g.stream, {}};
+  if (const auto at = g.uses.find(block); at != g.uses.end()) {
+    uses = std::move(at->second);
+    g.uses.erase(at);
+  }
   if (debugging()) return static_cast<void>(cudaFree(block));  // waits for what uses it
   g.figures.cached += size;
-  g.free[size].push_back(block);
+  if (uses.others.empty()) return g.free[{uses.owner, size}].push_back(block);
+  Freed freed{block, size, uses.owner, {}};
+  cudaSetDevice(number(d));
+  for (cudaStream_t s : uses.others) {
+    cudaEvent_t event;
+    if (cudaEventCreateWithFlags(&event, cudaEventDisableTiming) == cudaSuccess &&
+        cudaEventRecord(event, s) == cudaSuccess)
+      freed.until.push_back(event);
+    else  // lost, or almost: waiting is as good
+      cudaStreamSynchronize(s);
+  }
+  g.freed.push_back(std::move(freed));
+}
+
+void cuda_use(Device d, void* block, uintptr_t stream) {
+  Gpu& g = gpu(d);
+  const std::lock_guard lock(g.mutex);
+  const auto at = g.uses.try_emplace(block, Uses{g.stream, {}}).first;
+  auto& [owner, others] = at->second;
+  if (as_stream(stream) != owner && std::ranges::find(others, as_stream(stream)) == others.end())
+    others.push_back(as_stream(stream));
+  else if (owner == g.stream && others.empty())
+    g.uses.erase(at);
 }
 
 DeviceScratch::DeviceScratch(Device d, int64_t bytes)
@@ -258,7 +331,14 @@ void cuda_to_host(Device d, void* to, const void* from, int64_t bytes) {
 }
 void cuda_synchronize(Device d) {
   not_recorded("synchronize");
-  wait(d, "synchronize");
+  stream_of(d);
+  std::vector<cudaStream_t> all{gpu(d).stream};
+  {
+    const std::lock_guard lock(gpu(d).mutex);
+    all.insert(all.end(), gpu(d).streams.begin(), gpu(d).streams.end());
+  }
+  for (cudaStream_t s : all) check(cudaStreamSynchronize(s), "synchronize", d);
+  throw_report(gpu(d));
 }
 
 void cuda_to_device(Device d, void* to, const void* from, int64_t bytes, bool may_wait) {
@@ -282,9 +362,7 @@ void cuda_copy_bytes(Device d, void* to, const void* from, int64_t bytes) {
       "copy", d);
 }
 
-namespace {
-// Work of stream b goes on behind what stream a has now.
-void order(cudaStream_t a, Device a_device, cudaStream_t b, Device b_device) {
+void cuda_order(cudaStream_t a, Device a_device, cudaStream_t b, Device b_device) {
   cudaEvent_t event;
   stream_of(a_device);
   check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event", a_device);
@@ -293,22 +371,39 @@ void order(cudaStream_t a, Device a_device, cudaStream_t b, Device b_device) {
   check(cudaStreamWaitEvent(b, event, 0), "event", b_device);
   cudaEventDestroy(event);  // goes when it has happened
 }
-}  // namespace
 
 void cuda_copy_peer(Device to_device, void* to, Device from_device, const void* from,
                     int64_t bytes) {
   not_recorded("copy between GPUs");
   const cudaStream_t there = stream_of(to_device), here = stream_of(from_device);
-  order(there, to_device, here, from_device);
+  cuda_order(there, to_device, here, from_device);
   check(cudaMemcpyPeerAsync(to, number(to_device), from, number(from_device),
                             static_cast<size_t>(bytes), here),
         "copy between GPUs", from_device);
-  order(here, from_device, there, to_device);
+  cuda_order(here, from_device, there, to_device);
 }
 uintptr_t cuda_stream(Device d) { return reinterpret_cast<uintptr_t>(stream_of(d)); }
 void cuda_let_wait(Device d, uintptr_t stream) {
   not_recorded("waiting for a stream");
-  order(stream_of(d), d, reinterpret_cast<cudaStream_t>(stream), d);
+  cuda_order(stream_of(d), d, as_stream(stream), d);
+}
+uintptr_t cuda_default_stream(Device d) { return reinterpret_cast<uintptr_t>(gpu(d).stream); }
+uintptr_t cuda_make_stream(Device d) {
+  Gpu& g = gpu(d);
+  stream_of(d);
+  const std::lock_guard lock(g.mutex);
+  if (g.streams.size() < most_streams) {
+    cudaStream_t s = nullptr;
+    check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "Stream", d);
+    g.streams.push_back(s);
+  }
+  return reinterpret_cast<uintptr_t>(g.streams[g.made++ % most_streams]);
+}
+void cuda_set_stream(Device d, uintptr_t stream) { chosen[number(d)] = as_stream(stream); }
+bool cuda_stream_done(Device d, uintptr_t stream, bool wait) {
+  stream_of(d);
+  return done(wait ? cudaStreamSynchronize(as_stream(stream)) : cudaStreamQuery(as_stream(stream)),
+              wait, "stream", d);
 }
 
 void* cuda_make_event(Device d, bool timed) {
@@ -320,22 +415,18 @@ void* cuda_make_event(Device d, bool timed) {
 void cuda_free_event(Device d, void* event) {
   if (gpu(d).lost.empty()) cudaEventDestroy(static_cast<cudaEvent_t>(event));
 }
-void cuda_record_event(Device d, void* event) {
-  const cudaStream_t stream = stream_of(d);
-  check(cudaEventRecord(static_cast<cudaEvent_t>(event), stream), "event", d);
+void cuda_record_event(Device d, uintptr_t stream, void* event) {
+  stream_of(d);
+  check(cudaEventRecord(static_cast<cudaEvent_t>(event), as_stream(stream)), "event", d);
 }
-void cuda_wait_for_event(Device d, void* event) {
-  const cudaStream_t stream = stream_of(d);
-  check(cudaStreamWaitEvent(stream, static_cast<cudaEvent_t>(event), 0), "event", d);
+void cuda_wait_for_event(Device d, uintptr_t stream, void* event) {
+  stream_of(d);
+  check(cudaStreamWaitEvent(as_stream(stream), static_cast<cudaEvent_t>(event), 0), "event", d);
 }
 bool cuda_event_done(Device d, void* event, bool wait) {
   stream_of(d);
   const auto e = static_cast<cudaEvent_t>(event);
-  const cudaError_t said = wait ? cudaEventSynchronize(e) : cudaEventQuery(e);
-  if (said == cudaErrorNotReady) return false;
-  check(said, "event", d);
-  if (wait) throw_report(gpu(d));
-  return true;
+  return done(wait ? cudaEventSynchronize(e) : cudaEventQuery(e), wait, "event", d);
 }
 float cuda_milliseconds(Device d, void* from, void* to) {
   float ms = 0;

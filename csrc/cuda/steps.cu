@@ -112,7 +112,7 @@ class GraphSteps final : public Steps {
 }  // namespace
 
 Steps::Steps(Device d, std::span<const Moved> in, std::span<const Moved> out)
-    : device_(d), ins_(static_cast<int64_t>(in.size())) {
+    : device_(d), last_(stream_of(d)), ins_(static_cast<int64_t>(in.size())) {
   for (const Moved& m : in) moves_.push_back({static_cast<char*>(m.place), nullptr, 0, m.bytes});
   for (const Moved& m : out) moves_.push_back({static_cast<char*>(m.place), nullptr, 0, m.bytes});
   staged_.resize(header());
@@ -122,7 +122,10 @@ Steps::Steps(Device d, std::span<const Moved> in, std::span<const Moved> out)
 }
 Steps::~Steps() {
   stop();
-  for (const auto& [block, bytes] : blocks_) cuda_deallocate(device_, block, bytes);
+  for (const auto& [block, bytes] : blocks_) {
+    cuda_use(device_, block, reinterpret_cast<uintptr_t>(last_));
+    cuda_deallocate(device_, block, bytes);
+  }
 }
 
 void Steps::start() { active_steps = this; }
@@ -178,6 +181,9 @@ void Steps::upload(std::span<const Outside> in, std::span<const Outside> out) {
     moves_[i].step = o.step;
   }
   std::memcpy(staged_.data() + sizeof(Frame), moves_.data(), moves_.size() * sizeof(Move));
+  const cudaStream_t now = stream_of(device_);
+  if (now != last_) cuda_order(last_, device_, now, device_);  // they share this memory
+  last_ = now;
   // From ordinary memory: it has been read when the call returns.
   check(cudaMemcpyAsync(frame_, staged_.data(), staged_.size(), cudaMemcpyHostToDevice,
                         stream_of(device_)),

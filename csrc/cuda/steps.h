@@ -53,7 +53,8 @@ class Steps : public CudaSteps {
   void* take(int64_t bytes);
   bool give(void* block);  // false if it is not of these steps
   bool records() const { return !noting_; }
-  virtual cudaStream_t stream() const { return nullptr; }  // null: the device's
+  virtual bool puts_copy(const View&, const View&) { return false; }  // true: it is put down
+  virtual cudaStream_t stream() const { return nullptr; }             // null: the device's
 
  protected:
   virtual void put_down(const char* op) = 0;  // a kernel or a copy; throws where it cannot be
@@ -62,6 +63,7 @@ class Steps : public CudaSteps {
   void upload(std::span<const Outside> in, std::span<const Outside> out);  // the noted steps
 
   Device device_;
+  cudaStream_t last_;  // the stream of the last launch: the next one comes behind, in any other
   std::vector<Move> moves_;
   int64_t ins_;
   char *slots_, *frame_;  // slots_: the numbers of the step that runs

@@ -5,8 +5,9 @@ where their inputs are. Work is queued: a call returns before the GPU has done i
 value waits. An error in the data of a queued op, such as an index out of range, is raised by the
 next call that waits.
 
-Each GPU has one stream, which does its work in order; so nothing has to be ordered by hand, and
-memory can be used again at once. `Event`s mark points in it, to wait for, or to measure time:
+Each GPU has a default stream, which does its work in order; so nothing has to be ordered by hand.
+Work that goes into other `Stream`s is done beside it: what they exchange must be waited for, as in
+PyTorch. `Event`s mark points in a stream, to wait for, or to measure time:
 
     start, end = (wengert.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
@@ -35,6 +36,7 @@ __all__ = [
     "Stream",
     "current_device",
     "current_stream",
+    "default_stream",
     "device",
     "device_count",
     "empty_cache",
@@ -49,7 +51,9 @@ __all__ = [
     "reset_peak_memory_stats",
     "set_device",
     "set_matmul_precision",
+    "set_stream",
     "status",
+    "stream",
     "synchronize",
 ]
 
@@ -144,25 +148,50 @@ def matmul_units(device: Which = None) -> str | None:
 
 
 def synchronize(device: Which = None) -> None:
-    """Waits until the GPU has done all that was queued; raises what it found wrong."""
+    """Waits until the GPU has done all that was queued, in all streams; raises what was wrong."""
     _core._cuda_synchronize(_number(device))
 
 
 # ---- order ----
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, unsafe_hash=True)
 class Stream:
-    """The queue of a GPU's work. There is one for each; `current_stream()` gives it."""
+    """A queue of a GPU's work, as in PyTorch: done in order, and beside that of other streams.
+
+    Work goes into the stream that is current on the thread: `with wengert.cuda.stream(s):`. What
+    one stream made, another may use once it waits for it (`wait_stream`, `wait_event`). Memory goes
+    back to the stream in which it was made: a tensor that also works elsewhere needs
+    `Tensor.record_stream`, or a wait the other way round before it is freed.
+
+    `backward()` and a compiled step run in the stream that is current when they are called,
+    whichever made their inputs. A GPU has 32 streams beside the default one, then they are shared;
+    they have no priorities.
+    """
 
     device: int
     """The GPU's number."""
     cuda_stream: int
     """The cudaStream_t, for other libraries."""
 
+    def __init__(self, device: Which = None) -> None:
+        """A stream of the GPU, of the current one if none is given."""
+        self.device = _number(device)
+        self.cuda_stream = _core._cuda_make_stream(self.device)
+
+    @classmethod
+    def _of(cls, device: int, cuda_stream: int) -> Stream:
+        stream = cls.__new__(cls)
+        stream.device, stream.cuda_stream = device, cuda_stream
+        return stream
+
+    def query(self) -> bool:
+        """Whether all that is queued is done."""
+        return _core._cuda_stream_done(self.device, self.cuda_stream, False)
+
     def synchronize(self) -> None:
-        """Waits until all that is queued is done."""
-        synchronize(self.device)
+        """Waits until all that is queued is done; raises what was found wrong."""
+        _core._cuda_stream_done(self.device, self.cuda_stream, True)
 
     def record_event(self, event: Event | None = None) -> Event:
         """Records an event (a new one if none is given) behind what is queued now."""
@@ -174,11 +203,42 @@ class Stream:
         """What is queued from now on waits for the event, which may be another GPU's."""
         event.wait(self)
 
+    def wait_stream(self, stream: Stream) -> None:
+        """What is queued from now on waits for what the other stream has now."""
+        self.wait_event(stream.record_event())
+
 
 def current_stream(device: Which = None) -> Stream:
-    """The stream of a GPU."""
+    """The stream into which this thread's work on a GPU goes; the default one at the start."""
     number = _number(device)
-    return Stream(number, _core._cuda_stream(number))
+    return Stream._of(number, _core._cuda_stream(number))
+
+
+def default_stream(device: Which = None) -> Stream:
+    """The stream of a GPU that is current where none was set."""
+    number = _number(device)
+    return Stream._of(number, _core._cuda_default_stream(number))
+
+
+def set_stream(stream: Stream | None) -> None:
+    """Makes a stream current on this thread, for work on its GPU. None changes nothing."""
+    if stream is not None:
+        _core._cuda_set_stream(stream.device, stream.cuda_stream)
+
+
+@contextlib.contextmanager
+def stream(stream: Stream | None) -> Iterator[None]:
+    """`with wengert.cuda.stream(s):` s, and its GPU, are the current ones inside."""
+    if stream is None:
+        yield
+        return
+    before = current_stream(stream.device)
+    with device(stream.device):
+        set_stream(stream)
+        try:
+            yield
+        finally:
+            set_stream(before)
 
 
 class Event:
@@ -193,12 +253,14 @@ class Event:
         self._event = _core._CudaEvent(enable_timing)
 
     def record(self, stream: Stream | None = None) -> None:
-        """Stands behind all that the stream (of the current device, if none is given) has now."""
-        self._event.record(stream.device if stream else current_device())
+        """Stands behind all that the stream (the current one, if none is given) has now."""
+        stream = stream or current_stream()
+        self._event.record(stream.device, stream.cuda_stream)
 
     def wait(self, stream: Stream | None = None) -> None:
-        """Lets what the stream is given from now on wait for the event."""
-        self._event.wait(stream.device if stream else current_device())
+        """Lets what the stream (the current one, if none is given) is given from now on wait."""
+        stream = stream or current_stream()
+        self._event.wait(stream.device, stream.cuda_stream)
 
     def query(self) -> bool:
         """Whether the GPU has come to it; so it has, to one that was never recorded."""
