@@ -10,10 +10,11 @@
 #include <cstring>
 #include <tuple>
 
-#include "base/vocab.h"
 #include "cuda/runtime.h"
 #include "cuda/steps.h"
 #include "ops/cuda_ops.h"
+#include "ops/elementwise_formulas.h"
+#include "ops/philox.h"
 #include "ops/update_formulas.h"
 #include "tensor/loop.h"
 
@@ -25,7 +26,22 @@ constexpr int slots_room = 1024;       // the numbers of a step, at the start of
 constexpr int64_t most_rounds = 64;    // of a sum: beyond, its kernel cuts the rows into pieces
 constexpr int64_t longest_row = 1024;  // of cross-entropy: beyond, its kernel has a block for a row
 
-enum class Kind { unary, vjp, binary, fill, matmul, sum, loss, loss_vjp, sgd, adam, rmsprop };
+enum class Kind {
+  unary,
+  vjp,
+  binary,
+  fill,
+  matmul,
+  sum,
+  loss,
+  loss_vjp,
+  sgd,
+  adam,
+  rmsprop,
+  uniform,
+  less,
+  mask  // what dropout is made of: of float64, of that and a number, bool to float32
+};
 
 // Where an operand begins, in bytes, and its strides in elements.
 struct Place {
@@ -66,55 +82,31 @@ struct Block {
   }
 };
 
-template <class F> __device__ void elementwise(const Instruction& s, const Block& b) {
+template <class F, int inputs> __device__ void elementwise(const Instruction& s, const Block& b) {
   const float *x = b.at(s.in[0]), *z = b.at(s.in[1]);
   for (int i = static_cast<int>(threadIdx.x); i < s.rows * s.columns; i += threads) {
     const int r = s.rows > 1 ? i / s.columns : 0, c = i - r * s.columns;
     const float p = x[r * s.in[0].row + c * s.in[0].column];
-    if constexpr (F::inputs == 1)
+    if constexpr (inputs == 1)
       b.at(s.out)[i] = F::apply(s.params, p);
     else
       b.at(s.out)[i] = F::apply(s.params, p, z[r * s.in[1].row + c * s.in[1].column]);
   }
 }
-template <class Row> struct Unary {
-  static constexpr int inputs = 1;
-  FN static float apply(const Params& p, float x) {
-    if constexpr (requires { Row::value(Lane<float>(x), p); })
-      return Row::value(Lane<float>(x), p).v;
-    else
-      return Row::value(Lane<float>(x)).v;
-  }
-};
-template <class Row> struct Vjp {
-  static constexpr int inputs = 2;
-  FN static float apply(const Params& p, float g, float kept) {
-    if constexpr (requires { Row::vjp(Lane<float>(g), Lane<float>(kept), p); })
-      return Row::vjp(Lane<float>(g), Lane<float>(kept), p).v;
-    else
-      return Row::vjp(Lane<float>(g), Lane<float>(kept)).v;
-  }
-};
-template <class Row> struct Binary {
-  static constexpr int inputs = 2;
-  FN static float apply(const Params&, float a, float b) {
-    return Row::value(Lane<float>(a), Lane<float>(b)).v;
-  }
-};
 // CUDA's sin and cos want a stack.
 template <class Row> constexpr bool fits = !std::is_same_v<Row, Sin> && !std::is_same_v<Row, Cos>;
 
 // Row number s.formula of a list, found by halves.
-template <template <class> class F, int first, int end, class... Rows>
+template <template <class, class> class F, int inputs, int first, int end, class... Rows>
 __device__ void by_formula(List<Rows...> rows, const Instruction& s, const Block& b) {
   constexpr int middle = (first + end) / 2;
   if constexpr (end - first == 1) {
     using Row = std::tuple_element_t<first, std::tuple<Rows...>>;
-    if constexpr (fits<Row>) elementwise<F<Row>>(s, b);
+    if constexpr (fits<Row>) elementwise<F<Row, float>, inputs>(s, b);
   } else if (s.formula < middle) {
-    by_formula<F, first, middle>(rows, s, b);
+    by_formula<F, inputs, first, middle>(rows, s, b);
   } else {
-    by_formula<F, middle, end>(rows, s, b);
+    by_formula<F, inputs, middle, end>(rows, s, b);
   }
 }
 
@@ -198,6 +190,14 @@ __device__ inline void loss_vjp(const Instruction& s, const Block& b) {
   }
 }
 
+// Philox anew for each number, so that each thread makes its own elements.
+__device__ inline double uniform(const RandomState& state, int i) {
+  static_assert(per_block<double>(RandomKind::uniform) == 2);
+  const RandomBlock bits = philox(state.seed, state.first + static_cast<uint64_t>(i / 2));
+  const auto draw = [&](int k) { return draw_one<double>(bits, k, RandomKind::uniform, 0, 0); };
+  return i % 2 ? draw(1) : draw(0);  // an index that is known keeps the block in registers
+}
+
 template <class Step> __device__ void update(const Instruction& s, const Block& b) {
   using V = Lane<float>;
   const Step step = *b.at<const Step>(s.in[3]);
@@ -221,14 +221,26 @@ template <class Step> __device__ void update(const Instruction& s, const Block& 
 __device__ inline void run(const Instruction& s, const Block& b) {
   switch (s.kind) {
     case Kind::unary:
-      return by_formula<Unary, 0, UnaryRows::size>(UnaryRows{}, s, b);
+      return by_formula<UnaryFormula, 1, 0, UnaryRows::size>(UnaryRows{}, s, b);
     case Kind::vjp:
-      return by_formula<Vjp, 0, UnaryRows::size>(UnaryRows{}, s, b);
+      return by_formula<VjpFormula, 2, 0, UnaryRows::size>(UnaryRows{}, s, b);
     case Kind::binary:
-      return by_formula<Binary, 0, BinaryRows::size>(BinaryRows{}, s, b);
+      return by_formula<BinaryFormula, 2, 0, BinaryRows::size>(BinaryRows{}, s, b);
     case Kind::fill:
       for (int i = static_cast<int>(threadIdx.x); i < s.columns; i += threads)
         b.at(s.out)[i] = static_cast<float>(s.value);
+      return;
+    case Kind::uniform:
+      for (int i = static_cast<int>(threadIdx.x); i < s.columns; i += threads)
+        b.at<double>(s.out)[i] = uniform(*b.at<const RandomState>(s.in[0]), i);
+      return;
+    case Kind::less:
+      for (int i = static_cast<int>(threadIdx.x); i < s.columns; i += threads)
+        b.at<bool>(s.out)[i] = Lt::value(b.at<double>(s.in[0])[i], *b.at<double>(s.in[1]));
+      return;
+    case Kind::mask:
+      for (int i = static_cast<int>(threadIdx.x); i < s.columns; i += threads)
+        b.at(s.out)[i] = b.at<bool>(s.in[0])[i];
       return;
     case Kind::matmul:
       return matmul(s, b);
@@ -355,6 +367,12 @@ class PersistentSteps final : public Steps {
                 steps);
   }
   int64_t size() const override { return static_cast<int64_t>(instructions_.size()); }
+  bool puts_copy(const View& to, const View& from) override {
+    if (to.dtype != DType::float32 || from.dtype != DType::bool_ || !same_places(to, from))
+      return false;
+    add_flat(Kind::mask, to, read(from, 0, 1, true));
+    return true;
+  }
 
   // ---- for the table below ----
 
@@ -365,25 +383,39 @@ class PersistentSteps final : public Steps {
     fail<DeviceError>("an operand lies elsewhere");
   }
   // An operand of the instruction that is added next. flat: thread i touches its elements i,
-  // i + threads, ... of four bytes, and no others.
-  Place touch(const void* data, int64_t bytes, bool written, bool flat, int64_t row = 0,
+  // i + threads, ... of so many bytes, and no others; 0: or not.
+  Place touch(const void* data, int64_t bytes, bool written, int flat, int64_t row = 0,
               int64_t column = 0) {
     const int at = place(data);
     touched_.push_back({at, bytes, written, flat});
     return {at, static_cast<int>(row), static_cast<int>(column)};
   }
-  Place write(const View& y, bool flat) { return touch(y.data, bytes_of(y), true, flat); }
+  Place write(const View& y, bool flat) {
+    return touch(y.data, bytes_of(y), true, flat ? static_cast<int>(size_of(y.dtype)) : 0);
+  }
   Place read(const View& x, int64_t row = 0, int64_t column = 0, bool flat = false) {
-    return touch(x.data, bytes_of(x), false, flat, row, column);
+    return touch(x.data, bytes_of(x), false, flat ? static_cast<int>(size_of(x.dtype)) : 0, row,
+                 column);
   }
   Place number(const void* value, int64_t bytes) {  // one of the host
     return {static_cast<int>(static_cast<const char*>(slot(value, bytes)) - slots_)};
+  }
+  static bool same_places(const View& a, const View& b) {
+    return a.shape == b.shape && is_contiguous(a.shape, a.strides) &&
+           is_contiguous(b.shape, b.strides) && a.numel() > 0;
+  }
+  void add_flat(Kind kind, const View& y, Place a, Place b = {}) {
+    Instruction s{.kind = kind};
+    s.columns = static_cast<int>(y.numel());
+    s.out = write(y, true);
+    s.in[0] = a, s.in[1] = b;
+    add(s);
   }
   void add(Instruction s) {
     for (const Touch& a : touched_)
       for (const Touch& b : since_barrier_)
         s.barrier |= (a.written || b.written) && a.at < b.at + b.bytes && b.at < a.at + a.bytes &&
-                     !(a.flat && b.flat && a.at == b.at);
+                     !(a.flat && a.flat == b.flat && a.at == b.at);
     if (s.barrier) since_barrier_.clear();
     since_barrier_.insert(since_barrier_.end(), touched_.begin(), touched_.end());
     touched_.clear();
@@ -399,7 +431,8 @@ class PersistentSteps final : public Steps {
   struct Touch {
     int at;
     int64_t bytes;
-    bool written, flat;
+    bool written;
+    int flat;
   };
   std::vector<Touch> touched_, since_barrier_;
   int begin_ = 0;
@@ -417,8 +450,8 @@ bool forwards(const View& x) {
   return all;
 }
 
-template <Kind kind, int formula, int inputs>
-void put_elementwise(const View& out, const View* in, const Params& params) {
+void put_elementwise(Kind kind, int formula, int inputs, const View& out, const View* in,
+                     const Params& params) {
   PersistentSteps& to = recording();
   want(is_contiguous(out.shape, out.strides) && out.numel() > 0, "elementwise op");
   const View& other = in[inputs - 1];
@@ -451,6 +484,18 @@ void put_fill(const View& out, double value) {
   s.out = recording().write(out, true);
   s.value = value;
   recording().add(s);
+}
+
+void put_random(RandomKind kind, const View& out, uint64_t seed, uint64_t first, int64_t, int64_t) {
+  want(kind == RandomKind::uniform && out.dtype == DType::float64 && out.numel() > 0, "random op");
+  const RandomState state{seed, first};
+  recording().add_flat(Kind::uniform, out, recording().number(&state, sizeof state));
+}
+void put_less(const View& out, const View* in, const Params&) {
+  PersistentSteps& to = recording();
+  want(to.same_places(out, in[0]) && !is_cuda(in[1].device), "comparison");
+  const Place bound = to.number(in[1].data, sizeof(double));
+  to.add_flat(Kind::less, out, to.read(in[0], 0, 1, true), bound);
 }
 
 // (Tensor cores would not serve products as small as these.)
@@ -517,10 +562,10 @@ void put_update(Device, DType dtype, std::span<const UpdatePart<>> parts, const 
   for (const UpdatePart<>& part : parts) {
     Instruction s{.kind = kind};
     s.columns = static_cast<int>(part.n);
-    s.out = to.touch(part.p, 4 * part.n, true, true);
-    s.in[0] = to.touch(part.g, 4 * part.n, false, true);
+    s.out = to.touch(part.p, 4 * part.n, true, 4);
+    s.in[0] = to.touch(part.g, 4 * part.n, false, 4);
     for (int i = 0; i < 2; ++i)
-      if (part.state[i]) s.in[1 + i] = to.touch(part.state[i], 4 * part.n, true, true);
+      if (part.state[i]) s.in[1 + i] = to.touch(part.state[i], 4 * part.n, true, 4);
     s.in[3] = constants;
     to.add(s);
   }
@@ -530,7 +575,10 @@ template <Kind kind, int inputs, class... Rows> void fill_rows(auto& table, List
   const auto one = [&]<class Row>(Type<Row>) {
     constexpr int row = index_of<Row>(List<Rows...>{});
     if constexpr (fits<Row>)
-      table[row][static_cast<size_t>(DType::float32)] = put_elementwise<kind, row, inputs>;
+      table[row][static_cast<size_t>(DType::float32)] = [](const View& out, const View* in,
+                                                           const Params& params) {
+        put_elementwise(kind, row, inputs, out, in, params);
+      };
   };
   (one(Type<Rows>{}), ...);
 }
@@ -542,6 +590,8 @@ CudaKernels recording_table() {
   fill_rows<Kind::vjp, 2>(table.elementwise.unary_vjp, UnaryRows{});
   fill_rows<Kind::binary, 2>(table.elementwise.binary, BinaryRows{});
   table.fill = put_fill;
+  table.random = put_random;
+  table.elementwise.test[index_of<Lt>(TestRows{})][static_cast<size_t>(DType::float64)] = put_less;
   table.matmul = put_matmul;
   table.reduce = put_reduce;
   table.rows = put_rows;

@@ -12,6 +12,9 @@ namespace wengert {
 
 enum class RandomKind { uniform, normal, integers };
 
+struct RandomState {     // as kernels are given it
+  uint64_t seed, first;  // block
+};
 struct RandomBlock {
   uint32_t word[4];
   FN uint64_t pair(int i) const {

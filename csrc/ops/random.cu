@@ -6,13 +6,9 @@ namespace wengert {
 
 namespace {
 
-struct State {
-  uint64_t seed, first;  // block of Philox
-};
-
 template <class T>
 __global__ void __launch_bounds__(block_threads)
-    draw(RandomKind kind, int64_t n, T* y, Varying<State> state, int64_t low, uint64_t span) {
+    draw(RandomKind kind, int64_t n, T* y, Varying<RandomState> state, int64_t low, uint64_t span) {
   const auto [seed, first] = state.get();
   const int per = static_cast<int>(per_block<T>(kind));
   for (int64_t block = first_index(); block * per < n; block += index_step()) {
@@ -30,7 +26,7 @@ void cuda_random(RandomKind kind, const View& out, uint64_t seed, uint64_t first
   const int64_t n = out.numel();
   if (n == 0) return;
   const uint64_t span = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
-  const Varying<State> state = varying(State{seed, first});
+  const Varying<RandomState> state = varying(RandomState{seed, first});
   const auto run = [&](auto type) {
     using T = typename decltype(type)::type;
     launch("random", out.device, grid_for(out.device, divide_up(n, per_block<T>(kind))),

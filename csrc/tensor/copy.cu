@@ -1,5 +1,6 @@
 // Copies on a GPU: in one piece, transposed through shared memory, or element by element.
 #include "cuda/runtime.h"
+#include "cuda/steps.h"
 #include "tensor/convert.h"
 #include "tensor/walk.h"
 
@@ -11,20 +12,22 @@ constexpr int tile = 32;  // of a transposed copy
 
 template <class To, class From>
 __global__ void __launch_bounds__(block_threads)
-    convert_elements(Walk<2> walk, To* to, const From* from) {
+    convert_elements(Walk<2> walk, void* to, const void* from) {
 #pragma unroll 1
   for (int64_t i = first_index(); i < walk.total; i += index_step()) {
     int64_t at[2];
     walk.offsets(static_cast<uint32_t>(i), at);
-    to[at[0]] = convert<To>(from[at[1]]);
+    static_cast<To*>(to)[at[0]] = convert<To>(static_cast<const From*>(from)[at[1]]);
   }
 }
 
 // to[r * to_row + c] = from[c * from_row + r]: read and written along rows, turned on the way.
 template <class T>
 __global__ void __launch_bounds__(block_threads)
-    transpose_tiles(int64_t rows, int64_t columns, T* to, int64_t to_row, const T* from,
-                    int64_t from_row) {
+    transpose_tiles(int64_t rows, int64_t columns, void* to_data, int64_t to_row,
+                    const void* from_data, int64_t from_row) {
+  T* const to = static_cast<T*>(to_data);
+  const T* const from = static_cast<const T*>(from_data);
   __shared__ T square[tile][tile + 1];
   const int64_t tiles = (columns + tile - 1) / tile;
   const int64_t r0 = blockIdx.x / tiles * tile, c0 = blockIdx.x % tiles * tile;
@@ -36,20 +39,30 @@ __global__ void __launch_bounds__(block_threads)
     if (r0 + y < rows && c0 + x < columns) to[(r0 + y) * to_row + c0 + x] = square[x][y];
 }
 
-template <class To, class From> void copy_as(const View& to, const View& from) {
-  const Loop<2> loop(to.shape, {&to.strides, &from.strides});
-  if constexpr (std::is_same_v<To, From>)
-    if (loop.dims == 2 && loop.stride[0][1] == 1 && loop.stride[1][0] == 1 &&
-        loop.stride[1][1] != 1) {
-      dim3 grid;
-      grid.x = static_cast<unsigned>(divide_up(loop.size[0], tile) * divide_up(loop.size[1], tile));
-      return launch("copy", to.device, grid, block_threads, transpose_tiles<To>, loop.size[0],
-                    loop.size[1], to.as<To>(), loop.stride[0][0], from.as<From>(),
-                    loop.stride[1][1]);
-    }
-  each_piece(loop, [&](const Walk<2>& walk, const Offsets<2>& start) {
-    launch("copy", to.device, grid_for(to.device, walk.total), block_threads,
-           convert_elements<To, From>, walk, to.as<To>() + start[0], from.as<From>() + start[1]);
+struct CopyKernels {
+  void (*elements)(Walk<2>, void*, const void*);
+  void (*transposed)(int64_t, int64_t, void*, int64_t, const void*, int64_t);  // or null
+};
+template <class T> constexpr CopyKernels plain{convert_elements<T, T>, transpose_tiles<T>};
+
+CopyKernels kernels_for(DType to, DType from) {
+  const DType read = from == DType::bool_ ? DType::uint8 : from;  // a byte that is 0 or 1
+  if (to == from || to == read) {
+    const int64_t bytes = size_of(to);
+    return bytes == 1   ? plain<uint8_t>
+           : bytes == 2 ? plain<uint16_t>
+           : bytes == 4 ? plain<uint32_t>
+                        : plain<uint64_t>;
+  }
+  return dispatch(to, [&](auto t) {
+    return dispatch(read, [&](auto f) -> CopyKernels {
+      using To = typename decltype(t)::type;
+      using From = typename decltype(f)::type;
+      if constexpr (std::is_same_v<To, From> || std::is_same_v<From, bool>)
+        return {};
+      else
+        return {convert_elements<To, From>, nullptr};
+    });
   });
 }
 
@@ -57,20 +70,24 @@ template <class To, class From> void copy_as(const View& to, const View& from) {
 
 void cuda_copy(const View& to, const View& from) {
   if (to.numel() == 0) return;
-  if (to.dtype == from.dtype) {
-    if (is_contiguous(to.shape, to.strides) && is_contiguous(from.shape, from.strides))
-      return cuda_copy_bytes(to.device, to.data, from.data, nbytes(to.shape, to.dtype));
-    if (size_of(to.dtype) == 1) return copy_as<uint8_t, uint8_t>(to, from);
-    if (size_of(to.dtype) == 2) return copy_as<uint16_t, uint16_t>(to, from);
-    if (size_of(to.dtype) == 4) return copy_as<uint32_t, uint32_t>(to, from);
-    return copy_as<uint64_t, uint64_t>(to, from);
+  const Device d = to.device;
+  if (active_steps && active_steps->records() && active_steps->puts_copy(to, from)) return;
+  if (to.dtype == from.dtype && is_contiguous(to.shape, to.strides) &&
+      is_contiguous(from.shape, from.strides))
+    return cuda_copy_bytes(d, to.data, from.data, nbytes(to.shape, to.dtype));
+  const CopyKernels kernels = kernels_for(to.dtype, from.dtype);
+  const Loop<2> loop(to.shape, {&to.strides, &from.strides});
+  if (kernels.transposed && loop.dims == 2 && loop.stride[0][1] == 1 && loop.stride[1][0] == 1 &&
+      loop.stride[1][1] != 1) {
+    dim3 grid;
+    grid.x = static_cast<unsigned>(divide_up(loop.size[0], tile) * divide_up(loop.size[1], tile));
+    return launch("copy", d, grid, block_threads, kernels.transposed, loop.size[0], loop.size[1],
+                  to.data, loop.stride[0][0], from.data, loop.stride[1][1]);
   }
-  dispatch(to.dtype, [&](auto t) {
-    dispatch(from.dtype, [&](auto f) {
-      using To = typename decltype(t)::type;
-      using From = typename decltype(f)::type;
-      if constexpr (!std::is_same_v<To, From>) copy_as<To, From>(to, from);
-    });
+  each_piece(loop, [&](const Walk<2>& walk, const Offsets<2>& start) {
+    launch("copy", d, grid_for(d, walk.total), block_threads, kernels.elements, walk,
+           to.as<char>() + start[0] * size_of(to.dtype),
+           from.as<char>() + start[1] * size_of(from.dtype));
   });
 }
 
