@@ -26,6 +26,9 @@ constexpr int tile = 64, threads = 256;
 constexpr int pitch = tile + 4;  // of a tile in shared memory: rows start on 16 bytes
 template <class T> constexpr int steps = 64 / sizeof(T);  // of a product's inner axis at a time
 
+// float64, which hardly anybody trains in, has one copy of each loop's body: a third of the code.
+template <class T> constexpr int at_once = sizeof(T) == 4 ? 4 : 1;
+
 enum class Result { y, dq, dk, dv };
 
 // (samples, rows, heads, features), or one matrix of it.
@@ -53,6 +56,20 @@ template <class T> struct alignas(16) Four {
   T v[4];
 };
 
+// Row 1 becomes row 0, and so on. A loop over rows that always works on row 0 keeps them in
+// registers, and need not be unrolled for it.
+template <class T> __device__ void turn(T (&rows)[4]) {
+  const T first = rows[0];
+  rows[0] = rows[1], rows[1] = rows[2], rows[2] = rows[3], rows[3] = first;
+}
+template <class T> __device__ void turn(T (&rows)[4][4]) {
+#pragma unroll
+  for (int c = 0; c < 4; ++c) {
+    const T first = rows[0][c];
+    rows[0][c] = rows[1][c], rows[1][c] = rows[2][c], rows[2][c] = rows[3][c], rows[3][c] = first;
+  }
+}
+
 // Eight, or sixteen, columns of 64 rows of x, turned: to[column][row].
 template <class T>
 __device__ void bring(T (*to)[pitch], const Heads<const T>& x, int64_t rows, int64_t cols) {
@@ -79,7 +96,7 @@ template <class T> struct Tiles {
       bring(a, x.at(0, 0, 0, d0), x_rows, depth - d0);
       bring(b, y.at(0, 0, 0, d0), y_rows, depth - d0);
       __syncthreads();
-#pragma unroll 4
+#pragma unroll at_once < T>
       for (int d = 0; d < steps<T>; ++d) {
         const Four<T> left = *reinterpret_cast<const Four<T>*>(&a[d][i]);
 #pragma unroll
@@ -101,7 +118,7 @@ template <class T> struct Tiles {
         b[r][c] = r0 + r < rows && c < cols ? x(r0 + r, c) : T(0);
       }
       __syncthreads();
-#pragma unroll 4
+#pragma unroll at_once < T>
       for (int r = 0; r < steps<T>; ++r) {
         const Four<T> left = *reinterpret_cast<const Four<T>*>(&w[r0 + r][i]);
         const Four<T> right = *reinterpret_cast<const Four<T>*>(&b[r][4 * j]);
@@ -149,44 +166,46 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 2 : 1) attend(Attent
       const Heads<const T> g = x.g.at(sample, head, query), v = x.v.at(sample, head, key);
       tiles.product(dp, of_keys ? v : g, rows, of_keys ? g : v, cols, x.width);
     }
-#pragma unroll
+#pragma unroll at_once < T>
     for (int p = 0; p < 4; ++p) {
 #pragma unroll
       for (int c = 0; c < 4; ++c) {  // scores
         const int64_t r = i + p, o = j + 16 * c;
         const int64_t at_query = query + (of_keys ? o : r), at_key = key + (of_keys ? r : o);
         const bool inside = r < rows && o < cols && !(x.causal && at_key > at_query);
-        s[p][c] = inside ? s[p][c] * x.scale : minus_inf;
+        s[0][c] = inside ? s[0][c] * x.scale : minus_inf;
         if (inside && x.mask.data) {
           const char* m = &x.mask.at(sample, head, 0)(at_query, at_key);
           if (x.additive)
-            s[p][c] += *reinterpret_cast<const T*>(m);
+            s[0][c] += *reinterpret_cast<const T*>(m);
           else if (!*m)
-            s[p][c] = minus_inf;
+            s[0][c] = minus_inf;
         }
         if constexpr (!forward) {
           T weight = 0;
           if (inside) {
-            weight = exp(Lane<T>(s[p][c] - lse[at_query])).v;
+            weight = exp(Lane<T>(s[0][c] - lse[at_query])).v;
             if constexpr (result != Result::dv)
-              weight = weight * (dp[p][c] - delta[at_query]) * x.scale;
+              weight = weight * (dp[0][c] - delta[at_query]) * x.scale;
           }
-          s[p][c] = weight;
+          s[0][c] = weight;
         }
       }
       if constexpr (forward) {
         const auto larger = [](T u, T v) { return u > v || u != u ? u : v; };
-        T here = larger(larger(s[p][0], s[p][1]), larger(s[p][2], s[p][3]));
-        here = larger(merge_all<16>(here, larger), best[p]);
+        T here = larger(larger(s[0][0], s[0][1]), larger(s[0][2], s[0][3]));
+        here = larger(merge_all<16>(here, larger), best[0]);
         const T shift = here == minus_inf ? T(0) : here;
         T part = 0;
-        for (T& e : s[p]) part += e = exp(Lane<T>(e - shift)).v;
+        for (T& e : s[0]) part += e = exp(Lane<T>(e - shift)).v;
         part = merge_all<16>(part, [](T u, T v) { return u + v; });
-        const T factor = exp(Lane<T>(best[p] - shift)).v;
-        total[p] = total[p] * static_cast<double>(factor) + static_cast<double>(part);
-        best[p] = here;
-        for (T& e : sum[p]) e *= factor;
+        const T factor = exp(Lane<T>(best[0] - shift)).v;
+        total[0] = total[0] * static_cast<double>(factor) + static_cast<double>(part);
+        best[0] = here;
+        for (T& e : sum[0]) e *= factor;
       }
+      turn(s), turn(sum), turn(best), turn(total);
+      if constexpr (result == Result::dq || result == Result::dk) turn(dp);
     }
     __syncthreads();
 #pragma unroll
@@ -200,22 +219,22 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 2 : 1) attend(Attent
     tiles.add_product(sum, w, by.at(sample, head, other, column), cols, x.columns - column);
   }
   const Heads<T> out = x.out.at(sample, head, own, column);
-#pragma unroll
-  for (int p = 0; p < 4; ++p) {
-    if (i + p >= rows) continue;
+#pragma unroll 1
+  for (int p = 0; p < 4 && i + p < rows; ++p) {
     T scale = 1;
     if constexpr (forward) {  // a query that sees no key gets zeros
-      const bool none = total[p] == 0;
-      scale = static_cast<T>(none ? 0.0 : 1.0 / total[p]);
+      const bool none = total[0] == 0;
+      scale = static_cast<T>(none ? 0.0 : 1.0 / total[0]);
       if (column == 0 && j == 0)
         x.lse[matrix * queries + own + i + p] =
             none ? static_cast<T>(HUGE_VAL)
-                 : static_cast<T>(static_cast<double>(best[p]) + ::log(total[p]));
+                 : static_cast<T>(static_cast<double>(best[0]) + ::log(total[0]));
       if (none)
-        for (T& e : sum[p]) e = 0;
+        for (T& e : sum[0]) e = 0;
     }
     for (int c = 0; c < 4; ++c)
-      if (column + 4 * j + c < x.columns) out(i + p, 4 * j + c) = sum[p][c] * scale;
+      if (column + 4 * j + c < x.columns) out(i + p, 4 * j + c) = sum[0][c] * scale;
+    turn(sum), turn(best), turn(total);
   }
 }
 

@@ -34,9 +34,9 @@ struct Plan {
   }
 };
 
-// In: elements, or the accumulators of an earlier pass. Out: results if `last`, else accumulators.
-template <class Fold, class In, bool first, bool last>
-__global__ void __launch_bounds__(block_threads) fold(Plan p, void* out, const In* x) {
+// Of elements, or of the accumulators of an earlier pass; to results if `last`, else accumulators.
+template <class Fold, class In, bool first>
+__global__ void __launch_bounds__(block_threads) fold(Plan p, bool last, void* out, const void* x) {
   using Acc = typename Fold::Acc;
   __shared__ Acc parts[block_threads];
   const int t = threadIdx.x;
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(block_threads) fold(Plan p, void* out, const I
   const int64_t end = begin + p.rows_a_piece < p.block.rows ? begin + p.rows_a_piece : p.block.rows;
   Acc acc = Fold::start();
   if (unit < p.units) {
-    const In* from = x + p.offset(static_cast<uint32_t>(unit));
+    const In* from = static_cast<const In*>(x) + p.offset(static_cast<uint32_t>(unit));
     // Four loads at once, and less code for integers and second passes.
     [[maybe_unused]] constexpr int at_once = first && std::is_floating_point_v<In> ? 4 : 1;
 #pragma unroll at_once
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(block_threads) fold(Plan p, void* out, const I
     if (member < half) parts[t] = acc = Fold::merge(acc, parts[t + half * step]);
   }
   if (member != 0 || unit >= p.units) return;
-  if constexpr (last)
+  if (last)
     static_cast<typename Fold::Out*>(out)[unit] = Fold::finish(acc, p.divisor);
   else
     static_cast<Acc*>(out)[unit * p.pieces + piece] = acc;
@@ -94,17 +94,22 @@ dim3 grid_of(const Plan& p) {
   return grid;
 }
 
-template <class Fold, class T>
-void run(const View& out, const View& x, const ReduceBlock& block, double divisor) {
+struct Folds {
+  void (*elements)(Plan, bool, void*, const void*);
+  void (*accumulators)(Plan, bool, void*, const void*);
+  int64_t accumulator_bytes;
+};
+
+void run(const Folds& folds, const View& out, const View& x, const ReduceBlock& block,
+         double divisor) {
   const Device d = out.device;
   const Plan p = plan_for(block, out.numel(), divisor);
   if (p.pieces == 1)
-    return launch("reduce", d, grid_of(p), block_threads, fold<Fold, T, true, true>, p, out.data,
-                  x.as<T>());
-  using Acc = typename Fold::Acc;
-  const DeviceScratch partial(d, p.units * p.pieces * static_cast<int64_t>(sizeof(Acc)));
-  launch("reduce", d, grid_of(p), block_threads, fold<Fold, T, true, false>, p, partial.as<void>(),
-         x.as<T>());
+    return launch("reduce", d, grid_of(p), block_threads, folds.elements, p, true, out.data,
+                  x.data);
+  const DeviceScratch partial(d, p.units * p.pieces * folds.accumulator_bytes);
+  launch("reduce", d, grid_of(p), block_threads, folds.elements, p, false, partial.as<void>(),
+         x.data);
   ReduceBlock rest{};
   rest.dims = 1;
   rest.size[0] = p.units;
@@ -113,16 +118,21 @@ void run(const View& out, const View& x, const ReduceBlock& block, double diviso
   Plan second = plan_for(rest, p.units, divisor);
   second.rows_a_piece = second.block.rows;
   second.pieces = 1;
-  launch("reduce", d, grid_of(second), block_threads, fold<Fold, Acc, false, true>, second,
-         out.data, partial.as<Acc>());
+  launch("reduce", d, grid_of(second), block_threads, folds.accumulators, second, true, out.data,
+         partial.as<void>());
 }
 
-template <template <class> class Fold>
-void by_dtype(const View& out, const View& x, const ReduceBlock& block, double divisor) {
-  dispatch(x.dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    if constexpr (!std::is_same_v<T, bfloat16>)  // which comes as float32 (graph/record.cpp)
-      run<Fold<T>, T>(out, x, block, divisor);
+template <template <class> class Fold> Folds folds_of(DType t) {
+  return dispatch(t, [](auto type) -> Folds {
+    using Given = typename decltype(type)::type;
+    using T = std::conditional_t<std::is_same_v<Given, bool>, uint8_t, Given>;  // 0 and 1 in a byte
+    if constexpr (std::is_same_v<T, bfloat16>)
+      return {};  // it comes as float32 (graph/record.cpp)
+    else {
+      using F = Fold<T>;
+      using Acc = typename F::Acc;
+      return {fold<F, T, true>, fold<F, Acc, false>, int64_t{sizeof(Acc)}};
+    }
   });
 }
 
@@ -135,24 +145,27 @@ void cuda_reduce(Reduction kind, const View& out, const View& x, const ReduceBlo
                  double divisor) {
   using namespace WENGERT_ISA;
   if (out.numel() == 0) return;
-  switch (kind) {
-    case Reduction::sum:
-      return by_dtype<Sum>(out, x, block, divisor);
-    case Reduction::prod:
-      return by_dtype<Prod>(out, x, block, divisor);
-    case Reduction::max:
-      return by_dtype<Max>(out, x, block, divisor);
-    case Reduction::min:
-      return by_dtype<Min>(out, x, block, divisor);
-    case Reduction::any:
-      return by_dtype<Any>(out, x, block, divisor);
-    case Reduction::all:
-      return by_dtype<All>(out, x, block, divisor);
-    case Reduction::argmax:
-      return by_dtype<ArgMax>(out, x, block, divisor);
-    case Reduction::argmin:
-      return by_dtype<ArgMin>(out, x, block, divisor);
-  }
+  const auto folds = [&](DType t) {
+    switch (kind) {
+      case Reduction::sum:
+        return folds_of<Sum>(t);
+      case Reduction::prod:
+        return folds_of<Prod>(t);
+      case Reduction::max:
+        return folds_of<Max>(t);
+      case Reduction::min:
+        return folds_of<Min>(t);
+      case Reduction::any:
+        return folds_of<Any>(t);
+      case Reduction::all:
+        return folds_of<All>(t);
+      case Reduction::argmax:
+        return folds_of<ArgMax>(t);
+      default:
+        return folds_of<ArgMin>(t);
+    }
+  };
+  run(folds(x.dtype), out, x, block, divisor);
 }
 
 }  // namespace wengert

@@ -77,9 +77,11 @@ __global__ void __launch_bounds__(block_threads) row_kernel(RowArguments<T> give
 
 template <RowOp op, class T> void run(Device d, const RowArguments<T>& a) {
   if (a.rows == 0) return;
-  const bool whole = a.n > short_row;
-  launch("softmax", d, grid_for(d, a.rows * (whole ? 256 : 32)), block_threads,
-         whole ? row_kernel<op, T, 256> : row_kernel<op, T, 32>, a);
+  if constexpr (std::is_same_v<T, float>)  // float64 does without
+    if (a.n > short_row)
+      return launch("softmax", d, grid_for(d, a.rows * 256), block_threads, row_kernel<op, T, 256>,
+                    a);
+  launch("softmax", d, grid_for(d, a.rows * 32), block_threads, row_kernel<op, T, 32>, a);
 }
 
 template <class T>
