@@ -160,6 +160,25 @@ def test_long_runs(n: int, start: int) -> None:
     same_bits(b + b[:1], a + a[:1])
 
 
+@pytest.mark.parametrize("n", [1, 7, 8, 1023, 4096, 20_003])
+@pytest.mark.parametrize("start", [0, 1, 4])
+def test_long_runs_of_bfloat16(n: int, start: int) -> None:
+    """Eight at a time, the rest, and memory that is not aligned: the CPU's bits each."""
+    x = wg.randn(n + start, "bfloat16", wg.Generator(2))
+    a, b = x[start:], x.to("cuda")[start:]
+    for f in (
+        lambda v: v + v * v,
+        lambda v: 1.5 - v,
+        lambda v: v * v[:1],
+        lambda v: v.relu(),
+        lambda v: wg.where(v > 0.5, v, v / 3),
+        lambda v: v.reshape(1, -1).T.square(),
+    ):
+        same_bits(f(b), f(a))
+    x = wg.tensor([np.inf, -np.inf, np.nan, 3e38, -0.0, 1e-40, 1.0, 2.0], "bfloat16")
+    same_bits(x.to("cuda") * 2, x * 2)
+
+
 @pytest.mark.parametrize("shape", [(70_000,), (3, 20_001), (9000, 7), (5, 900, 33), (2, 3, 4, 5)])
 @pytest.mark.parametrize("op", ["sum", "mean", "max", "argmin", "prod", "logsumexp"])
 def test_long_reductions(shape: tuple[int, ...], op: str) -> None:
@@ -746,6 +765,31 @@ def test_a_classifier_inside_one_kernel() -> None:
         step(xs[0], wg.full(16, 7, "int64", device="cuda")).item()
 
 
+def test_dropout_inside_one_kernel() -> None:
+    """The masks of eager, and of the CPU, in whatever launches the steps come."""
+    xs, ys = batches(10)
+    eager, inside = Training("sgd", dropout=0.4), Training("sgd", dropout=0.4)
+    expected = [eager.step(x, y).item() for x, y in zip(xs, ys, strict=True)]
+    state = wg.random.default_generator.state.tolist()
+    wg.manual_seed(2)
+    step = wg.compile(inside.step)
+    losses = [step(xs[0], ys[0]).item(), step(xs[1], ys[1]).item()]
+    losses += step.run(8, xs[2:], ys[2:]).tolist()
+    assert "inside one kernel" in step.program.replay
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert wg.random.default_generator.state.tolist() == state
+
+    drop = nn.Dropout(0.3)
+    masks = wg.compile(drop)
+    x = wg.ones((37, 31), device="cuda")
+    wg.manual_seed(4)
+    found = [masks(x) for _ in range(4)]
+    assert "inside one kernel" in masks.program.replay
+    wg.manual_seed(4)
+    for y in found:
+        same_bits(y, drop(x))
+
+
 ELEMENTWISE = [row for row in ROWS if row.elementwise and row.inputs and not row.result]
 ONLY_KERNELS = {"sin", "cos", "where"}  # the last also as a part of gradients
 
@@ -853,6 +897,149 @@ def test_events() -> None:
         plain.synchronize()
 
 
+def test_the_current_stream() -> None:
+    first, s = wg.cuda.default_stream(), wg.cuda.Stream()
+    assert wg.cuda.current_stream() == first != s and s.device == 0
+    with wg.cuda.stream(s), wg.cuda.stream(None):
+        assert wg.cuda.current_stream("cuda:0") == s
+        event = s.record_event()
+        thread = threading.Thread(target=lambda: seen.append(wg.cuda.current_stream()))
+        seen: list[Any] = []
+        thread.start()
+        thread.join()
+        assert seen == [first]  # each thread has its own
+    assert wg.cuda.current_stream() == first
+    wg.cuda.set_stream(s)
+    assert wg.cuda.current_stream() == s
+    wg.cuda.set_stream(first)
+    event.synchronize()
+    assert event.query() and s.query()
+    assert len({wg.cuda.Stream().cuda_stream for _ in range(40)}) == 32
+    with pytest.raises(wg.DeviceError, match="tensor is on the CPU"):
+        wg.ones(1).record_stream(s)
+
+
+@pytest.mark.parametrize("by", ["streams", "events", "synchronize", "query"])
+def test_streams_wait_for_each_other(by: str) -> None:
+    """In the emulation one of two streams is late: what is not waited for is not there."""
+    first, s = wg.cuda.current_stream(), wg.cuda.Stream()
+
+    def wait(waits: wg.cuda.Stream, other: wg.cuda.Stream) -> None:
+        if by == "streams":
+            waits.wait_stream(other)
+        elif by == "events":
+            waits.wait_event(other.record_event())
+        elif by == "synchronize":
+            other.synchronize()
+        else:
+            while not other.query():
+                pass
+
+    expected = x = wg.full(1000, 1.0)
+    y = x.to("cuda")
+    for _ in range(4):
+        expected = (expected * 3 + 1) * 2
+        y = y * 3
+        wait(s, first)
+        with wg.cuda.stream(s):
+            y = y + 1
+        wait(first, s)
+        y = y * 2
+    same_bits(y, expected)
+    with wg.cuda.stream(s):  # reading a value waits for the current stream
+        same_bits(wg.full(9, 3.0, device="cuda") * 2, wg.full(9, 6.0))
+        z = wg.ones(9, device="cuda")
+    wg.cuda.synchronize()  # for all of them
+    assert z.tolist() == [1.0] * 9
+
+
+def test_pinned_memory_in_a_stream_of_its_own() -> None:
+    """Batches on their way while others are worked with."""
+    s, first = wg.cuda.Stream(), wg.cuda.current_stream()
+    batches = [wg.full(5000, float(i)).pin_memory() for i in range(6)]
+    sums = []
+    for x in batches:
+        with wg.cuda.stream(s):
+            y = x.to("cuda", non_blocking=True)
+        first.wait_stream(s)
+        y.record_stream(first)
+        sums.append(y.sum())
+    assert [t.item() for t in sums] == [5000.0 * i for i in range(6)]
+
+
+@pytest.mark.skipif(DEBUGGING, reason="every block is fresh")
+def test_memory_belongs_to_a_stream() -> None:
+    wg.cuda.empty_cache()
+    s, n = wg.cuda.Stream(), 7000
+    with wg.cuda.stream(s):
+        x = wg.full(n, 5.0, device="cuda")
+        place = x.data_ptr()
+    reserved = wg.cuda.memory_reserved()
+    del x  # s may still work with it
+    y = wg.full(n, 6.0, device="cuda")
+    assert y.data_ptr() != place and wg.cuda.memory_reserved() > reserved
+    with wg.cuda.stream(s):
+        assert wg.full(n, 7.0, device="cuda").data_ptr() == place
+    del y
+    gc.collect()
+    wg.cuda.empty_cache()
+    assert wg.cuda.memory_reserved() == wg.cuda.memory_allocated()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_memory_that_another_stream_uses(recorded: bool) -> None:
+    s, n = wg.cuda.Stream(), 9000
+    x = wg.full(n, 5.0, device="cuda")
+    s.wait_stream(wg.cuda.current_stream())
+    with wg.cuda.stream(s):
+        y = x * 2
+    if recorded:
+        x.record_stream(s)
+    else:
+        wg.cuda.current_stream().wait_stream(s)
+    reserved = wg.cuda.memory_reserved()
+    del x
+    assert wg.cuda.memory_reserved() == reserved or DEBUGGING
+    z = wg.full(n, 6.0, device="cuda")
+    s.synchronize()
+    assert y.tolist() == [10.0] * n and z.tolist() == [6.0] * n
+
+
+@pytest.mark.parametrize("passes", [wg.compiling.PASSES, WITHOUT_PERSISTENT, LINE_BY_LINE], ids=len)
+def test_a_compiled_step_in_several_streams(passes: list[str]) -> None:
+    xs, ys = batches(9)
+    eager, inside = Training("adam"), Training("adam")
+    expected = [eager.step(x, y).item() for x, y in zip(xs, ys, strict=True)]
+    step = wg.compile(inside.step, passes=passes)
+    streams = [wg.cuda.default_stream(), wg.cuda.Stream(), wg.cuda.Stream()]
+    losses, last = [], streams[0]
+    for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
+        s = streams[i % 3]
+        s.wait_stream(last)
+        with wg.cuda.stream(s):
+            losses.append(step(x, y))
+        last = s
+    wg.cuda.synchronize()
+    np.testing.assert_allclose([t.item() for t in losses], expected, rtol=1e-5)
+
+
+def test_launches_of_a_recorded_step_come_one_after_another() -> None:
+    """They share memory; so they wait for each other, in whichever streams they are."""
+    step = wg.compile(lambda x: (x * 2 + 1).sum())
+    xs = [wg.full(300, float(i), device="cuda") for i in range(8)]
+    for x in xs[:2]:
+        step(x)
+    streams = [wg.cuda.default_stream(), wg.cuda.Stream()]
+    wg.cuda.synchronize()
+    sums = []
+    for i, x in enumerate(xs):
+        with wg.cuda.stream(streams[i % 2]):
+            sums.append(step(x))
+    del step
+    wg.cuda.synchronize()
+    assert [t.item() for t in sums] == [300.0 * (2 * i + 1) for i in range(8)]
+
+
 def test_the_current_device() -> None:
     assert wg.cuda.current_device() == 0 and wg.cuda.get_device_name("cuda:0")
     with wg.cuda.device("cuda:0"):
@@ -956,9 +1143,18 @@ def test_exchange_without_a_copy() -> None:
     assert foreign.streams and foreign.streams[0] > 2  # ours: the producer lets it wait
     y.mul_(2)
     same_bits(y, x)
+    s = wg.cuda.Stream()
+    with wg.cuda.stream(s):  # in which the new tensor works
+        wg.from_dlpack(foreign)
+        assert foreign.streams[-1] == s.cuda_stream
+        x.add_(1)
+        x.__dlpack__(stream=wg.cuda.default_stream().cuda_stream)  # whose consumer waits for s
+    same_bits(y, wg.tensor([[1.0, 3, 5], [7, 9, 11]]))
     w = wg.ones((2, 3), device="cuda").requires_grad_()
     (w * y).sum().backward()
     same_bits(w.grad, y)
+    with pytest.raises(ValueError, match="got stream 0; expected -1"):
+        x.__dlpack__(stream=0)
     with pytest.raises(BufferError, match=r"lives on cuda:0, device \(2, 0\)"):
         x.__dlpack__(dl_device=(1, 0))
 

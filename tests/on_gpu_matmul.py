@@ -220,6 +220,26 @@ def test_products_in_a_graph(precision: str, k: int) -> None:
     assert run.tolist() == eager.tolist()
 
 
+@pytest.mark.parametrize("precision", ["strict", "fp32", "bf16"])
+@pytest.mark.parametrize("m, n, k", [(5, 7, 9), (130, 132, 96), (128, 256, 128)])
+def test_tensors_of_bfloat16(m: int, n: int, k: int, precision: str) -> None:
+    """Products of bfloat16 are exact in float32; what is left is one rounding of the result."""
+    wg.set_matmul_precision(precision)
+    a, b = (wg.tensor(draw(s, 3 + i), "bfloat16") for i, s in enumerate(((m, k), (k, n))))
+    p, q = (x.to("cuda").requires_grad_() for x in (a, b))
+    for right in (q, q.detach().T.contiguous().T):
+        y = p @ right
+        assert y.dtype == "bfloat16" and y.device == "cuda:0"
+        wide = a.double().numpy() @ b.double().numpy()
+        np.testing.assert_allclose(y.detach().double().cpu().numpy(), wide, rtol=2**-7, atol=0.02)
+    (p @ q).sum().backward()
+    ones = np.ones((m, n))
+    for grad, expected in ((p.grad, ones @ b.double().numpy().T),
+                           (q.grad, a.double().numpy().T @ ones)):  # fmt: skip
+        assert grad.dtype == "bfloat16"
+        np.testing.assert_allclose(grad.double().cpu().numpy(), expected, rtol=2**-7, atol=0.05)
+
+
 def test_names() -> None:
     assert wg.get_matmul_precision() == "strict"
     for name in BOUND:
