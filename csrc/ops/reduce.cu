@@ -145,27 +145,11 @@ void cuda_reduce(Reduction kind, const View& out, const View& x, const ReduceBlo
                  double divisor) {
   using namespace WENGERT_ISA;
   if (out.numel() == 0) return;
-  const auto folds = [&](DType t) {
-    switch (kind) {
-      case Reduction::sum:
-        return folds_of<Sum>(t);
-      case Reduction::prod:
-        return folds_of<Prod>(t);
-      case Reduction::max:
-        return folds_of<Max>(t);
-      case Reduction::min:
-        return folds_of<Min>(t);
-      case Reduction::any:
-        return folds_of<Any>(t);
-      case Reduction::all:
-        return folds_of<All>(t);
-      case Reduction::argmax:
-        return folds_of<ArgMax>(t);
-      default:
-        return folds_of<ArgMin>(t);
-    }
-  };
-  run(folds(x.dtype), out, x, block, divisor);
+  // In the order of Reduction.
+  static constexpr Folds (*folds[])(DType) = {folds_of<Sum>,    folds_of<Prod>,  folds_of<Max>,
+                                              folds_of<Min>,    folds_of<Any>,   folds_of<All>,
+                                              folds_of<ArgMax>, folds_of<ArgMin>};
+  run(folds[static_cast<int>(kind)](x.dtype), out, x, block, divisor);
 }
 
 }  // namespace wengert
