@@ -1025,19 +1025,27 @@ def test_a_compiled_step_in_several_streams(passes: list[str]) -> None:
 
 def test_launches_of_a_recorded_step_come_one_after_another() -> None:
     """They share memory; so they wait for each other, in whichever streams they are."""
-    step = wg.compile(lambda x: (x * 2 + 1).sum())
-    xs = [wg.full(300, float(i), device="cuda") for i in range(8)]
-    for x in xs[:2]:
-        step(x)
+    state = wg.zeros(300, device="cuda")
+
+    def run(x: wg.Tensor) -> wg.Tensor:
+        state.mul_(2.0)
+        state.add_(x)
+        return state.sum()
+
+    step = wg.compile(run)
+    xs = [wg.full(300, float(i), device="cuda") for i in range(9)]
     streams = [wg.cuda.default_stream(), wg.cuda.Stream()]
     wg.cuda.synchronize()
-    sums = []
+    sums, expected, value = [], [], 0.0
     for i, x in enumerate(xs):
-        with wg.cuda.stream(streams[i % 2]):
+        with wg.cuda.stream(streams[i // 2 % 2]):
             sums.append(step(x))
+        value = value * 2 + i
+        expected.append(value * 300)
+    assert not step.program.replay.startswith("line by line")
     del step
     wg.cuda.synchronize()
-    assert [t.item() for t in sums] == [300.0 * (2 * i + 1) for i in range(8)]
+    assert [t.item() for t in sums] == expected
 
 
 def test_the_current_device() -> None:

@@ -123,6 +123,7 @@ def test_info(tmp_path: Path) -> None:
         wengert.simd_level(),
         "threads",
         "cuda",
+        wengert.cuda_status(),
         "rich",
     ):
         assert word in out
