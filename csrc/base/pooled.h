@@ -10,35 +10,38 @@ namespace wengert {
 template <class T> class Pooled {
  public:
   static void* take(size_t bytes) {
-    List& list = local();
-    if (bytes != sizeof(T) || !list.head) return ::operator new(bytes);
+    if (bytes != sizeof(T) || !list.head) return ::operator new(bytes, align);
     --list.length;
     return std::exchange(list.head, list.head->next);
   }
   static void give(void* block, size_t bytes) {
-    List& list = local();
     // Blocks given after the thread's list has gone, or beyond its cap, go back to the heap.
-    if (bytes != sizeof(T) || list.length >= cap) return ::operator delete(block);
+    if (bytes != sizeof(T) || list.length >= cap) return ::operator delete(block, align);
+    if (!list.head) free_at_end();
     list.head = new (block) Free{list.head};
     ++list.length;
   }
 
  private:
   static constexpr int cap = 4096;
+  static constexpr std::align_val_t align{alignof(T)};
   struct Free {
     Free* next;
   };
+  // Without a destructor, so that nothing has to be asked before each use.
   struct List {
     Free* head = nullptr;
     int length = 0;
-    ~List() {
-      while (head) ::operator delete(std::exchange(head, head->next));
-      length = cap;
-    }
   };
-  static List& local() {
-    thread_local List list;
-    return list;
+  static inline constinit thread_local List list;
+  static void free_at_end() {
+    struct End {
+      ~End() {
+        while (list.head) ::operator delete(std::exchange(list.head, list.head->next), align);
+        list.length = cap;
+      }
+    };
+    thread_local End end;
   }
 };
 

@@ -22,6 +22,13 @@ template <class T> class Ref {
   explicit Ref(T* p) : p_(p) {
     if (p_) p_->refs.fetch_add(1, std::memory_order_relaxed);
   }
+  // The first share of an object that nobody else knows yet: no atomic is needed.
+  static Ref first(T* p) {
+    p->refs.store(1, std::memory_order_relaxed);
+    Ref made;
+    made.p_ = p;
+    return made;
+  }
   Ref(const Ref& other) : Ref(other.p_) {}
   Ref(Ref&& other) noexcept : p_(std::exchange(other.p_, nullptr)) {}
   Ref& operator=(Ref other) noexcept {

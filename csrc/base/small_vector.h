@@ -20,6 +20,11 @@ template <class T, size_t N> class SmallVector {
     if (size_ == capacity_) grow(2 * capacity_);
     return *new (data_ + size_++) T(std::forward<Args>(args)...);
   }
+  // With what make() returns, made in place.
+  template <class Make> T& emplace_made(const Make& make) {
+    if (size_ == capacity_) grow(2 * capacity_);
+    return *new (data_ + size_++) T(make());
+  }
   void reserve(size_t n) {
     if (n > capacity_) grow(n);
   }

@@ -14,7 +14,7 @@ PYBIND11_DECLARE_HOLDER_TYPE(T, wengert::Ref<T>, true)
 namespace wengert::bindings {
 // fast.cpp
 extern PyTypeObject* tensor_type;  // the class Tensor
-PyObject* wrap(const Tensor& x);   // the object that stands for x, or None; a new reference
+PyObject* wrap(Tensor x);          // the object that stands for x, or None; a new reference
 // The tensor that an object of class Tensor stands for, null for any other object. It is the
 // object's own share, and good while the object lives.
 inline const Tensor* as_tensor(PyObject* o) {

@@ -236,15 +236,16 @@ py::tuple to_tuple(const Dims& dims) {
 
 std::vector<Tensor> to_tensors(const char* op, py::handle given) {
   std::vector<Tensor> result;
-  if (py::isinstance<TensorBody>(given)) return {given.cast<Tensor>()};
+  if (const Tensor* x = as_tensor(given.ptr())) return {*x};
   if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
     fail<DTypeError>(op, ": got ", type_name(given),
                      "; expected a tensor or a sequence of tensors");
   for (py::object item : py::reinterpret_borrow<py::sequence>(given)) {
-    if (!py::isinstance<TensorBody>(item))
+    const Tensor* x = as_tensor(item.ptr());
+    if (!x)
       fail<DTypeError>(op, ": item ", result.size(), " is ", type_name(item),
                        "; expected a tensor");
-    result.push_back(item.cast<Tensor>());
+    result.push_back(*x);
   }
   return result;
 }

@@ -1,23 +1,39 @@
 #include "bindings/fast.h"
 
+#include <iterator>
+#include <optional>
+
 namespace wengert::bindings {
 
 PyTypeObject* tensor_type = nullptr;
 
+namespace {
+// Objects whose tensors are gone, kept for the next ones: most live for a moment only.
+PyObject* spare[64];
+int spares = 0;
+
+PyObject* new_object() {
+  if (spares == 0) return tensor_type->tp_alloc(tensor_type, 0);
+  PyObject* self = PyObject_Init(spare[--spares], tensor_type);
+  PyObject_GC_Track(self);
+  return self;
+}
+}  // namespace
+
 // One object a tensor, as long as it lives: the tensor's body knows it. pybind11 would look for it
 // in a table of all objects.
-PyObject* wrap(const Tensor& x) {
+PyObject* wrap(Tensor x) {
   if (!x.defined()) Py_RETURN_NONE;
   auto* known = static_cast<PyObject*>(x->object);
   if (known) return Py_NewRef(known);
-  PyObject* self = tensor_type->tp_alloc(tensor_type, 0);
+  PyObject* self = new_object();
   if (!self) throw py::error_already_set();
   auto* instance = reinterpret_cast<py::detail::instance*>(self);
   instance->simple_layout = true;
   instance->simple_value_holder[0] = x.body();
-  new (&instance->simple_value_holder[1]) Ref<TensorBody>(x.ref());
-  instance->owned = instance->simple_holder_constructed = true;
   x->object = self;
+  new (&instance->simple_value_holder[1]) Tensor(std::move(x));
+  instance->owned = instance->simple_holder_constructed = true;
   return self;
 }
 
@@ -36,10 +52,14 @@ void dealloc(PyObject* self) {
   PyObject_GC_UnTrack(self);
   if (instance->weakrefs) PyObject_ClearWeakRefs(self);
   {
-    const py::error_scope keep;  // hooks that go may run Python
+    std::optional<py::error_scope> keep;  // hooks that go may run Python
+    if (PyErr_Occurred()) keep.emplace();
     reinterpret_cast<Ref<TensorBody>&>(instance->simple_value_holder[1]).~Ref();
   }
-  type->tp_free(self);
+  if (type == tensor_type && spares < static_cast<int>(std::size(spare)))
+    spare[spares++] = self;
+  else
+    type->tp_free(self);
   Py_DECREF(type);
 }
 

@@ -165,7 +165,7 @@ void add_host(py::module_& m) {
       "WENGERT_ISA lowers it.");
   m.def(
       "memory_allocated", [] { return memory_figures().allocated; },
-      "Bytes in use by CPU tensors.");
+      "Bytes in use by CPU tensors, other than those of up to 64 bytes each.");
   m.def(
       "memory_peak", [] { return memory_figures().peak; },
       "The most bytes that were in use since the start or the last reset_memory_peak().");

@@ -169,14 +169,14 @@ void check_kernel(const Op& op, Device device) {
 
 void run_op(const Op& op, Views outputs, Tensors inputs, const Attrs& attrs) {
   SmallVector<View, 8> views;
-  for (const Tensor& x : inputs) views.emplace_back(x.view());
+  for (const Tensor& x : inputs) views.emplace_made([&] { return x.view(); });
   op.run(outputs, Views(views.begin(), views.size()), attrs);
 }
 
 }  // namespace
 
-thread_local const Line* backward_of = nullptr;
-thread_local Tracer* tracer = nullptr;
+constinit thread_local const Line* backward_of = nullptr;
+constinit thread_local Tracer* tracer = nullptr;
 const Op& copy_op = the_copy_op;
 const Op& cast_op = the_cast_op;
 
@@ -239,8 +239,8 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     check_kernel(op, out.device());
     if (runs) {
       SmallVector<View, 2> out_views;
-      out_views.emplace_back(out.view());
-      if (auxiliary.defined()) out_views.emplace_back(auxiliary.view());
+      out_views.emplace_made([&] { return out.view(); });
+      if (auxiliary.defined()) out_views.emplace_made([&] { return auxiliary.view(); });
       run_op(op, Views(out_views.begin(), out_views.size()), inputs, attrs);
       if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
     }
@@ -256,10 +256,10 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   return out;
 }
 
-void note_edit(const Tensor& x, const char* by) {
+void note_edit(const Tensor& x, const char* by, Place at) {
   ++x->storage->version;
   x->storage->edited_by = by;
-  x->storage->edited_at = here();
+  x->storage->edited_at = at;
 }
 
 void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& attrs,
@@ -348,7 +348,8 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
   check_kernel(op, inputs[0].device());
   if (!tracer || tracer->runs()) run_op(op, {}, inputs, attrs);
   if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);
-  for (int i = 0; i < edited; ++i) note_edit(inputs[i], op.name);
+  const Place at = here();
+  for (int i = 0; i < edited; ++i) note_edit(inputs[i], op.name, at);
 }
 
 }  // namespace wengert

@@ -11,8 +11,11 @@ inline Tensor apply(const Op& op, const Tensor& x, const Attrs& attrs = {}) {
   return apply(op, Tensors(&x, 1), attrs);
 }
 inline Tensor apply(const Op& op, const Tensor& a, const Tensor& b, const Attrs& attrs = {}) {
-  const Tensor in[] = {a, b};
-  return apply(op, Tensors(in), attrs);
+  // Side by side without a share of their own, as their owners outlive the call.
+  alignas(Tensor) std::byte in[2 * sizeof(Tensor)];
+  std::memcpy(in, static_cast<const void*>(&a), sizeof(Tensor));
+  std::memcpy(in + sizeof(Tensor), static_cast<const void*>(&b), sizeof(Tensor));
+  return apply(op, Tensors(std::launder(reinterpret_cast<const Tensor*>(in)), 2), attrs);
 }
 
 // Edits in place. `x` becomes the result of op(inputs): its memory is overwritten, and if a
@@ -23,8 +26,8 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
 // Runs an op that overwrites the first `edited` of its inputs and has no other output (optimizer
 // updates, random state). Refused where a gradient would be lost.
 void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs = {});
-// Notes an edit that has been made: an op's name is for messages.
-void note_edit(const Tensor& x, const char* by);
+// Notes an edit that has been made: an op's name, and the place, are for messages.
+void note_edit(const Tensor& x, const char* by, Place at = here());
 
 // Told of every line of this thread, and of leaves' gradients: what a traced step is made of
 // (program/).
@@ -55,7 +58,7 @@ struct Tracer {
   // unless a tracer knows better.
   virtual void looks_at_value(const char* what);
 };
-extern thread_local Tracer* tracer;
+extern constinit thread_local Tracer* tracer;
 // For what a compiled step cannot hold, since it looks at values: an error while one is traced.
 inline void refuse_in_trace(const char* what) {
   if (tracer) tracer->looks_at_value(what);
@@ -82,6 +85,6 @@ class GradMode {  // sets it for a scope
 // While on, the first op whose result has a NaN or an infinity is an error that names it.
 void set_nan_watch(bool on);
 // The line whose vjp is being written, for messages.
-extern thread_local const Line* backward_of;
+extern constinit thread_local const Line* backward_of;
 
 }  // namespace wengert

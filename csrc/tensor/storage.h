@@ -1,6 +1,7 @@
 // Storage: a block of memory that tensors share, with the counters that guard saved values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "base/device.h"
@@ -12,6 +13,9 @@
 namespace wengert {
 
 struct Storage : RefCounted {
+  static constexpr int64_t few_bytes = 64;
+  alignas(few_bytes) std::byte few[few_bytes];  // the memory of so few on the CPU, such as a number
+
   void* data = nullptr;  // null: promised
   int64_t bytes = 0;
   Device device = Device::cpu;

@@ -13,7 +13,9 @@ namespace {
 void give_memory(Storage& storage, const Shape& shape, DType dtype) {
   const Device device = storage.device;
   const int64_t bytes = storage.bytes;
-  storage.data = is_cuda(device) ? cuda().allocate(device, bytes) : allocate(bytes);
+  storage.data = is_cuda(device)               ? cuda().allocate(device, bytes)
+                 : bytes <= Storage::few_bytes ? storage.few
+                                               : allocate(bytes);
   if (storage.data) return;
   const MemoryFigures held = is_cuda(device) ? cuda().memory(device) : memory_figures();
   fail<OutOfMemory>("no memory for a tensor of shape ", shape, " and dtype ", dtype, " (", bytes,
@@ -35,7 +37,7 @@ void Storage::provide() {
 }
 
 Ref<Storage> Storage::promise(const Shape& shape, DType dtype, Device device) {
-  Ref<Storage> storage(new Storage);
+  Ref<Storage> storage = Ref<Storage>::first(new Storage);
   storage->bytes = nbytes(shape, dtype);
   storage->device = device;
   return storage;
@@ -49,7 +51,7 @@ Ref<Storage> Storage::make_pinned(const Shape& shape, DType dtype) {
 }
 
 Ref<Storage> Storage::adopt(void* data, int64_t bytes, void (*give_back)(void*), void* owner) {
-  Ref<Storage> storage(new Storage);
+  Ref<Storage> storage = Ref<Storage>::first(new Storage);
   storage->data = data;
   storage->bytes = bytes;
   storage->give_back = give_back;
@@ -60,8 +62,8 @@ Ref<Storage> Storage::adopt(void* data, int64_t bytes, void (*give_back)(void*),
 void Storage::destroy(Storage* storage) {
   if (storage->give_back)
     storage->give_back(storage->owner);
-  else if (!storage->data)
-    ;  // never provided
+  else if (!storage->data || storage->data == storage->few)
+    ;  // never provided, or its own
   else if (is_cuda(storage->device))
     cuda().deallocate(storage->device, storage->data, storage->bytes);
   else
@@ -79,7 +81,7 @@ void TensorBody::operator delete(void* block, size_t bytes) {
 }
 
 Tensor::Tensor(Ref<Storage> storage, const Shape& shape, DType dtype)
-    : body_(Ref<TensorBody>(new TensorBody)) {
+    : body_(Ref<TensorBody>::first(new TensorBody)) {
   body_->storage = std::move(storage);
   body_->shape = shape;
   body_->strides = contiguous_strides(shape);
@@ -100,24 +102,14 @@ Tensor Tensor::scalar(double value, DType dtype) {
   return t;
 }
 
-const Shape& Tensor::shape() const { return body_->shape; }
-const Strides& Tensor::strides() const { return body_->strides; }
-DType Tensor::dtype() const { return body_->dtype; }
-Device Tensor::device() const { return body_->storage->device; }
-
-void* Tensor::view_data() const {
-  if (!body_->storage->data && body_->storage->bytes) [[unlikely]]
-    fail<ValueError>(
-        "this tensor has no values: it was made by a step that was being traced, of which nothing "
-        "has run (wengert.compile), and which raised or has not come to its end");
-  return static_cast<char*>(body_->storage->data) + body_->offset * size_of(body_->dtype);
-}
-View Tensor::view() const {
-  return {view_data(), body_->shape, body_->strides, body_->dtype, body_->storage->device};
+void Tensor::has_no_values() {
+  fail<ValueError>(
+      "this tensor has no values: it was made by a step that was being traced, of which nothing "
+      "has run (wengert.compile), and which raised or has not come to its end");
 }
 
 Tensor Tensor::alias(const Shape& shape, const Strides& strides, int64_t offset) const {
-  Ref<TensorBody> other(new TensorBody);
+  Ref<TensorBody> other = Ref<TensorBody>::first(new TensorBody);
   other->storage = body_->storage;
   other->shape = shape;
   other->strides = strides;
@@ -127,8 +119,5 @@ Tensor Tensor::alias(const Shape& shape, const Strides& strides, int64_t offset)
   return Tensor(std::move(other));
 }
 Tensor Tensor::detach() const { return alias(body_->shape, body_->strides, body_->offset); }
-
-bool Tensor::requires_grad() const { return body_->leaf_requires_grad || body_->line; }
-bool Tensor::is_leaf() const { return !body_->line; }
 
 }  // namespace wengert

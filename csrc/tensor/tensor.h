@@ -94,6 +94,7 @@ class Tensor {
  private:
   Tensor(Ref<Storage> storage, const Shape& shape, DType dtype);
   void* view_data() const;
+  [[noreturn]] static void has_no_values();
   Ref<TensorBody> body_;
 };
 
@@ -117,5 +118,21 @@ struct TensorBody : RefCounted {
   static void* operator new(size_t bytes);
   static void operator delete(void* block, size_t bytes);
 };
+
+inline const Shape& Tensor::shape() const { return body_->shape; }
+inline const Strides& Tensor::strides() const { return body_->strides; }
+inline DType Tensor::dtype() const { return body_->dtype; }
+inline Device Tensor::device() const { return body_->storage->device; }
+inline bool Tensor::requires_grad() const { return body_->leaf_requires_grad || body_->line; }
+inline bool Tensor::is_leaf() const { return !body_->line; }
+inline void* Tensor::view_data() const {
+  const Storage& storage = *body_->storage;
+  if (!storage.data && storage.bytes) [[unlikely]]
+    has_no_values();
+  return static_cast<char*>(storage.data) + body_->offset * size_of(body_->dtype);
+}
+inline View Tensor::view() const {
+  return {view_data(), body_->shape, body_->strides, body_->dtype, body_->storage->device};
+}
 
 }  // namespace wengert

@@ -1117,7 +1117,7 @@ def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     """
 def memory_allocated() -> int:
     """
-    Bytes in use by CPU tensors.
+    Bytes in use by CPU tensors, other than those of up to 64 bytes each.
     """
 def memory_cached() -> int:
     """
