@@ -77,12 +77,19 @@ def layouts(a: np.ndarray) -> dict[str, wg.Tensor]:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(
-    "m, k, n", [(5, 7, 3), (1, 9, 4), (17, 33, 65), (70, 130, 1), (40, 257, 90)]
-)
+    "m, k, n",
+    [(5, 7, 3), (1, 9, 4), (17, 33, 65), (70, 130, 1), (40, 257, 90), (600, 2100, 1), (1, 300, 200),
+     (3, 270, 70), (1100, 10, 5), (19, 16, 8)],
+)  # fmt: skip
 def test_layouts(m: int, k: int, n: int, dtype: str) -> None:
+    """All have the same bits; of n > 1 columns, a row alone has those that it has among others."""
     a, b = normal(m, k, dtype=dtype), normal(k, n, dtype=dtype, seed=1)
+    first = wg.tensor(a) @ wg.tensor(b)
+    check(a, b, first)
     for x, y in itertools.product(layouts(a).values(), layouts(b).values()):
-        check(a, b, x @ y)
+        assert (x @ y).tolist() == first.tolist()
+        if n > 1:
+            assert (x[m // 2 : m // 2 + 1] @ y).tolist() == first[m // 2 : m // 2 + 1].tolist()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

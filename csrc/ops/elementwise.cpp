@@ -131,9 +131,11 @@ template <int N> bool run_joined(Run<N> run, const Loop<N + 1>& loop, char* y, c
                   bytes = columns * run.size[i + 1];
     whole[i] = row == columns && column == 1;
     if (!whole[i] && row != 0) return false;
-    if (row == 0 && column == 1)
-      for (int64_t r = 0; r < joined; ++r)
-        std::memcpy(repeated[i] + r * bytes, in[i].data, static_cast<size_t>(bytes));
+    if (row != 0 || column != 1) continue;
+    std::memcpy(repeated[i], in[i].data, static_cast<size_t>(bytes));
+    for (int64_t have = bytes; have < joined * bytes; have *= 2)
+      std::memcpy(repeated[i] + have, repeated[i],
+                  static_cast<size_t>(std::min(have, joined * bytes - have)));
   }
   const int64_t blocks = ceil_div(rows, joined), per_chunk = chunk_elements / tile_elements;
   parallel_for(ceil_div(blocks, per_chunk), [&](int64_t chunk) {

@@ -16,8 +16,9 @@ namespace wengert {
 
 namespace {
 
-constexpr double small_product =
-    1 << 16;  // multiply-adds below which a stack is shared out matrix by matrix
+// A stack is shared out matrix by matrix if these have up to so many multiply-adds, and with at
+// least so many to a thread at once.
+constexpr double small_product = 1 << 18, stack_chunk = 1 << 14;
 
 Shape batch_of(const Shape& shape) {
   Shape batch;
@@ -174,9 +175,10 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
     Gemm g = gemm;
     int64_t rest = i, a_at = 0, b_at = 0;
     for (int d = batch.size() - 1; d >= 0; --d) {
-      a_at += rest % batch[d] * a_strides[d];
-      b_at += rest % batch[d] * b_strides[d];
-      rest /= batch[d];
+      const int64_t before = d > 0 ? rest / batch[d] : 0, at = rest - before * batch[d];
+      a_at += at * a_strides[d];
+      b_at += at * b_strides[d];
+      rest = before;
     }
     g.a = a.as<char>() + a_at * size;
     g.b = b.as<char>() + b_at * size;
@@ -191,7 +193,7 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
     for (int64_t i = 0; i < count; ++i) one(i);
     return;
   }
-  const int64_t per_chunk = 1 + static_cast<int64_t>(small_product / (work + 1));
+  const int64_t per_chunk = 1 + static_cast<int64_t>(stack_chunk / (work + 1));
   parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
     for (int64_t i = chunk * per_chunk; i < count && i < (chunk + 1) * per_chunk; ++i) one(i);
   });
@@ -199,11 +201,14 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
 
 void add_matmul_ops(std::vector<const Op*>& ops) { ops.push_back(&matmul_op); }
 
-Tensor matmul(const Tensor& a_given, const Tensor& b_given) {
-  if (a_given.dim() == 0 || b_given.dim() == 0)
-    fail<ShapeError>("matmul: got shapes ", a_given.shape(), " @ ", b_given.shape(),
+Tensor matmul(const Tensor& a, const Tensor& b) {
+  if (a.dim() == 0 || b.dim() == 0)
+    fail<ShapeError>("matmul: got shapes ", a.shape(), " @ ", b.shape(),
                      "; expected at least one axis on either side: multiply by a scalar with *");
-  auto [a, b] = promote_both(a_given, b_given, DType::bool_);
+  if (a.dtype() != b.dtype()) {
+    const auto [x, y] = promote_both(a, b, DType::bool_);
+    return matmul(x, y);
+  }
   if (a.dtype() == DType::bool_ || a.dtype() == DType::uint8)
     fail<DTypeError>("matmul: does not take ", a.dtype(),
                      "; convert with .to(\"int32\") or .float() first");
@@ -213,10 +218,9 @@ Tensor matmul(const Tensor& a_given, const Tensor& b_given) {
                      "; the last axis of a (", a.shape().back(), ") must equal the ",
                      column ? "only" : "second-to-last", " axis of b (",
                      b.shape()[column ? 0 : b.dim() - 2], ")");
-  if (row) a = unsqueeze(a, 0);
-  if (column) b = unsqueeze(b, 1);
-  const Tensor y = product(a, b, matmul_precision());
-  if (!row && !column) return y;
+  if (!row && !column) return product(a, b, matmul_precision());
+  const Tensor y =
+      product(row ? unsqueeze(a, 0) : a, column ? unsqueeze(b, 1) : b, matmul_precision());
   AxisMask gone = 0;
   if (row) gone |= 1u << (y.dim() - 2);
   if (column) gone |= 1u << (y.dim() - 1);

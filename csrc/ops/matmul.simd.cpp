@@ -19,6 +19,7 @@
 #include "base/vocab.h"
 #include "ops/matmul_column.h"
 #include "ops/matmul_pack.h"
+#include "ops/matmul_thin.h"
 #include "ops/scratch.h"
 
 namespace wengert::WENGERT_ISA {
@@ -95,16 +96,6 @@ template <class T>
       if (add) x += n < lanes<T> ? load_part(c + j, n) : Simd<T>::load(c + j);
       n < lanes<T> ? x.store_n(c + j, n) : x.store(c + j);
     }
-}
-
-// sum + a * b; or, with AVX512-BF16, the products of both terms of each pair, one after the other.
-// The processor then rounds each to nearest even, takes subnormal numbers for 0, and makes none.
-template <class T> FN Simd<T> add_product(Simd<T> a, Simd<T> b, Simd<T> sum) {
-#if defined(__AVX512BF16__)
-  return (typename Simd<T>::Vec)_mm512_dpbf16_ps((__m512)sum.v, (__m512bh)a.v, (__m512bh)b.v);
-#else
-  return fma(a, b, sum);
-#endif
 }
 
 // c[R, cols] (+)= a[R, k] b[k, cols], where cols is at most V vectors. b has all V vectors, or,
@@ -224,8 +215,9 @@ void add_block(Sum* sums, int64_t sum_row, const T* block, int64_t block_row, in
       for (int64_t j = 0; j < cols; ++j) sums[j] = block[j];
 }
 
-// Few rows, b's columns adjacent: the time goes into reading b once, so it is read along its rows,
-// a few at a time, while the block's sums wait in L1.
+// Few rows: the time goes into reading b once. If its columns are adjacent, it is read along its
+// rows, a few at a time, while the block's sums wait in L1; else two vectors of columns are turned,
+// into L1, and then multiplied.
 template <class T, class Sum>
 void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row,
                      T* memory) {
@@ -233,19 +225,23 @@ void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, 
   T* const cut = memory + narrow * row;  // the last columns of b, filled up to whole vectors
   for (int64_t k = 0; k < part.terms; k += block) {
     const int64_t ks = min(block, part.terms - k);
-    for (int64_t x = 0; x < ks; x += rows_together) {
+    const bool turned = g.b_col != 1;
+    const int64_t together = turned ? ks : rows_together;
+    for (int64_t x = 0; x < ks; x += together) {
       Tile<T> t;
       t.a = static_cast<const T*>(g.a) + part.i * g.a_row + (part.k + k + x) * g.a_col;
-      t.a_row = g.a_row, t.a_col = g.a_col, t.c_row = row, t.k = min(rows_together, ks - x);
+      t.a_row = g.a_row, t.a_col = g.a_col, t.c_row = row, t.k = min(together, ks - x);
       t.mode = x > 0 ? Tile<T>::go_on : Tile<T>::store;
       for (int64_t j = 0; j < part.cols; j += t.cols) {
-        const int64_t rest = part.cols - j, vectors = rest >= wide * L ? wide : rest > L ? 2 : 1;
+        const int64_t rest = part.cols - j, vectors = rest >= wide * L && !turned ? wide
+                                                      : rest > L                  ? 2
+                                                                                  : 1;
         t.cols = vectors * L;
-        t.b = static_cast<const T*>(g.b) + (part.k + k + x) * g.b_row + part.j + j,
+        t.b = static_cast<const T*>(g.b) + (part.k + k + x) * g.b_row + (part.j + j) * g.b_col;
         t.b_row = g.b_row;
         t.c = memory + j;
-        if (rest < t.cols) {
-          pack(cut, t.cols, t.b, rest, 1, g.b_row, t.k);
+        if (turned || rest < t.cols) {
+          pack(cut, t.cols, t.b, min(rest, t.cols), g.b_col, g.b_row, t.k);
           t.b = cut, t.b_row = t.cols;
         }
         (vectors == wide ? wide_table<T> : table<T>[0][vectors - 1]).of[part.rows - 1](t);
@@ -256,12 +252,45 @@ void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, 
   if (part.whole) finish<T>(g, part.i, part.rows, part.j, part.cols);
 }
 
+#if defined(__AVX512F__)
+bool is_thin(const Gemm& g, const Part& part, int64_t vector) {
+  return !g.packed && g.k <= thin_terms && g.n <= vector && part.rows >= thin_rows &&
+         (g.b_col == 1 || g.b_row == 1);
+}
+template <class T> void multiply_thin(const Gemm& g, const Part& part) {
+  constexpr int64_t L = lanes<T>, together = 512;
+  T turned[thin_terms * L];
+  Thin<T> t;
+  t.b = static_cast<const T*>(g.b), t.b_row = g.b_row, t.cols = static_cast<int>(g.n);
+  if (g.b_col != 1) {
+    for (int64_t k = 0; k < g.k; k += L) {
+      Simd<T> x[L];
+#pragma GCC unroll 16
+      for (int j = 0; j < L; ++j)
+        x[j] = j < g.n ? load_part(t.b + j * g.b_col + k, min(L, g.k - k)) : Simd<T>(T(0));
+      transpose<T>(x, std::make_integer_sequence<int, L>());
+#pragma GCC unroll 16
+      for (int j = 0; j < L; ++j) x[j].store(turned + (k + j) * L);
+    }
+    t.b = turned, t.b_row = L;
+  }
+  t.a_row = g.a_row, t.a_col = g.a_col, t.c_row = g.c_row;
+  for (int64_t i = part.i, end = i + part.rows; i < end; i += t.rows) {
+    t.rows = end - i < together + thin_rows ? end - i : together;
+    t.a = static_cast<const T*>(g.a) + i * g.a_row;
+    t.c = static_cast<T*>(g.c) + i * g.c_row;
+    thin_table<T>.of[g.k - 1](t);
+    finish<T>(g, i, t.rows, 0, g.n);
+  }
+}
+#endif
+
 // sums[rows, cols] = the part's product. False if there is no memory to work in.
 template <class T, class Sum>
 bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row) {
   constexpr int64_t L = lanes<T>, cols_max = tile_cols<T> + 2 * L;
-  const bool few_rows = !g.packed && part.rows <= narrow && g.b_col == 1 && part.cols > 2 * L &&
-                        part.cols <= tile_cols<T>;
+  const bool few_rows =
+      !g.packed && part.rows <= narrow && part.cols > 2 * L && part.cols <= tile_cols<T>;
   const int64_t b_step = g.b_row * static_cast<int64_t>(sizeof(T));
   const bool in_place =
       g.b_col == 1 && part.rows <= (b_step < direct_bytes ? direct_rows : tile_rows);
@@ -366,9 +395,11 @@ template <class T> Grid grid(int64_t m, int64_t n, int64_t k, bool whole_rows = 
   constexpr int64_t panel = 2 * lanes<T>;
   const double work = 1.0 * m * n * k;
   int64_t rows = m, cols = min(n, tile_cols<T>);
-  const int64_t wanted = work > 1.0 * chunks_wanted * chunk_limit
-                             ? static_cast<int64_t>(work / chunk_limit)
-                             : min(chunks_wanted, static_cast<int64_t>(work / chunk_work));
+  const int64_t least = m > narrow ? chunk_work : chunk_work / 4;  // which is 256 KiB of b
+  int64_t wanted = work > 1.0 * chunks_wanted * chunk_limit
+                       ? static_cast<int64_t>(work / chunk_limit)
+                       : min(chunks_wanted, static_cast<int64_t>(work / least));
+  if (wanted == 1 && m > narrow && n >= 2 * panel) wanted = 2;
   if (wanted > 1) {
     // b is packed by each chunk, and read by each of its panels of rows; a is read for each panel
     // of columns. So chunks are tall and narrow while a's part stays in L2, or nearly square.
@@ -376,7 +407,7 @@ template <class T> Grid grid(int64_t m, int64_t n, int64_t k, bool whole_rows = 
     while (side < side_limit && side * side * wanted < m * n) side += tile_rows;
     rows = m * k <= tall_elements ? m : min(m, side);
     cols = n * ceil_div(m, rows) / wanted;
-    cols = min(tile_cols<T>, max(cols, rows > narrow ? panel : tile_cols<T>));
+    cols = min(tile_cols<T>, max(cols, rows > narrow ? panel : tile_cols<T> / 4));
     cols = round_up(ceil_div(n, ceil_div(n, min(n, cols))), panel);
     // Rows are cut only if much is left of each part, as the parts then share all of b: what a
     // thread has written to its columns of b (weights that it updated) is in its core's cache.
@@ -418,6 +449,9 @@ template <class T> void multiply_short(const Gemm& g) {
   bool ok = true;
   parallel_for(cut.down * cut.across, [&](int64_t chunk) {
     const Part part = part_of(g, cut, chunk);
+#if defined(__AVX512F__)
+    if (is_thin(g, part, lanes<T>)) return multiply_thin<T>(g, part);
+#endif
     T* const c = static_cast<T*>(g.c) + part.i * g.c_row + part.j;
     if (!multiply_part<T>(g, part, block, c, g.c_row))
       __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
@@ -471,7 +505,7 @@ template <class T> bool nothing_to_add(const Gemm& g) {
 template <class T> void multiply_floats(const Gemm& g) {
   if (nothing_to_add<T>(g)) return;
   if (g.n > 1 ? g.k <= k_slab : g.k <= short_column) return multiply_short<T>(g);
-  const int64_t rows = g.n == 1 ? max_sums / ceil_div(g.k, dot_chunk) + 1 : long_side;
+  const int64_t rows = g.n == 1 ? max_sums / ceil_div(g.k, dot_slab) + 1 : long_side;
   for (int64_t i = 0; i < g.m; i += rows)
     for (int64_t j = 0; j < g.n; j += long_side) {
       Gemm part = g;

@@ -1,5 +1,5 @@
-// Part of matmul.simd.cpp, compiled once per instruction set: copying strips of a matrix into the
-// order in which the kernels read them.
+// Part of matmul.simd.cpp, compiled once per instruction set: what its kernels share, and copying
+// strips of a matrix into the order in which they read them.
 #pragma once
 
 #include <type_traits>
@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "base/simd.h"
+#include "base/vocab.h"
 
 // Nothing here may be an inline function or a template of another namespace that is not always
 // inlined: the linker would keep one copy for all instruction sets. Hence min and max of our own.
@@ -33,6 +34,16 @@ template <class T> Simd<T> load_part(const T* p, int64_t n) {
     return (typename Simd<T>::Vec)_mm256_maskload_pd(p, mask);
 #else
   return Simd<T>::load_n(p, static_cast<int>(n));
+#endif
+}
+
+// sum + a * b; or, with AVX512-BF16, the products of both terms of each pair, one after the other.
+// The processor then rounds each to nearest even, takes subnormal numbers for 0, and makes none.
+template <class T> FN Simd<T> add_product(Simd<T> a, Simd<T> b, Simd<T> sum) {
+#if defined(__AVX512BF16__)
+  return (typename Simd<T>::Vec)_mm512_dpbf16_ps((__m512)sum.v, (__m512bh)a.v, (__m512bh)b.v);
+#else
+  return fma(a, b, sum);
 #endif
 }
 
