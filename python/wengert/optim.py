@@ -258,13 +258,14 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():
+        former = _core.set_grad_enabled(False)  # no_grad() takes as long as a small update
+        try:
             for group in self.param_groups:
                 for cohort in list(group.cohorts):
                     grads = [p.grad for p in cohort.params]
-                    with_grad = [i for i, grad in enumerate(grads) if grad is not None]
-                    if len(with_grad) < len(grads):
+                    if type(None) in map(type, grads):
                         self._refuse_replaced(cohort, grads)
+                        with_grad = [i for i, grad in enumerate(grads) if grad is not None]
                         if not with_grad:
                             continue
                         # Bias correction counts a parameter's own steps: those without a gradient
@@ -273,6 +274,8 @@ class Optimizer:
                         group.cohorts.append(cohort)
                         grads = [grads[i] for i in with_grad]
                     self._update(group, cohort, grads)
+        finally:
+            _core.set_grad_enabled(former)
         return loss
 
     def _refuse_replaced(self, cohort: _Cohort, grads: Sequence[Tensor | None]) -> None:
@@ -434,7 +437,8 @@ class SGD(Optimizer):
 
     def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
         buffers: list[Tensor] = []
-        if group["momentum"]:
+        momentum = group["momentum"]
+        if momentum:
             if "momentum_buffer" not in cohort.state:
                 cohort.step.zero_()  # the step that starts a buffer copies the gradient into it
             buffers = _zeros(cohort, "momentum_buffer")
@@ -444,7 +448,7 @@ class SGD(Optimizer):
             buffers,
             group.lr,
             cohort.step,
-            group["momentum"],
+            momentum,
             group["dampening"],
             group["weight_decay"],
             group["nesterov"],

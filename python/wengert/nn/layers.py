@@ -312,8 +312,9 @@ class Sequential(Module):
         setattr(self, name, module)
 
     def forward(self, x: Any) -> Any:
-        for module in self._layers():
-            x = module(x)
+        for module in tuple(vars(self).values()):
+            if isinstance(module, Module):
+                x = module(x)
         return x
 
     def _layers(self) -> list[Module]:
