@@ -34,21 +34,22 @@ template <int n, class... U, class... B>
 __device__ void apply(List<U...> unary, List<B...> binary, const CudaEpilogue::Step& s,
                       float (&x)[n], const float (&other)[n]) {
   const auto with = [&](int formula, const auto& f) {
-    if (s.formula != formula) return;
+    if (s.formula != formula) return false;
 #pragma unroll
     for (int i = 0; i < n; ++i) x[i] = f(x[i], other[i]);
+    return true;
   };
-  (with(index_of<U>(unary),
-        [&](float p, float) { return UnaryFormula<U, float>::apply(s.params, p); }),
-   ...);
-  (with(CudaEpilogue::vjps + index_of<U>(unary),
-        [&](float p, float q) { return VjpFormula<U, float>::apply(s.params, p, q); }),
-   ...);
   (with(CudaEpilogue::binaries + index_of<B>(binary),
         [&](float p, float q) {
           return BinaryFormula<B, float>::apply(s.params, s.swapped ? q : p, s.swapped ? p : q);
-        }),
-   ...);
+        }) ||
+   ...) ||
+      (with(index_of<U>(unary),
+            [&](float p, float) { return UnaryFormula<U, float>::apply(s.params, p); }) ||
+       ...) ||
+      (with(CudaEpilogue::vjps + index_of<U>(unary),
+            [&](float p, float q) { return VjpFormula<U, float>::apply(s.params, p, q); }) ||
+       ...);
 }
 
 // n results in runs of `width` neighbours along a row. Where they belong: at(run) is the row and

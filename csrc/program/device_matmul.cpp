@@ -19,6 +19,13 @@ const StepList::Line& product_of(const StepList::Line& line) {
   return line.body.empty() ? line : line.body[0];
 }
 
+// Whether v is x, maybe in another shape: a linear layer makes one matrix of its batch axes.
+bool is_same(const StepList& list, int v, int x) {
+  const StepList::Value &a = list.value(v), &b = list.value(x);
+  return a.memory == b.memory && a.offset == b.offset && a.dtype == b.dtype &&
+         numel(a.shape) == numel(b.shape) && is_contiguous(a.shape, a.strides);
+}
+
 // Behind the product: elementwise lines, then perhaps the planes, then perhaps an update.
 bool is_step(const StepList::Line& part) { return part.op != &planes_op && !is_update(*part.op); }
 
@@ -70,25 +77,26 @@ int last_value(const StepList::Line& line) {
 }
 
 bool takes_step(const StepList& list, const StepList::Line& line, const StepList::Line& next) {
-  const int x = last_value(line), formula = CudaEpilogue::number_of(next.op->name);
+  const int formula = CudaEpilogue::number_of(next.op->name);
+  const auto is_last = [&, x = last_value(line)](int v) { return is_same(list, v, x); };
   if (formula < 0 || !chainable(list, next) || line.body.size() > CudaEpilogue::most_steps ||
-      std::count(next.inputs.begin(), next.inputs.end(), x) != 1 ||
-      (CudaEpilogue::is_vjp(formula) && next.inputs[0] != x))
+      std::count_if(next.inputs.begin(), next.inputs.end(), is_last) != 1 ||
+      (CudaEpilogue::is_vjp(formula) && !is_last(next.inputs[0])))
     return false;
   for (const StepList::Line& part : line.body)
     if (part.op != &matmul_op && !is_step(part)) return false;
-  const Shape& shape = list.value(x).shape;
+  const Shape& shape = list.value(line.outputs[0]).shape;
   const StepList::Value& y = list.value(next.outputs[0]);
   for (int other : next.inputs) {
     const StepList::Value& o = list.value(other);
     if (o.dtype != DType::float32) return false;
-    if (other == x) continue;
+    if (is_last(other)) continue;
     for (int made : line.outputs)
       if (list.value(made).memory == o.memory) return false;
     const Device device = list.memory(other).storage->device;
     if (device != device_of(list, line) && (is_cuda(device) || numel(o.shape) != 1)) return false;
   }
-  return y.dtype == DType::float32 && y.shape == shape &&
+  return y.dtype == DType::float32 && numel(y.shape) == numel(shape) &&
          fits_grid(list, std::span(&next, 1), grid_of_product(shape));
 }
 
@@ -112,7 +120,7 @@ std::unique_ptr<const Ready> device_matmul(const StepList& list, const StepList:
                                            const std::function<View(int)>& view,
                                            const std::function<bool(int)>& stored) {
   const StepList::Line& product = product_of(line);
-  const Shape& shape = list.value(product.outputs[0]).shape;
+  const Grid grid = grid_of_product(list.value(product.outputs[0]).shape);
   CudaEpilogue e;
   e.keeps_product = stored(product.outputs[0]);
   std::unique_ptr<const ReadyUpdate> update;
@@ -134,14 +142,13 @@ std::unique_ptr<const Ready> device_matmul(const StepList& list, const StepList:
     }
     CudaEpilogue::Step& step = e.step[e.steps];
     step = {.formula = CudaEpilogue::number_of(part.op->name),
-            .swapped = part.inputs[0] != x,
+            .swapped = !is_same(list, part.inputs[0], x),
             .out = stored(part.outputs[0]) ? y.as<float>() : nullptr,
             .params = part.attrs.as<Params>()};
     for (int v : part.inputs)
-      if (v != x) {
+      if (!is_same(list, v, x)) {
         const View other = view(v);
-        const auto [row, column] =
-            *strides_of(list.value(v), shape, split_for(shape, grid_of_product(shape)));
+        const auto [row, column] = *strides_of(list.value(v), y.shape, split_for(y.shape, grid));
         step.other = other.as<float>();
         step.row = row;
         step.column = column;
