@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 LAYERS = {"base": 0, "cuda": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "program": 5}
 LAYERS["bindings"] = 6
-MAX_LINES = 19850  # not blank; a weekend's reading. Raise it only with a reason
+MAX_LINES = 20498  # not blank; a weekend's reading. Raise it only with a reason
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
