@@ -52,7 +52,8 @@ __device__ void finish_four(const CudaEpilogue& e, float (&x)[4], const Operands
 // ---- the small kernel: 32 x 32 of y, 16 of k at a time ----
 
 template <class T>
-__global__ void __launch_bounds__(threads) small_tiles(Operands g, T* y, const T* a, const T* b,
+__global__ void __launch_bounds__(threads)
+    small_tiles(Operands g, T* y, const T* a, const T* b,
                 [[maybe_unused]] const __grid_constant__ CudaEpilogue e) {
   constexpr int size = 32, depth = 16;
   __shared__ T as[depth][size + 1], bs[depth][size + 1];
@@ -204,7 +205,7 @@ __global__ void __launch_bounds__(threads, 2)
       __syncthreads();
     }
   }
-  each_four(sum, [&](float (&x)[4], int f) {
+  each_four(sum, [&](float(&x)[4], int f) {
     const int p = static_cast<int>(row) + i + f / 2 % 4 + f / 8 * (tile / 2);
     const int q = static_cast<int>(column) + j + f % 2 * (tile / 2);
     if (e.keeps_product && p < g.m && q < g.n)
@@ -256,8 +257,7 @@ template <class T> void add(const View& y, int64_t slabs, const T* partial, cons
          y.as<T>(), partial, static_cast<int>(y.shape.back()), e);
 }
 
-template <class T>
-void run(const View& y, const View& a, const View& b, const CudaEpilogue& e) {
+template <class T> void run(const View& y, const View& a, const View& b, const CudaEpilogue& e) {
   const int dims = y.shape.size();
   const Shape batch = batch_of(y.shape);
   const Strides y_strides = batch_of(y.strides);

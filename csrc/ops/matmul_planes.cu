@@ -141,7 +141,7 @@ template <int count, class At>
 __device__ void store(const Product& g, const Place& place, float (&sum)[count][4], const At& at) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   if (g.finishes)
-    return each_four(sum, [&](float (&x)[4], int f) {
+    return each_four(sum, [&](float(&x)[4], int f) {
       const auto element = [&](int i) {
         return Corner{at(f).row + fragment_row(lane, i), at(f).column + fragment_column(lane, i)};
       };
@@ -212,8 +212,7 @@ template <int planes> struct Wgmma {
 };
 
 // The fragments of a half of the columns.
-template <int count>
-__device__ float (&half_of(float (&part)[count][4], int h))[fragments][4] {
+template <int count> __device__ float (&half_of(float (&part)[count][4], int h))[fragments][4] {
   return *reinterpret_cast<float(*)[fragments][4]>(&part[h * fragments]);
 }
 
@@ -507,17 +506,18 @@ void run(const View& y, const View& a, const View& b, bool wgmma, const KeptPlan
       .a_col = a.strides[a_dims - 1],
       .b_row = b.strides[b_dims - 2],
       .b_col = b.strides[b_dims - 1],
-      .batch = [&] {
-        const auto fit = [&](const Shape& from, const Strides& strides) {
-          return broadcast_strides(from, strides, batch);
-        };
-        const Strides matrix = contiguous_strides(batch),
-                      a_matrix = fit(a_batch, contiguous_strides(a_batch)),
-                      b_matrix = fit(b_batch, contiguous_strides(b_batch)),
-                      a_strides = fit(a_batch, batch_of(a.strides)),
-                      b_strides = fit(b_batch, batch_of(b.strides));
-        return Walk<5>(Loop<5>(batch, {&matrix, &a_matrix, &b_matrix, &a_strides, &b_strides}));
-      }(),
+      .batch =
+          [&] {
+            const auto fit = [&](const Shape& from, const Strides& strides) {
+              return broadcast_strides(from, strides, batch);
+            };
+            const Strides matrix = contiguous_strides(batch),
+                          a_matrix = fit(a_batch, contiguous_strides(a_batch)),
+                          b_matrix = fit(b_batch, contiguous_strides(b_batch)),
+                          a_strides = fit(a_batch, batch_of(a.strides)),
+                          b_strides = fit(b_batch, batch_of(b.strides));
+            return Walk<5>(Loop<5>(batch, {&matrix, &a_matrix, &b_matrix, &a_strides, &b_strides}));
+          }(),
       .finishes = epilogue != nullptr,
       .epilogue = epilogue ? *epilogue : CudaEpilogue{}};
   // Slabs of 512 or more, until there is work for a large GPU.
@@ -581,9 +581,7 @@ int cuda_matmul_planes(const View& y, const View& a, const View& b, MatmulPrecis
 void cuda_multiply_planes(const View& y, const View& a, const View& b, int planes,
                           const KeptPlanes& kept, const CudaEpilogue* epilogue) {
   const bool wgmma = units(y.device) == Units::wgmma;
-  (planes == 3   ? run<3>
-   : planes == 2 ? run<2>
-                 : run<1>)(y, a, b, wgmma, kept, epilogue);
+  (planes == 3 ? run<3> : planes == 2 ? run<2> : run<1>)(y, a, b, wgmma, kept, epilogue);
 }
 
 }  // namespace wengert

@@ -66,7 +66,8 @@ class DeviceMatmul final : public Ready {
 bool device_product(const StepList& list, const StepList::Line& line) {
   if (line.op != &matmul_op || line.edit) return false;
   const StepList::Value& y = list.value(line.outputs[0]);
-  return y.dtype == DType::float32 && numel(y.shape) > 0 && is_cuda(device_of(list, line));
+  return y.dtype == DType::float32 && numel(y.shape) > 0 &&
+         numel(y.shape) / y.shape.back() < INT32_MAX && is_cuda(device_of(list, line));
 }
 
 int last_value(const StepList::Line& line) {
