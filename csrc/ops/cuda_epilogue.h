@@ -19,14 +19,14 @@ using EpilogueBinary = List<Add, Sub, Mul>;
 struct CudaEpilogue {
   static constexpr int most_steps = 4;
 
-  struct Step {    // x = f(x) or f(x, other), x being the product or what the step before gave
-    int formula;   // number_of() its op
-    bool swapped;  // f(other, x)
-    const float* other;  // null: value
-    float value;
-    int64_t row, column;  // strides of `other`; a stack of matrices is one tall one
-    float* out;           // null: not stored
-    Params params;
+  struct Step {       // x = f(x) or f(x, other), x being the product or what the step before gave
+    int formula = 0;  // number_of() its op
+    bool swapped = false;          // f(other, x)
+    const float* other = nullptr;  // null: value
+    float value = 0;
+    int64_t row = 0, column = 0;  // strides of `other`; a stack of matrices is one tall one
+    float* out = nullptr;         // null: not stored
+    Params params = {};
   };
   // Null where that is no parameter's gradient. Otherwise the parameter, its states, and the step's
   // constants, which lie on the CPU until the launch.
