@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/cuda.h"
+#include "ops/cuda_epilogue.h"
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
 #include "ops/philox.h"
@@ -27,6 +28,12 @@ struct ReduceBlock {
 template <class Pointer = void*> struct UpdatePart {
   int64_t n;
   Pointer p, g, state[2];
+};
+
+// Operands of a product that an epilogue has written as planes already, whose rows lie along k;
+// null: it has not.
+struct KeptPlanes {
+  const uint16_t *a = nullptr, *b = nullptr;
 };
 
 struct CudaKernels;
@@ -55,8 +62,12 @@ struct CudaKernels {
   // On contiguous rows; the arguments are those of RowKernels (ops/softmax.h).
   void (*rows)(RowOp op, const View& out, const View* auxiliary, std::span<const View> in);
 
-  // y = a @ b for stacks of matrices of any strides, y contiguous.
-  void (*matmul)(const View& y, const View& a, const View& b, MatmulPrecision precision);
+  // y = a @ b for stacks of matrices of any strides, y contiguous. With an epilogue (float32) only
+  // what it stores is written.
+  void (*matmul)(const View& y, const View& a, const View& b, MatmulPrecision precision,
+                 const KeptPlanes& kept, const CudaEpilogue* epilogue);
+  // As how many planes of bfloat16 that takes its operands; 0: as they are.
+  int (*matmul_planes)(const View& y, const View& a, const View& b, MatmulPrecision precision);
   // Which instructions serve precisions other than strict: "wgmma", "mma", or null: none does.
   const char* (*matmul_units)(Device d);
 

@@ -11,12 +11,15 @@ void cuda_arange(const View& out, double start, double step);
 void cuda_reduce(Reduction kind, const View& out, const View& x, const ReduceBlock& block,
                  double divisor);
 void cuda_rows(RowOp op, const View& out, const View* auxiliary, std::span<const View> in);
-void cuda_matmul(const View& y, const View& a, const View& b, MatmulPrecision precision);
+void cuda_matmul(const View& y, const View& a, const View& b, MatmulPrecision precision,
+                 const KeptPlanes& kept, const CudaEpilogue* epilogue);
 const char* cuda_matmul_units(Device d);
-// float32, on tensor cores; false where it is left to the kernels without.
-bool cuda_matmul_planes(const View& y, const View& a, const View& b, MatmulPrecision precision);
-// y = the sum of what slabs of k gave, each of y's size.
-void cuda_add_slabs(const View& y, int64_t slabs, const float* partial);
+int cuda_matmul_planes(const View& y, const View& a, const View& b, MatmulPrecision precision);
+// float32, on tensor cores.
+void cuda_multiply_planes(const View& y, const View& a, const View& b, int planes,
+                          const KeptPlanes& kept, const CudaEpilogue* epilogue);
+// y = the sum of what slabs of k gave, each of y's size; or what the epilogue does with it.
+void cuda_add_slabs(const View& y, int64_t slabs, const float* partial, const CudaEpilogue& e);
 void cuda_ravel(const View& rows, std::span<const View> indices, const Dims& sizes);
 void cuda_take(const View& out, const View& x, const View& rows, int64_t row_elements);
 void cuda_put(const View& out, const View& value, const View& rows, int64_t row_elements, Put how);

@@ -22,6 +22,7 @@ wengert_cuda_library() {
       .reduce = cuda_reduce,
       .rows = cuda_rows,
       .matmul = cuda_matmul,
+      .matmul_planes = cuda_matmul_planes,
       .matmul_units = cuda_matmul_units,
       .ravel = cuda_ravel,
       .take = cuda_take,

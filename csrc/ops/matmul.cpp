@@ -49,14 +49,15 @@ void run(Views out, Views in, const Attrs& attrs) {
   if (!is_cuda(out[0].device)) return matmul(out[0], in[0], in[1]);
   const MatmulPrecision precision = attrs.as<MatmulAttrs>().precision;
   if (out[0].dtype != DType::bfloat16)
-    return cuda_kernels().matmul(out[0], in[0], in[1], precision);
+    return cuda_kernels().matmul(out[0], in[0], in[1], precision, {}, nullptr);
   // Products and sums in float32; one plane holds all of a bfloat16.
   const auto wide = [](const View& x) { return Tensor({x.shape, DType::float32, x.device}); };
   const Tensor y = wide(out[0]), a = wide(in[0]), b = wide(in[1]);
   copy_into(a.view(), in[0]);
   copy_into(b.view(), in[1]);
   cuda_kernels().matmul(y.view(), a.view(), b.view(),
-                        precision == MatmulPrecision::strict ? precision : MatmulPrecision::bf16);
+                        precision == MatmulPrecision::strict ? precision : MatmulPrecision::bf16,
+                        {}, nullptr);
   copy_into(out[0], y.view());
 }
 
@@ -102,6 +103,7 @@ void vjp(const Line& line, const Tensor& g, Gradients& dx) {
 }  // namespace
 
 const Op& matmul_op = the_matmul_op;
+MatmulPrecision precision_of(const Attrs& attrs) { return attrs.as<MatmulAttrs>().precision; }
 
 MatmulPrecision matmul_precision() { return the_precision; }
 void set_matmul_precision(MatmulPrecision precision) { the_precision = precision; }

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "cuda/launch.h"
+#include "ops/cuda_finish.h"
 #include "ops/cuda_ops.h"
 #include "tensor/walk.h"
 
@@ -15,6 +16,11 @@ namespace wengert {
 
 namespace {
 
+using namespace WENGERT_ISA;
+
+struct Spot {
+  int row, column;
+};
 struct Operands {
   int64_t m, n, k, k_slab;  // a slab of k for each blockIdx.y
   int64_t a_row, a_col, b_row, b_col;
@@ -25,10 +31,30 @@ struct Operands {
 
 constexpr int threads = 256;
 
+// Four results one after another, so that a kernel has each formula once: against the products of
+// plain numbers this takes no time. `at` gives the place of each.
+template <class At>
+__device__ void finish_four(const CudaEpilogue& e, float (&x)[4], const Operands& g, const At& at) {
+  if (!e.finishes()) return;
+#pragma unroll 1
+  for (int i = 0; i < 4; ++i) {
+    float one[1] = {x[0]};
+    const auto here = [&](int) { return at(i); };
+    finish(e, one,
+           results<1>(one, static_cast<int>(g.m), static_cast<int>(g.n),
+                      (g.first_matrix + int64_t{blockIdx.z}) * g.m, here));
+    x[0] = x[1];
+    x[1] = x[2];
+    x[2] = x[3];
+  }
+}
+
 // ---- the small kernel: 32 x 32 of y, 16 of k at a time ----
 
 template <class T>
-__global__ void __launch_bounds__(threads) small_tiles(Operands g, T* y, const T* a, const T* b) {
+__global__ void __launch_bounds__(threads)
+    small_tiles(Operands g, T* y, const T* a, const T* b,
+                [[maybe_unused]] const __grid_constant__ CudaEpilogue e) {
   constexpr int size = 32, depth = 16;
   __shared__ T as[depth][size + 1], bs[depth][size + 1];
   const int t = threadIdx.x, i = t / 16 * 2, j = t % 16 * 2;
@@ -64,11 +90,19 @@ __global__ void __launch_bounds__(threads) small_tiles(Operands g, T* y, const T
                                        static_cast<uint64_t>(as[c][i + p]) *
                                            static_cast<uint64_t>(bs[c][j + q]));
   }
+  const auto place = [&](int e) {
+    return Spot{static_cast<int>(row) + i + e / 2, static_cast<int>(column) + j + e % 2};
+  };
   T* to = y + blockIdx.y * g.y_slab + at[0];
-  for (int p = 0; p < 2; ++p)
-    for (int q = 0; q < 2; ++q)
-      if (row + i + p < g.m && column + j + q < g.n)
-        to[(row + i + p) * g.n + column + j + q] = sum[p][q];
+  if (e.keeps_product)
+    for (int p = 0; p < 2; ++p)
+      for (int q = 0; q < 2; ++q)
+        if (row + i + p < g.m && column + j + q < g.n)
+          to[(row + i + p) * g.n + column + j + q] = sum[p][q];
+  if constexpr (std::is_same_v<T, float>) {
+    float x[4] = {sum[0][0], sum[0][1], sum[1][0], sum[1][1]};
+    finish_four(e, x, g, place);
+  }
 }
 
 // ---- the large kernel, float32: 128 x 128 of y, 8 of k at a time, 16 bytes an access ----
@@ -127,7 +161,8 @@ __device__ inline void read_eight(float (&x)[8], const float* from) {
 
 template <bool a_along_k, bool b_along_k>
 __global__ void __launch_bounds__(threads, 2)
-    large_tiles(Operands g, float* y, const float* a, const float* b) {
+    large_tiles(Operands g, float* y, const float* a, const float* b,
+                const __grid_constant__ CudaEpilogue e) {
   alignas(16) __shared__ float as[2][depth][tile];
   alignas(16) __shared__ float bs[2][depth][tile];
   const int i = static_cast<int>(threadIdx.x) / 16 * 4, j = static_cast<int>(threadIdx.x) % 16 * 4;
@@ -145,7 +180,7 @@ __global__ void __launch_bounds__(threads, 2)
   next_a.write(as[0]);
   next_b.write(bs[0]);
   __syncthreads();
-  float sum[8][8] = {};
+  float sum[16][4] = {};  // of each row two quads
   int buffer = 0;
   for (int64_t k0 = k_begin; k0 < k_end; k0 += depth, buffer ^= 1) {
     const bool more = k0 + depth < k_end;
@@ -161,7 +196,8 @@ __global__ void __launch_bounds__(threads, 2)
 #pragma unroll
       for (int r = 0; r < 8; ++r)
 #pragma unroll
-        for (int c = 0; c < 8; ++c) sum[r][c] = fmaf(p[r], q[c], sum[r][c]);
+        for (int c = 0; c < 8; ++c)
+          sum[2 * r + c / 4][c % 4] = fmaf(p[r], q[c], sum[2 * r + c / 4][c % 4]);
     }
     if (more) {
       next_a.write(as[buffer ^ 1]);
@@ -169,26 +205,31 @@ __global__ void __launch_bounds__(threads, 2)
       __syncthreads();
     }
   }
-#pragma unroll
-  for (int r = 0; r < 8; ++r) {
-    const int64_t p = row + i + r % 4 + r / 4 * (tile / 2);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int64_t q = column + j + half * (tile / 2);
-      if (p < g.m && q < g.n)
-        *reinterpret_cast<float4*>(y + p * g.n + q) = float4{
-            sum[r][4 * half], sum[r][4 * half + 1], sum[r][4 * half + 2], sum[r][4 * half + 3]};
-    }
-  }
+  each_four(sum, [&](float(&x)[4], int f) {
+    const int p = static_cast<int>(row) + i + f / 2 % 4 + f / 8 * (tile / 2);
+    const int q = static_cast<int>(column) + j + f % 2 * (tile / 2);
+    if (e.keeps_product && p < g.m && q < g.n)
+      *reinterpret_cast<float4*>(y + p * g.n + q) = float4{x[0], x[1], x[2], x[3]};
+    finish_four(e, x, g, [&](int column_of) { return Spot{p, q + column_of}; });
+  });
 }
 
 template <class T>
 __global__ void __launch_bounds__(threads)
-    add_slabs(int64_t n, int64_t slabs, T* y, const T* partial) {
+    add_slabs(int64_t n, int64_t slabs, T* y, const T* partial, [[maybe_unused]] int columns,
+              [[maybe_unused]] const __grid_constant__ CudaEpilogue e) {
   for (int64_t i = first_index(); i < n; i += index_step()) {
     std::conditional_t<std::is_floating_point_v<T>, double, T> sum = 0;
     for (int64_t s = 0; s < slabs; ++s) sum += partial[s * n + i];
-    y[i] = static_cast<T>(sum);
+    if constexpr (std::is_same_v<T, float>) {
+      float x[1] = {static_cast<float>(sum)};
+      if (e.keeps_product) y[i] = x[0];
+      if (!e.finishes()) continue;
+      const auto here = [&](int) { return Spot{0, static_cast<int>(i % columns)}; };
+      finish(e, x, results<1>(x, 1, columns, i / columns, here));
+    } else {
+      y[i] = static_cast<T>(sum);
+    }
   }
 }
 
@@ -211,7 +252,12 @@ bool in_quads(const View& x, bool& along_second) {
   return whole;
 }
 
-template <class T> void run(const View& y, const View& a, const View& b) {
+template <class T> void add(const View& y, int64_t slabs, const T* partial, const CudaEpilogue& e) {
+  launch("matmul", y.device, grid_for(y.device, y.numel()), threads, add_slabs<T>, y.numel(), slabs,
+         y.as<T>(), partial, static_cast<int>(y.shape.back()), e);
+}
+
+template <class T> void run(const View& y, const View& a, const View& b, const CudaEpilogue& e) {
   const int dims = y.shape.size();
   const Shape batch = batch_of(y.shape);
   const Strides y_strides = batch_of(y.strides);
@@ -243,7 +289,7 @@ template <class T> void run(const View& y, const View& a, const View& b) {
   grid.y = static_cast<unsigned>(slabs);
   if (slabs > 65535) fail<ShapeError>("matmul: an inner size of ", g.k, " is too large for a GPU");
 
-  const auto multiply = [&](T* to) {
+  const auto multiply = [&](T* to, const CudaEpilogue& then) {
     auto kernel = small_tiles<T>;
     if constexpr (std::is_same_v<T, float>)
       if (large)
@@ -252,35 +298,44 @@ template <class T> void run(const View& y, const View& a, const View& b) {
     for (int64_t first = 0; first < count; first += 65535) {
       grid.z = static_cast<unsigned>(std::min<int64_t>(65535, count - first));
       g.first_matrix = static_cast<uint32_t>(first);
-      launch("matmul", y.device, grid, threads, kernel, g, to, a.as<T>(), b.as<T>());
+      launch("matmul", y.device, grid, threads, kernel, g, to, a.as<T>(), b.as<T>(), then);
     }
   };
-  if (slabs == 1) return multiply(y.as<T>());
+  if (slabs == 1) return multiply(y.as<T>(), e);
   const DeviceScratch partial(y.device, slabs * y.numel() * size_of(y.dtype));
-  multiply(partial.as<T>());
-  launch("matmul", y.device, grid_for(y.device, y.numel()), threads, add_slabs<T>, y.numel(), slabs,
-         y.as<T>(), static_cast<const T*>(partial.as<T>()));
+  multiply(partial.as<T>(), {});
+  add(y, slabs, static_cast<const T*>(partial.as<T>()), e);
 }
 
 }  // namespace
 
-void cuda_add_slabs(const View& y, int64_t slabs, const float* partial) {
-  launch("matmul", y.device, grid_for(y.device, y.numel()), threads, add_slabs<float>, y.numel(),
-         slabs, y.as<float>(), partial);
+void cuda_add_slabs(const View& y, int64_t slabs, const float* partial, const CudaEpilogue& e) {
+  add(y, slabs, partial, e);
 }
 
-void cuda_matmul(const View& y, const View& a, const View& b, MatmulPrecision precision) {
+void cuda_matmul(const View& y, const View& a, const View& b, MatmulPrecision precision,
+                 const KeptPlanes& kept, const CudaEpilogue* epilogue) {
   if (y.numel() == 0) return;
-  if (y.dtype == DType::float32 && cuda_matmul_planes(y, a, b, precision)) return;
+  CudaEpilogue e = epilogue ? *epilogue : CudaEpilogue{};
+  for (int k = 0; k < e.steps; ++k)
+    if (e.given >> k & 1) {
+      const Varying<float> number = varying(*e.step[k].other);
+      e.step[k].other = number.slot;
+      e.step[k].value = number.value;
+    }
+  if (e.update.p) e.update.at = varying(e.update.constants).slot;
+  if (left_out("matmul")) return;  // only the numbers were wanted
+  if (const int planes = cuda_matmul_planes(y, a, b, precision))
+    return cuda_multiply_planes(y, a, b, planes, kept, epilogue ? &e : nullptr);
   switch (y.dtype) {
     case DType::float32:
-      return run<float>(y, a, b);
+      return run<float>(y, a, b, e);
     case DType::float64:
-      return run<double>(y, a, b);
+      return run<double>(y, a, b, e);
     case DType::int32:
-      return run<int32_t>(y, a, b);
+      return run<int32_t>(y, a, b, e);
     default:
-      return run<int64_t>(y, a, b);
+      return run<int64_t>(y, a, b, e);
   }
 }
 

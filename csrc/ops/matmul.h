@@ -82,6 +82,8 @@ int64_t packed_bytes(DType dtype, const Gemm& g);
 void pack_operand(DType dtype, const Gemm& g, void* to);
 
 struct Op;
+class Attrs;
 extern const Op& matmul_op;  // of matrices and stacks of them
+MatmulPrecision precision_of(const Attrs& attrs);  // of its line
 
 }  // namespace wengert

@@ -13,8 +13,10 @@
 // slabs, as in matmul.cu. Which kernel, and how, depends on the GPU and the shapes alone.
 #include <algorithm>
 #include <atomic>
+#include <optional>
 
 #include "cuda/tensor_core.h"
+#include "ops/cuda_finish.h"
 #include "ops/cuda_ops.h"
 #include "ops/matmul_tiles.h"
 #include "tensor/walk.h"
@@ -22,6 +24,8 @@
 namespace wengert {
 
 namespace {
+
+using namespace WENGERT_ISA;
 
 constexpr int size = 128;  // of a tile; with one plane, wgmma's are two wide
 [[maybe_unused]] constexpr int fragments = 16;
@@ -86,10 +90,13 @@ struct Product {
   const float *a, *b;
   int64_t a_row, a_col, b_row, b_col;
   Walk<5> batch;  // of y and the planes, in matrices; of a and b, in elements
+  bool finishes;  // with an epilogue; else the product is stored in y
+  CudaEpilogue epilogue;
 };
 
 struct Place {
   int row, column, k_begin, k_end;
+  int64_t first_row;   // of the matrix
   int64_t y, a, b;     // elements
   int a_line, b_line;  // rows of plane 0
 
@@ -101,7 +108,8 @@ struct Place {
     k_end = g.k - k_begin < g.k_slab ? g.k : k_begin + g.k_slab;
     int64_t at[5];
     g.batch.offsets(static_cast<uint32_t>(t.matrix), at);
-    y = t.slab * g.y_slab + int64_t{t.matrix} * g.m * g.n;
+    first_row = int64_t{t.matrix} * g.m;
+    y = t.slab * g.y_slab + first_row * g.n;
     a_line = static_cast<int>(at[1]) * g.m + row;
     b_line = static_cast<int>(at[2]) * g.n + column;
     a = at[3];
@@ -116,11 +124,41 @@ struct Corner {
   int row, column;
 };
 
-// Stores a lane's share of `count` fragments, whose corners are at(f), in the result.
+// A result again, with plain numbers.
+__device__ inline float again(const Product& g, const Place& place, int row, int column) {
+  const float* a = g.a + place.a + row * g.a_row;
+  const float* b = g.b + place.b + column * g.b_col;
+  float y = 0;
+#pragma unroll 1
+  for (int k = place.k_begin; k < place.k_end && y == y; ++k)
+    y = fmaf(a[k * g.a_col], b[k * g.b_row], y);
+  return y;
+}
+
+// Stores a lane's share of `count` fragments, whose corners are at(f), in the result, or does what
+// the epilogue says.
 template <int count, class At>
-__device__ void store(const Product& g, const Place& place, const float (&sum)[count][4],
-                      const At& at) {
+__device__ void store(const Product& g, const Place& place, float (&sum)[count][4], const At& at) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
+  if (g.finishes)
+    return each_four(sum, [&](float(&x)[4], int f) {
+      const auto element = [&](int i) {
+        return Corner{at(f).row + fragment_row(lane, i), at(f).column + fragment_column(lane, i)};
+      };
+#pragma unroll 1
+      for (int i = 0; i < 4; ++i) {
+        const float value = i < 2 ? (i ? x[1] : x[0]) : i < 3 ? x[2] : x[3];
+        const auto [row, column] = element(i);
+        if (is_finite(value) || row >= g.m || column >= g.n) continue;
+        const float y = again(g, place, row, column);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) x[j] = i == j ? y : x[j];
+      }
+      const auto at_run = [&](int run) { return element(2 * run); };
+      const auto r = results<2>(x, g.m, g.n, place.first_row, at_run);
+      if (g.epilogue.keeps_product) r.store(g.y, x);
+      finish(g.epilogue, x, r);
+    });
   bool finite = true;
 #pragma unroll
   for (int f = 0; f < count; ++f)
@@ -145,14 +183,7 @@ __device__ void store(const Product& g, const Place& place, const float (&sum)[c
     const int column = at(e / 4).column + fragment_column(lane, e % 4);
     if (row >= g.m || column >= g.n) continue;
     float* to = g.y + place.y + int64_t{row} * g.n + column;
-    if (is_finite(*to)) continue;
-    const float* a = g.a + place.a + row * g.a_row;
-    const float* b = g.b + place.b + column * g.b_col;
-    float y = 0;
-#pragma unroll 1
-    for (int k = place.k_begin; k < place.k_end && y == y; ++k)
-      y = fmaf(a[k * g.a_col], b[k * g.b_row], y);
-    *to = y;
+    if (!is_finite(*to)) *to = again(g, place, row, column);
   }
 }
 template <int count> __device__ void clear(float (&sum)[count][4]) {
@@ -179,6 +210,11 @@ template <int planes> struct Wgmma {
   static constexpr int threads = 3 * 128;
   static constexpr int shared_bytes = stages * stage_bytes + 1024;  // to begin at a multiple
 };
+
+// The fragments of a half of the columns.
+template <int count> __device__ float (&half_of(float (&part)[count][4], int h))[fragments][4] {
+  return *reinterpret_cast<float(*)[fragments][4]>(&part[h * fragments]);
+}
 
 template <int planes>
 __global__ void __launch_bounds__(Wgmma<planes>::threads, 1)
@@ -224,9 +260,10 @@ __global__ void __launch_bounds__(Wgmma<planes>::threads, 1)
     const int line = (warp - 4) * 16;  // of this warp's rows in the tile
     for (int64_t work = blockIdx.x; work < g.tiles.count(); work += gridDim.x) {
       const Place place(g, work, size * W::halves);
-      float part[W::halves][fragments][4];
+      float part[W::halves * fragments][4];
       [[maybe_unused]] float sum[fragments][4];
       if constexpr (planes > 1) clear(sum);
+      clear(part);
       for (int k = place.k_begin; k < place.k_end; k += W::depth, next()) {
         wait(&full[stage], parity);
         const uint32_t a = shared_address(shared + stage * W::stage_bytes) +
@@ -239,7 +276,7 @@ __global__ void __launch_bounds__(Wgmma<planes>::threads, 1)
           for (int step = 0; step < W::depth / 16; ++step)
 #pragma unroll
             for (int h = 0; h < W::halves; ++h)
-              multiply(part[h],
+              multiply(half_of(part, h),
                        descriptor(a + static_cast<uint32_t>(p * W::plane_bytes + step * 32)),
                        descriptor(b + static_cast<uint32_t>((q * W::halves + h) * W::plane_bytes +
                                                             step * 32)),
@@ -247,14 +284,15 @@ __global__ void __launch_bounds__(Wgmma<planes>::threads, 1)
         });
         wait_for_products();
 #pragma unroll
-        for (int h = 0; h < W::halves; ++h) settle(part[h]);
+        for (int h = 0; h < W::halves; ++h) settle(half_of(part, h));
         if (threadIdx.x % 32 == 0) arrive(&empty[stage]);
-        if constexpr (planes > 1) add(sum, part[0]);
+        if constexpr (planes > 1) add(sum, part);
       }
-#pragma unroll
-      for (int h = 0; h < W::halves; ++h)
-        store(g, place, planes > 1 ? sum : part[h],
-              [&](int f) { return Corner{place.row + line, place.column + h * size + f * 8}; });
+      const auto at = [&](int f) { return Corner{place.row + line, place.column + f * 8}; };
+      if constexpr (planes > 1)
+        store(g, place, sum, at);
+      else
+        store(g, place, part, at);
     }
   }
 #endif
@@ -427,24 +465,26 @@ void launch_tiles(Device d, int64_t blocks, int threads, int shared_bytes, K* ke
               kernel, arguments...);
 }
 
-template <int planes> bool run(const View& y, const View& a, const View& b, Units units) {
+// Whether they are for tensor cores. Smaller ones do not fill the tiles or are done before the
+// planes are written. Rows are counted in 31 bits.
+bool fits(const View& y, const View& a, const View& b, int planes) {
+  constexpr double small = 1 << 21;
+  const int64_t m = y.shape[y.shape.size() - 2], n = y.shape.back(), k = a.shape.back();
+  const int64_t a_rows = numel(batch_of(a.shape)) * m, b_rows = numel(batch_of(b.shape)) * n;
+  return m >= 64 && n >= 64 && k >= 64 &&
+         static_cast<double>(y.numel()) * static_cast<double>(k) >= small &&
+         a_rows <= INT32_MAX / planes - size && b_rows <= INT32_MAX / planes - size &&
+         k <= INT32_MAX - 1024 && numel(batch_of(y.shape)) <= INT32_MAX / 2;
+}
+
+template <int planes>
+void run(const View& y, const View& a, const View& b, bool wgmma, const KeptPlanes& kept,
+         const CudaEpilogue* epilogue) {
   const int dims = y.shape.size(), a_dims = a.shape.size(), b_dims = b.shape.size();
   const int64_t m = y.shape[dims - 2], n = y.shape[dims - 1], k = a.shape[a_dims - 1];
   const Shape batch = batch_of(y.shape), a_batch = batch_of(a.shape), b_batch = batch_of(b.shape);
   const int64_t count = numel(batch), width = divide_up(k, 8) * 8;
   const int64_t a_rows = numel(a_batch) * m, b_rows = numel(b_batch) * n;
-  // Smaller ones do not fill the tiles or are done before the planes are written. Rows are counted
-  // in 31 bits.
-  constexpr double small = 1 << 21;
-  if (m < 64 || n < 64 || k < 64 ||
-      static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) *
-              static_cast<double>(count) <
-          small ||
-      a_rows > INT32_MAX / planes - size || b_rows > INT32_MAX / planes - size ||
-      k > INT32_MAX - 1024 || count > INT32_MAX / 2)
-    return false;
-
-  const bool wgmma = units == Units::wgmma;
   const int columns = wgmma ? size * Wgmma<planes>::halves : size;
   Product g{
       .m = static_cast<int32_t>(m),
@@ -466,35 +506,41 @@ template <int planes> bool run(const View& y, const View& a, const View& b, Unit
       .a_col = a.strides[a_dims - 1],
       .b_row = b.strides[b_dims - 2],
       .b_col = b.strides[b_dims - 1],
-      .batch = [&] {
-        const auto fit = [&](const Shape& from, const Strides& strides) {
-          return broadcast_strides(from, strides, batch);
-        };
-        const Strides matrix = contiguous_strides(batch),
-                      a_matrix = fit(a_batch, contiguous_strides(a_batch)),
-                      b_matrix = fit(b_batch, contiguous_strides(b_batch)),
-                      a_strides = fit(a_batch, batch_of(a.strides)),
-                      b_strides = fit(b_batch, batch_of(b.strides));
-        return Walk<5>(Loop<5>(batch, {&matrix, &a_matrix, &b_matrix, &a_strides, &b_strides}));
-      }()};
+      .batch =
+          [&] {
+            const auto fit = [&](const Shape& from, const Strides& strides) {
+              return broadcast_strides(from, strides, batch);
+            };
+            const Strides matrix = contiguous_strides(batch),
+                          a_matrix = fit(a_batch, contiguous_strides(a_batch)),
+                          b_matrix = fit(b_batch, contiguous_strides(b_batch)),
+                          a_strides = fit(a_batch, batch_of(a.strides)),
+                          b_strides = fit(b_batch, batch_of(b.strides));
+            return Walk<5>(Loop<5>(batch, {&matrix, &a_matrix, &b_matrix, &a_strides, &b_strides}));
+          }(),
+      .finishes = epilogue != nullptr,
+      .epilogue = epilogue ? *epilogue : CudaEpilogue{}};
   // Slabs of 512 or more, until there is work for a large GPU.
   const int64_t tiles = g.tiles.count(), slabs = std::min(128 / tiles, k / 512);
   if (slabs > 1) {
     g.k_slab = static_cast<int32_t>(divide_up(divide_up(k, slabs), 64) * 64);
     g.tiles.slabs = static_cast<int>(divide_up(k, g.k_slab));
   }
-  if (!wgmma && g.tiles.count() > INT32_MAX) return false;
-
-  const DeviceScratch a_planes(y.device, planes * a_rows * width * 2);
-  const DeviceScratch b_planes(y.device, planes * b_rows * width * 2);
-  write_planes<planes>(a, a_dims - 2, g.width, a_rows * width, a_planes.as<uint16_t>());
-  write_planes<planes>(b, b_dims - 1, g.width, b_rows * width, b_planes.as<uint16_t>());
-  g.a_planes = a_planes.as<uint16_t>();
-  g.b_planes = b_planes.as<uint16_t>();
+  // An operand's planes: kept by whoever made it, or written here.
+  const auto planes_of = [&](const View& x, int row_axis, int64_t rows, const uint16_t* of,
+                             std::optional<DeviceScratch>& own) {
+    if (of) return of;
+    own.emplace(y.device, planes * rows * width * 2);
+    write_planes<planes>(x, row_axis, g.width, rows * width, own->as<uint16_t>());
+    return static_cast<const uint16_t*>(own->as<uint16_t>());
+  };
+  std::optional<DeviceScratch> own_a, own_b;
+  g.a_planes = planes_of(a, a_dims - 2, a_rows, kept.a, own_a);
+  g.b_planes = planes_of(b, b_dims - 1, b_rows, kept.b, own_b);
 
   const auto multiply = [&] {
     if (!wgmma)
-      return launch_tiles(y.device, g.tiles.count(), Mma<planes>::threads,
+      return launch_tiles(y.device, grid_of("matmul", g.tiles.count()).x, Mma<planes>::threads,
                           Mma<planes>::stages * Mma<planes>::stage_bytes, mma_tiles<planes>, g);
     const auto map = [&](const uint16_t* data, int64_t rows, int box_rows) {
       return tensor_map("matmul", y.device, data, planes * rows, width, width, box_rows);
@@ -503,15 +549,12 @@ template <int planes> bool run(const View& y, const View& a, const View& b, Unit
                  Wgmma<planes>::threads, Wgmma<planes>::shared_bytes, wgmma_tiles<planes>, g,
                  map(g.a_planes, a_rows, size), map(g.b_planes, b_rows, columns));
   };
-  if (g.tiles.slabs == 1) {
-    multiply();
-    return true;
-  }
+  if (g.tiles.slabs == 1) return multiply();
   const DeviceScratch partial(y.device, g.tiles.slabs * y.numel() * size_of(y.dtype));
   g.y = partial.as<float>();
+  g.finishes = false;
   multiply();
-  cuda_add_slabs(y, g.tiles.slabs, g.y);
-  return true;
+  cuda_add_slabs(y, g.tiles.slabs, g.y, g.epilogue);
 }
 
 }  // namespace
@@ -527,19 +570,18 @@ const char* cuda_matmul_units(Device d) {
   }
 }
 
-bool cuda_matmul_planes(const View& y, const View& a, const View& b, MatmulPrecision precision) {
-  const Units u = units(y.device);
-  if (u == Units::none) return false;
-  switch (precision) {
-    case MatmulPrecision::fp32:
-      return run<3>(y, a, b, u);
-    case MatmulPrecision::fast:
-      return run<2>(y, a, b, u);
-    case MatmulPrecision::bf16:
-      return run<1>(y, a, b, u);
-    default:
-      return false;
-  }
+int cuda_matmul_planes(const View& y, const View& a, const View& b, MatmulPrecision precision) {
+  if (y.dtype != DType::float32 || precision == MatmulPrecision::strict) return 0;
+  const int planes = precision == MatmulPrecision::fp32   ? 3
+                     : precision == MatmulPrecision::fast ? 2
+                                                          : 1;
+  return units(y.device) != Units::none && fits(y, a, b, planes) ? planes : 0;
+}
+
+void cuda_multiply_planes(const View& y, const View& a, const View& b, int planes,
+                          const KeptPlanes& kept, const CudaEpilogue* epilogue) {
+  const bool wgmma = units(y.device) == Units::wgmma;
+  (planes == 3 ? run<3> : planes == 2 ? run<2> : run<1>)(y, a, b, wgmma, kept, epilogue);
 }
 
 }  // namespace wengert

@@ -499,7 +499,8 @@ void put_less(const View& out, const View* in, const Params&) {
 }
 
 // (Tensor cores would not serve products as small as these.)
-void put_matmul(const View& y, const View& a, const View& b, MatmulPrecision) {
+void put_matmul(const View& y, const View& a, const View& b, MatmulPrecision, const KeptPlanes&,
+                const CudaEpilogue*) {
   want(y.dtype == DType::float32 && y.shape.size() == 2 && y.numel() > 0 && forwards(a) &&
            forwards(b) && a.shape[1] < 4096,
        "matmul");

@@ -69,6 +69,7 @@ struct Sgd {
                     const SgdStep& s) {
     kernels.sgd(n, p, g, state[0], s);
   }
+  static void put(CudaEpilogue::Update& update, const SgdStep& s) { update.constants.sgd = s; }
 };
 struct Adam {
   using Attributes = AdamAttrs;
@@ -87,6 +88,10 @@ struct Adam {
                     const AdamStep& s) {
     kernels.adam(n, p, g, state[0], state[1], s);
   }
+  static void put(CudaEpilogue::Update& update, const AdamStep& s) {
+    update.adam = true;
+    update.constants.adam = s;
+  }
 };
 struct Rmsprop {
   using Attributes = RmspropAttrs;
@@ -98,6 +103,7 @@ struct Rmsprop {
                     const RmspropStep& s) {
     kernels.rmsprop(n, p, g, state[0], state[1], s);
   }
+  static void put(CudaEpilogue::Update&, const RmspropStep&) {}  // not one: updates_in_epilogue
 };
 
 template <class Rule> class Update final : public ReadyUpdate {
@@ -137,6 +143,13 @@ template <class Rule> class Update final : public ReadyUpdate {
   }
 
   void apply(int64_t i, int64_t at, int64_t n) const override { apply(in_, i, at, n); }
+
+  void put_into(CudaEpilogue::Update& update) const override {
+    update.p = in_[0].template as<float>();
+    for (int64_t s = 0; s < attrs_.group.states; ++s)
+      update.state[s] = in_[attrs_.group.state(s, 0)].template as<float>();
+    Rule::put(update, constants_);
+  }
 
   void run() const override {
     begin();
@@ -311,6 +324,7 @@ void update(const Op& op, Tensors params, Tensors grads, std::initializer_list<S
 
 const Op& count_op = the_count_op;
 
+bool updates_in_epilogue(const Op& op) { return &op == &sgd_op || &op == &adam_op; }
 bool is_update(const Op& op) { return &op == &sgd_op || &op == &adam_op || &op == &rmsprop_op; }
 const UpdateGroup& update_group(const Attrs& attrs) {
   return attrs.as<UpdateAttrs<SgdAttrs>>().group;  // it stands first in all of them

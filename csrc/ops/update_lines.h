@@ -7,6 +7,7 @@
 #pragma once
 
 #include "graph/op.h"
+#include "ops/cuda_epilogue.h"
 
 namespace wengert {
 
@@ -33,7 +34,10 @@ class ReadyUpdate : public Ready {
   // Elements at, ... at + n - 1 of a parameter that lies in one piece, as do its states and
   // gradient.
   virtual void apply(int64_t parameter, int64_t at, int64_t n) const = 0;
+  // The same of the only parameter, in the product that makes the gradient, on a GPU.
+  virtual void put_into(CudaEpilogue::Update& update) const = 0;
 };
+bool updates_in_epilogue(const Op& op);  // whether it may be there
 std::unique_ptr<const ReadyUpdate> ready_update(const Op& op, Views in, const Attrs& attrs);
 
 }  // namespace wengert

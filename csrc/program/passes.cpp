@@ -11,10 +11,13 @@ const Op fused_op{.name = "fused",
 
 std::span<const Pass> all_passes() {
   static constexpr Pass passes[] = {
-      {"constants", fold_constants}, {"dead", drop_dead},         {"common", share_common},
-      {"views", fold_views},         {"chains", fuse_chains},     {"epilogues", fuse_epilogues},
-      {"losses", fuse_losses},       {"updates", fuse_updates},   {"memory", [](StepList&) {}},
-      {"packing", [](StepList&) {}}, {"graph", [](StepList&) {}}, {"persistent", [](StepList&) {}},
+      {"constants", fold_constants},    {"dead", drop_dead},
+      {"common", share_common},         {"views", fold_views},
+      {"chains", fuse_chains},          {"epilogues", fuse_epilogues},
+      {"losses", fuse_losses},          {"planes", keep_planes},
+      {"updates", fuse_updates},        {"memory", [](StepList&) {}},
+      {"packing", [](StepList&) {}},    {"graph", [](StepList&) {}},
+      {"persistent", [](StepList&) {}},
   };
   return passes;
 }

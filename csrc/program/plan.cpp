@@ -8,6 +8,7 @@
 #include "ops/update_lines.h"
 #include "program/chain.h"
 #include "program/device_chain.h"
+#include "program/device_matmul.h"
 #include "program/passes.h"
 
 namespace wengert {
@@ -21,6 +22,7 @@ bool has_chain(const StepList::Line& line) {
 }
 
 // The parts of a fused line: elementwise ones, behind the matmul if it is one, then updates.
+// (Planes between them are no part of either.)
 struct Parts {
   std::span<const StepList::Line> chain, updates;
 };
@@ -30,7 +32,8 @@ Parts parts_of(const StepList::Line& line) {
   if (line.op == &matmul_op) body = body.subspan(1);
   size_t end = body.size();
   while (end > 0 && is_update(*body[end - 1].op)) --end;
-  return {body.first(end), body.subspan(end)};
+  const bool planes = end > 0 && body[end - 1].op == &planes_op;
+  return {body.first(end - planes), body.subspan(end)};
 }
 
 class ReadyOp final : public Ready {
@@ -440,6 +443,12 @@ std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) {
     bytes_.packed += made->bytes_packed();
     made->each_pointer(list_.value(product.inputs[0]).memory, b, note);
     return made;
+  }
+  if (line.op == &matmul_op && (!line.body.empty() || line.inputs.size() > 2)) {
+    fix(line.inputs);
+    return device_matmul(
+        list_, line, [&](int v) { return view(v); },
+        [&](int v) { return stored_[at(list_.value(v).memory)]; });
   }
   const std::vector<View> in = views(line.inputs), out = views(line.outputs);
   if (line.op->ready) {

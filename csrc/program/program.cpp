@@ -214,15 +214,20 @@ void Program::improve(const std::vector<std::string>& passes) {
       [](const StepList::Memory& m) { return m.storage && is_cuda(m.storage->device); });
   const auto chosen = [&](const std::string& name) {
     const bool any_device = name == "constants" || name == "dead" || name == "common" ||
-                            name == "views" || name == "memory" || name == "graph" ||
+                            name == "views" || name == "epilogues" || name == "planes" ||
+                            name == "updates" || name == "memory" || name == "graph" ||
                             name == "persistent";
     return (any_device || !gpu || (name == "chains" && cuda_fuses())) &&
            std::find(passes.begin(), passes.end(), name) != passes.end();
   };
   StepList unfused;  // for one kernel of a GPU, which fuses in its own way
   for (const Pass& pass : all_passes()) {
-    if (gpu && std::string_view(pass.name) == "chains") unfused = list;
-    if (chosen(pass.name)) pass.run(list);
+    const std::string_view name = pass.name;
+    if (gpu && name == "chains") {  // products come first: what they take costs nothing
+      unfused = list;
+      if (chosen("epilogues")) fuse_device_epilogues(list);
+    }
+    if (chosen(pass.name) && !(gpu && name == "epilogues")) pass.run(list);
   }
   const bool arena = chosen("memory");
   plan_ = std::make_unique<Plan>(std::move(list), arena, chosen("packing"));

@@ -10,6 +10,7 @@
 
 #include "ops/matmul.h"
 #include "program/chain.h"
+#include "program/device_matmul.h"
 #include "program/passes.h"
 
 namespace wengert {
@@ -40,30 +41,22 @@ bool is_epilogue(const StepList& list, const StepList::Line& line, int product) 
          fits_grid(list, parts, {numel(c.shape) / c.shape.back(), c.shape.back()});
 }
 
-}  // namespace
-
-void fuse_epilogues(StepList& list) {
-  const std::vector<int> writers = list.writers();
-  for (size_t i = 0; i < list.lines.size();) {
-    size_t at = i, j = list.lines.size();
-    if (takes_epilogue(list, list.lines[i], writers))
-      for (j = i + 1; j < list.lines.size(); ++j) {
-        if (!is_epilogue(list, list.lines[j], list.lines[i].outputs[0])) continue;
-        if (can_move(list, j, i)) {  // up to the product
-          move_line(list, j, i);
-          break;
-        }
-        if (can_move(list, i, j)) {  // the product down to it
-          move_line(list, i, j);
-          at = j - 1;
-          break;
-        }
-      }
-    if (j == list.lines.size()) {
-      ++i;
+// Makes the first line behind line i that `fits(line, next)` a part of it, where one of the two can
+// move to the other; false if there is none.
+template <class Fits> bool take_next(StepList& list, size_t i, const Fits& fits) {
+  for (size_t j = i + 1; j < list.lines.size(); ++j) {
+    if (!fits(list.lines[i], list.lines[j])) continue;
+    size_t at = i;
+    if (can_move(list, j, i)) {  // up to the product
+      move_line(list, j, i);
+    } else if (can_move(list, i, j)) {  // the product down to it
+      move_line(list, i, j);
+      at = j - 1;
+    } else {
       continue;
     }
-    std::vector<StepList::Line> body{list.lines[at]};
+    std::vector<StepList::Line> body = list.lines[at].body;
+    if (body.empty()) body.push_back(list.lines[at]);
     const StepList::Line& then = list.lines[at + 1];
     if (then.body.empty())
       body.push_back(then);
@@ -71,7 +64,33 @@ void fuse_epilogues(StepList& list) {
       body.insert(body.end(), then.body.begin(), then.body.end());
     list.lines[at] = fused(matmul_op, std::move(body));
     list.lines.erase(list.lines.begin() + static_cast<std::ptrdiff_t>(at + 1));
+    return true;
   }
+  return false;
+}
+
+}  // namespace
+
+void fuse_epilogues(StepList& list) {
+  const std::vector<int> writers = list.writers();
+  for (size_t i = 0; i < list.lines.size();)
+    if (!takes_epilogue(list, list.lines[i], writers) ||
+        !take_next(list, i, [&](const StepList::Line& product, const StepList::Line& next) {
+          return is_epilogue(list, next, product.outputs[0]);
+        }))
+      ++i;
+}
+
+// There a line takes one after another, and only such as its kernel knows.
+void fuse_device_epilogues(StepList& list) {
+  const std::vector<int> writers = list.writers();
+  for (size_t i = 0; i < list.lines.size();)
+    if (!device_product(list, list.lines[i]) ||
+        writers[static_cast<size_t>(list.value(list.lines[i].outputs[0]).memory)] != 1 ||
+        !take_next(list, i, [&](const StepList::Line& product, const StepList::Line& next) {
+          return takes_step(list, product, next);
+        }))
+      ++i;
 }
 
 }  // namespace wengert

@@ -11,6 +11,8 @@
 
 #include "ops/matmul.h"
 #include "ops/update_lines.h"
+#include "program/chain.h"
+#include "program/device_matmul.h"
 #include "program/passes.h"
 
 namespace wengert {
@@ -67,7 +69,8 @@ size_t maker_of(const StepList& list, size_t before, int gradient, const StepLis
     const int product = line.outputs[0];
     bool fits = line.op == &matmul_op && !line.edit && list.value(product).shape.size() == 2 &&
                 list.value(gradient).shape == list.value(product).shape &&
-                list.value(gradient).dtype == list.value(product).dtype;
+                list.value(gradient).dtype == list.value(product).dtype &&
+                (!is_cuda(device_of(list, line)) || takes_update(list, line, gradient, update));
     for (int k = 0; k <= update.edited; ++k)
       fits &=
           in_one_piece(list, k < update.edited ? update.inputs[static_cast<size_t>(k)] : gradient);
