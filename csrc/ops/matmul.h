@@ -83,7 +83,7 @@ void pack_operand(DType dtype, const Gemm& g, void* to);
 
 struct Op;
 class Attrs;
-extern const Op& matmul_op;  // of matrices and stacks of them
+extern const Op& matmul_op;                        // of matrices and stacks of them
 MatmulPrecision precision_of(const Attrs& attrs);  // of its line
 
 }  // namespace wengert

@@ -60,8 +60,9 @@ WENGERT_TUNABLE int64_t direct_rows = 64,  // up to so many rows, b is read in p
     tall_elements = 1 << 18,  // an a of this size stays in L2: chunks have all its rows
     side_limit = 512,         // of chunks that are nearly square
     chunks_wanted = 16,       // chunks of a product, ...
-    row_work = 1 << 20,       // ... or this many where rows are cut, ...
-    chunk_work = 1 << 18;     // ... of at least so many multiply-adds, ...
+    row_work = 1 << 20,    // ... or this many where rows are cut, unless b has fewer elements ...
+    small_b = 1 << 14,     // ... than these, ...
+    chunk_work = 1 << 18;  // ... of at least so many multiply-adds, ...
 constexpr int64_t chunk_limit = 1 << 28;  // ... and about at most: 5 ms (AVX-512) to 30 ms (SSE2,
                                           // float64), for which Ctrl-C waits
 
@@ -409,10 +410,12 @@ template <class T> Grid grid(int64_t m, int64_t n, int64_t k, bool whole_rows = 
     cols = n * ceil_div(m, rows) / wanted;
     cols = min(tile_cols<T>, max(cols, rows > narrow ? panel : tile_cols<T> / 4));
     cols = round_up(ceil_div(n, ceil_div(n, min(n, cols))), panel);
-    // Rows are cut only if much is left of each part, as the parts then share all of b: what a
-    // thread has written to its columns of b (weights that it updated) is in its core's cache.
+    // Unless b is small, rows are cut only if much is left of each part, as the parts then share
+    // all of b: what a thread has written to its columns of b (weights that it updated) is in its
+    // core's cache.
     const int64_t across = ceil_div(n, cols), parts = ceil_div(wanted, across),
-                  worth = static_cast<int64_t>(work / static_cast<double>(row_work * across)),
+                  least = n * k < small_b ? chunk_work : row_work,
+                  worth = static_cast<int64_t>(work / static_cast<double>(least * across)),
                   down = max(ceil_div(m, rows), min(parts, worth));
     rows = min(rows, max(ceil_div(m, down), 4 * tile_rows));
     rows = ceil_div(m, ceil_div(m, rows));
