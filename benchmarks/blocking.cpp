@@ -5,8 +5,8 @@
 //       benchmarks/blocking.cpp csrc/ops/scratch.cpp csrc/base/{pool,isa}.cpp -lpthread -o blocking
 //   ./blocking THREADS [NAME=VALUE ...] MxKxN ...
 //
-// NAME is one of the WENGERT_TUNABLE constants of csrc/ops/matmul.simd.cpp. A line per shape: a @ b,
-// a @ b.T, a.T @ b, a.T @ b.T, best of the repeats. What was measured so lies in results/.
+// NAME is one of the WENGERT_TUNABLE constants of csrc/ops/matmul.simd.cpp. A line per shape: a @
+// b, a @ b.T, a.T @ b, a.T @ b.T, best of the repeats. What was measured so lies in results/.
 #define WENGERT_TUNABLE static
 #define WENGERT_ISA avx512
 #include "ops/matmul.simd.cpp"
@@ -52,13 +52,12 @@ int main(int argc, char** argv) {
   struct {
     const char* name;
     int64_t* value;
-  } const choices[] = {{"direct_rows", &avx512::direct_rows},
-                       {"direct_bytes", &avx512::direct_bytes},
-                       {"unpacked_cols", &avx512::unpacked_cols},
-                       {"tall_elements", &avx512::tall_elements},
-                       {"side_limit", &avx512::side_limit},
-                       {"chunks_wanted", &avx512::chunks_wanted},
-                       {"chunk_work", &avx512::chunk_work}};
+  } const choices[] = {
+      {"direct_rows", &avx512::direct_rows},     {"direct_bytes", &avx512::direct_bytes},
+      {"unpacked_cols", &avx512::unpacked_cols}, {"tall_elements", &avx512::tall_elements},
+      {"side_limit", &avx512::side_limit},       {"chunks_wanted", &avx512::chunks_wanted},
+      {"shared_rows", &avx512::shared_rows},     {"shared_elements", &avx512::shared_elements},
+      {"shared_chunks", &avx512::shared_chunks}, {"chunk_work", &avx512::chunk_work}};
   set_num_threads(argc > 1 ? std::atoi(argv[1]) : 1);
   for (int i = 2; i < argc; ++i) {
     long m, k, n;
@@ -72,7 +71,8 @@ int main(int argc, char** argv) {
     const char* sign = std::strchr(argv[i], '=');
     bool known = false;
     for (const auto& [name, value] : choices)
-      if (sign && std::strncmp(argv[i], name, static_cast<size_t>(sign - argv[i])) == 0)
+      if (sign && std::strlen(name) == static_cast<size_t>(sign - argv[i]) &&
+          std::strncmp(argv[i], name, static_cast<size_t>(sign - argv[i])) == 0)
         *value = std::atol(sign + 1), known = true;
     if (!known) return std::fprintf(stderr, "unknown: %s\n", argv[i]), 1;
   }

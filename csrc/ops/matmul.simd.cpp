@@ -62,9 +62,13 @@ WENGERT_TUNABLE int64_t direct_rows = 64,  // up to so many rows, b is read in p
     chunks_wanted = 16,       // chunks of a product, ...
     row_work = 1 << 20,    // ... or this many where rows are cut, unless b has fewer elements ...
     small_b = 1 << 14,     // ... than these, ...
-    chunk_work = 1 << 18;  // ... of at least so many multiply-adds, ...
-constexpr int64_t chunk_limit = 1 << 28;  // ... and about at most: 5 ms (AVX-512) to 30 ms (SSE2,
-                                          // float64), for which Ctrl-C waits
+    chunk_work = 1 << 18,  // ... of at least so many multiply-adds, ...
+    shared_rows = 256,     // From so many rows on, a b of ...
+    shared_elements = 1 << 18,  // ... so many elements is packed once, for ...
+    shared_chunks = 8;          // ... so many chunks or more
+// ... and about at most: 5 to 20 ms, for which Ctrl-C waits.
+template <class T> constexpr int64_t chunk_limit = lanes<T> << 25;
+constexpr int64_t shared_limit = 1 << 22;  // elements of b that are packed at once
 
 // ---- the microkernel ----
 
@@ -286,6 +290,42 @@ template <class T> void multiply_thin(const Gemm& g, const Part& part) {
 }
 #endif
 
+// Columns j to j + cols and terms k to k + ks of b, copied to `to`: tile after tile. A tile is two
+// vectors wide, or one if that is enough.
+template <class T> int64_t tile_width(int64_t cols) {
+  return cols > lanes<T> ? 2 * lanes<T> : lanes<T>;
+}
+template <class T>
+void pack_b(const Gemm& g, int64_t k, int64_t ks, int64_t j, int64_t cols, T* to) {
+  const T* const b = static_cast<const T*>(g.b) + j * g.b_col + k * g.b_row;
+  const int64_t step = g.b_col == 1 ? 16 : ks;  // as it lies
+  for (int64_t x = 0; x < ks; x += step)
+    for (int64_t t = 0, width; t < cols; t += width) {
+      width = tile_width<T>(cols - t);
+      pack(to + t * ks + x * width, width, b + t * g.b_col + x * g.b_row, min(width, cols - t),
+           g.b_col, g.b_row, min(step, ks - x));
+    }
+}
+
+// Rows in panels of even heights: no thin rest.
+struct Panels {
+  explicit Panels(int64_t rows)
+      : count(ceil_div(rows, tile_rows)), height(rows / count), higher(rows - height * count) {}
+  int64_t row(int64_t p) const { return height * p + min(p, higher); }
+  int64_t count, height, higher;  // the first so many have a row more
+};
+
+// The panels' rows, from i on, and terms k to k + ks of a, copied to `to`: panel after panel.
+template <class T>
+void pack_a(const Gemm& g, const Panels& panels, int64_t i, int64_t k, int64_t ks, T* to) {
+  const T* const a = static_cast<const T*>(g.a) + i * g.a_row + k * g.a_col;
+  const int64_t step = g.a_row == 1 ? 16 : ks;  // as it lies
+  for (int64_t x = 0; x < ks; x += step)
+    for (int64_t p = 0; p < panels.count; ++p)
+      pack(to + (p * ks + x) * a_width, a_width, a + panels.row(p) * g.a_row + x * g.a_col,
+           panels.row(p + 1) - panels.row(p), g.a_row, g.a_col, min(step, ks - x));
+}
+
 // sums[rows, cols] = the part's product. False if there is no memory to work in.
 template <class T, class Sum>
 bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row) {
@@ -295,11 +335,11 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
   const int64_t b_step = g.b_row * static_cast<int64_t>(sizeof(T));
   const bool in_place =
       g.b_col == 1 && part.rows <= (b_step < direct_bytes ? direct_rows : tile_rows);
-  const bool pack_b = !g.packed && !in_place;
-  const bool pack_a = (pack_b || g.packed) && part.cols > unpacked_cols;
+  const bool packs_b = !g.packed && !in_place;
+  const bool packs_a = (packs_b || g.packed) && part.cols > unpacked_cols;
   T *packed_b = nullptr, *packed_a = nullptr;
-  if (pack_a || pack_b || few_rows || !has_masks) {
-    const int64_t rows_max = pack_a ? ceil_div(part.rows, tile_rows) * a_width : narrow;
+  if (packs_a || packs_b || few_rows || !has_masks) {
+    const int64_t rows_max = packs_a ? ceil_div(part.rows, tile_rows) * a_width : narrow;
     packed_b =
         static_cast<T*>(scratch(Scratch::chunk, sizeof(T) * k_block * (cols_max + rows_max)));
     if (!packed_b) return false;
@@ -312,73 +352,64 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
   const T* const a = static_cast<const T*>(g.a) + part.i * g.a_row + part.k * g.a_col;
   const T* const b = static_cast<const T*>(g.b) + part.j * g.b_col + part.k * g.b_row;
   T tile_sums[std::is_same_v<T, Sum> ? 1 : tile_rows * 2 * L];
-  // Panels of even heights: no thin rest.
-  const int64_t panels = ceil_div(part.rows, tile_rows), height = part.rows / panels,
-                higher = part.rows - height * panels;  // the first so many have a row more
-  const auto panel_row = [&](int64_t p) INLINE { return height * p + min(p, higher); };
-  const auto tile_width = [&](int64_t j) INLINE { return part.cols - j > L ? 2 * L : L; };
-  const auto packed = [&](int64_t j) INLINE {
-    return pack_b || (!g.packed && !has_masks && part.cols - j < tile_width(j));
-  };
-  const auto place_b = [&](int64_t j, int64_t ks) INLINE {  // in place, it is the last one alone
-    return packed_b + (pack_b ? j * ks : 0);
-  };
+  const Panels panels(part.rows);
   const auto ready_b = [&](int64_t k, int64_t j) INLINE {  // as pack_operand() wrote it
     return static_cast<const T*>(g.packed) + k * round_up(g.n, 2 * L) +
            j * min(block, part.terms - k);
   };
   for (int64_t k = 0; k < part.terms; k += block) {
     const int64_t ks = min(block, part.terms - k);
-    const T *const a_block = a + k * g.a_col, *const b_block = b + k * g.b_row;
-    const int64_t b_step = g.b_col == 1 ? 16 : ks, a_step = g.a_row == 1 ? 16 : ks;  // as they lie
-    for (int64_t x = 0; (pack_b || !has_masks) && x < ks; x += b_step)
-      for (int64_t j = 0; j < part.cols; j += tile_width(j))
-        if (packed(j))
-          pack(place_b(j, ks) + x * tile_width(j), tile_width(j),
-               b_block + j * g.b_col + x * g.b_row, min(tile_width(j), part.cols - j), g.b_col,
-               g.b_row, min(b_step, ks - x));
-    for (int64_t x = 0; pack_a && x < ks; x += a_step)
-      for (int64_t p = 0; p < panels; ++p)
-        pack(packed_a + (p * ks + x) * a_width, a_width,
-             a_block + panel_row(p) * g.a_row + x * g.a_col, panel_row(p + 1) - panel_row(p),
-             g.a_row, g.a_col, min(a_step, ks - x));
-    for (int64_t p = 0, finished = 0; p < panels; ++p) {
-      const int64_t i = panel_row(p), rows = panel_row(p + 1) - i;
-      Tile<T> t;
-      t.a = pack_a ? packed_a + p * ks * a_width : a_block + i * g.a_row;
-      t.a_row = g.a_row, t.a_col = g.a_col, t.k = ks;
-      for (int64_t j = 0; j < part.cols; j += tile_width(j)) {
-        const int64_t width = tile_width(j);
-        t.cols = min(width, part.cols - j);
-        if (g.packed) {
-          t.b = ready_b(k, part.j + j);
-          // It comes from afar: the first panel of rows fetches what the next one begins with.
-          const bool more = j + width < part.cols, deeper = k + ks < part.terms;
-          if (p > 0 || (!more && !deeper && part.j + part.cols >= g.n))
-            t.next = nullptr;
-          else
-            t.next = more     ? ready_b(k, part.j + j + width)
-                     : deeper ? ready_b(k + ks, part.j)
-                              : ready_b(0, part.j + part.cols);
-        } else {
-          t.b = packed(j) ? place_b(j, ks) : b_block + j;
+    const T* const a_block = a + k * g.a_col;
+    if (packs_a) pack_a(g, panels, part.i, part.k + k, ks, packed_a);
+    for (int64_t from = 0, end; from < part.cols; from = end) {
+      end = min(part.cols, from + tile_cols<T>);
+      // Without masks the last tile of a b in place is copied if the right edge cuts it.
+      const int64_t last = end - (end - from - 1) % (2 * L) - 1;  // the last tile's first column
+      const bool cut = !has_masks && !g.packed && (end - last) % L != 0;
+      if (packs_b)
+        pack_b(g, part.k + k, ks, part.j + from, end - from, packed_b);
+      else if (cut)
+        pack_b(g, part.k + k, ks, part.j + last, end - last, packed_b);
+      for (int64_t p = 0, finished = 0; p < panels.count; ++p) {
+        const int64_t i = panels.row(p), rows = panels.row(p + 1) - i;
+        Tile<T> t;
+        t.a = packs_a ? packed_a + p * ks * a_width : a_block + i * g.a_row;
+        t.a_row = g.a_row, t.a_col = g.a_col, t.k = ks;
+        for (int64_t j = from; j < end; j += 2 * L) {
+          const int64_t width = tile_width<T>(end - j);
+          t.cols = min(width, end - j), t.b_row = width;
+          if (g.packed) {
+            t.b = ready_b(k, part.j + j);
+            // It comes from afar: the first panel of rows fetches what the next one begins with.
+            const bool more = j + width < part.cols, deeper = k + ks < part.terms;
+            if (p > 0 || (!more && !deeper && part.j + part.cols >= g.n))
+              t.next = nullptr;
+            else
+              t.next = more     ? ready_b(k, part.j + j + width)
+                       : deeper ? ready_b(k + ks, part.j)
+                                : ready_b(0, part.j + part.cols);
+          } else if (packs_b || (cut && j == last)) {
+            t.b = packed_b + (packs_b ? (j - from) * ks : 0);
+          } else {
+            t.b = b + k * g.b_row + j, t.b_row = g.b_row;
+          }
+          const Kernel<T> kernel = table<T>[packs_a][width / L - 1].of[rows - 1];
+          Sum* const to = sums + i * sum_row + j;
+          if constexpr (std::is_same_v<T, Sum>) {
+            t.c = to, t.c_row = sum_row, t.mode = k > 0 ? Tile<T>::add : Tile<T>::store;
+            kernel(t);
+          } else {
+            t.c = tile_sums, t.c_row = width, t.mode = Tile<T>::store;
+            kernel(t);
+            add_block(to, sum_row, tile_sums, width, rows, t.cols, k > 0);
+          }
         }
-        t.b_row = g.packed || packed(j) ? width : g.b_row;
-        const Kernel<T> kernel = table<T>[pack_a][width / L - 1].of[rows - 1];
-        Sum* const to = sums + i * sum_row + j;
-        if constexpr (std::is_same_v<T, Sum>) {
-          t.c = to, t.c_row = sum_row, t.mode = k > 0 ? Tile<T>::add : Tile<T>::store;
-          kernel(t);
-        } else {
-          t.c = tile_sums, t.c_row = width, t.mode = Tile<T>::store;
-          kernel(t);
-          add_block(to, sum_row, tile_sums, width, rows, t.cols, k > 0);
-        }
+        if (!part.whole || k + ks < part.terms) continue;
+        if ((i + rows - finished) * (end - from) < finish_elements && p + 1 < panels.count)
+          continue;
+        finish<T>(g, part.i + finished, i + rows - finished, part.j + from, end - from);
+        finished = i + rows;
       }
-      if (!part.whole || k + ks < part.terms) continue;
-      if ((i + rows - finished) * part.cols < finish_elements && p + 1 < panels) continue;
-      finish<T>(g, part.i + finished, i + rows - finished, part.j, part.cols);
-      finished = i + rows;
     }
   }
   return true;
@@ -388,17 +419,28 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
 struct Grid {
   int64_t rows, cols, down, across;
 };
-template <class T> Grid grid(int64_t m, int64_t n, int64_t k, bool whole_rows = false) {
-  if (whole_rows) {
+bool shares_b(const Gemm& g) {
+  return g.m >= shared_rows && g.n * g.k >= shared_elements && g.k <= k_slab;
+}
+template <class T> Grid grid(const Gemm& g) {
+  const int64_t m = g.m, n = g.n, k = min(g.k, k_slab);
+  if (g.epilogue.whole_rows) {
     const int64_t down = ceil_div(m, tile_rows), rows = ceil_div(m, down);
     return {rows, n, ceil_div(m, rows), 1};
   }
   constexpr int64_t panel = 2 * lanes<T>;
+  if (shares_b(g)) {  // chunks are wide, so that a is packed seldom
+    const int64_t down = ceil_div(m, shared_rows), rows = ceil_div(m, down),
+                  most = max(1, chunk_limit<T> / (rows * k * panel)) * panel,
+                  across = ceil_div(shared_chunks, down),
+                  cols = min(most, round_up(ceil_div(n, across), panel));
+    return {rows, cols, down, ceil_div(n, cols)};
+  }
   const double work = 1.0 * m * n * k;
   int64_t rows = m, cols = min(n, tile_cols<T>);
   const int64_t least = m > narrow ? chunk_work : chunk_work / 4;  // which is 256 KiB of b
-  int64_t wanted = work > 1.0 * chunks_wanted * chunk_limit
-                       ? static_cast<int64_t>(work / chunk_limit)
+  int64_t wanted = work > 1.0 * chunks_wanted * chunk_limit<T>
+                       ? static_cast<int64_t>(work / chunk_limit<T>)
                        : min(chunks_wanted, static_cast<int64_t>(work / least));
   if (wanted == 1 && m > narrow && n >= 2 * panel) wanted = 2;
   if (wanted > 1) {
@@ -433,22 +475,18 @@ int64_t block_of(int64_t k) { return round_up(ceil_div(k, ceil_div(k, k_block)),
 
 // As multiply_part() packs b, block by block of k, but for all columns.
 template <class T> void pack_operand(const Gemm& g, void* to) {
-  constexpr int64_t L = lanes<T>;
-  const int64_t block = block_of(g.k), row = round_up(g.n, 2 * L);
-  parallel_for(ceil_div(g.n, 2 * L), [&](int64_t tile) {
-    const int64_t j = tile * 2 * L, width = g.n - j > L ? 2 * L : L;
-    for (int64_t k = 0; k < g.k; k += block) {
-      const int64_t ks = min(block, g.k - k);
-      pack(static_cast<T*>(to) + k * row + j * ks, width,
-           static_cast<const T*>(g.b) + j * g.b_col + k * g.b_row, min(width, g.n - j), g.b_col,
-           g.b_row, ks);
-    }
+  const int64_t block = block_of(g.k), row = round_up(g.n, 2 * lanes<T>),
+                across = ceil_div(g.n, tile_cols<T>);
+  parallel_for(across * ceil_div(g.k, block), [&](int64_t chunk) {
+    const int64_t k = chunk / across * block, j = chunk % across * tile_cols<T>,
+                  ks = min(block, g.k - k);
+    pack_b(g, k, ks, j, min(tile_cols<T>, g.n - j), static_cast<T*>(to) + k * row + j * ks);
   });
 }
 
 template <class T> void multiply_short(const Gemm& g) {
   const int64_t block = block_of(g.k);
-  const Grid cut = grid<T>(g.m, g.n, g.k, g.epilogue.whole_rows);
+  const Grid cut = grid<T>(g);
   bool ok = true;
   parallel_for(cut.down * cut.across, [&](int64_t chunk) {
     const Part part = part_of(g, cut, chunk);
@@ -462,10 +500,35 @@ template <class T> void multiply_short(const Gemm& g) {
   if (!ok) scratch_failed("matmul");
 }
 
+// m rows from i on, and n columns from j on, of the product.
+template <class T> Gemm slice(const Gemm& g, int64_t i, int64_t m, int64_t j, int64_t n) {
+  Gemm part = g;
+  part.m = m, part.n = n;
+  part.a = static_cast<const T*>(g.a) + i * g.a_row;
+  part.b = static_cast<const T*>(g.b) + j * g.b_col;
+  part.c = static_cast<T*>(g.c) + i * g.c_row + j;
+  part.row = g.row + i, part.col = g.col + j;
+  return part;
+}
+
+// As many columns of b as may be at a time are packed, for all chunks.
+template <class T> void multiply_sharing(const Gemm& g) {
+  constexpr int64_t panel = 2 * lanes<T>;
+  const int64_t cols = min(round_up(g.n, panel), shared_limit / g.k / panel * panel);
+  void* const memory = scratch(Scratch::call, sizeof(T) * g.k * cols);
+  if (!memory) return multiply_short<T>(g);
+  for (int64_t j = 0; j < g.n; j += cols) {
+    Gemm part = slice<T>(g, 0, g.m, j, min(cols, g.n - j));
+    pack_operand<T>(part, memory);
+    part.packed = memory;
+    multiply_short<T>(part);
+  }
+}
+
 // Slabs of k have a sum each, `together` at a time; they are added in order.
 template <class T> void multiply_long(const Gemm& g) {
   const int64_t size = g.m * g.n, slabs = ceil_div(g.k, k_slab);
-  const Grid cut = grid<T>(g.m, g.n, k_slab);
+  const Grid cut = grid<T>(g);
   const int64_t tiles = cut.down * cut.across,
                 together = min(slabs, ceil_div(chunks_wanted, tiles));
   auto* const total = static_cast<double*>(scratch(Scratch::call, 8 * size * (1 + together)));
@@ -507,16 +570,12 @@ template <class T> bool nothing_to_add(const Gemm& g) {
 
 template <class T> void multiply_floats(const Gemm& g) {
   if (nothing_to_add<T>(g)) return;
-  if (g.n > 1 ? g.k <= k_slab : g.k <= short_column) return multiply_short<T>(g);
+  if (g.n > 1 ? g.k <= k_slab : g.k <= short_column)
+    return shares_b(g) && !g.packed ? multiply_sharing<T>(g) : multiply_short<T>(g);
   const int64_t rows = g.n == 1 ? max_sums / ceil_div(g.k, dot_slab) + 1 : long_side;
   for (int64_t i = 0; i < g.m; i += rows)
     for (int64_t j = 0; j < g.n; j += long_side) {
-      Gemm part = g;
-      part.m = min(rows, g.m - i), part.n = min(long_side, g.n - j);
-      part.a = static_cast<const T*>(g.a) + i * g.a_row;
-      part.b = static_cast<const T*>(g.b) + j * g.b_col;
-      part.c = static_cast<T*>(g.c) + i * g.c_row + j;
-      part.row = g.row + i, part.col = g.col + j;
+      const Gemm part = slice<T>(g, i, min(rows, g.m - i), j, min(long_side, g.n - j));
       if (g.n > 1) {
         multiply_long<T>(part);
       } else {
