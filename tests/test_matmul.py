@@ -46,7 +46,7 @@ def test_small_sizes(k: int, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("m", "k", "n"),
     [(64, 784, 128), (257, 300, 129), (1, 4099, 130), (130, 4099, 1), (3, 3000, 3), (700, 3, 500),
-     (513, 1, 9), (1, 1, 1000), (100, 1000, 100), (256, 257, 258)],
+     (513, 1, 9), (1, 1, 1000), (100, 1000, 100), (256, 257, 258), (300, 4096, 1100)],
 )  # fmt: skip
 def test_large_sizes(m: int, k: int, n: int, dtype: str) -> None:
     a, b = normal(m, k, dtype=dtype), normal(k, n, dtype=dtype, seed=1)
@@ -79,7 +79,7 @@ def layouts(a: np.ndarray) -> dict[str, wg.Tensor]:
 @pytest.mark.parametrize(
     "m, k, n",
     [(5, 7, 3), (1, 9, 4), (17, 33, 65), (70, 130, 1), (40, 257, 90), (600, 2100, 1), (1, 300, 200),
-     (3, 270, 70), (1100, 10, 5), (19, 16, 8)],
+     (3, 270, 70), (1100, 10, 5), (19, 16, 8), (259, 515, 523)],
 )  # fmt: skip
 def test_layouts(m: int, k: int, n: int, dtype: str) -> None:
     """All have the same bits; of n > 1 columns, a row alone has those that it has among others."""
