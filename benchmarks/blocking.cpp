@@ -2,7 +2,7 @@
 //
 //   g++ -O3 -std=c++20 -fwrapv -ffp-contract=off -fno-math-errno -fno-trapping-math -Icsrc -mfma
 //       -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
-//       benchmarks/blocking.cpp csrc/ops/scratch.cpp csrc/base/{pool,isa}.cpp -lpthread -o blocking
+//       benchmarks/blocking.cpp csrc/ops/scratch.cpp csrc/base/{pool,isa,allocator}.cpp -lpthread -o blocking
 //   ./blocking THREADS [NAME=VALUE ...] MxKxN ...
 //
 // NAME is one of the WENGERT_TUNABLE constants of csrc/ops/matmul.simd.cpp. A line per shape: a @ b,

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from rows import ROWS, Row, Shapes
 from test_ops import CASES, FLOATS, GRADIENT_CASES, assert_within, name, quiet, tensors
+from training import OPTIMIZERS, Training, batches
 
 import wengert as wg
 from wengert import nn, optim
@@ -490,44 +491,6 @@ def test_training_a_bert_encoder_equals_the_cpu() -> None:
 
 WITHOUT_PERSISTENT = [name for name in wg.compiling.PASSES if name != "persistent"]
 LINE_BY_LINE = [name for name in WITHOUT_PERSISTENT if name != "graph"]
-OPTIMIZERS: dict[str, Any] = {
-    "sgd": lambda p: optim.SGD(p, lr=0.1),
-    "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
-    "adam": lambda p: optim.Adam(p, lr=0.01),
-    "adamw": lambda p: optim.AdamW(p, lr=0.01),
-    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5),
-}
-
-
-class Training:
-    """A small network on the GPU and its step, always begun alike."""
-
-    def __init__(self, optimizer: str, dropout: float = 0.0, clip: bool = False) -> None:
-        wg.manual_seed(1)
-        self.model = nn.MLP([6, 8, 3], activation="tanh", dropout=dropout).to("cuda")
-        self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
-        self.clip = clip
-        wg.manual_seed(2)
-
-    def step(self, x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
-        self.optimizer.zero_grad()
-        loss = wg.cross_entropy(self.model(x), y)
-        loss.backward()
-        if self.clip:
-            optim.clip_grad_norm_(self.model.parameters(), 0.1)
-        self.optimizer.step()
-        return loss
-
-    def state(self) -> list[Any]:
-        values = [x for p in self.model.parameters() for x in (p.detach(), p.grad)]
-        return [x.tolist() for x in values] + [str(self.optimizer.state_dict())]
-
-
-def batches(n: int) -> tuple[wg.Tensor, wg.Tensor]:
-    return (
-        wg.randn((n, 16, 6), generator=wg.Generator(26), device="cuda"),
-        wg.randint(0, 3, (n, 16), wg.Generator(27), "cuda"),
-    )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -535,8 +498,8 @@ def batches(n: int) -> tuple[wg.Tensor, wg.Tensor]:
 @pytest.mark.parametrize("passes", [WITHOUT_PERSISTENT, LINE_BY_LINE, ["graph"]], ids=len)
 def test_a_step_as_one_graph_equals_eager(optimizer: str, extras: Any, passes: list[str]) -> None:
     """The same bits, while batches, learning rate, step count and random state go on."""
-    xs, ys = batches(12)
-    eager, called, run = (Training(optimizer, **extras) for _ in range(3))
+    xs, ys = batches(12, device="cuda")
+    eager, called, run = (Training(optimizer, **extras, device="cuda") for _ in range(3))
 
     def losses(training: Training, step: Any) -> list[float]:
         wg.manual_seed(2)
@@ -683,7 +646,7 @@ def test_a_recorded_step_gives_its_memory_back() -> None:
     gc.collect()
     before = wg.cuda.memory_allocated()
     for passes in (wg.compiling.PASSES, WITHOUT_PERSISTENT):
-        training, (xs, ys) = Training("adam"), batches(4)
+        training, (xs, ys) = Training("adam", device="cuda"), batches(4, device="cuda")
         step = wg.compile(training.step, passes=passes)
         step.run(4, xs, ys)
         assert wg.cuda.memory_allocated() > before
@@ -755,8 +718,8 @@ def test_the_small_network_inside_one_kernel(optimizer: str) -> None:
 
 
 def test_a_classifier_inside_one_kernel() -> None:
-    xs, ys = batches(8)
-    eager, inside = Training("adam"), Training("adam")
+    xs, ys = batches(8, device="cuda")
+    eager, inside = (Training("adam", device="cuda") for _ in range(2))
     step = wg.compile(inside.step)
     for x, y in zip(xs, ys, strict=True):
         np.testing.assert_allclose(step(x, y).item(), eager.step(x, y).item(), rtol=1e-5)
@@ -767,8 +730,8 @@ def test_a_classifier_inside_one_kernel() -> None:
 
 def test_dropout_inside_one_kernel() -> None:
     """The masks of eager, and of the CPU, in whatever launches the steps come."""
-    xs, ys = batches(10)
-    eager, inside = Training("sgd", dropout=0.4), Training("sgd", dropout=0.4)
+    xs, ys = batches(10, device="cuda")
+    eager, inside = (Training("sgd", dropout=0.4, device="cuda") for _ in range(2))
     expected = [eager.step(x, y).item() for x, y in zip(xs, ys, strict=True)]
     state = wg.random.default_generator.state.tolist()
     wg.manual_seed(2)
@@ -1007,8 +970,8 @@ def test_memory_that_another_stream_uses(recorded: bool) -> None:
 
 @pytest.mark.parametrize("passes", [wg.compiling.PASSES, WITHOUT_PERSISTENT, LINE_BY_LINE], ids=len)
 def test_a_compiled_step_in_several_streams(passes: list[str]) -> None:
-    xs, ys = batches(9)
-    eager, inside = Training("adam"), Training("adam")
+    xs, ys = batches(9, device="cuda")
+    eager, inside = (Training("adam", device="cuda") for _ in range(2))
     expected = [eager.step(x, y).item() for x, y in zip(xs, ys, strict=True)]
     step = wg.compile(inside.step, passes=passes)
     streams = [wg.cuda.default_stream(), wg.cuda.Stream(), wg.cuda.Stream()]

@@ -12,6 +12,7 @@ constexpr size_t alignment = 64;
 
 void* allocate(int64_t bytes);  // aligned; nullptr where there is no memory
 void deallocate(void* block, int64_t bytes);
+void* from_system(int64_t bytes);  // the same, past the cache and its figures: for std::free
 
 struct MemoryFigures {
   int64_t allocated;  // bytes in use now

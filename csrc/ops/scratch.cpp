@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "base/allocator.h"
 #include "base/error.h"
 
 namespace wengert {
@@ -22,7 +23,7 @@ void* scratch(Scratch use, size_t bytes) {
   if (bytes > piece.bytes) {
     std::free(piece.data);
     piece.bytes = 0;
-    if (posix_memalign(&piece.data, 64, bytes) != 0) piece.data = nullptr;
+    piece.data = from_system(static_cast<int64_t>(bytes));
     if (piece.data) piece.bytes = bytes;
   }
   return piece.data;

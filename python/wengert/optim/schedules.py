@@ -1,0 +1,401 @@
+"""Learning-rate schedules: a function of the step number (`lr_at`), not a recurrence."""
+
+# ruff: noqa: D102, D107 - options and formulas are explained at the classes
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from .._core import Tensor
+from .optimizers import Optimizer, _below_1, _check
+
+
+class LRScheduler:
+    """Base of the schedules: call step() after each epoch, or batch. A subclass writes
+    lr_at(base_lr, epoch), the learning rate as a function of the number of steps taken.
+
+    base_lrs are the learning rates of the groups when the first schedule was made; they are kept
+    in group["initial_lr"].
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"{type(self).__name__}: optimizer is {type(optimizer).__name__}, not an Optimizer"
+            )
+        self.optimizer = optimizer
+        self.last_epoch = 0
+        self.base_lrs: list[float] = [
+            group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups
+        ]
+        self._last_lrs: list[float] = []
+        self._write()
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        """The learning rate after `epoch` steps of a group that began with base_lr."""
+        raise NotImplementedError(f"{type(self).__name__}: lr_at is not defined")
+
+    def _lrs(self) -> list[float]:
+        return [self.lr_at(base, self.last_epoch) for base in self.base_lrs]
+
+    def _write(self) -> None:
+        self._last_lrs = self._lrs()
+        for group, lr in zip(self.optimizer.param_groups, self._last_lrs, strict=True):
+            group["lr"] = lr
+
+    def step(self) -> None:
+        """Sets the next learning rate. RuntimeError where something else has set it since: two
+        schedules would undo one another's work without a word."""
+        now = [group["lr"] for group in self.optimizer.param_groups]
+        if now != self._last_lrs:
+            raise RuntimeError(
+                f"{type(self).__name__}.step: the learning rates are {now}, and this schedule set "
+                f"{self._last_lrs}; something else changed them. Join schedules with SequentialLR, "
+                "or change schedule.base_lrs instead"
+            )
+        self.last_epoch += 1
+        self._write()
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rates that were set last, one for each group."""
+        return list(self._last_lrs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbers and lists only; not the optimizer, nor functions."""
+        return {
+            "last_epoch": self.last_epoch,
+            "base_lrs": list(self.base_lrs),
+            "last_lrs": list(self._last_lrs),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over a state_dict, and sets the learning rates it had. ValueError if it does not
+        fit."""
+        groups = len(self.optimizer.param_groups)
+        wanted = self.state_dict()
+        if set(state) != set(wanted) or not all(
+            len(state[key]) == groups for key in ("base_lrs", "last_lrs")
+        ):
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: it must have {', '.join(wanted)} for "
+                f"{groups} parameter groups, and has {dict(state)!r}"
+            )
+        self.last_epoch = int(state["last_epoch"])
+        self.base_lrs = [float(lr) for lr in state["base_lrs"]]
+        self._last_lrs = [float(lr) for lr in state["last_lrs"]]
+        for group, base, lr in zip(
+            self.optimizer.param_groups, self.base_lrs, self._last_lrs, strict=True
+        ):
+            group["initial_lr"] = base
+            group["lr"] = lr
+
+
+def _whole(owner: str, name: str, value: int, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{owner}: {name} is {value!r}; it must be an int, at least {least}")
+    return value
+
+
+class StepLR(LRScheduler):
+    """base * gamma^(epoch // step_size)"""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        self.step_size = _whole("StepLR", "step_size", step_size)
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return base_lr * self.gamma ** (epoch // self.step_size)
+
+
+class MultiStepLR(LRScheduler):
+    """base * gamma^(number of milestones reached)"""
+
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        self.milestones = sorted(_whole("MultiStepLR", "milestone", m, 0) for m in milestones)
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return base_lr * self.gamma ** bisect_right(self.milestones, epoch)
+
+
+class ExponentialLR(LRScheduler):
+    """base * gamma^epoch"""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return float(base_lr * self.gamma**epoch)
+
+
+class CosineAnnealingLR(LRScheduler):
+    """eta_min + (base - eta_min) * (1 + cos(pi * epoch / T_max)) / 2
+
+    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR
+    2017, equation 5 (without the restarts).
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803
+        self.T_max = _whole("CosineAnnealingLR", "T_max", T_max)
+        self.eta_min = eta_min
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        wave = (1.0 + math.cos(math.pi * epoch / self.T_max)) / 2.0
+        return self.eta_min + (base_lr - self.eta_min) * wave
+
+
+class LinearLR(LRScheduler):
+    """base times a factor that goes from start_factor to end_factor in total_iters steps, then
+    stays: a warm-up."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3.0,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+    ) -> None:
+        if not 0.0 < start_factor <= 1.0 or not 0.0 <= end_factor <= 1.0:
+            raise ValueError(
+                f"LinearLR: the factors are {start_factor} and {end_factor}; they must be in "
+                "(0, 1] and [0, 1]"
+            )
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.total_iters = _whole("LinearLR", "total_iters", total_iters)
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        part = min(epoch, self.total_iters) / self.total_iters
+        return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * part)
+
+
+class ConstantLR(LRScheduler):
+    """base * factor for total_iters steps, then base"""
+
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1.0 / 3.0, total_iters: int = 5
+    ) -> None:
+        if not 0.0 <= factor <= 1.0:
+            raise ValueError(f"ConstantLR: factor is {factor}; it must be in [0, 1]")
+        self.factor = factor
+        self.total_iters = _whole("ConstantLR", "total_iters", total_iters, 0)
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return base_lr * (self.factor if epoch < self.total_iters else 1.0)
+
+
+class LambdaLR(LRScheduler):
+    """base * lr_lambda(epoch); one function, or a list with one for each group. The functions are
+    not part of the state_dict."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
+    ) -> None:
+        groups = len(optimizer.param_groups)
+        self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
+        if len(self.lr_lambdas) != groups:
+            raise ValueError(
+                f"LambdaLR: {len(self.lr_lambdas)} functions for {groups} parameter groups"
+            )
+        super().__init__(optimizer)
+
+    def _lrs(self) -> list[float]:
+        return self._lrs_at(self.base_lrs, self.last_epoch)
+
+    def _lrs_at(self, bases: list[float], epoch: int) -> list[float]:
+        return [base * fn(epoch) for base, fn in zip(bases, self.lr_lambdas, strict=True)]
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return base_lr * self.lr_lambdas[0](epoch)
+
+
+class OneCycleLR(LRScheduler):
+    """From max_lr / div_factor up to max_lr in pct_start of total_steps, then down to
+    max_lr / div_factor / final_div_factor; momentum (or beta1) goes the other way.
+
+    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large
+    learning rates", 2018; two phases, as PyTorch's default.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float,
+        total_steps: int,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        _check("OneCycleLR", "max_lr", max_lr, "a finite number above 0", lambda v: v > 0)
+        _check("OneCycleLR", "pct_start", pct_start, "between 0 and 1", lambda v: 0 < v < 1)
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(
+                f"OneCycleLR: anneal_strategy is {anneal_strategy!r}; give 'cos' or 'linear'"
+            )
+        self.max_lr, self.total_steps = max_lr, _whole("OneCycleLR", "total_steps", total_steps, 2)
+        self.pct_start, self.anneal_strategy = pct_start, anneal_strategy
+        self.cycle_momentum = cycle_momentum
+        self.momenta = (max_momentum, base_momentum, max_momentum)
+        start = max_lr / div_factor
+        self.rates = (start, max_lr, start / final_div_factor)
+        for group in optimizer.param_groups:
+            if cycle_momentum and not ("betas" in group or group.get("momentum")):
+                raise ValueError(
+                    "OneCycleLR: the optimizer has no momentum to cycle; pass cycle_momentum=False"
+                )
+        super().__init__(optimizer)
+
+    def _at(self, points: tuple[float, float, float], epoch: int) -> float:
+        if epoch >= self.total_steps:
+            raise ValueError(
+                f"OneCycleLR: step {epoch} of {self.total_steps}; the schedule has ended"
+            )
+        peak, last = self.pct_start * self.total_steps - 1.0, self.total_steps - 1.0
+        rising = epoch < peak
+        a, b = points[:2] if rising else points[1:]
+        part = epoch / peak if rising else (epoch - peak) / (last - peak)
+        if self.anneal_strategy == "linear":
+            return a + (b - a) * part
+        return b + (a - b) * (1.0 + math.cos(math.pi * part)) / 2.0
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return self._at(self.rates, epoch)
+
+    def _write(self) -> None:
+        super()._write()
+        if self.cycle_momentum:
+            momentum = self._at(self.momenta, self.last_epoch)
+            for group in self.optimizer.param_groups:
+                if "betas" in group:
+                    group["betas"] = (momentum, group["betas"][1])
+                else:
+                    group["momentum"] = momentum
+
+
+class SequentialLR(LRScheduler):
+    """schedulers[0] up to milestones[0], then schedulers[1], which counts from there, and so on.
+
+    warm-up and cosine: SequentialLR(o, [LinearLR(o, 0.1, total_iters=5),
+    CosineAnnealingLR(o, 95)], milestones=[5])
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]
+    ) -> None:
+        self.schedulers = list(schedulers)
+        self.milestones = [_whole("SequentialLR", "milestone", m) for m in milestones]
+        if len(self.schedulers) != len(self.milestones) + 1:
+            raise ValueError(
+                f"SequentialLR: {len(self.schedulers)} schedulers and {len(self.milestones)} "
+                "milestones; there must be one milestone between each two schedulers"
+            )
+        if any(a >= b for a, b in pairwise(self.milestones)):
+            raise ValueError(f"SequentialLR: milestones {self.milestones} must grow")
+        for scheduler in self.schedulers:
+            if isinstance(scheduler, (ReduceLROnPlateau, OneCycleLR)):
+                raise TypeError(f"SequentialLR: {type(scheduler).__name__} cannot be a part of it")
+            if scheduler.optimizer is not optimizer:
+                raise ValueError("SequentialLR: a scheduler belongs to another optimizer")
+        super().__init__(optimizer)
+
+    def _lrs(self) -> list[float]:
+        place = bisect_right(self.milestones, self.last_epoch)
+        start = self.milestones[place - 1] if place else 0
+        scheduler, epoch = self.schedulers[place], self.last_epoch - start
+        if isinstance(scheduler, LambdaLR):
+            return scheduler._lrs_at(self.base_lrs, epoch)
+        return [scheduler.lr_at(base, epoch) for base in self.base_lrs]
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """Multiplies the learning rate by factor when a metric has not become better for `patience`
+    epochs: call step(metric).
+
+    Better means below best * (1 - threshold) for mode "min", above best * (1 + threshold) for
+    "max"; with threshold_mode "abs", best - threshold and best + threshold. NaN is not better.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        owner = "ReduceLROnPlateau"
+        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
+            raise ValueError(
+                f"{owner}: mode is {mode!r} and threshold_mode {threshold_mode!r}; they must be "
+                "'min' or 'max', and 'rel' or 'abs'"
+            )
+        _check(owner, "factor", factor, "a number from 0 to below 1", _below_1)
+        self.mode, self.factor = mode, factor
+        self.patience = _whole(owner, "patience", patience, 0)
+        self.threshold, self.threshold_mode = threshold, threshold_mode
+        self.cooldown = _whole(owner, "cooldown", cooldown, 0)
+        self.min_lr, self.eps = min_lr, eps
+        self.best = math.inf if mode == "min" else -math.inf
+        self.num_bad_epochs = self.cooldown_counter = 0
+        super().__init__(optimizer)
+
+    def _lrs(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def _is_better(self, metric: float) -> bool:
+        sign = -1.0 if self.mode == "min" else 1.0
+        if self.threshold_mode == "rel":
+            # inf * (1 - threshold) is inf: the first number is better than nothing
+            return sign * metric > sign * self.best * (1.0 + sign * self.threshold)
+        return sign * metric > sign * self.best + self.threshold
+
+    def step(self, metric: float | Tensor) -> None:  # type: ignore[override]
+        value = float(metric)
+        self.last_epoch += 1
+        if self._is_better(value):
+            self.best, self.num_bad_epochs = value, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            for group in self.optimizer.param_groups:
+                new = max(group["lr"] * self.factor, self.min_lr)
+                if group["lr"] - new > self.eps:
+                    group["lr"] = new
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+        self._last_lrs = self._lrs()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            **super().state_dict(),
+            "best": self.best,
+            "num_bad_epochs": self.num_bad_epochs,
+            "cooldown_counter": self.cooldown_counter,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.best = float(state["best"])
+        self.num_bad_epochs = int(state["num_bad_epochs"])
+        self.cooldown_counter = int(state["cooldown_counter"])
