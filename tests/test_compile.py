@@ -259,7 +259,7 @@ def test_the_list_can_be_read() -> None:
     assert program.flops == sum(line["flops"] for line in program.lines)
     text = str(program)
     assert "float32[16, 8] = matmul(arg0, " in text
-    assert "test_compile.py" in text
+    assert "training.py" in text
 
 
 def test_arguments_are_read_where_they_lie_or_copied() -> None:
