@@ -190,10 +190,11 @@ def step(name: str, directory: Path, shape: tuple[int, int]) -> None:
     measure(name, contenders, 60)
 
 
+# Not ru_maxrss, which would count the memory of this process, the parent, too.
 MEMORY = """
-import resource, sys
+import sys
 {setup}
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024)
 """
 OURS = """
 import wengert as wg

@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
     int64_t* value;
   } const choices[] = {
       {"direct_rows", &avx512::direct_rows},     {"direct_bytes", &avx512::direct_bytes},
-      {"unpacked_cols", &avx512::unpacked_cols}, {"tall_elements", &avx512::tall_elements},
+      {"unpacked_cols", &avx512::unpacked_cols}, {"aliased_cols", &avx512::aliased_cols}, {"tall_elements", &avx512::tall_elements},
       {"side_limit", &avx512::side_limit},       {"chunks_wanted", &avx512::chunks_wanted},
       {"shared_rows", &avx512::shared_rows},     {"shared_elements", &avx512::shared_elements},
       {"shared_chunks", &avx512::shared_chunks}, {"chunk_work", &avx512::chunk_work}};

@@ -56,7 +56,8 @@ constexpr int64_t short_column = 16;       // n == 1: up to this k it is a produ
 #endif
 WENGERT_TUNABLE int64_t direct_rows = 64,  // up to so many rows, b is read in place ...
     direct_bytes = 4096,      // ... if its rows are no farther apart, else up to one panel of rows
-    unpacked_cols = 128,      // up to so many columns of a chunk, a is read in place
+    unpacked_cols = 128,      // up to so many columns of a chunk, a is read in place, ...
+    aliased_cols = 32,        // ... or so many, if its lines push each other out of L1
     tall_elements = 1 << 18,  // an a of this size stays in L2: chunks have all its rows
     side_limit = 512,         // of chunks that are nearly square
     chunks_wanted = 16,       // chunks of a product, ...
@@ -336,7 +337,10 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
   const bool in_place =
       g.b_col == 1 && part.rows <= (b_step < direct_bytes ? direct_rows : tile_rows);
   const bool packs_b = !g.packed && !in_place;
-  const bool packs_a = (packs_b || g.packed) && part.cols > unpacked_cols;
+  const int64_t a_step = (g.a_col == 1 ? g.a_row : g.a_col) * static_cast<int64_t>(sizeof(T));
+  const bool aliased = a_step % 4096 == 0;  // all its lines have the same places in L1
+  const bool packs_a =
+      (packs_b || g.packed) && part.cols > (aliased ? aliased_cols : unpacked_cols);
   T *packed_b = nullptr, *packed_a = nullptr;
   if (packs_a || packs_b || few_rows || !has_masks) {
     const int64_t rows_max = packs_a ? ceil_div(part.rows, tile_rows) * a_width : narrow;
