@@ -191,9 +191,7 @@ def step(name: str, directory: Path, shape: tuple[int, int]) -> None:
 
 
 # Not ru_maxrss, which would count the memory of this process, the parent, too.
-MEMORY = """
-import sys
-{setup}
+MEMORY = """{setup}
 print(int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024)
 """
 OURS = """

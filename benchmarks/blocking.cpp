@@ -2,7 +2,8 @@
 //
 //   g++ -O3 -std=c++20 -fwrapv -ffp-contract=off -fno-math-errno -fno-trapping-math -Icsrc -mfma
 //       -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
-//       benchmarks/blocking.cpp csrc/ops/scratch.cpp csrc/base/{pool,isa,allocator}.cpp -lpthread -o blocking
+//       benchmarks/blocking.cpp csrc/ops/scratch.cpp csrc/base/{pool,isa,allocator}.cpp
+//       -lpthread -o blocking
 //   ./blocking THREADS [NAME=VALUE ...] MxKxN ...
 //
 // NAME is one of the WENGERT_TUNABLE constants of csrc/ops/matmul.simd.cpp. A line per shape: a @ b,
@@ -15,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <vector>
 
 using namespace wengert;
@@ -54,10 +56,11 @@ int main(int argc, char** argv) {
     int64_t* value;
   } const choices[] = {
       {"direct_rows", &avx512::direct_rows},     {"direct_bytes", &avx512::direct_bytes},
-      {"unpacked_cols", &avx512::unpacked_cols}, {"aliased_cols", &avx512::aliased_cols}, {"tall_elements", &avx512::tall_elements},
-      {"side_limit", &avx512::side_limit},       {"chunks_wanted", &avx512::chunks_wanted},
+      {"unpacked_cols", &avx512::unpacked_cols}, {"aliased_cols", &avx512::aliased_cols},
+      {"tall_elements", &avx512::tall_elements}, {"side_limit", &avx512::side_limit},
+      {"chunks_wanted", &avx512::chunks_wanted}, {"chunk_work", &avx512::chunk_work},
       {"shared_rows", &avx512::shared_rows},     {"shared_elements", &avx512::shared_elements},
-      {"shared_chunks", &avx512::shared_chunks}, {"chunk_work", &avx512::chunk_work}};
+      {"shared_chunks", &avx512::shared_chunks}};
   set_num_threads(argc > 1 ? std::atoi(argv[1]) : 1);
   for (int i = 2; i < argc; ++i) {
     long m, k, n;
@@ -71,8 +74,7 @@ int main(int argc, char** argv) {
     const char* sign = std::strchr(argv[i], '=');
     bool known = false;
     for (const auto& [name, value] : choices)
-      if (sign && std::strlen(name) == static_cast<size_t>(sign - argv[i]) &&
-          std::strncmp(argv[i], name, static_cast<size_t>(sign - argv[i])) == 0)
+      if (sign && std::string_view(argv[i], sign) == name)
         *value = std::atol(sign + 1), known = true;
     if (!known) return std::fprintf(stderr, "unknown: %s\n", argv[i]), 1;
   }

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from training import OPTIMIZERS, Training
 
 import wengert as wg
 from wengert import nn, optim
@@ -264,34 +265,11 @@ def test_where_planes_are_not_kept() -> None:
 
 # ---- updates -------------------------------------------------------------------------------------
 
-RULES: dict[str, Callable[[Any], optim.Optimizer]] = {
-    "sgd": lambda p: optim.SGD(p, lr=0.1),
-    "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
-    "adam": lambda p: optim.Adam(p, lr=0.01, weight_decay=1e-3),
-    "adamw": lambda p: optim.AdamW(p, lr=0.01),
-    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5),
-}
+RULES = OPTIMIZERS | {"adam": lambda p: optim.Adam(p, lr=0.01, weight_decay=1e-3)}
 
 
-class Training:
-    def __init__(self, rule: str, activation: str, sizes: list[int], clip: bool = False) -> None:
-        wg.manual_seed(1)
-        self.model = nn.MLP(sizes, activation=activation).to("cuda")
-        self.rule = RULES[rule](self.model.parameters())
-        self.clip = clip
-
-    def step(self, x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
-        self.rule.zero_grad()
-        loss = wg.cross_entropy(self.model(x), y)
-        loss.backward()
-        if self.clip:
-            optim.clip_grad_norm_(self.model.parameters(), 0.1)
-        self.rule.step()
-        return loss
-
-    def state(self) -> list[Any]:
-        values = [x.tolist() for p in self.model.parameters() for x in (p.detach(), p.grad)]
-        return [*values, str(self.rule.state_dict())]
+def begin(rule: str, activation: str, sizes: list[int], clip: bool = False) -> Training:
+    return Training(RULES[rule], clip=clip, device="cuda", sizes=sizes, activation=activation)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -304,11 +282,11 @@ def test_training(rule: str) -> None:
     def losses(training: Training, step: Any) -> list[float]:
         found = []
         for i in range(6):
-            training.rule.lr = 0.1 / (1 + i // 2)
+            training.optimizer.lr = 0.1 / (1 + i // 2)
             found.append(step(xs[i], ys[i]).item())
         return found
 
-    made = [Training(rule, "gelu", [24, 40, 36, 10]) for _ in range(4)]
+    made = [begin(rule, "gelu", [24, 40, 36, 10]) for _ in range(4)]
     expected = losses(made[0], made[0].step)
     for training, passes in ((made[1], PASSES), (made[2], [p for p in PASSES if p != "graph"])):
         f = wg.compile(training.step, passes=passes)
@@ -317,7 +295,7 @@ def test_training(rule: str) -> None:
     f = wg.compile(made[3].step, passes=PASSES)
     found = []
     for i in range(0, 6, 2):
-        made[3].rule.lr = 0.1 / (1 + i // 2)
+        made[3].optimizer.lr = 0.1 / (1 + i // 2)
         found += f.run(2, xs[i : i + 2], ys[i : i + 2]).tolist()
     assert found == expected and made[3].state() == made[0].state()
 
@@ -333,7 +311,7 @@ def test_training(rule: str) -> None:
 def test_training_on_tensor_cores() -> None:
     wg.set_matmul_precision("bf16")
     x, y = draw(136, 80), wg.randint(0, 10, (136,), wg.Generator(3), "cuda")
-    eager, compiled = (Training("adam", "gelu", [80, 200, 144, 10]) for _ in range(2))
+    eager, compiled = (begin("adam", "gelu", [80, 200, 144, 10]) for _ in range(2))
     f = wg.compile(compiled.step, passes=PASSES)
     for _ in range(3):
         assert f(x, y).item() == eager.step(x, y).item()
@@ -347,7 +325,7 @@ def test_training_on_tensor_cores() -> None:
 
 def test_slabs_update_too() -> None:
     xs, ys = draw(3, 4200, 12), wg.randint(0, 6, (3, 4200), wg.Generator(3), "cuda")
-    eager, compiled = (Training("adam", "tanh", [12, 40, 6]) for _ in range(2))
+    eager, compiled = (begin("adam", "tanh", [12, 40, 6]) for _ in range(2))
     f = wg.compile(compiled.step, passes=PASSES)
     for x, y in zip(xs, ys, strict=True):
         assert f(x, y).item() == eager.step(x, y).item()
@@ -358,7 +336,7 @@ def test_slabs_update_too() -> None:
 def test_what_is_updated_behind() -> None:
     """A gradient that is read before its update, or that two products add up to."""
     xs, ys = draw(5, 64, 24), wg.randint(0, 8, (5, 64), wg.Generator(3), "cuda")
-    eager, clipped = (Training("adam", "tanh", [24, 40, 8], clip=True) for _ in range(2))
+    eager, clipped = (begin("adam", "tanh", [24, 40, 8], clip=True) for _ in range(2))
     f = wg.compile(clipped.step, passes=PASSES)
     for x, y in zip(xs, ys, strict=True):
         assert f(x, y).item() == eager.step(x, y).item()

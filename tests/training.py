@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,21 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
 
 
 class Training:
+    """optimizer: a name in OPTIMIZERS, or what makes one of the parameters."""
+
     def __init__(
         self,
-        optimizer: str = "adam",
+        optimizer: str | Callable[[Any], optim.Optimizer] = "adam",
         dropout: float = 0.0,
         clip: bool = False,
         device: str = "cpu",
+        sizes: Sequence[int] = (6, 8, 3),
+        activation: str = "tanh",
     ) -> None:
         wg.manual_seed(1)
-        self.model = nn.MLP([6, 8, 3], activation="tanh", dropout=dropout).to(device)
-        self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
+        self.model = nn.MLP(sizes, activation=activation, dropout=dropout).to(device)
+        made = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+        self.optimizer = made(self.model.parameters())
         self.clip = clip
         wg.manual_seed(2)
 
