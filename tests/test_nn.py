@@ -1,7 +1,10 @@
 """nn and autograd: modules, their state and errors, layers and losses against PyTorch."""
 
+import collections
 import copy
 import math
+import types
+import warnings
 
 import numpy as np
 import pytest
@@ -66,6 +69,84 @@ def test_tied_parameters_come_once_and_are_saved_under_both_names():
     tied.to("float64")
     assert tied.a.weight is tied.b.weight and tied.a.weight.dtype == wg.float64
     assert "shared with a row above" in repr(tied)
+
+
+class Holder(nn.Module):
+    def __init__(self, box):
+        self.box = box
+
+
+CONTAINERS = {
+    "list": lambda x: [x],
+    "tuple": lambda x: (x,),
+    "deque": lambda x: collections.deque([x], maxlen=3),
+    "UserList": lambda x: collections.UserList([x]),
+    "dict": lambda x: {0: x},
+    "OrderedDict": lambda x: collections.OrderedDict({0: x}),
+    "defaultdict": lambda x: collections.defaultdict(list, {0: x}),
+    "UserDict": lambda x: collections.UserDict({0: x}),
+    "mappingproxy": lambda x: types.MappingProxyType({0: x}),
+    "nested": lambda x: {0: x, "more": [collections.deque([{"a": x}])]},
+}
+
+
+@pytest.mark.parametrize("make", CONTAINERS.values(), ids=CONTAINERS)
+def test_containers_are_searched_and_converted(make):
+    holder = Holder(make(nn.Linear(2, 2)))
+    assert list(holder.state_dict())[:2] == ["box.0.weight", "box.0.bias"]
+    assert len(list(holder.parameters())) == 2
+    holder.double()
+    assert [p.dtype.name for p in holder.parameters()] == ["float64"] * 2
+    loose = Holder(make(nn.Parameter(wg.ones(2)))).double()
+    assert next(loose.parameters()).dtype == wg.float64
+    assert type(loose.box) is type(make(0))
+
+
+def test_layers_in_a_set_are_refused():
+    for box in ({nn.Linear(2, 2)}, frozenset([nn.Parameter(wg.ones(2))]), [{nn.ReLU()}]):
+        with pytest.raises(TypeError, match=r"'box.*' is a set with layers .*: use a list"):
+            list(Holder(box).parameters())
+    assert list(Holder({1, "a"}).parameters()) == []
+
+
+def test_two_tensors_never_share_a_name():
+    class Named(nn.Module):
+        def __init__(self, *pairs):
+            for name, value in pairs:
+                setattr(self, name, value)
+
+    def p():
+        return nn.Parameter(wg.ones(1))
+
+    def buffered(name):
+        layer = nn.Module()
+        layer.register_buffer(name, wg.ones(1))
+        return layer
+
+    apart = Holder({1: nn.Linear(2, 2), "1": nn.Linear(2, 3), None: [p()], "None": [p()]})
+    assert set(apart.state_dict()) == {
+        *("box.int(1).weight", "box.int(1).bias", "box.1.weight", "box.1.bias"),
+        *("box.NoneType(None).0", "box.None.0"),
+    }
+    assert len(list(apart.parameters())) == 6
+    again = Holder({"None": [p()], None: [p()], "1": nn.Linear(2, 3), 1: nn.Linear(2, 2)})
+    again.load_state_dict(apart.state_dict())  # in whatever order the keys were set
+    for box in [
+        {"a.b": p(), "a": {"b": p()}},
+        {"a.weight": p(), "a": nn.Linear(2, 2)},
+        {"a.0": p(), "a": [p()]},
+    ]:
+        for look in (lambda m: m.state_dict(), lambda m: list(m.parameters())):
+            with pytest.raises(ValueError, match=r"two tensors are both called 'box\.[^ ]*'"):
+                look(Holder(box))
+    with pytest.raises(ValueError, match=r"both called 'a.0'"):
+        Named(("a.0", p()), ("a", [p()])).state_dict()
+    with pytest.raises(ValueError, match=r"both called 'box\.1\.mean'"):
+        Holder({"1": buffered("mean"), "1.mean": p()}).state_dict()
+    one = nn.Linear(2, 2)
+    same = Holder({1: one, "1": one})  # one layer: nothing is lost
+    assert len(same.state_dict()) == 4 and len(list(same.parameters())) == 2
+    assert len(Holder({1: nn.ReLU(), "1": nn.Linear(2, 2)}).state_dict()) == 2
 
 
 def test_a_module_that_holds_its_parent():
@@ -277,6 +358,51 @@ def test_state_dict_round_trip_and_sharing():
     assert next(a.parameters()).dtype == wg.float32 and next(a.parameters()).tolist()[0][0] == 0.0
 
 
+class Tied(nn.Module):
+    def __init__(self):
+        self.a, self.b = nn.Embedding(7, 4), nn.Linear(4, 7, bias=False)
+        self.b.weight = self.a.weight
+        self.register_buffer("mean", wg.zeros(3))
+        self.register_buffer("again", self.mean)
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("left_out", [["a.weight", "mean"], ["b.weight", "again"]])
+def test_one_name_of_a_tied_tensor_is_enough(assign, left_out):
+    source, model = Tied(), Tied()
+    with wg.no_grad():
+        source.mean.fill_(3.0)
+    state = {k: v.clone() for k, v in source.state_dict().items() if k not in left_out}
+    assert model.load_state_dict(state, assign=assign) == ([], [])
+    assert model.a.weight is model.b.weight and model.mean is model.again
+    assert model.a.weight.tolist() == source.a.weight.tolist() and model.again.tolist() == [3.0] * 3
+    with pytest.raises(ValueError, match=r"missing:    a.weight"):
+        model.load_state_dict({"mean": wg.zeros(3)})
+    assert model.load_state_dict({"mean": wg.zeros(3)}, strict=False).missing_keys == [
+        "a.weight",
+        "b.weight",
+    ]
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_two_values_for_one_tied_tensor_are_told(assign):
+    model = Tied()
+    state = {k: v.clone() for k, v in Tied().state_dict().items()}
+    state["b.weight"][2, 1] = 5.0
+    with pytest.warns(UserWarning, match=r"a.weight and b.weight .* that of b.weight is taken"):
+        model.load_state_dict(state, assign=assign)
+    assert model.a.weight is model.b.weight and model.a.weight[2, 1].item() == 5.0
+    with pytest.raises(ValueError, match=r"misshaped:  b.weight"):
+        model.load_state_dict({**state, "b.weight": wg.zeros((2, 2))})
+    state["a.weight"][2, 1] = 5.0
+    state["b.weight"] = state["a.weight"].double().numpy()  # the same numbers in another dtype
+    state["mean"], state["again"] = wg.full(3, math.nan), wg.full(3, math.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.load_state_dict(state)
+    assert model.a.weight[2, 1].item() == 5.0
+
+
 def test_load_state_dict_lists_everything_and_changes_nothing():
     net = nn.MLP([3, 4, 2])
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -301,6 +427,8 @@ def test_load_state_dict_lists_everything_and_changes_nothing():
         assert np.array_equal(value.numpy(), before[name].numpy())
     with pytest.raises(ValueError, match="misshaped"):
         net.load_state_dict(state, strict=False)
+    with pytest.raises(TypeError, match=r"load_state_dict: got int; .* wengert.load\(path\)"):
+        net.load_state_dict(5)
     result = net.load_state_dict({"0.bias": wg.ones((4,)), "x": wg.ones((1,))}, strict=False)
     assert "2.weight" in result.missing_keys and result.unexpected_keys == ["x"]
     assert net.state_dict()["0.bias"].tolist() == [1.0] * 4

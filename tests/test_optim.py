@@ -1,5 +1,6 @@
 """optim: trajectories and schedules against PyTorch, state, refusals."""
 
+import copy
 import json
 import math
 
@@ -189,7 +190,7 @@ def test_step_is_not_recorded_and_zero_grad():
 
 
 @pytest.mark.parametrize("cls", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
-@pytest.mark.parametrize("lr", [0.0, -1.0, math.nan, math.inf, "0.1", None, True])
+@pytest.mark.parametrize("lr", [-1.0, math.nan, math.inf, "0.1", None, True])
 def test_learning_rate(cls, lr):
     with pytest.raises(ValueError, match=f"{cls.__name__}: lr is"):
         cls(parameters([1.0]), lr=lr)
@@ -434,24 +435,135 @@ def test_plateau_is_pytorchs(mode, threshold_mode):
         assert rates(b) == pytest.approx(rates(a), rel=1e-12)
 
 
-@pytest.mark.parametrize(("name", "options"), SCHEDULES[:9])
-def test_schedule_state(name, options):
-    def make():
-        optimizer = optim.SGD(parameters([0.0]), 0.1)
-        return optimizer, getattr(optim, name)(optimizer, **options)
+def warm_up_and_cosine(optimizer):
+    parts = [optim.LinearLR(optimizer, 0.1, total_iters=4), optim.CosineAnnealingLR(optimizer, 16)]
+    return optim.SequentialLR(optimizer, parts, [4])
 
-    o, schedule = make()
+
+MAKERS = [
+    *[lambda o, n=name, kw=kw: getattr(optim, n)(o, **kw) for name, kw in SCHEDULES[:9]],
+    *[lambda o, n=name, kw=kw: getattr(optim, n)(o, **kw) for name, kw in SCHEDULES[10:]],
+    warm_up_and_cosine,
+    lambda o: optim.ReduceLROnPlateau(o, patience=1),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(
+    "adam", [lambda p: optim.SGD(p, 0.1, momentum=0.7), lambda p: optim.Adam(p, 0.1)]
+)
+@pytest.mark.parametrize("order", ["all made first", "schedule made last", "schedule loaded first"])
+def test_schedule_goes_on_where_it_stood(make, adam, order):
+    """Rates and momenta of the next steps are those of the run that was not interrupted."""
+    first = parameters([1.0, -2.0])
+
+    def go(params, optimizer, schedule, n):
+        for _ in range(n):
+            params[0].grad = params[0].detach() * 2
+            optimizer.step()
+            plateau = isinstance(schedule, optim.ReduceLROnPlateau)
+            schedule.step(*([-1.0] if plateau else []))
+
+    o = adam(first)
+    schedule = make(o)
+    go(first, o, schedule, 7)
+    values = first[0].tolist()
+    # As a checkpoint keeps them: the optimizer's tensors copied, the schedule's state as JSON.
+    saved, kept = copy.deepcopy(o.state_dict()), json.loads(json.dumps(schedule.state_dict()))
+    second = parameters(values)
+    p = adam(second)
+    if order == "schedule made last":
+        p.load_state_dict(saved)
+        other = make(p)
+        other.load_state_dict(kept)
+    else:
+        other = make(p)
+        steps = [lambda: p.load_state_dict(saved), lambda: other.load_state_dict(kept)]
+        for step in steps if order == "all made first" else steps[::-1]:
+            step()
     for _ in range(7):
+        assert [dict(g) | {"params": 0} for g in p.param_groups] == [
+            dict(g) | {"params": 0} for g in o.param_groups
+        ]
+        go(first, o, schedule, 1)
+        go(second, p, other, 1)
+    assert first[0].tolist() == second[0].tolist()
+
+
+def test_schedule_state_refuses_and_changes_nothing():
+    o = optim.SGD(parameters([0.0]), 0.1, momentum=0.9)
+    cosine = optim.CosineAnnealingLR(o, 10)
+    cosine.step()
+    good = cosine.state_dict()
+    p = optim.SGD(parameters([0.0]), 0.3, momentum=0.9)
+    plateau = optim.ReduceLROnPlateau(p)
+    full = {**plateau.state_dict(), "best": 0.5}
+    for schedule, state, says in [
+        (optim.StepLR(p, 5), good, "is the state of CosineAnnealingLR"),
+        (plateau, good, "a state of it has class, .* best"),
+        (warm_up_and_cosine(p), good, "is the state of CosineAnnealingLR"),
+        (optim.CosineAnnealingLR(p, 10), {}, "this one has $"),
+        (optim.CosineAnnealingLR(p, 10), 5, "this one has int"),
+        (optim.CosineAnnealingLR(p, 10), {**good, "last_epoch": "x"}, "last_epoch is 'x'"),
+        (optim.CosineAnnealingLR(p, 10), {**good, "last_epoch": math.inf}, "last_epoch is inf"),
+        (optim.CosineAnnealingLR(p, 10), {**good, "last_epoch": -1}, "last_epoch is -1"),
+        (optim.CosineAnnealingLR(p, 10), {**good, "base_lrs": 5}, "base_lrs is 5"),
+        (optim.CosineAnnealingLR(p, 10), {**good, "last_lrs": [0.1, 0.2]}, "list of 1"),
+        (optim.CosineAnnealingLR(p, 10), {**good, "last_lrs": ["x"]}, "last_lrs is 'x'"),
+        (optim.CosineAnnealingLR(p, 10), {**good, "last_lrs": [math.nan]}, "last_lrs is nan"),
+        (plateau, {**full, "best": None}, "best is None"),
+        (plateau, {**full, "num_bad_epochs": 1.5}, "num_bad_epochs is 1.5"),
+    ]:
+        p.lr = 0.25
+        before = schedule.state_dict()
+        with pytest.raises(ValueError, match=says):
+            schedule.load_state_dict(state)
+        assert p.lr == 0.25
+        assert schedule.state_dict() == before
+    older = {key: value for key, value in good.items() if key != "class"}
+    optim.CosineAnnealingLR(p, 10).load_state_dict(older)
+    assert p.lr == o.lr
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_plateau_of_a_metric_of_either_sign(sign):
+    for mode in ("min", "max"):
+        better = sign * (0.9 if (mode == "min") == (sign > 0) else 1.1)
+        for metrics, lr in [
+            ([sign] * 8, 0.01),
+            ([sign, *[sign * 1.00001, sign * 0.99999] * 4], 0.01),
+            ([sign, sign, better, better], 1.0),
+        ]:
+            o = optim.SGD(parameters([0.0]), 1.0)
+            schedule = optim.ReduceLROnPlateau(o, mode=mode, patience=2)
+            for metric in metrics:
+                schedule.step(metric)
+            assert o.lr == pytest.approx(lr)
+
+
+def test_one_cycle_takes_a_step_after_each_batch():
+    o = optim.SGD(parameters([0.0]), 0.1, momentum=0.9)
+    schedule = optim.OneCycleLR(o, 0.1, 10)
+    for _ in range(9):
         schedule.step()
-    state = json.loads(json.dumps(schedule.state_dict()))
-    p, other = make()
-    other.load_state_dict(state)
-    for _ in range(7):
-        assert p.lr == o.lr
+    last = dict(o.param_groups[0])
+    schedule.step()
+    assert dict(o.param_groups[0]) == last
+    assert o.lr == pytest.approx(0.1 / 25 / 1e4)
+    with pytest.raises(ValueError, match="step 11 of 10; the schedule has ended"):
         schedule.step()
-        other.step()
-    with pytest.raises(ValueError, match="parameter groups"):
-        other.load_state_dict({})
+    optim.OneCycleLR(o, 0.1, 10).load_state_dict(schedule.state_dict())  # of step 10 still
+
+
+def test_a_learning_rate_of_0():
+    for make in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop):
+        (p,) = parameters([1.0, 2.0])
+        optimizer = make([{"params": [p], "lr": 0.0}], lr=0)
+        p.grad = wg.ones(2, dtype="float64")
+        optimizer.step()
+        assert p.tolist() == [1.0, 2.0]
+        with pytest.raises(ValueError, match=r"lr is -0.1; it must be a finite number, 0 or more"):
+            make([p], lr=-0.1)
 
 
 def test_plateau_state():
@@ -491,7 +603,7 @@ def test_schedules_refuse():
     with pytest.raises(ValueError, match="'min' or 'max'"):
         optim.ReduceLROnPlateau(o, mode="low")
     cycle = optim.OneCycleLR(optim.SGD(parameters([0.0]), 0.1), 0.1, 3, cycle_momentum=False)
-    cycle.step()
-    cycle.step()
+    for _ in range(3):
+        cycle.step()
     with pytest.raises(ValueError, match="ended"):
         cycle.step()

@@ -1,15 +1,18 @@
 """Parameter and Module: what a layer is.
 
 A Module finds its parameters, buffers and children by looking at its attributes, those inside
-lists, tuples and dicts too; nothing has to be registered (but buffers), and `super().__init__()`
-cannot be forgotten. Names are paths of attributes, `net.0.weight`, as in PyTorch.
+lists, tuples, dicts and deques too; nothing has to be registered (but buffers), and
+`super().__init__()` cannot be forgotten. Names are paths of attributes, `net.0.weight`, as in
+PyTorch.
 An error inside `forward` gains the path of the module in which it happened, once.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import warnings
+from collections import Counter, UserDict, UserList, deque
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 from .. import _core
@@ -60,23 +63,40 @@ class LoadResult(NamedTuple):
 
 
 def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """(path, item) for each item of nested lists, tuples and dicts."""
-    if isinstance(value, (list, tuple)):
+    """(path, item) for each item of nested lists, tuples, deques and dicts."""
+    if isinstance(value, (list, tuple, deque)):
         for i, item in enumerate(value):
             yield from _flatten(f"{name}.{i}", item)
-    elif isinstance(value, dict):
+    elif isinstance(value, (dict, MappingProxyType)):
         for key, item in value.items():
-            yield from _flatten(f"{name}.{key}", item)
+            text = str(key)
+            if not isinstance(key, str) and text in value:  # 1 beside "1"
+                text = f"{type(key).__name__}({text})"
+            yield from _flatten(f"{name}.{text}", item)
+    elif isinstance(value, (set, frozenset)):
+        if any(isinstance(item, (Module, Parameter)) for item in value):
+            raise TypeError(
+                f"Module: {name!r} is a set with layers or parameters in it; a set has no order, "
+                "so they would have no names: use a list"
+            )
+        yield name, value
+    elif type(value) in (UserDict, UserList):
+        yield from _flatten(name, value.data)
     else:
         yield name, value
 
 
 def _map(value: Any, fn: Callable[[Any], Any]) -> Any:
-    """value with fn applied to each item; lists and dicts are changed in place."""
-    if isinstance(value, list):
-        value[:] = [_map(item, fn) for item in value]
+    """value with fn applied to each item; lists, deques and dicts are changed in place."""
+    if isinstance(value, (list, deque)):
+        for i, item in enumerate(value):
+            value[i] = _map(item, fn)
     elif isinstance(value, dict):
         value.update({key: _map(item, fn) for key, item in value.items()})
+    elif isinstance(value, MappingProxyType):
+        return MappingProxyType({key: _map(item, fn) for key, item in value.items()})
+    elif type(value) in (UserDict, UserList):
+        _map(value.data, fn)
     elif isinstance(value, tuple):
         items = [_map(item, fn) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
@@ -187,13 +207,14 @@ class Module:
     def named_parameters(
         self, prefix: str = "", recurse: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
-        """(path, parameter), each parameter once."""
+        """(path, parameter), each parameter once. ValueError where two would have one path."""
         seen: set[int] = set()
+        names: dict[str, Tensor] = {}
         for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
             for name, parameter in module._own_parameters():
                 if id(parameter) not in seen:
                     seen.add(id(parameter))
-                    yield _join(path, name), parameter
+                    yield _claim(names, _join(path, name), parameter), parameter
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """The parameters here and (recurse) below, each once."""
@@ -321,11 +342,15 @@ class Module:
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """Path to tensor, for all parameters and persistent buffers, tied ones under each of their
-        names. The tensors are detached and share memory with the module; clone() to keep them."""
+        names. The tensors are detached and share memory with the module; clone() to keep them.
+        ValueError where two of them would have one name."""
+        return {name: value.detach() for name, value in self._state(prefix).items()}
+
+    def _state(self, prefix: str = "") -> dict[str, Tensor]:
         state: dict[str, Tensor] = {}
         for path, module in self.named_modules(prefix, remove_duplicate=False):
             for name, value in [*module._own_parameters(), *module._own_buffers(True)]:
-                state[_join(path, name)] = value.detach()
+                _claim(state, _join(path, name), value)
         return state
 
     def load_state_dict(
@@ -336,13 +361,20 @@ class Module:
 
         Everything is checked before anything is written. ValueError lists all keys that are
         missing or unexpected (only if strict), and those of another shape or kind of dtype;
-        floating dtypes are converted into one another.
+        floating dtypes are converted into one another. Of a tensor with several names (a tied
+        weight) one is enough; where their values differ, a warning says which is taken.
         """
-        own = self.state_dict()
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict: got {type(state).__name__}; expected names and tensors: "
+                "model.state_dict(), or wengert.load(path)"
+            )
+        own = self._state()
         given = {
             key: value if isinstance(value, Tensor) else _core.asarray(value)
             for key, value in state.items()
         }
+        self._complete_ties(own, given)
         missing = [key for key in own if key not in given]
         unexpected = [key for key in given if key not in own]
         problems = []
@@ -370,8 +402,28 @@ class Module:
         with no_grad():
             for key, target in own.items():
                 if key in given:
-                    target.copy_(given[key])
+                    target.detach().copy_(given[key])
         return LoadResult(missing, unexpected)
+
+    @staticmethod
+    def _complete_ties(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+        """Gives all names of a tensor the value of the last one that is given."""
+        names: dict[int, list[str]] = {}
+        for name, target in own.items():
+            names.setdefault(id(target), []).append(name)
+        for tied in names.values():
+            *others, last = [name for name in tied if name in given] or [""]
+            if any(given[name].shape != given[last].shape for name in others):
+                continue  # load_state_dict lists the shapes
+            for name in others:
+                if not _same_values(given[name], given[last], own[last].dtype):
+                    warnings.warn(
+                        f"load_state_dict: {name} and {last} are one tensor here, and the state "
+                        f"has two different values for them; that of {last} is taken",
+                        stacklevel=3,
+                    )
+            if last:
+                given.update({name: given[last] for name in tied})
 
     def _assign(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
         """Puts new parameters in the place of those it can; returns what is still to be copied."""
@@ -443,6 +495,25 @@ class Module:
 
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
+
+
+def _claim(names: dict[str, Tensor], name: str, value: Tensor) -> str:
+    """The name, now that of `value`; an error where another tensor has it."""
+    if names.setdefault(name, value) is not value:
+        raise ValueError(
+            f"Module: two tensors are both called {name!r}, so one of them would not be saved; "
+            'names consist of attributes and keys, where "a.b", and "a" with "b" in it, read '
+            "alike: use other keys"
+        )
+    return name
+
+
+def _same_values(a: Tensor, b: Tensor, dtype: Any) -> bool:
+    if a is b:
+        return True
+    with no_grad():
+        a, b = a.to(dtype), b.to(a.device).to(dtype)
+        return bool(((a == b) | ((a != a) & (b != b))).all().item())
 
 
 def _size(nbytes: int) -> str:

@@ -190,7 +190,7 @@ class Optimizer:
             )
         options = {**self.defaults, **own}
         lr = options["lr"].item() if isinstance(options["lr"], Tensor) else options["lr"]
-        _check(name, "lr", lr, "a finite number above 0", lambda v: v > 0.0)
+        _check(name, "lr", lr, *_NUMBERS["lr"])
         new = ParamGroup(name, params, options)
         self._check_group(new)
         self.param_groups.append(new)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from .._core import Tensor
-from .optimizers import Optimizer, _below_1, _check
+from .optimizers import _NUMBERS, Optimizer, _below_1, _check
 
 
 class LRScheduler:
@@ -44,6 +44,10 @@ class LRScheduler:
 
     def _write(self) -> None:
         self._last_lrs = self._lrs()
+        self._set_groups()
+
+    def _set_groups(self) -> None:
+        """Gives the groups what belongs to this position."""
         for group, lr in zip(self.optimizer.param_groups, self._last_lrs, strict=True):
             group["lr"] = lr
 
@@ -58,40 +62,63 @@ class LRScheduler:
                 "or change schedule.base_lrs instead"
             )
         self.last_epoch += 1
-        self._write()
+        try:
+            self._write()
+        except ValueError:  # the schedule has ended
+            self.last_epoch -= 1
+            raise
 
     def get_last_lr(self) -> list[float]:
         """The learning rates that were set last, one for each group."""
         return list(self._last_lrs)
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers and lists only; not the optimizer, nor functions."""
+        """Numbers, lists and the class's name; not the optimizer, nor functions."""
         return {
+            "class": self._kind(),
             "last_epoch": self.last_epoch,
             "base_lrs": list(self.base_lrs),
             "last_lrs": list(self._last_lrs),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over a state_dict, and sets the learning rates it had. ValueError if it does not
-        fit."""
+    def _kind(self) -> str:
+        return type(self).__name__
+
+    def check_state_dict(self, state: Mapping[str, Any]) -> None:
+        """ValueError where `state` is not that of such a schedule; "class" may be missing."""
+        name, wanted = self._kind(), self.state_dict()
         groups = len(self.optimizer.param_groups)
-        wanted = self.state_dict()
-        if set(state) != set(wanted) or not all(
-            len(state[key]) == groups for key in ("base_lrs", "last_lrs")
-        ):
+        if not isinstance(state, Mapping) or {*state, "class"} != set(wanted):
+            had = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise ValueError(
-                f"{type(self).__name__}.load_state_dict: it must have {', '.join(wanted)} for "
-                f"{groups} parameter groups, and has {dict(state)!r}"
+                f"{name}.load_state_dict: a state of it has {', '.join(wanted)}; this one has {had}"
             )
-        self.last_epoch = int(state["last_epoch"])
+        if state.get("class", name) != name:
+            raise ValueError(
+                f"{name}.load_state_dict: this is the state of {state['class']}; make that schedule"
+            )
+        for key in ("base_lrs", "last_lrs"):
+            rates = state[key]
+            if not isinstance(rates, (list, tuple)) or len(rates) != groups:
+                raise ValueError(
+                    f"{name}.load_state_dict: {key} is {rates!r}; it must be a list of {groups}, "
+                    "one for each parameter group"
+                )
+            for rate in rates:
+                _check(f"{name}.load_state_dict", key, rate, *_NUMBERS["lr"])
+        _whole(f"{name}.load_state_dict", "last_epoch", state["last_epoch"], 0)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over a state_dict, and sets the learning rates (and momenta) that belong to it: a
+        schedule may be made before or after its optimizer is restored. ValueError, before anything
+        is changed, if it does not fit."""
+        self.check_state_dict(state)
+        self.last_epoch = state["last_epoch"]
         self.base_lrs = [float(lr) for lr in state["base_lrs"]]
         self._last_lrs = [float(lr) for lr in state["last_lrs"]]
-        for group, base, lr in zip(
-            self.optimizer.param_groups, self.base_lrs, self._last_lrs, strict=True
-        ):
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["initial_lr"] = base
-            group["lr"] = lr
+        self._set_groups()
 
 
 def _whole(owner: str, name: str, value: int, least: int = 1) -> int:
@@ -222,7 +249,8 @@ class LambdaLR(LRScheduler):
 
 class OneCycleLR(LRScheduler):
     """From max_lr / div_factor up to max_lr in pct_start of total_steps, then down to
-    max_lr / div_factor / final_div_factor; momentum (or beta1) goes the other way.
+    max_lr / div_factor / final_div_factor; momentum (or beta1) goes the other way. The last of
+    total_steps calls of step() changes nothing, and one more is an error.
 
     Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large
     learning rates", 2018; two phases, as PyTorch's default.
@@ -261,11 +289,12 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer)
 
     def _at(self, points: tuple[float, float, float], epoch: int) -> float:
-        if epoch >= self.total_steps:
+        if epoch > self.total_steps:
             raise ValueError(
                 f"OneCycleLR: step {epoch} of {self.total_steps}; the schedule has ended"
             )
         peak, last = self.pct_start * self.total_steps - 1.0, self.total_steps - 1.0
+        epoch = min(epoch, self.total_steps - 1)
         rising = epoch < peak
         a, b = points[:2] if rising else points[1:]
         part = epoch / peak if rising else (epoch - peak) / (last - peak)
@@ -276,8 +305,12 @@ class OneCycleLR(LRScheduler):
     def lr_at(self, base_lr: float, epoch: int) -> float:
         return self._at(self.rates, epoch)
 
-    def _write(self) -> None:
-        super()._write()
+    def check_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().check_state_dict(state)
+        self._at(self.rates, state["last_epoch"])
+
+    def _set_groups(self) -> None:
+        super()._set_groups()
         if self.cycle_momentum:
             momentum = self._at(self.momenta, self.last_epoch)
             for group in self.optimizer.param_groups:
@@ -313,6 +346,9 @@ class SequentialLR(LRScheduler):
                 raise ValueError("SequentialLR: a scheduler belongs to another optimizer")
         super().__init__(optimizer)
 
+    def _kind(self) -> str:
+        return f"SequentialLR({', '.join(s._kind() for s in self.schedulers)})"
+
     def _lrs(self) -> list[float]:
         place = bisect_right(self.milestones, self.last_epoch)
         start = self.milestones[place - 1] if place else 0
@@ -326,8 +362,9 @@ class ReduceLROnPlateau(LRScheduler):
     """Multiplies the learning rate by factor when a metric has not become better for `patience`
     epochs: call step(metric).
 
-    Better means below best * (1 - threshold) for mode "min", above best * (1 + threshold) for
-    "max"; with threshold_mode "abs", best - threshold and best + threshold. NaN is not better.
+    Better means below best - threshold * |best| for mode "min", above best + threshold * |best| for
+    "max" (PyTorch has no |.|: there a negative metric that stays as it is counts as better each
+    time); with threshold_mode "abs", best - threshold and best + threshold. NaN is not better.
     """
 
     def __init__(
@@ -365,7 +402,8 @@ class ReduceLROnPlateau(LRScheduler):
         sign = -1.0 if self.mode == "min" else 1.0
         if self.threshold_mode == "rel":
             # inf * (1 - threshold) is inf: the first number is better than nothing
-            return sign * metric > sign * self.best * (1.0 + sign * self.threshold)
+            margin = self.threshold if sign * self.best > 0 else -self.threshold
+            return sign * metric > sign * self.best * (1.0 + margin)
         return sign * metric > sign * self.best + self.threshold
 
     def step(self, metric: float | Tensor) -> None:  # type: ignore[override]
@@ -394,8 +432,16 @@ class ReduceLROnPlateau(LRScheduler):
             "cooldown_counter": self.cooldown_counter,
         }
 
+    def check_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().check_state_dict(state)
+        owner = "ReduceLROnPlateau.load_state_dict"
+        for key in ("num_bad_epochs", "cooldown_counter"):
+            _whole(owner, key, state[key], 0)
+        if type(state["best"]) not in (int, float):
+            raise ValueError(f"{owner}: best is {state['best']!r}; it must be a number")
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.best = float(state["best"])
-        self.num_bad_epochs = int(state["num_bad_epochs"])
-        self.cooldown_counter = int(state["cooldown_counter"])
+        self.num_bad_epochs = state["num_bad_epochs"]
+        self.cooldown_counter = state["cooldown_counter"]
