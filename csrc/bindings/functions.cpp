@@ -275,43 +275,44 @@ void add_updates(py::module_& m) {
   using Args = py::handle;
   m.def(
       "sgd_step",
-      [](Args params, Args grads, Args buffers, const Tensor& lr, const Tensor& step,
-         double momentum, double dampening, double weight_decay, bool nesterov) {
+      [](Args params, Args grads, Args buffers, const Tensor& options, const Tensor& step,
+         bool nesterov) {
         const auto p = to_tensors("sgd_step", params), g = to_tensors("sgd_step", grads),
                    b = to_tensors("sgd_step", buffers);
-        sgd_step(p, g, b, lr, step, {momentum, dampening, weight_decay, nesterov});
+        sgd_step(p, g, b, options, step, nesterov);
       },
-      py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("lr"),
-      py::arg("step"), py::arg("momentum") = 0.0, py::arg("dampening") = 0.0,
-      py::arg("weight_decay") = 0.0, py::arg("nesterov") = false,
-      "One step of stochastic gradient descent on all parameters, in place. lr: float64 of one "
-      "element; step: int64 of one\n"
-      "element, counted up first. momentum_buffers: one per parameter, or empty without momentum.");
+      py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("options"),
+      py::arg("step"), py::arg("nesterov") = false,
+      "One step of stochastic gradient descent on all parameters, in place. options: float64 of "
+      "shape (4,): lr,\n"
+      "momentum, dampening, weight_decay; step: int64 of one element, counted up first. "
+      "momentum_buffers: one per\n"
+      "parameter, or empty without momentum.");
   m.def(
       "adam_step",
-      [](Args params, Args grads, Args exp_avgs, Args exp_avg_sqs, const Tensor& lr,
-         const Tensor& step, double beta1, double beta2, double eps, double weight_decay,
-         bool decoupled) {
+      [](Args params, Args grads, Args exp_avgs, Args exp_avg_sqs, const Tensor& options,
+         const Tensor& step, bool decoupled) {
         const auto p = to_tensors("adam_step", params), g = to_tensors("adam_step", grads);
         const auto a = to_tensors("adam_step", exp_avgs), s = to_tensors("adam_step", exp_avg_sqs);
-        adam_step(p, g, a, s, lr, step, {beta1, beta2, eps, weight_decay, decoupled});
+        adam_step(p, g, a, s, options, step, decoupled);
       },
       py::arg("params"), py::arg("grads"), py::arg("exp_avgs"), py::arg("exp_avg_sqs"),
-      py::arg("lr"), py::arg("step"), py::arg("beta1") = 0.9, py::arg("beta2") = 0.999,
-      py::arg("eps") = 1e-8, py::arg("weight_decay") = 0.0, py::arg("decoupled") = false,
+      py::arg("options"), py::arg("step"), py::arg("decoupled") = false,
       "One step of Adam (arXiv 1412.6980), or with decoupled weight decay AdamW (arXiv "
-      "1711.05101), in place.");
+      "1711.05101), in place.\n"
+      "options: float64 of shape (5,): lr, beta1, beta2, eps, weight_decay.");
   m.def(
       "rmsprop_step",
-      [](Args params, Args grads, Args squares, Args buffers, const Tensor& lr, const Tensor& step,
-         double alpha, double eps, double weight_decay, double momentum) {
+      [](Args params, Args grads, Args squares, Args buffers, const Tensor& options,
+         const Tensor& step) {
         const auto p = to_tensors("rmsprop_step", params), g = to_tensors("rmsprop_step", grads);
         const auto s = to_tensors("rmsprop_step", squares), b = to_tensors("rmsprop_step", buffers);
-        rmsprop_step(p, g, s, b, lr, step, {alpha, eps, weight_decay, momentum});
+        rmsprop_step(p, g, s, b, options, step);
       },
       py::arg("params"), py::arg("grads"), py::arg("square_avgs"), py::arg("momentum_buffers"),
-      py::arg("lr"), py::arg("step"), py::arg("alpha") = 0.99, py::arg("eps") = 1e-8,
-      py::arg("weight_decay") = 0.0, py::arg("momentum") = 0.0, "One step of RMSprop, in place.");
+      py::arg("options"), py::arg("step"),
+      "One step of RMSprop, in place. options: float64 of shape (5,): lr, alpha, eps, "
+      "weight_decay, momentum.");
   m.def(
       "clip_grad_norm_step",
       [](Args grads_given, double max_norm) {

@@ -204,24 +204,18 @@ Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int
 Tensor random_permutation(const Tensor& state, int64_t n);
 
 // ---- update.cpp: optimizers, in place on all parameters at once ----
-struct SgdAttrs {
-  double momentum, dampening, weight_decay;
-  bool nesterov;
-};
-struct AdamAttrs {
-  double beta1, beta2, eps, weight_decay;
-  bool decoupled;  // AdamW
-};
-struct RmspropAttrs {
-  double alpha, eps, weight_decay, momentum;
-};
-// `lr` is a 0-d float64 tensor; `step`, 0-d int64, counts up. States without a use are empty lists.
-void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& lr,
-              const Tensor& step, const SgdAttrs& attrs);
+// `options` is a float64 tensor on the CPU, which holds the numbers of a rule in this order, so that
+// a compiled step sees them change:
+//   sgd_step      lr, momentum, dampening, weight_decay
+//   adam_step     lr, beta1, beta2, eps, weight_decay
+//   rmsprop_step  lr, alpha, eps, weight_decay, momentum
+// `step`, 0-d int64, counts up. Momentum buffers are empty lists without momentum.
+void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& options,
+              const Tensor& step, bool nesterov);
 void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_sqs,
-               const Tensor& lr, const Tensor& step, const AdamAttrs& attrs);
+               const Tensor& options, const Tensor& step, bool decoupled);  // decoupled: AdamW
 void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers,
-                  const Tensor& lr, const Tensor& step, const RmspropAttrs& attrs);
+                  const Tensor& options, const Tensor& step);
 
 // ---- every op, for listings and for the test that each has a row ----
 std::vector<const Op*> all_ops();

@@ -1,5 +1,5 @@
 // Optimizer updates as lines: inputs are the parameters, their states, the step count (all
-// overwritten), then the gradients and the learning rate.
+// overwritten), then the gradients and the options (the rule's numbers, a float64 tensor).
 #include "ops/update.h"
 
 #include <algorithm>
@@ -23,12 +23,12 @@ const UpdateKernels& table() {
   return t;
 }
 
-template <class A> struct UpdateAttrs {
+struct UpdateAttrs {
   UpdateGroup group;
-  A of;
+  bool variant;  // of the rule: nesterov, decoupled
 };
 
-template <class A, const Op& op> void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>&) {
+template <class Rule, const Op& op> void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>&) {
   const UpdateGroup& group = update_group(attrs);
   for (int64_t i = 0; i < group.count; ++i) {
     const Tensor& p = in[static_cast<size_t>(i)];
@@ -50,20 +50,30 @@ template <class A, const Op& op> void infer(Tensors in, const Attrs& attrs, Smal
         fail<ValueError>(op.name, ": the state of parameter ", i, " is not contiguous");
     }
   }
-  const Tensor &step = in[group.step()], &lr = in[group.lr()];
-  if (step.dtype() != DType::int64 || step.numel() != 1 || lr.dtype() != DType::float64 ||
-      lr.numel() != 1 || is_cuda(step.device()) || is_cuda(lr.device()))
-    fail<DTypeError>(op.name, ": step and lr are ", step.dtype(), step.shape(), " and ", lr.dtype(),
-                     lr.shape(), "; expected one int64 and one float64, on the CPU");
+  const Tensor &step = in[group.step()], &options = in[group.options()];
+  if (step.dtype() != DType::int64 || step.numel() != 1 || is_cuda(step.device()))
+    fail<DTypeError>(op.name, ": step is ", step.dtype(), step.shape(),
+                     "; expected one int64, on the CPU");
+  if (options.dtype() != DType::float64 || !(options.shape() == Shape{Rule::numbers}) ||
+      !options.is_contiguous() || is_cuda(options.device()))
+    fail<DTypeError>(op.name, ": options are ", options.dtype(), options.shape(), "; expected ",
+                     Rule::numbers, " float64 in one piece, on the CPU: ", Rule::names);
 }
 
-// Each rule is a struct: the constants of a step, worked out from step count and learning rate,
-// and the kernel.
+// Each rule is a struct: its numbers, the constants of a step, worked out from them and the step
+// count, and the kernel.
 struct Sgd {
-  using Attributes = SgdAttrs;
+  static constexpr int numbers = 4, states = 1;
+  static constexpr auto names = "lr, momentum, dampening, weight_decay";
   static constexpr auto on_cuda = &CudaKernels::sgd;
-  static SgdStep constants(const SgdAttrs& a, int64_t t, double lr) {
-    return {lr, a.momentum, a.dampening, a.weight_decay, a.nesterov, t == 1};
+  static double momentum(const double* o) { return o[1]; }
+  static SgdStep constants(const double* o, bool nesterov, int64_t t) {
+    return {.lr = o[0],
+            .momentum = o[1],
+            .dampening = o[2],
+            .weight_decay = o[3],
+            .nesterov = nesterov,
+            .first = t == 1};
   }
   static void apply(const auto& kernels, int64_t n, auto* p, auto* g, auto* const* state,
                     const SgdStep& s) {
@@ -72,17 +82,20 @@ struct Sgd {
   static void put(CudaEpilogue::Update& update, const SgdStep& s) { update.constants.sgd = s; }
 };
 struct Adam {
-  using Attributes = AdamAttrs;
+  static constexpr int numbers = 5, states = 2;
+  static constexpr auto names = "lr, beta1, beta2, eps, weight_decay";
   static constexpr auto on_cuda = &CudaKernels::adam;
-  static AdamStep constants(const AdamAttrs& a, int64_t steps, double lr) {
+  static double momentum(const double*) { return 0; }
+  static AdamStep constants(const double* o, bool decoupled, int64_t steps) {
     const auto t = static_cast<double>(steps);
-    return {.step_size = lr / (1 - std::pow(a.beta1, t)),
-            .bias2_rsqrt = 1 / std::sqrt(1 - std::pow(a.beta2, t)),
-            .beta1 = a.beta1,
-            .beta2 = a.beta2,
-            .eps = a.eps,
-            .weight_decay = a.decoupled ? 0 : a.weight_decay,
-            .decay = a.decoupled ? 1 - lr * a.weight_decay : 1};
+    const double lr = o[0], beta1 = o[1], beta2 = o[2], weight_decay = o[4];
+    return {.step_size = lr / (1 - std::pow(beta1, t)),
+            .bias2_rsqrt = 1 / std::sqrt(1 - std::pow(beta2, t)),
+            .beta1 = beta1,
+            .beta2 = beta2,
+            .eps = o[3],
+            .weight_decay = decoupled ? 0 : weight_decay,
+            .decay = decoupled ? 1 - lr * weight_decay : 1};
   }
   static void apply(const auto& kernels, int64_t n, auto* p, auto* g, auto* const* state,
                     const AdamStep& s) {
@@ -94,10 +107,12 @@ struct Adam {
   }
 };
 struct Rmsprop {
-  using Attributes = RmspropAttrs;
+  static constexpr int numbers = 5, states = 2;
+  static constexpr auto names = "lr, alpha, eps, weight_decay, momentum";
   static constexpr auto on_cuda = &CudaKernels::rmsprop;
-  static RmspropStep constants(const RmspropAttrs& a, int64_t, double lr) {
-    return {lr, a.alpha, a.eps, a.weight_decay, a.momentum};
+  static double momentum(const double* o) { return o[4]; }
+  static RmspropStep constants(const double* o, bool, int64_t) {
+    return {.lr = o[0], .alpha = o[1], .eps = o[2], .weight_decay = o[3], .momentum = o[4]};
   }
   static void apply(const auto& kernels, int64_t n, auto* p, auto* g, auto* const* state,
                     const RmspropStep& s) {
@@ -109,7 +124,7 @@ struct Rmsprop {
 template <class Rule> class Update final : public ReadyUpdate {
  public:
   Update(Views in, const Attrs& attrs)
-      : in_(in.begin(), in.end()), attrs_(attrs.as<UpdateAttrs<typename Rule::Attributes>>()) {
+      : in_(in.begin(), in.end()), attrs_(attrs.as<UpdateAttrs>()) {
     int64_t left = 0;  // of the chunk's elements
     for (int64_t i = 0; i < attrs_.group.count; ++i) {
       const View &p = in_[static_cast<size_t>(i)], &g = in_[attrs_.group.gradient(i)];
@@ -138,8 +153,12 @@ template <class Rule> class Update final : public ReadyUpdate {
 
   void begin() const override {
     int64_t& step = *in_[attrs_.group.step()].template as<int64_t>();
+    const auto* const options = in_[attrs_.group.options()].template as<double>();
+    if (attrs_.group.states < Rule::states && Rule::momentum(options) != 0)
+      fail<ValueError>("momentum is ", Rule::momentum(options),
+                       ", and there are no momentum buffers; give one for each parameter");
     step += attrs_.group.counts;
-    constants_ = Rule::constants(attrs_.of, step, *in_[attrs_.group.lr()].template as<double>());
+    constants_ = Rule::constants(options, attrs_.variant, step);
   }
 
   void apply(int64_t i, int64_t at, int64_t n) const override { apply(in_, i, at, n); }
@@ -213,11 +232,11 @@ template <class Rule> class Update final : public ReadyUpdate {
   }
 
   std::vector<View> in_;
-  UpdateAttrs<typename Rule::Attributes> attrs_;
+  UpdateAttrs attrs_;
   std::vector<Piece> pieces_;
   std::vector<size_t> chunks_;  // the first piece of each
   bool strided_ = false;        // a parameter or gradient is not in one piece
-  mutable decltype(Rule::constants(attrs_.of, 0, 0)) constants_;
+  mutable decltype(Rule::constants(nullptr, false, 0)) constants_;
 };
 
 template <class Rule> std::unique_ptr<const Ready> ready(Views, Views in, const Attrs& attrs) {
@@ -228,33 +247,20 @@ template <class Rule> void run(Views, Views in, const Attrs& attrs) {
 }
 
 void describe_sgd(const Attrs& attrs, AttrText& text) {
-  const auto& a = attrs.as<UpdateAttrs<SgdAttrs>>().of;
-  text.emplace_back("momentum", concat(a.momentum));
-  text.emplace_back("dampening", concat(a.dampening));
-  text.emplace_back("weight_decay", concat(a.weight_decay));
-  text.emplace_back("nesterov", a.nesterov ? "True" : "False");
+  text.emplace_back("nesterov", attrs.as<UpdateAttrs>().variant ? "True" : "False");
 }
 void describe_adam(const Attrs& attrs, AttrText& text) {
-  const auto& a = attrs.as<UpdateAttrs<AdamAttrs>>().of;
-  text.emplace_back("betas", concat("(", a.beta1, ", ", a.beta2, ")"));
-  text.emplace_back("eps", concat(a.eps));
-  text.emplace_back("weight_decay", concat(a.weight_decay));
-  text.emplace_back("decoupled", a.decoupled ? "True" : "False");
-}
-void describe_rmsprop(const Attrs& attrs, AttrText& text) {
-  const auto& a = attrs.as<UpdateAttrs<RmspropAttrs>>().of;
-  text.emplace_back("alpha", concat(a.alpha));
-  text.emplace_back("eps", concat(a.eps));
-  text.emplace_back("weight_decay", concat(a.weight_decay));
-  text.emplace_back("momentum", concat(a.momentum));
+  text.emplace_back("decoupled", attrs.as<UpdateAttrs>().variant ? "True" : "False");
 }
 
 constexpr auto why_not = "it overwrites parameters, as the end of a training step";
 extern const Op sgd_op, adam_op, rmsprop_op;
 const Op sgd_op{.name = "sgd_step",
-                .formula = "b = momentum * b + (1 - dampening) * g; p = p - lr * b",
+                .formula =
+                    "lr, momentum, dampening, weight_decay = options; g = g + weight_decay * p; "
+                    "b = momentum * b + (1 - dampening) * g; p = p - lr * b",
                 .gradient = "",
-                .infer = infer<SgdAttrs, sgd_op>,
+                .infer = infer<Sgd, sgd_op>,
                 .run = run<Sgd>,
                 .no_gradient = why_not,
                 .describe = describe_sgd,
@@ -263,10 +269,10 @@ const Op sgd_op{.name = "sgd_step",
 const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; decoupled: Loshchilov
                                        // and Hutter 2017, 1711.05101
                  .formula =
-                     "m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; "
+                     "lr, b1, b2, eps, weight_decay = options; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; "
                      "p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)",
                  .gradient = "",
-                 .infer = infer<AdamAttrs, adam_op>,
+                 .infer = infer<Adam, adam_op>,
                  .run = run<Adam>,
                  .no_gradient = why_not,
                  .describe = describe_adam,
@@ -275,12 +281,11 @@ const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; d
 const Op rmsprop_op{
     .name = "rmsprop_step",  // Tieleman and Hinton 2012, lecture 6.5
     .formula =
-        "v = alpha * v + (1 - alpha) * g^2; b = momentum * b + g / (sqrt(v) + eps); p = p - lr * b",
+        "lr, alpha, eps, weight_decay, momentum = options; v = alpha * v + (1 - alpha) * g^2; b = momentum * b + g / (sqrt(v) + eps); p = p - lr * b",
     .gradient = "",
-    .infer = infer<RmspropAttrs, rmsprop_op>,
+    .infer = infer<Rmsprop, rmsprop_op>,
     .run = run<Rmsprop>,
     .no_gradient = why_not,
-    .describe = describe_rmsprop,
     .cuda = true,
     .ready = ready<Rmsprop>};
 
@@ -297,9 +302,8 @@ struct States {
   Tensors list;
   bool needed = true;
 };
-template <class A>
 void update(const Op& op, Tensors params, Tensors grads, std::initializer_list<States> states,
-            const Tensor& lr, const Tensor& step, const A& of) {
+            const Tensor& options, const Tensor& step, bool variant) {
   std::vector<Tensor> in(params.begin(), params.end());
   UpdateGroup group{static_cast<int64_t>(params.size()), 0};
   for (const auto& [list, needed] : states) {
@@ -316,8 +320,8 @@ void update(const Op& op, Tensors params, Tensors grads, std::initializer_list<S
   in.push_back(step);
   const int edited = static_cast<int>(in.size());
   in.insert(in.end(), grads.begin(), grads.end());
-  in.push_back(lr);
-  apply_update(op, Tensors(in), edited, UpdateAttrs<A>{group, of});
+  in.push_back(options);
+  apply_update(op, Tensors(in), edited, UpdateAttrs{group, variant});
 }
 
 }  // namespace
@@ -327,11 +331,11 @@ const Op& count_op = the_count_op;
 bool updates_in_epilogue(const Op& op) { return &op == &sgd_op || &op == &adam_op; }
 bool is_update(const Op& op) { return &op == &sgd_op || &op == &adam_op || &op == &rmsprop_op; }
 const UpdateGroup& update_group(const Attrs& attrs) {
-  return attrs.as<UpdateAttrs<SgdAttrs>>().group;  // it stands first in all of them
+  return attrs.as<UpdateAttrs>().group;
 }
 Attrs with_group(const Attrs& attrs, const UpdateGroup& group) {
   Attrs copy = attrs;
-  copy.as<UpdateAttrs<SgdAttrs>>().group = group;
+  copy.as<UpdateAttrs>().group = group;
   return copy;
 }
 std::unique_ptr<const ReadyUpdate> ready_update(const Op& op, Views in, const Attrs& attrs) {
@@ -344,18 +348,18 @@ void add_update_ops(std::vector<const Op*>& ops) {
   for (const Op* op : {&sgd_op, &adam_op, &rmsprop_op}) ops.push_back(op);
 }
 
-void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& lr,
-              const Tensor& step, const SgdAttrs& attrs) {
-  update(sgd_op, params, grads, {{momentum_buffers, attrs.momentum != 0}}, lr, step, attrs);
+void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& options,
+              const Tensor& step, bool nesterov) {
+  update(sgd_op, params, grads, {{momentum_buffers, false}}, options, step, nesterov);
 }
 void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_sqs,
-               const Tensor& lr, const Tensor& step, const AdamAttrs& attrs) {
-  update(adam_op, params, grads, {{exp_avgs}, {exp_avg_sqs}}, lr, step, attrs);
+               const Tensor& options, const Tensor& step, bool decoupled) {
+  update(adam_op, params, grads, {{exp_avgs}, {exp_avg_sqs}}, options, step, decoupled);
 }
 void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers,
-                  const Tensor& lr, const Tensor& step, const RmspropAttrs& attrs) {
-  update(rmsprop_op, params, grads, {{square_avgs}, {momentum_buffers, attrs.momentum != 0}}, lr,
-         step, attrs);
+                  const Tensor& options, const Tensor& step) {
+  update(rmsprop_op, params, grads, {{square_avgs}, {momentum_buffers, false}}, options, step,
+         false);
 }
 
 }  // namespace wengert

@@ -2,7 +2,7 @@
 // part.
 //
 // Inputs are the parameters, then the lists of their states, the step count, the gradients and the
-// learning rate. What lies before the gradients is overwritten, the step count only where the line
+// options. Everything before the gradients is overwritten, the step count only where the line
 // counts.
 #pragma once
 
@@ -18,7 +18,7 @@ struct UpdateGroup {
   size_t state(int64_t s, int64_t i) const { return static_cast<size_t>((s + 1) * count + i); }
   size_t step() const { return static_cast<size_t>(count * (1 + states)); }
   size_t gradient(int64_t i) const { return step() + 1 + static_cast<size_t>(i); }
-  size_t lr() const { return gradient(count); }
+  size_t options() const { return gradient(count); }
 };
 
 bool is_update(const Op& op);

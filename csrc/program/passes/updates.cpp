@@ -32,7 +32,7 @@ StepList::Line part_of(const StepList::Line& update, const std::vector<int64_t>&
   line.edited = static_cast<int>(line.inputs.size());
   add(all.step());
   for (int64_t i : parameters) add(all.gradient(i));
-  add(all.lr());
+  add(all.options());
   return line;
 }
 

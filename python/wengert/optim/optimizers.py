@@ -1,9 +1,9 @@
 """Optimizers and gradient clipping.
 
 The arithmetic of an update is one operation of the core for all parameters of a group (sgd_step,
-adam_step, rmsprop_step). The learning rate and the step count live in tensors, so that a compiled
-training step can be replayed while a schedule changes them: group["lr"] reads and writes that
-tensor.
+adam_step, rmsprop_step). An optimizer's numbers (learning rate, betas, weight decay, ...) and the
+step count are stored in tensors, so that a compiled training step sees them change without a new
+trace: group["lr"] reads and writes an element of `group.options`.
 """
 
 # ruff: noqa: D105, D107 - options and formulas are explained at the classes
@@ -67,12 +67,26 @@ class _Cohort:
 
 
 class ParamGroup(MutableMapping[str, Any]):
-    """The options of some parameters: group["lr"], group["weight_decay"], ...; group["params"]."""
+    """The options of some parameters: group["lr"], group["weight_decay"], ...; group["params"].
 
-    def __init__(self, owner: str, params: list[Tensor], options: Mapping[str, Any]) -> None:
+    options       float64, one element for each name of `numbers`: what the update reads
+    lr            its element of that name, a tensor of shape ()
+    has_momentum  whether "momentum" is set and not 0: then the update needs buffers
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        params: list[Tensor],
+        options: Mapping[str, Any],
+        numbers: tuple[str, ...] = ("lr",),
+    ) -> None:
         self._owner = owner
-        self._values: dict[str, Any] = {"params": params}
-        self.lr = _core.tensor(0.0, "float64")  # the tensor that the update reads
+        self._values: dict[str, Any] = {"params": params}  # None: its value is in `options`
+        self.options = _core.zeros(len(numbers), "float64")
+        self._numbers = {name: self.options[i] for i, name in enumerate(numbers)}
+        self.lr = self._numbers["lr"]
+        self.has_momentum = False
         alike: dict[tuple[str, str], list[Tensor]] = {}
         for p in params:
             alike.setdefault((p.dtype.name, p.device), []).append(p)
@@ -81,7 +95,11 @@ class ParamGroup(MutableMapping[str, Any]):
             self[name] = value
 
     def __getitem__(self, name: str) -> Any:
-        return self.lr.item() if name == "lr" else self._values[name]
+        if name in self._numbers:
+            return self._numbers[name].item()
+        if name == "betas" and "beta1" in self._numbers:
+            return (self._numbers["beta1"].item(), self._numbers["beta2"].item())
+        return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "params" or (name == "lr" and isinstance(value, Tensor) and value.numel() != 1):
@@ -97,12 +115,21 @@ class ParamGroup(MutableMapping[str, Any]):
             for beta in betas:
                 _check(self._owner, "betas", beta, "two numbers from 0 to below 1", _below_1)
             value = betas
-        if name == "lr":
-            with no_grad():
-                self.lr.fill_(value)
-            self._values["lr"] = None  # a place among the keys; the value is in the tensor
+        if name == "momentum":
+            self.has_momentum = value != 0
+        if name in self._numbers:
+            self._fill({name: value})
+        elif name == "betas" and "beta1" in self._numbers:
+            self._fill({"beta1": value[0], "beta2": value[1]})
         else:
             self._values[name] = value
+            return
+        self._values[name] = None
+
+    def _fill(self, values: Mapping[str, float]) -> None:
+        with no_grad():
+            for name, value in values.items():
+                self._numbers[name].fill_(value)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"{self._owner}: options of a group cannot be deleted")
@@ -191,9 +218,11 @@ class Optimizer:
         options = {**self.defaults, **own}
         lr = options["lr"].item() if isinstance(options["lr"], Tensor) else options["lr"]
         _check(name, "lr", lr, *_NUMBERS["lr"])
-        new = ParamGroup(name, params, options)
+        new = ParamGroup(name, params, options, self._numbers)
         self._check_group(new)
         self.param_groups.append(new)
+
+    _numbers: ClassVar[tuple[str, ...]] = ("lr",)  # the options that `group.options` holds
 
     def _check_group(self, group: ParamGroup) -> None:
         """Checks options against one another."""
@@ -307,7 +336,7 @@ class Optimizer:
             try:
                 options = {key: value for key, value in given.items() if key in self.defaults}
                 if len(options) == len(self.defaults):
-                    self._check_group(ParamGroup(name, [], options))
+                    self._check_group(ParamGroup(name, [], options, self._numbers))
             except (TypeError, ValueError) as error:
                 problems.append(str(error))
         params = self._params()
@@ -384,6 +413,7 @@ class SGD(Optimizer):
     """
 
     _buffers = ("momentum_buffer",)
+    _numbers = ("lr", "momentum", "dampening", "weight_decay")
 
     def __init__(
         self,
@@ -412,8 +442,7 @@ class SGD(Optimizer):
 
     def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
         buffers: list[Tensor] = []
-        momentum = group["momentum"]
-        if momentum:
+        if group.has_momentum:
             if "momentum_buffer" not in cohort.state:
                 cohort.step.zero_()  # the step that starts a buffer copies the gradient into it
             buffers = _zeros(cohort, "momentum_buffer")
@@ -421,11 +450,8 @@ class SGD(Optimizer):
             cohort.params,
             grads,
             buffers,
-            group.lr,
+            group.options,
             cohort.step,
-            momentum,
-            group["dampening"],
-            group["weight_decay"],
             group["nesterov"],
         )
 
@@ -438,6 +464,7 @@ class Adam(Optimizer):
     """
 
     _buffers = ("exp_avg", "exp_avg_sq")
+    _numbers = ("lr", "beta1", "beta2", "eps", "weight_decay")
     _decoupled: ClassVar[bool] = False
 
     def __init__(
@@ -452,18 +479,13 @@ class Adam(Optimizer):
         super().__init__(params, options)
 
     def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
-        beta1, beta2 = group["betas"]
         _core.adam_step(
             cohort.params,
             grads,
             _zeros(cohort, "exp_avg"),
             _zeros(cohort, "exp_avg_sq"),
-            group.lr,
+            group.options,
             cohort.step,
-            beta1,
-            beta2,
-            group["eps"],
-            group["weight_decay"],
             self._decoupled,
         )
 
@@ -495,6 +517,7 @@ class RMSprop(Optimizer):
     """
 
     _buffers = ("square_avg", "momentum_buffer")
+    _numbers = ("lr", "alpha", "eps", "weight_decay", "momentum")
 
     def __init__(
         self,
@@ -519,13 +542,9 @@ class RMSprop(Optimizer):
             cohort.params,
             grads,
             _zeros(cohort, "square_avg"),
-            _zeros(cohort, "momentum_buffer") if group["momentum"] else [],
-            group.lr,
+            _zeros(cohort, "momentum_buffer") if group.has_momentum else [],
+            group.options,
             cohort.step,
-            group["alpha"],
-            group["eps"],
-            group["weight_decay"],
-            group["momentum"],
         )
 
 

@@ -363,7 +363,7 @@ class Program:
                 give(v, fresh(line.op.removesuffix("_vjp") if i == 0 else f"{line.op}_kept"))
 
     def _name_states(self, line: Line, give: Any) -> None:
-        """Inputs of an update: parameters, their states, step, gradients, lr
+        """Inputs of an update: parameters, their states, step, gradients, options
         (csrc/ops/update.cpp)."""
         count = len(line.inputs) - len(line.edited) - 1
         states = (len(line.edited) - 1) // count - 1 if count else 0
@@ -372,7 +372,7 @@ class Program:
             for s, state in enumerate(_STATES[line.op][:states]):
                 give(line.inputs[(s + 1) * count + i], f"{state}({parameter})")
         give(line.inputs[len(line.edited) - 1], "step")
-        give(line.inputs[-1], "lr")
+        give(line.inputs[-1], "options")
 
     def _contributions(self, to_line: int, to: int) -> int:
         if not hasattr(self, "_counted"):
