@@ -88,7 +88,7 @@ def test_names_formulas_and_sources() -> None:
 def test_layers_and_parameters_are_named_by_the_module() -> None:
     program = training()
     names = {value.name for value in program.values}
-    assert {"0.weight", "0.bias", "2.weight", "d0.weight", "linear0", "logits", "lr"} <= names
+    assert {"0.weight", "0.bias", "2.weight", "d0.weight", "linear0", "logits", "options"} <= names
     assert {"m(0.weight)", "v(2.bias)"} <= names
     assert {line.layer for line in program.lines} >= {"linear0", "tanh1", "linear2"}
     update = program.lines[-1]

@@ -80,6 +80,10 @@ py::object to_numpy(const Tensor& x, bool writable);
 Tensor from_numpy(py::handle array);
 void refuse_mask(const char* op, py::handle array);  // of a masked array, which would be lost
 
+// guards.cpp
+// What an object of class _Guards finds changed, as text; null for nothing.
+const char* changed_guard(py::handle guards);
+
 // Each file adds its part of the module.
 void add_errors(py::module_& m);
 void add_host(py::module_& m);
@@ -89,6 +93,7 @@ void add_functions(py::module_& m, TensorClass& cls);
 void add_autograd(py::module_& m, TensorClass& cls);
 void add_exchange(py::module_& m, TensorClass& cls);
 void add_program(py::module_& m);
+void add_guards(py::module_& m);
 void add_slots(TensorClass& cls);
 void add_study(py::module_& m);
 void add_cuda(py::module_& m, TensorClass& cls);

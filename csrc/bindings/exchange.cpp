@@ -270,7 +270,7 @@ py::object to_array(const Tensor& x, py::handle dtype, py::handle copy) {
 }  // namespace
 
 py::object to_numpy(const Tensor& x, bool writable) {
-  refuse_in_trace("numpy()");
+  refuse_in_trace("numpy()", x);
   refuse_history("numpy", x);
   refuse_gpu("numpy", x);
   refuse_bfloat16("numpy", x);
@@ -305,7 +305,6 @@ void refuse_mask(const char* op, py::handle array) {
 }
 
 Tensor from_numpy(py::handle given) {
-  refuse_in_trace("making a tensor of an array or a list");
   // Through the array interface: it costs no dependency on NumPy's headers.
   if (!py::hasattr(given, "__array_interface__"))
     fail<DTypeError>("from_numpy: got ", Py_TYPE(given.ptr())->tp_name, "; expected a NumPy array");

@@ -22,6 +22,7 @@ PYBIND11_MODULE(_core, m) {
   add_tensor(m, cls);
   add_autograd(m, cls);
   add_exchange(m, cls);
+  add_guards(m);
   add_program(m);
   add_slots(cls);
   add_study(m);

@@ -59,6 +59,8 @@ void add_program(py::module_& m) {
 
   m.def("_is_tracing", [] { return tracer != nullptr; }, "Whether a step is being traced here.");
 
+  m.def("_watches_nan", watches_nan, "Whether set_nan_watch is on.");
+
   py::class_<Program, Ref<Program>>(m, "_Program", "A traced step; see wengert.compile.")
       .def(py::init([](py::handle arguments) {
              std::vector<Tensor> own;
@@ -83,6 +85,15 @@ void add_program(py::module_& m) {
           "finish",
           [](Program& p, py::handle outputs) { p.finish(to_tensors("compile", outputs)); },
           py::arg("outputs"))
+      .def(
+          "settle",
+          [](Program& p, py::handle arguments) {
+            const auto given = to_tensors("compile", arguments);
+            p.settle(Tensors(given));
+          },
+          py::arg("arguments"),
+          "What the step made and something outside holds gets its values, unless they depend on "
+          "what the step changes outside.")
       .def("escaped", &Program::escaped,
            "A tensor made by the step that is held outside it, as text; or an empty string.")
       .def("improve", &Program::improve, py::arg("passes"),
@@ -93,20 +104,22 @@ void add_program(py::module_& m) {
       .def("repeats", &Program::repeats)
       .def(
           "try_run",
-          [](Program& p, const py::tuple& arguments) -> py::object {
-            if (tracer) return py::none();
+          [](Program& p, const py::tuple& arguments, py::handle guards,
+             bool with_gradients) -> py::object {
+            if (tracer || with_gradients != grad_enabled() || watches_nan()) return py::none();
             SmallVector<Tensor, 4> given;
             for (py::handle x : arguments) {
-              if (!py::isinstance<TensorBody>(x)) return py::none();
-              given.emplace_back(x.cast<Tensor>());
+              const Tensor* t = as_tensor(x.ptr());
+              if (!t) return py::none();
+              given.emplace_back(*t);
             }
-            const Tensors all(given.begin(), given.size());
-            if (!p.takes(all) || !p.fits()) return py::none();
+            const Tensors all(given.begin(), given.end());
+            if (!p.takes(all) || !p.fits() || changed_guard(guards)) return py::none();
             return py::cast(p.run(all));
           },
-          py::arg("arguments"),
-          "run(), or None where these arguments are not tensors like those of the trace, or "
-          "another step is being traced.")
+          py::arg("arguments"), py::arg("guards"), py::arg("with_gradients"),
+          "run(), or None where these arguments are not tensors like those of the trace, what it "
+          "read has changed, or another step is being traced.")
       .def(
           "run",
           [](Program& p, py::handle arguments) {

@@ -8,7 +8,7 @@ namespace wengert::bindings {
 namespace {
 
 py::object item(const Tensor& given) {
-  refuse_in_trace("reading a tensor's value");
+  refuse_in_trace("reading a tensor's value", given);
   if (given.numel() != 1)
     fail<ValueError>("item: the tensor has shape ", given.shape(), " and ", given.numel(),
                      " elements; expected exactly one: use tolist(), or index first");
@@ -23,7 +23,7 @@ py::object item(const Tensor& given) {
 }
 
 py::object to_list(const Tensor& given) {
-  refuse_in_trace("tolist()");
+  refuse_in_trace("tolist()", given);
   const Tensor x = on_host(given);
   if (x.dim() == 0) return item(x);
   py::list list;

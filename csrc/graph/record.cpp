@@ -180,7 +180,7 @@ constinit thread_local Tracer* tracer = nullptr;
 const Op& copy_op = the_copy_op;
 const Op& cast_op = the_cast_op;
 
-void Tracer::looks_at_value(const char* what) {
+void Tracer::looks_at_value(const char* what, const Tensor&) {
   fail<ValueError>("compile: ", what, " at ", describe(here()),
                    " looks at values, which a compiled step cannot hold: it would see those of "
                    "the first call for "
@@ -189,6 +189,7 @@ void Tracer::looks_at_value(const char* what) {
 
 bool grad_enabled() { return grad_mode; }
 bool set_grad_enabled(bool enabled) { return std::exchange(grad_mode, enabled); }
+bool watches_nan() { return nan_watch.load(std::memory_order_relaxed); }
 void set_nan_watch(bool on) { nan_watch.store(on, std::memory_order_relaxed); }
 
 Cost default_cost(Tensors in, const Tensor& out) {

@@ -54,14 +54,14 @@ struct Tracer {
   virtual void begins_backward(const Tensor& /*y*/, const Tensor& /*g*/) {}
   virtual void asks(const Line& /*line*/, const Tensor& /*g*/) {}
   virtual void answers(const Line& /*line*/, const Gradients& /*dx*/) {}
-  // The program looks at a value, so that another value could have led to another list: an error,
-  // unless a tracer knows better.
-  virtual void looks_at_value(const char* what);
+  // The program looks at a value of x, so that another value could have led to another list: an
+  // error, unless a tracer knows better. x may be undefined.
+  virtual void looks_at_value(const char* what, const Tensor& x);
 };
 extern constinit thread_local Tracer* tracer;
 // For what a compiled step cannot hold, since it looks at values: an error while one is traced.
-inline void refuse_in_trace(const char* what) {
-  if (tracer) tracer->looks_at_value(what);
+inline void refuse_in_trace(const char* what, const Tensor& x = Tensor()) {
+  if (tracer) tracer->looks_at_value(what, x);
 }
 
 // The copy that edits in place and saved values need; also clone() (ops/view.cpp).
@@ -84,6 +84,7 @@ class GradMode {  // sets it for a scope
 
 // While on, the first op whose result has a NaN or an infinity is an error that names it.
 void set_nan_watch(bool on);
+bool watches_nan();
 // The line whose vjp is being written, for messages.
 extern constinit thread_local const Line* backward_of;
 

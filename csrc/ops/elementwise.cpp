@@ -444,8 +444,9 @@ template <class... Rows> void add_plain(List<Rows...> rows, std::vector<const Op
 }
 
 bool any_element(const Tensor& x) {
-  refuse_in_trace("the check of integer operands");
-  return *on_host(any(x, all_axes(x), false)).data<bool>();
+  const Tensor found = any(x, all_axes(x), false);
+  refuse_in_trace("the check of integer operands", found);
+  return *on_host(found).data<bool>();
 }
 
 }  // namespace

@@ -366,9 +366,10 @@ Tensor gather(const Tensor& x, int64_t axis_given, const Tensor& index) {
 }
 
 Tensor nonzero(const Tensor& given) {
-  refuse_in_trace("nonzero, or a boolean mask as an index,");
+  const Tensor found = contiguous(given != 0.0);
+  refuse_in_trace("nonzero, or a boolean mask as an index,", found);
   // How many there are the host must know: so it also finds them, once it waits.
-  const Tensor mask = on_host(contiguous(given != 0.0));
+  const Tensor mask = on_host(found);
   const bool* m = mask.data<bool>();
   const int64_t n = mask.numel();
   const int64_t count = std::count(m, m + n, true);

@@ -63,6 +63,7 @@ template <class Rule, const Op& op> void infer(Tensors in, const Attrs& attrs, S
 // Each rule is a struct: its numbers, the constants of a step, worked out from them and the step
 // count, and the kernel.
 struct Sgd {
+  static constexpr auto name = "sgd_step";
   static constexpr int numbers = 4, states = 1;
   static constexpr auto names = "lr, momentum, dampening, weight_decay";
   static constexpr auto on_cuda = &CudaKernels::sgd;
@@ -82,6 +83,7 @@ struct Sgd {
   static void put(CudaEpilogue::Update& update, const SgdStep& s) { update.constants.sgd = s; }
 };
 struct Adam {
+  static constexpr auto name = "adam_step";
   static constexpr int numbers = 5, states = 2;
   static constexpr auto names = "lr, beta1, beta2, eps, weight_decay";
   static constexpr auto on_cuda = &CudaKernels::adam;
@@ -107,6 +109,7 @@ struct Adam {
   }
 };
 struct Rmsprop {
+  static constexpr auto name = "rmsprop_step";
   static constexpr int numbers = 5, states = 2;
   static constexpr auto names = "lr, alpha, eps, weight_decay, momentum";
   static constexpr auto on_cuda = &CudaKernels::rmsprop;
@@ -155,7 +158,7 @@ template <class Rule> class Update final : public ReadyUpdate {
     int64_t& step = *in_[attrs_.group.step()].template as<int64_t>();
     const auto* const options = in_[attrs_.group.options()].template as<double>();
     if (attrs_.group.states < Rule::states && Rule::momentum(options) != 0)
-      fail<ValueError>("momentum is ", Rule::momentum(options),
+      fail<ValueError>(Rule::name, ": momentum is ", Rule::momentum(options),
                        ", and there are no momentum buffers; give one for each parameter");
     step += attrs_.group.counts;
     constants_ = Rule::constants(options, attrs_.variant, step);

@@ -61,14 +61,13 @@ void Program::before_edit(const Tensor& x) {
 void Program::abandon(Tensors arguments) {
   for (const LeafGradient& g : gradients_) g.leaf->grad = g.before;
   try {
-    give_values(arguments);
+    give_values(held_outside(), arguments, true);
   } catch (...) {  // the step's own error counts; what has no values says so when it is read
   }
 }
 
-void Program::give_values(Tensors arguments) {
-  // By memory: whether somebody holds it, or a line that computes such a one reads it.
-  std::vector<bool> wanted = held_outside();
+void Program::give_values(std::vector<bool> wanted, Tensors arguments, bool outside) {
+  // By memory: whether it is wanted, or a line that computes such a one reads it.
   const auto writes_wanted = [&](const StepList::Line& line) {
     bool found = false;
     each_memory(traced_, line,
@@ -80,7 +79,10 @@ void Program::give_values(Tensors arguments) {
       each_memory(traced_, line, [&](int m, bool) { wanted[static_cast<size_t>(m)] = true; });
 
   std::vector<bool> known;  // by memory: whether it holds what the step would find there
-  for (const StepList::Memory& m : traced_.memories) known.push_back(m.storage->data);
+  const std::vector<bool> held = outside ? std::vector<bool>() : held_outside();
+  for (size_t m = 0; m < traced_.memories.size(); ++m)
+    known.push_back(traced_.memories[m].kind != StepList::Memory::made &&
+                    traced_.memories[m].storage->data && (outside || !held[m]));
   for (size_t i = 0; i < arguments.size(); ++i) {
     const auto m = static_cast<size_t>(memory(arguments_[i]));
     if (!wanted[m]) continue;
@@ -101,6 +103,50 @@ void Program::give_values(Tensors arguments) {
       if (written) known[static_cast<size_t>(m)] = can_run;
     });
   }
+}
+
+void Program::looks_at_value(const char* what, const Tensor& x) {
+  const auto at = x.defined() ? memories_.find(x->storage.get()) : memories_.end();
+  if (at != memories_.end()) {
+    const auto m = static_cast<size_t>(at->second);
+    std::vector<bool> wanted(traced_.memories.size(), false);
+    wanted[m] = true;
+    // Edits made so far count, so what was computed for an earlier look is computed again.
+    if (traced_.memories[m].kind == StepList::Memory::made && depends_on_constants(at->second)) {
+      give_values(std::move(wanted), {}, false);
+      return;
+    }
+  }
+  Tracer::looks_at_value(what, x);
+}
+
+// Whether all that is written to this memory follows from memories that nothing outside holds.
+bool Program::depends_on_constants(int memory) const {
+  const std::vector<bool> held = held_outside();
+  std::vector<bool> seen(traced_.memories.size(), false);
+  std::vector<int> todo{memory};
+  while (!todo.empty()) {
+    const int m = todo.back();
+    todo.pop_back();
+    if (seen[static_cast<size_t>(m)]) continue;
+    seen[static_cast<size_t>(m)] = true;
+    switch (traced_.memories[static_cast<size_t>(m)].kind) {
+      case StepList::Memory::argument:
+        return false;
+      case StepList::Memory::outside:
+        if (held[static_cast<size_t>(m)]) return false;
+        break;
+      default:
+        break;
+    }
+    for (const StepList::Line& line : traced_.lines) {
+      bool writes = false;
+      each_memory(traced_, line, [&](int i, bool written) { writes |= written && i == m; });
+      if (!writes) continue;
+      each_memory(traced_, line, [&](int i, bool) { todo.push_back(i); });
+    }
+  }
+  return true;
 }
 
 void Program::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
@@ -154,6 +200,15 @@ void Program::sets_grad(const Tensor& leaf) { touch(leaf, false); }
 
 void Program::finish(std::vector<Tensor> outputs) {
   outputs_ = std::move(outputs);
+  // A leaf that the step itself made takes its gradient with it.
+  std::erase_if(gradients_, [&](const LeafGradient& g) {
+    const auto at = memories_.find(g.leaf->storage.get());
+    if (at == memories_.end() ||
+        traced_.memories[static_cast<size_t>(at->second)].kind != StepList::Memory::made)
+      return false;
+    g.leaf->grad = {};
+    return true;
+  });
   const auto keep = [&](const Tensor& y) { traced_.memory(number(y)).kept = true; };
   for (const Tensor& y : outputs_) keep(y);
   for (LeafGradient& g : gradients_) {
@@ -262,7 +317,7 @@ bool Program::takes(Tensors arguments) const {
 }
 
 bool Program::fits() const {
-  return std::all_of(gradients_.begin(), gradients_.end(), [](const LeafGradient& g) {
+  return precision_ == matmul_precision() && std::all_of(gradients_.begin(), gradients_.end(), [](const LeafGradient& g) {
     return !g.read || g.leaf->grad.body() == g.before.body();
   });
 }

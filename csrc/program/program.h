@@ -14,6 +14,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "ops/matmul.h"
 #include "program/device_replay.h"
 #include "program/list.h"
 #include "program/plan.h"
@@ -31,6 +32,9 @@ class Program : public Tracer, public RefCounted {
   // state) gets its values, unless they depend on what the step was to change outside.
   void abandon(Tensors arguments);
   void finish(std::vector<Tensor> outputs);
+  // What the step made and something outside holds gets its values, unless they depend on what the
+  // step changes outside: before the first replay of a step that made state for later ones.
+  void settle(Tensors arguments) { give_values(held_outside(), arguments, true); }
   // After finish: a tensor that the step made and somebody outside holds on to, as text; a replay
   // with an arena would not change it. Empty if there is none.
   std::string escaped() const;
@@ -47,11 +51,14 @@ class Program : public Tracer, public RefCounted {
   bool sole_owner(const Tensor& x) const override;
   void reads_grad(const Tensor& leaf) override;
   void sets_grad(const Tensor& leaf) override;
+  // A value that depends on nothing but constants of the step is computed; any other is refused.
+  void looks_at_value(const char* what, const Tensor& x) override;
 
   // ---- running: after improve ----
   // Whether these arguments are like those of the trace.
   bool takes(Tensors arguments) const;
-  // False where the gradients gathered in the leaves are not those that the trace began with.
+  // False where the gradients gathered in the leaves are not those that the trace began with, or
+  // products have another precision.
   bool fits() const;
   // Whether it ends with the gradients that it begins with, so that it can follow itself.
   bool repeats() const;
@@ -82,7 +89,10 @@ class Program : public Tracer, public RefCounted {
   int memory(const Tensor& x);
   void touch(const Tensor& leaf, bool read);
   std::vector<bool> held_outside() const;
-  void give_values(Tensors arguments);
+  bool depends_on_constants(int memory) const;
+  // Computes the memories that are wanted from what is outside (or, without `outside`, from what
+  // nothing else holds there), as far as that goes. `arguments` may be empty.
+  void give_values(std::vector<bool> wanted, Tensors arguments, bool outside);
   void note_edits();
   // A view, and how many bytes further on the next step's is.
   struct Moving {
@@ -103,6 +113,7 @@ class Program : public Tracer, public RefCounted {
   std::vector<std::pair<const char*, const char*>> written_;  // what the step writes to outside
   std::unique_ptr<Plan> plan_;
   std::unique_ptr<DeviceReplay> replay_;  // where it uses a GPU
+  MatmulPrecision precision_ = matmul_precision();
   Tracer* outer_ = nullptr;
   int made_ = 0;
   std::shared_ptr<std::atomic<bool>> running_ = std::make_shared<std::atomic<bool>>(false);

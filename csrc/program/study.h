@@ -52,7 +52,7 @@ class Study : public Program {
   void begins_backward(const Tensor& y, const Tensor& g) override;
   void asks(const Line& line, const Tensor& g) override;
   void answers(const Line& line, const Gradients& dx) override;
-  void looks_at_value(const char* what) override;
+  void looks_at_value(const char* what, const Tensor& x) override;
   // In place of finish(): the list stays as it was written.
   void close(std::vector<Tensor> outputs);
 

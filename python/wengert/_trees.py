@@ -6,6 +6,7 @@ equal for trees of one structure. Dicts of any kind come back as plain ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,9 +21,9 @@ class Place(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """Any other value; 1, 1.0 and True are different constants."""
+    """Any other value; 1, 1.0 and True are different constants, and so are 0.0 and -0.0."""
 
-    kind: type
+    kind: Any
     value: Any
 
 
@@ -36,6 +37,9 @@ class Branch(NamedTuple):
 
 def constant(value: Any) -> Constant:
     """The form of a value that is no tensor."""
+    if type(value) is float:  # equal floats may differ in their sign, equal NaN in nothing
+        value = math.nan if value != value else value
+        return Constant(math.copysign(1.0, value), value)
     return Constant(type(value), value)
 
 

@@ -13,9 +13,15 @@
     print(step.program)            # the list itself
 
 The first call runs as it is, so that optimizers make their state. The next one with given shapes,
-dtypes and other arguments is traced: the function is called, but its operations are only written
-down, then run. Later ones replay the same kernels in the same order on the same memory, so the
-results have the same bits. A function that raises while it is traced has changed no tensor.
+dtypes and other arguments is traced: the function is called, but its operations are only recorded,
+then run. Later ones replay the same kernels in the same order on the same memory, so the results
+have the same bits. A function that raises while it is traced has changed no tensor.
+
+A compiled step gives what the function itself would give, or raises. What the trace read of
+Python's state is compared at each call (`_guards.py`): module attributes and structure,
+requires_grad, hooks, optimizer groups, generators, globals, variables of functions around it, items
+of lists and dicts. Where that has changed, the step is traced again; `step.reasons` says why. An
+optimizer's numbers are stored in tensors, so they change without a new trace.
 
 A trace is improved by passes (csrc/README.md describes each) and its memory planned once into one
 block; both leave every bit of the results as it was. `step.program.before` is the list as traced.
@@ -26,55 +32,72 @@ says which it is, and if neither, why. The passes "graph" and "persistent" stand
 inside one kernel may small matrix products differ from eager's, by rounding.
 
 A replay overwrites the gradients and values that the trace made; what a step returns is a copy. A
-step may not look at values (`if loss > 1:`, `.item()`, `.numpy()`, boolean masks), change its
-arguments in place, or leave a tensor that it makes in a list or an attribute: each is an error.
-Python numbers that it uses are those of the trace: keep what changes in tensors or arguments.
+step may not look at values (`if loss > 1:`, `.item()`, `.numpy()`, boolean masks) that depend on
+its arguments or on tensors outside, change its arguments in place, leave a tensor that it makes in
+a list or an attribute, read a clock, or take from an iterator: each is an error. What it does
+besides computing (printing, counting calls) happens when it is traced, not when it is replayed; a
+step that reads what it counts is traced at each call.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from . import _core
 from ._core import Tensor, concatenate, is_grad_enabled, stack
-from ._trees import flatten, unflatten
+from ._guards import Recorder, snapshot
+from ._trees import Branch, Constant, flatten, unflatten
 
 __all__ = ["PASSES", "CompiledStep", "Listing", "compile"]
 
 PASSES: tuple[str, ...] = tuple(_core._pass_names())
 
-_structure = (
-    0  # counts changes of modules: layers replaced, parameters replaced, train() and eval()
-)
+_MAX_TRACES = 64
+_WARN_AFTER = 8  # traces for one reason
 
 
-def note_structure() -> None:
-    """Told by nn.Module that a module has changed: steps traced before are traced again."""
-    global _structure
-    _structure += 1
+class _Key(NamedTuple):
+    """What a trace was made for: the arguments' form, shapes, dtypes and devices, grad mode."""
 
-
-class _Traced(NamedTuple):
-    """A program, the form of what it returns, and whether it takes tensors one after another."""
-
-    program: _core._Program
-    results: Any
-    plain: bool
+    spec: Any
+    tensors: tuple[Any, ...]
     grad_enabled: bool
+
+
+class _Traced:
+    """A program, the form of what it returns, and the guards of the state that it read."""
+
+    def __init__(
+        self, key: _Key, program: _core._Program, results: Any, guards: _core._Guards, plain: bool
+    ) -> None:
+        self.key = key
+        self.program = program
+        self.results = results
+        self.guards = guards
+        self.plain = plain  # it takes tensors one after another
+        self.used = 0  # the number of the last call that looked for it
 
 
 class CompiledStep:
     """What `wengert.compile` makes of a function. Not for two threads at once: that is an error.
 
     traces   how many traces were made
+    reasons  why each of them was made, as text
     program  the list of the last one, printable; None before
     passes   those that improve it
     """
 
-    def __init__(self, fn: Callable[..., Any], passes: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        passes: Iterable[str] | None = None,
+        max_traces: int = _MAX_TRACES,
+    ) -> None:
         """`fn` takes and returns tensors, or lists, tuples and dicts of them, and constants."""
         functools.update_wrapper(self, fn)
         self._fn = fn
@@ -82,26 +105,33 @@ class CompiledStep:
         for name in self.passes:
             if name not in PASSES:
                 raise ValueError(f"compile: no pass {name!r}; there are {', '.join(PASSES)}")
-        self._escaped: set[Any] = set()  # keys whose trace left a tensor outside, once
-        self._cache: dict[Any, _Traced] = {}
+        if max_traces < 1:
+            raise ValueError(f"compile: max_traces is {max_traces}; expected at least 1")
+        self._max_traces = max_traces
+        self._escaped: set[_Key] = set()  # keys whose last trace left a tensor outside
+        self._cache: dict[_Key, list[_Traced]] = {}
         self._last: _Traced | None = None
+        self._recorder = Recorder()
         self._warm = False
-        self._structure = -1
+        self._lookups = 0
+        self._repeated: Counter[str] = Counter()
         self.traces = 0
+        self.reasons: list[str] = []
         self.program: Listing | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """One step."""
         last = self._last
-        if last and last.plain and not kwargs and self._structure == _structure:
-            values = last.program.try_run(args) if last.grad_enabled == is_grad_enabled() else None
+        if last is not None and last.plain and not kwargs:
+            values = last.program.try_run(args, last.guards, last.key.grad_enabled)
             if values is not None:
                 return unflatten(last.results, values)
-        if _core._is_tracing():  # inside another step, of whose list it becomes a part
+        if _core._is_tracing() or _core._watches_nan():
+            # Inside another step it becomes a part of that list; a watch for NaN asks each op.
             return self._fn(*args, **kwargs)
         tensors: list[Tensor] = []
         spec = flatten((args, kwargs), tensors)
-        traced = self._find(spec, tensors)
+        traced = self._find(self._key(spec, tensors))
         if traced is None:
             return self._run_and_trace(spec, tensors, args, kwargs)
         self._last = traced
@@ -125,9 +155,10 @@ class CompiledStep:
                 )
         results: Any = None
         singly: list[list[Tensor]] = []
+        eager = _core._is_tracing() or _core._watches_nan()
         for at in range(n):
             parts = [x[at] for x in tensors]
-            traced = None if _core._is_tracing() else self._find(spec, parts)
+            traced = None if eager else self._find(self._key(spec, parts))
             if traced is not None and traced.program.repeats():
                 rest = traced.program.run_many(n - at, [x[at:] for x in tensors])
                 firsts = [[step[i] for step in singly] for i in range(len(rest))]
@@ -142,21 +173,24 @@ class CompiledStep:
             singly.append(returned)
         return unflatten(results, [stack(list(values)) for values in zip(*singly, strict=True)])
 
-    def _key(self, spec: Any, tensors: list[Tensor]) -> Any:
-        return spec, tuple((x.shape, x.dtype, x.device) for x in tensors), is_grad_enabled()
+    def _key(self, spec: Any, tensors: list[Tensor]) -> _Key:
+        kinds = tuple((x.shape, x.dtype, x.device) for x in tensors)
+        return _Key(spec, kinds, is_grad_enabled())
 
-    def _find(self, spec: Any, tensors: list[Tensor]) -> _Traced | None:
-        if self._structure != _structure:
-            self._cache.clear()
-            self._last = None
-            self._structure = _structure
+    def _find(self, key: _Key) -> _Traced | None:
+        """The trace that was made for this, if what it read is as it was."""
+        self._lookups += 1
         try:
-            traced = self._cache.get(self._key(spec, tensors))
+            candidates = self._cache.get(key, ())
         except TypeError as error:
             raise TypeError(
                 f"compile: every argument must be a tensor or hashable, a constant ({error})"
             ) from None
-        return traced if traced is not None and traced.program.fits() else None
+        for traced in reversed(candidates):
+            if traced.program.fits() and traced.guards.changed() is None:
+                traced.used = self._lookups
+                return traced
+        return None
 
     def _run_and_trace(self, spec: Any, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
         for i, x in enumerate(tensors):
@@ -165,17 +199,21 @@ class CompiledStep:
                     f"compile: tensor {i} among the arguments requires a gradient, which cannot "
                     "pass out of a compiled step; detach() it, or let the step use it from outside"
                 )
+        returned: list[Tensor] = []
         if not self._warm:
+            result = self._recorder.run(self._fn, args, kwargs, refuse=False)
+            results = flatten(result, returned)
             self._warm = True
-            returned: list[Tensor] = []
-            results = flatten(self._fn(*args, **kwargs), returned)
-            return unflatten(results, [y.detach() for y in returned])
+            return unflatten(results, [y.detach().clone() for y in returned])
+        key = self._key(spec, tensors)
+        guards = snapshot([self._fn, *_constants(spec)], self._recorder.codes)
         program = _core._Program(tensors)
         program.begin()
         try:
             own_args, own_kwargs = unflatten(spec, program.arguments)
-            returned = []
-            results = flatten(self._fn(*own_args, **own_kwargs), returned)
+            result = self._recorder.run(self._fn, own_args, own_kwargs, refuse=True)
+            results = flatten(result, returned)
+            del own_args, own_kwargs, result
         except BaseException:
             program.end()
             program.abandon(tensors)  # nothing has run: all outside is as before the step
@@ -185,22 +223,92 @@ class CompiledStep:
         returned.clear()
         program.finish(values)
         values.clear()
-        key = self._key(spec, tensors)
-        if self._left_outside(program, key, tensors):
-            program.improve([])  # every line in its place, so what is outside gets its values
+        left = self._left_outside(program, key, tensors)
+        if left or self._recorder.grew:
+            # It made state, or it ran code whose reads were not among the guards: the next call is
+            # traced. What is outside gets the values that it has before the step, then the step
+            # runs: an interrupt before its first update leaves nothing half made.
+            if left:
+                program.settle(tensors)
+            program.improve([])
             return unflatten(results, program.run(tensors))
+        self._escaped.discard(key)
         program.improve(list(self.passes))
-        for other in self._cache.values():
-            program.share_memory(other.program)
+        for others in self._cache.values():
+            for other in others:
+                program.share_memory(other.program)
         copies = program.run(tensors)
-        plain = not kwargs and all(isinstance(x, Tensor) for x in args)
-        self._last = _Traced(program, results, plain, is_grad_enabled())
-        self._cache[key] = self._last
-        self.traces += 1
-        self.program = Listing(program)
+        self._keep(key, program, results, guards, args, kwargs)
         return unflatten(results, copies)
 
-    def _left_outside(self, program: _core._Program, key: Any, tensors: list[Tensor]) -> bool:
+    def _keep(
+        self,
+        key: _Key,
+        program: _core._Program,
+        results: Any,
+        guards: _core._Guards,
+        args: Any,
+        kwargs: Any,
+    ) -> None:
+        reason, advice = self._reason(key)
+        plain = not kwargs and all(isinstance(x, Tensor) for x in args)
+        traced = _Traced(key, program, results, guards, plain)
+        traced.used = self._lookups
+        self._cache.setdefault(key, []).append(traced)
+        kept = [t for others in self._cache.values() for t in others]
+        if len(kept) > self._max_traces:
+            oldest = min(kept, key=lambda t: t.used)
+            self._cache[oldest.key].remove(oldest)
+            if not self._cache[oldest.key]:
+                del self._cache[oldest.key]
+        self._last = traced
+        self.traces += 1
+        self.reasons.append(reason)
+        self.program = Listing(program)
+        if advice:
+            self._repeated[advice] += 1
+            if self._repeated[advice] == _WARN_AFTER:
+                name = getattr(self._fn, "__qualname__", "the step")
+                warnings.warn(
+                    f"compile: {name} was traced {self.traces} times, the last time because "
+                    f"{reason}. {advice}",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+
+    def _reason(self, key: _Key) -> tuple[str, str]:
+        """Why a trace is made, and, where it should not be made often, the way out."""
+        if self._last is None:
+            return "it is the first one", ""
+        for traced in reversed(self._cache.get(key, ())):
+            changed = traced.guards.changed()
+            if changed:
+                return (
+                    f"{changed} has changed",
+                    f"Each call that finds {changed} changed is traced; keep it as it is, or keep "
+                    "the number in a tensor outside and change it with fill_()",
+                )
+            return "the gradients at its start, or the precision of matmul, were others", ""
+        former = self._last.key
+        if former.spec != key.spec:
+            pairs = zip(_constants(former.spec), _constants(key.spec), strict=False)
+            for a, b in pairs:
+                if type(a) is not type(b) or a != b or repr(a) != repr(b):
+                    advice = (
+                        "A number among the arguments is a constant of its trace: pass a tensor, "
+                        "wengert.tensor(number), if it changes often"
+                    )
+                    number = isinstance(b, (int, float)) and not isinstance(b, bool)
+                    return f"an argument was {a!r} and is {b!r}", advice if number else ""
+            return "the arguments have another form", ""
+        if former.tensors != key.tensors:
+            for i, (a, b) in enumerate(zip(former.tensors, key.tensors, strict=False)):
+                if a != b:
+                    texts = [f"{k.name}{tuple(s)} on {d}" for s, k, d in (a, b)]
+                    return f"argument {i} was {texts[0]} and is {texts[1]}", ""
+        return "gradients were switched on or off", ""
+
+    def _left_outside(self, program: _core._Program, key: _Key, tensors: list[Tensor]) -> bool:
         """Whether something outside holds a tensor of the step: once it may, to make its state."""
         if not program.escaped():
             return False
@@ -216,6 +324,13 @@ class CompiledStep:
             f"compile: the result of {where}, is kept outside the step, in a list or an attribute "
             "perhaps, where later steps would not change it. Return it from the step instead"
         )
+
+
+def _constants(spec: Any) -> list[Any]:
+    """The arguments of this form that are no tensors."""
+    if isinstance(spec, Branch):
+        return [value for item in spec.items for value in _constants(item)]
+    return [spec.value] if isinstance(spec, Constant) else []
 
 
 class Listing:
@@ -292,19 +407,29 @@ def _written(line: dict[str, Any]) -> str:
     return f"{', '.join(line['outputs'])}: {line['dtype']}[{sizes}] {sign} {call}"
 
 
-def compile(fn: Callable[..., Any] | None = None, *, passes: Iterable[str] | None = None) -> Any:
+def compile(
+    fn: Callable[..., Any] | None = None,
+    *,
+    passes: Iterable[str] | None = None,
+    max_traces: int = _MAX_TRACES,
+) -> Any:
     """A step that runs without Python from its third call on; see this module's text.
 
-    `passes` names those that improve the list (all of `compiling.PASSES` by default). Use it as a
-    function, `compile(step)`, or as a decorator, with or without arguments.
+    passes      names those that improve the list (all of `compiling.PASSES` by default)
+    max_traces  how many traces are kept; the one that was not used for longest goes first
+
+    Use it as a function, `compile(step)`, or as a decorator, with or without arguments.
 
     Arguments and results are tensors, or lists, tuples and dicts of them; other arguments are
-    constants, and each value of them has a trace of its own. New shapes or dtypes are traced anew;
-    so is everything after a module has changed (a layer replaced, train(), eval()).
+    constants, and each value of them has a trace of its own. New shapes or dtypes have another
+    trace, and so has every change of what the step reads of Python's state (a layer replaced, a
+    frozen parameter, train(), eval(), a global name). A RuntimeWarning says so where one reason
+    leads to 8 traces.
 
     Raises ValueError, with the place, where the step looks at a value, changes an argument in
-    place, or leaves a tensor outside; GradientError for an argument that requires a gradient.
+    place, leaves a tensor outside, reads a clock or takes from an iterator; GradientError for an
+    argument that requires a gradient.
     """
     if fn is None:
-        return functools.partial(compile, passes=passes)
-    return CompiledStep(fn, passes)
+        return functools.partial(compile, passes=passes, max_traces=max_traces)
+    return CompiledStep(fn, passes, max_traces)

@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from . import _core
 from ._core import cuda_fusion_status as fusion_status
 from ._core import cuda_status as status
-from .compiling import note_structure
 
 __all__ = [
     "Event",
@@ -130,7 +129,6 @@ def set_matmul_precision(precision: str) -> None:
     keep what was set when their product was made; a compiled step is traced again.
     """
     _core._set_matmul_precision(precision)
-    note_structure()
 
 
 def get_matmul_precision() -> str:

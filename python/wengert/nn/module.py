@@ -18,7 +18,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 from .. import _core
 from .._core import Tensor
 from ..autograd import no_grad
-from ..compiling import note_structure
 
 __all__ = ["Module", "Parameter"]
 
@@ -113,7 +112,7 @@ class Module:
     _error_name: ClassVar[str | None] = None  # how errors call it; the class name where None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; compiled steps are told where that changes what is computed.
+        """Sets an attribute.
 
         TypeError for a plain tensor in a parameter's place: it would silently not be trained.
         """
@@ -128,12 +127,6 @@ class Module:
                 f"write Parameter(tensor), or copy the values: module.{name}.copy_(tensor) under "
                 "no_grad()"
             )
-        if name == "training":
-            changed = value != self.training
-        else:
-            changed = isinstance(value, (Module, Tensor)) and former is not value
-        if changed:
-            note_structure()
         object.__setattr__(self, name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -51,14 +51,14 @@ class _Cohort:
     state[name] is the list of the buffers of that name, one for each parameter.
     """
 
-    def __init__(self, params: list[Tensor], step: int = 0) -> None:
+    def __init__(self, params: list[Tensor], step: Tensor | int = 0) -> None:
         self.params = params
-        self.step = _core.tensor(step, "int64")
+        self.step = _core.tensor(step, "int64")  # a copy
         self.state: dict[str, list[Tensor]] = {}
 
     def split(self, places: list[int]) -> _Cohort:
         """Takes the parameters at these places out, into a new cohort."""
-        taken = _Cohort([self.params[i] for i in places], int(self.step.item()))
+        taken = _Cohort([self.params[i] for i in places], self.step)
         taken.state = {name: [all_[i] for i in places] for name, all_ in self.state.items()}
         rest = sorted(set(range(len(self.params))) - set(places))
         self.params = [self.params[i] for i in rest]

@@ -1,0 +1,510 @@
+"""What a compiled step reads of Python's state, besides tensors' values: the guards of its traces.
+
+A trace holds for as long as each name, attribute, list, dict, cell and flag that the step reads is
+what it was when the step was traced. Which ones those are is read from the bytecode that ran
+(`Recorder`): `self.model.act` is the attribute "act" of the attribute "model" of each object of
+that method's class; where the bytecode does not tell whose attribute it is, it may be any object's.
+`snapshot` follows these reads from the step's function through the objects that it finds, and gives
+a `_core._Guards` with all of them (csrc/bindings/guards.cpp), which a call then compares.
+
+The bytecode of the user's own code is read exactly or too widely, never too narrowly: too widely
+costs a trace that was not needed. State that cannot be compared is refused: iterators, clocks,
+large NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import gc
+import io
+import sys
+import sysconfig
+import types
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from random import Random
+from typing import Any, NamedTuple
+
+from . import _core
+from ._core import Tensor
+
+Trie = dict[str, Any]  # names read of an object; under each, those read of what was there
+_nothing: Trie = {}
+
+_LIBRARY = sysconfig.get_path("stdlib")
+_PACKAGE = __name__.partition(".")[0]
+_LOOKS_BY_NAME = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals"}
+_LOOKS_BY_NAME |= {"attrgetter", "methodcaller", "__getattribute__", "dir", "getmembers"}
+_NEW_AT_EACH_CALL = {
+    *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter") for ns in ("", "_ns")),
+    *(f"time.{name}{ns}" for name in ("process_time", "thread_time") for ns in ("", "_ns")),
+    *("time.localtime", "time.gmtime", "time.ctime", "posix.urandom", "posix.getrandom"),
+    *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today"),
+    *("datetime.date.today", "builtins.input", "uuid.generate_time_safe", "_uuid.generate_time_safe"),
+    *("io.open", "_io.open", "posix.open", "posix.read", "posix.listdir", "posix.scandir"),
+}
+_SKIPPED = {f"{_PACKAGE}.compiling", __name__}  # a compiled step within the step is its function
+_MAX_ARRAY_BYTES = 1 << 18
+_IMMUTABLE = (int, float, complex, str, bytes, type(None), type(...), range, slice, types.CodeType)
+
+
+class Reads(NamedTuple):
+    """What one code object reads: of globals, modules, variables of functions around it, its first
+    argument where it is a method, and objects that the bytecode does not tell."""
+
+    names: Trie
+    modules: Trie  # that it imports itself
+    around: Trie
+    own: Trie
+    any: Trie
+    by_name: bool  # it may read any attribute: getattr, vars, ...
+
+
+def _join(into: Trie, other: Trie) -> None:
+    for name, below in other.items():
+        _join(into.setdefault(name, {}), below)
+
+
+@functools.lru_cache(maxsize=4096)
+def reads(code: types.CodeType) -> Reads:
+    """The reads of a code object, without those of functions within it."""
+    found = Reads({}, {}, {}, {}, {}, not _LOOKS_BY_NAME.isdisjoint(code.co_names))
+    instructions = list(dis.get_instructions(code))
+    stores = Counter(i.argval for i in instructions if i.opname.startswith("STORE_FAST"))
+    first = code.co_varnames[0] if code.co_argcount and code.co_varnames[0] not in stores else None
+    is_method = "." in code.co_qualname and not code.co_qualname.rpartition(".")[0].endswith(">")
+    variables: dict[str, Trie] = {first: found.own if is_method else found.any} if first else {}
+    top: Trie | None = None  # where reads of the object on top of the stack are noted
+    module = found.any  # the same for the last imported module
+    for i in instructions:
+        name, op = i.argval, i.opname
+        if op in ("PUSH_NULL", "NOP", "CACHE", "EXTENDED_ARG", "RESUME", "COPY_FREE_VARS"):
+            continue
+        if i.is_jump_target:
+            top = None
+        if op in ("LOAD_GLOBAL", "LOAD_NAME"):
+            top = found.names.setdefault(name, {})
+        elif op in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"):
+            top = found.around.setdefault(name, {}) if name in code.co_freevars else None
+        elif op.startswith("LOAD_FAST") and op != "LOAD_FAST_AND_CLEAR":
+            top = variables.get(name[-1] if isinstance(name, tuple) else name)
+        elif op in ("LOAD_ATTR", "LOAD_METHOD"):
+            top = (found.any if top is None else top).setdefault(name, {})
+        elif op == "IMPORT_NAME":
+            top = module = found.modules.setdefault(name, {})
+        elif op == "IMPORT_FROM":
+            top = module.setdefault(name, {})
+        elif op.startswith("LOAD_SUPER_"):
+            top = found.own.setdefault(name, {})
+        elif op == "STORE_FAST":
+            if top is not None and stores[name] == 1:
+                variables[name] = top
+            top = None
+        else:
+            top = None
+    return found
+
+
+class Recorder:
+    """A context in which a step runs: `codes` gathers the code that it ran, with its globals."""
+
+    def __init__(self) -> None:
+        """Nothing has run."""
+        self.codes: dict[types.CodeType, dict[str, Any]] = {}
+        self.grew = False  # whether the last run met code that was new
+
+    def run(self, fn: Callable[..., Any], args: Any, kwargs: Any, refuse: bool) -> Any:
+        """fn(*args, **kwargs); with `refuse`, reading a clock or a file raises ValueError."""
+        core = _core._Recorder(_NEW_AT_EACH_CALL if refuse else set(), _LIBRARY)
+        collects = gc.isenabled()
+        gc.disable()  # callbacks of the collector are no part of the step
+        core.start()
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            core.stop()
+            if collects:
+                gc.enable()
+            before = len(self.codes)
+            self.codes.update(dict(core.codes()))
+            self.grew = len(self.codes) > before
+
+
+class _Missing:
+    pass
+
+
+_missing = _Missing()
+
+
+def snapshot(roots: Iterable[Any], codes: dict[types.CodeType, dict[str, Any]]) -> _core._Guards:
+    """Guards of what these codes read of the state that can be reached from their globals and from
+    `roots` (the step's function, and arguments that are no tensors), as it is now.
+
+    Raises ValueError where they read an iterator or a large NumPy array.
+    """
+    return _Walk(codes).guards(roots)
+
+
+class _Walk:
+    def __init__(self, codes: dict[types.CodeType, dict[str, Any]]) -> None:
+        self.codes = codes
+        self.found = _core._Guards()
+        self.todo: deque[tuple[Any, str, Trie]] = deque()
+        self.seen: set[tuple[int, int]] = set()
+        self.keep: list[Any] = []  # so that the numbers in `seen` stay those objects'
+        self.dicts: dict[int, tuple[dict[Any, Any], dict[str, str]]] = {}  # keys read, with labels
+        self.whole: dict[int, tuple[dict[Any, Any], str]] = {}
+        self.any_user: Trie = {}
+        self.any_package: Trie = {}
+        self.by_name = False
+        self.sizes: dict[int, int] = {}  # of dicts that may get no other keys
+        self.owns: dict[type, tuple[Trie, bool]] = {}
+        self.inherited: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def guards(self, roots: Iterable[Any]) -> _core._Guards:
+        for code, names in self.codes.items():
+            if names.get("__name__") in _SKIPPED:
+                continue
+            package = str(names.get("__name__", "")).partition(".")[0]
+            if package == _PACKAGE:
+                _join(self.any_package, reads(code).any)
+            elif package not in sys.stdlib_module_names or package == "__main__":
+                _join(self.any_user, reads(code).any)
+                self.by_name |= reads(code).by_name
+        for root in roots:
+            self.push(root, _name_of(root), _nothing)
+        for code, names in self.codes.items():
+            if names.get("__name__") not in _SKIPPED:
+                self.read_globals(code, names)
+        self.follow()
+        self.find_functions()
+        for at, label in self.whole.values():
+            self.found.add_dict(at, len(at), [(key, label) for key in at])
+        for at, labels in self.dicts.values():
+            if id(at) not in self.whole:
+                self.found.add_dict(at, self.sizes.get(id(at), -1), list(labels.items()))
+        return self.found
+
+    def read_globals(self, code: types.CodeType, names: dict[str, Any]) -> None:
+        for name, below in reads(code).names.items():
+            value = self.read(names, name, f"global {name!r}")
+            if value is not _missing:
+                self.push(value, name, below)
+        for name, below in reads(code).modules.items():
+            if name in sys.modules:
+                self.push(sys.modules[name], name, below)
+
+    def follow(self) -> None:
+        while self.todo:
+            value, label, below = self.todo.popleft()
+            self.look(value, label, below)
+
+    def find_functions(self) -> None:
+        """Functions that ran, read variables around them, and were not met: their cells too."""
+        known = {id(c) for f in self.keep if isinstance(f, types.FunctionType) for c in _nested(f)}
+        lost = [c for c in self.codes if c.co_freevars and id(c) not in known]
+        lost = [c for c in lost if not c.co_qualname.endswith(("<genexpr>", "<listcomp>"))]
+        if not lost:
+            return
+        for f in gc.get_referrers(*lost):
+            if isinstance(f, types.FunctionType) and f.__code__ in self.codes:
+                self.push(f, f.__qualname__, _nothing)
+        self.follow()
+
+    # ---- one read
+
+    def read(self, at: dict[Any, Any], name: str, label: str) -> Any:
+        self.dicts.setdefault(id(at), (at, {}))[1].setdefault(name, label)
+        return at.get(name, _missing)
+
+    def push(self, value: Any, label: str, below: Trie) -> None:
+        if isinstance(value, _IMMUTABLE):
+            return
+        if (id(value), id(below)) not in self.seen:
+            self.seen.add((id(value), id(below)))
+            self.keep.append(value)
+            self.keep.append(below)
+            self.todo.append((value, label, below))
+
+    # ---- one object, and what is read of it
+
+    def look(self, value: Any, label: str, below: Trie) -> None:
+        kind = type(value)
+        if kind.__module__ in _SKIPPED:
+            self.push(getattr(value, "_fn", None), label, _nothing)
+            return
+        if isinstance(value, types.ModuleType):
+            for name, more in below.items():
+                found = self.read(vars(value), name, f"{label}.{name}")
+                if found is not _missing:
+                    self.push(found, f"{label}.{name}", more)
+            return
+        if isinstance(value, type):
+            self.look_at_class(value, below)
+            return
+        if (id(value), 0) not in self.seen:  # what is done once for an object
+            self.seen.add((id(value), 0))
+            self.look_inside(value, label)
+            own, searched = self.own(kind)
+            if searched:
+                self.look_at_members(value, label)
+            self.attributes(value, label, own)
+            self.attributes(value, label, self.any_user, certain=False)
+            if _is_in_package(type(value)):
+                self.attributes(value, label, self.any_package, certain=False)
+        if below:
+            self.attributes(value, label, below)
+
+    def look_inside(self, value: Any, label: str) -> None:
+        """Guards of what a value holds itself: items, cells, flags."""
+        if isinstance(value, Tensor):
+            self.found.add_tensor(value, f"{label}.requires_grad or a hook of it")
+            for hook in gc.get_referents(value):
+                if callable(hook) and not isinstance(hook, type):
+                    self.push(hook, f"a hook of {label}", _nothing)
+        elif isinstance(value, types.FunctionType):
+            self.look_at_function(value, label)
+        elif isinstance(value, types.MethodType):
+            self.push(value.__func__, label, _nothing)
+            self.push(value.__self__, label, _nothing)
+        elif type(value).__name__ in ("builtin_function_or_method", "cython_function_or_method"):
+            owner = getattr(value, "__self__", None)
+            if not isinstance(owner, (types.ModuleType, type)):
+                self.push(owner, label, _nothing)
+        elif type(value).__name__ == "_lru_cache_wrapper":
+            self.push(value.__wrapped__, label, _nothing)
+        elif isinstance(value, functools.partial):
+            for part in (value.func, value.args, value.keywords):
+                self.push(part, label, _nothing)
+        elif isinstance(value, dict):
+            self.whole[id(value)] = (value, label)
+            for key, item in value.items():
+                self.push(item, f"{label}[{key!r}]", _nothing)
+        elif isinstance(value, list):
+            self.found.add_list(value, label)
+            for i, item in enumerate(value):
+                self.push(item, f"{label}[{i}]", _nothing)
+        elif isinstance(value, tuple):
+            for i, item in enumerate(value):
+                self.push(item, f"{label}[{i}]", _nothing)
+        elif isinstance(value, (set, frozenset, deque)):
+            items = list(value)
+            if not isinstance(value, frozenset):
+                self.same_items(value, items, label)
+            for item in items:
+                self.push(item, label, _nothing)
+        elif isinstance(value, bytearray):
+            self.found.add_call(functools.partial(bytes, value), bytes(value), label)
+        elif isinstance(value, Random):
+            self.found.add_call(value.getstate, value.getstate(), f"the state of {label}")
+        elif isinstance(value, ContextVar):
+            self.found.add_call(functools.partial(value.get, None), value.get(None), label)
+        elif isinstance(value, weakref.ref):
+            self.push(value(), label, _nothing)
+        elif type(value).__module__.partition(".")[0] == "numpy":
+            self.look_at_numpy(value, label)
+        elif _is_iterator(value):
+            raise ValueError(
+                f"compile: the step reads {label}, an iterator ({type(value).__name__}), which "
+                "moves on at each call, and a compiled step would keep what it gave first; take "
+                "from it outside, and pass what it gives as an argument"
+            )
+
+    def same_items(self, value: Iterable[Any], items: list[Any], label: str) -> None:
+        """That these items, which are kept so that their numbers stay theirs, are still there."""
+
+        def now(kept: list[Any] = items) -> list[int]:
+            return [*map(id, value)]
+
+        self.found.add_call(now, now(), label)
+
+    def look_at_function(self, f: types.FunctionType, label: str) -> None:
+        self.found.add_function(f, f"function {f.__qualname__!r}")
+        for part in (f.__defaults__, f.__kwdefaults__):
+            self.push(part, f"a default of {f.__qualname__!r}", _nothing)
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            self.found.add_cell(cell, f"{name!r}")
+            below: Trie = {}
+            for code in _nested(f):
+                _join(below, reads(code).around.get(name, {}))
+            try:
+                self.push(cell.cell_contents, name, below)
+            except ValueError:  # empty as yet
+                continue
+
+    def look_at_numpy(self, value: Any, label: str) -> None:
+        import numpy as np
+
+        if isinstance(value, np.ndarray):
+            if value.nbytes > _MAX_ARRAY_BYTES:
+                raise ValueError(
+                    f"compile: the step reads {label}, a NumPy array of {value.nbytes:,} bytes, "
+                    "and whether it has changed cannot be seen at each call; make it a tensor "
+                    "outside the step, or pass it as an argument"
+                )
+            self.found.add_call(value.tobytes, value.tobytes(), label)
+        elif isinstance(value, (np.random.Generator, np.random.RandomState)):
+            bits = value.bit_generator if isinstance(value, np.random.Generator) else value
+
+            def state() -> str:
+                now = bits.state if hasattr(bits, "state") else bits.get_state(legacy=False)
+                with np.printoptions(threshold=sys.maxsize):
+                    return repr(now)
+
+            self.found.add_call(state, state(), f"the state of {label}")
+
+    def look_at_members(self, module: Any, label: str) -> None:
+        """What Module.parameters() finds: attributes that hold tensors or modules, or could."""
+        self.sizes[id(vars(module))] = len(vars(module))
+        for name, value in vars(module).items():
+            if _holds_members(value):
+                self.read(vars(module), name, f"{label}.{name}")
+                self.push(value, f"{label}.{name}", _nothing)
+
+    # ---- attributes
+
+    def own(self, kind: type) -> tuple[Trie, bool]:
+        """What the methods of a class that ran read of their first argument; whether one of this
+        package's searches its attributes for modules and parameters."""
+        if kind not in self.owns:
+            trie: Trie = {}
+            searched = False
+            for cls in kind.__mro__:
+                for value in list(vars(cls).values()) if cls is not object else ():
+                    for code in _codes_of(value):
+                        if code in self.codes:
+                            _join(trie, reads(code).own)
+                            searched |= reads(code).by_name and _is_in_package(cls)
+            self.owns[kind] = (trie, searched and _is_module_class(kind))
+        return self.owns[kind]
+
+    def attributes(self, value: Any, label: str, names: Trie, certain: bool = True) -> None:
+        """Guards of these attributes. Where it is not certain that they are read of this value, of
+        those that are there."""
+        try:
+            own = object.__getattribute__(value, "__dict__")
+        except (AttributeError, TypeError):
+            own = None
+        inherited = self.look_at_class(type(value), names)
+        if isinstance(own, dict):
+            if self.by_name and not _is_in_package(type(value)):
+                names = {**{str(name): _nothing for name in own}, **names}
+            for name, below in names.items():
+                if certain or name in own or name in inherited:
+                    found = self.read(own, name, f"{label}.{name}")
+                    if found is not _missing:
+                        self.push(found, f"{label}.{name}", below)
+        for name, found in inherited.items():
+            if isinstance(found, types.MemberDescriptorType):
+                self.slot(value, name, label, names.get(name, _nothing))
+
+    def look_at_class(self, kind: type, names: Trie) -> dict[str, Any]:
+        """Guards of these attributes of a class; those that it has."""
+        key = (id(kind), id(names))
+        if key in self.inherited:
+            return self.inherited[key]
+        self.keep += [kind, names]
+        here: dict[str, Any] = {}
+        for name, below in names.items():
+            classes = [c for c in kind.__mro__ if name in vars(c)]
+            if not classes or not classes[0].__flags__ & _HEAP_TYPE:
+                continue
+            for cls in kind.__mro__[: kind.__mro__.index(classes[0]) + 1]:
+                found = self.read(_core._type_dict(cls), name, f"{cls.__name__}.{name}")
+            here[name] = found
+            self.push(found, f"{cls.__name__}.{name}", below)
+            for function in _functions_of(found):
+                self.push(function, f"{cls.__name__}.{name}", _nothing)
+        self.inherited[key] = here
+        return here
+
+    def slot(self, value: Any, name: str, label: str, below: Trie) -> None:
+        there = getattr(value, name, _missing)
+
+        def now(kept: Any = there) -> int:
+            return id(getattr(value, name, _missing))
+
+        self.found.add_call(now, now(), f"{label}.{name}")
+        if there is not _missing:
+            self.push(there, f"{label}.{name}", below)
+
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class whose attributes can be set
+
+
+def _name_of(root: Any) -> str:
+    return str(getattr(root, "__qualname__", type(root).__name__))
+
+
+def _is_in_package(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == _PACKAGE
+
+
+def _is_module_class(kind: type) -> bool:
+    nn = sys.modules.get(f"{_PACKAGE}.nn.module")
+    return nn is not None and issubclass(kind, nn.Module)
+
+
+def _holds_members(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return not value or any(map(_holds_members, value))
+    if isinstance(value, dict):
+        return not value or any(map(_holds_members, value.values()))
+    return isinstance(value, Tensor) or _is_module_class(type(value))
+
+
+def _is_iterator(value: Any) -> bool:
+    kind = type(value)
+    if isinstance(value, io.IOBase) or (kind.__flags__ & _HEAP_TYPE and _is_written_in_python(kind)):
+        return False
+    return hasattr(kind, "__next__")
+
+
+def _is_written_in_python(kind: type) -> bool:
+    return isinstance(vars(kind).get("__next__"), types.FunctionType)
+
+
+def _nested(f: types.FunctionType) -> list[types.CodeType]:
+    """The code of a function and of all functions within it."""
+    found, todo = [], [f.__code__]
+    while todo:
+        code = todo.pop()
+        found.append(code)
+        todo += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return found
+
+
+def _functions_of(value: Any) -> list[types.FunctionType]:
+    """The functions that an attribute of a class stands for."""
+    if isinstance(value, types.FunctionType):
+        wrapped = getattr(value, "__wrapped__", None)
+        return [value, *(_functions_of(wrapped) if wrapped is not value else [])]
+    if isinstance(value, (staticmethod, classmethod)):
+        return _functions_of(value.__func__)
+    if isinstance(value, property):
+        return [f for part in (value.fget, value.fset, value.fdel) for f in _functions_of(part)]
+    if isinstance(value, functools.cached_property):
+        return _functions_of(value.func)
+    return []
+
+
+def _codes_of(value: Any) -> list[types.CodeType]:
+    """The code of these functions, and of functions in their closures (decorated methods)."""
+    codes = []
+    for f in _functions_of(value):
+        codes.append(f.__code__)
+        for cell in f.__closure__ or ():
+            try:
+                inner = cell.cell_contents
+            except ValueError:
+                continue
+            if isinstance(inner, types.FunctionType):
+                codes.append(inner.__code__)
+    return codes
+
+
+__all__ = ["Recorder", "reads", "snapshot"]
