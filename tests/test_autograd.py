@@ -783,7 +783,11 @@ EDITS = {
     "numpy of a view": exposed_view_of_numpy,
     "dlpack": exposed_dlpack,
     "sgd_step": lambda t: wg.sgd_step(
-        [t], [wg.ones(t.shape, "float64")], [], wg.tensor([0.1, 0, 0, 0], dtype="float64"), wg.tensor(0)
+        [t],
+        [wg.ones(t.shape, "float64")],
+        [],
+        wg.tensor([0.1, 0, 0, 0], dtype="float64"),
+        wg.tensor(0),
     ),
     "normal by setitem": lambda t: t.__setitem__(..., wg.randn(t.shape, "float64")),
 }

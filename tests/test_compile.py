@@ -1,11 +1,24 @@
 """Compiled steps: the same bits as eager, and an error for what a trace cannot hold."""
 
+import array
+import datetime
+import gc
+import itertools
+import math
+import operator
+import os
+import random
 import subprocess
 import sys
 import threading
+import time
+import uuid
+import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+import mutations
 import numpy as np
 import pytest
 from training import OPTIMIZERS, Training, batches
@@ -600,3 +613,348 @@ def test_shapes_of_a_step_share_one_arena(sizes: tuple[int, ...]) -> None:
     own = 4 * 256 * sum(set(sizes))  # each program's arguments
     assert compiled.traces == len(set(sizes))
     assert wg.memory_allocated() - before < 1.3 * (max(arenas) + own) < sum(set(arenas)) + own
+
+
+# ---- what a step reads of Python's state
+
+
+class Settings:
+    """What steps below read."""
+
+    factor = 1.0
+
+    def __init__(self) -> None:
+        self.k = 1.0
+        self.items = [1.0]
+        self.table = {"k": 1.0}
+        self.bytes = array.array("b", [1, 2])
+        self.array = np.ones(3, "float32")
+
+
+class Other(Settings):
+    factor = 3.0
+
+
+def helper(x: wg.Tensor, settings: Settings) -> wg.Tensor:
+    return x * settings.k
+
+
+get_k = operator.attrgetter("k")
+
+READS: dict[str, tuple[Callable[..., wg.Tensor], Callable[[Settings], Any]]] = {
+    "attribute": (lambda x, s: x * s.k, lambda s: setattr(s, "k", 2.0)),
+    "attribute in a helper": (lambda x, s: helper(x, s), lambda s: setattr(s, "k", 2.0)),
+    "getattr": (lambda x, s: x * getattr(s, "k" + ""), lambda s: setattr(s, "k", 2.0)),
+    "vars": (lambda x, s: x * vars(s)["k"], lambda s: setattr(s, "k", 2.0)),
+    "attrgetter": (lambda x, s: x * get_k(s), lambda s: setattr(s, "k", 2.0)),
+    "through a variable": (
+        lambda x, s: sum(x * t.k for t in (s,)),
+        lambda s: setattr(s, "k", 2.0),
+    ),
+    "deleted": (lambda x, s: x * getattr(s, "k", 5.0), lambda s: delattr(s, "k")),
+    "attribute over the class's": (lambda x, s: x * s.factor, lambda s: setattr(s, "factor", 2.0)),
+    "attribute of the class": (
+        lambda x, s: x * s.__class__.factor,
+        lambda s: setattr(Settings, "factor", 2.0),
+    ),
+    "type()": (lambda x, s: x * type(s).factor, lambda s: setattr(Settings, "factor", 2.0)),
+    "class of the object": (lambda x, s: x * s.factor, lambda s: setattr(s, "__class__", Other)),
+    "dict of the object": (lambda x, s: x * s.k, lambda s: setattr(s, "__dict__", {"k": 4.0})),
+    "list": (lambda x, s: x * sum(s.items), lambda s: s.items.append(1.0)),
+    "length": (lambda x, s: x * len(s.items), lambda s: s.items.append(1.0)),
+    "dict": (lambda x, s: x * s.table["k"], lambda s: s.table.update(k=2.0)),
+    "dict's keys": (lambda x, s: x * len(s.table), lambda s: s.table.update(j=2.0)),
+    "kind of number": (lambda x, s: x.long() * s.k, lambda s: setattr(s, "k", 1)),
+    "sign of zero": (
+        lambda x, s: x / s.items[0],
+        lambda s: s.items.__setitem__(0, -0.0),
+    ),
+    "array.array": (lambda x, s: x * s.bytes[0], lambda s: s.bytes.reverse()),
+    "NumPy array": (lambda x, s: x * s.array, lambda s: s.array.fill(3.0)),
+    "element of a NumPy array": (lambda x, s: x * float(s.array[1]), lambda s: s.array.fill(3.0)),
+    "environment": (
+        lambda x, s: x * float(os.environ.get("WENGERT_TEST_K", "1")),
+        lambda s: os.environ.update(WENGERT_TEST_K="2"),
+    ),
+    "module": (lambda x, s: x * math.tau, lambda s: setattr(math, "tau", 1.0)),
+    "function of the package": (
+        lambda x, s: nn.functional_of_a_test(x),
+        lambda s: setattr(nn, "functional_of_a_test", wg.tanh),
+    ),
+    "random": (lambda x, s: x * random.random(), lambda s: random.seed(3)),
+    "numpy.random": (lambda x, s: x * float(np.random.rand()), lambda s: np.random.seed(3)),
+    "numpy generator": (lambda x, s: x * float(GENERATOR.random()), lambda s: None),
+    "counter": (lambda x, s: x * s.items.__iadd__([1.0])[-1] * len(s.items), lambda s: None),
+}
+GENERATOR = np.random.default_rng(1)
+
+
+@pytest.mark.parametrize("read", READS)
+def test_changed_state_is_noticed(read: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fn, change = READS[read]
+    monkeypatch.setattr(nn, "functional_of_a_test", wg.relu, raising=False)
+    monkeypatch.setattr(math, "tau", math.tau)
+    results = []
+    for compiled in (False, True):
+        monkeypatch.setattr(Settings, "factor", 1.0)
+        monkeypatch.delenv("WENGERT_TEST_K", raising=False)
+        monkeypatch.setattr(math, "tau", 6.0)
+        monkeypatch.setattr(nn, "functional_of_a_test", wg.relu)
+        random.seed(1)
+        np.random.seed(1)
+        global GENERATOR
+        GENERATOR = np.random.default_rng(1)
+        settings = Settings()
+
+        def plain(x: wg.Tensor, settings: Settings = settings, fn: Any = fn) -> wg.Tensor:
+            return fn(x, settings)
+
+        step = wg.compile(plain) if compiled else plain
+        x = wg.tensor([1.0, -2.0, 0.5])
+        seen = [step(x).tolist() for _ in range(4)]
+        change(settings)
+        results.append(seen + [step(x).tolist() for _ in range(4)])
+    assert results[0] == results[1]
+
+
+def test_state_that_the_step_does_not_read_may_change() -> None:
+    class Trainer:
+        def __init__(self) -> None:
+            self.model = nn.MLP([4, 5, 3])
+            self.optimizer = optim.Adam(self.model.parameters(), lr=0.01)
+            self.epoch = self.step_count = 0
+            self.history: list[float] = []
+            self.step = wg.compile(self._step)
+
+        def _step(self, x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+            self.optimizer.zero_grad()
+            loss = wg.cross_entropy(self.model(x), y)
+            loss.backward()
+            self.optimizer.step()
+            return loss
+
+    trainer = Trainer()
+    x, y = wg.randn((6, 4)), wg.tensor([0, 1, 2, 0, 1, 2])
+    for i in range(8):
+        trainer.history.append(trainer.step(x, y).item())
+        trainer.epoch = trainer.step_count = i
+        trainer.optimizer.lr = 0.01 / (i + 1)
+        trainer.optimizer.param_groups[0]["betas"] = (0.9, 0.99 + i / 1000)
+    assert trainer.step.traces == 1
+
+
+def test_former_traces_serve_again() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+    step = wg.compile(lambda x: model(x))
+    x = wg.ones((2, 3))
+    for _ in range(3):
+        step(model.train() and x)
+        step(model.eval() and x)
+        step(model.eval() and x)
+    assert step.traces == 2
+    assert step.reasons[0] == "it is the first one"
+    assert "training has changed" in step.reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (lambda x: x * time.time(), r"time\.time at .*test_compile\.py:\d+"),
+        (lambda x: x * time.perf_counter(), r"time\.perf_counter at"),
+        (lambda x: x * datetime.datetime.now().second, r"datetime\.datetime\.now at"),
+        (lambda x: x * uuid.uuid4().int, r"posix\.urandom at"),
+        (lambda x: x * random.SystemRandom().random(), r"posix\.urandom at"),
+        (lambda x: x * len(open(__file__).read()), r"open at"),  # noqa: PTH123, SIM115
+        (lambda x: x * next(NUMBERS), "an iterator"),
+        (lambda x: x * next(COUNT), "an iterator"),
+        (lambda x: x + wg.tensor(LARGE).sum(), r"an array \(ndarray\) of 800,000 bytes"),
+    ],
+)
+def test_state_that_cannot_be_compared_is_refused(
+    read: Callable[..., wg.Tensor], message: str
+) -> None:
+    step = wg.compile(read)
+    step(wg.ones(2))  # runs as it is
+    with pytest.raises(ValueError, match=f"compile: .*{message}"):
+        step(wg.ones(2))
+
+
+NUMBERS = iter(range(1000))
+COUNT = itertools.count()
+LARGE = np.zeros(100_000)
+
+
+def test_traces_are_bounded_and_numbers_that_change_are_warned_of() -> None:
+    step = wg.compile(lambda x, k: (x * k).sum(), max_traces=3)
+    x = wg.ones(4)
+    step(x, 0.0)
+    with pytest.warns(RuntimeWarning, match=r"traced 9 times.* pass a tensor") as caught:
+        for i in range(20):
+            assert step(x, float(i)).item() == 4.0 * i
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert step.traces == 20
+    assert "an argument was 18.0 and is 19.0" in step.reasons[-1]
+    assert sum(len(traced) for traced in step._cache.values()) == 3
+    step(x, 19.0)
+    step(x, 18.0)
+    assert step.traces == 20  # kept
+    with pytest.raises(ValueError, match="max_traces"):
+        wg.compile(lambda x: x, max_traces=0)
+
+
+def test_signs_of_zero_and_nan_are_constants() -> None:
+    step = wg.compile(lambda x, k: x / k)
+    for k in (0.0, -0.0, 0.0, -0.0, math.nan, math.nan):
+        for _ in range(2):
+            np.testing.assert_array_equal(step(wg.ones(2), k).numpy(), (wg.ones(2) / k).numpy())
+    assert step.traces == 3
+
+
+def test_constants_written_in_a_step() -> None:
+    w = wg.randn((3, 2))
+    for fn in (
+        lambda x: x[[0, 2]],
+        lambda x: x * np.array([1.0, 2.0], "float32"),
+        lambda x: x[np.array([0, 2])],
+        lambda x: x * wg.tensor([3.0, 4.0]),
+        lambda x: x[:, wg.arange(2) > 0],
+        lambda x: x[wg.tensor([True, False, True])],
+        lambda x: x * wg.tensor([[1, 2], [3, 4]]).sum().item(),
+        lambda x: x[: len(wg.arange(3).tolist())] * float(wg.full((2,), 0.5).numpy()[0]),
+        lambda x: x // wg.arange(1, 3),
+    ):
+        step = wg.compile(fn)
+        for _ in range(3):
+            assert step(w).tolist() == fn(w).tolist()
+        assert step.traces == 1
+
+
+def test_a_constant_that_is_edited_before_it_is_looked_at() -> None:
+    def fn(x: wg.Tensor) -> wg.Tensor:
+        k = wg.arange(3)
+        first = k.sum().item()
+        with wg.no_grad():
+            k.add_(1)
+        return x * first + k.sum().item() + k
+
+    step = wg.compile(fn)
+    for i in range(4):
+        assert step(wg.full(3, float(i))).tolist() == fn(wg.full(3, float(i))).tolist()
+
+
+def test_a_value_of_what_the_step_reads_outside_is_refused() -> None:
+    outside = wg.ones(2)
+    for fn in (
+        lambda x: x * outside.sum().item(),
+        lambda x: x * (outside + wg.ones(2)).sum().item(),
+        lambda x: x * (wg.zeros(2).add_(x)).sum().item(),
+    ):
+        step = wg.compile(fn)
+        step(wg.ones(2))
+        with pytest.raises(ValueError, match="looks at values"):
+            step(wg.ones(2))
+
+
+def test_the_first_result_is_a_copy_too() -> None:
+    total = wg.zeros(2)
+    step = wg.compile(lambda x: total.add_(x))
+    assert [y.tolist()[0] for y in [step(wg.ones(2)) for _ in range(4)]] == [1, 2, 3, 4]
+
+
+def test_a_leaf_made_in_the_step_may_gather_a_gradient() -> None:
+    w = nn.Parameter(wg.ones(3))
+
+    def saliency(x: wg.Tensor) -> wg.Tensor:
+        w.grad = None
+        leaf = x.clone().requires_grad_()
+        (leaf * leaf * w).sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+    step = wg.compile(saliency)
+    for i in range(4):
+        assert step(wg.full(3, float(i))).tolist() == [2.0 * i] * 3
+        assert w.grad is not None and w.grad.tolist() == [float(i * i)] * 3
+    assert step.traces == 1
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["first call", "state made in a trace"])
+@pytest.mark.parametrize("optimizer", ["Adam", "RMSprop"])
+def test_an_interrupted_call_that_makes_state_changes_nothing(
+    optimizer: str, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The optimizer's state is that of a step that never was."""
+
+    class Interrupted(wg._core._Program):
+        def run(self, arguments: Any) -> Any:
+            raise KeyboardInterrupt
+
+    def train(interrupted: bool) -> tuple[list[float], Any]:
+        wg.manual_seed(3)
+        model = nn.MLP([4, 5, 3])
+        rule = getattr(optim, optimizer)(model.parameters(), lr=0.1)
+        x, y = wg.randn((6, 4)), wg.tensor([0, 1, 2, 0, 1, 2])
+        updates = [not late]
+
+        def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+            rule.zero_grad()
+            loss = wg.cross_entropy(model(x), y)
+            loss.backward()
+            if updates[0]:
+                rule.step()
+            return loss
+
+        compiled = wg.compile(step)
+        if late:
+            compiled(x, y)
+            updates[0] = True
+        if interrupted:
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                if late:
+                    patch.setattr(wg._core, "_Program", Interrupted)
+                else:
+                    patch.setattr(model[0], "forward", raise_interrupt)
+                compiled(x, y)
+        losses = [compiled(x, y).item() for _ in range(5)]
+        return losses, [p.tolist() for p in model.parameters()]
+
+    assert train(True) == train(False)
+
+
+def raise_interrupt(x: wg.Tensor) -> wg.Tensor:
+    raise KeyboardInterrupt
+
+
+def test_a_watch_for_nan_holds_in_a_compiled_step() -> None:
+    step = wg.compile(lambda x: x.log() * 2.0)
+    for _ in range(3):
+        step(wg.ones(2))
+    wg._core.set_nan_watch(True)
+    try:
+        with pytest.raises(ValueError, match="log"):
+            step(wg.full(2, -1.0))
+    finally:
+        wg._core.set_nan_watch(False)
+
+
+def test_a_compiled_step_and_what_it_reads_can_be_freed() -> None:
+    class Trainer:
+        def __init__(self) -> None:
+            self.model = nn.Linear(2, 2)
+            self.step = wg.compile(lambda x: self.model(x))
+
+    trainer = Trainer()
+    for _ in range(3):
+        trainer.step(wg.ones((1, 2)))
+    gone = weakref.ref(trainer)
+    del trainer
+    gc.collect()
+    assert gone() is None
+
+
+def test_random_programs_whose_state_changes() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for seed in range(40):
+            raised, traces = mutations.program(seed)
+            assert not raised and traces

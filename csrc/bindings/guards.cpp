@@ -105,6 +105,15 @@ struct Function {
   py::object function, code, defaults, keyword_defaults;
   std::string label;
 };
+struct Object {
+  py::object object, dict;
+  PyTypeObject* type;
+  std::string label;
+};
+PyObject* dict_of(PyObject* o) {
+  PyObject** const at = _PyObject_GetDictPtr(o);
+  return at ? *at : nullptr;
+}
 struct Flags {
   Tensor tensor;
   bool requires_grad;
@@ -118,7 +127,7 @@ struct Call {
 
 class Guards {
  public:
-  void add_dict(py::dict dict, int64_t size, const py::list& entries) {
+  void add_dict(py::object dict, int64_t size, const py::list& entries) {
     Dict d{dict, version_of(dict.ptr()), size, {}, {}};
     for (py::handle entry : entries) {
       const auto t = py::reinterpret_borrow<py::tuple>(entry);
@@ -143,6 +152,11 @@ class Guards {
     functions_.push_back({f, part(PyFunction_GET_CODE(f.ptr())),
                           part(PyFunction_GET_DEFAULTS(f.ptr())),
                           part(PyFunction_GET_KW_DEFAULTS(f.ptr())), std::move(label)});
+  }
+  void add_object(py::object o, std::string label) {
+    auto dict = py::reinterpret_borrow<py::object>(dict_of(o.ptr()));
+    PyTypeObject* const type = Py_TYPE(o.ptr());
+    objects_.push_back({std::move(o), std::move(dict), type, std::move(label)});
   }
   void add_tensor(const Tensor& x, std::string label) {
     tensors_.push_back({x, x.requires_grad(), last_hook(x), std::move(label)});
@@ -183,6 +197,9 @@ class Guards {
           PyFunction_GET_DEFAULTS(f.function.ptr()) != f.defaults.ptr() ||
           PyFunction_GET_KW_DEFAULTS(f.function.ptr()) != f.keyword_defaults.ptr())
         return f.label.c_str();
+    for (const Object& o : objects_)
+      if (Py_TYPE(o.object.ptr()) != o.type || dict_of(o.object.ptr()) != o.dict.ptr())
+        return o.label.c_str();
     for (const Flags& t : tensors_)
       if (t.tensor.requires_grad() != t.requires_grad || last_hook(t.tensor) != t.hooks)
         return t.label.c_str();
@@ -215,6 +232,8 @@ class Guards {
       if ((stop = all({&c.cell, &c.content}))) return stop;
     for (const Function& f : functions_)
       if ((stop = all({&f.function, &f.code, &f.defaults, &f.keyword_defaults}))) return stop;
+    for (const Object& o : objects_)
+      if ((stop = all({&o.object, &o.dict}))) return stop;
     for (const Call& c : calls_)
       if ((stop = all({&c.function, &c.result}))) return stop;
     return 0;
@@ -226,6 +245,7 @@ class Guards {
   std::vector<Items> lists_;
   std::vector<Cell> cells_;
   std::vector<Function> functions_;
+  std::vector<Object> objects_;
   std::vector<Flags> tensors_;
   std::vector<Call> calls_;
 };
@@ -237,12 +257,12 @@ Guards* guards_of(PyObject* self) {
 // ---- the code that a step runs ----
 
 // Between start and stop: which code objects ran, with their globals. A call of a function in
-// `refused` (by module and name) from code outside the standard library is an error: what it gives
-// changes with each call.
+// `refused` (by module and name) from code outside the standard library, or of one in `always` from
+// any, is an error: what it gives changes with each call.
 class Recorder {
  public:
-  Recorder(py::set refused, std::string library)
-      : refused_(std::move(refused)), library_(std::move(library)) {}
+  Recorder(py::object refused, py::object always, std::string library)
+      : refused_(std::move(refused)), always_(std::move(always)), library_(std::move(library)) {}
   ~Recorder() { stop(); }
   Recorder(const Recorder&) = delete;
 
@@ -296,12 +316,13 @@ class Recorder {
       name = owner.cast<std::string>() + "." + name;
     else if (owner && PyType_Check(owner.ptr()))
       name = reinterpret_cast<PyTypeObject*>(owner.ptr())->tp_name + ("." + name);
-    if (!refused_.contains(py::str(name))) return false;
+    const bool always = always_.contains(py::str(name));
+    if (!always && !refused_.contains(py::str(name))) return false;
     const auto code =
         py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
     const auto file = code.attr("co_filename").cast<std::string>();
     passed_.erase(f->m_ml);  // the next caller may be another
-    if (file.starts_with(library_)) return false;
+    if (!always && (file.starts_with(library_) || file.starts_with("<frozen"))) return false;
     PyErr_Format(PyExc_ValueError,
                  "compile: the step calls %s at %s:%d, which gives another value at each call, and "
                  "a compiled step would keep the first; call it outside, and pass the value as a "
@@ -310,7 +331,7 @@ class Recorder {
     return true;
   }
 
-  py::set refused_;
+  py::object refused_, always_;
   std::string library_;
   py::object self_, former_object_;
   Py_tracefunc former_ = nullptr;
@@ -341,12 +362,14 @@ void add_guards(py::module_& m) {
                      }),
                      "What a trace read of Python's state, with what it was.")
       .def(py::init<>())
-      .def("add_dict", &Guards::add_dict, py::arg("dict"), py::arg("size"), py::arg("entries"),
-           "entries: (key, what messages call it); a key may be absent. size: how many keys it must "
-           "have, or -1.")
+      .def(
+          "add_dict", &Guards::add_dict, py::arg("dict"), py::arg("size"), py::arg("entries"),
+          "entries: (key, what messages call it); a key may be absent. size: how many keys it must "
+          "have, or -1.")
       .def("add_list", &Guards::add_list)
       .def("add_cell", &Guards::add_cell)
       .def("add_function", &Guards::add_function)
+      .def("add_object", &Guards::add_object, "Its class, and which dict its attributes are in.")
       .def("add_tensor", &Guards::add_tensor, "Its requires_grad and its hooks.")
       .def("add_call", &Guards::add_call, "That function() is still equal to a result.")
       .def(
@@ -364,7 +387,8 @@ void add_guards(py::module_& m) {
       },
       "The dict of a class, itself.");
   py::class_<Recorder>(m, "_Recorder", "Which code runs between start and stop.")
-      .def(py::init<py::set, std::string>(), py::arg("refused"), py::arg("library"))
+      .def(py::init<py::object, py::object, std::string>(), py::arg("refused"), py::arg("always"),
+           py::arg("library"))
       .def("start", &Recorder::start)
       .def("stop", &Recorder::stop)
       .def("codes", &Recorder::codes, "[(code, its globals)]");

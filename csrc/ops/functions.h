@@ -204,8 +204,8 @@ Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int
 Tensor random_permutation(const Tensor& state, int64_t n);
 
 // ---- update.cpp: optimizers, in place on all parameters at once ----
-// `options` is a float64 tensor on the CPU, which holds the numbers of a rule in this order, so that
-// a compiled step sees them change:
+// `options` is a float64 tensor on the CPU, which holds the numbers of a rule in this order, so
+// that a compiled step sees them change:
 //   sgd_step      lr, momentum, dampening, weight_decay
 //   adam_step     lr, beta1, beta2, eps, weight_decay
 //   rmsprop_step  lr, alpha, eps, weight_decay, momentum

@@ -28,7 +28,8 @@ struct UpdateAttrs {
   bool variant;  // of the rule: nesterov, decoupled
 };
 
-template <class Rule, const Op& op> void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>&) {
+template <class Rule, const Op& op>
+void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>&) {
   const UpdateGroup& group = update_group(attrs);
   for (int64_t i = 0; i < group.count; ++i) {
     const Tensor& p = in[static_cast<size_t>(i)];
@@ -272,7 +273,8 @@ const Op sgd_op{.name = "sgd_step",
 const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; decoupled: Loshchilov
                                        // and Hutter 2017, 1711.05101
                  .formula =
-                     "lr, b1, b2, eps, weight_decay = options; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; "
+                     "lr, b1, b2, eps, weight_decay = options; m = b1 * m + (1 - b1) * g; v = b2 * "
+                     "v + (1 - b2) * g^2; "
                      "p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)",
                  .gradient = "",
                  .infer = infer<Adam, adam_op>,
@@ -281,16 +283,16 @@ const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; d
                  .describe = describe_adam,
                  .cuda = true,
                  .ready = ready<Adam>};
-const Op rmsprop_op{
-    .name = "rmsprop_step",  // Tieleman and Hinton 2012, lecture 6.5
-    .formula =
-        "lr, alpha, eps, weight_decay, momentum = options; v = alpha * v + (1 - alpha) * g^2; b = momentum * b + g / (sqrt(v) + eps); p = p - lr * b",
-    .gradient = "",
-    .infer = infer<Rmsprop, rmsprop_op>,
-    .run = run<Rmsprop>,
-    .no_gradient = why_not,
-    .cuda = true,
-    .ready = ready<Rmsprop>};
+const Op rmsprop_op{.name = "rmsprop_step",  // Tieleman and Hinton 2012, lecture 6.5
+                    .formula =
+                        "lr, alpha, eps, weight_decay, momentum = options; v = alpha * v + (1 - "
+                        "alpha) * g^2; b = momentum * b + g / (sqrt(v) + eps); p = p - lr * b",
+                    .gradient = "",
+                    .infer = infer<Rmsprop, rmsprop_op>,
+                    .run = run<Rmsprop>,
+                    .no_gradient = why_not,
+                    .cuda = true,
+                    .ready = ready<Rmsprop>};
 
 void infer_count(Tensors, const Attrs&, SmallVector<Meta, 2>&) {}
 void run_count(Views, Views in, const Attrs&) { ++*in[0].as<int64_t>(); }
@@ -333,9 +335,7 @@ const Op& count_op = the_count_op;
 
 bool updates_in_epilogue(const Op& op) { return &op == &sgd_op || &op == &adam_op; }
 bool is_update(const Op& op) { return &op == &sgd_op || &op == &adam_op || &op == &rmsprop_op; }
-const UpdateGroup& update_group(const Attrs& attrs) {
-  return attrs.as<UpdateAttrs>().group;
-}
+const UpdateGroup& update_group(const Attrs& attrs) { return attrs.as<UpdateAttrs>().group; }
 Attrs with_group(const Attrs& attrs, const UpdateGroup& group) {
   Attrs copy = attrs;
   copy.as<UpdateAttrs>().group = group;

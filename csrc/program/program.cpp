@@ -317,9 +317,10 @@ bool Program::takes(Tensors arguments) const {
 }
 
 bool Program::fits() const {
-  return precision_ == matmul_precision() && std::all_of(gradients_.begin(), gradients_.end(), [](const LeafGradient& g) {
-    return !g.read || g.leaf->grad.body() == g.before.body();
-  });
+  return precision_ == matmul_precision() &&
+         std::all_of(gradients_.begin(), gradients_.end(), [](const LeafGradient& g) {
+           return !g.read || g.leaf->grad.body() == g.before.body();
+         });
 }
 
 bool Program::repeats() const {

@@ -640,6 +640,52 @@ class HookHandle:
         """
         Takes the hook away.
         """
+class _Guards:
+    """
+    What a trace read of Python's state, with what it was.
+    """
+    def __init__(self) -> None:
+        ...
+    def add_call(self, arg0: typing.Any, arg1: typing.Any, arg2: str) -> None:
+        """
+        That function() is still equal to a result.
+        """
+    def add_cell(self, arg0: typing.Any, arg1: str) -> None:
+        ...
+    def add_dict(self, dict: typing.Any, size: typing.SupportsInt | typing.SupportsIndex, entries: list[typing.Any]) -> None:
+        """
+        entries: (key, what messages call it); a key may be absent. size: how many keys it must have, or -1.
+        """
+    def add_function(self, arg0: typing.Any, arg1: str) -> None:
+        ...
+    def add_list(self, arg0: list[typing.Any], arg1: str) -> None:
+        ...
+    def add_object(self, arg0: typing.Any, arg1: str) -> None:
+        """
+        Its class, and which dict its attributes are in.
+        """
+    def add_tensor(self, arg0: Tensor, arg1: str) -> None:
+        """
+        Its requires_grad and its hooks.
+        """
+    def changed(self) -> typing.Any:
+        """
+        What is not as it was, as text, or None.
+        """
+class _Recorder:
+    """
+    Which code runs between start and stop.
+    """
+    def __init__(self, refused: typing.Any, always: typing.Any, library: str) -> None:
+        ...
+    def codes(self) -> list[typing.Any]:
+        """
+        [(code, its globals)]
+        """
+    def start(self) -> None:
+        ...
+    def stop(self) -> None:
+        ...
 class _Program:
     """
     A traced step; see wengert.compile.
@@ -676,13 +722,17 @@ class _Program:
         ...
     def run_many(self, steps: typing.SupportsInt | typing.SupportsIndex, arguments: typing.Any) -> typing.Any:
         ...
+    def settle(self, arguments: typing.Any) -> None:
+        """
+        What the step made and something outside holds gets its values, unless they depend on what the step changes outside.
+        """
     def share_memory(self, other: _Program) -> None:
         """
         Between two programs of one step, of which only one runs at a time from now on.
         """
-    def try_run(self, arguments: tuple[builtins.int, ...]) -> typing.Any:
+    def try_run(self, arguments: tuple[builtins.int, ...], guards: typing.Any, with_gradients: builtins.bool) -> typing.Any:
         """
-        run(), or None where these arguments are not tensors like those of the trace, or another step is being traced.
+        run(), or None where these arguments are not tensors like those of the trace, what it read has changed, or another step is being traced.
         """
     @property
     def arguments(self) -> typing.Any:
@@ -836,15 +886,24 @@ def _set_matmul_precision(precision: str) -> None:
     ...
 def _set_package_directory(path: str) -> None:
     ...
+def _type_dict(arg0: typing.Any) -> typing.Any:
+    """
+    The dict of a class, itself.
+    """
 def _uniform(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     ...
+def _watches_nan() -> bool:
+    """
+    Whether set_nan_watch is on.
+    """
 def abs(x: typing.Any) -> Tensor:
     """
     |x|; gradient 0 at 0.
     """
-def adam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, lr: Tensor, step: Tensor, beta1: typing.SupportsFloat | typing.SupportsIndex = 0.9, beta2: typing.SupportsFloat | typing.SupportsIndex = 0.999, eps: typing.SupportsFloat | typing.SupportsIndex = 1e-08, weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.0, decoupled: bool = False) -> None:
+def adam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, options: Tensor, step: Tensor, decoupled: bool = False) -> None:
     """
     One step of Adam (arXiv 1412.6980), or with decoupled weight decay AdamW (arXiv 1711.05101), in place.
+    options: float64 of shape (5,): lr, beta1, beta2, eps, weight_decay.
     """
 def add(a: Operand, b: Operand) -> Tensor:
     """
@@ -1191,9 +1250,9 @@ def reset_memory_peak() -> None:
     """
 def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     ...
-def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, momentum_buffers: typing.Any, lr: Tensor, step: Tensor, alpha: typing.SupportsFloat | typing.SupportsIndex = 0.99, eps: typing.SupportsFloat | typing.SupportsIndex = 1e-08, weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.0, momentum: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> None:
+def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, momentum_buffers: typing.Any, options: Tensor, step: Tensor) -> None:
     """
-    One step of RMSprop, in place.
+    One step of RMSprop, in place. options: float64 of shape (5,): lr, alpha, eps, weight_decay, momentum.
     """
 def round(x: typing.Any) -> Tensor:
     """
@@ -1227,10 +1286,11 @@ def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Sets the number of threads that kernels use, 1 to 256. Results have the same bits for any number.
     """
-def sgd_step(params: typing.Any, grads: typing.Any, momentum_buffers: typing.Any, lr: Tensor, step: Tensor, momentum: typing.SupportsFloat | typing.SupportsIndex = 0.0, dampening: typing.SupportsFloat | typing.SupportsIndex = 0.0, weight_decay: typing.SupportsFloat | typing.SupportsIndex = 0.0, nesterov: bool = False) -> None:
+def sgd_step(params: typing.Any, grads: typing.Any, momentum_buffers: typing.Any, options: Tensor, step: Tensor, nesterov: bool = False) -> None:
     """
-    One step of stochastic gradient descent on all parameters, in place. lr: float64 of one element; step: int64 of one
-    element, counted up first. momentum_buffers: one per parameter, or empty without momentum.
+    One step of stochastic gradient descent on all parameters, in place. options: float64 of shape (4,): lr,
+    momentum, dampening, weight_decay; step: int64 of one element, counted up first. momentum_buffers: one per
+    parameter, or empty without momentum.
     """
 def sigmoid(x: typing.Any) -> Tensor:
     """

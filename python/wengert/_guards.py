@@ -22,9 +22,11 @@ import sys
 import sysconfig
 import types
 import weakref
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from operator import attrgetter, methodcaller
 from random import Random
 from typing import Any, NamedTuple
 
@@ -41,11 +43,12 @@ _LOOKS_BY_NAME |= {"attrgetter", "methodcaller", "__getattribute__", "dir", "get
 _NEW_AT_EACH_CALL = {
     *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter") for ns in ("", "_ns")),
     *(f"time.{name}{ns}" for name in ("process_time", "thread_time") for ns in ("", "_ns")),
-    *("time.localtime", "time.gmtime", "time.ctime", "posix.urandom", "posix.getrandom"),
+    *("time.localtime", "time.gmtime", "time.ctime"),
     *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today"),
-    *("datetime.date.today", "builtins.input", "uuid.generate_time_safe", "_uuid.generate_time_safe"),
+    *("datetime.date.today", "builtins.input", "_uuid.generate_time_safe"),
     *("io.open", "_io.open", "posix.open", "posix.read", "posix.listdir", "posix.scandir"),
 }
+_NEW_EVEN_IN_THE_LIBRARY = {"posix.urandom", "posix.getrandom"}  # what secrets and uuid draw from
 _SKIPPED = {f"{_PACKAGE}.compiling", __name__}  # a compiled step within the step is its function
 _MAX_ARRAY_BYTES = 1 << 18
 _IMMUTABLE = (int, float, complex, str, bytes, type(None), type(...), range, slice, types.CodeType)
@@ -118,7 +121,8 @@ class Recorder:
 
     def run(self, fn: Callable[..., Any], args: Any, kwargs: Any, refuse: bool) -> Any:
         """fn(*args, **kwargs); with `refuse`, reading a clock or a file raises ValueError."""
-        core = _core._Recorder(_NEW_AT_EACH_CALL if refuse else set(), _LIBRARY)
+        refused = (_NEW_AT_EACH_CALL, _NEW_EVEN_IN_THE_LIBRARY) if refuse else (set(), set())
+        core = _core._Recorder(*refused, _LIBRARY)
         collects = gc.isenabled()
         gc.disable()  # callbacks of the collector are no part of the step
         core.start()
@@ -146,7 +150,14 @@ def snapshot(roots: Iterable[Any], codes: dict[types.CodeType, dict[str, Any]]) 
 
     Raises ValueError where they read an iterator or a large NumPy array.
     """
-    return _Walk(codes).guards(roots)
+    roots = list(roots)
+    walk = _Walk(codes)
+    guards = walk.guards(roots)
+    if walk.meets_by_name:  # operator.attrgetter may read any attribute of what was seen before it
+        walk = _Walk(codes)
+        walk.by_name = True
+        guards = walk.guards(roots)
+    return guards
 
 
 class _Walk:
@@ -161,6 +172,7 @@ class _Walk:
         self.any_user: Trie = {}
         self.any_package: Trie = {}
         self.by_name = False
+        self.meets_by_name = False
         self.sizes: dict[int, int] = {}  # of dicts that may get no other keys
         self.owns: dict[type, tuple[Trie, bool]] = {}
         self.inherited: dict[tuple[int, int], dict[str, Any]] = {}
@@ -237,14 +249,17 @@ class _Walk:
         if kind.__module__ in _SKIPPED:
             self.push(getattr(value, "_fn", None), label, _nothing)
             return
-        if isinstance(value, types.ModuleType):
-            for name, more in below.items():
-                found = self.read(vars(value), name, f"{label}.{name}")
-                if found is not _missing:
-                    self.push(found, f"{label}.{name}", more)
-            return
-        if isinstance(value, type):
-            self.look_at_class(value, below)
+        if isinstance(value, (types.ModuleType, type)):
+            of_user = not _is_known(value)
+            for names in (below, self.any_user) if of_user else (below,):
+                if isinstance(value, type):
+                    self.look_at_class(value, names)
+                    continue
+                for name, more in names.items():
+                    if names is below or name in vars(value):
+                        found = self.read(vars(value), name, f"{label}.{name}")
+                        if found is not _missing:
+                            self.push(found, f"{label}.{name}", more)
             return
         if (id(value), 0) not in self.seen:  # what is done once for an object
             self.seen.add((id(value), 0))
@@ -297,8 +312,10 @@ class _Walk:
                 self.same_items(value, items, label)
             for item in items:
                 self.push(item, label, _nothing)
-        elif isinstance(value, bytearray):
-            self.found.add_call(functools.partial(bytes, value), bytes(value), label)
+        elif isinstance(value, (bytearray, memoryview, array)):
+            self.look_at_bytes(value, label)
+        elif isinstance(value, (attrgetter, methodcaller)):
+            self.meets_by_name = True
         elif isinstance(value, Random):
             self.found.add_call(value.getstate, value.getstate(), f"the state of {label}")
         elif isinstance(value, ContextVar):
@@ -336,17 +353,24 @@ class _Walk:
             except ValueError:  # empty as yet
                 continue
 
+    def look_at_bytes(self, value: Any, label: str) -> None:
+        with memoryview(value) as view:
+            size = view.nbytes
+        if size > _MAX_ARRAY_BYTES:
+            raise ValueError(
+                f"compile: the step reads {label}, an array ({type(value).__name__}) of {size:,} "
+                "bytes, and whether it has changed cannot be seen at each call; make it a tensor "
+                "outside the step, or pass it as an argument"
+            )
+        self.found.add_call(functools.partial(bytes, value), bytes(value), label)
+
     def look_at_numpy(self, value: Any, label: str) -> None:
         import numpy as np
 
-        if isinstance(value, np.ndarray):
-            if value.nbytes > _MAX_ARRAY_BYTES:
-                raise ValueError(
-                    f"compile: the step reads {label}, a NumPy array of {value.nbytes:,} bytes, "
-                    "and whether it has changed cannot be seen at each call; make it a tensor "
-                    "outside the step, or pass it as an argument"
-                )
-            self.found.add_call(value.tobytes, value.tobytes(), label)
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            self.look_at_bytes(value, label)
+        elif isinstance(value, np.ndarray):
+            self.same_items(value.flat, list(value.flat), label)
         elif isinstance(value, (np.random.Generator, np.random.RandomState)):
             bits = value.bit_generator if isinstance(value, np.random.Generator) else value
 
@@ -390,7 +414,11 @@ class _Walk:
         except (AttributeError, TypeError):
             own = None
         inherited = self.look_at_class(type(value), names)
+        if "__class__" in names:
+            self.push(type(value), type(value).__name__, names["__class__"])
         if isinstance(own, dict):
+            if id(own) not in self.dicts:
+                self.found.add_object(value, f"the class of {label}")
             if self.by_name and not _is_in_package(type(value)):
                 names = {**{str(name): _nothing for name in own}, **names}
             for name, below in names.items():
@@ -440,6 +468,15 @@ def _name_of(root: Any) -> str:
     return str(getattr(root, "__qualname__", type(root).__name__))
 
 
+def _is_known(value: Any) -> bool:
+    """A module or class of this package, NumPy, or the standard library."""
+    name = value.__module__ if isinstance(value, type) else value.__name__
+    package = str(name).partition(".")[0]
+    if package == "__main__":
+        return False
+    return package in (_PACKAGE, "numpy") or package in sys.stdlib_module_names
+
+
 def _is_in_package(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == _PACKAGE
 
@@ -459,7 +496,9 @@ def _holds_members(value: Any) -> bool:
 
 def _is_iterator(value: Any) -> bool:
     kind = type(value)
-    if isinstance(value, io.IOBase) or (kind.__flags__ & _HEAP_TYPE and _is_written_in_python(kind)):
+    if isinstance(value, io.IOBase) or (
+        kind.__flags__ & _HEAP_TYPE and _is_written_in_python(kind)
+    ):
         return False
     return hasattr(kind, "__next__")
 

@@ -108,7 +108,8 @@ class CompiledStep:
         if max_traces < 1:
             raise ValueError(f"compile: max_traces is {max_traces}; expected at least 1")
         self._max_traces = max_traces
-        self._escaped: set[_Key] = set()  # keys whose last trace left a tensor outside
+        # By key: guards of the state after a trace that left a tensor outside.
+        self._escaped: dict[_Key, _core._Guards] = {}
         self._cache: dict[_Key, list[_Traced]] = {}
         self._last: _Traced | None = None
         self._recorder = Recorder()
@@ -207,6 +208,7 @@ class CompiledStep:
             return unflatten(results, [y.detach().clone() for y in returned])
         key = self._key(spec, tensors)
         guards = snapshot([self._fn, *_constants(spec)], self._recorder.codes)
+        unchanged = key in self._escaped and self._escaped[key].changed() is None
         program = _core._Program(tensors)
         program.begin()
         try:
@@ -223,7 +225,9 @@ class CompiledStep:
         returned.clear()
         program.finish(values)
         values.clear()
-        left = self._left_outside(program, key, tensors)
+        left = self._left_outside(program, unchanged, tensors)
+        if left:
+            self._escaped[key] = snapshot([self._fn, *_constants(spec)], self._recorder.codes)
         if left or self._recorder.grew:
             # It made state, or it ran code whose reads were not among the guards: the next call is
             # traced. What is outside gets the values that it has before the step, then the step
@@ -232,7 +236,7 @@ class CompiledStep:
                 program.settle(tensors)
             program.improve([])
             return unflatten(results, program.run(tensors))
-        self._escaped.discard(key)
+        self._escaped.pop(key, None)
         program.improve(list(self.passes))
         for others in self._cache.values():
             for other in others:
@@ -308,16 +312,20 @@ class CompiledStep:
                     return f"argument {i} was {texts[0]} and is {texts[1]}", ""
         return "gradients were switched on or off", ""
 
-    def _left_outside(self, program: _core._Program, key: _Key, tensors: list[Tensor]) -> bool:
-        """Whether something outside holds a tensor of the step: once it may, to make its state."""
+    def _left_outside(
+        self, program: _core._Program, unchanged: bool, tensors: list[Tensor]
+    ) -> bool:
+        """Whether something outside holds a tensor of the step, such as an optimizer its state.
+
+        ValueError where the trace before did so too, and nothing has changed since: it would go on.
+        """
         if not program.escaped():
             return False
         gc.collect()  # a cycle may hold it
         where = program.escaped()
         if not where:
             return False
-        if key not in self._escaped:
-            self._escaped.add(key)
+        if not unchanged:
             return True
         program.abandon(tensors)
         raise ValueError(
