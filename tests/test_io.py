@@ -1,5 +1,6 @@
 """io: files that come back the same, damaged files, processes killed while saving, safetensors."""
 
+import gzip
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -144,7 +146,7 @@ WRONG = [
     ("long number", b'{"a": ' + b"9" * 5000 + b"}", b"", "not JSON"),
     ("entry", {"a": 1}, b"", "must have dtype"),
     ("extra field", {"a": {**entry(), "x": 1}}, F, "must have dtype"),
-    ("dtype", {"a": entry("F8_E4M3", (4,))}, F, "known are"),
+    ("dtype", {"a": entry("F9", (4,))}, F, "known are"),
     ("dtype list", {"a": entry(["F32"])}, F, "known are"),
     ("shape", {"a": {**entry(), "shape": 1}}, F, "list of sizes"),
     ("negative", {"a": entry(shape=(-1, -1))}, F, "list of sizes"),
@@ -320,6 +322,99 @@ def test_half_precision_is_widened(tmp_path):
     np.testing.assert_array_equal(x.numpy().ravel(), values.astype(np.float32))
 
 
+def test_eight_bits(tmp_path):
+    """Against the definition of the bits."""
+    codes = np.arange(256, dtype=np.uint8)
+    for dtype, e, m in (("F8_E4M3", 4, 3), ("F8_E5M2", 5, 2)):
+        sign = 1.0 - 2.0 * (codes >> 7)
+        exponent, mantissa = (codes >> m) & (2**e - 1), (codes & (2**m - 1)) / 2**m
+        bias = 2 ** (e - 1) - 1
+        subnormal = mantissa * 2.0 ** (1 - bias)
+        normal = (1 + mantissa) * 2.0 ** (exponent.astype(int) - bias)
+        values = sign * np.where(exponent == 0, subnormal, normal)
+        if dtype == "F8_E4M3":
+            values[codes & 127 == 127] = np.nan
+        else:
+            last = exponent == 31
+            values[last] = np.where(mantissa[last] == 0, sign[last] * np.inf, np.nan)
+        path = raw(tmp_path / "f", {"x": entry(dtype, (256,), (0, 256))}, codes.tobytes())
+        np.testing.assert_array_equal(io.load(path)["x"].numpy(), values.astype(np.float32))
+        assert np.signbit(io.load(path)["x"].numpy()[128])
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "stored", "becomes"),
+    [
+        ("I8", "int8", "int32"),
+        ("I16", "int16", "int32"),
+        ("U16", "uint16", "int32"),
+        ("U32", "uint32", "int64"),
+        ("U64", "uint64", "int64"),
+    ],
+)
+def test_other_integers_become_wider_ones(tmp_path, dtype, stored, becomes, mmap):
+    limits = np.iinfo(stored)
+    values = np.array([[limits.min, 1], [7, min(limits.max, 2**63 - 1)]], stored)
+    header = {
+        "w": entry(offsets=(0, 4)),
+        "x": entry(dtype, (2, 2), (4, 4 + values.nbytes)),
+        "one": entry(dtype, (), (4 + values.nbytes, 4 + values.nbytes + values.itemsize)),
+    }
+    data = struct.pack("<f", 1.5) + values.tobytes() + values.dtype.type(7).tobytes()
+    found = io.load(raw(tmp_path / "a", header, data), mmap=mmap)
+    assert found["w"].tolist() == [1.5] and found["x"].dtype.name == becomes
+    assert found["x"].tolist() == values.tolist() and found["one"].tolist() == 7
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_what_no_dtype_holds_is_passed_over_by_name(tmp_path, mmap):
+    sizes = {"C64": 16, "F4": 1, "F6_E2M3": 3, "F8_E8M0": 2, "U64": 16}
+    header, data = {"w": entry(offsets=(0, 4))}, struct.pack("<f", 1.5)
+    for dtype, size in sizes.items():
+        shape = (4,) if dtype == "F6_E2M3" else (2,)
+        header[f"odd.{dtype}"] = entry(dtype, shape, (len(data), len(data) + size))
+        data += b"\xff" * size
+    path = raw(tmp_path / "a", header, data)
+    with pytest.warns(UserWarning, match=r"passed over 'odd.C64' \(C64\), .*'odd.U64'") as caught:
+        assert io.load(path, mmap=mmap)["w"].tolist() == [1.5]
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert io.load_metadata(path) == {}
+    header["odd.F4"]["shape"] = [3]  # a byte and a half
+    with pytest.raises(FileError, match=r"'odd.F4', F4 of shape .3., needs 2 bytes"):
+        io.load(raw(tmp_path / "a", header, data))
+
+
+def test_files_of_other_formats_are_named(tmp_path):
+    torch_like = tmp_path / "a.pt"
+    with zipfile.ZipFile(torch_like, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+    npy, npz, gz = tmp_path / "a.npy", tmp_path / "a.npz", tmp_path / "a.gz"
+    np.save(npy, np.ones(3))
+    np.savez(npz, x=np.ones(3))
+    io.save(tmp_path / "a", {"x": wg.ones((1,))})
+    gz.write_bytes(gzip.compress((tmp_path / "a").read_bytes()))
+    onnx, old, h5 = tmp_path / "a.onnx", tmp_path / "a.bin", tmp_path / "a.h5"
+    onnx.write_bytes(b"\x08\x0a\x12\x07pytorch" + bytes(100))
+    old.write_bytes(b"\x80\x02}q\x00X" + bytes(100))
+    h5.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    index = tmp_path / "a.json"
+    index.write_text('{"weight_map": {}}')
+    for path, says in [
+        (torch_like, r"a zip archive, PyTorch's own format.*safetensors\.torch\.save_file"),
+        (npy, r"an array of NumPy's \(\.npy\); numpy\.load"),
+        (npz, r"NumPy's \.npz; numpy\.load"),
+        (gz, "packed by gzip"),
+        (onnx, "an ONNX model"),
+        (old, r"a pickle, PyTorch's own.*torch\.load"),
+        (h5, "an HDF5 file"),
+        (index, "JSON, not tensors"),
+    ]:
+        for read in (io.load, io.load_metadata, io.load_checkpoint):
+            with pytest.raises(FileError, match=rf"{path}: is {says}"):
+                read(path)
+
+
 def test_safetensors_reads_ours_and_we_read_theirs(tmp_path):
     library = pytest.importorskip("safetensors.numpy")
     from safetensors import safe_open
@@ -370,11 +465,60 @@ def test_a_full_disk(tmp_path):
         try:
             io.save(sys.argv[1], {"x": wg.zeros((1_000_000,))})
         except OSError as error:
-            print("OSError", error.errno)
+            print("OSError", error)
     """
     done = run_python(code, tmp_path / "a")
     assert done.stdout.startswith("OSError"), done.stderr
+    assert done.stdout.rstrip().endswith(repr(str(tmp_path / "a")))
     assert names(tmp_path) == ["a"] and io.load(tmp_path / "a")["x"].shape == (10,)
+
+
+def test_every_writer_keeps_the_old_file_on_a_full_disk(tmp_path):
+    code = """
+        import os, resource, signal, sys
+        from pathlib import Path
+        import wengert as wg
+        from wengert import io, nn, study
+        from wengert.models.bert import BertConfig, BertModel
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        d = Path(sys.argv[1])
+        model = nn.MLP([20, 30, 5])
+        x = wg.ones((4, 20))
+        def step():
+            loss = model(x).sum()
+            loss.backward()
+            return loss
+        program = study.trace(step)()
+        bert = BertModel(BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1,
+                                    num_attention_heads=2, intermediate_size=8))
+        writers = {
+            "p.html": program.to_html, "p.json": program.to_json, "p.py": program.to_numpy,
+            "t.txt": lambda path: io.write_text(path, "new" * 1000),
+            "config.json": lambda path: bert.save_pretrained(path.parent),
+        }
+        for name in writers:
+            (d / name).write_text("old")
+        before = sorted(os.listdir(d))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        for name, write in writers.items():
+            try:
+                write(d / name)
+                print("written", name)
+            except OSError as error:
+                wanted = "model.safetensors" if name == "config.json" else name
+                print("kept" if wanted in str(error) else f"no name: {error}")
+            assert (d / name).read_text() == "old", name
+        assert sorted(os.listdir(d)) == before, os.listdir(d)
+        io.write_text("/dev/null", "x" * 1000)
+        os.mkfifo(d / "pipe")
+        child = os.fork()
+        if not child:
+            os._exit((d / "pipe").read_text() != "through")
+        io.write_text(d / "pipe", "through")
+        print(os.waitpid(child, 0)[1])
+    """
+    done = run_python(code, tmp_path)
+    assert done.stdout.split("\n")[:6] == ["kept"] * 5 + ["0"], done.stdout + done.stderr
 
 
 def run_python(code, *arguments):
@@ -399,6 +543,10 @@ def test_stale_temporary_files_go_and_live_ones_stay(tmp_path):
     ]
     for path in (stale, live, *others):
         path.write_bytes(b"half")
+    pipe, directory = tmp_path / ".a.00112233aabb.tmp", tmp_path / ".a.00112233aabc.tmp"
+    os.mkfifo(pipe)  # nobody will ever write to it
+    directory.mkdir()
+    others += [pipe, directory]
     with live.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         io.save(tmp_path / "a", {"x": wg.ones((1,))})
@@ -524,6 +672,37 @@ def test_checkpoints_that_do_not_fit_change_nothing(tmp_path):
     with pytest.raises(ValueError, match="scheduler"):
         io.load_checkpoint(path, other, scheduler=schedule)
     assert content(other.state_dict()) == before
+    io.save_checkpoint(path, model, optimizer, 2, {}, schedule)
+    tensors, about = io.load(path), json.loads(io.load_metadata(path)["checkpoint"])
+    mine = optim.Adam(other.parameters(), 0.3)
+    for change, says in [
+        ({"scheduler": {}}, "a state of it has"),
+        ({"scheduler": {**about["scheduler"], "class": "LinearLR"}}, "is the state of LinearLR"),
+        ({"scheduler": {**about["scheduler"], "last_epoch": "x"}}, "last_epoch"),
+        ({"step": float("inf")}, "its step is inf"),
+        ({"step": -1}, "its step is -1"),
+        ({"step": 2.5}, "its step is 2.5"),
+        ({"optimizer": {**about["optimizer"], "class": "SGD"}}, "has the state of SGD"),
+        ({"optimizer": {**about["optimizer"], "param_groups": [5]}}, "param_groups"),
+        ({"optimizer.0.step": wg.tensor(float("inf"))}, "step of parameter 0 is inf"),
+        ({"optimizer.0.step": wg.tensor(1e30)}, "step of parameter 0 is 1"),
+        ({"optimizer.0.step": wg.tensor(2.5)}, "step of parameter 0 is 2.5"),
+        ({"optimizer.0.step": wg.ones(2)}, "step of parameter 0 is tensor"),
+        ({"optimizer.01.step": wg.ones(1)}, "has a tensor 'optimizer.01.step'"),
+        ({"stray": wg.ones(1)}, "whole checkpoint"),
+    ]:
+        added = {key: value for key, value in change.items() if isinstance(value, wg.Tensor)}
+        changed = about if added else {**about, **change}
+        io.save(path, {**tensors, **added}, {"checkpoint": json.dumps(changed)})
+        with pytest.raises(ValueError, match=says):
+            io.load_checkpoint(path, other, mine, optim.StepLR(mine, 10))
+        assert content(other.state_dict()) == before and mine.state_dict()["state"] == {}
+        assert mine.lr == 0.3
+    groups = [{**about["optimizer"]["param_groups"][0], "initial_lr": "x"}]
+    bad = {**about, "optimizer": {**about["optimizer"], "param_groups": groups}}
+    io.save(path, tensors, {"checkpoint": json.dumps(bad)})
+    with pytest.raises(ValueError, match="initial_lr is 'x'"):
+        io.load_checkpoint(path, other, mine)
     with pytest.raises(ValueError, match="misshaped"):
         io.load_checkpoint(path, nn.MLP([3, 5, 2]))
     io.save_checkpoint(path, model)

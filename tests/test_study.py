@@ -1,6 +1,7 @@
 """wengert.study: what was traced, that it runs again with the same bits, and that what is wrong is
 found."""
 
+import html
 import json
 import os
 import pty
@@ -24,6 +25,27 @@ from wengert.study.drills import DRILLS, drill, mutants, sound
 from wengert.study.run import statistics
 
 ROOT = Path(__file__).parent.parent
+
+
+NAMES = ("</script><img src=x>", "<!--<script>", "]]>", "\u2028", "TITLE", "DATA_HERE", "a\"b'")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_ends_the_data_of_the_page(tmp_path: Path, name: str) -> None:
+    class Named(nn.Module):
+        def forward(self, x: wg.Tensor) -> wg.Tensor:
+            y: wg.Tensor = vars(self)[name](x)
+            return y
+
+    model = Named()
+    setattr(model, name, nn.Linear(3, 2))
+    page = wg.trace(model)(wg.ones((2, 3))).to_html(tmp_path / "p.html", title=name)
+    text = page.read_text(encoding="utf-8")
+    data = text.split('<script id="data" type="application/json">')[1].split("</script>")[0]
+    assert "<" not in data
+    found = json.loads(data)
+    assert found["title"] == name and found["lines"][0]["layer"] == name
+    assert f"<title>{html.escape(name)}</title>" in text and len(re.findall("<script", text)) == 2
 
 
 def leaf(*shape: int, seed: int = 0, dtype: str = "float64") -> wg.Tensor:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from . import _core
 from ._core import Tensor
+from .io import writing
 
 if TYPE_CHECKING:
     from .nn import Module
@@ -365,5 +366,6 @@ def pictures(
         a.set_xticks([])
         a.set_yticks([])
     path = Path(path)
-    figure.savefig(path, dpi=110)
+    with writing(path) as file:
+        figure.savefig(file, format=path.suffix[1:] or "png", dpi=110)
     return path

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import stat
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,16 +44,34 @@ _MAX_HEADER = 100_000_000  # the reference implementation's limit
 _MAX_NDIM = 8
 _TENSORS_KEY, _HEADER_KEY = "wengert.sha256", "wengert.header"
 
-# name in the file: (our dtype, bytes of an element in the file)
+# name in the file: (our dtype, bits of an element in the file)
 _DTYPES = {
-    "F64": ("float64", 8),
-    "I64": ("int64", 8),
-    "F32": ("float32", 4),
-    "I32": ("int32", 4),
-    "F16": ("float32", 2),  # read only: converted, exactly
-    "BF16": ("bfloat16", 2),
-    "U8": ("uint8", 1),
-    "BOOL": ("bool", 1),
+    "F64": ("float64", 64),
+    "I64": ("int64", 64),
+    "F32": ("float32", 32),
+    "I32": ("int32", 32),
+    "BF16": ("bfloat16", 16),
+    "U8": ("uint8", 8),
+    "BOOL": ("bool", 8),
+    # Read only, and converted, exactly:
+    "F16": ("float32", 16),
+    "F8_E5M2": ("float32", 8),
+    "F8_E4M3": ("float32", 8),
+    "I8": ("int32", 8),
+    "I16": ("int32", 16),
+    "U16": ("int32", 16),
+    "U32": ("int64", 32),
+    "U64": ("int64", 64),
+    # Passed over:
+    **dict.fromkeys(("F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), ("", 8)),
+    "F6_E2M3": ("", 6),
+    "F6_E3M2": ("", 6),
+    "F4": ("", 4),
+    "C64": ("", 64),
+}
+_CONVERTED = {
+    **{"F16": "float16", "I8": "int8", "I16": "int16", "U16": "uint16", "U32": "uint32"},
+    **{"U64": "uint64", "F8_E5M2": "uint8", "F8_E4M3": "uint8"},
 }
 _NAMES = {
     "float64": "F64",
@@ -172,8 +191,43 @@ def _header_digest(header: Mapping[str, Any]) -> str:
 
 
 @contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write: at the end it takes the place of the one at `path`, which stays as it is on
+    any exception. A terminal, a pipe and the like are written to directly.
+
+    OSError names `path`.
+    """
+    given = Path(path)
+    special = given.absolute().parts[1:2] in (("dev",), ("proc",))  # /dev/stdout may be a file
+    if special or (given.exists() and not given.is_file()):
+        with given.open("wb") as file:
+            yield file
+    else:
+        with _replacing(given.resolve()) as file:
+            yield file
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes text as UTF-8, with `writing`."""
+    with writing(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
 def _replacing(target: Path) -> Iterator[IO[bytes]]:
     """A file to write, which becomes `target` at the end, or disappears on any exception."""
+    try:
+        with _temporary(target) as file:
+            yield file
+    except OSError as error:  # of a full disk: without a name, or with the temporary one
+        temporary = str(target.with_name(f".{target.name}."))
+        if error.errno is None or not str(error.filename or temporary).startswith(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from None
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[IO[bytes]]:
     _remove_stale(target)
     fd, temporary = _open_temporary(target)
     try:
@@ -222,12 +276,15 @@ def _remove_stale(target: Path) -> None:
         if not pattern.fullmatch(path.name):
             continue
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # A pipe of this name would be waited for, were it not for O_NONBLOCK.
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            fd = os.open(path, flags)
         except OSError:  # gone, or not ours
             continue
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
         except OSError:  # in use, or gone, or not ours
             pass
         finally:
@@ -255,7 +312,11 @@ class _Header(NamedTuple):
 def load(
     path: str | os.PathLike[str], verify: bool | None = None, mmap: bool = False
 ) -> dict[str, Tensor]:
-    """Name to tensor, of a safetensors file of any writer. F16 and BF16 become float32.
+    """Name to tensor, of a safetensors file of any writer.
+
+    Dtypes that Wengert lacks become wider ones that hold the same numbers: F16, F8_E4M3 and F8_E5M2
+    float32; I8, I16 and U16 int32; U32 and U64 int64. Tensors of other dtypes (C64, F4, ...), and
+    U64 beyond int64, are passed over, with a warning that names them.
 
     verify   None: checks the checksums if the file has them. True: refuses a file that has none.
              False: does not check the tensors' bytes (the header is checked always).
@@ -279,12 +340,23 @@ def _load(
             )
         pages = _map(file) if mmap and not verify else None
         found: dict[str, Tensor] = {}
+        passed_over = []
         for entry in header.entries:
             digest = header.digests[entry.name] if header.digests and verify is not False else None
-            mapped = _mapped_tensor(pages, entry, header.start) if pages is not None else None
-            if mapped is None:
-                mapped = _read_tensor(file, path, entry, header.start, digest)
-            found[entry.name] = mapped
+            tensor = _mapped_tensor(pages, entry, header.start) if pages is not None else None
+            if tensor is None and _DTYPES[entry.dtype][0]:
+                tensor = _read_tensor(file, path, entry, header.start, digest)
+            if tensor is None:
+                passed_over.append(f"{entry.name!r} ({entry.dtype})")
+            else:
+                found[entry.name] = tensor
+    if passed_over:
+        shown = ", ".join(passed_over[:10]) + ", ..." * (len(passed_over) > 10)
+        warnings.warn(
+            f"{os.fspath(path)}: passed over {shown}, whose numbers no dtype here holds; the other "
+            f"{len(found)} tensors are loaded",
+            stacklevel=3,
+        )
     return found, header.metadata
 
 
@@ -300,9 +372,11 @@ def _map(file: IO[bytes]) -> Any:
 def _mapped_tensor(pages: Any, entry: _Entry, start: int) -> Tensor | None:
     """None for what must be read: dtypes that NumPy lacks or that are converted, bools to check,
     data that is not aligned."""
-    dtype, itemsize = _DTYPES[entry.dtype]
+    dtype, bits = _DTYPES[entry.dtype]
     memory = pages[start + entry.begin : start + entry.end]
-    if entry.dtype in ("F16", "BF16", "BOOL") or memory.ctypes.data % itemsize or not memory.size:
+    if not dtype or entry.dtype in (*_CONVERTED, "BF16", "BOOL"):
+        return None
+    if memory.ctypes.data % (bits // 8) or not memory.size:
         return None
     return _core._from_private(memory.view(dtype).reshape(entry.shape))
 
@@ -356,6 +430,10 @@ def _parse(text: bytes | str) -> Any:
 def _read_header(file: IO[bytes], path: str | os.PathLike[str]) -> _Header:
     name = os.fspath(path)
     size = os.fstat(file.fileno()).st_size
+    head = file.read(200)
+    if head[8:9] != b"{" and (kind := _other_format(head, Path(path).suffix.lower())):
+        raise FileError(f"{name}: is {kind}")
+    file.seek(0)
     if size < 8:
         raise FileError(f"{name}: has {size} bytes; a safetensors file has at least 8: truncated?")
     length = int.from_bytes(file.read(8), "little")
@@ -377,6 +455,41 @@ def _read_header(file: IO[bytes], path: str | os.PathLike[str]) -> _Header:
         return _check_header(_parse(text), 8 + length, size - 8 - length)
     except FileError as error:
         raise FileError(f"{name}: the header is wrong: {error}") from None
+
+
+_OF_PYTORCH = (
+    "{}, PyTorch's own format, which can run any code: where you trust it, load it with torch.load "
+    'and write its state_dict with safetensors.torch.save_file(state, "x.safetensors")'
+)
+_MAGIC = {
+    b"\x93NUMPY": "an array of NumPy's (.npy); numpy.load reads it, wengert.from_numpy takes it",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras' .h5); h5py reads its arrays",
+    b"GGUF": "a GGUF file; its numbers are packed in blocks that no dtype here holds",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file: run `git lfs pull`",
+    **dict.fromkeys(
+        (b"<!", b"<html", b"<?xml"), "a web page or XML, not a file of tensors: download it again"
+    ),
+    **dict.fromkeys((b'{"', b"{\n", b"{\r"), "JSON, not tensors; json.load reads it"),
+    b"\x1f\x8b": "packed by gzip; unpack it with gunzip",
+}
+
+
+def _other_format(head: bytes, suffix: str) -> str | None:
+    """What a file is that is not of this format, and what to do with it; None if that is not
+    known."""
+    if head.startswith(b"PK\x03\x04"):
+        if b".npy" in head or suffix == ".npz":
+            return "NumPy's .npz; numpy.load reads it, wengert.from_numpy takes its arrays"
+        if b".pkl" in head or suffix in (".pt", ".pth", ".bin", ".ckpt"):
+            return _OF_PYTORCH.format("a zip archive")
+        return "a zip archive; unpack it, or save its tensors with wengert.save"
+    if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+        return _OF_PYTORCH.format("a pickle")
+    if suffix == ".onnx":
+        return (
+            "an ONNX model; onnx.numpy_helper.to_array reads its weights, wengert.save writes them"
+        )
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
 def _check_header(header: Any, start: int, size: int) -> _Header:
@@ -417,11 +530,11 @@ def _check_entry(name: str, entry: Any, size: int) -> _Entry:
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
         raise FileError(f"{name!r} has data_offsets {offsets!r}; they must be two positions")
     begin, end = offsets
-    needed = math.prod(shape) * _DTYPES[dtype][1]  # Python's integers do not overflow
-    if end - begin != needed:
+    bits = math.prod(shape) * _DTYPES[dtype][1]  # Python's integers do not overflow
+    if (end - begin) * 8 != bits:
         raise FileError(
-            f"{name!r}, {dtype} of shape {shape}, needs {needed} bytes, and its data_offsets "
-            f"{offsets} span {end - begin}"
+            f"{name!r}, {dtype} of shape {shape}, needs {-(-bits // 8)} bytes, and its "
+            f"data_offsets {offsets} span {end - begin}"
         )
     if end > size:
         raise FileError(f"the data of {name!r} ends at {end}, and there are {size} bytes of data")
@@ -444,13 +557,12 @@ def _check_digests(
 
 def _read_tensor(
     file: IO[bytes], path: str | os.PathLike[str], entry: _Entry, start: int, digest: str | None
-) -> Tensor:
+) -> Tensor | None:
     import numpy as np
 
-    dtype = _DTYPES[entry.dtype][0]
-    half = entry.dtype == "F16"
-    if half:
-        raw = np.empty(entry.shape, np.float16)
+    dtype, stored = _DTYPES[entry.dtype][0], _CONVERTED.get(entry.dtype)
+    if stored:
+        raw = np.empty(entry.shape, stored)
         memory = raw.reshape(-1).view(np.uint8).data
     else:
         tensor = _core.empty(entry.shape, dtype)
@@ -469,7 +581,22 @@ def _read_tensor(
             )
     if entry.dtype == "BOOL" and got and np.frombuffer(memory, np.uint8).max() > 1:
         raise FileError(f"{os.fspath(path)}: {entry.name!r} is BOOL and has bytes other than 0, 1")
-    return _core.tensor(raw.astype(np.float32)) if half else tensor
+    return _converted(raw, entry.dtype, dtype) if stored else tensor
+
+
+def _converted(raw: Any, kind: str, dtype: str) -> Tensor | None:
+    """The same numbers in one of our dtypes; None where they do not fit."""
+    import numpy as np
+
+    if kind == "U64" and raw.size and raw.max() > np.iinfo(np.int64).max:
+        return None
+    if kind == "F8_E5M2":  # the upper half of a float16
+        raw = (raw.astype(np.uint16) << 8).view(np.float16)
+    elif kind == "F8_E4M3":  # its exponent is 8 less than a float16's; no infinity, one NaN
+        bits = raw.astype(np.uint16)
+        wide = ((bits & 0x80) << 8 | (bits & 0x7F) << 7).view(np.float16).astype(np.float32) * 256
+        raw = np.where(bits & 0x7F == 0x7F, np.float32(np.nan), wide)
+    return _core.tensor(raw.astype(dtype))
 
 
 def _read_into(file: IO[bytes], memory: memoryview) -> int:
@@ -557,8 +684,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Reads a checkpoint, checks all of it, and then puts it into what is given.
 
-    FileError for a file that is damaged or no checkpoint; ValueError, before anything is changed,
-    where it does not fit the model, optimizer or scheduler.
+    FileError for a file that is damaged or no checkpoint; ValueError where it does not fit the
+    model, optimizer or scheduler. After an error none of them is changed.
     """
     name = os.fspath(path)
     tensors, metadata = _load(path, None)
@@ -577,6 +704,8 @@ def load_checkpoint(
                 model_state[rest] = tensor
             else:
                 number, _, buffer = rest.partition(".")
+                if kind != "optimizer" or str(int(number)) != number:
+                    raise FileError(f"it has a tensor {key!r}")
                 buffers.setdefault(int(number), {})[buffer] = tensor
         optimizer_state = about.get("optimizer")
         if optimizer_state is not None:
@@ -585,8 +714,10 @@ def load_checkpoint(
                 "state": buffers,
                 "param_groups": optimizer_state["param_groups"],
             }
+        if not _is_size(about["step"]):
+            raise FileError(f"its step is {about['step']!r}")
         found = Checkpoint(
-            int(about["step"]),
+            about["step"],
             about["extra"],
             model_state,
             optimizer_state,
@@ -605,8 +736,10 @@ def load_checkpoint(
                 f"{type(optimizer).__name__}"
             )
         optimizer.check_state_dict(found.optimizer)
-    if scheduler is not None and found.scheduler is None:
-        raise ValueError(f"{name}: has no scheduler state; it was saved without one")
+    if scheduler is not None:
+        if found.scheduler is None:
+            raise ValueError(f"{name}: has no scheduler state; it was saved without one")
+        scheduler.check_state_dict(found.scheduler)
     if model is not None:
         model.load_state_dict(found.model)
     if optimizer is not None and found.optimizer is not None:

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from wengert.io import writing
+
 PIP_LINE = 'pip install "wengert[train]"'
 Metrics = dict[str, Any]
 
@@ -211,7 +213,8 @@ def curves(history: list[Metrics], path: Path) -> bool:
         axis.legend()
     if all(m["train_loss"] > 0 for m in history):
         axes[0].set_yscale("log")
-    figure.savefig(path, dpi=120)
+    with writing(path) as file:
+        figure.savefig(file, format=path.suffix[1:] or "png", dpi=120)
     return True
 
 

@@ -202,4 +202,4 @@ class Pretrained(nn.Module):
             del state[name]
         io.save(folder / WEIGHTS, state, {"format": "pt"})
         text = json.dumps(about, indent=2, sort_keys=True) + "\n"
-        (folder / CONFIG).write_text(text, encoding="utf-8")
+        io.write_text(folder / CONFIG, text)

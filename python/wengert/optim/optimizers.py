@@ -337,6 +337,7 @@ class Optimizer:
                 options = {key: value for key, value in given.items() if key in self.defaults}
                 if len(options) == len(self.defaults):
                     self._check_group(ParamGroup(name, [], options, self._numbers))
+                _check(name, "initial_lr", given.get("initial_lr", 0.0), *_NUMBERS["lr"])
             except (TypeError, ValueError) as error:
                 problems.append(str(error))
         params = self._params()
@@ -346,8 +347,11 @@ class Optimizer:
                 continue
             for key, value in entry.items():
                 if key == "step":
-                    if int(value) < 0:
-                        problems.append(f"step of parameter {i} is {int(value)}")
+                    one = isinstance(value, Tensor) and value.numel() == 1
+                    count = value.item() if one else value
+                    whole = type(count) in (int, float) and 0 <= count < 2**62
+                    if not whole or count != int(count):
+                        problems.append(f"step of parameter {i} is {count!r}")
                 elif not isinstance(value, Tensor):
                     problems.append(f"{key!r} of parameter {i} is {type(value).__name__}")
                 elif key not in self._buffers:

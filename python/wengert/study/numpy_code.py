@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..io import write_text, writing
 from .listing import Line, Program, StudyError, _short, _swaps_last
 
 EMBED = (
@@ -266,7 +267,7 @@ class _Writer:
         text = "\n".join(x for x in head if x) + "\n" + "\n".join(helpers) + "\n".join(function)
         text += "\n" + self._main(path)
         if path is not None:
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
         return text
 
     def _helper(self, name: str) -> bool:
@@ -301,7 +302,8 @@ class _Writer:
                     "to a .npz beside the code.\n"
                 )
             beside = path.with_suffix(".npz")
-            np.savez(beside, **arrays)
+            with writing(beside) as file:
+                np.savez(file, **arrays)
             text.append(
                 f"    with np.load(sys.argv[1] if sys.argv[1:] else {beside.name!r}) as file:"
             )

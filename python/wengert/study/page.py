@@ -12,12 +12,14 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..io import write_text
 from .listing import Line, Program, StudyError, _short
 from .run import Array, Run, statistics
 
@@ -131,12 +133,12 @@ def to_html(programs: Sequence[Program], path: str | Path, title: str = "") -> P
         "gradients": _gradients(programs),
         "run": _runnable(program) if len(programs) == 1 else None,
     }
-    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+    # No "<": neither the end of the element nor a comment can begin in the data.
+    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {"TITLE": html.escape(data["title"]), "DATA_HERE": text}
     page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    page = page.replace("TITLE", html.escape(data["title"])).replace("DATA_HERE", text, 1)
-    path = Path(path)
-    path.write_text(page, encoding="utf-8")
-    return path
+    write_text(path, re.sub("TITLE|DATA_HERE", lambda place: parts[place[0]], page))
+    return Path(path)
 
 
 def _side(captures: int) -> int:

@@ -31,6 +31,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..io import write_text
 from .listing import Answer, Contribution, Line, Program, StudyError, Value
 
 FORMAT, VERSION = "wengert.study", 1
@@ -57,7 +58,7 @@ def to_json(program: Program, path: str | Path | None = None) -> str:
     """The text, written to `path` too if that is given."""
     text = json.dumps(to_dict(program), allow_nan=True)
     if path is not None:
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        write_text(path, text + "\n")
     return text
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..io import write_text
 from .listing import Line, Program, StudyError, _short
 from .run import Array, statistics
 from .stepper import BARS, Stepper
@@ -385,7 +386,7 @@ def study_command(arguments: argparse.Namespace) -> int:
         (arguments.html, lambda p: _page(program, p)),
         (arguments.json, program.to_json),
         (arguments.numpy, program.to_numpy),
-        (arguments.dot, lambda p: Path(p).write_text(program.to_dot(), encoding="utf-8")),
+        (arguments.dot, lambda p: write_text(p, program.to_dot())),
     ):
         if path:
             write(path)
