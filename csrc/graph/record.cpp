@@ -335,7 +335,6 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
 }
 
 void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) {
-  check_device(op, inputs, true);
   SmallVector<Meta, 2> none;
   op.infer(inputs, attrs, none);
   for (int i = 0; i < edited; ++i) {
