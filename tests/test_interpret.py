@@ -1,5 +1,6 @@
 """wengert.interpret: attributions against what is known of them, and the bias table."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import wengert as wg
 from wengert import interpret, nn
+from wengert.train import predict
 
 
 def linear() -> tuple[nn.Module, np.ndarray]:
@@ -58,6 +60,38 @@ def test_the_model_is_left_as_it_was() -> None:
     first = interpret.saliency(model, X)
     np.testing.assert_array_equal(first, interpret.saliency(model, X))  # in evaluation mode
     assert model.training and all(p.grad is None for p in model.parameters())
+
+
+class Stops(nn.Module):
+    def forward(self, x: wg.Tensor) -> wg.Tensor:
+        raise ArithmeticError
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda m: interpret.saliency(m, X),
+        lambda m: interpret.input_x_gradient(m, X),
+        lambda m: interpret.integrated_gradients(m, X, steps=2),
+        lambda m: interpret.layer_attribution(m, X),
+        lambda m: predict(m, X),
+        lambda m: wg.summary(m, wg.tensor(X)),
+    ],
+)
+def test_every_part_keeps_its_mode(run: Callable[[nn.Module], object]) -> None:
+    for frozen in range(5):
+        parts = [nn.Linear(6, 4), nn.Dropout(0.5), nn.Linear(4, 3), nn.Dropout(0.1)]
+        model = nn.Sequential(nn.Sequential(*parts))
+        list(model.modules())[frozen].training = False
+        before = [part.training for part in model.modules()]
+        run(model)
+        assert [part.training for part in model.modules()] == before
+        broken = nn.Sequential(*parts, Stops())
+        parts[1].eval()
+        before = [part.training for part in broken.modules()]
+        with pytest.raises(ArithmeticError):
+            run(broken)
+        assert [part.training for part in broken.modules()] == before
 
 
 def test_wrong_arguments() -> None:

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from . import _core
 from ._core import Tensor
 from .io import writing
+from .nn.module import kept_modes
 
 if TYPE_CHECKING:
     from .nn import Module
@@ -91,9 +92,8 @@ def _gradient(model: Module, x: Tensor, target: Any, name: str) -> tuple[Array, 
     """(d score / d x, scores, the program): model in evaluation mode; its own .grad stay."""
     from .study.tracing import trace
 
-    was_training = model.training
-    model.eval()
-    try:
+    with kept_modes(model):
+        model.eval()
         leaf = x.detach().requires_grad_(True)
 
         def score(x: Tensor) -> tuple[Array, Array]:
@@ -102,8 +102,6 @@ def _gradient(model: Module, x: Tensor, target: Any, name: str) -> tuple[Array, 
             return gradient.numpy().copy(), scores.detach().numpy().copy()
 
         program = trace(score)(leaf)
-    finally:
-        model.train(was_training)
     return *program.returned, program
 
 
@@ -166,16 +164,13 @@ def integrated_gradients(
     given = _inputs(name, x)
     array = given.numpy()
     start = np.broadcast_to(np.asarray(baseline, array.dtype), array.shape)
-    was_training = model.training
-    model.eval()
-    try:
+    with kept_modes(model):
+        model.eval()
         chosen = _targets(name, model(given), target)
         ends = [
             _score(model, _core.tensor(np.ascontiguousarray(e)), chosen, name)[1].detach().numpy()
             for e in (array, start)
         ]
-    finally:
-        model.train(was_training)
     total = np.zeros(array.shape, np.float64)
     for i in range(steps):
         point = start + (array - start) * np.asarray((i + 0.5) / steps, array.dtype)

@@ -15,7 +15,7 @@ from . import _core
 from ._core import Tensor
 from ._trees import map_tensors, tensors_of
 from .autograd import enable_grad, no_grad
-from .nn.module import Module
+from .nn.module import Module, kept_modes
 
 __all__ = ["LayerCost", "Summary", "summary"]
 
@@ -116,7 +116,6 @@ def summary(model: Module, *inputs: Any, **more: Any) -> Summary:
             f"summary: got {type(model).__name__}; expected an nn.Module and its inputs"
         )
     names = {id(module): name for name, module in model.named_modules()}
-    modes = [(module, module.training) for module in model.modules()]
     calls: list[tuple[Module, Any, Any]] = []
     plain_call = Module.__call__
 
@@ -125,7 +124,7 @@ def summary(model: Module, *inputs: Any, **more: Any) -> Summary:
             calls.append((self, args, kwargs))
         return plain_call(self, *args, **kwargs)
 
-    try:
+    with kept_modes(model):
         model.train()
         Module.__call__ = noted  # type: ignore[method-assign]
         try:
@@ -134,9 +133,6 @@ def summary(model: Module, *inputs: Any, **more: Any) -> Summary:
         finally:
             Module.__call__ = plain_call  # type: ignore[method-assign]
         layers = [_cost(names[id(module)], module, *call) for module, *call in calls]
-    finally:
-        for module, mode in modes:
-            module.training = mode
     return Summary(layers)
 
 

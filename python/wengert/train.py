@@ -33,6 +33,7 @@ import wengert
 from wengert import report
 from wengert.data import Batches, to_tensors
 from wengert.io import load_checkpoint, save_checkpoint
+from wengert.nn.module import kept_modes
 from wengert.optim import ReduceLROnPlateau
 
 if TYPE_CHECKING:
@@ -387,15 +388,14 @@ def predict(
     transform: Callable[[Array], Array] | None = None,
     batch_size: int = 1024,
 ) -> Array:
-    """The network's outputs for the rows of x, in evaluation mode, batch by batch."""
-    was_training = model.training
-    model.eval()
+    """The network's outputs for the rows of x, in evaluation mode, batch by batch. Afterwards each
+    part of the network is in the mode in which it was."""
     parts = []
-    with wengert.no_grad():
+    with wengert.no_grad(), kept_modes(model):
+        model.eval()
         for start in range(0, len(x) or 1, batch_size):
             rows = x[start : start + batch_size]
             parts.append(model(to_tensors(rows, rows[:, :0], dtype, transform)[0]).numpy())
-    model.train(was_training)
     return np.concatenate(parts)
 
 

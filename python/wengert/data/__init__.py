@@ -8,8 +8,9 @@ for x_batch, y_batch in Batches(x_train, y_train, batch_size=32): ...
 from .batching import Batches, Split, Standardizer, split, split_indices, to_tensors
 from .digits import load_digits
 from .errors import DataError, DataNotFoundError
-from .files import Table, load_csv, load_idx, load_idx_directory, load_npz
+from .files import load_idx, load_idx_directory, load_npz
 from .source import Dataset, load, load_inputs
+from .tables import Table, load_csv
 
 __all__ = [
     "Batches",

@@ -43,6 +43,12 @@ class Batches:
     y: (n, ...) whole numbers become int64, other numbers `dtype`.
     A finished pass moves `epoch` on by one; a pass left early (break) is begun again by the next
     `for`. `state_dict` and `load_state_dict` carry epoch and batch, to go on in mid-epoch.
+
+    Each `for`, iter() or zip argument is a pass of its own, over the epoch at which this object
+    stands when the pass is made; so zip(data, data) gives each batch beside itself, and a loop in a
+    loop has the order of the outer one. `epoch` and `batch` are the place of the pass that moved
+    last. load_state_dict sets the place at which passes begin until one of them has given a batch;
+    passes that were made before no longer move it.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class Batches:
         self.epoch = epoch
         self.batch = 0  # batches already given out in this epoch
         self._resume_at = 0
+        self._loaded = 0  # calls of load_state_dict
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -105,14 +112,20 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the current epoch, from its beginning or from where it was resumed."""
-        order = self.indices()
-        self.batch, self._resume_at = self._resume_at, 0
-        while self.batch < len(self):
-            start = self.batch * self.batch_size
-            pair = self.take(order[start : start + self.batch_size])
-            self.batch += 1
+        return self._pass(self.epoch, self._resume_at, self._loaded)
+
+    def _pass(self, epoch: int, batch: int, loaded: int) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self.indices(epoch)
+        while batch < len(self):
+            pair = self.take(order[batch * self.batch_size : (batch + 1) * self.batch_size])
+            batch += 1
+            self._move(epoch, batch, loaded)
             yield pair
-        self.epoch, self.batch = self.epoch + 1, 0
+        self._move(epoch + 1, 0, loaded)
+
+    def _move(self, epoch: int, batch: int, loaded: int) -> None:
+        if loaded == self._loaded:
+            self.epoch, self.batch, self._resume_at = epoch, batch, 0
 
     def state_dict(self) -> dict[str, int]:
         """Where the pass stands: the epoch, and how many of its batches were given out."""
@@ -126,21 +139,38 @@ class Batches:
                 f"Batches: no batch {batch} of {len(self)} in epoch {epoch} to resume at"
             )
         self.epoch, self.batch, self._resume_at = epoch, batch, batch
+        self._loaded += 1
 
 
 def to_tensors(
     x: Array, y: Array, dtype: str = "float32", transform: Callable[[Array], Array] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """x as a tensor of `dtype`; y as int64 where it holds whole numbers, else of `dtype`."""
+    """x as a tensor of `dtype`; y as int64 where it holds whole numbers, else of `dtype`.
+
+    DataError for a number that would become infinite in `dtype`.
+    """
     import wengert
 
     if transform is not None:
         x = transform(x)
     y_dtype = np.dtype(np.int64) if y.dtype.kind in "iub" else np.dtype(dtype)
     return (
-        wengert.from_numpy(np.ascontiguousarray(x, dtype=np.dtype(dtype))),
-        wengert.from_numpy(np.ascontiguousarray(y, dtype=y_dtype)),
+        wengert.from_numpy(_converted("x", x, np.dtype(dtype))),
+        wengert.from_numpy(_converted("y", y, y_dtype)),
     )
+
+
+def _converted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
+    try:
+        with np.errstate(over="raise"):
+            return np.ascontiguousarray(array, dtype=dtype)
+    except FloatingPointError:
+        largest = np.abs(array).max()
+        raise DataError(
+            f"{name} holds numbers up to {largest:g}, which {dtype} does not; scale them (a "
+            "Standardizer fitted to data of that size does), leave out such rows, or use "
+            "dtype='float64'"
+        ) from None
 
 
 class Split(NamedTuple):
@@ -196,7 +226,8 @@ class Standardizer:
         standardize = Standardizer.fit(x_train)
         x_train, x_test = standardize(x_train), standardize(x_test)
 
-    A feature that never varies gets scale 1: it becomes 0 and stays finite.
+    A feature that never varies gets scale 1: it becomes 0 and stays finite. Features may be as
+    large or as small as float64 goes: what is squared and summed is first brought near 1.
     """
 
     def __init__(self, mean: Any, scale: Any) -> None:
@@ -211,23 +242,43 @@ class Standardizer:
         if x.size == 0:
             raise DataError(f"Standardizer.fit: x of shape {x.shape} holds nothing to measure")
         axis = 0 if per_feature else None
+        lowest, highest = (np.asarray(f(axis=axis), dtype=np.float64) for f in (x.min, x.max))
+        # Features that are tiny or huge are measured in units of a power of two, which is exact.
+        unit = np.frexp(np.maximum(np.abs(lowest), np.abs(highest)))[1]
+        unit = np.where(np.abs(unit) > 400, unit, 0)
+
+        def part(s: slice) -> Array:
+            return np.ldexp(x[s].astype(np.float64), -unit) if unit.any() else x[s]
+
         # Two passes over slices: a float64 copy of all of a big uint8 data set is never made.
         slices = [slice(i, i + 4096) for i in range(0, len(x), 4096)]
         count = len(x) if per_feature else x.size
-        mean = sum(np.sum(x[s], axis=axis, dtype=np.float64) for s in slices) / count
-        spread = sum(np.sum((x[s] - mean) ** 2, axis=axis, dtype=np.float64) for s in slices)
-        scale = np.sqrt(spread / count)
-        lowest, highest = x.min(axis=axis), x.max(axis=axis)
+        mean = sum(np.sum(part(s), axis=axis, dtype=np.float64) for s in slices) / count
+        spread = sum(np.sum((part(s) - mean) ** 2, axis=axis, dtype=np.float64) for s in slices)
+        scale = np.maximum(np.ldexp(np.sqrt(spread / count), unit), 5e-324)
         constant = lowest == highest  # exactly; its deviation above is rounding noise
-        return cls(np.where(constant, lowest, mean), np.where(constant, 1.0, scale))
+        mean = np.where(constant, lowest, np.ldexp(mean, unit))
+        return cls(mean, np.where(constant, 1.0, scale))
 
     def __call__(self, x: Array) -> Array:
         """Standardised values, float64."""
-        return (np.asarray(x, dtype=np.float64) - self.mean) / self.scale
+        x = np.asarray(x, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            y = (x - self.mean) / self.scale
+            if np.isfinite(y).all():
+                return y
+            half = (x / 2 - self.mean / 2) / self.scale  # x - mean may have been too large
+            return np.where(np.isfinite(y), y, half * 2)
 
     def inverse(self, x: Array) -> Array:
         """Back to the units that came in."""
-        return np.asarray(x, dtype=np.float64) * self.scale + self.mean
+        x = np.asarray(x, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            y = x * self.scale + self.mean
+            if np.isfinite(y).all():
+                return y
+            half = x * (self.scale / 2) + self.mean / 2
+            return np.where(np.isfinite(y), y, half * 2)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain lists, for a checkpoint's JSON."""

@@ -1,4 +1,4 @@
-"""Readers of data files: IDX (MNIST's format), CSV, NPZ. Each returns NumPy arrays.
+"""Readers of data files: IDX (MNIST's format) and NPZ. Each returns NumPy arrays; CSV: tables.py.
 
 IDX is: two zero bytes, a byte for the dtype, a byte for the number of axes, one big-endian uint32
 size per axis, then the values, big-endian, last axis fastest.
@@ -9,14 +9,13 @@ pickle.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import math
 import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,6 @@ FASHION_MNIST_HINT = (
 IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_AXES = 8
 DEFLATE_MAX_RATIO = 1032  # no deflate stream unpacks to more than this many times its size
-MAX_CLASSES = 100
 DAMAGED = (OSError, EOFError, zlib.error)  # what reading a bad compressed file may raise
 
 
@@ -48,7 +46,7 @@ def existing_file(path: str | os.PathLike[str], op: str, hint: str = "check the 
     return file
 
 
-def _open(file: Path, op: str) -> IO[bytes]:
+def open_file(file: Path, op: str) -> IO[bytes]:
     """A binary stream, unpacked if it begins as gzip does, whatever its name."""
     try:
         with file.open("rb") as stream:
@@ -62,7 +60,7 @@ def load_idx(path: str | os.PathLike[str]) -> Array:
     """The array in an IDX file, gzipped or not, in the machine's byte order."""
     file = existing_file(path, "load_idx", FASHION_MNIST_HINT)
     size = file.stat().st_size
-    with _open(file, "load_idx") as stream:
+    with open_file(file, "load_idx") as stream:
         packed = isinstance(stream, gzip.GzipFile)
         try:
             return _read_idx(stream, file, size * DEFLATE_MAX_RATIO if packed else size)
@@ -149,203 +147,79 @@ def _find_idx(folder: Path, stem: str, suffix: str) -> Path:
     )
 
 
-class Table(NamedTuple):
-    """A CSV file as arrays. `classes` is None where y holds measured values."""
-
-    x: npt.NDArray[np.float64]
-    y: Array
-    features: list[str]
-    classes: list[str] | None
-
-
-def load_csv(
-    path: str | os.PathLike[str],
-    target: int | str | None = -1,
-    header: bool | str = "auto",
-    kind: str = "auto",
-) -> Table:
-    """Features (n, f) and one target column of a CSV file (also .csv.gz; separated by , ; or tab).
-
-    target: column number (negative from the right) or its name in the header; None: there is none,
-        every column is a feature and y is empty, of shape (n, 0).
-    header: True, False, or "auto": there is one if the first row has text over a number.
-    kind: "class": y is 0..k-1, an index into `classes`, the sorted labels found in the file;
-        "value": y is float64; "auto": text, or whole numbers of at most 100 kinds, are classes.
-    An empty or non-numeric cell among the features is an error that names its line and column.
-    """
-    if kind not in ("auto", "class", "value"):
-        raise DataError(f"load_csv: kind is {kind!r}; expected 'auto', 'class' or 'value'")
-    file = existing_file(path, "load_csv")
-    rows = _csv_rows(file)
-    if not rows:
-        raise DataError(f"load_csv: {file} is empty")
-    width = len(rows[0][1])
-    for line, cells in rows:
-        if len(cells) != width:
-            raise DataError(
-                f"load_csv: {file} line {line}: {len(cells)} columns, the first row has {width}"
-            )
-    has_header = _has_header(rows) if header == "auto" else bool(header)
-    names = rows[0][1] if has_header else [f"column {i}" for i in range(width)]
-    body = rows[1:] if has_header else rows
-    if not body:
-        raise DataError(f"load_csv: {file} has a header and no row of data")
-    column = None if target is None else _target_column(file, target, names, has_header)
-    x = np.empty((len(body), width - (column is not None)), dtype=np.float64)
-    keep = [i for i in range(width) if i != column]
-    if not keep:
-        raise DataError(
-            f"load_csv: {file} has only its target column; features are needed beside it"
-        )
-    for row, (line, cells) in enumerate(body):
-        for place, i in enumerate(keep):
-            value = _number(cells[i])
-            if value is None or not math.isfinite(value):
-                what = f"{cells[i]!r} is not a finite number" if cells[i] else "the cell is empty"
-                raise DataError(
-                    f"load_csv: {file} line {line}, column {i + 1} ({names[i]}): {what}; "
-                    "fill it, drop the row, or write text features as numbers"
-                )
-            x[row, place] = value
-    features = [names[i] for i in keep]
-    if column is None:
-        return Table(x, np.empty((len(body), 0)), features, None)
-    y, classes = _target(file, [(line, cells[column]) for line, cells in body], kind)
-    return Table(x, y, features, classes)
+# Of Keras' files, and others that bring a test part; then of those that do not. In lower case.
+NPZ_PARTS: list[tuple[str, ...]] = [
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+]
+NPZ_PAIRS: list[tuple[str, ...]] = [("x", "y"), ("images", "labels"), ("data", "target")]
 
 
-def _csv_rows(file: Path) -> list[tuple[int, list[str]]]:
-    """(line number, cells) of every row that is not blank."""
-    try:
-        with _open(file, "load_csv") as stream:
-            text = stream.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"load_csv: {file} is not UTF-8 text (byte {error.start})") from None
-    except DAMAGED as error:
-        raise DataError(f"load_csv: {file} is damaged or cut short ({error})") from None
-    if "\0" in text:
-        raise DataError(f"load_csv: {file} holds zero bytes; it is not a text file")
-    lines = text.splitlines(keepends=True)
-    first = lines[0] if lines else ""
-    reader = csv.reader(lines, delimiter=max(",;\t", key=first.count), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, [cell.strip() for cell in cells]))
-    except csv.Error as error:
-        raise DataError(f"load_csv: {file} line {reader.line_num}: {error}") from None
-    return rows
-
-
-def csv_width(path: str | os.PathLike[str]) -> int:
-    """Columns of a CSV file."""
-    rows = _csv_rows(existing_file(path, "load_csv"))
-    return len(rows[0][1]) if rows else 0
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
-
-
-def _has_header(rows: list[tuple[int, list[str]]]) -> bool:
-    """Text over a number is a name. All text over all text cannot be data either: x is numeric."""
-    first = [_number(cell) is not None for cell in rows[0][1]]
-    second = [_number(cell) is not None for cell in rows[1][1]] if len(rows) > 1 else first
-    return any(below and not above for above, below in zip(first, second, strict=True))
-
-
-def _target_column(file: Path, target: int | str, names: list[str], has_header: bool) -> int:
-    if isinstance(target, str):
-        if not has_header:
-            raise DataError(
-                f"load_csv: {file} has no header, so no column {target!r}; give its number"
-            )
-        if names.count(target) != 1:
-            found = "two columns" if target in names else "no column"
-            raise DataError(
-                f"load_csv: {file} has {found} named {target!r}; columns: {', '.join(names)}"
-            )
-        return names.index(target)
-    if not -len(names) <= target < len(names):
-        raise DataError(f"load_csv: {file} has {len(names)} columns, no column number {target}")
-    return target % len(names)
-
-
-def _target(file: Path, cells: list[tuple[int, str]], kind: str) -> tuple[Array, list[str] | None]:
-    numbers: list[float] = []
-    for line, cell in cells:
-        if not cell:
-            raise DataError(
-                f"load_csv: {file} line {line}: the target is empty; fill it or drop the row"
-            )
-        value = _number(cell)
-        if value is not None and math.isfinite(value):
-            numbers.append(value)
-        elif kind == "value":
-            raise DataError(f"load_csv: {file} line {line}: target {cell!r} is not a finite number")
-    numeric = len(numbers) == len(cells)
-    values = np.array(numbers, dtype=np.float64)
-    if kind == "auto":
-        whole = numeric and bool((values == np.floor(values)).all())
-        few = len(set(numbers)) <= MAX_CLASSES
-        kind = "class" if not numeric or (whole and few) else "value"
-    if kind == "value":
-        return values, None
-    if numeric:  # 2, 10 and not "10", "2"; and 1 and 1.0 are one class
-        found, y = np.unique(values, return_inverse=True)
-        return y.astype(np.int64), [f"{v:g}" for v in found]
-    labels = sorted({cell for _, cell in cells})
-    index = {label: i for i, label in enumerate(labels)}
-    return np.array([index[cell] for _, cell in cells], dtype=np.int64), labels
-
-
-NPZ_KEYS = (("x", "y"), ("X", "y"), ("images", "labels"), ("data", "target"))
-
-
-def load_npz(path: str | os.PathLike[str], need_y: bool = True) -> tuple[Array, Array]:
-    """x and y from an NPZ file with arrays x and y (or images and labels, or data and target).
+def load_npz(
+    path: str | os.PathLike[str], need_y: bool = True, part: str | None = None
+) -> tuple[Array, Array]:
+    """x (n, ...) and y (n, ...) from an NPZ file with arrays x and y (or images and labels, or data
+    and target), in the dtypes that it has; y may be text.
 
     need_y=False: y may be missing and is then empty, of shape (n, 0).
+    part: of a file with x_train, y_train, x_test, y_test, as Keras has them: "train", "test", or
+        None for both, one after the other.
     """
+    arrays = npz_arrays(path, need_y)
+    if len(arrays) == 2:
+        return arrays[0], arrays[1]
+    x_train, y_train, x_test, y_test = arrays
+    if part is None:
+        return np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
+    return (x_test, y_test) if part == "test" else (x_train, y_train)
+
+
+def npz_arrays(path: str | os.PathLike[str], need_y: bool = True) -> list[Array]:
+    """Two arrays, x and y, or four: x and y of a training and of a test part."""
     file = existing_file(path, "load_npz")
     try:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 _check_npy(file, archive, member)
         with np.load(file, allow_pickle=False) as arrays:
-            found = list(arrays.files)
-            pairs = [(a, b) for a, b in NPZ_KEYS if a in found and (b in found or not need_y)]
-            if not pairs:
+            names = {name.lower(): name for name in arrays.files}
+            wanted = [keys for keys in NPZ_PAIRS + NPZ_PARTS if names.keys() >= set(keys)]
+            if not wanted and not need_y:
+                wanted = [keys[:1] for keys in NPZ_PAIRS if keys[0] in names]
+            if not wanted:
                 raise DataError(
-                    f"load_npz: {file} holds {', '.join(found) or 'nothing'}; expected x and y, "
-                    "or images and labels: np.savez(path, x=..., y=...)"
+                    f"load_npz: {file} holds {', '.join(arrays.files) or 'nothing'}; expected x "
+                    "and y, images and labels, or x_train, y_train, x_test and y_test: "
+                    "np.savez(path, x=..., y=...)"
                 )
-            x_key, y_key = max(pairs, key=lambda pair: pair[1] in found)
-            x = arrays[x_key]
-            y = arrays[y_key] if y_key in found else None
+            found = [(names[key], arrays[names[key]]) for key in wanted[0]]
     except DataError:
         raise
     except (*DAMAGED, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise DataError(f"load_npz: {file} cannot be read as NPZ: {error}") from None
-    if y is None:
-        y = np.empty((len(x) if x.ndim else 0, 0))
-    for name, array in ((x_key, x), (y_key, y)):
-        if array.dtype.kind not in "biuf":
+    if len(found) == 1:
+        x = found[0][1]
+        found.append(("y", np.empty((len(x) if x.ndim else 0, 0))))
+    for i, (name, array) in enumerate(found):
+        if array.dtype.kind not in ("biufU" if i % 2 else "biuf"):
             raise DataError(f"load_npz: {file}: {name} is {array.dtype}; numbers are needed")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(
                 f"load_npz: {file}: {name} holds NaN or infinity; fill or drop those rows"
             )
-    if x.ndim < 2 or y.ndim == 0 or len(x) != len(y):
-        raise DataError(
-            f"load_npz: {file}: {x_key} {x.shape} and {y_key} {y.shape} do not belong together; "
-            "expected (n, features...) and (n,)"
-        )
-    return x, y
+    for (x_name, x), (y_name, y) in zip(found[::2], found[1::2], strict=True):
+        if x.ndim < 2 or y.ndim == 0 or len(x) != len(y):
+            raise DataError(
+                f"load_npz: {file}: {x_name} {x.shape} and {y_name} {y.shape} do not belong "
+                "together; expected (n, features...) and (n,)"
+            )
+    for a, b in zip(found[:2], found[2:], strict=False):
+        if a[1].shape[1:] != b[1].shape[1:]:
+            raise DataError(
+                f"load_npz: {file}: {a[0]} {a[1].shape} and {b[0]} {b[1].shape} differ in more "
+                "than their lengths"
+            )
+    return [array for _, array in found]
 
 
 def _check_npy(file: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:

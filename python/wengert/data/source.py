@@ -3,12 +3,13 @@
     digits      the digits inside the package
     DIR         a directory of IDX files (MNIST, Fashion-MNIST), which brings its own test part
     FILE.csv    features and a target column (also .csv.gz, .tsv)
-    FILE.npz    arrays x and y
+    FILE.npz    arrays x and y, or x_train, y_train, x_test and y_test, as Keras has them
 Inputs are flattened to (n, features). The scaling is learned from the training part alone.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,8 @@ import numpy as np
 from .batching import Array, Split, Standardizer, split
 from .digits import load_digits
 from .errors import DataError, DataNotFoundError
-from .files import (
-    FASHION_MNIST_HINT,
-    Table,
-    csv_width,
-    load_csv,
-    load_idx,
-    load_idx_directory,
-    load_npz,
-)
+from .files import FASHION_MNIST_HINT, load_idx, load_idx_directory, load_npz, npz_arrays
+from .tables import MAX_CLASSES, class_numbers, csv_width, load_csv, number, read_table
 
 
 @dataclass(frozen=True)
@@ -66,6 +60,35 @@ def _class_names(y: Array, where: str) -> list[str]:
     return [str(i) for i in range(highest + 1)]
 
 
+def _npz_target(y: Array, kind: str, where: str) -> tuple[Array, list[str] | None]:
+    """y as class numbers (n,) with their names, or as values, float64, without.
+
+    Classes are: whole numbers and bools, text, floats that are 0, 1, ..., k - 1; each as (n,) or
+    (n, 1); and rows (n, k) with a single 1 among zeros. In `kind` "class", nothing else is.
+    """
+    flat = y.reshape(len(y)) if y.ndim > 1 and y.size == len(y) else y
+    if kind != "value":
+        if flat.ndim == 1 and flat.dtype.kind == "U":
+            names, numbers = np.unique(flat, return_inverse=True)
+            return numbers.astype(np.int64), [str(name) for name in names]
+        whole = flat.dtype.kind in "iub"
+        if flat.ndim == 1 and not whole and (flat == np.floor(flat)).all():
+            kinds = np.unique(flat)
+            counted = np.array_equal(kinds, np.arange(len(kinds))) and len(kinds) <= MAX_CLASSES
+            whole = kind == "class" or (counted and len(kinds) > 1)
+        if flat.ndim == 1 and whole:
+            return flat.astype(np.int64), _class_names(flat, where)
+        one_hot = flat.ndim == 2 and flat.dtype.kind != "U" and np.isin(flat, (0, 1)).all()
+        if one_hot and (flat.sum(axis=1) == 1).all():
+            return flat.argmax(axis=1), [str(i) for i in range(flat.shape[1])]
+    if kind == "class" or y.dtype.kind == "U":
+        raise DataError(
+            f"{where}: the target is {y.dtype} {y.shape}; classes are whole numbers or text of "
+            "shape (n,) or (n, 1), or rows (n, k) with a single 1 each"
+        )
+    return y.astype(np.float64), None
+
+
 def load(
     source: str,
     target: int | str = -1,
@@ -94,19 +117,16 @@ def load(
         return Dataset(path.name, parts, scaler, classes)
     if is_csv(path):
         table = load_csv(path, target, kind=kind)
-        x, y, classes, columns = table.x, table.y, table.classes, _named(table)
+        x, y, classes, columns = table.x, table.y, table.classes, _named(table.features)
     elif path.suffix == ".npz":
-        x, y = load_npz(path)
+        x, y, *test = npz_arrays(path)
+        n = len(x)
+        y, classes = _npz_target(np.concatenate([y, *test[1:]]), kind, source)
+        if test:  # it brings its own
+            y = y if classes is not None else y.reshape(len(y), -1)
+            parts = Split(_flat(x), y[:n], _flat(test[0]), y[n:])
+            return Dataset(path.name, parts, Standardizer.fit(parts.x_train), classes)
         x = _flat(x)
-        if kind == "value" or (kind == "auto" and (y.ndim > 1 or y.dtype.kind == "f")):
-            classes, y = None, y.astype(np.float64)
-        elif y.ndim != 1 or y.dtype.kind not in "iub":
-            raise DataError(
-                f"{source}: labels are {y.dtype} {y.shape}; classes are whole numbers (n,)"
-            )
-        else:
-            y = y.astype(np.int64)
-            classes = _class_names(y, source)
     elif path.exists():
         raise DataError(f"{source}: unknown kind of file; expected .csv, .npz or an IDX directory")
     else:
@@ -126,7 +146,8 @@ def is_csv(path: Path) -> bool:
 
 
 def load_inputs(source: str, features: int, meta: dict[str, Any]) -> tuple[Array, Array | None]:
-    """Rows to predict, (n, features), and their labels where the source has them.
+    """Rows to predict, (n, features), and where the source has them, their labels (n,), whole
+    numbers, or for a network that was trained on values, those, (n, outputs).
 
     meta: what training noted in the checkpoint: seed and fraction of the split, target, classes and
     columns.
@@ -146,15 +167,16 @@ def load_inputs(source: str, features: int, meta: dict[str, Any]) -> tuple[Array
             raise DataError(
                 f"{source} has {width} columns; the checkpoint's network takes {features} features"
             )
-        table = load_csv(path, None if width == features else meta["target"])
-        x = table.x[:, _column_order(source, _named(table), meta["columns"])]
-        if table.classes is not None and meta["classes"] is not None:
-            index = {name: i for i, name in enumerate(meta["classes"])}
-            known = all(name in index for name in table.classes)
-            y = np.array([index[table.classes[i]] for i in table.y]) if known else None
+        _, x, names, cells = read_table(path, None if width == features else meta["target"])
+        x = x[:, _column_order(source, _named(names), meta["columns"])]
+        if cells is not None and meta["classes"] is not None:
+            y = class_numbers(cells, meta["classes"])
+        elif cells is not None:
+            y = np.array([[math.nan if (v := number(c)) is None else v] for _, c in cells])
+            y = y if np.isfinite(y).all() else None
     elif path.suffix == ".npz":
-        x, labels = load_npz(path, need_y=False)
-        y = labels if labels.ndim == 1 and labels.dtype.kind in "iu" else None
+        x, labels = load_npz(path, need_y=False, part="test")
+        y = _labels_of(labels, meta["classes"], source) if labels.size else None
     elif path.exists():
         x = load_idx(path)
         x = x[None] if x.ndim < 2 else x
@@ -170,10 +192,25 @@ def load_inputs(source: str, features: int, meta: dict[str, Any]) -> tuple[Array
     return x, y
 
 
-def _named(table: Table) -> list[str] | None:
+def _labels_of(y: Array, classes: list[str] | None, where: str) -> Array | None:
+    """The target of an NPZ file as the network's classes, or values; None where it is neither."""
+    try:
+        found, names = _npz_target(y, "value" if classes is None else "class", where)
+    except DataError:
+        return None
+    if classes is None:
+        return found.reshape(len(found), -1)
+    assert names is not None
+    if not set(names) <= set(classes):
+        return None
+    index = {name: i for i, name in enumerate(classes)}
+    return np.array([index[name] for name in names], dtype=np.int64)[found]
+
+
+def _named(features: list[str]) -> list[str] | None:
     """The names in the header; None if there was none (or useless ones)."""
-    unnamed = all(name.startswith("column ") for name in table.features)
-    return None if unnamed or len(set(table.features)) < len(table.features) else table.features
+    unnamed = all(name.startswith("column ") for name in features)
+    return None if unnamed or len(set(features)) < len(features) else features
 
 
 def _column_order(source: str, given: list[str] | None, wanted: list[str] | None) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter, UserDict, UserList, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -484,6 +485,17 @@ class Module:
     def _layer_before(self, module: Module) -> Module | None:
         """The layer whose output is `module`'s input, where this module knows it (Sequential)."""
         return None
+
+
+@contextmanager
+def kept_modes(module: Module) -> Iterator[None]:
+    """After the block, module and all below it are in the mode (training or not) of before it."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def _join(prefix: str, name: str) -> str:
