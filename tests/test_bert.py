@@ -384,6 +384,8 @@ def test_half_precision_files_and_old_names(tmp_path: Path) -> None:
         ({"num_hidden_layers": True}, "num_hidden_layers is True"),
         ({"layer_norm_eps": 1e999}, "layer_norm_eps is inf"),
         ({"hidden_act": "swish9"}, "hidden_act is 'swish9'"),
+        ({"pad_token_id": 60}, "pad_token_id is 60; it must be below vocab_size, 60"),
+        ({"pad_token_id": -1}, "pad_token_id is -1"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"num_hidden_layers": 3}, "missing:    encoder.layer.2"),
         ({"vocab_size": 61}, "misshaped:  embeddings.word_embeddings.weight"),
@@ -403,6 +405,16 @@ def test_configs_that_will_not_do(config: Any, says: str, tmp_path: Path) -> Non
         path.write_text(config)
     with pytest.raises(FileError, match=says):
         BertModel.from_pretrained(tmp_path)
+
+
+def test_a_head_of_too_many_labels(tmp_path: Path) -> None:
+    small(BertForSequenceClassification).save_pretrained(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    del about["id2label"]
+    (tmp_path / "config.json").write_text(json.dumps(about | {"num_labels": 2**31 - 1}))
+    with pytest.raises(FileError, match="do not belong together"):
+        BertForSequenceClassification.from_pretrained(tmp_path)
+    BertModel.from_pretrained(tmp_path)  # which has no such head
 
 
 def test_a_directory_without_weights(tmp_path: Path) -> None:
@@ -460,6 +472,9 @@ def test_inputs_that_will_not_do() -> None:
         model(wg.zeros((1, 13), "int64"))
     with pytest.raises(wg.ShapeError, match="expected \\(texts, tokens\\)"):
         model(wg.zeros(5, "int64"))
+    with pytest.raises(wg.ShapeError, match=r"input_ids has shape \(2, 0\); .* one token or more"):
+        model(wg.zeros((2, 0), "int64"))
+    assert model(wg.zeros((0, 4), "int64")).last_hidden_state.shape == (0, 4, 16)
     with pytest.raises(wg.ShapeError, match="attention_mask"):
         model(wg.zeros((1, 5), "int64"), wg.ones((1, 4)))
     with pytest.raises(IndexError, match=r"id 60.*0 to 59"):
@@ -504,6 +519,101 @@ def test_tokenizer(tokenizer: BertTokenizer, tmp_path: Path) -> None:
     assert again("Hello!")["input_ids"] == tokenizer("Hello!")["input_ids"]
 
 
+ACCENTS = [*WORDS[:5], "möchte", "mochte", "Hello", "hello", "北", "京", "北京"]
+
+
+@needs_tokenizers
+@pytest.mark.parametrize("whole", [False, True])  # tokenizer.json, or vocab.txt
+@pytest.mark.parametrize(
+    ("settings", "text", "tokens"),
+    [
+        ({}, "Möchte Hello 北京", ["mochte", "hello", "北", "京"]),
+        ({"do_lower_case": False}, "möchte Hello", ["möchte", "Hello"]),
+        ({"strip_accents": False}, "Möchte", ["möchte"]),
+        ({"strip_accents": True, "do_lower_case": False}, "möchte Hello", ["mochte", "Hello"]),
+        ({"strip_accents": None}, "Möchte", ["mochte"]),
+        ({"tokenize_chinese_chars": False}, "北京", ["北京"]),
+    ],
+)
+def test_settings_of_the_tokenizer(
+    settings: Any, text: str, tokens: list[str], whole: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(ACCENTS), encoding="utf-8")
+    if whole:  # of the defaults
+        BertTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path)
+        (tmp_path / "vocab.txt").unlink()
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = BertTokenizer.from_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path / "again")
+    for one in (tokenizer, BertTokenizer.from_pretrained(tmp_path / "again")):
+        assert one.convert_ids_to_tokens(one(text)["input_ids"])[1:-1] == tokens
+
+
+NAMED = ["hello", "<pad>", "<unk>", "<s>", "</s>", "world"]
+NAMES = {"pad_token": "<pad>", "unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>"}
+
+
+@needs_tokenizers
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_special_tokens_of_other_names(file: str, wrapped: bool, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(NAMED))
+    with pytest.raises(FileError, match=r"has no \[PAD\], \[UNK\], \[CLS\], \[SEP\]"):
+        BertTokenizer.from_pretrained(tmp_path)
+    names = {r: {"content": n, "special": True} if wrapped else n for r, n in NAMES.items()}
+    (tmp_path / file).write_text(json.dumps(names))
+    tokenizer = BertTokenizer.from_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path / "again")
+    for one in (tokenizer, BertTokenizer.from_pretrained(tmp_path / "again")):
+        found = one(["hello zzz <pad>", "world"], padding=True)
+        assert found["input_ids"] == [[3, 0, 2, 1, 4], [3, 5, 4, 1, 1]] and one.pad_token_id == 1
+    for name, says in (("[PAD]", r"\[PAD\]"), (5, "pad_token is 5"), ("", "pad_token is ''")):
+        (tmp_path / file).write_text(json.dumps({**names, "pad_token": name}))
+        with pytest.raises(FileError, match=says):
+            BertTokenizer.from_pretrained(tmp_path)
+
+
+@needs_tokenizers
+def test_the_padding_of_a_tokenizer_json(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    def make(settings: Any = None, config: Any = None, **padding: Any) -> BertTokenizer:
+        backend = Tokenizer(
+            models.WordLevel({w: i for i, w in enumerate(NAMED)}, unk_token="<unk>")
+        )
+        backend.pre_tokenizer = pre_tokenizers.Whitespace()
+        if padding:
+            backend.enable_padding(**padding)
+        backend.save(str(tmp_path / "tokenizer.json"))
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings or {}))
+        (tmp_path / "config.json").write_text(json.dumps(config or {}))
+        return BertTokenizer.from_pretrained(tmp_path)
+
+    for one in (
+        make({"pad_token": "<pad>"}),
+        make(pad_id=1, pad_token="<pad>"),
+        make({"pad_token": "<pad>"}, pad_id=3, pad_token="<s>"),
+        make(config={"pad_token_id": 1}),
+    ):
+        assert one(["hello world", "world"], padding=True)["input_ids"] == [[0, 5], [5, 1]]
+    one = make()
+    assert one.pad_token_id is None and one("hello")["input_ids"] == [0]
+    assert one(["hello", "world"], padding=True)["input_ids"] == [[0], [5]]
+    with pytest.raises(ValueError, match="nothing says which token is for padding"):
+        one(["hello world", "world"], padding=True)
+    assert one([""])["input_ids"] == [[]]
+    with pytest.raises(FileError, match="pad_token is '<p>', which the vocabulary lacks"):
+        make({"pad_token": "<p>"})
+    with pytest.raises(FileError, match="number 77, which is no word's"):
+        make(config={"pad_token_id": 77})
+    left = make({"pad_token": "<pad>", "padding_side": "left", "truncation_side": "left"})
+    found = left(["hello world", "world"], padding=True)
+    assert found["input_ids"] == [[0, 5], [1, 5]] and found["attention_mask"] == [[1, 1], [0, 1]]
+    assert left("hello world", truncation=True, max_length=1)["input_ids"] == [5]
+    with pytest.raises(FileError, match="padding_side is 'up'"):
+        make({"padding_side": "up"})
+
+
 @needs_tokenizers
 def test_vocabularies_that_will_not_do(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="neither"):
@@ -515,6 +625,17 @@ def test_vocabularies_that_will_not_do(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"vocab_size": 10}')
     with pytest.raises(FileError, match=r"11 words.* 10"):
         BertTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    for settings, says in (
+        ({"strip_accents": "no"}, "strip_accents is 'no'"),
+        ({"do_lower_case": 1}, "do_lower_case is 1"),
+        ({"do_basic_tokenize": False}, "do_basic_tokenize"),
+        ({"never_split": ["a"]}, "never_split"),
+        ({"mask_token": "<mask>"}, "has no <mask>"),
+    ):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+        with pytest.raises(FileError, match=says):
+            BertTokenizer.from_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(FileError, match=r"tokenizer\.json"):
         BertTokenizer.from_pretrained(tmp_path)

@@ -73,6 +73,11 @@ class BertConfig(PretrainedConfig):
                 f"BertConfig: hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
             )
+        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
+            raise ValueError(
+                f"BertConfig: pad_token_id is {self.pad_token_id}; it must be below vocab_size, "
+                f"{self.vocab_size}, or None"
+            )
         if self.hidden_act not in ACTIVATIONS:
             raise ValueError(
                 f"BertConfig: hidden_act is {self.hidden_act!r}; known are {', '.join(ACTIVATIONS)}"
@@ -235,11 +240,12 @@ class BertModel(Pretrained):
         token_type_ids: Tensor | None = None,  # (B, T), 0 or 1: first or second text of a pair
     ) -> BertOutput:
         for name, value in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
-            if len(input_ids.shape) != 2 or (value is not None and value.shape != input_ids.shape):
+            shape = input_ids.shape
+            if len(shape) != 2 or not shape[1] or (value is not None and value.shape != shape):
                 raise wg.ShapeError(
-                    f"input_ids has shape {input_ids.shape}"
+                    f"input_ids has shape {shape}"
                     + (f" and {name} {value.shape}" if value is not None else "")
-                    + "; expected (texts, tokens), for all of them"
+                    + "; expected (texts, tokens), for all of them, and one token or more"
                 )
         mask = None if attention_mask is None else (attention_mask != 0)[:, None, None, :]
         x = self.encoder(self.embeddings(input_ids, token_type_ids), mask)
@@ -260,6 +266,11 @@ class BertForSequenceClassification(Pretrained):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.init_weights(self.classifier)
+
+    @staticmethod
+    def least_parameters(config: BertConfig) -> int:
+        """Of the encoder and the classifier."""
+        return config.least_parameters() + config.num_labels * config.hidden_size
 
     def forward(self, *text: Tensor, labels: Tensor | None = None, **more: Tensor) -> HeadOutput:
         pooled = self.bert(*text, **more).pooler_output

@@ -29,7 +29,7 @@ class PretrainedConfig:
     model_type: ClassVar[str]
 
     def least_parameters(self) -> int:
-        """How many numbers a file of such a model holds at least."""
+        """How many numbers a file of such a model holds at least, whatever its head."""
         raise NotImplementedError
 
     def check_numbers(self) -> None:
@@ -110,6 +110,11 @@ class Pretrained(nn.Module):
         """Names whose parameter is that of another name: files have the second only."""
         return {}
 
+    @staticmethod
+    def least_parameters(config: Any) -> int:
+        """How many numbers a file of this class holds at least."""
+        return int(config.least_parameters())
+
     def init_weights(self, module: nn.Module | None = None) -> None:
         """Weights from N(0, initializer_range^2), biases zero: here, or in one part."""
         for part in (module or self).modules():
@@ -140,7 +145,7 @@ class Pretrained(nn.Module):
                 hint = "; pytorch_model.bin is a pickle, which can run any code: convert it once"
             raise FileError(f"{path}: there is no such file{hint}")
         given = cls._renamed(io.load(path, mmap=True), config)
-        held, least = sum(t.numel() for t in given.values()), config.least_parameters()
+        held, least = sum(t.numel() for t in given.values()), cls.least_parameters(config)
         if least > 8 * held + 100_000:  # less than that is built, to list what does not fit
             raise FileError(
                 f"{path}: has {held:,} numbers, and the model of {CONFIG} {least:,} or more: they "

@@ -1,69 +1,131 @@
 """BertTokenizer: texts to numbers of word pieces, on the `tokenizers` library.
 
-A directory's tokenizer.json is taken as it is; without one, vocab.txt and tokenizer_config.json
-make the tokenizer that BERT came with: text is cleaned and split at blanks and punctuation, each
-word into its longest known pieces (Wu et al. 2016, arXiv 1609.08144).
+A directory's tokenizer.json is taken as it is, but for what tokenizer_config.json says of case,
+accents, Chinese characters and padding; without one, vocab.txt and tokenizer_config.json make the
+tokenizer that BERT came with: text is cleaned and split at blanks and punctuation, each word into
+its longest known pieces (Wu et al. 2016, arXiv 1609.08144).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from .. import _core
-from ..io import FileError
+from ..io import FileError, write_text
 
 __all__ = ["BertTokenizer"]
 
 PIP_LINE = 'pip install "wengert[hf]"'
-ROLES = {"[PAD]": "pad_token", "[UNK]": "unk_token", "[CLS]": "cls_token", "[SEP]": "sep_token"}
+ROLES = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+ROLES["mask_token"] = "[MASK]"
+# What tokenizer_config.json calls it: what tokenizers' BertNormalizer calls it.
+NORMALIZER = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
 
 
 class BertTokenizer:
     """tokenizer(text) gives the arguments of a BertModel; see from_pretrained and __call__."""
 
-    def __init__(self, backend: Any, model_max_length: int = 512) -> None:
-        """backend: a tokenizers.Tokenizer; model_max_length: where truncation cuts."""
+    def __init__(
+        self,
+        backend: Any,
+        model_max_length: int = 512,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """backend: a tokenizers.Tokenizer; model_max_length: where truncation cuts.
+
+        settings: pad_token, cls_token, ... as in tokenizer_config.json, where they differ from
+        BERT's; padding_side and truncation_side ("right"). FileError where they do not fit.
+        """
         self.backend = backend
         self.model_max_length = model_max_length
-        self.pad_token_id: int = backend.token_to_id("[PAD]") or 0
+        settings = settings or {}
+        self.sides = {}
+        for key in ("padding_side", "truncation_side"):
+            self.sides[key] = settings.get(key) or "right"
+            if self.sides[key] not in ("left", "right"):
+                raise FileError(f"{key} is {self.sides[key]!r}; expected 'left' or 'right'")
+        names = _special_tokens(settings)
+        self.special = {
+            role: name
+            for role, default in ROLES.items()
+            if backend.token_to_id(name := names.get(role, default)) is not None
+        }
+        self.pad_token_id = self._padding(names.get("pad_token"), settings)
+        if self.pad_token_id is not None:
+            self.special["pad_token"] = backend.id_to_token(self.pad_token_id)
         backend.no_padding()
         backend.no_truncation()
+
+    def _padding(self, name: str | None, settings: Mapping[str, Any]) -> int | None:
+        """The number of the token that fills up rows; None where nothing says which."""
+        own = self.backend.padding
+        default: int | None = self.backend.token_to_id(ROLES["pad_token"])
+        if name is not None:
+            default = self.backend.token_to_id(name)
+            if default is None:
+                raise FileError(f"pad_token is {name!r}, which the vocabulary lacks")
+        elif own is not None:
+            default = own["pad_id"]
+        elif default is None:
+            default = settings.get("pad_token_id")
+        if default is not None and self.backend.id_to_token(default) is None:
+            raise FileError(f"the padding token has the number {default}, which is no word's")
+        return default
 
     @classmethod
     def from_pretrained(cls, directory: str | os.PathLike[str]) -> Self:
         """The tokenizer of a directory with tokenizer.json or vocab.txt.
 
-        FileError without them, or if the vocabulary has more words than the config.json beside it;
-        ImportError, with the line that installs it, without the `tokenizers` library.
+        tokenizer_config.json and special_tokens_map.json name the special tokens. FileError
+        without a vocabulary, if it has more words than the config.json beside it, or for settings
+        that do not fit it or are not known; ImportError, with the line that installs it, without
+        the `tokenizers` library.
         """
         try:
             import tokenizers
         except ImportError:
             raise ImportError(f"BertTokenizer needs the tokenizers library: {PIP_LINE}") from None
         folder = Path(directory)
-        settings = _read(folder / "tokenizer_config.json")
+        given = _read(folder / "tokenizer_config.json")
+        settings = _read(folder / "special_tokens_map.json")
+        settings |= {key: value for key, value in given.items() if value is not None}
+        about = _read(folder / "config.json")
+        if type(about.get("pad_token_id")) is int:
+            settings.setdefault("pad_token_id", about["pad_token_id"])
         whole, words = folder / "tokenizer.json", folder / "vocab.txt"
         if not whole.is_file() and not words.is_file():
             raise FileError(f"{folder}: has neither tokenizer.json nor vocab.txt")
         try:
             if whole.is_file():
                 backend = tokenizers.Tokenizer.from_file(str(whole))
+                if isinstance(backend.normalizer, tokenizers.normalizers.BertNormalizer):
+                    for key, value in _normalizer(settings).items():
+                        setattr(backend.normalizer, key, value)
             else:
-                backend = _from_words(words, bool(settings.get("do_lower_case", True)))
+                backend = _from_words(words, settings)
         except Exception as error:  # the library raises plain Exception
             raise FileError(f"{whole if whole.is_file() else words}: {error}") from None
-        size = _read(folder / "config.json").get("vocab_size")
+        size = about.get("vocab_size")
         if isinstance(size, int) and backend.get_vocab_size() > size:
             raise FileError(
                 f"{folder}: the vocabulary has {backend.get_vocab_size()} words, and the model's "
                 f"embedding, by config.json, {size}: they do not belong together"
             )
         longest = settings.get("model_max_length", 512)
-        return cls(backend, longest if isinstance(longest, int) and longest < 10**9 else 512)
+        try:
+            return cls(
+                backend, longest if type(longest) is int and 0 < longest < 10**9 else 512, settings
+            )
+        except FileError as error:
+            raise FileError(f"{folder}: {error}") from None
 
     def __len__(self) -> int:
         """The number of words and word pieces."""
@@ -101,7 +163,7 @@ class BertTokenizer:
             raise ValueError(f"tokenizer: return_tensors is {return_tensors!r}; give 'wg' or 'np'")
         longest = self.model_max_length if max_length is None else max_length
         if truncation:
-            self.backend.enable_truncation(longest)
+            self.backend.enable_truncation(longest, direction=self.sides["truncation_side"])
         try:
             found = self.backend.encode_batch(inputs)
         finally:
@@ -112,11 +174,19 @@ class BertTokenizer:
         if pad_to_multiple_of:
             length = -(-length // pad_to_multiple_of) * pad_to_multiple_of
 
+        pad = self.pad_token_id
+        if padding and pad is None and any(len(f.ids) < length for f in found):
+            raise ValueError(
+                "tokenizer: nothing says which token is for padding; name it as pad_token in "
+                "tokenizer_config.json, or leave padding out"
+            )
+
         def filled(values: list[int], filler: int) -> list[int]:
-            return values + [filler] * (length - len(values) if padding else 0)
+            more = [filler] * (length - len(values) if padding else 0)
+            return more + values if self.sides["padding_side"] == "left" else values + more
 
         result: dict[str, Any] = {
-            "input_ids": [filled(f.ids, self.pad_token_id) for f in found],
+            "input_ids": [filled(f.ids, pad or 0) for f in found],
             "token_type_ids": [filled(f.type_ids, 0) for f in found],
             "attention_mask": [filled(f.attention_mask, 0) for f in found],
         }
@@ -142,10 +212,10 @@ class BertTokenizer:
         """Writes tokenizer.json and tokenizer_config.json."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        self.backend.save(str(folder / "tokenizer.json"))
+        write_text(folder / "tokenizer.json", self.backend.to_str(pretty=True))
         about = {"tokenizer_class": "BertTokenizer", "model_max_length": self.model_max_length}
-        text = json.dumps(about | {role: token for token, role in ROLES.items()}, indent=2)
-        (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(about | self.special | self.sides, indent=2)
+        write_text(folder / "tokenizer_config.json", text + "\n")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -158,17 +228,52 @@ def _read(path: Path) -> dict[str, Any]:
     return given if isinstance(given, dict) else {}
 
 
-def _from_words(path: Path, lowercase: bool) -> Any:
+def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The names that the settings give, by role: text, or an object with the text as "content"."""
+    names = {}
+    for role in ROLES:
+        name = settings.get(role)
+        name = name.get("content") if isinstance(name, dict) else name
+        if name is not None:
+            if not isinstance(name, str) or not name:
+                raise FileError(f"{role} is {settings[role]!r}; expected a word")
+            names[role] = name
+    return names
+
+
+def _normalizer(settings: Mapping[str, Any]) -> dict[str, bool]:
+    """What the settings say of case, accents and Chinese characters, in BertNormalizer's words."""
+    found = {}
+    for key, name in NORMALIZER.items():
+        value = settings.get(key)
+        if value is not None:
+            if not isinstance(value, bool):
+                raise FileError(f"{key} is {value!r}; expected true, false or null")
+            found[name] = value
+    return found
+
+
+def _from_words(path: Path, settings: Mapping[str, Any]) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    backend = Tokenizer(models.WordPiece.from_file(str(path), unk_token="[UNK]"))
-    missing = [token for token in ROLES if backend.token_to_id(token) is None]
+    if settings.get("do_basic_tokenize") is False or settings.get("never_split"):
+        raise FileError(
+            "tokenizer_config.json sets do_basic_tokenize or never_split, not known here"
+        )
+    names = ROLES | _special_tokens(settings)
+    backend = Tokenizer(models.WordPiece.from_file(str(path), unk_token=names["unk_token"]))
+    wanted = [role for role in ROLES if role != "mask_token" or settings.get(role)]
+    missing = [names[role] for role in wanted if backend.token_to_id(names[role]) is None]
     if missing:
         raise FileError(f"has no {', '.join(missing)}; it is not a vocabulary of BERT")
-    backend.add_special_tokens([*ROLES, "[MASK]"])
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    more = settings.get("additional_special_tokens") or []
+    more = [token.get("content") if isinstance(token, dict) else token for token in more]
+    if not all(isinstance(token, str) for token in more):
+        raise FileError(f"additional_special_tokens is {more!r}; expected words")
+    backend.add_special_tokens([*names.values(), *more])
+    backend.normalizer = normalizers.BertNormalizer(**{"lowercase": True} | _normalizer(settings))
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
-    special: Any = [(token, backend.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
+    special: Any = [(names[r], backend.token_to_id(names[r])) for r in ("sep_token", "cls_token")]
     backend.post_processor = processors.BertProcessing(*special)
     return backend
