@@ -57,6 +57,29 @@ def test_a_parameter_is_not_replaced_by_a_plain_tensor():
     assert len(list(layer.parameters())) == 1
 
 
+def test_a_tensor_that_would_be_forgotten_by_optimizers():
+    class Net(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 1)
+
+    net = Net()
+    with pytest.raises(TypeError, match=r"Net: 'w' would be a tensor .* Parameter\(tensor\)"):
+        net.w = wg.ones((2, 2)).requires_grad_()
+    assert not hasattr(net, "w")
+    net.made = wg.ones((2, 2)).requires_grad_() * 2  # no leaf: an activation that is kept
+    net.plain = wg.ones((2, 2))
+    assert len(list(net.parameters())) == 2
+    for place in ([wg.ones(2)], {"a": wg.ones(2)}):
+        net.more = place
+        next(iter(place.values() if isinstance(place, dict) else place)).requires_grad_()
+        with pytest.warns(UserWarning, match=r"Net: 'more.*no optimizer trains it"):
+            assert len(list(net.parameters())) == 2
+    net.more = None
+    net.plain.requires_grad_()
+    with pytest.warns(UserWarning, match="Net: 'plain' is a tensor that requires a gradient"):
+        net.state_dict()
+
+
 def test_view_never_copies(x):
     x.view(-1)[0] = 5
     assert x[0, 0].item() == 5

@@ -105,6 +105,16 @@ def _map(value: Any, fn: Callable[[Any], Any]) -> Any:
     return value
 
 
+def _would_be_forgotten(item: Any) -> bool:
+    """A leaf that requires a gradient, but that parameters() does not give."""
+    return (
+        isinstance(item, Tensor)
+        and not isinstance(item, Parameter)
+        and item.requires_grad
+        and item.is_leaf
+    )
+
+
 class Module:
     """Base of all layers: a subclass writes `forward` and sets parameters and children as
     attributes."""
@@ -115,7 +125,9 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute.
 
-        TypeError for a plain tensor in a parameter's place: it would silently not be trained.
+        TypeError for a plain tensor in a parameter's place, and for a leaf that requires a gradient
+        and is no Parameter: neither would be trained. (Those in lists and dicts, or that ask for a
+        gradient later, get a warning from parameters().)
         """
         former = vars(self).get(name)
         if (
@@ -127,6 +139,12 @@ class Module:
                 f"{type(self).__name__}: {name!r} is a Parameter and would become a plain tensor; "
                 f"write Parameter(tensor), or copy the values: module.{name}.copy_(tensor) under "
                 "no_grad()"
+            )
+        if _would_be_forgotten(value):
+            raise TypeError(
+                f"{type(self).__name__}: {name!r} would be a tensor that requires a gradient, and no "
+                "Parameter, so no optimizer would train it; write Parameter(tensor), or keep "
+                "tensor.detach()"
             )
         object.__setattr__(self, name, value)
 
@@ -191,6 +209,13 @@ class Module:
         for name, value in self._members():
             if isinstance(value, Parameter):
                 yield name, value
+            elif _would_be_forgotten(value):
+                warnings.warn(
+                    f"{type(self).__name__}: {name!r} is a tensor that requires a gradient, and no "
+                    "Parameter: it is not among the parameters, so no optimizer trains it; write "
+                    "Parameter(tensor)",
+                    stacklevel=4,
+                )
 
     def _own_buffers(self, persistent_only: bool = False) -> Iterator[tuple[str, Tensor]]:
         for name, persistent in vars(self).get("_buffers", {}).items():
