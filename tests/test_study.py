@@ -5,6 +5,7 @@ import html
 import json
 import os
 import pty
+import random
 import re
 import runpy
 import select
@@ -439,6 +440,77 @@ def test_json_loads_back(tmp_path: Path) -> None:
     (tmp_path / "q.json").write_text("{")
     with pytest.raises(StudyError, match="not JSON"):
         load(tmp_path / "q.json")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (["lines"], 5, "has 5 as lines; expected list"),
+        (["values"], ["a"], r"has a as values\[0\]; expected Value"),
+        (["values", 1], {}, r"lacks values\[1\]"),
+        (["values", 1, "shape"], [-1], "has -1 as a size of value 1"),
+        (["values", 1, "number"], 2, "has 2 as the number of value 1"),
+        (["values", 1, "name"], None, r"has None as values\[1\].name; expected str"),
+        (["lines", 0, "inputs"], [9999], "has 9999 as a value of line 1; it must be 0 to"),
+        (["lines", 0, "inputs"], "ab", r"as lines\[0\].inputs; expected list"),
+        (["lines", 0, "op"], 5, r"has 5 as lines\[0\].op; expected str"),
+        (["lines", 0, "inputs", 0], True, r"has True as lines\[0\].inputs\[0\]; expected int"),
+        (["lines", 0, "attributes"], {"a": 1}, r"has 1 as lines\[0\].attributes\['a'\]"),
+        (["lines", 0, "flops"], "many", "expected float"),
+        (["lines", 0, "phase"], "sideways", "has 'sideways' as the phase"),
+        (["lines", 0, "answer"], 99, "has 99 as the answer of line 1"),
+        (["lines", 0], {}, r"lacks lines\[0\]"),
+        (["answers", 0, "line"], 0, "the line of answer 0; it must be 1 to"),
+        (["answers", 0, "last"], 10**9, "the last line of answer 0"),
+        (["answers", 0, "gave"], [5], "expected Contribution"),
+        (["roots"], [[0]], r"as roots\[0\]; expected tuple"),
+        (["leaf_gradients", 0], [0, -2, 0], "has -2 as a value of a leaf's gradient"),
+        (["results"], [1.5], r"as results\[0\]; expected int"),
+        (["notes"], [None], "expected str"),
+        (["stopped"], 5, "has 5 as stopped; expected str"),
+        (["memory"], None, "has None as memory"),
+    ],
+)
+def test_json_that_is_no_program(tmp_path: Path, place: list[Any], value: Any, says: str) -> None:
+    text = json.loads(training().to_json())
+    *path, last = place
+    at = text
+    for key in path:
+        at = at[key]
+    at[last] = value
+    (tmp_path / "p.json").write_text(json.dumps(text))
+    with pytest.raises(StudyError, match=says):
+        load(tmp_path / "p.json")
+
+
+def test_json_that_is_damaged_gives_a_program_or_says_so(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    good = training().to_json()
+    values = [None, True, -1, 3, 2**70, 1e999, "", "slice", "where", [], [0], {}, {"axis": "x"}]
+    read = 0
+    for _ in range(300):
+        text = at = json.loads(good)
+        while True:
+            key = rng.choice(list(at) if isinstance(at, dict) else range(len(at)))
+            if not isinstance(at[key], (dict, list)) or not at[key] or rng.random() < 0.1:
+                break
+            at = at[key]
+        if rng.random() < 0.3:
+            del at[key]
+        else:
+            at[key] = rng.choice(values)
+        (tmp_path / "p.json").write_text(json.dumps(text))
+        try:
+            program = load(tmp_path / "p.json")
+            assert str(program) and program.costs() and program.to_dot() and program.to_json()
+            read += 1
+        except StudyError:
+            pass
+    assert read > 20
+    for data in (b"\xff{}", b"[" * 100_000, b'{"format": "wengert.study", "version": 1}', b""):
+        (tmp_path / "p.json").write_bytes(data)
+        with pytest.raises(StudyError):
+            load(tmp_path / "p.json")
 
 
 def test_dot_names_every_line() -> None:

@@ -175,8 +175,9 @@ _NEEDS = {
 def to_numpy(program: Program, path: str | Path | None = None) -> str:
     """The code; written to `path` too if that is given, and large inputs to a .npz beside it.
 
-    Raises StudyError for an op that this module does not know.
+    Raises StudyError for an op that this module does not know, and for a program read from a file.
     """
+    program.live()
     return _Writer(program).write(Path(path) if path is not None else None)
 
 

@@ -27,12 +27,14 @@ Readers refuse a version that they do not know. New fields may be added without 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..io import write_text
-from .listing import Answer, Contribution, Line, Program, StudyError, Value
+from .listing import Program, StudyError
 
 FORMAT, VERSION = "wengert.study", 1
 
@@ -63,10 +65,13 @@ def to_json(program: Program, path: str | Path | None = None) -> str:
 
 
 def from_json(text: str) -> Program:
-    """The program that to_json wrote: all of the list, without the memory to run it on."""
+    """The program that to_json wrote: all of the list, without the memory to run it on.
+
+    StudyError names what is missing, of another type, or a number of nothing.
+    """
     try:
         d = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"study: this is not JSON ({error})") from None
     if not isinstance(d, dict) or d.get("format") != FORMAT:
         raise StudyError("study: this JSON is not a program's; program.to_json(path) writes one")
@@ -76,32 +81,106 @@ def from_json(text: str) -> Program:
             "read it with the wengert that wrote it, or write it anew"
         )
 
-    def known(kind: type, item: dict[str, Any]) -> dict[str, Any]:
-        fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
-        return {k: v for k, v in item.items() if k in fields}
-
+    kinds = get_type_hints(Program.__init__)
+    del kinds["return"]
+    program = Program(**{name: _read(kind, d.get(name), name) for name, kind in kinds.items()})
+    _check_numbers(program)
     try:
-        values = [Value(**known(Value, v) | {"shape": tuple(v["shape"])}) for v in d["values"]]
-        answers = [
-            Answer(**known(Answer, a) | {"gave": [Contribution(**known(Contribution, c))
-                                                  for c in a["gave"]]})
-            for a in d["answers"]
-        ]  # fmt: skip
-        lines = [Line(**known(Line, line)) for line in d["lines"]]
-        program = Program(
-            lines, values, answers, [tuple(r) for r in d["roots"]],
-            [tuple(g) for g in d["leaf_gradients"]], d["results"], d["notes"], d["stopped"],
-            d["memory"],
-        )  # fmt: skip
-    except (KeyError, TypeError) as error:
-        raise StudyError(f"study: the file lacks what its version promises ({error})") from None
-    program._timed = any(line.seconds for line in lines)
+        for line in program.lines:
+            program.left(line), program.expression(line)
+        for answer in program.answers:
+            program.vjp_formula(answer)
+    except (LookupError, TypeError, ValueError, AssertionError) as error:
+        raise StudyError(
+            f"study: the file has an op without its operands or attributes ({error!r})"
+        ) from None
+    program._timed = any(line.seconds for line in program.lines)
     return program
 
 
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """A value of JSON as an object of this type; StudyError, with the place, where it is none."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        given = {f.name for f in fields(kind) if f.name in value}
+        for field in fields(kind):
+            if field.name not in given and field.default is field.default_factory is MISSING:
+                raise StudyError(f"study: the file lacks {where}.{field.name}")
+        return kind(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in given})
+    if origin is list and isinstance(value, list):
+        return [_read(parts[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if origin is tuple and isinstance(value, (list, tuple)):
+        kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else list(parts)
+        if len(kinds) == len(value):
+            return tuple(_read(k, v, where) for k, v in zip(kinds, value, strict=True))
+    if origin is dict and isinstance(value, dict):
+        return {key: _read(parts[1], v, f"{where}[{key!r}]") for key, v in value.items()}
+    if origin is UnionType:  # with None
+        return None if value is None else _read(parts[0], value, where)
+    if kind is float and type(value) in (int, float) and (value != value or abs(value) < 1e300):
+        return value
+    if kind is not float and type(value) is kind:
+        return value
+    name = getattr(kind, "__name__", str(kind))
+    raise StudyError(f"study: the file has {str(value)[:40]} as {where}; expected {name}")
+
+
+def _check_numbers(p: Program) -> None:
+    """That every number of a line, a value or an answer is that of one."""
+
+    def each(where: str, numbers: Iterable[int], low: int, high: int) -> None:
+        for n in numbers:
+            if not low <= n <= high:
+                raise StudyError(f"study: the file has {n} as {where}; it must be {low} to {high}")
+
+    lines, values, answers = len(p.lines), len(p.values) - 1, len(p.answers)
+    for what, first, items in (
+        ("line", 1, p.lines),
+        ("value", 0, p.values),
+        ("answer", 0, p.answers),
+    ):
+        for i, item in enumerate(items, first):
+            each(f"the number of {what} {i}", [item.number], i, i)  # type: ignore[attr-defined]
+    for value in p.values:
+        each(f"a size of value {value.number}", value.shape, 0, 2**62)
+        each(f"the line of value {value.number}", [value.line], 0, lines)
+    for line in p.lines:
+        used = (*line.inputs, *line.outputs, *line.edited, *line.saved)
+        each(f"a value of line {line.number}", used, 0, values)
+        if line.answer is not None:
+            each(f"the answer of line {line.number}", [line.answer], 0, answers - 1)
+        each(f"kept_until of line {line.number}", [line.kept_until], 0, lines)
+        if line.phase not in ("forward", "backward", "update"):
+            raise StudyError(f"study: the file has {line.phase!r} as the phase of a line")
+    for answer in p.answers:
+        where = f"answer {answer.number}"
+        each(f"the line of {where}", [answer.line], 1, lines)
+        each(f"the gradient of {where}", [answer.gradient], 0, values)
+        each(f"the first line of {where}", [answer.first], 1, lines + 1)
+        each(f"the last line of {where}", [answer.last], 0, lines)
+        written = [*range(answer.first, answer.last + 1), *[answer.line] * bool(answer.gave)]
+        outputs = [len(p.lines[n - 1].outputs) for n in written]
+        each(f"the number of outputs of a line of {where}", outputs, 1, values + 1)
+        inputs = len(p.lines[answer.line - 1].inputs)
+        for c in answer.gave:
+            each(f"an input of {where}", [c.input], 0, inputs - 1)
+            each(f"a value of {where}", [c.to, c.value], -1, values)
+            each(f"a line of {where}", [c.to_line], 0, lines)
+    for root in p.roots:
+        each("a value of a root", root[:2], 0, values)
+        each("lines or answers of a root", root[2:], 0, max(lines, answers))
+    for gradient in p.leaf_gradients:
+        each("a value of a leaf's gradient", gradient, -1, values)
+    each("a result", p.results, -1, values)
+
+
 def load(path: str | Path) -> Program:
-    """Reads a file that `program.to_json(path)` wrote."""
-    return from_json(Path(path).read_text(encoding="utf-8"))
+    """Reads a file that `program.to_json(path)` wrote; StudyError as `from_json`."""
+    try:
+        return from_json(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise StudyError(f"study: {path} is not text in UTF-8") from None
 
 
 def to_dot(program: Program) -> str:
