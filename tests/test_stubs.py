@@ -27,6 +27,30 @@ TYPES = {
     "dtype_or_device": "DType | str",
     "tensors": "Sequence[Tensor]",
 }
+# The tool reads pybind11's signatures from the first line of docstrings, where help() shows others.
+RUN = r"""
+import sys, types, wengert
+from pybind11_stubgen import main
+from pybind11_stubgen.parser.mixins.parse import ExtractSignaturesFromPybind11Docstrings as Parser
+
+UNARY = {
+    "builtin_function_or_method": "(x: object) -> wengert._core.Tensor",
+    "method_descriptor": "(self: wengert._core.Tensor) -> wengert._core.Tensor",
+}
+
+def with_signature(function):
+    text = getattr(function, "_signature", None)
+    if getattr(function, "__text_signature__", None) and not hasattr(object, function.__name__):
+        text = UNARY.get(type(function).__name__)
+    if text is None:
+        return function
+    doc = f"{function.__name__}{text}\n\n{function.__doc__ or ''}\n"
+    return types.SimpleNamespace(__name__=function.__name__, __doc__=doc)
+
+former = Parser.handle_function
+Parser.handle_function = lambda self, path, f: former(self, path, with_signature(f))
+main(sys.argv[1:])
+"""
 ALIASES = """
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 """
@@ -34,7 +58,7 @@ Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, t
 
 def generate() -> str:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pybind11_stubgen", "wengert._core", "-o", folder]
+        command = [sys.executable, "-c", RUN, "wengert._core", "-o", folder]
         subprocess.run(command, check=True, capture_output=True, text=True)
         text = (Path(folder) / "wengert" / "_core.pyi").read_text()
     text = text.replace(

@@ -97,6 +97,7 @@ void add_guards(py::module_& m);
 void add_slots(TensorClass& cls);
 void add_study(py::module_& m);
 void add_cuda(py::module_& m, TensorClass& cls);
+void add_calls(py::module_& m);
 
 // Adds f as a function of the module and as a method; `first` is the name of its first argument.
 template <class F, class... Extra>

@@ -18,13 +18,15 @@ template <class F> PyObject* guarded(const F& f) {
   return nullptr;
 }
 
-// A method without arguments, and the function of the same name, whose argument x may be a number
-// or an array too. The text has pybind11's form, from which the type stub is made.
+// What says of a call that does not fit; see calls.h.
+[[noreturn]] void explain_call(const char* name, const char* signature, PyObject* const* args,
+                               Py_ssize_t count, PyObject* names);
+
+// A method without arguments, and the function of the same name, whose argument x (PyTorch: input)
+// may be a number or an array too. The text has CPython's form, which inspect and help() read.
 template <class Row> void add_unary(py::module_& m, TensorClass& cls, const char* doc) {
-  static const std::string of_method =
-      concat(Row::name, "(self: wengert._core.Tensor) -> wengert._core.Tensor\n\n", doc, "\n");
-  static const std::string of_function =
-      concat(Row::name, "(x: object) -> wengert._core.Tensor\n\n", doc, "\n");
+  static const std::string of_method = concat(Row::name, "($self, /)\n--\n\n", doc);
+  static const std::string of_function = concat(Row::name, "(x)\n--\n\n", doc);
   const auto method = [](PyObject* self, PyObject*) {
     return guarded([&] {
       const Tensor* x = as_tensor(self);
@@ -34,10 +36,11 @@ template <class Row> void add_unary(py::module_& m, TensorClass& cls, const char
   const auto function = [](PyObject*, PyObject* const* args, Py_ssize_t count, PyObject* names) {
     return guarded([&] {
       const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
-      if (count + named != 1 ||
-          (named && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "x") != 0))
-        throw py::type_error(concat(Row::name, "(x): got ", count, " positional and ", named,
-                                    " named arguments; expected one, x"));
+      const auto is = [&](const char* name) {
+        return PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), name) == 0;
+      };
+      if (count + named != 1 || (named && !is("x") && !is("input")))
+        explain_call(Row::name, "(x: object) -> wengert._core.Tensor", args, count, names);
       const Tensor* x = as_tensor(args[0]);
       return wrap(unary<Row>(x ? *x : to_operand(Row::name, args[0], Tensor())));
     });

@@ -24,7 +24,8 @@ PYBIND11_MODULE(_core, m) {
   add_exchange(m, cls);
   add_guards(m);
   add_program(m);
-  add_slots(cls);
   add_study(m);
   add_cuda(m, cls);
+  add_calls(m);
+  add_slots(cls);
 }

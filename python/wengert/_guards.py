@@ -51,7 +51,18 @@ _NEW_AT_EACH_CALL = {
 _NEW_EVEN_IN_THE_LIBRARY = {"posix.urandom", "posix.getrandom"}  # what secrets and uuid draw from
 _SKIPPED = {f"{_PACKAGE}.compiling", __name__}  # a compiled step within the step is its function
 _MAX_ARRAY_BYTES = 1 << 18
-_IMMUTABLE = (int, float, complex, str, bytes, type(None), type(...), range, slice, types.CodeType)
+_IMMUTABLE: tuple[type, ...] = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    type(...),
+    range,
+    slice,
+)
+_IMMUTABLE += (types.CodeType, type(_core.sum), type(Tensor.sum))
 
 
 class Reads(NamedTuple):
