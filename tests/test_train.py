@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -17,9 +18,9 @@ import numpy as np
 import pytest
 
 import wengert
-from wengert import nn, optim, report
+from wengert import nn, optim, report, train
 from wengert.data import Batches
-from wengert.io import load, save_checkpoint
+from wengert.io import load, load_checkpoint, save_checkpoint
 from wengert.train import TrainingError, fit
 
 FAST = ["--layers", "16", "--epochs", "2", "--quiet"]
@@ -69,7 +70,7 @@ def default_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_default_run_learns_the_digits(default_run: tuple[Path, str]) -> None:
     where, out = default_run
-    run = where / "runs" / "digits-1"
+    run = where / "runs" / "digits"
     found = re.search(r"test accuracy ([0-9.]+) % \((\d+) of (\d+)\)", out)
     assert found and float(found[1]) >= 97.0
     for name in (
@@ -82,7 +83,7 @@ def test_default_run_learns_the_digits(default_run: tuple[Path, str]) -> None:
         assert (run / name).stat().st_size > 0, name
     lines = metrics(run)
     assert [line["epoch"] for line in lines[:-1]] == list(range(1, 31))
-    assert lines[-1]["summary"] and lines[-1]["last"]["test_accuracy"] == pytest.approx(
+    assert lines[-1]["summary"] and lines[-1]["test_accuracy"] == pytest.approx(
         float(found[1]) / 100, abs=1e-4
     )
     config = json.loads((run / "config.json").read_text())
@@ -94,7 +95,7 @@ def test_default_run_learns_the_digits(default_run: tuple[Path, str]) -> None:
 
 def test_curves_picture(default_run: tuple[Path, str]) -> None:
     where, out = default_run
-    picture = where / "runs" / "digits-1" / "curves.png"
+    picture = where / "runs" / "digits" / "curves.png"
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -105,7 +106,9 @@ def test_curves_picture(default_run: tuple[Path, str]) -> None:
 
 def test_predict_digits(default_run: tuple[Path, str]) -> None:
     where, out = default_run
-    done = cli("predict", "runs/digits-1/last.safetensors", "digits", cwd=where)
+    command = re.search(r"try: wengert (predict .*)", out)  # the weights that were tested
+    assert command and command[1] == "predict runs/digits/best.safetensors digits"
+    done = cli(*command[1].split(), cwd=where)
     lines = done.stdout.splitlines()
     assert lines[0] == "row\tclass\tprobability"
     row, label, probability = lines[1].split("\t")
@@ -161,13 +164,13 @@ def test_options(tmp_path: Path, arguments: list[str]) -> None:
         *arguments,
         cwd=tmp_path,
     )
-    assert metrics(tmp_path / "r")[-2]["test_accuracy"] > 0.85
+    assert metrics(tmp_path / "r")[-1]["test_accuracy"] > 0.85
     cli("predict", "r/best.safetensors", "digits", cwd=tmp_path)
 
 
 def test_no_hidden_layer(tmp_path: Path) -> None:
     cli("train", "--layers", "--epochs", "3", "--quiet", "--out", "r", cwd=tmp_path)
-    assert metrics(tmp_path / "r")[-2]["test_accuracy"] > 0.85
+    assert metrics(tmp_path / "r")[-1]["test_accuracy"] > 0.85
 
 
 def test_csv_classes(tmp_path: Path) -> None:
@@ -179,7 +182,7 @@ def test_csv_classes(tmp_path: Path) -> None:
     out = cli(
         "train", "--data", "d.csv", "--target", "kind", "--out", "r", "--quiet", cwd=tmp_path
     ).stdout
-    assert "up" in out and metrics(tmp_path / "r")[-2]["test_accuracy"] > 0.9
+    assert "up" in out and metrics(tmp_path / "r")[-1]["test_accuracy"] > 0.9
     (tmp_path / "new.csv").write_text("a,b,c\n2,2,0\n-2,-2,0\n")
     lines = cli("predict", "r/last.safetensors", "new.csv", cwd=tmp_path).stdout.splitlines()
     assert [line.split("\t")[1] for line in lines[1:]] == ["up", "down"]
@@ -242,6 +245,7 @@ def problem(tmp_path: Path, name: str, lr: float = 0.01) -> dict[str, Any]:
         "loss_fn": wengert.cross_entropy,
         "optimizer": optimizer,
         "data": Batches(x, y, 8, seed=3),
+        "validation": (x, y),
         "test": (x, y),
         "schedule": optim.CosineAnnealingLR(optimizer, T_max=3),
         "run_dir": tmp_path / name,
@@ -302,6 +306,312 @@ def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert metrics(tmp_path / "r")[-1]["epochs"] == done + 1
+
+
+# which epoch is the best, and what the test part is for
+
+
+def misleading(run_dir: Path | None, seed: int = 0, **more: Any) -> dict[str, Any]:
+    """Arguments of `fit` where the validation labels are wrong: its loss rises while that of
+    training falls."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 6)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int64)
+    wengert.manual_seed(seed)
+    model = nn.MLP([6, 16, 2])
+    return {
+        "model": model,
+        "loss_fn": wengert.cross_entropy,
+        "optimizer": optim.Adam(model.parameters(), lr=0.01),
+        "data": Batches(x[:40], y[:40], 8, seed=3),
+        "validation": (x[40:50], 1 - y[40:50]),
+        "test": (x[50:], y[50:]),
+        "run_dir": run_dir,
+        **more,
+    }
+
+
+def losses(run: Path, part: str) -> list[float]:
+    return [line[f"{part}_loss"] for line in numbers(run)]
+
+
+def epoch_of(checkpoint: Path) -> int:
+    epoch: int = load_checkpoint(checkpoint).extra["fit"]["epoch"]
+    return epoch
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["run_dir", "in memory"])
+def test_validation_chooses_and_the_test_part_is_looked_at_once(
+    tmp_path: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    arguments = misleading(run if kept else None)
+    looked: list[Any] = []
+    real = train.predict
+    monkeypatch.setattr(train, "predict", lambda m, x, *a: looked.append(x) or real(m, x, *a))
+    result = fit(**arguments, epochs=6)
+    assert sum(x is arguments["test"][0] for x in looked) == 1
+    assert looked[-1] is arguments["test"][0] and len(looked) == 7
+    validation = [m["validation_loss"] for m in result.history]
+    best = int(np.argmin(validation)) + 1
+    assert best < 6 and result.best_epoch == best
+    assert not any(key.startswith("test") for m in result.history for key in m)
+    model = arguments["model"]  # it has the weights of the best epoch
+    np.testing.assert_array_equal(result.outputs, real(model, arguments["test"][0]))
+    again = misleading(None)  # as many epochs, and no more
+    fit(**{**again, "validation": None}, epochs=best)
+    for p, q in zip(model.parameters(), again["model"].parameters(), strict=True):
+        np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
+    if kept:
+        assert validation == losses(run, "validation")
+        assert (
+            epoch_of(run / "best.safetensors") == best and epoch_of(run / "last.safetensors") == 6
+        )
+        for name, value in weights(run / "best.safetensors").items():
+            if name.startswith("model."):
+                np.testing.assert_array_equal(value, model.state_dict()[name[6:]].numpy())
+        summary = metrics(run)[-1]
+        assert summary["best_epoch"] == summary["tested_epoch"] == best
+        assert summary["test_loss"] == result.test["test_loss"]
+
+
+def test_the_test_part_decides_nothing(tmp_path: Path) -> None:
+    kept = []
+    for name in ("a", "b"):
+        arguments = misleading(tmp_path / name)
+        x, y = arguments["test"]
+        optimizer = arguments["optimizer"]
+        fit(
+            **{**arguments, "test": (x, y if name == "a" else 1 - y)},
+            epochs=5,
+            schedule=optim.ReduceLROnPlateau(optimizer, patience=0),
+        )
+        kept.append(numbers(tmp_path / name))
+    assert kept[0] == kept[1]
+    for name in ("best", "last"):
+        assert_same_weights(
+            tmp_path / "a" / f"{name}.safetensors", tmp_path / "b" / f"{name}.safetensors"
+        )
+    assert metrics(tmp_path / "a")[-1]["test_loss"] != metrics(tmp_path / "b")[-1]["test_loss"]
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_plateau_steps_on_the_validation_loss(tmp_path: Path, validation: bool) -> None:
+    arguments = misleading(tmp_path / "run")
+    if not validation:
+        arguments["validation"] = None
+    optimizer = arguments["optimizer"]
+    fit(**arguments, epochs=6, schedule=optim.ReduceLROnPlateau(optimizer, patience=0))
+    judged = losses(tmp_path / "run", "validation" if validation else "train")
+    worse = sum(loss > min(judged[: i + 1]) for i, loss in enumerate(judged))
+    assert (worse > 0) == validation and optimizer.lr == pytest.approx(0.01 * 0.1**worse)
+
+
+def test_without_validation_the_last_weights_are_tested(tmp_path: Path) -> None:
+    arguments = {**misleading(tmp_path / "run"), "validation": None}
+    result = fit(**arguments, epochs=4)
+    train_loss = losses(tmp_path / "run", "train")
+    assert result.best_epoch == int(np.argmin(train_loss)) + 1
+    assert epoch_of(tmp_path / "run" / "best.safetensors") == result.best_epoch
+    assert metrics(tmp_path / "run")[-1]["tested_epoch"] == 4
+    with pytest.raises(ValueError, match="needs a validation part"):
+        fit(**arguments, epochs=4, patience=2)
+    with pytest.raises(ValueError, match="validation has 2 inputs and 1 targets"):
+        fit(**{**arguments, "validation": (np.ones((2, 6)), np.ones(1))}, epochs=4)
+
+
+def test_patience(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = fit(**misleading(run), epochs=50, patience=3)
+    best = int(np.argmin(losses(run, "validation"))) + 1
+    assert not result.interrupted and len(result.history) == best + 3 and result.best_epoch == best
+    assert metrics(run)[-1]["epochs"] == best + 3
+    more = {"resume": run / "last.safetensors", "epochs": 50}
+    with pytest.raises(ValueError, match="3 epochs without a lower validation loss"):
+        fit(**misleading(run), **more, patience=3)
+    fit(**misleading(run), **more, patience=5)
+    fit(**misleading(tmp_path / "whole"), epochs=50, patience=5)
+    assert numbers(run) == numbers(tmp_path / "whole")
+    for name in ("best", "last"):
+        assert_same_weights(run / f"{name}.safetensors", tmp_path / "whole" / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("rising", "killed_at"),
+    [
+        (False, ("best", 1)),
+        (False, ("last", 1)),
+        (False, ("best", 3)),
+        (False, ("last", 5)),
+        (True, ("best", 1)),
+        (True, ("last", 1)),
+        (True, ("last", 4)),
+    ],
+)
+def test_best_is_the_best_when_killed_between_two_saves(
+    tmp_path: Path, rising: bool, killed_at: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run dies before one of the two files of an epoch is written, and is resumed."""
+    run, real = tmp_path / "run", train._Run._save
+
+    def arguments() -> dict[str, Any]:
+        found = misleading(run)
+        if not rising:  # the validation loss falls: each epoch is the best
+            found["validation"] = (found["data"].x, found["data"].y)
+        return found
+
+    def save(self: Any, name: str) -> None:
+        if (name, self.at.epoch) == killed_at:
+            raise ZeroDivisionError
+        real(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train._Run, "_save", save)
+        with pytest.raises(ZeroDivisionError):
+            fit(**arguments(), epochs=5)
+    fit(**arguments(), epochs=5, resume=run / "last.safetensors")
+    validation = losses(run, "validation")
+    assert len(validation) == 5
+    best = load_checkpoint(run / "best.safetensors").extra["fit"]
+    assert best["epoch"] == best["best_epoch"] == int(np.argmin(validation)) + 1
+    assert best["best_loss"] == min(validation)
+    assert metrics(run)[-1]["best_epoch"] == best["epoch"]
+
+
+def test_a_resume_elsewhere_takes_the_best_along(tmp_path: Path) -> None:
+    a, b, c = (tmp_path / name for name in "abc")
+    fit(**misleading(a), epochs=4)
+    best = epoch_of(a / "best.safetensors")
+    fit(**misleading(b), epochs=6, resume=a / "last.safetensors")
+    assert epoch_of(b / "best.safetensors") == best and len(metrics(a)) == 5
+    early = tmp_path / "early"  # a checkpoint kept from the first epoch, beside a later best
+    fit(**misleading(early), epochs=1)
+    (early / "best.safetensors").write_bytes((a / "last.safetensors").read_bytes())
+    fit(**misleading(c), epochs=3, resume=early / "last.safetensors")
+    assert epoch_of(c / "best.safetensors") in (2, 3)  # of its own epochs
+    (early / "best.safetensors").write_bytes(b"damaged")
+    fit(**misleading(c), epochs=3, resume=early / "last.safetensors")
+    assert epoch_of(c / "best.safetensors") in (2, 3)
+
+
+def test_modes_of_parts_are_kept() -> None:
+    """By predict, also where it fails; and by fit, in which a frozen part stays frozen."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.1)))
+    for evaluated in ([], [1], [2], [0, 1, 2]):
+        for i in range(3):
+            model[i].train(i not in evaluated)
+        before = [m.training for m in model.modules()]
+        train.predict(model, np.ones((3, 4), np.float32))
+        assert [m.training for m in model.modules()] == before
+        with pytest.raises(wengert.ShapeError):
+            train.predict(model, np.ones((3, 5), np.float32))
+        assert [m.training for m in model.modules()] == before
+    model.train()
+    model[1].eval()
+    data = Batches(np.ones((4, 4), np.float32), np.zeros(4, np.int64), 2)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    fit(model, wengert.cross_entropy, optimizer, data, epochs=1, validation=(data.x, data.y))
+    assert [m.training for m in model.modules()] == [True, True, False, True, True]
+    model.eval()
+    fit(model, wengert.cross_entropy, optimizer, data, epochs=1)
+    assert all(m.training for m in model.modules())
+
+
+# the run directory
+
+
+def test_runs_started_together_have_directories_of_their_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "wengert", "train", *FAST, "--seed"]
+    running = [subprocess.Popen([*command, str(i)], cwd=tmp_path) for i in range(3)]
+    assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
+    runs = [tmp_path / "runs" / name for name in ("digits", "digits-2", "digits-3")]
+    seeds = [json.loads((run / "config.json").read_text())["seed"] for run in runs]
+    assert sorted(seeds) == [0, 1, 2] and all(len(metrics(run)) == 3 for run in runs)
+
+
+def test_a_directory_has_one_run_at_a_time(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fit(**misleading(run), epochs=1)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    hold = (
+        "import sys, time; from pathlib import Path; from wengert._files import claimed\n"
+        "with claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", hold, run], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        for more in ({}, {"resume": run / "last.safetensors"}):
+            with pytest.raises(FileExistsError, match="in use by another run"):
+                fit(**misleading(run), epochs=2, **more)
+        done = cli("train", *FAST, "--out", "run", cwd=tmp_path, check=False)
+        assert_one_line(done, "run is in use by another run")
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    finally:
+        holder.kill()  # which leaves its lock file, and no lock
+        holder.wait()
+    fit(**misleading(run), epochs=2, resume=run / "last.safetensors")
+    assert len(metrics(run)) == 3
+
+
+def test_a_fresh_run_leaves_nothing_of_a_former_one(tmp_path: Path) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    fit(**misleading(run), epochs=2)
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        fit(**misleading(run), epochs=1, overwrite=False)
+    assert len(metrics(run)) == 3
+    names = ("config.json", "metrics.jsonl", "last.safetensors", "best.safetensors")
+    for name in names:  # links are replaced, not written through
+        outside.mkdir(exist_ok=True)
+        (run / name).rename(outside / name)
+        (run / name).symlink_to(outside / name)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    fit(**misleading(run, seed=1), epochs=1)
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
+    assert len(metrics(run)) == 2 and not any((run / name).is_symlink() for name in names)
+
+    def interrupt(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):  # before its first epoch has ended
+        fit(**{**misleading(run), "loss_fn": interrupt}, epochs=1)
+    assert not (run / "best.safetensors").exists() and (run / "last.safetensors").exists()
+    with pytest.raises(ValueError, match="not written by fit"):  # and nothing at all is left of
+        save_checkpoint(tmp_path / "x.safetensors", model=nn.MLP([6, 16, 2]))
+        fit(
+            **{**misleading(tmp_path / "new"), "optimizer": None},
+            epochs=1,
+            resume=tmp_path / "x.safetensors",
+        )
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("room", "names"), [(0, "config.json"), (1024, "metrics.jsonl")])
+def test_a_resume_that_cannot_write_leaves_all_as_it_was(
+    tmp_path: Path, room: int, names: str
+) -> None:
+    cli("train", *FAST[:2], "--epochs", "9", "--quiet", "--out", "r", cwd=tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    resume = ["train", "--resume", "r/last.safetensors", "--quiet", "--epochs"]
+    full = subprocess.run(
+        [sys.executable, "-m", "wengert", *resume, "20"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+    )  # fmt: skip
+    assert_one_line(full, f"r/{names}: File too large")
+    after = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    changes = {name for name in after if after[name] != before.get(name)}
+    assert after.keys() == before.keys() and changes <= {"config.json"}
+    json.loads(after["config.json"])
+    cli(*resume, "11", cwd=tmp_path)
+    assert [line["epoch"] for line in numbers(tmp_path / "r")] == list(range(1, 12))
+
+
+def test_history_with_a_damaged_line(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    good = [json.dumps({"epoch": i, "train_loss": 1.0, "seconds": 1.0}) for i in (1, 2, 3)]
+    file.write_bytes("\n".join([good[0], '{"epo', "5", "{}", good[1], good[2]]).encode() + b"\xff")
+    assert [line["epoch"] for line in train.read_history(file, 2)] == [1, 2]
+    assert train.read_history(tmp_path / "none", 2) == []
 
 
 # divergence
@@ -444,17 +754,17 @@ def test_bar_and_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "epoch": 1,
         "step": 4,
         "train_loss": 0.5,
-        "test_accuracy": 0.75,
+        "validation_accuracy": 0.75,
         "samples_per_second": 1e4,
     }
     lines = report.Lines(epochs=2)
     lines.epoch(epoch)
     out = capsys.readouterr().out
-    assert out.startswith("epoch 1/2  loss 0.5000  test accuracy 75.00 %  10,000 samples/s")
+    assert out.startswith("epoch 1/2  loss 0.5000  validation accuracy 75.00 %  10,000 samples/s")
     pytest.importorskip("rich")
     bar = report.Bar(epochs=2, steps=8)
     bar.step(1, 1, epoch)
     bar.epoch(epoch)
     bar.close()
-    assert report.brief({**epoch, "train_accuracy": 1.0}) == "loss 0.5000  acc 100.0 %  test 75.0 %"
+    assert report.brief({**epoch, "train_accuracy": 1.0}) == "loss 0.5000  acc 100.0 %  val 75.0 %"
     assert report.clock(59.6) == "1:00" and report.clock(3725) == "1:02:05"

@@ -13,43 +13,24 @@ import json
 import math
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from wengert import nn
     from wengert.data import Dataset
     from wengert.optim import Optimizer
-    from wengert.train import Loss
+    from wengert.train import Loss, Result
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus")
 LOSSES = ("cross_entropy", "mse", "mse_half")
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
 TEST_FRACTION = 0.2
-
-# Tuned on the digits: 98 % of the test part, in seconds. None: chosen to suit the data.
-DEFAULTS: dict[str, Any] = {
-    "data": "digits",
-    "target": "-1",
-    "task": None,
-    "layers": [128],
-    "activation": "relu",
-    "loss": None,
-    "optimizer": "adam",
-    "lr": None,
-    "schedule": "cosine",
-    "batch": 32,
-    "epochs": 30,
-    "seed": 0,
-    "dtype": "float32",
-    "weight_decay": 0.0,
-    "dropout": 0.0,
-}
-# What the data add to the settings; all of it is in the checkpoint, for predict and --resume.
-DESCRIBED = ("features", "outputs", "classes", "columns", "standardizer", "fraction")
-LEARNING_RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.001}
 
 
 class UsageError(Exception):
@@ -82,9 +63,100 @@ def _number(kind: type, low: float, high: float = math.inf, *, open_low: bool = 
     return parse
 
 
+class Setting(NamedTuple):
+    """An option of `wengert train` that is noted in its checkpoints."""
+
+    default: Any  # None: chosen to suit the data, as the help says
+    kind: Any  # the words that it may be, or what makes a value of its text
+    help: str
+    metavar: str | None = None
+
+    def check(self, value: Any) -> Any:
+        """The value, where the command line would take it. ValueError says what it may be."""
+        if value is None and self.default is None:
+            return value
+        if isinstance(self.default, list):
+            if not isinstance(value, list):
+                raise ValueError(f"{value!r} is not a list")
+            one = self._replace(default=0)
+            return [one.check(item) for item in value]
+        if isinstance(self.kind, tuple):
+            if value not in self.kind:
+                raise ValueError(f"{value!r} is none of {', '.join(self.kind)}")
+            return value
+        try:
+            return self.kind(str(value))
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(str(error)) from None
+
+
+_SIZE = _number(int, 1, 10**6)
+_COUNT = _number(int, 1, 2**31)
+_SHARE = _number(float, 0, 0.9)
+LEARNING_RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.001}
+_RATES = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
+
+# Tuned on the digits: 98 % of the test part, in seconds.
+SETTINGS = {
+    "data": Setting(
+        "digits", str, "digits, a directory of IDX files, FILE.csv or FILE.npz (digits)", "WHAT"
+    ),
+    "target": Setting(
+        "-1", str, "CSV: name or number of the target column (-1, the last)", "COLUMN"
+    ),
+    "task": Setting(
+        None,
+        ("classify", "regress"),
+        "what the target is (classify for text or few whole numbers, else regress)",
+    ),
+    "layers": Setting([128], _SIZE, "hidden sizes (128)", "N"),
+    "activation": Setting("relu", ACTIVATIONS, "between the layers (relu)"),
+    "loss": Setting(None, LOSSES, "(cross_entropy for classes, mse for values)"),
+    "optimizer": Setting("adam", OPTIMIZERS, "(adam)"),
+    "lr": Setting(
+        None, _number(float, 0, open_low=True), f"learning rate at the start ({_RATES})", "RATE"
+    ),
+    "schedule": Setting("cosine", ("none", "cosine"), "of the learning rate (cosine)"),
+    "batch": Setting(32, _COUNT, "samples per step (32)", "N"),
+    "epochs": Setting(30, _COUNT, "passes over the data (30)", "N"),
+    "validation": Setting(
+        None,
+        _SHARE,
+        "share of the samples outside the test part that is kept back to choose the best epoch "
+        "(0.1, or 0 for fewer than 10 samples)",
+        "SHARE",
+    ),
+    "patience": Setting(
+        None,
+        _COUNT,
+        "stop after N epochs without a lower validation loss (no limit: all epochs are run)",
+        "N",
+    ),
+    "seed": Setting(0, _number(int, 0, 2**63 - 1), "of the parts, weights and order (0)", "N"),
+    "dtype": Setting("float32", ("float32", "float64"), "(float32)"),
+    "weight_decay": Setting(0.0, _number(float, 0), "pulls the weights to 0 (0)", "W"),
+    "dropout": Setting(0.0, _number(float, 0, 0.99), "after each hidden layer (0)", "P"),
+}
+DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
+# What the data add to the settings; all of it is in the checkpoint, for predict and --resume.
+DESCRIBED = ("features", "outputs", "classes", "columns", "standardizer", "fraction")
+CHANGEABLE = ("epochs", "patience", "data")  # on a resume
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import wengert
+
+        print(f"wengert {wengert.__version__}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
+    import wengert
+
     parser = _Parser(prog="wengert", description="Train and use small neural networks.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="train | predict | embed | study | info"
     )
@@ -92,37 +164,32 @@ def build_parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="train a network (with no argument: on the 8x8 digits)",
-        description="Train a multi-layer perceptron; with no argument, on the 8x8 digits.",
+        description="Train a multi-layer perceptron; with no argument, on the 8x8 digits. The "
+        "default of each option is in brackets. A fifth of the samples is the test part (IDX files "
+        "bring their own), which is looked at once, at the end.",
         argument_default=argparse.SUPPRESS,  # so that --resume can tell what was asked for
     )
     add = train.add_argument
+    for name, setting in SETTINGS.items():
+        more: dict[str, Any] = {"type": setting.kind, "metavar": setting.metavar}
+        if isinstance(setting.kind, tuple):
+            more = {"choices": setting.kind}
+        if isinstance(setting.default, list):
+            more["nargs"] = "*"
+        add("--" + name.replace("_", "-"), help=setting.help, **more)
     add(
-        "--data",
-        metavar="WHAT",
-        help="digits, a directory of IDX files, FILE.csv or FILE.npz (digits)",
+        "--threads",
+        type=_number(int, 1, 256),
+        metavar="N",
+        help=f"at most so many ({wengert.num_threads()}: one a core, or WENGERT_THREADS)",
     )
     add(
-        "--target", metavar="COLUMN", help="CSV: name or number of the target column (-1, the last)"
+        "--out",
+        metavar="DIR",
+        help="run directory (runs/NAME, then runs/NAME-2, ...; that of a resumed last.safetensors)",
     )
-    add("--task", choices=("classify", "regress"), help="what the target is (as it looks)")
-    add("--layers", nargs="*", type=_number(int, 1, 10**6), metavar="N", help="hidden sizes (128)")
-    add("--activation", choices=ACTIVATIONS, help="between the layers (relu)")
-    add(
-        "--loss", choices=LOSSES, help="cross_entropy for classes, mse for values (as the data ask)"
-    )
-    add("--optimizer", choices=OPTIMIZERS, help="(adam)")
-    add("--lr", type=_number(float, 0, open_low=True), metavar="RATE", help="(suits the optimizer)")
-    add("--schedule", choices=("none", "cosine"), help="of the learning rate (cosine)")
-    add("--batch", type=_number(int, 1, 2**31), metavar="N", help="samples per step (32)")
-    add("--epochs", type=_number(int, 1, 2**31), metavar="N", help="passes over the data (30)")
-    add("--seed", type=_number(int, 0, 2**63 - 1), metavar="N", help="split, weights, order (0)")
-    add("--dtype", choices=("float32", "float64"), help="(float32)")
-    add("--threads", type=_number(int, 1, 256), metavar="N", help="(all cores)")
-    add("--weight-decay", type=_number(float, 0), metavar="W", help="(0)")
-    add("--dropout", type=_number(float, 0, 0.99), metavar="P", help="after each hidden layer (0)")
-    add("--out", metavar="DIR", help="run directory (runs/NAME-N; that of a resumed last)")
-    add("--resume", metavar="CKPT", help="go on from a checkpoint, exactly where it stood")
-    add("--quiet", action="store_true", help="print the result only")
+    add("--resume", metavar="CKPT", help="go on from a checkpoint, exactly where it stood (none)")
+    add("--quiet", action="store_true", help="print the result only (off)")
     train.set_defaults(run=train_command)
 
     predict = commands.add_parser("predict", help="class and probability of each row of a file")
@@ -151,7 +218,11 @@ def build_parser() -> argparse.ArgumentParser:
         "it in the terminal, or write it out.",
     )
     add = study.add_argument
-    add("script", nargs="?", help="a Python file, of which one optimizer step is studied")
+    add(
+        "script",
+        nargs="?",
+        help="a Python file, of which one optimizer step is studied (a network on the digits)",
+    )
     add(
         "--step",
         type=_number(int, 1, 10**6),
@@ -163,13 +234,17 @@ def build_parser() -> argparse.ArgumentParser:
         "--every",
         type=_number(int, 1, 10**6),
         metavar="K",
-        help="with --html: also keep every K-th step before, for a page over the training",
+        help="with --html: also keep every K-th step before, for a page over the training (none)",
     )
-    add("--model", choices=("mlp",), help="a network instead of a script")
+    add(
+        "--model",
+        choices=("mlp",),
+        help="a network instead of a script (mlp, where there is no script)",
+    )
     add("--data", default="digits", metavar="WHAT", help="as for wengert train (digits)")
     add("--layers", nargs="*", type=_number(int, 1, 10**6), default=[16], metavar="N", help="(16)")
     add("--batch", type=_number(int, 1, 2**31), default=8, metavar="N", help="samples (8)")
-    add("--load", metavar="FILE", help="a list that --json wrote")
+    add("--load", metavar="FILE", help="a list that --json wrote, instead of a script (none)")
     add("--list", action="store_true", help="print the list")
     add("--costs", action="store_true", help="print FLOPs, bytes and times")
     add("--check", action="store_true", help="check every gradient")
@@ -193,6 +268,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
+    _open_streams()
+    try:
+        return _run(argv)
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was told; Python would tell it again at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(argv: list[str] | None) -> int:
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     command: str = arguments.command
@@ -202,19 +288,55 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         print(f"wengert {command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `wengert predict ... | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (UsageError, ImportError, OSError, ValueError, TypeError, MemoryError) as error:
         if os.environ.get("WENGERT_DEBUG"):
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        print(f"wengert {command}: error: {text}", file=sys.stderr)
+        _complain(command, _told(error).removeprefix(f"{command}: "))
         return 2
+    except (LookupError, AttributeError, ArithmeticError, RecursionError, AssertionError) as error:
+        # Of a file whose checksums hold and whose contents do not; else it is a fault of ours.
+        given = [getattr(arguments, name, None) for name in ("checkpoint", "resume", "load")]
+        file = next((name for name in given if name is not None), None)
+        if file is None or os.environ.get("WENGERT_DEBUG"):
+            raise
+        cause = f"{type(error).__name__}: {_told(error)}"
+        _complain(command, f"{file} was altered, or written by another version ({cause})")
+        return 2
+
+
+def _open_streams() -> None:
+    """Standard streams that are there (for a closed one, the null device), and that print any
+    character, as an escape where the terminal lacks it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _told(error: BaseException) -> str:
+    """The error in one line that a terminal can show."""
+    from wengert.report import plain
+
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = error.filename if error.filename is not None else "standard output"
+        text = f"{os.fsdecode(where)}: {error.strerror}"
+    elif isinstance(error, MemoryError) and not text:
+        text = "not enough memory"
+    return plain(" ".join(text.split()) or type(error).__name__)
+
+
+def _complain(command: str, text: str) -> None:
+    print(f"wengert {command}: error: {text}", file=sys.stderr)
 
 
 # train
@@ -238,13 +360,19 @@ def train_command(arguments: argparse.Namespace) -> int:
 
     source = config["data"]
     kind = {None: "auto", "classify": "class", "regress": "value"}[config["task"]]
-    dataset = data.load(source, _column(config["target"]), kind, TEST_FRACTION, config["seed"])
+    dataset = data.load(
+        source, _column(config["target"]), kind, TEST_FRACTION, config["seed"], config["validation"]
+    )
     if config["task"] == "regress" and dataset.classes is not None:
         raise UsageError(f"{source} holds classes, not values; leave --task out")
     if config["loss"] is None:
         config["loss"] = "mse" if dataset.classes is None else "cross_entropy"
     if dataset.classes is None and config["loss"] == "cross_entropy":
         raise UsageError(f"{source}: the target holds measured values, not classes; use --loss mse")
+    if config["patience"] is not None and dataset.validation is None:
+        raise UsageError(
+            "--patience judges by the validation part, and there is none; give --validation 0.1"
+        )
     described = {
         "features": dataset.features,
         "outputs": dataset.outputs,
@@ -259,7 +387,6 @@ def train_command(arguments: argparse.Namespace) -> int:
         )
     config |= described
 
-    run_dir = _run_directory(getattr(arguments, "out", None), resume, dataset.name)
     wengert.manual_seed(config["seed"])
     model = build_model(config)
     batches = data.Batches(
@@ -271,17 +398,20 @@ def train_command(arguments: argparse.Namespace) -> int:
         transform=dataset.standardizer,
     )
     test = (dataset.parts.x_test, _targets(dataset.parts.y_test, config))
+    kept = dataset.validation
+    validation = (kept[0], _targets(kept[1], config)) if kept is not None else None
+    optimizer = build_optimizer(model, config)
+    cosine = config["schedule"] == "cosine"
+    run_dir = _run_directory(getattr(arguments, "out", None), resume, dataset.name)
     if not quiet:
         parameters = sum(p.numel() for p in model.parameters())
         shape = "-".join(str(n) for n in [config["features"], *config["layers"], config["outputs"]])
-        print(
-            f"{dataset.name}: {len(batches.x)} samples to train on, {len(test[0])} to test; "
+        report.say(
+            f"{report.plain(dataset.name)}: {len(batches.x)} samples to train on, "
+            f"{len(kept[0]) if kept is not None else 0} to choose by, {len(test[0])} to test; "
             f"network {shape} ({parameters:,} parameters), {config['loss']}, "
-            f"{config['optimizer']} with learning rate {config['lr']:g}; {run_dir}",
-            flush=True,
+            f"{config['optimizer']} with learning rate {config['lr']:g}; {_shown(run_dir)}"
         )
-    optimizer = build_optimizer(model, config)
-    cosine = config["schedule"] == "cosine"
     try:
         result = fit(
             model,
@@ -289,38 +419,42 @@ def train_command(arguments: argparse.Namespace) -> int:
             optimizer,
             batches,
             epochs=config["epochs"],
+            validation=validation,
             test=test,
+            patience=config["patience"],
             schedule=CosineAnnealingLR(optimizer, config["epochs"]) if cosine else None,
             classify=dataset.classes is not None,
             run_dir=run_dir,
             resume=resume,
+            overwrite=False,
             config=config,
             quiet=quiet,
         )
     except TrainingError as error:
-        print(f"wengert train: error: {error}", file=sys.stderr)
+        _complain("train", _told(error))
         return 1
     if result.interrupted:
+        assert result.checkpoint is not None
         print(
-            f"\ninterrupted; saved {result.checkpoint}\n"
-            f"go on with: wengert train --resume {result.checkpoint}"
+            f"\ninterrupted; saved {_shown(result.checkpoint)}\n"
+            f"go on with: wengert train --resume {_shown(result.checkpoint)}"
         )
         return 130
-    _report(report, result.history, result.outputs, dataset, run_dir, source)
+    _report(result, dataset, config, run_dir)
     return 0
 
 
 def _resumed(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint's settings. Only the number of epochs, and where the data lie, may change."""
+    """The checkpoint's settings. Only those of CHANGEABLE may be others."""
     for key, value in given.items():
-        if key not in ("epochs", "data") and value != saved[key]:
+        if key not in CHANGEABLE and value != saved[key]:
             option = "--" + key.replace("_", "-")
             raise UsageError(
                 f"{option} {value} differs from the checkpoint's {saved[key]}; leave it out to "
                 "resume, or leave --resume out to start afresh"
             )
     config = {key: saved[key] for key in DEFAULTS}
-    return config | {key: given[key] for key in ("epochs", "data") if key in given}
+    return config | {key: given[key] for key in CHANGEABLE if key in given}
 
 
 def _column(text: str) -> int | str:
@@ -340,58 +474,81 @@ def _targets(y: Any, config: dict[str, Any]) -> Any:
 
 
 def _run_directory(out: str | None, resume: str | None, name: str) -> Path:
-    if out is None and resume is not None and Path(resume).name == "last.safetensors":
+    """Where the run goes: --out, or that of a resumed last.safetensors, or the first of runs/NAME,
+    runs/NAME-2, ... that is not there, which is made at once: two runs never get the same one."""
+    if out is not None:
+        if Path(out).exists() and not Path(out).is_dir():
+            raise UsageError(f"--out {out} is a file; give a directory")
+        return Path(out)
+    if resume is not None and Path(resume).name == "last.safetensors":
         return Path(resume).parent  # from any other checkpoint, a new run: last would be lost
-    if out is None:
-        stem = name.split(".")[0] or "run"
-        n = 1
-        while (Path("runs") / f"{stem}-{n}").exists():
-            n += 1
-        return Path("runs") / f"{stem}-{n}"
-    path = Path(out)
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"--out {out} is a file; give a directory")
-    if resume is None and (path / "last.safetensors").exists():
-        raise UsageError(
-            f"--out {out} holds a run already; choose another directory, or go on with "
-            f"--resume {path / 'last.safetensors'}"
-        )
-    return path
+    stem = name.split(".")[0] or "run"
+    Path("runs").mkdir(exist_ok=True)
+    for n in count(1):
+        path = Path("runs") / (stem if n == 1 else f"{stem}-{n}")
+        with suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError
 
 
-def _report(
-    report: Any, history: list[Any], outputs: Any, dataset: Dataset, run_dir: Path, source: str
-) -> None:
-    """The figures of the last epoch, the confusion matrix, the picture, and where it all lies."""
+def _shown(path: str | Path) -> str:
+    """A path as one types it in a shell."""
+    from wengert.report import plain
+
+    return plain(shlex.quote(str(path)))
+
+
+def _report(result: Result, dataset: Dataset, config: dict[str, Any], run_dir: Path) -> None:
+    """The files of a finished run, and then its figures: what the test part says of the weights
+    that the validation part chose."""
     import numpy as np
 
-    last = history[-1]
+    from wengert import report
+    from wengert.io import write_text
+
+    drawn = report.curves(result.history, run_dir / "curves.png")
+    outputs, y = result.outputs, dataset.parts.y_test
+    assert outputs is not None
     if dataset.classes is not None:
-        labels, answers = dataset.parts.y_test, outputs.argmax(axis=1)
-        counts = report.confusion(labels, answers, len(dataset.classes))
-        right = int(np.trace(counts))
+        counts = report.confusion(y, outputs.argmax(axis=1), len(dataset.classes))
         text = {
             "classes": dataset.classes,
             "rows": "true",
             "columns": "predicted",
             "counts": counts.tolist(),
         }
-        (run_dir / "confusion.json").write_text(json.dumps(text) + "\n", encoding="utf-8")
-        print(f"\n{report.confusion_text(counts, dataset.classes)}\n")
-        print(f"test accuracy {100 * right / len(labels):.2f} % ({right} of {len(labels)})")
+        write_text(run_dir / "confusion.json", json.dumps(text) + "\n")
+        right = int(np.trace(counts))
+        print(f"\nthe test part:\n{report.confusion_text(counts, dataset.classes)}\n")
+        tested = f"test accuracy {100 * right / len(y):.2f} % ({right} of {len(y)})"
     else:
-        y = dataset.parts.y_test
         explained = 1 - ((outputs - y) ** 2).sum() / max(((y - y.mean(axis=0)) ** 2).sum(), 1e-300)
         error = float(np.sqrt(((outputs - y) ** 2).mean()))
-        print(
+        tested = (
             f"\ntest error {error:.4g} (root mean square), "
             f"{100 * explained:.1f} % of variance explained"
         )
-    print(f"trained {last['epoch']} epochs in {sum(m['seconds'] for m in history):.1f} s")
-    if not report.curves(history, run_dir / "curves.png"):
+    last = result.history[-1]
+    best = next((m for m in result.history if m["epoch"] == result.best_epoch), last)
+    if "validation_loss" in best:
+        checkpoint = "best"
+        judged = f"validation loss {report.number(best['validation_loss'])}"
+        if best["validation_accuracy"] is not None:
+            judged += f", accuracy {report.percent(best['validation_accuracy'])}"
+        print(f"{tested}, with the weights of epoch {best['epoch']}, the best ({judged})")
+    else:
+        checkpoint = "last"
+        print(f"{tested}, with the weights of the last epoch")
+    seconds = sum(m["seconds"] for m in result.history)
+    early = f"; {config['patience']} without a lower validation loss"
+    stopped = early if last["epoch"] < config["epochs"] else ""
+    print(f"trained {last['epoch']} epochs in {seconds:.1f} s{stopped}")
+    if not drawn:
         print(f"no picture of the curves: matplotlib is not installed ({report.PIP_LINE})")
     print(
-        f"everything is in {run_dir}; try: wengert predict {run_dir / 'last.safetensors'} {source}"
+        f"everything is in {_shown(run_dir)}; try: wengert predict "
+        f"{_shown(run_dir / f'{checkpoint}.safetensors')} {_shown(config['data'])}"
     )
 
 
@@ -434,21 +591,60 @@ def build_optimizer(model: nn.Module, config: dict[str, Any]) -> Optimizer:
 
 
 def read_config(checkpoint: str) -> dict[str, Any]:
-    """The settings that `wengert train` noted in a checkpoint."""
+    """The settings that `wengert train` noted in a checkpoint: each as the command line takes it,
+    and all of a network as large as the one in the file."""
+    import numpy as np
+
+    from wengert.data import Standardizer
     from wengert.io import load_checkpoint
 
-    path = Path(checkpoint)
-    if not path.is_file():
+    if not Path(checkpoint).is_file():
         raise UsageError(
             f"no checkpoint {checkpoint}; wengert train writes last.safetensors into its run"
         )
-    extra = load_checkpoint(path).extra
-    config = extra.get("config") if isinstance(extra, dict) else None
+    found = load_checkpoint(checkpoint)
+    config = found.extra.get("config") if isinstance(found.extra, dict) else None
     if not isinstance(config, dict) or not {*DEFAULTS, *DESCRIBED} <= set(config):
         raise UsageError(
             f"{checkpoint} was not written by wengert train, so its network is not known"
         )
+    at = ""
+    try:
+        for at, setting in SETTINGS.items():
+            config[at] = setting.check(config[at])
+        for at in ("features", "outputs"):
+            config[at] = _COUNT(str(config[at]))
+        for at, length in (("classes", config["outputs"]), ("columns", config["features"])):
+            names = config[at]
+            if names is not None and not _is_names(names, length):
+                raise ValueError(f"{names!r:.40} are not {length} names")
+        at = "fraction"
+        if not 0 < config[at] < 1:
+            raise ValueError(f"{config[at]!r} is not between 0 and 1")
+        at = "standardizer"
+        scaler = Standardizer(**config[at])
+        for array in (scaler.mean, scaler.scale):
+            if array.shape not in ((), (config["features"],)) or np.isnan(array).any():
+                raise ValueError(f"it has no number for each of {config['features']} features")
+        at = "layers"
+        sizes = [config["features"], *config["layers"], config["outputs"]]
+        needed = sum((a + 1) * b for a, b in pairwise(sizes))
+        there = sum(tensor.numel() for tensor in found.model.values())
+        if needed != there:
+            raise ValueError(f"a network of {sizes} has {needed} parameters, the file {there}")
+    except (argparse.ArgumentTypeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{checkpoint} was altered, or written by another version: its {at}: {error!s:.200}"
+        ) from None
     return config
+
+
+def _is_names(names: Any, length: int) -> bool:
+    return (
+        isinstance(names, list)
+        and len(names) == length
+        and all(isinstance(name, str) for name in names)
+    )
 
 
 # predict
@@ -461,6 +657,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
     import wengert
     from wengert import data
     from wengert.io import load_checkpoint
+    from wengert.report import plain
     from wengert.train import predict
 
     config = read_config(arguments.checkpoint)
@@ -470,8 +667,8 @@ def predict_command(arguments: argparse.Namespace) -> int:
     meta = {**config, "target": _column(config["target"])}
     x, y = data.load_inputs(arguments.file, config["features"], meta)
     outputs = predict(model, x, config["dtype"], standardizer)
-    names: list[str] | None = config["classes"]
-    if names is None:
+    names = [plain(name) for name in config["classes"] or ()]
+    if not names:
         print("row\tvalue")
         for row, values in enumerate(outputs):
             print(f"{row}\t" + "\t".join(f"{value:.6g}" for value in values))

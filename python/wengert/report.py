@@ -10,6 +10,8 @@ import importlib.util
 import shutil
 import sys
 import time
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +24,25 @@ PIP_LINE = 'pip install "wengert[train]"'
 Metrics = dict[str, Any]
 
 
+def plain(text: str, keep: str = "") -> str:
+    """The text without what a terminal would obey: control characters other than those in `keep`,
+    marks that reorder text and undecodable bytes become escapes such as \\x1b."""
+
+    def shown(c: str) -> str:
+        if c in keep or c.isprintable() or unicodedata.category(c) == "Zs":
+            return c
+        return c.encode("unicode_escape").decode()
+
+    return text if text.isprintable() else "".join(map(shown, text))
+
+
+def say(text: str) -> None:
+    """Print a line of progress. A run goes on where nothing can be written: a reader that left, a
+    full disk."""
+    with suppress(OSError):
+        print(text, flush=True)
+
+
 class Progress(Protocol):
     """What the training loop tells while it runs."""
 
@@ -29,7 +50,7 @@ class Progress(Protocol):
         """A batch is done; `done` of the run's batches are."""
 
     def epoch(self, metrics: Metrics) -> None:
-        """An epoch is done and tested."""
+        """An epoch is done and judged."""
 
     def close(self) -> None:
         """The run has ended, for whatever reason."""
@@ -64,10 +85,9 @@ class Lines(Silent):
         spent = time.perf_counter() - self.began
         left = spent / (epoch - self.first + 1) * (self.epochs - epoch)
         width = len(str(self.epochs))
-        print(
+        say(
             f"epoch {epoch:{width}}/{self.epochs}  {summary(metrics)}  "
-            f"{metrics['samples_per_second']:,.0f} samples/s  {clock(left)} left",
-            flush=True,
+            f"{metrics['samples_per_second']:,.0f} samples/s  {clock(left)} left"
         )
 
 
@@ -75,7 +95,7 @@ class Bar:
     """One bar for the whole run, with the latest figures beside it, in a line of 80 or more."""
 
     REFRESH = 0.1  # seconds; rich's bookkeeping costs more than a step of a small network
-    WIDE = 124  # columns that the unabridged line needs
+    WIDE = 136  # columns that the unabridged line needs
 
     def __init__(self, epochs: int, steps: int) -> None:
         """`epochs` and batches of the whole run."""
@@ -104,8 +124,8 @@ class Bar:
             self._show(epoch, done, {**metrics, **self.tested})
 
     def epoch(self, metrics: Metrics) -> None:
-        """Move the bar, and show the test's figures from now on."""
-        self.tested = {k: v for k, v in metrics.items() if k.startswith(("test_", "validation_"))}
+        """Move the bar, and show the validation part's figures from now on."""
+        self.tested = {k: v for k, v in metrics.items() if k.startswith("validation_")}
         self._show(metrics["epoch"], metrics["step"], metrics)
 
     def _show(self, epoch: int, done: int, metrics: Metrics) -> None:
@@ -127,20 +147,23 @@ def progress(epochs: int, steps: int, quiet: bool = False) -> Progress:
     """The bar, the lines or nothing, whichever suits where the output goes."""
     if quiet:
         return Silent()
-    if sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
+    if (
+        sys.stdout is not None
+        and sys.stdout.isatty()
+        and importlib.util.find_spec("rich") is not None
+    ):
         return Bar(epochs, steps)
     return Lines(epochs)
 
 
 def summary(metrics: Metrics) -> str:
-    """loss 0.1234  accuracy 97.22 %  test loss ..., of whatever is there."""
+    """loss 0.1234  accuracy 97.22 %  validation loss ..., of whatever is there."""
     parts = []
     for key, label in (
         ("train_loss", "loss"),
         ("train_accuracy", "accuracy"),
+        ("validation_loss", "validation loss"),
         ("validation_accuracy", "validation accuracy"),
-        ("test_loss", "test loss"),
-        ("test_accuracy", "test accuracy"),
     ):
         value = metrics.get(key)
         if value is not None:
@@ -149,14 +172,14 @@ def summary(metrics: Metrics) -> str:
 
 
 def brief(metrics: Metrics) -> str:
-    """loss 0.1234  acc 97.2 %  test 96.8 %: the same for a narrow terminal."""
+    """loss 0.1234  acc 97.2 %  val 96.8 %: the same for a narrow terminal."""
     parts = [f"loss {number(metrics['train_loss'])}"]
     if metrics.get("train_accuracy") is not None:
         parts.append(f"acc {percent(metrics['train_accuracy'], 1)}")
-    if metrics.get("test_accuracy") is not None:
-        parts.append(f"test {percent(metrics['test_accuracy'], 1)}")
-    elif metrics.get("test_loss") is not None:
-        parts.append(f"test {number(metrics['test_loss'])}")
+    if metrics.get("validation_accuracy") is not None:
+        parts.append(f"val {percent(metrics['validation_accuracy'], 1)}")
+    elif metrics.get("validation_loss") is not None:
+        parts.append(f"val {number(metrics['validation_loss'])}")
     return "  ".join(parts)
 
 
@@ -188,13 +211,14 @@ def curves(history: list[Metrics], path: Path) -> bool:
     if importlib.util.find_spec("matplotlib") is None:
         return False
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
+    from matplotlib.ticker import MaxNLocator
 
     accuracy = any(m.get("train_accuracy") is not None for m in history)
     figure = Figure(figsize=(9 if accuracy else 5, 3.6), layout="constrained")
     panels = [("loss", "loss")] + ([("accuracy", "accuracy")] if accuracy else [])
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (key, label) in zip(axes, panels, strict=True):
-        for part, style in (("train", "-"), ("test", "--")):
+        for part, style in (("train", "-"), ("validation", "--")):
             points = [
                 (m["epoch"], m[f"{part}_{key}"])
                 for m in history
@@ -208,6 +232,7 @@ def curves(history: list[Metrics], path: Path) -> bool:
                     marker="." if len(points) < 3 else "",
                 )
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
         axis.legend()
@@ -229,6 +254,7 @@ def confusion(
 
 def confusion_text(counts: npt.NDArray[np.int64], names: list[str]) -> str:
     """The matrix as text: a row per true class, a column per answer, and the share found."""
+    names = [plain(name) for name in names]
     if len(names) > 20:
         wrong = [
             (int(counts[i, j]), i, j) for i, j in zip(*np.nonzero(counts), strict=True) if i != j

@@ -1,10 +1,13 @@
 """A training loop to read: forward, loss, backward, update; with checkpoints, curves and care.
 
     result = fit(model, wengert.cross_entropy, optimizer, Batches(x, y, 32), epochs=10,
-                 test=(x_test, y_test), run_dir="runs/mine")
+                 validation=(x_val, y_val), test=(x_test, y_test), run_dir="runs/mine")
 
+The validation part chooses: the best epoch, when to stop, ReduceLROnPlateau's steps. The test part
+is looked at once, at the end, with the weights that were chosen; nothing depends on it.
 Run directory: config.json, metrics.jsonl (a line an epoch, then a summary), last.safetensors (after
-each epoch), best.safetensors (lowest loss on the test part), curves.png, confusion.json.
+each epoch), best.safetensors (lowest validation loss; without a validation part, lowest training
+loss), and from the command line curves.png and confusion.json. One run at a time holds it.
 Resuming is exact: the order of the samples depends on (seed, epoch), the random numbers of a step
 (dropout) on (seed, step), and everything else is in the checkpoint, also in mid-epoch.
 A loss that is NaN or infinite ends the run with the epoch, the step and the op that made it.
@@ -12,14 +15,16 @@ A loss that is NaN or infinite ends the run with the epoch, the step and the op 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import os
 import re
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -31,14 +36,16 @@ import numpy.typing as npt
 
 import wengert
 from wengert import report
+from wengert._files import claimed, replace_text
 from wengert.data import Batches, to_tensors
-from wengert.io import load_checkpoint, save_checkpoint
+from wengert.io import load_checkpoint, save_checkpoint, writing
 from wengert.nn.module import kept_modes
 from wengert.optim import ReduceLROnPlateau
 
 if TYPE_CHECKING:
     from wengert import nn
     from wengert._core import Tensor
+    from wengert.io import Checkpoint
     from wengert.optim import LRScheduler, Optimizer
 
 Array = npt.NDArray[Any]
@@ -57,7 +64,9 @@ class Result:
     history: list[Metrics]  # an entry for every finished epoch, those before a resume included
     interrupted: bool  # Ctrl-C ended the run
     checkpoint: Path | None  # the last one written
-    outputs: Array | None  # of the network for the test samples, after the last epoch
+    best_epoch: int | None  # of the lowest validation loss; without validation, training loss
+    outputs: Array | None  # for the test samples, with the weights that the model ends with
+    test: Metrics | None  # test_loss and test_accuracy of these outputs
 
 
 @dataclass
@@ -72,6 +81,7 @@ class _Position:
     samples: int = 0
     seconds: float = 0.0
     best_loss: float | None = None
+    best_epoch: int | None = None
 
 
 def fit(
@@ -81,28 +91,42 @@ def fit(
     data: Batches,
     *,
     epochs: int,
+    validation: tuple[Array, Array] | None = None,
     test: tuple[Array, Array] | None = None,
+    patience: int | None = None,
     schedule: LRScheduler | None = None,
     classify: bool | None = None,
     run_dir: str | Path | None = None,
     resume: str | Path | None = None,
+    overwrite: bool = True,
     config: dict[str, Any] | None = None,
     quiet: bool = True,
 ) -> Result:
     """Train `model` on `data` for `epochs` epochs (in all, counting those before a resume).
 
     loss_fn(prediction, y): a mean over the batch.
-    test: arrays (x, y), evaluated after every epoch; data.transform and data.dtype apply to them.
-    schedule: stepped after every epoch (ReduceLROnPlateau: with the test loss).
+    validation: arrays (x, y), evaluated after every epoch. The model ends with the weights of the
+        epoch whose loss on them was lowest; without them, with those of the last epoch.
+    test: arrays (x, y), evaluated once, after the last epoch.
+    data.transform and data.dtype apply to both.
+    patience: stop after so many epochs without a lower validation loss.
+    schedule: stepped after every epoch (ReduceLROnPlateau: with the validation loss; without a
+        validation part, the training loss).
     classify: count right answers. None: where y is a vector of whole numbers; True: one-hot too.
+    run_dir: FileExistsError where another run holds it, or with overwrite=False where it has a run
+        and this one is not resumed from it.
     resume: a checkpoint that `fit` wrote. config: noted in config.json and in every checkpoint.
     quiet=False: show a bar, or a line an epoch.
+    A model that is in training mode keeps the modes of its parts; another is put into it.
     Ctrl-C ends the step under way, saves and returns with `interrupted` set; a second one raises.
     The global generator is seeded again at every step, from data.seed and the step.
     """
-    return _Run(
-        model, loss_fn, optimizer, data, epochs, test, schedule, classify, run_dir, config
-    ).go(resume, quiet)
+    run = _Run(
+        model, loss_fn, optimizer, data, epochs, validation, test, patience, schedule, classify,
+        run_dir, config,
+    )  # fmt: skip
+    with claimed(run.dir) if run.dir is not None else nullcontext():
+        return run.go(Path(resume) if resume is not None else None, overwrite, quiet)
 
 
 class _Run:
@@ -115,7 +139,9 @@ class _Run:
         optimizer: Optimizer,
         data: Batches,
         epochs: int,
+        validation: tuple[Array, Array] | None,
         test: tuple[Array, Array] | None,
+        patience: int | None,
         schedule: LRScheduler | None,
         classify: bool | None,
         run_dir: str | Path | None,
@@ -127,8 +153,19 @@ class _Run:
             raise ValueError(
                 f"fit: {len(data.x)} samples make no batch of {data.batch_size}; make it smaller"
             )
+        if patience is not None and (patience < 1 or validation is None):
+            raise ValueError(
+                f"fit: patience is {patience}; it must be at least 1, and needs a validation part"
+            )
+        for name, part in (("validation", validation), ("test", test)):
+            if part is not None and not len(part[0]) == len(part[1]) > 0:
+                raise ValueError(
+                    f"fit: {name} has {len(part[0])} inputs and {len(part[1])} targets; expected "
+                    "as many of both, and at least 1"
+                )
         self.model, self.loss_fn, self.optimizer, self.data = model, loss_fn, optimizer, data
-        self.epochs, self.test, self.schedule = epochs, test, schedule
+        self.epochs, self.validation, self.test, self.patience = epochs, validation, test, patience
+        self.schedule = schedule
         if classify is None:
             classify = data.y.ndim == 1 and data.y.dtype.kind in "iub"
         self.classify = classify
@@ -136,27 +173,33 @@ class _Run:
         self.config = config or {}
         self.at = _Position()
         self.history: list[Metrics] = []
-        self.outputs: Array | None = None
+        self.best: dict[str, Tensor] | None = None  # weights, where there is no directory
 
     @property
     def last(self) -> Path | None:
         return self.dir / "last.safetensors" if self.dir else None
 
-    def go(self, resume: str | Path | None, quiet: bool) -> Result:
+    def go(self, resume: Path | None, overwrite: bool, quiet: bool) -> Result:
         if resume is not None:
             self._restore(resume)
+            self._restore_best(resume.with_name("best.safetensors"))
             if self.at.epoch >= self.epochs:
                 raise ValueError(
                     f"fit: {resume} has {self.at.epoch} epochs behind it already; "
                     f"to go on, ask for more than {self.epochs}"
                 )
-            self.history = read_history(Path(resume).parent / "metrics.jsonl", self.at.epoch)
-        self._begin_directory()
+            if self._patience_is_over():
+                raise ValueError(
+                    f"fit: {resume} has {self.at.epoch - (self.at.best_epoch or 0)} epochs without "
+                    "a lower validation loss behind it; to go on, ask for a greater patience"
+                )
+            self.history = read_history(resume.with_name("metrics.jsonl"), self.at.epoch)
+        self._begin_directory(resume, overwrite)
         self._save("last")  # from now on there is always a checkpoint to come back to
         progress = report.progress(self.epochs, self.epochs * len(self.data), quiet)
         with _finish_step_on_interrupt() as stop:
             try:
-                while self.at.epoch < self.epochs and not stop.requested:
+                while not (stop.requested or self._is_done()):
                     self._train_epoch(progress, stop)
                     if self.at.batch == len(self.data):
                         self._end_epoch(progress)
@@ -164,16 +207,36 @@ class _Run:
                     self._save("last")
             finally:
                 progress.close()
-        interrupted = self.at.epoch < self.epochs
-        if not interrupted:
-            self._write_summary()
-        return Result(self.history, interrupted, self.last, self.outputs)
+        result = Result(
+            self.history, not self._is_done(), self.last, self.at.best_epoch, None, None
+        )
+        if not result.interrupted:
+            self._take_best()
+            if self.test is not None:
+                result.outputs, tested = self._evaluate(self.test)
+                if not math.isfinite(tested["loss"]):
+                    raise TrainingError(
+                        f"the loss on the test samples is {tested['loss']}: clean the data. The "
+                        "run itself is complete"
+                    )
+                result.test = {f"test_{name}": value for name, value in tested.items()}
+            self._write_summary(result.test)
+        return result
+
+    def _is_done(self) -> bool:
+        return self.at.epoch >= self.epochs or self._patience_is_over()
+
+    def _patience_is_over(self) -> bool:
+        at = self.at
+        return None not in (self.patience, at.best_epoch) and (
+            at.epoch - at.best_epoch >= self.patience  # type: ignore[operator]
+        )
 
     def _train_epoch(self, progress: report.Progress, stop: _Stop) -> None:
         """The loop itself: from where the epoch stands to its end, or to the first Ctrl-C."""
         at = self.at
         self.data.load_state_dict({"epoch": at.epoch, "batch": at.batch})
-        self.model.train()
+        self._train_mode()
         began, spent_before = time.perf_counter(), at.seconds
         for x, y in self.data:
             loss, prediction = self._forward(x, y)
@@ -190,6 +253,10 @@ class _Run:
             progress.step(at.epoch + 1, at.step, self._train_metrics())
             if stop.requested:
                 return
+
+    def _train_mode(self) -> None:
+        if not self.model.training:  # else a part in evaluation mode (frozen) stays in it
+            self.model.train()
 
     def _forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         wengert.manual_seed(step_seed(self.data.seed, self.at.step))
@@ -213,45 +280,42 @@ class _Run:
         }
 
     def _end_epoch(self, progress: report.Progress) -> None:
-        """Test, note, save; only then does the epoch count as finished."""
+        """Judge, note, save; only then does the epoch count as finished."""
         at = self.at
         if bad := self._bad_parameter():
             raise self._failure(f"{bad} became NaN or infinite")
         metrics: Metrics = {"epoch": at.epoch + 1, "step": at.step, **self._train_metrics()}
         metrics["lr"] = self.optimizer.lr
         metrics["seconds"] = at.seconds
-        if self.test is not None:
-            self.outputs = predict(
-                self.model,
-                self.test[0],
-                self.data.dtype,
-                self.data.transform,
-                max(self.data.batch_size, 256),
-            )
-            tested = self._test_metrics(self.outputs, self.test[1])
-            metrics.update(tested)
-            if not math.isfinite(metrics["test_loss"]):
-                raise self._failure(f"the loss on the test samples became {metrics['test_loss']}")
+        if self.validation is not None:
+            _, judged = self._evaluate(self.validation)
+            metrics |= {f"validation_{name}": value for name, value in judged.items()}
+            if not math.isfinite(judged["loss"]):
+                raise self._failure(f"the loss on the validation samples became {judged['loss']}")
         self.history.append(metrics)
-        judged = _judged(metrics)
-        better = at.best_loss is None or judged < at.best_loss
-        best_loss = judged if better else at.best_loss
-        self.at = _Position(epoch=at.epoch + 1, step=at.step, best_loss=best_loss)
+        loss = metrics["train_loss" if self.validation is None else "validation_loss"]
+        better = at.best_loss is None or loss < at.best_loss
+        best = (loss, at.epoch + 1) if better else (at.best_loss, at.best_epoch)
+        self.at = _Position(at.epoch + 1, step=at.step, best_loss=best[0], best_epoch=best[1])
         if isinstance(self.schedule, ReduceLROnPlateau):
-            self.schedule.step(judged)
+            self.schedule.step(loss)
         elif self.schedule is not None:
             self.schedule.step()
         self._append_metrics(metrics)
-        self._save("last")
-        if better:
+        if better:  # first: a run that is killed in between repeats the epoch from last
             self._save("best")
+        self._save("last")
         progress.epoch(metrics)
 
-    def _test_metrics(self, outputs: Array, y: Array) -> Metrics:
+    def _evaluate(self, part: tuple[Array, Array]) -> tuple[Array, Metrics]:
+        """The outputs for a part that is not trained on, and their loss and accuracy."""
+        x, y = part
+        size = max(self.data.batch_size, 256)
+        outputs = predict(self.model, x, self.data.dtype, self.data.transform, size)
         with wengert.no_grad():
             loss = self.loss_fn(*to_tensors(outputs, y, self.data.dtype)).item()
         accuracy = right_answers(outputs, y) / len(y) if self.classify else None
-        return {"test_loss": loss, "test_accuracy": accuracy}
+        return outputs, {"loss": loss, "accuracy": accuracy}
 
     # When a number is not a number.
 
@@ -299,7 +363,7 @@ class _Run:
         failed_at = self.at.step
         self._restore(self.last)
         self.data.load_state_dict({"epoch": self.at.epoch, "batch": self.at.batch})
-        self.model.train()
+        self._train_mode()
         try:
             for x, y in self.data:
                 if self.at.step > failed_at:
@@ -315,23 +379,42 @@ class _Run:
 
     # What is kept on disk.
 
-    def _begin_directory(self) -> None:
+    def _begin_directory(self, resume: Path | None, overwrite: bool) -> None:
         if self.dir is None:
             return
-        self.dir.mkdir(parents=True, exist_ok=True)
+        last = self.dir / "last.safetensors"
+        if resume is None or resume.parent.resolve() != self.dir.resolve():
+            if not overwrite and os.path.lexists(last):
+                raise FileExistsError(
+                    f"{self.dir} holds a run already; choose another directory, or resume {last}"
+                )
+            for name in ("last.safetensors", "best.safetensors"):
+                (self.dir / name).unlink(missing_ok=True)
+            if resume is not None and self.at.best_epoch is not None:
+                best = resume.with_name("best.safetensors").read_bytes()
+                with writing(self.dir / "best.safetensors") as file:
+                    file.write(best)
         text = json.dumps({**self.config, "epochs": self.epochs}, indent=2) + "\n"
-        (self.dir / "config.json").write_text(text, encoding="utf-8")
+        replace_text(self.dir / "config.json", text)
         # A resumed run may come from an older checkpoint: its lines begin where that one stood.
         lines = [json.dumps(metrics) + "\n" for metrics in self.history]
-        (self.dir / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+        replace_text(self.dir / "metrics.jsonl", "".join(lines))
+        for name in ("confusion.json", "curves.png"):  # of a run that ended here
+            (self.dir / name).unlink(missing_ok=True)
 
     def _append_metrics(self, metrics: Metrics) -> None:
         if self.dir is not None:
-            with (self.dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(metrics) + "\n")
+            path = self.dir / "metrics.jsonl"
+            try:
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(metrics) + "\n")
+            except OSError as error:  # of a full disk: without the name
+                raise OSError(error.errno, error.strerror, str(path)) from None
 
     def _save(self, name: str) -> None:
         if self.dir is None:
+            if name == "best" and self.validation is not None:
+                self.best = copy.deepcopy(self.model.state_dict())
             return
         if bad := self._bad_parameter():
             raise self._failure(f"{bad} became NaN or infinite")
@@ -344,41 +427,76 @@ class _Run:
             scheduler=self.schedule,
         )
 
-    def _restore(self, path: str | Path) -> None:
-        checkpoint = load_checkpoint(path, self.model, self.optimizer, self.schedule)
-        saved = checkpoint.extra.get("fit") if isinstance(checkpoint.extra, dict) else None
-        if saved is None:
-            raise ValueError(
-                f"fit: {path} was not written by fit, so it does not say where to go on"
-            )
-        self.at = _Position(**saved)
+    def _restore(self, path: Path) -> None:
+        try:
+            checkpoint = load_checkpoint(path, self.model, self.optimizer, self.schedule)
+        except ValueError as error:
+            if str(path) in str(error):
+                raise
+            raise ValueError(f"fit: {path}: {error}") from None
+        self.at = _position(checkpoint, path)
 
-    def _write_summary(self) -> None:
-        if self.dir is None:
+    def _restore_best(self, path: Path) -> None:
+        """Which epoch was the best is what best.safetensors beside the checkpoint says: a run may
+        have been killed after it was written, and before the checkpoint was."""
+        self.at.best_loss = self.at.best_epoch = None
+        try:
+            checkpoint = load_checkpoint(path)
+            at = _position(checkpoint, path)
+        except (OSError, ValueError):  # none, or a damaged one: the best of the epochs to come
             return
-        history = self.history
-        best = min(history, key=_judged)
-        self._append_metrics(
-            {
-                "summary": True,
-                "epochs": self.at.epoch,
-                "seconds": sum(m["seconds"] for m in history),
-                "parameters": sum(p.numel() for p in self.model.parameters()),
-                "last": {k: v for k, v in history[-1].items() if k.startswith(("train", "test"))},
-                "best_epoch": best["epoch"],
-            }
-        )
+        if at.epoch <= self.at.epoch + 1:  # else this run goes on from an earlier epoch
+            self.at.best_loss, self.at.best_epoch = at.best_loss, at.best_epoch
+            self.best = checkpoint.model
+
+    def _take_best(self) -> None:
+        """The weights that the validation part chose."""
+        if self.validation is None or self.at.best_epoch == self.at.epoch:
+            return
+        if self.dir is not None:
+            load_checkpoint(self.dir / "best.safetensors", self.model)
+        elif self.best is not None:
+            self.model.load_state_dict(self.best)
+
+    def _write_summary(self, tested: Metrics | None) -> None:
+        last = {k: v for k, v in self.history[-1].items() if k.startswith(("train", "validation"))}
+        summary: Metrics = {
+            "summary": True,
+            "epochs": self.at.epoch,
+            "seconds": sum(m["seconds"] for m in self.history),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "last": last,
+            "best_epoch": self.at.best_epoch,
+        }
+        if tested is not None:
+            epoch = self.at.epoch if self.validation is None else self.at.best_epoch
+            summary |= {"tested_epoch": epoch, **tested}
+        self._append_metrics(summary)
+
+
+def _position(checkpoint: Checkpoint, path: Path) -> _Position:
+    saved = checkpoint.extra.get("fit") if isinstance(checkpoint.extra, dict) else None
+    if saved is None:
+        raise ValueError(f"fit: {path} was not written by fit, so it does not say where to go on")
+    whole = isinstance(saved, dict) and saved.keys() >= asdict(_Position()).keys()
+    try:
+        at = _Position(**saved) if whole else _Position(-1)
+    except TypeError:
+        at = _Position(-1)
+    counts = (at.epoch, at.batch, at.step, at.correct, at.samples, at.best_epoch or 0)
+    numbers = (at.loss_sum, at.seconds, at.best_loss or 0.0)
+    if (
+        not all(type(n) is int and 0 <= n < 2**53 for n in counts)
+        or not all(type(n) in (int, float) and abs(n) < 1e300 for n in numbers)
+        or (at.batch > 0) != (at.samples > 0)
+    ):
+        raise ValueError(f"fit: {path} does not say rightly where its run stood: it was altered")
+    return at
 
 
 def _told(error: object) -> str:
     """The message, less a place in the code that is only where the command was started."""
     return re.sub(r" at (<frozen \w+>|\S*/bin/wengert):\d+", "", str(error)).rstrip(".")
-
-
-def _judged(metrics: Metrics) -> float:
-    """By what the best epoch is chosen: the test loss, or the training loss if there is no test."""
-    loss: float = metrics["test_loss" if "test_loss" in metrics else "train_loss"]
-    return loss
 
 
 def predict(
@@ -440,11 +558,12 @@ def read_history(path: Path, epochs: int) -> list[Metrics]:
     if not path.is_file():
         return []
     history = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
         except ValueError:  # cut short by a crash; the checkpoint is what counts
-            break
-        if not line.get("summary") and line["epoch"] <= epochs:
+            continue
+        known = isinstance(line, dict) and line.keys() >= {"epoch", "train_loss", "seconds"}
+        if known and line["epoch"] <= epochs:
             history.append(line)
     return history

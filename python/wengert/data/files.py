@@ -43,6 +43,8 @@ def existing_file(path: str | os.PathLike[str], op: str, hint: str = "check the 
         raise DataError(f"{op}: {file} is a directory, a file was expected")
     if not file.exists():
         raise DataNotFoundError(f"{op}: no file {file}; {hint}")
+    if not file.is_file():  # a pipe would wait for a writer, a device may never end
+        raise DataError(f"{op}: {file} is a pipe or a device, a file was expected")
     return file
 
 

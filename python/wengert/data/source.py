@@ -25,13 +25,14 @@ from .tables import MAX_CLASSES, class_numbers, csv_width, load_csv, number, rea
 
 @dataclass(frozen=True)
 class Dataset:
-    """Both parts of a data set, unscaled; `classes` is None where y holds measured values."""
+    """The parts of a data set, unscaled; `classes` is None where y holds measured values."""
 
     name: str
     parts: Split
     standardizer: Standardizer
     classes: list[str] | None
     columns: list[str] | None = None  # names of the features, where a CSV file has a header
+    validation: tuple[Array, Array] | None = None  # x and y; not in `parts`
 
     @property
     def features(self) -> int:
@@ -95,10 +96,13 @@ def load(
     kind: str = "auto",
     fraction: float = 0.2,
     seed: int = 0,
+    validation: float | None = 0.0,
 ) -> Dataset:
     """The Dataset behind "digits", a directory, a .csv or a .npz.
 
     target, kind: as in `load_csv`; fraction, seed: the test part of a source that has none.
+    validation: the share of the other samples that is kept back for choosing (also by `seed`).
+        None: 0.1, or none of fewer than 10 samples.
     """
     path = Path(source)
     classes: list[str] | None
@@ -107,14 +111,16 @@ def load(
     y: Array
     if source == "digits":
         x, y = load_digits()
-        parts = split(x, y, fraction, seed)
-        return Dataset("digits", parts, Standardizer(0.0, 16.0), [str(i) for i in range(10)])
+        parts, kept = _keep_back(split(x, y, fraction, seed), validation, seed)
+        names = [str(i) for i in range(10)]
+        return Dataset("digits", parts, Standardizer(0.0, 16.0), names, validation=kept)
     if path.is_dir():
         images = load_idx_directory(path)
         parts = images._replace(x_train=_flat(images.x_train), x_test=_flat(images.x_test))
         classes = _class_names(np.concatenate([parts.y_train, parts.y_test]), source)
+        parts, kept = _keep_back(parts, validation, seed)
         scaler = Standardizer.fit(parts.x_train, per_feature=False)
-        return Dataset(path.name, parts, scaler, classes)
+        return Dataset(path.name, parts, scaler, classes, validation=kept)
     if is_csv(path):
         table = load_csv(path, target, kind=kind)
         x, y, classes, columns = table.x, table.y, table.classes, _named(table.features)
@@ -136,8 +142,20 @@ def load(
         )
     if classes is None:
         y = y.reshape(len(y), -1)
-    parts = split(x, y, fraction, seed)
-    return Dataset(path.name, parts, Standardizer.fit(parts.x_train), classes, columns)
+    parts, kept = _keep_back(split(x, y, fraction, seed), validation, seed)
+    return Dataset(path.name, parts, Standardizer.fit(parts.x_train), classes, columns, kept)
+
+
+def _keep_back(
+    parts: Split, share: float | None, seed: int
+) -> tuple[Split, tuple[Array, Array] | None]:
+    """(the parts with fewer samples to train on, x and y of those)."""
+    if share is None:
+        share = 0.1 if len(parts.x_train) >= 10 else 0.0
+    if share == 0.0:
+        return parts, None
+    x_train, y_train, *kept = split(parts.x_train, parts.y_train, share, seed)
+    return Split(x_train, y_train, parts.x_test, parts.y_test), (kept[0], kept[1])
 
 
 def is_csv(path: Path) -> bool:

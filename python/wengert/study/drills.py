@@ -328,6 +328,8 @@ _HELP = "a line number, or: hint, list, check, step (the stepper), answer, q"
 
 def run_drill(name: str) -> int:
     """One drill with the reader; 0 where the line was found or the list of drills was wanted."""
+    from .terminal import Session, line_editing
+
     if not name:
         print("wengert study --drill NAME, with one of\n")
         for each, make in DRILLS.items():
@@ -339,7 +341,8 @@ def run_drill(name: str) -> int:
     hints = iter(d.hints)
     while True:
         try:
-            text = input("(drill) ").strip()
+            with line_editing(lambda: ["hint", "list", "check", "step", "answer", "q"]):
+                text = input("(drill) ").strip()
         except EOFError:
             print()
             return 1
@@ -352,8 +355,6 @@ def run_drill(name: str) -> int:
         elif text == "check":
             print(d.program.check())
         elif text == "step":
-            from .terminal import Session
-
             Session(d.program).run()
         elif text == "answer":
             print(f"Line {' or '.join(map(str, d.lines))}: {d.reason}.")

@@ -177,6 +177,8 @@ def _check_numbers(p: Program) -> None:
 
 def load(path: str | Path) -> Program:
     """Reads a file that `program.to_json(path)` wrote; StudyError as `from_json`."""
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would wait for a writer
+        raise StudyError(f"study: {path} is not a file")
     try:
         return from_json(Path(path).read_text(encoding="utf-8"))
     except UnicodeDecodeError:

@@ -9,13 +9,15 @@ import argparse
 import re
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..io import write_text
+from ..report import plain
 from .listing import Line, Program, StudyError, _short
 from .run import Array, statistics
 from .stepper import BARS, Stepper
@@ -31,8 +33,36 @@ p NAME       a value: statistics, corner, and what its gradient is the sum of
 set NAME[0,1] = 2.5   edit a value or a gradient; set NAME = 0 edits all of it
 d            the difference that the edits made in every gradient
 undo         takes back all edits      check       every vjp against differences
-/TEXT        lines with that text      h           this help
-q            quit"""
+/TEXT        lines with that text      h, ?, help  this help
+q            quit                      Tab completes, Up brings back"""
+
+
+@contextmanager
+def line_editing(words: Callable[[], Sequence[str]]) -> Iterator[None]:
+    """History by Up, Ctrl-R and the like, and Tab for `words()`, in what input() reads meanwhile;
+    nothing of it where the input is no terminal."""
+    try:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise ImportError
+        import readline
+    except ImportError:
+        yield
+        return
+
+    def complete(text: str, number: int) -> str | None:
+        found = [word for word in words() if word.startswith(text)]
+        return found[number] if number < len(found) else None
+
+    former = readline.get_completer(), readline.get_completer_delims()
+    readline.set_completer(complete)
+    readline.set_completer_delims(" \t\n=[")
+    libedit = "libedit" in (readline.__doc__ or "")
+    readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
+    try:
+        yield
+    finally:
+        readline.set_completer(former[0])
+        readline.set_completer_delims(former[1])
 
 
 def _console() -> Any:
@@ -71,7 +101,7 @@ class Session:
             "d": lambda _: self._differences(),
             "undo": lambda _: self._undo(),
             "check": lambda _: self.console.print(str(program.check()), markup=False),
-            "h": lambda _: self.console.print(HELP, markup=False),
+            **dict.fromkeys(("h", "?", "help"), lambda _: self.console.print(HELP, markup=False)),
         }
 
     def run(self) -> None:
@@ -81,6 +111,16 @@ class Session:
         if not self.program.lines:
             return
         self.console.print("h for help, Enter for the next line", style="dim")
+        with line_editing(self._words):
+            self._loop()
+
+    def _words(self) -> list[str]:
+        """What Tab completes: commands, names of values, layers."""
+        program = self.program
+        names = [value.name for value in program.values]
+        return [*self.commands, "q", *dict.fromkeys([*names, *(x.layer for x in program.lines)])]
+
+    def _loop(self) -> None:
         while True:
             try:
                 text = input("(study) ").strip()
@@ -280,7 +320,8 @@ def _line(text: str) -> int:
 
 
 def trace_script(path: Path, arguments: list[str], steps: int, every: int | None = None) -> Program:
-    """Runs a script under trace until its optimizer has made so many steps, or to its end.
+    """Runs a script under trace until its optimizer has made so many steps, or to its end, which
+    the program's notes then say.
 
     With `every`, each so-many-th step before is kept in `program.earlier`.
 
@@ -373,6 +414,9 @@ def study_command(arguments: argparse.Namespace) -> int:
         )
     else:
         program = trace_model(arguments)
+    for note in program.notes:
+        if note.startswith(f"step {arguments.step} was asked for") and not arguments.list:
+            print(f"wengert study: {note}", file=sys.stderr)
     shown = False
     for wanted, text in (
         (arguments.list, program.listing),
@@ -380,7 +424,7 @@ def study_command(arguments: argparse.Namespace) -> int:
         (arguments.check, lambda: str(program.check())),
     ):
         if wanted:
-            print(text())
+            print(plain(text(), keep="\n"))
             shown = True
     for path, write in (
         (arguments.html, lambda p: _page(program, p)),
@@ -390,11 +434,11 @@ def study_command(arguments: argparse.Namespace) -> int:
     ):
         if path:
             write(path)
-            print(f"wrote {path} ({Path(path).stat().st_size:,} bytes)")
+            print(f"wrote {plain(path)} ({Path(path).stat().st_size:,} bytes)")
             shown = True
     if not shown:
         if program._core is None:
-            print(program)
+            print(plain(str(program), keep="\n"))
         else:
             Session(program).run()
     return 0

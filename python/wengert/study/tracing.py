@@ -63,7 +63,8 @@ def record(
     """Runs `run()` under trace.
 
     With `steps`, until an optimizer's step() has returned so often; only what came after the last
-    step() but one is kept, so that the list is that of one step. With `every`, the programs of each
+    step() but one is kept, so that the list is that of one step; where the run ends before, the
+    program's notes say so. With `every`, the programs of each
     so-many-th step before it are in `program.earlier`.
     """
     given = tensors_of(arguments)
@@ -94,6 +95,7 @@ def record(
     if error is not None:
         stopped = f"{type(error).__name__}: {error}"
     program = Program.from_core(core, names.found(), names.layers, stopped)
+    program.notes += names.short_of(closed)
     program.returned = result
     program.earlier = [Program.from_core(*kept, None) for kept in names.kept]
     if error is not None:
@@ -187,6 +189,17 @@ class Names:
             return self.core, False
         self.core = self._former
         return self.core, True
+
+    def short_of(self, closed: bool) -> list[str]:
+        """A note where fewer steps were made than were asked for; closed: as pick() says."""
+        done = self._steps_done
+        if self.steps is None or done >= self.steps:
+            return []
+        shown = f"step {done}" if closed else f"what came after step {done}"
+        return [
+            f"step {self.steps} was asked for, and the run made {done or 'no'} optimizer "
+            f"step{'s' * (done != 1)}: this is {shown if done else 'all of it'}"
+        ]
 
     def _enter(self, frame: FrameType) -> None:
         module = frame.f_locals["self"]
