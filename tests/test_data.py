@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import struct
 import zipfile
@@ -341,6 +342,10 @@ def test_csv_missing_directory_and_binary(tmp_path: Path) -> None:
         load_csv(tmp_path / "none.csv")
     with pytest.raises(DataError, match="is a directory"):
         load_csv(tmp_path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    for read in (load_csv, load_npz, load_idx):
+        with pytest.raises(DataError, match="is a pipe or a device"):
+            read(tmp_path / "pipe.csv")
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(DataError, match="not UTF-8"):
         load_csv(tmp_path / "b.csv")

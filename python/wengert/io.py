@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as short  # of what a file says, at a bounded length
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
@@ -522,13 +523,13 @@ def _check_entry(name: str, entry: Any, size: int) -> _Entry:
         raise FileError(f"{name!r} must have dtype, shape and data_offsets, and nothing else")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise FileError(f"{name!r} has dtype {dtype!r}; known are {', '.join(_DTYPES)}")
-    if not isinstance(shape, list) or not all(_is_size(n) for n in shape):
-        raise FileError(f"{name!r} has shape {shape!r}; it must be a list of sizes, 0 or more")
-    if len(shape) > _MAX_NDIM:
+        raise FileError(f"{name!r} has dtype {short(dtype)}; known are {', '.join(_DTYPES)}")
+    if isinstance(shape, list) and len(shape) > _MAX_NDIM:
         raise FileError(f"{name!r} has {len(shape)} axes; {_MAX_NDIM} are supported")
+    if not isinstance(shape, list) or not all(_is_size(n) for n in shape):
+        raise FileError(f"{name!r} has shape {short(shape)}; it must be a list of sizes, 0 or more")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
-        raise FileError(f"{name!r} has data_offsets {offsets!r}; they must be two positions")
+        raise FileError(f"{name!r} has data_offsets {short(offsets)}; they must be two positions")
     begin, end = offsets
     bits = math.prod(shape) * _DTYPES[dtype][1]  # Python's integers do not overflow
     if (end - begin) * 8 != bits:
