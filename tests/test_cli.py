@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -275,6 +276,25 @@ def test_training_ends_whatever_its_terminal(
     if not error and ">" not in line and "|" not in line:
         assert "caf\\xe9" in done.stdout and "\\u5317" in done.stdout
         assert "\x1b" not in done.stdout
+
+
+def test_predict_says_how_far_off_the_values_are(here: Path, capsys: Any) -> None:
+    y = np.arange(20.0) / 3
+    np.savez("v.npz", x=y[:, None] ** 2, y=y)
+    Path("v.csv").write_text("".join(f"{v**2},{v}\n" for v in y))
+    Path("x.csv").write_text("".join(f"{v**2}\n" for v in y))
+    assert cli.main(["train", "--data", "v.csv", "--epochs", "2", "--quiet", "--out", "v"]) == 0
+    for file in ("v.csv", "v.npz", "x.csv"):
+        capsys.readouterr()
+        assert cli.main(["predict", "v/last.safetensors", file]) == 0
+        out, err = capsys.readouterr()
+        values = [float(line.split("\t")[1]) for line in out.splitlines()[1:]]
+        if file == "x.csv":
+            assert not err
+            continue
+        told = re.fullmatch(r"error (\S+) \(root mean square, 20 rows\)\n", err)
+        assert told is not None
+        assert float(told[1]) == pytest.approx(np.sqrt(((values - y) ** 2).mean()), rel=1e-3)
 
 
 def test_streams_of_the_other_commands(here: Path) -> None:

@@ -403,6 +403,9 @@ def test_npz_labels_are_classes(tmp_path: Path, y: np.ndarray, classes: str, kin
         x, labels = load_inputs(str(file), 6, {"classes": list(classes)})
         assert labels is not None and labels.tolist() == expected[30:].tolist() and len(x) == 10
         assert len(load_npz(file)[0]) == 40 and len(load_npz(file, part="train")[0]) == 30
+        kept = load(str(file), kind=kind, validation=0.2)
+        assert kept.validation is not None and len(kept.validation[0]) == 6
+        assert len(kept.parts.x_train) == 24 and len(kept.parts.x_test) == 10
 
 
 @pytest.mark.parametrize(

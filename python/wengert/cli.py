@@ -672,6 +672,9 @@ def predict_command(arguments: argparse.Namespace) -> int:
         print("row\tvalue")
         for row, values in enumerate(outputs):
             print(f"{row}\t" + "\t".join(f"{value:.6g}" for value in values))
+        if y is not None:
+            error = float(np.sqrt(((outputs - y) ** 2).mean()))
+            print(f"error {error:.4g} (root mean square, {len(y)} rows)", file=sys.stderr)
         return 0
     if config["loss"] == "cross_entropy":
         with wengert.no_grad():

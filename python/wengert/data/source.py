@@ -131,7 +131,9 @@ def load(
         if test:  # it brings its own
             y = y if classes is not None else y.reshape(len(y), -1)
             parts = Split(_flat(x), y[:n], _flat(test[0]), y[n:])
-            return Dataset(path.name, parts, Standardizer.fit(parts.x_train), classes)
+            parts, kept = _keep_back(parts, validation, seed)
+            scaler = Standardizer.fit(parts.x_train)
+            return Dataset(path.name, parts, scaler, classes, validation=kept)
         x = _flat(x)
     elif path.exists():
         raise DataError(f"{source}: unknown kind of file; expected .csv, .npz or an IDX directory")

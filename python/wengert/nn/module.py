@@ -142,8 +142,8 @@ class Module:
             )
         if _would_be_forgotten(value):
             raise TypeError(
-                f"{type(self).__name__}: {name!r} would be a tensor that requires a gradient, and no "
-                "Parameter, so no optimizer would train it; write Parameter(tensor), or keep "
+                f"{type(self).__name__}: {name!r} would be a tensor that requires a gradient, and "
+                "no Parameter, so no optimizer would train it; write Parameter(tensor), or keep "
                 "tensor.detach()"
             )
         object.__setattr__(self, name, value)
