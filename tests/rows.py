@@ -534,12 +534,21 @@ ROWS: list[Row] = [
         variant="repeated",
     ),
     Row(
+        "put_region",
+        lambda x, v: put(x, v, np.s_[1:, ::2]),
+        lambda x, v: put(x, v, np.s_[1:, ::2]),
+        (REAL, REAL),
+        (((3, 4), (2, 2)), ((3, 2), ())),
+        covers=("region",),
+    ),
+    Row(
         "put_rows",
         lambda x, v: put(x, v, np.s_[1:, ::2]),
         lambda x, v: put(x, v, np.s_[1:, ::2]),
         (REAL, REAL),
         (((3, 4), (2, 2)),),
         variant="slice",
+        made_by="put_region",
     ),
     Row(
         "cast",

@@ -87,7 +87,12 @@ void add_autograd(py::module_& m, TensorClass& cls) {
       .def("remove", &HookHandle::remove, "Takes the hook away.");
 
   cls.def_property(
-         "requires_grad", [](const Tensor& x) { return x.requires_grad(); }, set_requires_grad)
+         "requires_grad",
+         [](const Tensor& x) {
+           if (x.is_out_of_date()) refresh_view(x);
+           return x.requires_grad();
+         },
+         set_requires_grad)
       .def(
           "requires_grad_",
           [](py::object self, bool requires_grad) {

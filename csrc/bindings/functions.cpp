@@ -51,6 +51,11 @@ Shape sizes(const char* op, const py::args& args) {
                           : py::object(args));
 }
 
+// A view is another tensor than x, even of the same shape: hooks and flags set on it are its own.
+Tensor fresh(const Tensor& y, const Tensor& x) {
+  return y.body() == x.body() ? another_view(x) : y;
+}
+
 Tensor flatten(const Tensor& x, int64_t first, int64_t last) {
   if (x.dim() == 0) return reshape(x, Shape{1});
   const int from = normalize_axis("flatten", first, x.dim()),
@@ -64,15 +69,15 @@ Tensor flatten(const Tensor& x, int64_t first, int64_t last) {
       shape.push_back(x.shape()[d]);
     else
       shape[from] *= x.shape()[d];
-  return reshape(x, shape);
+  return fresh(reshape(x, shape), x);
 }
 
 Tensor squeeze_axes(const Tensor& x, py::handle axis) {
-  if (!axis.is_none()) return squeeze(x, to_axes("squeeze", axis, x));
+  if (!axis.is_none()) return fresh(squeeze(x, to_axes("squeeze", axis, x)), x);
   AxisMask ones = 0;
   for (int d = 0; d < x.dim(); ++d)
     if (x.shape()[d] == 1) ones |= 1u << d;
-  return squeeze(x, ones);
+  return fresh(squeeze(x, ones), x);
 }
 
 Tensor stack(py::handle tensors, int64_t axis) {
@@ -571,12 +576,14 @@ void add_functions(py::module_& m, TensorClass& cls) {
   m.def("cross_entropy_rows", cross_entropy_rows, py::arg("logits"), py::arg("target"),
         "-log_softmax(logits)[target] for each row; see cross_entropy.");
 
-  cls.def("reshape", [](const Tensor& x,
-                        const py::args& shape) { return reshape(x, sizes("reshape", shape)); })
+  cls.def("reshape",
+          [](const Tensor& x, const py::args& shape) {
+            return fresh(reshape(x, sizes("reshape", shape)), x);
+          })
       .def(
           "view",
           [](const Tensor& x, const py::args& shape) {
-            const Tensor y = reshape(x, sizes("view", shape));
+            const Tensor y = fresh(reshape(x, sizes("view", shape)), x);
             if (y->storage.get() != x->storage.get() && x.numel() > 0)
               fail<ShapeError>("view: shape ", x.shape(), " with strides ", x.strides(),
                                " cannot be seen as ", y.shape(),
@@ -587,7 +594,9 @@ void add_functions(py::module_& m, TensorClass& cls) {
       .def("permute",
            [](const Tensor& x, const py::args& axes) { return permute(x, sizes("permute", axes)); })
       .def("expand",
-           [](const Tensor& x, const py::args& shape) { return expand(x, sizes("expand", shape)); })
+           [](const Tensor& x, const py::args& shape) {
+             return fresh(expand(x, sizes("expand", shape)), x);
+           })
       .def_property_readonly("T",
                              [](const Tensor& x) {
                                if (x.dim() != 2)
@@ -601,7 +610,9 @@ void add_functions(py::module_& m, TensorClass& cls) {
           "The last two axes exchanged.");
   m.def(
       "reshape",
-      [](const Tensor& x, py::handle shape) { return reshape(x, to_shape("reshape", shape)); },
+      [](const Tensor& x, py::handle shape) {
+        return fresh(reshape(x, to_shape("reshape", shape)), x);
+      },
       py::arg("x"), py::arg("shape"));
   m.def(
       "permute",
@@ -609,7 +620,9 @@ void add_functions(py::module_& m, TensorClass& cls) {
       py::arg("x"), py::arg("axes"));
   both(
       m, cls, "broadcast_to", "x",
-      [](const Tensor& x, py::handle shape) { return expand(x, to_shape("broadcast_to", shape)); },
+      [](const Tensor& x, py::handle shape) {
+        return fresh(expand(x, to_shape("broadcast_to", shape)), x);
+      },
       py::arg("shape"));
   both(m, cls, "transpose", "x", transpose, py::arg("a"), py::arg("b"), "Two axes exchanged.");
   both(m, cls, "swapaxes", "x", transpose, py::arg("a"), py::arg("b"), "Two axes exchanged.");

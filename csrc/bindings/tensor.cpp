@@ -61,21 +61,30 @@ template <class Row> void edit(const Tensor& x, py::handle given) {
   apply_in_place(x, binary_op<Row>(), Tensors(in));
 }
 
-// `x += y`: in place where no gradient is recorded; else the name is bound to a new line, as if `x
-// = x + y`.
-template <class Row> py::object augmented(const Tensor& x, py::handle given) {
+// `x += y`, in place, as add_ is.
+template <class Row> py::object augmented(py::object self, py::handle given) {
+  const Tensor x = self.cast<Tensor>();
   Tensor other;
   if (!to_operand(given, x, other)) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
-  if (grad_enabled() && (x.requires_grad() || other.requires_grad())) {
-    if (x->leaf_requires_grad)
-      fail<GradientError>(
-          Row::name,
-          " in place: this tensor is a leaf that requires a gradient, and the change would be "
-          "lost from its history; do it under no_grad(), or write x = x + ...");
-    return py::cast(binary<Row>(x, other));
-  }
   edit<Row>(x, given);
-  return py::cast(x);
+  return self;
+}
+
+// The same of an op that is no row, or whose result may have another dtype.
+template <class F> auto augmented_by(const char* name, F f) {
+  return [=](py::object self, py::handle given) -> py::object {
+    const Tensor x = self.cast<Tensor>();
+    Tensor other;
+    if (!to_operand(given, x, other)) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+    // What its vjp saves must stay as it was.
+    const bool recorded = grad_enabled() && (x.requires_grad() || other.requires_grad());
+    const Tensor result = f(recorded ? clone(x) : x, other);
+    if (result.dtype() != x.dtype())
+      fail<DTypeError>(name, " in place: a tensor of ", x.dtype(), " cannot hold the result, of ",
+                       result.dtype(), "; write the result to a new tensor, or convert first");
+    apply_in_place(x, copy_op, Tensors(&result, 1), {}, name);
+    return self;
+  };
 }
 
 template <class F> auto operation(F f) {
@@ -289,6 +298,13 @@ void add_tensor(py::module_&, TensorClass& cls) {
   cls.def("__isub__", augmented<Sub>, py::arg("other"));
   cls.def("__imul__", augmented<Mul>, py::arg("other"));
   cls.def("__itruediv__", augmented<Div>, py::arg("other"));
+  cls.def("__ifloordiv__", augmented_by("floor_divide", floor_divide), py::arg("other"));
+  cls.def("__imod__", augmented_by("remainder", remainder), py::arg("other"));
+  cls.def("__ipow__", augmented_by("pow", power), py::arg("other"));
+  cls.def("__imatmul__", augmented_by("matmul", matmul), py::arg("other"));
+  cls.def("__iand__", augmented_by("bitwise_and", logic<And>), py::arg("other"));
+  cls.def("__ior__", augmented_by("bitwise_or", logic<Or>), py::arg("other"));
+  cls.def("__ixor__", augmented_by("bitwise_xor", logic<Xor>), py::arg("other"));
   // Tensors are compared element by element, but are told apart, in sets and as keys, by identity.
   cls.attr("__hash__") = py::module_::import("builtins").attr("object").attr("__hash__");
   // NumPy's operators leave `array + tensor` to us.

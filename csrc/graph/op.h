@@ -37,7 +37,7 @@ class Attrs {
   template <class T> T& as() { return *std::launder(reinterpret_cast<T*>(bytes_)); }
 
  private:
-  alignas(8) std::byte bytes_[96] = {};
+  alignas(8) std::byte bytes_[sizeof(Shape) * 2 + 8] = {};
 };
 
 // An attribute as text, for listings: `axis=1`.
@@ -93,6 +93,7 @@ struct Op {
   int edits = 0;      // this many inputs, the first ones, are overwritten beside (random states)
   bool cuda = false;  // run also knows what to do where the views lie on a GPU
   bool elementwise = false;  // each element of the output needs the same element of each input only
+  bool in_place = false;     // run may write over its first input: the output may be that
   // Takes bfloat16 as it is, as elementwise ops and aliases do; of others apply() makes a line
   // between casts from and to float32.
   bool bfloat16 = false;

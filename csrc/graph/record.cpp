@@ -59,12 +59,12 @@ uint32_t needs_mask(Tensors inputs) {
   return mask;
 }
 
-// A view taken before an edit that is part of a graph shows the new values under the old history.
-void check_history(const Op& op, const Tensor& x) {
-  const bool view = x->line || (x->made_by && x->made_by->alias);
-  if (view && x->recorded_edits != x->storage->recorded_edits)
-    fail<GradientError>(op.name,
-                        ": this view was taken before its memory was changed in place by '",
+// A view taken before an edit that is part of a graph gets its history of now.
+void update_history(const char* op, const Tensor& x) {
+  if (!x.is_out_of_date()) return;
+  refresh_view(x);
+  if (x.is_out_of_date())
+    fail<GradientError>(op, ": this view was taken before its memory was changed in place by '",
                         x->storage->edited_by, "' (", describe(x->storage->edited_at),
                         "), so its history is out of date; take the view again after the change");
 }
@@ -126,7 +126,6 @@ void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
   line->output = {out.shape(), out.dtype(), out.device()};
   line->inputs.reserve(inputs.size());
   for (const Tensor& x : inputs) {
-    check_history(op, x);
     Edge& edge = line->inputs.emplace_back();
     edge.line = x->line;
     if (x->leaf_requires_grad) edge.leaf = x;
@@ -226,8 +225,7 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   Tensor out, auxiliary;
   if (op.alias) {
     const Layout layout = op.alias(inputs[0], attrs);
-    out = inputs[0].alias(layout.shape, layout.strides, layout.offset);
-    out->recorded_edits = inputs[0]->recorded_edits;
+    out = inputs[0].view_of(layout.shape, layout.strides, layout.offset);
   } else {
     SmallVector<Meta, 2> metas;
     op.infer(inputs, attrs, metas);
@@ -248,13 +246,82 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   }
   out->made_by = &op;
   for (int i = 0; i < op.edits; ++i) note_edit(inputs[i], op.name);
-  if (grad_mode && op.vjp && is_floating(out.dtype()))  // a cast to integers ends a gradient's way
+  if (grad_mode && op.vjp &&
+      is_floating(out.dtype())) {  // a cast to integers ends a gradient's way
+    for (const Tensor& x : inputs) update_history(op.name, x);
     if (const uint32_t needs = needs_mask(inputs)) record(op, inputs, attrs, out, auxiliary, needs);
+  }
   if (listener) {
     const Tensor outputs[] = {out, auxiliary};
     listener->line(op, inputs, Tensors(outputs, auxiliary.defined() ? 2 : 1), {}, attrs);
   }
   return out;
+}
+
+// ---- edits of views that are part of a graph ----
+
+// From now on x's history is that of `line`; views of it taken before are out of date.
+static void set_history(const Tensor& x, const LineRef& line, const Op& made_by) {
+  if (x->retains_grad) {  // of what the tensor is now
+    if (x->line) forget_tensor(x->line.get());
+    if (line) line->retains_grad = x.body();
+  }
+  x->line = line;
+  x->made_by = &made_by;
+  if (x->family) x->edits_seen = ++x->family->edits;
+}
+
+static Tensor root_of(const Tensor& view) { return Tensor(Ref<TensorBody>(view->family->root)); }
+
+static bool root_needs_grad(const Tensor& x) {
+  return x.is_view() && x->family->root && root_of(x).requires_grad();
+}
+
+// Whether an edit of this view can become a part of the history of the tensor that it is a view of.
+static void check_root(const char* by, const Tensor& view) {
+  if (!view->family->root) return;
+  const Tensor root = root_of(view);
+  if (root->leaf_requires_grad)
+    fail<GradientError>(
+        by,
+        " in place: this is a view of a leaf that requires a gradient, and the change would be "
+        "lost from its history; do it under no_grad(), or on a copy: x.clone()");
+  if (root.requires_grad() && !view->line)
+    fail<GradientError>(by,
+                        " in place: this view was taken under no_grad(), of a tensor with history, "
+                        "which the change would not be a part of; take it again, outside");
+  if (!root.is_contiguous())
+    fail<GradientError>(by, " in place: this is a view of a tensor of shape ", root.shape(),
+                        " whose elements are not in one piece, and the change cannot be recorded; "
+                        "make the view of x.contiguous()");
+}
+
+// The memory of a view has got the values of `value`: the root's history becomes that of a line
+// which puts them there, and the view is one of the new root.
+static void record_region(const Tensor& view, const Tensor& value) {
+  const Tensor root = root_of(view);
+  const Layout region{view.shape(), view.strides(), view->offset - root->offset};
+  const Tensor in[] = {root, value};
+  const LineRef before = root->line;
+  record(put_region_op, Tensors(in), region, root, Tensor(), needs_mask(Tensors(in)));
+  const LineRef line = root->line;
+  root->line = before;
+  set_history(root, line, put_region_op);
+  const Tensor taken = apply(region_op, root, region);
+  set_history(view, taken->line, region_op);
+  view->edits_seen = root->edits_seen = view->family->edits;
+}
+
+void refresh_view(const Tensor& x) {
+  if (!x.is_view() || !x.is_out_of_date() || !x->family->root) return;
+  const Tensor root = root_of(x);
+  if (!root.is_contiguous()) return;
+  const GradMode on(true);
+  const Tensor taken =
+      apply(region_op, root, Layout{x.shape(), x.strides(), x->offset - root->offset});
+  x->line = taken->line;
+  x->made_by = &region_op;
+  x->edits_seen = x->family->edits;
 }
 
 void note_edit(const Tensor& x, const char* by, Place at) {
@@ -268,7 +335,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   if (!by) by = op.name;
   check_writable(by, x);
   bool recorded = x.requires_grad();
-  bool direct = op.elementwise;
+  bool direct = op.elementwise || op.in_place;
   for (const Tensor& in : inputs) {
     recorded |= in.requires_grad();
     direct &= !shares_memory(in, x) || same_layout(in, x);
@@ -279,11 +346,12 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
         by,
         " in place: this tensor is a leaf that requires a gradient, and the change would "
         "be lost from its history; do it under no_grad(), or write x = x + ...");
-  if (recorded && x->made_by && x->made_by->alias)
-    fail<GradientError>(
-        by,
-        " in place: this tensor is a view, and the tensor that it looks at would not know "
-        "of the gradient; assign through the index instead: y[i] = y[i] + ...");
+  if (grad_mode && is_floating(x.dtype())) {
+    update_history(by, x);
+    for (const Tensor& in : inputs) update_history(by, in);
+    recorded |= root_needs_grad(x);
+    if (recorded && x.is_view()) check_root(by, x);
+  }
   if (recorded && !is_floating(x.dtype()))
     fail<GradientError>(by, " in place: a tensor of ", x.dtype(), " cannot carry a gradient");
 
@@ -323,15 +391,11 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   if (runs) copy_into(x.view(), result.view());
   if (tracer) tracer->line(copy_op, Tensors(&result, 1), Tensors(&x, 1), Tensors(&x, 1), {});
   note_edit(x, by);
-  if (recorded) {
-    if (x->retains_grad) {  // of what the tensor is now
-      if (x->line) forget_tensor(x->line.get());
-      if (result->line) result->line->retains_grad = x.body();
-    }
-    x->line = result->line;
-    x->made_by = &op;
-    x->recorded_edits = ++x->storage->recorded_edits;
-  }
+  if (!recorded) return;
+  if (x.is_view() && x->family->root)
+    record_region(x, result);
+  else
+    set_history(x, result->line, op);
 }
 
 void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) {

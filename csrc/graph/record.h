@@ -66,6 +66,13 @@ inline void refuse_in_trace(const char* what, const Tensor& x = Tensor()) {
 
 // The copy that edits in place and saved values need; also clone() (ops/view.cpp).
 extern const Op& copy_op;
+// A region of a contiguous tensor, as a view by its Layout there, and the tensor with other values
+// in a region: how an edit of a view is recorded for the tensor that it is a view of
+// (ops/view.cpp).
+extern const Op &region_op, &put_region_op;
+// A view that was taken before a recorded edit of its memory gets its history of now, if the tensor
+// that it is a view of is still there.
+void refresh_view(const Tensor& x);
 // The cast that bfloat16 needs; its attribute is the dtype. Also to_dtype() (ops/elementwise.cpp).
 extern const Op& cast_op;
 

@@ -107,6 +107,7 @@ inline Tensor clamp(const Tensor& x, double low, double high) {
 // ---- view.cpp: the result shares x's memory, unless said otherwise ----
 Tensor reshape(const Tensor& x,
                Shape shape);  // one size may be -1; copies where the strides leave no other way
+Tensor another_view(const Tensor& x);  // of the same shape
 Tensor permute(const Tensor& x, const Dims& axes);
 Tensor transpose(const Tensor& x, int64_t a, int64_t b);
 // -1 keeps a size; `op` is named in messages.

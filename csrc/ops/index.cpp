@@ -107,12 +107,42 @@ const Op take_op{.name = "take_rows",
 void infer_put(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
 }
+// A row of a view whose rows are anywhere: elements of the axes after the first `lead` ones.
+template <class T> void put_row(T* y, const View& layout, int64_t axis, const T*& v) {
+  if (axis == layout.shape.size()) {
+    *y = *v++;
+    return;
+  }
+  const int64_t size = layout.shape[static_cast<int>(axis)],
+                stride = layout.strides[static_cast<int>(axis)];
+  if (axis + 1 == layout.shape.size()) {
+    for (int64_t i = 0; i < size; ++i) y[i * stride] = *v++;
+    return;
+  }
+  for (int64_t i = 0; i < size; ++i) put_row(y + i * stride, layout, axis + 1, v);
+}
+void put_strided(const View& out, const View& value, const View& rows, int64_t lead) {
+  dispatch(out.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    const T* v = value.as<T>();
+    for (int64_t i = 0; i < rows.numel(); ++i) {
+      int64_t row = rows.as<int64_t>()[i], offset = 0;
+      for (int axis = static_cast<int>(lead); axis-- > 0; row /= out.shape[axis])
+        offset += row % out.shape[axis] * out.strides[axis];
+      put_row(out.as<T>() + offset, out, lead, v);
+      if (i % 4096 == 4095) poll_interrupt();
+    }
+  });
+}
+
 void run_put(Views out, Views in, const Attrs& attrs) {  // inputs x, value, rows
   const auto [lead, add] = attrs.as<RowsAttrs>();
   const int64_t n = row_elements(in[0].shape, lead), count = in[2].numel();
   const int64_t* rows = in[2].as<int64_t>();
   if (out[0].data != in[0].data) copy_into(out[0], in[0]);
   if (n == 0) return;
+  if (!is_contiguous(out[0].shape, out[0].strides))  // of set_item, on the CPU: no sums
+    return put_strided(out[0], in[1], in[2], lead);
   if (is_cuda(out[0].device))
     return cuda_kernels().put(out[0], in[1], in[2], n, add ? Put::add : Put::replace);
   // Shared out by columns: each thread sees all rows, in order.
@@ -163,7 +193,8 @@ const Op put_op{
     .vjp = vjp_put,
     .saves = save_put,
     .describe = describe_rows,
-    .cuda = true};
+    .cuda = true,
+    .in_place = true};
 
 // ---- reading a key ----
 
@@ -266,23 +297,41 @@ Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
   return key;
 }
 
-// The view with the indexed axes in front, and the rows that the indices name.
-std::pair<Tensor, Tensor> to_rows(const Key& key, Dims& order) {
-  const Tensor& x = key.view;
+// What a key with index tensors names: rows of a view whose indexed axes stand in front, and in
+// which order the axes of the result are then put.
+struct Named {
+  Tensor front, rows;
+  int lead;
+  Dims back;  // empty: as they are
+};
+Named name_rows(const Tensor& x, const Key& key) {
+  const Tensor& view = key.view;
   AxisMask indexed = 0;
-  Dims sizes;
+  Dims sizes, order;
   for (int axis : key.axes) {
     order.push_back(axis);
-    sizes.push_back(x.shape()[axis]);
+    sizes.push_back(view.shape()[axis]);
     indexed |= 1u << axis;
   }
-  for (int d = 0; d < x.dim(); ++d)
+  for (int d = 0; d < view.dim(); ++d)
     if (!has(indexed, d)) order.push_back(d);
   Shape common = key.indices[0].shape();
   for (const Tensor& i : key.indices) common = broadcast("index", common, i.shape());
   std::vector<Tensor> spread;
   for (const Tensor& i : key.indices) spread.push_back(contiguous(expand(i, common)));
-  return {permute(x, order), apply(ravel_op, Tensors(spread), sizes)};
+  bool in_order = view.body() == x.body();
+  for (int d = 0; d < view.dim(); ++d) in_order &= order[d] == d;
+  Named named{in_order ? x : permute(view, order),
+              apply(ravel_op, Tensors(spread), sizes),
+              static_cast<int>(key.axes.size()),
+              {}};
+  if (!key.together || key.axes[0] == 0) return named;
+  // The index's axes go where the first indexed axis was.
+  const int dims = named.rows.dim() + view.dim() - named.lead;
+  for (int d = 0; d < key.axes[0]; ++d) named.back.push_back(named.rows.dim() + d);
+  for (int d = 0; d < named.rows.dim(); ++d) named.back.push_back(d);
+  for (int d = named.rows.dim() + key.axes[0]; d < dims; ++d) named.back.push_back(d);
+  return named;
 }
 
 }  // namespace
@@ -302,47 +351,39 @@ Tensor put_rows(const Tensor& x, const Tensor& value, const Tensor& rows, int le
 
 Tensor get_item(const Tensor& x, const std::vector<IndexPart>& parts) {
   const Key key = read_key(x, parts);
-  if (key.indices.empty()) return key.view.body() == x.body() ? reshape(x, x.shape()) : key.view;
-  Dims order;
-  const auto [front, rows] = to_rows(key, order);
-  const int lead = static_cast<int>(key.axes.size());
-  const Tensor taken = take_rows(front, rows, lead);
-  if (!key.together || key.axes[0] == 0) return taken;
-  // The index's axes go where the first indexed axis was.
-  Dims back;
-  for (int d = 0; d < key.axes[0]; ++d) back.push_back(rows.dim() + d);
-  for (int d = 0; d < rows.dim(); ++d) back.push_back(d);
-  for (int d = rows.dim() + key.axes[0]; d < taken.dim(); ++d) back.push_back(d);
-  return permute(taken, back);
+  if (key.indices.empty()) return key.view.body() == x.body() ? another_view(x) : key.view;
+  const Named named = name_rows(x, key);
+  const Tensor taken = take_rows(named.front, named.rows, named.lead);
+  return named.back.empty() ? taken : permute(taken, named.back);
 }
 
 void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor& given) {
   const bool recorded = grad_enabled() && (x.requires_grad() || given.requires_grad());
   const Tensor value = to_device(to_dtype(given, x.dtype()), x.device());
-  const bool gathers = std::any_of(parts.begin(), parts.end(),
-                                   [](auto& p) { return std::holds_alternative<Tensor>(p); });
-  if (!recorded && !gathers) {
-    const GradMode off(false);
-    const Tensor view = read_key(x, parts).view;
-    const Tensor in[] = {expand(value, view.shape(), "setitem")};
-    apply_in_place(view, cast_op, Tensors(in), x.dtype(), "setitem");
-    return;
+  const GradMode mode(recorded);
+  const Key key = read_key(x, parts);
+  if (key.indices.empty()) {
+    const Tensor in[] = {expand(value, key.view.shape(), "setitem")};
+    apply_in_place(key.view, cast_op, Tensors(in), x.dtype(), "setitem");
+  } else {
+    const Named named = name_rows(x, key);
+    const Shape rows_first = taken_shape(named.front.shape(), named.rows.shape(), named.lead);
+    Shape shape = rows_first;
+    Dims inverse = named.back;
+    for (int d = 0; d < inverse.size(); ++d) {
+      shape[d] = rows_first[static_cast<int>(named.back[d])];
+      inverse[static_cast<int>(named.back[d])] = d;
+    }
+    Tensor v = expand(value, shape, "setitem");
+    if (!inverse.empty()) v = permute(v, inverse);
+    // A GPU's kernel, and a line with history, write into memory in one piece.
+    const bool aside = is_cuda(x.device()) && !recorded && !named.front.is_contiguous();
+    const Tensor target = aside ? clone(named.front) : named.front;
+    const Tensor in[] = {target, contiguous(v), named.rows};
+    apply_in_place(target, put_op, Tensors(in), RowsAttrs{named.lead, false}, "setitem");
+    if (aside) apply_in_place(named.front, copy_op, Tensors(&target, 1), {}, "setitem");
   }
-  // Every element's number, indexed by the same key, says where the values go.
-  Tensor places;
-  {
-    const GradMode off(false);
-    places = contiguous(
-        get_item(reshape(arange(0, 1, x.numel(), DType::int64, x.device()), x.shape()), parts));
-  }
-  if (!x.is_contiguous())
-    fail<ValueError>(
-        "setitem: indexing with tensors, or a value that requires a gradient, needs a contiguous "
-        "tensor; "
-        "this one has shape ",
-        x.shape(), " and strides ", x.strides(), ": call contiguous() first");
-  const Tensor in[] = {x, contiguous(expand(value, places.shape(), "setitem")), places};
-  apply_in_place(x, put_op, Tensors(in), RowsAttrs{x.dim(), false}, "setitem");
+  if (recorded) refresh_view(x);
 }
 
 Tensor gather(const Tensor& x, int64_t axis_given, const Tensor& index) {

@@ -171,6 +171,58 @@ Tensor embed(const Tensor& x, const Shape& shape, const SliceAttrs& where) {
   return apply(embed_op, x, EmbedAttrs{where, shape[static_cast<int>(where.axis)]});
 }
 
+// ---- regions: how an edit of a view is recorded for the tensor that it is a view of ----
+
+void describe_region(const Attrs& attrs, AttrText& text) {
+  const auto& region = attrs.as<Layout>();
+  text.emplace_back("shape", concat(region.shape));
+  text.emplace_back("strides", concat(region.strides));
+  text.emplace_back("offset", concat(region.offset));
+}
+Layout alias_region(const Tensor& x, const Attrs& attrs) {
+  Layout region = attrs.as<Layout>();
+  region.offset += x->offset;
+  return region;
+}
+Tensor put_region(const Tensor& x, const Tensor& value, const Layout& region) {
+  return apply(put_region_op, contiguous(x), value, region);
+}
+void vjp_region(const Line& line, const Tensor& g, Gradients& dx) {
+  const Edge& x = line.inputs[0];
+  dx[0] = put_region(full(x.shape, 0, x.dtype, g.device()), g, line.attrs.as<Layout>());
+}
+const Op the_region_op{.name = "region",
+                       .formula = "x's elements at a region, a view",
+                       .gradient = "zeros, with g at the region",
+                       .alias = alias_region,
+                       .vjp = vjp_region,
+                       .describe = describe_region};
+
+void infer_put_region(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
+  out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
+}
+void run_put_region(Views out, Views in, const Attrs& attrs) {
+  const auto& region = attrs.as<Layout>();
+  copy_into(out[0], in[0]);
+  View part{out[0].as<char>() + region.offset * size_of(out[0].dtype), region.shape, region.strides,
+            out[0].dtype, out[0].device};
+  copy_into(part, in[1]);
+}
+void vjp_put_region(const Line& line, const Tensor& g, Gradients& dx) {
+  const auto& region = line.attrs.as<Layout>();
+  if (line.needs(0)) dx[0] = put_region(g, full(region.shape, 0, g.dtype(), g.device()), region);
+  if (line.needs(1)) dx[1] = apply(region_op, contiguous(g), region);
+}
+const Op the_put_region_op{.name = "put_region",
+                           .formula = "x, with values written at a region",
+                           .gradient = "dx = g with zeros at the region, dvalue = g at the region",
+                           .infer = infer_put_region,
+                           .run = run_put_region,
+                           .vjp = vjp_put_region,
+                           .describe = describe_region,
+                           .cuda = true,
+                           .bfloat16 = true};
+
 // ---- copies ----
 
 void infer_concatenate(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
@@ -248,9 +300,11 @@ const Op move_op{.name = "move",
 
 }  // namespace
 
+const Op &region_op = the_region_op, &put_region_op = the_put_region_op;
+
 void add_view_ops(std::vector<const Op*>& ops) {
-  for (const Op* op : {&reshape_op, &permute_op, &expand_op, &slice_op, &embed_op, &copy_op,
-                       &concatenate_op, &move_op})
+  for (const Op* op : {&reshape_op, &permute_op, &expand_op, &slice_op, &embed_op, &region_op,
+                       &put_region_op, &copy_op, &concatenate_op, &move_op})
     ops.push_back(op);
 }
 
@@ -277,6 +331,8 @@ Tensor reshape(const Tensor& x, Shape shape) {
   if (shape == x.shape()) return x;
   return apply(reshape_op, view_strides(x.shape(), x.strides(), shape) ? x : contiguous(x), shape);
 }
+
+Tensor another_view(const Tensor& x) { return apply(reshape_op, x, x.shape()); }
 
 Tensor permute(const Tensor& x, const Dims& axes) {
   if (axes.size() != x.dim())

@@ -60,6 +60,17 @@ using Hooks = std::vector<std::pair<int64_t, std::unique_ptr<Hook>>>;  // by id,
 
 struct TensorBody;
 
+// A tensor and its views, which share one history: after an edit in place that is recorded, those
+// that were taken before it no longer know theirs. A detached tensor has a family of its own.
+struct Family : RefCounted {
+  explicit Family(TensorBody* tensor) : root(tensor) {}
+  TensorBody* root;    // the tensor that is no view; null when it is gone
+  uint32_t edits = 0;  // recorded ones
+  static void destroy(Family* family) { delete family; }
+  static void* operator new(size_t bytes);
+  static void operator delete(void* block, size_t bytes);
+};
+
 class Tensor {
  public:
   Tensor() = default;
@@ -84,8 +95,13 @@ class Tensor {
   View view() const;
   template <class T = void> T* data() const { return static_cast<T*>(view_data()); }
 
-  // A tensor over the same storage with another layout and no history.
+  // A tensor over the same storage with another layout and no history: detached.
   Tensor alias(const Shape& shape, const Strides& strides, int64_t offset) const;
+  // The same as a view: of x's family.
+  Tensor view_of(const Shape& shape, const Strides& strides, int64_t offset) const;
+  bool is_view() const;
+  // Whether it is a view that was taken before a recorded edit of its memory.
+  bool is_out_of_date() const;
   Tensor detach() const;
 
   bool requires_grad() const;
@@ -106,7 +122,8 @@ struct TensorBody : RefCounted {
   DType dtype = DType::float32;
   bool leaf_requires_grad = false;
   bool retains_grad = false;
-  uint32_t recorded_edits = 0;  // storage->recorded_edits when this view was taken
+  uint32_t edits_seen = 0;      // family->edits when this view was taken
+  Ref<Family> family;           // from the first view on
   void* object = nullptr;       // what stands for it in the language around us, for the bindings
   const Op* made_by = nullptr;  // the op that made it, recorded or not
   LineRef line;                 // its history; empty for leaves and constants
@@ -119,6 +136,10 @@ struct TensorBody : RefCounted {
   static void operator delete(void* block, size_t bytes);
 };
 
+inline bool Tensor::is_view() const { return body_->family && body_->family->root != body_.get(); }
+inline bool Tensor::is_out_of_date() const {
+  return body_->family && body_->edits_seen != body_->family->edits;
+}
 inline const Shape& Tensor::shape() const { return body_->shape; }
 inline const Strides& Tensor::strides() const { return body_->strides; }
 inline DType Tensor::dtype() const { return body_->dtype; }
