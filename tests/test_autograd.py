@@ -1162,3 +1162,43 @@ def test_long_chains_under_an_8_mib_stack(name):
     head = f"import wengert as wg\nwg.set_num_threads(1)\nn = {n}\n"
     out = run_python(head + textwrap.dedent(code) + "\nprint('done')")
     assert out.strip() == "done"
+
+
+# ---- cycles
+
+
+def test_gradients_with_history_are_freed_with_their_leaves():
+    """leaf.grad -> its history -> leaf: Python's collector frees what only such cycles reach."""
+
+    def once():
+        a, b = (wg.rand((64, 64)).requires_grad_() for _ in range(2))
+        ((a @ b).tanh() * a).sum().backward(create_graph=True)
+        kept = (a.grad * b.grad).sum()
+        kept.backward(create_graph=True)
+        return b
+
+    class Owner:
+        pass
+
+    def with_python_cycle():
+        owner = Owner()
+        owner.self = owner
+        owner.weight = wg.rand((64, 64)).requires_grad_()
+        (owner.weight**3).sum().backward(create_graph=True)
+
+    for make in (once, with_python_cycle):
+        make()
+        gc.collect()
+        before = wg.memory_allocated()
+        for _ in range(5):
+            make()
+        gc.collect()
+        assert wg.memory_allocated() <= before
+    alive = once()
+    gradient = alive.grad
+    gc.collect()
+    assert alive.grad is gradient  # reached from here
+    gradient.square().sum().backward()
+    del alive, gradient
+    gc.collect()
+    assert wg.memory_allocated() <= before

@@ -3,6 +3,8 @@ graphs of many ops, its own samples for its ops (op_db), and whole training runs
 
 from __future__ import annotations
 
+import operator
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -449,3 +451,75 @@ def test_training_follows_torchs_loss_curve(optimizer: str, dtype: str) -> None:
         assert epoch < 9 or curve[-1] < 0.8 * curve[0]
     tolerance = 1e-9 if dtype == "float64" else 2e-3
     np.testing.assert_allclose(curve, expected, tolerance, 0)
+
+
+# ---- views and edits in place
+
+
+def view_program(seed: int, lib: Any) -> tuple[float, list[Any]]:
+    """Random views, edits in place and reads of two leaves: the loss and the leaves' gradients."""
+    r = random.Random(seed)
+    rng = np.random.default_rng(seed)
+
+    def make() -> Any:
+        return lib.tensor(rng.standard_normal((3, 4)), dtype=lib.float64)
+
+    leaves = [make().requires_grad_(), make().requires_grad_()]
+    pool = [leaves[0] * 1, make()]
+
+    def some() -> Any:
+        return r.choice(pool)
+
+    views = [
+        lambda x: x.T if len(x.shape) == 2 else x[None],
+        lambda x: x[1:] if len(x.shape) and x.shape[0] > 1 else x[None],
+        lambda x: x[r.randrange(x.shape[0])] if len(x.shape) else x[None],
+        lambda x: x.reshape(-1),
+        lambda x: x[..., ::2] if len(x.shape) else x[None],
+        lambda x: x[...],
+        lambda x: x.detach(),
+    ]
+    for _ in range(r.randint(3, 10)):
+        kind, x = r.choice(["view", "view", "edit", "edit", "augmented", "op", "leaf"]), some()
+        y, how = some(), r.randrange(4)
+        y = y if tuple(y.shape) == tuple(x.shape) else (y * 1).sum()
+        if kind == "view":
+            pool.append(r.choice(views)(x))
+        elif kind == "op":
+            pool.append((lambda t: t * t, lambda t: t.sin(), lambda t: t + 1)[how % 3](x))
+        elif kind == "leaf":
+            pool.append(r.choice(leaves) * 2)
+        elif kind == "augmented":
+            (operator.iadd, operator.imul, operator.isub, operator.iadd)[how](x, y)
+        elif how < 2 or not len(x.shape):
+            (x.add_, x.mul_)[how % 2](y)
+        elif how == 2:
+            x[r.randrange(x.shape[0])] = (y * 2).sum()
+        else:
+            x[lib.tensor([r.randrange(x.shape[0])])] = (y * 3).sum()
+    loss = sum((p * (i + 1)).sum() for i, p in enumerate(pool))
+    if loss.requires_grad:
+        loss.backward()
+    return loss.item(), [
+        np.zeros((3, 4)) if x.grad is None else x.grad.detach().numpy() for x in leaves
+    ]
+
+
+def test_random_views_and_edits() -> None:
+    agree = refused = 0
+    for seed in range(300):
+        try:
+            wanted = view_program(seed, torch)
+        except RuntimeError:  # PyTorch refuses some that are well defined here
+            wanted = None
+        try:
+            got = view_program(seed, wg)
+        except wg.GradientError:
+            refused += wanted is not None
+            continue
+        if wanted is not None:
+            np.testing.assert_allclose(got[0], wanted[0], rtol=1e-12, err_msg=str(seed))
+            for a, b in zip(got[1], wanted[1], strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=str(seed))
+            agree += 1
+    assert agree > 200 and refused <= 3

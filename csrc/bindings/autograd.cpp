@@ -1,5 +1,6 @@
 // Gradients: requires_grad, backward, grad, hooks, grad mode.
 #include "bindings/bindings.h"
+#include "engine/cycles.h"
 
 namespace wengert::bindings {
 
@@ -32,6 +33,19 @@ struct HookHandle {
       std::erase_if(*h, [&](const auto& entry) { return entry.first == id; });
   }
 };
+
+// Python's collector asks for cycles that it cannot see, once there may be any.
+void collect_with_python() {
+  static bool asked = false;
+  if (asked || !has_cycles()) return;
+  asked = true;
+  const auto stopped = [](const py::str& phase, const py::dict& info) {
+    constexpr int all = 2;  // generations: not at each small collection
+    if (phase.cast<std::string>() == "stop" && info["generation"].cast<int>() == all)
+      collect_cycles();
+  };
+  py::module_::import("gc").attr("callbacks").attr("append")(py::cpp_function(stopped));
+}
 
 void set_requires_grad(const Tensor& x, bool wanted) {
   if (!x.is_leaf()) {
@@ -164,6 +178,7 @@ void add_autograd(py::module_& m, TensorClass& cls) {
           [](const Tensor& y, py::handle gradient, bool retain_graph, bool create_graph) {
             const std::vector<Tensor> given = cotangents_of("backward", gradient);
             backward(Tensors(&y, 1), Tensors(given), retain_graph, create_graph);
+            collect_with_python();
           },
           py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
           py::arg("create_graph") = false,
@@ -180,6 +195,7 @@ void add_autograd(py::module_& m, TensorClass& cls) {
         const std::vector<Tensor> outputs = to_tensors("backward", outputs_given);
         const std::vector<Tensor> given = cotangents_of("backward", cotangents);
         backward(Tensors(outputs), Tensors(given), retain_graph, create_graph);
+        collect_with_python();
       },
       py::arg("outputs"), py::arg("gradients") = py::none(), py::arg("retain_graph") = false,
       py::arg("create_graph") = false, "Tensor.backward() for several outputs in one walk.");

@@ -12,6 +12,7 @@
 #include <unordered_set>
 
 #include "base/pool.h"
+#include "engine/cycles.h"
 #include "ops/functions.h"
 
 namespace wengert {
@@ -310,7 +311,10 @@ void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool creat
   const Walk w = walk(outputs, {}, cotangents, retain_graph, create_graph);
   const LeafLock lock;
   const GradMode mode(create_graph);
-  for (const LeafGradient& l : w.leaves()) accumulate(l.leaf, l.gradient, create_graph);
+  for (const LeafGradient& l : w.leaves()) {
+    accumulate(l.leaf, l.gradient, create_graph);
+    if (l.leaf->grad.requires_grad()) note_cycle(l.leaf);
+  }
 }
 
 std::vector<Tensor> gradients(Tensors outputs, Tensors inputs, Tensors cotangents,
