@@ -285,7 +285,7 @@ def test_masked_rows_of_an_embedding() -> None:
 def test_assignment_into_a_leaf_is_refused_where_it_is_recorded() -> None:
     x = wg.zeros((3,)).requires_grad_()
     for key in (0, [0, 1], S[1:], ...):
-        with pytest.raises(wg.GradientError, match="in place: this .* a leaf"):
+        with pytest.raises(wg.GradientError, match=r"in place: this .* a leaf"):
             x[key] = 1.0
     with wg.no_grad():
         x[0] = 1.0

@@ -486,7 +486,8 @@ def view_program(seed: int, lib: Any) -> tuple[float, list[Any]]:
         if kind == "view":
             pool.append(r.choice(views)(x))
         elif kind == "op":
-            pool.append((lambda t: t * t, lambda t: t.sin(), lambda t: t + 1)[how % 3](x))
+            f = (lambda t: t * t, lambda t: t.sin(), lambda t: t + 1)[how % 3]
+            pool.append(f(x).contiguous())  # PyTorch's results take over strides
         elif kind == "leaf":
             pool.append(r.choice(leaves) * 2)
         elif kind == "augmented":

@@ -300,7 +300,12 @@ void add_tensor(py::module_&, TensorClass& cls) {
   cls.def("__itruediv__", augmented<Div>, py::arg("other"));
   cls.def("__ifloordiv__", augmented_by("floor_divide", floor_divide), py::arg("other"));
   cls.def("__imod__", augmented_by("remainder", remainder), py::arg("other"));
-  cls.def("__ipow__", augmented_by("pow", power), py::arg("other"));
+  cls.def(
+      "__ipow__",
+      [](py::object self, py::handle other, py::handle) {
+        return augmented_by("pow", power)(self, other);
+      },
+      py::arg("other"), py::arg("modulo") = py::none());
   cls.def("__imatmul__", augmented_by("matmul", matmul), py::arg("other"));
   cls.def("__iand__", augmented_by("bitwise_and", logic<And>), py::arg("other"));
   cls.def("__ior__", augmented_by("bitwise_or", logic<Or>), py::arg("other"));
