@@ -54,6 +54,8 @@ uint64_t version_of(PyObject* dict) {
   return at->second;
 }
 #endif
+// From 3.13 on an object may write to its attributes past its dict.
+constexpr bool objects_tell = PY_VERSION_HEX < 0x030D0000;
 
 // ---- comparing ----
 
@@ -89,6 +91,7 @@ struct Dict {
   py::object dict;
   uint64_t version;
   int64_t size;  // how many keys it must have; negative: any number
+  bool tells;    // of its changes, by its version
   std::vector<Entry> entries;
   std::vector<std::string> labels;
 };
@@ -127,8 +130,8 @@ struct Call {
 
 class Guards {
  public:
-  void add_dict(py::object dict, int64_t size, const py::list& entries) {
-    Dict d{dict, version_of(dict.ptr()), size, {}, {}};
+  void add_dict(py::object dict, int64_t size, const py::list& entries, bool of_object) {
+    Dict d{dict, version_of(dict.ptr()), size, objects_tell || !of_object, {}, {}};
     for (py::handle entry : entries) {
       const auto t = py::reinterpret_borrow<py::tuple>(entry);
       const py::object key = t[0];
@@ -169,7 +172,7 @@ class Guards {
   const char* changed() {
     for (Dict& d : dicts_) {
       const uint64_t version = version_of(d.dict.ptr());
-      if (version == d.version) continue;
+      if (version == d.version && d.tells) continue;
       if (d.size >= 0 && PyDict_GET_SIZE(d.dict.ptr()) != d.size)
         return d.labels.empty() ? "a dict" : d.labels[0].c_str();
       for (size_t i = 0; i < d.entries.size(); ++i) {
@@ -364,6 +367,7 @@ void add_guards(py::module_& m) {
       .def(py::init<>())
       .def(
           "add_dict", &Guards::add_dict, py::arg("dict"), py::arg("size"), py::arg("entries"),
+          py::arg("of_object"),
           "entries: (key, what messages call it); a key may be absent. size: how many keys it must "
           "have, or -1.")
       .def("add_list", &Guards::add_list)

@@ -666,7 +666,7 @@ class _Guards:
         """
     def add_cell(self, arg0: typing.Any, arg1: str) -> None:
         ...
-    def add_dict(self, dict: typing.Any, size: typing.SupportsInt | typing.SupportsIndex, entries: list[typing.Any]) -> None:
+    def add_dict(self, dict: typing.Any, size: typing.SupportsInt | typing.SupportsIndex, entries: list[typing.Any], of_object: builtins.bool) -> None:
         """
         entries: (key, what messages call it); a key may be absent. size: how many keys it must have, or -1.
         """

@@ -87,7 +87,10 @@ def reads(code: types.CodeType) -> Reads:
     """The reads of a code object, without those of functions within it."""
     found = Reads({}, {}, {}, {}, {}, not _LOOKS_BY_NAME.isdisjoint(code.co_names))
     instructions = list(dis.get_instructions(code))
-    stores = Counter(i.argval for i in instructions if i.opname.startswith("STORE_FAST"))
+    stores: Counter[str] = Counter()
+    for i in instructions:
+        if i.opname.startswith("STORE_FAST"):  # one name, or from 3.13 on two
+            stores.update(i.argval if isinstance(i.argval, tuple) else (i.argval,))
     first = code.co_varnames[0] if code.co_argcount and code.co_varnames[0] not in stores else None
     is_method = "." in code.co_qualname and not code.co_qualname.rpartition(".")[0].endswith(">")
     variables: dict[str, Trie] = {first: found.own if is_method else found.any} if first else {}
@@ -105,6 +108,8 @@ def reads(code: types.CodeType) -> Reads:
             top = found.around.setdefault(name, {}) if name in code.co_freevars else None
         elif op.startswith("LOAD_FAST") and op != "LOAD_FAST_AND_CLEAR":
             top = variables.get(name[-1] if isinstance(name, tuple) else name)
+        elif op == "STORE_FAST_LOAD_FAST":
+            top = variables.get(name[-1])
         elif op in ("LOAD_ATTR", "LOAD_METHOD"):
             top = (found.any if top is None else top).setdefault(name, {})
         elif op == "IMPORT_NAME":
@@ -184,6 +189,7 @@ class _Walk:
         self.any_package: Trie = {}
         self.by_name = False
         self.meets_by_name = False
+        self.of_objects: set[int] = set()  # dicts of objects' attributes
         self.sizes: dict[int, int] = {}  # of dicts that may get no other keys
         self.owns: dict[type, tuple[Trie, bool]] = {}
         self.inherited: dict[tuple[int, int], dict[str, Any]] = {}
@@ -206,10 +212,11 @@ class _Walk:
         self.follow()
         self.find_functions()
         for at, label in self.whole.values():
-            self.found.add_dict(at, len(at), [(key, label) for key in at])
+            self.found.add_dict(at, len(at), [(key, label) for key in at], False)
         for at, labels in self.dicts.values():
             if id(at) not in self.whole:
-                self.found.add_dict(at, self.sizes.get(id(at), -1), list(labels.items()))
+                size, of_object = self.sizes.get(id(at), -1), id(at) in self.of_objects
+                self.found.add_dict(at, size, list(labels.items()), of_object)
         return self.found
 
     def read_globals(self, code: types.CodeType, names: dict[str, Any]) -> None:
@@ -428,7 +435,8 @@ class _Walk:
         if "__class__" in names:
             self.push(type(value), type(value).__name__, names["__class__"])
         if isinstance(own, dict):
-            if id(own) not in self.dicts:
+            if id(own) not in self.of_objects:
+                self.of_objects.add(id(own))
                 self.found.add_object(value, f"the class of {label}")
             if self.by_name and not _is_in_package(type(value)):
                 names = {**{str(name): _nothing for name in own}, **names}
