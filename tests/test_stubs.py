@@ -47,6 +47,10 @@ def with_signature(function):
     doc = f"{function.__name__}{text}\n\n{function.__doc__ or ''}\n"
     return types.SimpleNamespace(__name__=function.__name__, __doc__=doc)
 
+for name in wengert._names.TENSOR:  # they stand for names that there are not
+    if isinstance(vars(wengert.Tensor).get(name), wengert._names.Missing):
+        delattr(wengert.Tensor, name)
+
 former = Parser.handle_function
 Parser.handle_function = lambda self, path, f: former(self, path, with_signature(f))
 main(sys.argv[1:])

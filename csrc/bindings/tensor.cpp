@@ -46,6 +46,28 @@ py::object single(const char* method, const Tensor& x) {
   return item(x);
 }
 
+// PyTorch's `values, indices = x.max(1)` would bind two rows of the values, silently. The frame
+// that iterates over x says whether it unpacks x into two names.
+void refuse_values_and_indices(const Tensor& x) {
+  const std::string_view op = x->made_by ? x->made_by->name : "";
+  PyFrameObject* frame = op == "max" || op == "min" ? PyEval_GetFrame() : nullptr;
+  if (!frame) return;
+  static const auto unpack =
+      py::module_::import("opcode").attr("opmap")["UNPACK_SEQUENCE"].cast<unsigned char>();
+  const auto code =
+      py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+  const auto bytes = py::reinterpret_steal<py::object>(
+      PyCode_GetCode(reinterpret_cast<PyCodeObject*>(code.ptr())));
+  const auto* at = reinterpret_cast<const unsigned char*>(PyBytes_AsString(bytes.ptr())) +
+                   PyFrame_GetLasti(frame);
+  if (at[0] == unpack && at[1] == 2)
+    throw py::type_error(concat(op, ": gives the values alone, of shape ", x.shape(),
+                                ", and they are unpacked into two names as values and indices; "
+                                "write x.",
+                                op, "(axis), x.arg", op, "(axis), or x.", op,
+                                "(axis).tolist() for two numbers"));
+}
+
 // x = op(x, other), in x's memory; a number counts as one of x's dtype.
 template <class Row> void edit(const Tensor& x, py::handle given) {
   const Tensor other = to_operand(Row::name, given, x);
@@ -259,6 +281,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
       .def("__iter__", [](const Tensor& x) {
         if (x.dim() == 0)
           throw py::type_error("iter: a tensor of 0 dimensions cannot be iterated over");
+        refuse_values_and_indices(x);
         py::list rows;
         for (int64_t i = 0; i < x.shape()[0]; ++i) rows.append(py::cast(pick(x, 0, i)));
         return py::iter(rows);
@@ -312,8 +335,6 @@ void add_tensor(py::module_&, TensorClass& cls) {
   cls.def("__ixor__", augmented_by("bitwise_xor", logic<Xor>), py::arg("other"));
   // Tensors are compared element by element, but are told apart, in sets and as keys, by identity.
   cls.attr("__hash__") = py::module_::import("builtins").attr("object").attr("__hash__");
-  // NumPy's operators leave `array + tensor` to us.
-  cls.attr("__array_ufunc__") = py::none();
 
   const auto in_place = [&cls](const char* name, auto f) {
     cls.def(

@@ -15,7 +15,7 @@ check in `wengert.study` (`wengert.trace`, `wengert.diff`); each is loaded when 
 
 from __future__ import annotations
 
-import importlib
+import importlib as _importlib
 import os.path as _path
 import sys as _sys
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -90,20 +90,27 @@ _FUNCTIONS = {
 
 def __getattr__(name: str) -> _Any:
     if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        return _importlib.import_module(f"{__name__}.{name}")
     if name in _FUNCTIONS:
-        return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
-    # With name and obj, the traceback adds "Did you mean: ...?".
-    here = _sys.modules[__name__]
-    raise AttributeError(f"module 'wengert' has no attribute {name!r}", name=name, obj=here)
+        return getattr(_importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+    from . import _names
+
+    raise _names.no_attribute(
+        _sys.modules[__name__],
+        name,
+        _names.WENGERT,
+        ("wengert.nn", "wengert.optim", "wengert.data"),
+    )
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_FUNCTIONS})
+    return sorted({*__all__, *_MODULES, *_FUNCTIONS})
 
 
+# Steps of optimizers and losses, for the modules that are written with them.
+_INNER = ("_step", "_rows", "_elements")
 __all__ = [
-    *(n for n in vars(_core) if not n.startswith("_")),
+    *(n for n in vars(_core) if not n.startswith("_") and not n.endswith(_INNER)),
     "Generator",
     "__version__",
     "bernoulli",

@@ -47,7 +47,7 @@ class Tensor:
     """
     An n-dimensional array that remembers how it was made, where a gradient may be asked for.
     """
-    __array_ufunc__ = None
+    __array_priority__: typing.ClassVar[builtins.int] = 1000
     requires_grad: builtins.bool
     def __abs__(self) -> Tensor:
         ...
@@ -57,6 +57,10 @@ class Tensor:
         ...
     def __array__(self, dtype: DType | str | None = None, copy: typing.Any = None) -> typing.Any:
         ...
+    def __array_wrap__(self, array: typing.Any, context: typing.Any = None, return_scalar: builtins.bool = False) -> typing.Any:
+        """
+        np.exp(x) is a tensor without a history; where its dtype is no tensor's, NumPy's array.
+        """
     def __bool__(self) -> builtins.bool:
         ...
     def __contains__(self, value: typing.Any) -> builtins.bool:

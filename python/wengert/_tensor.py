@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import _core
+from . import _core, _names
 from ._core import Tensor
 
 
@@ -75,9 +75,23 @@ def _reduce(self: Tensor, protocol: object) -> NoReturn:
     )
 
 
+def _array_wrap(
+    self: Tensor, array: Any, context: object = None, return_scalar: bool = False
+) -> Any:
+    """np.exp(x) is a tensor without a history; where its dtype is no tensor's, NumPy's array."""
+    try:
+        return _core.from_numpy(array)
+    except _core.DTypeError:
+        return array
+
+
+Tensor.__array_wrap__ = _array_wrap  # type: ignore[method-assign]
+Tensor.__array_priority__ = 1000  # array + x is x.__radd__(array)
 Tensor.__repr__ = _repr  # type: ignore[method-assign]
 Tensor.__format__ = _format  # type: ignore[method-assign]
 Tensor.__contains__ = _contains  # type: ignore[method-assign]
 Tensor.__copy__ = _copy  # type: ignore[method-assign]
 Tensor.__deepcopy__ = _deepcopy  # type: ignore[method-assign]
 Tensor.__reduce_ex__ = _reduce  # type: ignore[method-assign]
+
+_names.mark_missing(Tensor, _names.TENSOR)

@@ -184,3 +184,7 @@ def value_and_grad(
         return ((value, aux) if has_aux else value), gradient
 
     return wrapper
+
+
+def __dir__() -> list[str]:
+    return __all__

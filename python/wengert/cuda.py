@@ -303,3 +303,7 @@ def memory_reserved(device: Which = None) -> int:
 def empty_cache(device: Which = None) -> None:
     """Gives the free bytes back to the GPU, for other programs."""
     _core._cuda_empty_cache(_number(device))
+
+
+def __dir__() -> list[str]:
+    return __all__

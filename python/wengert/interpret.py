@@ -364,3 +364,7 @@ def pictures(
     with writing(path) as file:
         figure.savefig(file, format=path.suffix[1:] or "png", dpi=110)
     return path
+
+
+def __dir__() -> list[str]:
+    return __all__

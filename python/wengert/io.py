@@ -748,3 +748,7 @@ def load_checkpoint(
     if scheduler is not None and found.scheduler is not None:
         scheduler.load_state_dict(found.scheduler)
     return found
+
+
+def __dir__() -> list[str]:
+    return __all__

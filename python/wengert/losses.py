@@ -104,3 +104,7 @@ def binary_cross_entropy_with_logits(
     _tensors(op, logits=logits, target=target)
     _same_shape(op, logits, target)
     return _reduce(op, _core.binary_cross_entropy_with_logits_elements(logits, target), reduction)
+
+
+def __dir__() -> list[str]:
+    return __all__

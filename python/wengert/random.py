@@ -124,3 +124,7 @@ def bernoulli(
         raise ValueError(f"bernoulli: got p = {p}; expected 0 <= p <= 1")
     uniform = _core._uniform(_state(generator), shape, _core.float64, device)
     return (uniform < p).to(dtype or _core.float32)
+
+
+def __dir__() -> list[str]:
+    return __all__

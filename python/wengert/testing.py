@@ -309,3 +309,7 @@ def _worst_element(
             worst = np.inf if np.isnan(error) else error
             text = f"analytic {gradient[at]:.10g}, numeric {numeric:.10g}, at element {at}"
     return f"; the worst of its elements: {text}"
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -48,6 +48,16 @@ if TYPE_CHECKING:
     from wengert.io import Checkpoint
     from wengert.optim import LRScheduler, Optimizer
 
+__all__ = [
+    "Result",
+    "TrainingError",
+    "fit",
+    "predict",
+    "read_history",
+    "right_answers",
+    "step_seed",
+]
+
 Array = npt.NDArray[Any]
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
 Metrics = dict[str, Any]
@@ -567,3 +577,7 @@ def read_history(path: Path, epochs: int) -> list[Metrics]:
         if known and line["epoch"] <= epochs:
             history.append(line)
     return history
+
+
+def __dir__() -> list[str]:
+    return __all__

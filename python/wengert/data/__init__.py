@@ -31,3 +31,7 @@ __all__ = [
     "split_indices",
     "to_tensors",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,3 +3,7 @@
 from . import bert
 
 __all__ = ["bert"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,9 @@
 """Neural-network layers: Module and Parameter, layers, losses, initialisers (`nn.init`)."""
 
-from . import init
+import sys as _sys
+from typing import Any as _Any
+
+from . import functional, init
 from .layers import (
     ELU,
     GELU,
@@ -48,5 +51,21 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "functional",
     "init",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    from .. import _names
+
+    raise _names.no_attribute(
+        _sys.modules[__name__],
+        name,
+        _names.NN,
+        ("wengert.nn.functional", "wengert", "wengert.optim"),
+    )
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -195,3 +195,7 @@ def kaiming_normal_(
     """N(0, std^2) with std = gain / sqrt(fan). Source: He et al., ICCV 2015, equation 10."""
     std = _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity)
     return normal_(tensor, 0.0, std, generator)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
-from .. import _core
+from .. import _core, _names
 from .._core import Tensor
 from ..autograd import no_grad
 
@@ -345,6 +345,14 @@ class Module:
                     vars(module)[name] = new
         return self
 
+    def cuda(self, device: int | str | None = None) -> Self:
+        """to("cuda"), or to the GPU of this number."""
+        return self.to(f"cuda:{device}" if isinstance(device, int) else device or "cuda")
+
+    def cpu(self) -> Self:
+        """to("cpu")"""
+        return self.to("cpu")
+
     def float(self) -> Self:
         """to("float32")"""
         return self.to("float32")
@@ -595,3 +603,6 @@ def _name_the_module(error: Exception, outer: Module) -> None:
             f"{dot} The layer before it, '{names[id(where.before)]}', gives {features} features."
         )
     error.args = (text,)
+
+
+_names.mark_missing(Module, _names.MODULE)

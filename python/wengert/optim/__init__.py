@@ -1,5 +1,8 @@
 """Optimizers, gradient clipping and learning-rate schedules, with PyTorch's names and semantics."""
 
+import sys as _sys
+from typing import Any as _Any
+
 from .optimizers import (
     SGD,
     Adam,
@@ -45,3 +48,13 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    from .. import _names
+
+    raise _names.no_attribute(_sys.modules[__name__], name, _names.OPTIM, ("wengert.nn",))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -43,3 +43,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     raise AttributeError(f"module 'wengert.study' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,283 @@
+"""Names that PyTorch and NumPy have and Wengert has not, and what to write instead.
+
+`wengert`, `wengert.nn`, `wengert.optim` look here when a name is missing. Classes get a `Missing`
+for each name: unlike a `__getattr__`, it costs their other attributes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any, NoReturn
+
+_EINSUM = 'wengert.einsum, as in einsum("ij,jk->ik", a, b)'
+_NUMPY = "there is none yet; numpy's, of x.detach().numpy(), has no gradient"
+_SPARSE = "there is none: all tensors are dense"
+
+# Of tensors, whether a function or a method.
+_OPS = {
+    "absolute": "abs()",
+    "addmm": "a @ b + c",
+    "allclose": "wengert.testing.assert_close(a, b)",
+    "amax": "max(axis), which gives the values alone",
+    "amin": "min(axis), which gives the values alone",
+    "argsort": _NUMPY,
+    "baddbmm": "a @ b + c",
+    "bmm": "a @ b, which takes batches",
+    "chunk": "split(size, axis)",
+    "clip": "clamp(min, max)",
+    "count_nonzero": "(x != 0).sum()",
+    "cumprod": _NUMPY,
+    "cumsum": _NUMPY,
+    "diag": _EINSUM,
+    "dot": "a @ b",
+    "equal": "(a == b).all()",
+    "expand_as": "x.expand(y.shape)",
+    "flip": _NUMPY,
+    "index_select": "x[indices]",
+    "isclose": "wengert.testing.assert_close(a, b)",
+    "log10": "x.log() / math.log(10)",
+    "log2": "x.log() / math.log(2)",
+    "masked_fill": "wengert.where(mask, value, x)",
+    "masked_select": "x[mask]",
+    "median": _NUMPY,
+    "mm": "a @ b",
+    "moveaxis": "permute(...)",
+    "multinomial": "wengert.rand with a cumulative sum of numpy's",
+    "mv": "a @ b",
+    "narrow": "x[start:stop]",
+    "norm": "x.square().sum().sqrt()",
+    "outer": "a[:, None] * b",
+    "quantile": _NUMPY,
+    "ravel": "flatten()",
+    "repeat": "concatenate([x] * n, axis), or expand(shape) without a copy",
+    "repeat_interleave": "x[indices]",
+    "roll": "concatenate([x[-n:], x[:-n]])",
+    "scatter": "an assignment: y[indices] = values",
+    "select": "x[index]",
+    "sort": _NUMPY,
+    "t": "x.T, or x.mT for batches",
+    "take_along_axis": "gather(axis, index)",
+    "tan": "x.sin() / x.cos()",
+    "tile": "concatenate([x] * n, axis)",
+    "topk": _NUMPY,
+    "trace": 'wengert.einsum("ii->", x)',
+    "tril": "wengert.where(rows >= columns, x, 0.0), with rows = arange(n)[:, None]",
+    "triu": "wengert.where(rows <= columns, x, 0.0), with rows = arange(n)[:, None]",
+    "unbind": "a loop over x, or x[i]",
+    "unique": _NUMPY,
+}
+
+_IN_PLACE = "under wengert.no_grad() x.copy_(...)"
+
+TENSOR = {
+    **_OPS,
+    "copy": "clone()",
+    "clamp_": _IN_PLACE,
+    "cumsum_": _IN_PLACE,
+    "data": "detach(), which shares the memory and has no history",
+    "detach_": "x = x.detach()",
+    "dim": "x.ndim",
+    "element_size": "x.itemsize",
+    "exp_": _IN_PLACE,
+    "get_device": "x.device",
+    "half": "bfloat16(): there is no float16",
+    "indices": "x.argmax(axis): max() gives the values alone",
+    "is_cuda": 'x.device != "cpu"',
+    "is_floating_point": "x.dtype.is_floating_point",
+    "masked_fill_": "x[mask] = value",
+    "ndimension": "x.ndim",
+    "nelement": "x.numel()",
+    "new_ones": "wengert.ones(shape, x.dtype, x.device)",
+    "new_tensor": "wengert.tensor(data, x.dtype)",
+    "new_zeros": "wengert.zeros(shape, x.dtype, x.device)",
+    "normal_": "wengert.nn.init.normal_(x)",
+    "relu_": _IN_PLACE,
+    "scatter_": "x[indices] = values",
+    "short": "int(): there is no int16",
+    "sqrt_": _IN_PLACE,
+    "to_list": "tolist()",
+    "type": "x.dtype, or x.to(dtype)",
+    "type_as": "x.to(y.dtype)",
+    "uniform_": "wengert.nn.init.uniform_(x)",
+    "values": "x itself: max() and min() give the values alone",
+    "view_as": "x.view(y.shape)",
+    "where": "wengert.where(condition, x, y)",
+}
+
+WENGERT = {
+    **{name: hint for name, hint in _OPS.items() if name != "trace"},  # wengert.trace is a step's
+    "FloatTensor": "tensor(data)",
+    "LongTensor": 'tensor(data, dtype="int64")',
+    "Linear": "wengert.nn.Linear",
+    "amp": "model.bfloat16()",
+    "array": "tensor(data)",
+    "as_tensor": "asarray(data)",
+    "autocast": "model.bfloat16()",
+    "cat": "concatenate(tensors, axis)",
+    "conv1d": "there is no convolution yet",
+    "conv2d": "there is no convolution yet",
+    "device": 'the name itself: device="cuda"',
+    "divide": "div(a, b)",
+    "double": "float64",
+    "dtype": 'DType, or a name: dtype="float32"',
+    "expand_dims": "unsqueeze(x, axis)",
+    "float": "float32",
+    "float16": "bfloat16: there is no float16",
+    "from_file": "wengert.io.load(path)",
+    "functional": "wengert.nn.functional",
+    "half": "bfloat16: there is no float16",
+    "hstack": "concatenate(tensors, axis=1)",
+    "inf": 'float("inf")',
+    "inference_mode": "no_grad()",
+    "is_tensor": "isinstance(x, wengert.Tensor)",
+    "jit": "wengert.compile(step)",
+    "linalg": "numpy.linalg, of x.detach().numpy(), has no gradient",
+    "long": "int64",
+    "lr_scheduler": "wengert.optim, which has the schedules",
+    "meshgrid": "x[:, None] and y[None, :], which broadcast",
+    "multiply": "mul(a, b)",
+    "nan": 'float("nan")',
+    "ndarray": "Tensor",
+    "negative": "neg(x)",
+    "newaxis": "None",
+    "numel": "x.numel()",
+    "pi": "math.pi",
+    "power": "pow(a, b)",
+    "rand_like": "rand(x.shape, x.dtype)",
+    "randn_like": "randn(x.shape, x.dtype)",
+    "seed": "manual_seed(seed)",
+    "set_default_dtype": "dtype= where a tensor or a layer is made",
+    "sparse": _SPARSE,
+    "subtract": "sub(a, b)",
+    "true_divide": "div(a, b)",
+    "use_deterministic_algorithms": "nothing: results are the same bits in every run",
+    "utils": "wengert.data.Batches for DataLoader, wengert.optim.clip_grad_norm_",
+    "vstack": "concatenate(tensors)",
+}
+
+_NO_CONVOLUTION = "there is no convolution or pooling yet: MLP, or Linear over Flatten"
+_NO_BATCHNORM = "LayerNorm: there are no statistics of batches"
+_NO_RECURRENT = "a loop over Linear, or attention: there are no recurrent layers"
+_ATTENTION = "wengert.scaled_dot_product_attention with four Linear; wengert.models.bert has it"
+_FUNCTION = "a Module of your own, with the function in forward"
+
+NN = {
+    **dict.fromkeys(
+        ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "MaxPool1d", "MaxPool2d", "AvgPool2d"),
+        _NO_CONVOLUTION,
+    ),
+    **dict.fromkeys(("AdaptiveAvgPool2d", "Unfold", "Upsample"), _NO_CONVOLUTION),
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "GroupNorm", "RMSNorm"), _NO_BATCHNORM),
+    **dict.fromkeys(("RNN", "LSTM", "GRU", "LSTMCell", "GRUCell"), _NO_RECURRENT),
+    **dict.fromkeys(("MultiheadAttention", "Transformer", "TransformerEncoder"), _ATTENTION),
+    **dict.fromkeys(("TransformerEncoderLayer", "TransformerDecoderLayer"), _ATTENTION),
+    **dict.fromkeys(("Hardswish", "Mish", "PReLU", "ReLU6", "SELU", "Softsign"), _FUNCTION),
+    **dict.fromkeys(("ModuleList", "ParameterList"), "a plain list: self.layers = [a, b]"),
+    **dict.fromkeys(("ModuleDict", "ParameterDict"), 'a plain dict: self.layers = {"a": a}'),
+    **dict.fromkeys(("L1Loss", "HuberLoss", "SmoothL1Loss", "KLDivLoss"), _FUNCTION),
+    "BCELoss": "BCEWithLogitsLoss, without the Sigmoid before it",
+    "Buffer": "module.register_buffer(name, tensor)",
+    "DataParallel": "nothing: one process runs one model",
+    "Dropout1d": "Dropout",
+    "Dropout2d": "Dropout",
+    "NLLLoss": "CrossEntropyLoss, without the LogSoftmax before it",
+    "Swish": "SiLU",
+    "Unflatten": "a Module of your own, with x.reshape(...) in forward",
+    "utils": "wengert.optim.clip_grad_norm_ and clip_grad_value_",
+}
+
+_HOOK = "override forward in a subclass; gradients have Tensor.register_hook"
+
+MODULE = {
+    **dict.fromkeys(("register_forward_hook", "register_forward_pre_hook"), _HOOK),
+    **dict.fromkeys(("register_backward_hook", "register_full_backward_hook"), _HOOK),
+    "add_module": "an attribute: module.name = layer",
+    "compile": "wengert.compile(step), of the whole step",
+    "get_parameter": "dict(module.named_parameters())[path]",
+    "get_submodule": "dict(module.named_modules())[path]",
+    "half": "bfloat16(): there is no float16",
+    "register_module": "an attribute: module.name = layer",
+    "register_parameter": "an attribute: module.name = Parameter(tensor)",
+    "share_memory": "nothing: one process runs one model",
+    "to_empty": "wengert.nn.init.skip_init()",
+    "type": "to(dtype)",
+}
+
+OPTIM = {
+    **dict.fromkeys(("Adadelta", "Adagrad", "Adamax", "NAdam", "RAdam"), "Adam or RMSprop"),
+    "LBFGS": "Adam: no optimizer calls the step again",
+    "LinearWarmup": "SequentialLR of LinearLR and another schedule",
+    "CosineAnnealingWarmRestarts": "CosineAnnealingLR, or LambdaLR",
+    "CyclicLR": "OneCycleLR, or LambdaLR",
+    "PolynomialLR": "LambdaLR(optimizer, function)",
+    "lr_scheduler": "wengert.optim itself, which has the schedules",
+    "swa_utils": "a deepcopy of model.state_dict(), averaged under no_grad()",
+}
+
+FUNCTIONAL = {
+    "dropout": "wengert.nn.Dropout(p)(x)",
+    "pad": "wengert.pad(x, pad_width), which takes NumPy's pairs, one for each axis",
+    "binary_cross_entropy": "binary_cross_entropy_with_logits, without the sigmoid before it",
+    "nll_loss": "cross_entropy, without the log_softmax before it",
+    "l1_loss": "(x - y).abs().mean()",
+    "smooth_l1_loss": "a few lines with wengert.where",
+    "normalize": "x / x.square().sum(1, True).sqrt()",
+}
+FUNCTIONAL |= dict.fromkeys(("conv1d", "conv2d", "max_pool2d", "avg_pool2d"), _NO_CONVOLUTION)
+
+
+def _text(of: str, name: str, hint: str) -> str:
+    says = hint.startswith(("there ", "nothing", "override ", "numpy"))
+    return f"{of} has no attribute {name!r}: {'' if says else 'write '}{hint}"
+
+
+def no_attribute(
+    module: ModuleType, name: str, known: Mapping[str, str], elsewhere: Iterable[str] = ()
+) -> AttributeError:
+    """The error for a name that a module does not have: what to write, or who has it."""
+    import importlib
+
+    of = f"module {module.__name__!r}"
+    if name in known:
+        return AttributeError(_text(of, name, known[name]))
+    for other in elsewhere if not name.startswith("_") else ():
+        if name in importlib.import_module(other).__all__:
+            return AttributeError(_text(of, name, f"{other}.{name}"))
+    # With name and obj, the traceback adds "Did you mean: ...?".
+    return AttributeError(f"{of} has no attribute {name!r}", name=name, obj=module)
+
+
+class Missing:
+    """Stands in a class for a name that it does not have: asking for it is an AttributeError that
+    says what to write. An attribute of the same name that an object gets is found before it."""
+
+    def __init__(self, hint: str) -> None:
+        self.hint = hint
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.of, self.name = owner.__name__, name
+
+    def __get__(self, obj: Any, owner: type | None = None) -> NoReturn:
+        raise AttributeError(_text(self.of, self.name, self.hint))
+
+
+def mark_missing(owner: type, known: Mapping[str, str]) -> None:
+    """Gives a class a Missing for each name, and leaves them out of dir() of its objects."""
+    for name, hint in known.items():
+        if not hasattr(owner, name):
+            missing = Missing(hint)
+            missing.__set_name__(owner, name)
+            setattr(owner, name, missing)
+
+    def shown(self: Any) -> list[str]:
+        """What there is."""
+        here = getattr(self, "__dict__", {})
+        return [n for n in object.__dir__(self) if n not in known or n in here or _has(self, n)]
+
+    owner.__dir__ = shown  # type: ignore[assignment]
+
+
+def _has(obj: object, name: str) -> bool:
+    found = next((vars(c)[name] for c in type(obj).__mro__ if name in vars(c)), None)
+    return not isinstance(found, Missing)

@@ -1,0 +1,56 @@
+"""The functions that PyTorch has under this name; each of them is also `wengert.NAME`."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from .._core import (
+    elu,
+    embedding,
+    gelu,
+    layer_norm,
+    leaky_relu,
+    linear,
+    log_softmax,
+    one_hot,
+    relu,
+    scaled_dot_product_attention,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from ..losses import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "elu",
+    "embedding",
+    "gelu",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "one_hot",
+    "relu",
+    "scaled_dot_product_attention",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+
+def __getattr__(name: str) -> NoReturn:
+    from .. import _names
+
+    raise _names.no_attribute(sys.modules[__name__], name, _names.FUNCTIONAL, ("wengert",))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,142 @@
+"""Names: what dir() shows, and what is said of names that only PyTorch and NumPy have."""
+
+import importlib
+import re
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert import _names, nn
+
+X = wg.tensor([[1.0, 4.0], [9.0, 16.0]])
+
+TABLES = {
+    "wengert": (wg, _names.WENGERT),
+    "wengert.nn": (nn, _names.NN),
+    "wengert.nn.functional": (nn.functional, _names.FUNCTIONAL),
+    "wengert.optim": (wg.optim, _names.OPTIM),
+    "Tensor": (X, _names.TENSOR),
+    "Module": (nn.Linear(1, 1), _names.MODULE),
+}
+
+
+@pytest.mark.parametrize("where", TABLES)
+def test_each_hint_is_of_a_missing_name_and_names_what_there_is(where):
+    owner, known = TABLES[where]
+    for name, hint in known.items():
+        assert not hasattr(owner, name), f"{where}.{name} is there: drop its hint"
+        with pytest.raises(AttributeError) as caught:
+            getattr(owner, name)
+        assert name in str(caught.value)
+        assert hint in str(caught.value)
+        assert name not in dir(owner)
+        for path in re.findall(r"wengert\.([\w.]+\w)", hint):
+            found = wg
+            for part in path.split("."):
+                found = getattr(found, part)
+        for method in re.findall(r"\bx\.([a-z]\w*)", hint):
+            assert hasattr(X, method), hint
+
+
+def test_names_of_other_modules_are_found():
+    for call, text in [
+        (lambda: wg.Linear, "write wengert.nn.Linear"),
+        (lambda: wg.SGD, "write wengert.optim.SGD"),
+        (lambda: nn.relu, "write wengert.nn.functional.relu"),
+        (lambda: nn.functional.einsum, "write wengert.einsum"),
+        (lambda: wg.optim.Linear, "write wengert.nn.Linear"),
+    ]:
+        with pytest.raises(AttributeError, match=re.escape(text)):
+            call()
+    with pytest.raises(AttributeError) as caught:
+        _ = wg.linspce
+    assert (caught.value.name, caught.value.obj) == ("linspce", wg)  # "Did you mean" in tracebacks
+    assert not hasattr(wg, "__wrapped__")
+
+
+def test_attributes_may_have_such_names():
+    class Net(nn.Module):
+        def type(self):
+            return "net"
+
+        def __init__(self):
+            self.half = nn.Linear(1, 1)
+
+    net = Net()
+    assert net.type() == "net"
+    assert [name for name, _ in net.named_children()] == ["half"]
+    assert "half" in dir(net)
+    assert "type" in dir(net)
+
+
+@pytest.mark.parametrize(
+    "name", ["", *(f".{name}" for name in wg._MODULES), ".nn.init", ".nn.functional"]
+)
+def test_dir_shows_what_there_is_to_use(name):
+    module = importlib.import_module(f"wengert{name}")
+    shown = dir(module)
+    assert set(module.__all__) <= set(shown)
+    for entry in shown:
+        assert hasattr(module, entry)
+        assert entry == "__version__" or not entry.startswith("_")
+    for hidden in ("annotations", "importlib", "Any", "os", "math", "adam_step", "shaping"):
+        assert hidden not in shown
+
+
+def test_functional():
+    f = importlib.import_module("wengert.nn.functional")
+    np.testing.assert_array_equal(f.relu(X - 5).numpy(), (X - 5).relu().numpy())
+    for name in f.__all__:
+        assert getattr(f, name) is getattr(wg, name)
+
+
+def test_moving_a_module():
+    layer = nn.Linear(1, 1)
+    assert layer.cpu() is layer
+    if not wg.cuda.is_available():
+        with pytest.raises(wg.DeviceError):
+            layer.cuda()
+
+
+# ---- NumPy's functions
+
+
+@pytest.mark.parametrize("name", ["exp", "sqrt", "isnan", "mean", "sum", "max", "std", "argmax"])
+def test_functions_of_numpy(name):
+    got = getattr(np, name)(X)
+    assert isinstance(got, wg.Tensor)
+    np.testing.assert_allclose(got.numpy(), getattr(np, name)(X.numpy()), rtol=1e-6)
+    x = wg.tensor([1.0], requires_grad=True)
+    if name in ("exp", "sqrt", "isnan"):  # NumPy's own: it would lose the gradient
+        with pytest.raises(wg.GradientError, match=r"use detach\(\) first"):
+            getattr(np, name)(x)
+    else:  # NumPy asks the tensor
+        assert getattr(np, name)(x).requires_grad == (name != "argmax")
+
+
+def test_operators_of_arrays_and_tensors_keep_gradients():
+    x = wg.tensor([[1.0, 2.0]], requires_grad=True)
+    ones = np.ones((1, 2), np.float32)
+    for result in (ones + x, ones * x, ones @ x.T, np.float32(2) * x, ones - x, ones / x):
+        assert isinstance(result, wg.Tensor)
+        assert result.requires_grad
+    assert (ones == x).tolist() == [[True, False]]
+    assert np.frexp(X)[1].dtype == np.int32  # two results
+
+
+# ---- max and min
+
+
+def test_values_and_indices_are_not_rows():
+    for call in (lambda: X.max(1), lambda: wg.min(X, 0), lambda: X.min((1,))):
+        with pytest.raises(TypeError, match=r"gives the values alone.*x\.arg(max|min)\(axis\)"):
+            _values, _indices = call()
+    assert [float(v) for v in X.max(1)] == [4.0, 16.0]
+    a, b = X.max(1).tolist()
+    _, _, _ = wg.ones((3, 2)).max(1)
+    _, *rest = X.max(1)
+    a, b = X.sum(1)
+    assert (a.item(), b.item(), len(rest)) == (5.0, 25.0, 1)
+    with pytest.raises(TypeError, match="gives the values alone"):  # not: too many values
+        _values, _indices = wg.ones((3, 2)).max(1)
