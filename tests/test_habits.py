@@ -104,7 +104,10 @@ X = wg.ones((2, 3))
     ("call", "kind", "text"),
     [
         (lambda: wg.zeros(3, 4), TypeError, r"zeros\(\(3, 4\)\)"),
-        (lambda: wg.randn(3, 4), TypeError, r"zeros\(\(3, 4\)\)"),
+        (lambda: wg.randn(3, 4), TypeError, r"randn\(\(3, 4\)\)"),
+        (lambda: wg.randn(3, 4, 5), TypeError, r"randn: got 3 sizes .*\(3, 4, 5\)"),
+        (lambda: wg.full(2, 3, 4), TypeError, r"full\(\(2, 3\), 4\)"),
+        (lambda: wg.tensor(2, 3), TypeError, r"tensor\(\[2, 3\]\)"),
         (lambda: wg.randn(3, generator=1), TypeError, r"wengert\.Generator"),
         (lambda: X & X, TypeError, "bools and integers"),
         (lambda: wg.cross_entropy(X, [0, 1]), TypeError, r"target is list.*wengert\.tensor"),

@@ -106,15 +106,20 @@ void add_autograd(py::module_& m, TensorClass& cls) {
            if (x.is_out_of_date()) refresh_view(x);
            return x.requires_grad();
          },
-         set_requires_grad)
+         set_requires_grad,
+         "Whether a gradient passes to it: asked for at a leaf, else inherited. May be set at a "
+         "leaf.")
       .def(
           "requires_grad_",
           [](py::object self, bool requires_grad) {
             set_requires_grad(self.cast<Tensor>(), requires_grad);
             return self;
           },
-          py::arg("requires_grad") = true)
-      .def_property_readonly("is_leaf", [](const Tensor& x) { return x.is_leaf(); })
+          py::arg("requires_grad") = true,
+          "Sets requires_grad, and returns the tensor; DTypeError unless it is floating.")
+      .def_property_readonly(
+          "is_leaf", [](const Tensor& x) { return x.is_leaf(); },
+          "Whether it has no history: backward() gathers gradients there.")
       .def_property_readonly(
           "made_by",
           [](const Tensor& x) {

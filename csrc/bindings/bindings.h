@@ -51,6 +51,11 @@ namespace wengert::bindings {
 
 using TensorClass = py::class_<TensorBody, Ref<TensorBody>>;
 
+// calls.cpp
+std::string shown(py::handle value);  // in a few words, with its type
+// "; did you mean 'mean'?", or nothing where no known name is near.
+std::string did_you_mean(const std::string& given, const std::vector<std::string>& known);
+
 // convert.cpp
 DType to_dtype(py::handle given);  // a DType, its name, or a NumPy dtype
 std::optional<DType> to_dtype_or_none(py::handle given);
@@ -67,7 +72,11 @@ template <class T> T to_value(const char* op, const char* argument, py::handle g
   try {
     return given.cast<T>();
   } catch (const py::cast_error&) {
-    fail<DTypeError>(op, ": got ", py::repr(given).cast<std::string>(), " for ", argument);
+    fail<DTypeError>(op, ": ", argument, " is ", shown(given), "; expected ",
+                     std::is_same_v<T, bool>   ? "True or False"
+                     : std::is_integral_v<T>   ? "a whole number of 64 bits"
+                     : std::is_arithmetic_v<T> ? "a number"
+                                               : "a list of whole numbers");
   }
 }
 std::vector<Tensor> to_tensors(const char* op, py::handle given);

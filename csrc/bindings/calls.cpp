@@ -153,10 +153,34 @@ PyObject* second_try(const Function& f, PyObject* const* args, Py_ssize_t count,
   });
 }
 
+py::tuple tuple_of(PyObject* const* args, Py_ssize_t count) {
+  py::tuple given(static_cast<size_t>(count));
+  for (size_t i = 0; i < given.size(); ++i) given[i] = py::reinterpret_borrow<py::object>(args[i]);
+  return given;
+}
+
+// What readers of arguments say does not name the function: it is added.
+void name_function(const Function& f, PyObject* const* args, Py_ssize_t count) {
+  if (!PyErr_ExceptionMatches(PyExc_ValueError) && !PyErr_ExceptionMatches(PyExc_TypeError)) return;
+  py::error_already_set error;
+  try {
+    const auto text = py::str(error.value()).cast<std::string>();
+    for (const char* start : {"dtype: ", "device: ", "the integer ", "the number ", "a tensor has"})
+      if (text.starts_with(start))
+        error.value().attr("args") =
+            py::make_tuple(py::module_::import("wengert._calls")
+                               .attr("amend")(py::handle(f.name), f.record->signature,
+                                              tuple_of(args, count), text));
+  } catch (py::error_already_set&) {  // the error stays as it is
+  }
+  error.restore();
+}
+
 PyObject* call(PyObject* callable, PyObject* const* args, size_t nargsf, PyObject* names) {
   const Function& f = *as_function(callable);
   const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
   PyObject* result = f.dispatcher(f.self, args, count, names);
+  if (!result) name_function(f, args, count);
   if (result != Py_NotImplemented) return result;
   if (f.is_operator && !names && count >= 2 && count <= 3 && as_tensor(args[0])) return result;
   Py_DECREF(result);
@@ -294,10 +318,21 @@ void explain_call(const char* name, const char* signature, PyObject* const* args
     known.append(
         py::make_tuple(py::str(theirs.data(), theirs.size()), py::str(ours.data(), ours.size())));
   const py::object error =
-      py::module_::import("wengert._calls").attr("explain")(name, signature, given, named, known);
+      py::module_::import("wengert._calls")
+          .attr("explain")(name, signature, tuple_of(args, count), named, known);
   if (!PyExceptionInstance_Check(error.ptr())) throw py::type_error(name);
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
   throw py::error_already_set();
+}
+
+std::string shown(py::handle value) {
+  return py::module_::import("wengert._calls").attr("describe")(value).cast<std::string>();
+}
+
+std::string did_you_mean(const std::string& given, const std::vector<std::string>& known) {
+  return py::module_::import("wengert._calls")
+      .attr("did_you_mean")(given, known)
+      .cast<std::string>();
 }
 
 void add_calls(py::module_& m) {

@@ -7,7 +7,6 @@ namespace wengert::bindings {
 namespace {
 
 std::string type_name(py::handle h) { return Py_TYPE(h.ptr())->tp_name; }
-std::string shown(py::handle h) { return py::repr(h).cast<std::string>(); }
 
 // An int, or what can be used as one (NumPy's integers, a tensor of one integer), but no bool.
 bool to_integer(py::handle h, int64_t& result) {
@@ -81,10 +80,10 @@ DType to_dtype(py::handle given) {
   for (int i = 0; i < dtype_count; ++i)
     if (text == name(static_cast<DType>(i)) || (i == 0 && text == "bool_"))
       return static_cast<DType>(i);
-  const bool size = PyLong_Check(given.ptr());  // zeros(3, 4)
-  fail<DTypeError>("dtype: got ", shown(given),
-                   size ? "; a shape of several sizes is one argument, a tuple: zeros((3, 4))"
-                        : "; expected float32, float64, bfloat16, int32, int64, uint8 or bool");
+  fail<DTypeError>(
+      "dtype: got ", shown(given),
+      "; expected float32, float64, bfloat16, int32, int64, uint8 or bool",
+      did_you_mean(text, {"float32", "float64", "bfloat16", "int32", "int64", "uint8", "bool"}));
 }
 std::optional<DType> to_dtype_or_none(py::handle given) {
   if (given.is_none()) return std::nullopt;
@@ -104,12 +103,15 @@ Shape to_shape(const char* op, py::handle given, const char* what) {
     return shape;
   }
   if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
-    fail<DTypeError>(op, ": got ", what, " of type ", type_name(given),
+    fail<DTypeError>(op, ": ", what, " is ", shown(given),
                      "; expected an int or a sequence of ints");
-  for (py::object item : py::reinterpret_borrow<py::sequence>(given)) {
+  const auto items = py::reinterpret_borrow<py::sequence>(given);
+  if (items.size() > max_dims)
+    fail<ShapeError>(op, ": ", what, " has ", items.size(), " items, ", shown(given),
+                     "; a tensor has at most ", max_dims, " axes: join some of them");
+  for (py::object item : items) {
     if (!size_of(item, size))
-      fail<DTypeError>(op, ": got ", shown(item), " (", type_name(item), ") as ", what,
-                       "; expected an int");
+      fail<DTypeError>(op, ": got ", shown(item), " in ", what, "; expected an int");
     shape.push_back(size);
   }
   return shape;
@@ -156,8 +158,8 @@ std::vector<IndexPart> to_key(py::handle given) {
       key.emplace_back(t);
     } else {
       fail<IndexError>(
-          "index: got ", shown(part), " (", type_name(part),
-          "); expected an int, a slice, None, ..., or a tensor, array or list of ints or bools");
+          "index: got ", shown(part),
+          "; expected an int, a slice, None, ..., or a tensor, array or list of ints or bools");
     }
   };
   if (PyTuple_Check(given.ptr()))
@@ -223,8 +225,7 @@ bool to_operand(py::handle given, const Tensor& other, Tensor& result) {
 Tensor to_operand(const char* op, py::handle given, const Tensor& other) {
   Tensor result;
   if (!to_operand(given, other, result))
-    fail<DTypeError>(op, ": got ", shown(given), " (", type_name(given),
-                     "); expected a tensor, a number or an array");
+    fail<DTypeError>(op, ": got ", shown(given), "; expected a tensor, a number or an array");
   return result;
 }
 
@@ -238,13 +239,11 @@ std::vector<Tensor> to_tensors(const char* op, py::handle given) {
   std::vector<Tensor> result;
   if (const Tensor* x = as_tensor(given.ptr())) return {*x};
   if (!PySequence_Check(given.ptr()) || PyUnicode_Check(given.ptr()))
-    fail<DTypeError>(op, ": got ", type_name(given),
-                     "; expected a tensor or a sequence of tensors");
+    fail<DTypeError>(op, ": got ", shown(given), "; expected a tensor or a sequence of tensors");
   for (py::object item : py::reinterpret_borrow<py::sequence>(given)) {
     const Tensor* x = as_tensor(item.ptr());
     if (!x)
-      fail<DTypeError>(op, ": item ", result.size(), " is ", type_name(item),
-                       "; expected a tensor");
+      fail<DTypeError>(op, ": item ", result.size(), " is ", shown(item), "; expected a tensor");
     result.push_back(*x);
   }
   return result;

@@ -12,8 +12,7 @@ namespace wengert::bindings {
 Device to_device(py::handle given) {
   if (given.is_none()) return Device::cpu;
   if (!PyUnicode_Check(given.ptr()))
-    fail<ValueError>("device: got ", py::repr(given).cast<std::string>(),
-                     "; expected \"cpu\", \"cuda\" or \"cuda:1\"");
+    fail<ValueError>("device: got ", shown(given), "; expected \"cpu\", \"cuda\" or \"cuda:1\"");
   return wengert::to_device(given.cast<std::string>());
 }
 
@@ -108,7 +107,8 @@ void set_precision(const std::string& name) {
   for (int i = 0; i < 4; ++i)
     if (name == precisions[i]) return set_matmul_precision(static_cast<MatmulPrecision>(i));
   fail<ValueError>("set_matmul_precision: got \"", name,
-                   "\"; expected \"strict\", \"fp32\", \"fast\" or \"bf16\"");
+                   "\"; expected \"strict\", \"fp32\", \"fast\" or \"bf16\"",
+                   did_you_mean(name, {"strict", "fp32", "fast", "bf16"}));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Functions of tensors, most of them methods too.
 #include <cmath>
+#include <functional>
 
 #include "bindings/fast.h"
 
@@ -111,7 +112,7 @@ std::vector<Tensor> split(const Tensor& x, py::handle sizes, int64_t axis_given)
   for (int64_t size : parts) total = size < 0 || total < 0 ? -1 : total + size;
   if (total != length)
     fail<ShapeError>("split: the sizes must be 0 or more and add up to ", length, ", axis ", axis,
-                     " of shape ", x.shape(), "; got ", py::repr(sizes).cast<std::string>());
+                     " of shape ", x.shape(), "; got ", shown(sizes));
   std::vector<Tensor> result;
   int64_t at = 0;
   for (int64_t size : parts) {
@@ -162,17 +163,39 @@ Tensor uninitialised(const Shape& shape, DType dtype, Device device) {
   return dtype == DType::bool_ ? full(shape, 0, dtype, device) : Tensor(Meta{shape, dtype, device});
 }
 
-void add_creation(py::module_& m) {
-  m.def(
+Tensor as_leaf(const char* op, const Tensor& x, bool requires_grad) {
+  if (requires_grad && !is_floating(x.dtype()))
+    fail<DTypeError>(op, ": a tensor of ", x.dtype(),
+                     " cannot require a gradient; say dtype=\"float32\"");
+  if (requires_grad) x->leaf_requires_grad = true;
+  return x;
+}
+
+// Adds functions that make a tensor, each with a last argument requires_grad.
+struct Creation {
+  template <class F, class... Extra> void def(const char* name, F f, const Extra&... extra) const {
+    add(name, std::function(f), extra...);
+  }
+  template <class... A, class... Extra>
+  void add(const char* name, std::function<Tensor(A...)> f, const Extra&... extra) const {
+    module.def(
+        name,
+        [name, f](A... arguments, bool requires_grad) {
+          return as_leaf(name, f(arguments...), requires_grad);
+        },
+        extra..., py::arg("requires_grad").noconvert() = false);
+  }
+  py::module_& module;
+};
+
+void add_creation(py::module_& module) {
+  const Creation m{module};
+  module.def(
       "tensor",
       [](py::handle data, py::handle dtype, bool requires_grad, py::handle device) {
         Tensor x = from_python(data, to_dtype_or_none(dtype));
         if (!device.is_none()) x = to_device(x, to_device(device));
-        if (requires_grad && !is_floating(x.dtype()))
-          fail<DTypeError>("tensor: a tensor of ", x.dtype(),
-                           " cannot require a gradient; say dtype=\"float32\"");
-        x->leaf_requires_grad = requires_grad;
-        return x;
+        return as_leaf("tensor", x, requires_grad);
       },
       py::arg("data"), py::arg("dtype") = none, py::arg("requires_grad") = false,
       py::arg("device") = none,
@@ -184,20 +207,23 @@ void add_creation(py::module_& m) {
       [](py::handle shape, py::handle dtype, py::handle device) {
         return full(to_shape("zeros", shape), 0, floating_or_default(dtype), to_device(device));
       },
-      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none);
+      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
+      "Zeros of a shape: an int or a tuple of ints. float32 unless dtype says otherwise.");
   m.def(
       "ones",
       [](py::handle shape, py::handle dtype, py::handle device) {
         return full(to_shape("ones", shape), 1, floating_or_default(dtype), to_device(device));
       },
-      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none);
+      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
+      "Ones of a shape: an int or a tuple of ints. float32 unless dtype says otherwise.");
   m.def(
       "empty",
       [](py::handle shape, py::handle dtype, py::handle device) {
         return uninitialised(to_shape("empty", shape), floating_or_default(dtype),
                              to_device(device));
       },
-      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none, "Uninitialised.");
+      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
+      "A shape whose elements have any values: to be overwritten.");
   m.def(
       "full",
       [](py::handle shape, py::handle value, py::handle dtype, py::handle device) {
@@ -210,29 +236,32 @@ void add_creation(py::module_& m) {
             to_device(to_dtype(reshape(v, Shape{}), wanted.value_or(v.dtype())), to_device(device)),
             to_shape("full", shape)));
       },
-      py::arg("shape"), py::arg("value"), py::arg("dtype") = none, py::arg("device") = none);
-  const auto like = [&m](const char* name, double value) {
+      py::arg("shape"), py::arg("value"), py::arg("dtype") = none, py::arg("device") = none,
+      "A shape filled with one value, of the value's dtype unless dtype says otherwise; ShapeError "
+      "for a value of several elements.");
+  const auto like = [&m](const char* name, double value, const char* doc) {
     m.def(
         name,
         [value](const Tensor& x, py::handle dtype) {
           return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
         },
-        py::arg("x"), py::arg("dtype") = none);
+        py::arg("x"), py::arg("dtype") = none, doc);
   };
-  like("zeros_like", 0);
-  like("ones_like", 1);
+  like("zeros_like", 0, "Zeros, as x in shape, dtype and device.");
+  like("ones_like", 1, "Ones, as x in shape, dtype and device.");
   m.def(
       "full_like",
       [](const Tensor& x, double value, py::handle dtype) {
         return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
       },
-      py::arg("x"), py::arg("value"), py::arg("dtype") = none);
+      py::arg("x"), py::arg("value"), py::arg("dtype") = none,
+      "As x in shape, dtype and device, filled with one number.");
   m.def(
       "empty_like",
       [](const Tensor& x, py::handle dtype) {
         return uninitialised(x.shape(), to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
       },
-      py::arg("x"), py::arg("dtype") = none);
+      py::arg("x"), py::arg("dtype") = none, "As x in shape, dtype and device, uninitialised.");
   m.def(
       "arange",
       [](py::object start, py::object stop, py::object step, py::handle dtype, py::handle device) {
@@ -258,22 +287,25 @@ void add_random(py::module_& m) {
         return random_uniform(state, to_shape("rand", shape), floating_or_default(dtype),
                               to_device(device));
       },
-      py::arg("state"), py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none);
+      py::arg("state"), py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
+      "Uniform numbers in [0, 1); see wengert.rand.");
   m.def(
       "_normal",
       [](const Tensor& state, py::handle shape, py::handle dtype, py::handle device) {
         return random_normal(state, to_shape("randn", shape), floating_or_default(dtype),
                              to_device(device));
       },
-      py::arg("state"), py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none);
+      py::arg("state"), py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
+      "Normal numbers; see wengert.randn.");
   m.def(
       "_integers",
       [](const Tensor& state, int64_t low, int64_t high, py::handle shape, py::handle device) {
         return random_integers(state, to_shape("randint", shape), low, high, to_device(device));
       },
-      py::arg("state"), py::arg("low"), py::arg("high"), py::arg("shape"),
-      py::arg("device") = none);
-  m.def("_permutation", random_permutation, py::arg("state"), py::arg("n"));
+      py::arg("state"), py::arg("low"), py::arg("high"), py::arg("shape"), py::arg("device") = none,
+      "Whole numbers from low to high - 1; see wengert.randint.");
+  m.def("_permutation", random_permutation, py::arg("state"), py::arg("n"),
+        "0 to n - 1 in random order; see wengert.randperm.");
 }
 
 void add_updates(py::module_& m) {
@@ -386,7 +418,8 @@ void add_functions(py::module_& m, TensorClass& cls) {
         if (approximate == "tanh") return unary<GeluTanh>(x);
         if (approximate != "none")
           fail<ValueError>("gelu: approximate is \"", approximate,
-                           "\"; expected \"none\" or \"tanh\"");
+                           "\"; expected \"none\" or \"tanh\"",
+                           did_you_mean(approximate, {"none", "tanh"}));
         return unary<Gelu>(x);
       },
       py::arg("approximate") = "none",
@@ -465,19 +498,25 @@ void add_functions(py::module_& m, TensorClass& cls) {
         })(a, b);
       },
       py::arg("condition"), py::arg("a"), py::arg("b"),
-      "a where the condition (bool) holds, else b.");
+      "a where the condition (bool) holds, else b; the three broadcast. DTypeError unless the "
+      "condition is bool.");
   m.def("binary_cross_entropy_with_logits_elements",
         of_two("binary_cross_entropy_with_logits", binary<BceWithLogits>), py::arg("logits"),
         py::arg("target"), "Element by element; see binary_cross_entropy_with_logits.");
 
   add_reduction(m, cls, "sum", sum,
-                "Sum over the axes (all by default). Gathered in float64, whatever the dtype.");
+                "Sum over the axes (all by default). Gathered in float64, whatever the dtype; of "
+                "ints and bools int64. IndexError for an axis that is not there.");
   add_reduction(m, cls, "mean", mean, "Mean over the axes (all by default).");
   add_reduction(m, cls, "prod", prod, "Product over the axes (all by default).");
-  add_reduction(m, cls, "max", amax,
-                "Largest over the axes; NaN if there is one; ties share the gradient.");
-  add_reduction(m, cls, "min", amin,
-                "Smallest over the axes; NaN if there is one; ties share the gradient.");
+  add_reduction(
+      m, cls, "max", amax,
+      "Largest over the axes; NaN if there is one; ties share the gradient. Values alone, as in "
+      "NumPy: argmax() gives their places, and\n`values, indices = x.max(1)` is a TypeError.");
+  add_reduction(
+      m, cls, "min", amin,
+      "Smallest over the axes; NaN if there is one; ties share the gradient. Values alone, as in "
+      "NumPy: argmin() gives their places.");
   add_reduction(m, cls, "any", any, "Is any element not zero?");
   add_reduction(m, cls, "all", all, "Is no element zero?");
   add_reduction(m, cls, "logsumexp", logsumexp, "log(sum(exp(x))), stable.");
@@ -496,16 +535,20 @@ void add_functions(py::module_& m, TensorClass& cls) {
       py::arg("axis") = none, keepdims_argument(), py::arg("correction") = 0.0,
       "Square root of var().");
   both(m, cls, "argmax", "x", argmax, py::arg("axis") = none, keepdims_argument(),
-       "Index of the first largest, int64.");
+       "Index of the first largest along an axis, or, without one, in x as one row; int64.");
   both(m, cls, "argmin", "x", argmin, py::arg("axis") = none, keepdims_argument(),
-       "Index of the first smallest, int64.");
+       "Index of the first smallest along an axis, or, without one, in x as one row; int64.");
   both(m, cls, "nonzero", "x", nonzero,
        "Places of the elements that are not zero: (count, ndim), int64.");
 
   add_binary(m, cls, "matmul", matmul,
-             "Matrix product of the last two axes; vectors and batches as in NumPy.");
-  both(m, cls, "softmax", "x", softmax, py::arg("axis") = -1, "exp(x) / sum(exp(x)), stable.");
-  both(m, cls, "log_softmax", "x", log_softmax, py::arg("axis") = -1, "log(softmax(x)), stable.");
+             "Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m); "
+             "vectors and batches as in NumPy. ShapeError where the inner sizes differ.");
+  both(m, cls, "softmax", "x", softmax, py::arg("axis") = -1,
+       "exp(x) / sum(exp(x)) along an axis, stable; of x's shape, floating. IndexError for an axis "
+       "that is not there.");
+  both(m, cls, "log_softmax", "x", log_softmax, py::arg("axis") = -1,
+       "log(softmax(x)) along an axis, stable; of x's shape, floating.");
   m.def(
       "linear",
       [](const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
@@ -576,10 +619,19 @@ void add_functions(py::module_& m, TensorClass& cls) {
   m.def("cross_entropy_rows", cross_entropy_rows, py::arg("logits"), py::arg("target"),
         "-log_softmax(logits)[target] for each row; see cross_entropy.");
 
-  cls.def("reshape",
-          [](const Tensor& x, const py::args& shape) {
-            return fresh(reshape(x, sizes("reshape", shape)), x);
-          })
+  const char* reshaped =
+      "The elements in another shape of as many; one size may be -1. A view where the strides "
+      "allow it, else a copy. ShapeError where the numbers differ.";
+  const char* permuted = "The axes in another order, each named once. A view.";
+  const char* expanded =
+      "A view in which axes of size 1 are repeated, and new ones come first. ShapeError where the "
+      "shape does not broadcast.";
+  cls.def(
+         "reshape",
+         [](const Tensor& x, const py::args& shape) {
+           return fresh(reshape(x, sizes("reshape", shape)), x);
+         },
+         reshaped)
       .def(
           "view",
           [](const Tensor& x, const py::args& shape) {
@@ -591,20 +643,25 @@ void add_functions(py::module_& m, TensorClass& cls) {
             return y;
           },
           "As reshape(), and never a copy: ShapeError where the strides do not allow it.")
-      .def("permute",
-           [](const Tensor& x, const py::args& axes) { return permute(x, sizes("permute", axes)); })
-      .def("expand",
-           [](const Tensor& x, const py::args& shape) {
-             return fresh(expand(x, sizes("expand", shape)), x);
-           })
-      .def_property_readonly("T",
-                             [](const Tensor& x) {
-                               if (x.dim() != 2)
-                                 fail<ShapeError>("T: a tensor of shape ", x.shape(), " has ",
-                                                  x.dim(),
-                                                  " axes; expected 2: use mT or permute()");
-                               return transpose(x, 0, 1);
-                             })
+      .def(
+          "permute",
+          [](const Tensor& x, const py::args& axes) { return permute(x, sizes("permute", axes)); },
+          permuted)
+      .def(
+          "expand",
+          [](const Tensor& x, const py::args& shape) {
+            return fresh(expand(x, sizes("expand", shape)), x);
+          },
+          expanded)
+      .def_property_readonly(
+          "T",
+          [](const Tensor& x) {
+            if (x.dim() != 2)
+              fail<ShapeError>("T: a tensor of shape ", x.shape(), " has ", x.dim(),
+                               " axes; expected 2: use mT or permute()");
+            return transpose(x, 0, 1);
+          },
+          "The two axes of a matrix exchanged; a view. ShapeError unless there are two.")
       .def_property_readonly(
           "mT", [](const Tensor& x) { return transpose(x, -2, -1); },
           "The last two axes exchanged.");
@@ -613,22 +670,26 @@ void add_functions(py::module_& m, TensorClass& cls) {
       [](const Tensor& x, py::handle shape) {
         return fresh(reshape(x, to_shape("reshape", shape)), x);
       },
-      py::arg("x"), py::arg("shape"));
+      py::arg("x"), py::arg("shape"), reshaped);
   m.def(
       "permute",
       [](const Tensor& x, py::handle axes) { return permute(x, to_shape("permute", axes)); },
-      py::arg("x"), py::arg("axes"));
+      py::arg("x"), py::arg("axes"), permuted);
   both(
       m, cls, "broadcast_to", "x",
       [](const Tensor& x, py::handle shape) {
         return fresh(expand(x, to_shape("broadcast_to", shape)), x);
       },
-      py::arg("shape"));
-  both(m, cls, "transpose", "x", transpose, py::arg("a"), py::arg("b"), "Two axes exchanged.");
-  both(m, cls, "swapaxes", "x", transpose, py::arg("a"), py::arg("b"), "Two axes exchanged.");
+      py::arg("shape"), expanded);
+  both(m, cls, "transpose", "x", transpose, py::arg("a"), py::arg("b"),
+       "Axes a and b exchanged; a view. IndexError for an axis that is not there.");
+  both(m, cls, "swapaxes", "x", transpose, py::arg("a"), py::arg("b"),
+       "Axes a and b exchanged; a view. IndexError for an axis that is not there.");
   both(m, cls, "squeeze", "x", squeeze_axes, py::arg("axis") = none,
-       "Without the named axes, or all, of size one.");
-  both(m, cls, "unsqueeze", "x", unsqueeze, py::arg("axis"), "With a new axis of size one.");
+       "Without the named axes, or all, of size one; a view. ShapeError for an axis of another "
+       "size.");
+  both(m, cls, "unsqueeze", "x", unsqueeze, py::arg("axis"),
+       "With a new axis of size one in front of `axis`; a view.");
   both(m, cls, "flatten", "x", flatten, py::arg("start_axis") = 0, py::arg("end_axis") = -1,
        "The axes from start to end as one.");
   m.def(
@@ -637,8 +698,11 @@ void add_functions(py::module_& m, TensorClass& cls) {
         const auto parts = to_tensors("concatenate", tensors);
         return concatenate(Tensors(parts), axis);
       },
-      py::arg("tensors"), py::arg("axis") = 0, "End to end along an axis.");
-  m.def("stack", stack, py::arg("tensors"), py::arg("axis") = 0, "Along a new axis.");
+      py::arg("tensors"), py::arg("axis") = 0,
+      "Tensors end to end along an axis; the other sizes, and the dtypes' kind, must be equal. "
+      "ShapeError where they are not.");
+  m.def("stack", stack, py::arg("tensors"), py::arg("axis") = 0,
+        "Tensors of one shape along a new axis. ShapeError where the shapes differ.");
 }
 
 }  // namespace wengert::bindings

@@ -220,12 +220,20 @@ void add_tensor(py::module_&, TensorClass& cls) {
       py::detail::is_new_style_constructor(), py::arg("data"), py::arg("requires_grad") = false,
       "A leaf that shares the memory of `data`. To make tensors from values use wengert.tensor().");
 
-  cls.def_property_readonly("shape", [](const Tensor& x) { return to_tuple(x.shape()); })
-      .def_property_readonly("ndim", [](const Tensor& x) { return x.dim(); })
-      .def_property_readonly("dtype", [](const Tensor& x) { return dtype_object(x.dtype()); })
-      .def_property_readonly("device", [](const Tensor& x) { return name(x.device()); })
-      .def_property_readonly("itemsize", [](const Tensor& x) { return size_of(x.dtype()); })
-      .def_property_readonly("nbytes", [](const Tensor& x) { return nbytes(x.shape(), x.dtype()); })
+  cls.def_property_readonly(
+         "shape", [](const Tensor& x) { return to_tuple(x.shape()); }, "Sizes by axis, a tuple.")
+      .def_property_readonly(
+          "ndim", [](const Tensor& x) { return x.dim(); }, "Number of axes.")
+      .def_property_readonly(
+          "dtype", [](const Tensor& x) { return dtype_object(x.dtype()); }, "Type of the elements.")
+      .def_property_readonly(
+          "device", [](const Tensor& x) { return name(x.device()); },
+          "Where the memory is: \"cpu\", \"cuda:0\".")
+      .def_property_readonly(
+          "itemsize", [](const Tensor& x) { return size_of(x.dtype()); }, "Bytes an element.")
+      .def_property_readonly(
+          "nbytes", [](const Tensor& x) { return nbytes(x.shape(), x.dtype()); },
+          "Bytes of all elements.")
       .def_property_readonly(
           "size", [](const Tensor& x) { return x.numel(); }, "Number of elements.")
       .def_property_readonly(
@@ -236,7 +244,9 @@ void add_tensor(py::module_&, TensorClass& cls) {
       .def(
           "stride", [](const Tensor& x) { return to_tuple(x.strides()); },
           "Elements from one place to the next, by axis.")
-      .def("is_contiguous", [](const Tensor& x) { return x.is_contiguous(); })
+      .def(
+          "is_contiguous", [](const Tensor& x) { return x.is_contiguous(); },
+          "Do the elements follow one another in memory, the last axis fastest?")
       .def(
           "data_ptr", [](const Tensor& x) { return reinterpret_cast<uintptr_t>(x.data()); },
           "Address of the first element.")
@@ -336,19 +346,21 @@ void add_tensor(py::module_&, TensorClass& cls) {
   // Tensors are compared element by element, but are told apart, in sets and as keys, by identity.
   cls.attr("__hash__") = py::module_::import("builtins").attr("object").attr("__hash__");
 
-  const auto in_place = [&cls](const char* name, auto f) {
+  const auto in_place = [&cls](const char* name, auto f, const char* doc) {
     cls.def(
         name,
         [f](py::object self, py::handle other) {
           f(self.cast<Tensor>(), other);
           return self;
         },
-        py::arg("other"));
+        py::arg("other"), doc);
   };
-  in_place("add_", edit<Add>);
-  in_place("sub_", edit<Sub>);
-  in_place("mul_", edit<Mul>);
-  in_place("div_", edit<Div>);
+  in_place("add_", edit<Add>,
+           "Adds `other`, which broadcasts, in place; DTypeError where the sum has another dtype.");
+  in_place("sub_", edit<Sub>, "Subtracts `other`, which broadcasts, in place.");
+  in_place("mul_", edit<Mul>, "Multiplies by `other`, which broadcasts, in place.");
+  in_place("div_", edit<Div>,
+           "Divides by `other`, which broadcasts, in place; DTypeError for integers.");
   cls.def(
       "copy_",
       [](py::object self, py::handle other) {
@@ -370,23 +382,37 @@ void add_tensor(py::module_&, TensorClass& cls) {
         apply_in_place(x, cast_op, Tensors(in), x.dtype(), "fill_");
         return self;
       },
-      py::arg("value"));
-  cls.def("zero_", [](py::object self) { return self.attr("fill_")(0); });
+      py::arg("value"),
+      "Overwrites all elements with one value; DTypeError for a fraction in integers.");
+  cls.def(
+      "zero_", [](py::object self) { return self.attr("fill_")(0); },
+      "Overwrites all elements with 0.");
 
   cls.def("to", convert, py::arg("dtype_or_device"), py::arg("non_blocking") = false,
           "The tensor in another dtype or on another device; itself if it is there. non_blocking: "
           "from pinned memory, does not wait until the copy is made.")
       .def(
           "astype", [](const Tensor& x, py::handle dtype) { return to_dtype(x, to_dtype(dtype)); },
-          py::arg("dtype"))
-      .def("float", [](const Tensor& x) { return to_dtype(x, DType::float32); })
-      .def("double", [](const Tensor& x) { return to_dtype(x, DType::float64); })
-      .def("bfloat16", [](const Tensor& x) { return to_dtype(x, DType::bfloat16); })
-      .def("int", [](const Tensor& x) { return to_dtype(x, DType::int32); })
-      .def("long", [](const Tensor& x) { return to_dtype(x, DType::int64); })
-      .def("bool", [](const Tensor& x) { return to_dtype(x, DType::bool_); })
-      .def("cpu", [](const Tensor& x) { return to_device(x, Device::cpu); })
-      .def("cuda", [](const Tensor& x) { return to_device(x, to_device(py::str("cuda"))); })
+          py::arg("dtype"), "The tensor in another dtype, as to(); itself if it has that.")
+      .def(
+          "float", [](const Tensor& x) { return to_dtype(x, DType::float32); }, "to(\"float32\")")
+      .def(
+          "double", [](const Tensor& x) { return to_dtype(x, DType::float64); }, "to(\"float64\")")
+      .def(
+          "bfloat16", [](const Tensor& x) { return to_dtype(x, DType::bfloat16); },
+          "to(\"bfloat16\")")
+      .def(
+          "int", [](const Tensor& x) { return to_dtype(x, DType::int32); }, "to(\"int32\")")
+      .def(
+          "long", [](const Tensor& x) { return to_dtype(x, DType::int64); }, "to(\"int64\")")
+      .def(
+          "bool", [](const Tensor& x) { return to_dtype(x, DType::bool_); },
+          "to(\"bool\"): is it not zero?")
+      .def(
+          "cpu", [](const Tensor& x) { return to_device(x, Device::cpu); }, "to(\"cpu\")")
+      .def(
+          "cuda", [](const Tensor& x) { return to_device(x, to_device(py::str("cuda"))); },
+          "to(\"cuda\"): DeviceError where there is no GPU.")
       .def(
           "clone", [](const Tensor& x) { return clone(x); },
           "A copy with memory of its own; gradients pass through.")

@@ -7,11 +7,12 @@ The compiled module calls `explain` where a call does not fit its function's sig
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import inspect
 
 # What functions that the user does not see are called by those that call them.
 _PUBLIC = {"_uniform": "rand", "_normal": "randn", "_integers": "randint"}
@@ -84,6 +85,8 @@ def _plain(items: Iterable[Any]) -> bool:
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """`; did you mean 'axis'?`, or nothing where no name is near."""
+    import difflib  # not light
+
     near = difflib.get_close_matches(str(given), list(known), 1, 0.6) if given else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -147,6 +150,8 @@ def _kind(name: str, text: str) -> _Text:
 
 def signature(name: str, text: str) -> inspect.Signature:
     """The signature that pybind11's text, or CPython's ("(x)"), describes."""
+    import inspect
+
     head, _, result = text.rpartition(" -> ") if " -> " in text else (text, "", "")
     parameters: list[inspect.Parameter] = []
     kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -201,6 +206,8 @@ def explain(
 
     known   (what others call an argument, what it is called here)
     """
+    import inspect
+
     owner, _, op = name.rpartition(".")
     if op == "__init__":
         owner, op = "", owner
@@ -242,11 +249,15 @@ def explain(
             continue
         advice = f"; {_ADVICE[key]}" if key in _ADVICE else ""
         if not advice:
+            import difflib
+
             here = {**{a: b for a, b in known if b in names}, **{n: n for n in names}}
             near = difflib.get_close_matches(key, here, 1, 0.6)
             advice = f"; did you mean {here[near[0]]!r}?" if near else ""
         return error(f"got an unknown argument {key!r} = {describe(value)}{advice}")
     if len(args) > len(places) and not spread:
+        if {"dtype", "device"} & names and (sizes := _sizes(op, names, args)):
+            return TypeError(f"{op}: {sizes}")
         return error(
             f"got {len(args)} arguments by place ({', '.join(map(describe, args))}), at most "
             f"{len(places)} fit{_too_many(op, places, args)}"
@@ -254,6 +265,8 @@ def explain(
     empty = inspect.Parameter.empty
     missing = [p.name for p in own if p.name not in values and p.default is empty]
     missing = [m for m in missing if m in names]
+    if {"dtype", "device"} & names and (sizes := _sizes(op, names, args)):
+        return TypeError(f"{op}: {sizes}")
     for p in own:
         if p.name in values and not _fits(p, values[p.name], ""):
             return error(
@@ -267,8 +280,40 @@ def explain(
     return error(f"cannot take {', '.join(map(describe, [*args, *kwargs.values()])) or 'nothing'}")
 
 
+def amend(name: str, text: str, args: tuple[Any, ...], message: str) -> str:
+    """The message of an error that does not say in which function it was raised."""
+    op = name.rpartition(".")[2]
+    op = _PUBLIC.get(op, op)
+    parameters = list(signature(name, text).parameters)
+    if message.startswith(("dtype: ", "device: ")) and (sizes := _sizes(op, parameters, args)):
+        return f"{op}: {sizes}"
+    if message.startswith("a tensor has"):
+        shapes = " and ".join(describe(a) for a in args if hasattr(a, "shape"))
+        message = f"got {shapes or 'sizes'}; the result would have more axes: {message}"
+        return f"{op}: {message}: join some with reshape()"
+    return f"{op}: {message}"
+
+
+def _sizes(op: str, parameters: Iterable[str], args: tuple[Any, ...]) -> str:
+    """What to write where the call has sizes, or numbers, by place: ones(2, 3), tensor(1, 2)."""
+    sizes = [a for a in args if a is not None and not hasattr(a, "shape")]
+    if len(sizes) < 2 or not all(type(size) is int for size in sizes):
+        return ""
+    if op == "full":
+        fits = f"full({tuple(sizes[:-1])}, {sizes[-1]})"
+    else:
+        fits = f"{op}({tuple(sizes) if 'shape' in parameters else sizes})"
+    if "shape" in parameters:
+        return f"got {len(sizes)} sizes one by one; expected one shape, a tuple: write {fits}"
+    return f"got {len(sizes)} numbers one by one; expected one list: write {fits}" * (
+        "data" in parameters
+    )
+
+
 def _shown(parameters: list[inspect.Parameter]) -> str:
     """(x, axis=None): names and defaults."""
+    import inspect
+
     plain = [p.replace(annotation=inspect.Parameter.empty) for p in parameters]
     return str(inspect.Signature(plain))
 
@@ -292,7 +337,9 @@ def _fits(parameter: inspect.Parameter, value: Any, owner: str) -> bool:
     from . import _core
 
     kinds = [owner] if parameter.name == "self" else _kinds_of(parameter)
-    if parameter.name == "keepdims":  # numbers would be axes
+    if parameter.name == "keepdims" or (  # numbers would be axes
+        parameter.name == "requires_grad" and parameter.default is False  # or sizes
+    ):
         return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
     for kind in kinds:
         if kind in ("None", "NoneType"):

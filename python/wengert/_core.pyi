@@ -48,7 +48,6 @@ class Tensor:
     An n-dimensional array that remembers how it was made, where a gradient may be asked for.
     """
     __array_priority__: typing.ClassVar[builtins.int] = 1000
-    requires_grad: builtins.bool
     def __abs__(self) -> Tensor:
         ...
     def __add__(self, other: Operand) -> Tensor:
@@ -200,7 +199,9 @@ class Tensor:
         a + b.
         """
     def add_(self, other: Operand) -> typing.Any:
-        ...
+        """
+        Adds `other`, which broadcasts, in place; DTypeError where the sum has another dtype.
+        """
     def all(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Is no element zero?
@@ -211,14 +212,16 @@ class Tensor:
         """
     def argmax(self, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Index of the first largest, int64.
+        Index of the first largest along an axis, or, without one, in x as one row; int64.
         """
     def argmin(self, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Index of the first smallest, int64.
+        Index of the first smallest along an axis, or, without one, in x as one row; int64.
         """
     def astype(self, dtype: DType | str | None) -> Tensor:
-        ...
+        """
+        The tensor in another dtype, as to(); itself if it has that.
+        """
     def backward(self, gradient: typing.Any = None, retain_graph: builtins.bool = False, create_graph: builtins.bool = False) -> None:
         """
         Adds d(self)/d(leaf) to the `grad` of every leaf that requires one.
@@ -229,7 +232,9 @@ class Tensor:
         Raises GradientError where there is no history, or it was freed, or a saved value was changed in place.
         """
     def bfloat16(self) -> Tensor:
-        ...
+        """
+        to("bfloat16")
+        """
     def bitwise_and(self, other: Operand) -> Tensor:
         """
         a & b, of bools or integers.
@@ -243,9 +248,13 @@ class Tensor:
         a ^ b, of bools or integers.
         """
     def bool(self) -> Tensor:
-        ...
+        """
+        to("bool"): is it not zero?
+        """
     def broadcast_to(self, shape: builtins.int | Sequence[builtins.int]) -> Tensor:
-        ...
+        """
+        A view in which axes of size 1 are repeated, and new ones come first. ShapeError where the shape does not broadcast.
+        """
     def ceil(self) -> Tensor:
         """
         Smallest whole number not below x.
@@ -271,9 +280,13 @@ class Tensor:
         Cosine, x in radians.
         """
     def cpu(self) -> Tensor:
-        ...
+        """
+        to("cpu")
+        """
     def cuda(self) -> Tensor:
-        ...
+        """
+        to("cuda"): DeviceError where there is no GPU.
+        """
     def data_ptr(self) -> builtins.int:
         """
         Address of the first element.
@@ -287,9 +300,13 @@ class Tensor:
         a / b, floating.
         """
     def div_(self, other: Operand) -> typing.Any:
-        ...
+        """
+        Divides by `other`, which broadcasts, in place; DTypeError for integers.
+        """
     def double(self) -> Tensor:
-        ...
+        """
+        to("float64")
+        """
     def elu(self, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
         """
         x where x > 0, else alpha * (exp(x) - 1). arXiv 1511.07289.
@@ -307,19 +324,25 @@ class Tensor:
         e to the x.
         """
     def expand(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
-        ...
+        """
+        A view in which axes of size 1 are repeated, and new ones come first. ShapeError where the shape does not broadcast.
+        """
     def expm1(self) -> Tensor:
         """
         exp(x) - 1, accurate near 0.
         """
     def fill_(self, value: typing.Any) -> typing.Any:
-        ...
+        """
+        Overwrites all elements with one value; DTypeError for a fraction in integers.
+        """
     def flatten(self, start_axis: typing.SupportsInt | typing.SupportsIndex = 0, end_axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
         The axes from start to end as one.
         """
     def float(self) -> Tensor:
-        ...
+        """
+        to("float32")
+        """
     def floor(self) -> Tensor:
         """
         Largest whole number not above x.
@@ -345,9 +368,13 @@ class Tensor:
         a > b.
         """
     def int(self) -> Tensor:
-        ...
+        """
+        to("int32")
+        """
     def is_contiguous(self) -> builtins.bool:
-        ...
+        """
+        Do the elements follow one another in memory, the last axis fastest?
+        """
     def isfinite(self) -> Tensor:
         """
         Is it neither NaN nor an infinity?
@@ -382,7 +409,7 @@ class Tensor:
         """
     def log_softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
-        log(softmax(x)), stable.
+        log(softmax(x)) along an axis, stable; of x's shape, floating.
         """
     def logical_and(self, other: Operand) -> Tensor:
         """
@@ -405,18 +432,21 @@ class Tensor:
         log(sum(exp(x))), stable.
         """
     def long(self) -> Tensor:
-        ...
+        """
+        to("int64")
+        """
     def lt(self, other: Operand) -> Tensor:
         """
         a < b.
         """
     def matmul(self, other: Operand) -> Tensor:
         """
-        Matrix product of the last two axes; vectors and batches as in NumPy.
+        Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m); vectors and batches as in NumPy. ShapeError where the inner sizes differ.
         """
     def max(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Largest over the axes; NaN if there is one; ties share the gradient.
+        Largest over the axes; NaN if there is one; ties share the gradient. Values alone, as in NumPy: argmax() gives their places, and
+        `values, indices = x.max(1)` is a TypeError.
         """
     def maximum(self, other: Operand) -> Tensor:
         """
@@ -428,7 +458,7 @@ class Tensor:
         """
     def min(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Smallest over the axes; NaN if there is one; ties share the gradient.
+        Smallest over the axes; NaN if there is one; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
         """
     def minimum(self, other: Operand) -> Tensor:
         """
@@ -439,7 +469,9 @@ class Tensor:
         a * b.
         """
     def mul_(self, other: Operand) -> typing.Any:
-        ...
+        """
+        Multiplies by `other`, which broadcasts, in place.
+        """
     def ne(self, other: Operand) -> Tensor:
         """
         a != b.
@@ -461,7 +493,9 @@ class Tensor:
         A NumPy array over the same memory; read-only unless `writable`, which counts as a change in place.
         """
     def permute(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
-        ...
+        """
+        The axes in another order, each named once. A view.
+        """
     def pin_memory(self) -> Tensor:
         """
         A copy in page-locked memory of the CPU, from which .to("cuda", non_blocking=True) does not wait.
@@ -491,9 +525,13 @@ class Tensor:
         a - b * floor(a / b): the sign is b's, as in Python.
         """
     def requires_grad_(self, requires_grad: builtins.bool = True) -> typing.Any:
-        ...
+        """
+        Sets requires_grad, and returns the tensor; DTypeError unless it is floating.
+        """
     def reshape(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
-        ...
+        """
+        The elements in another shape of as many; one size may be -1. A view where the strides allow it, else a copy. ShapeError where the numbers differ.
+        """
     def retain_grad(self) -> None:
         """
         Asks backward() to keep the gradient of this tensor, which is no leaf, in `grad`.
@@ -524,7 +562,7 @@ class Tensor:
         """
     def softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
-        exp(x) / sum(exp(x)), stable.
+        exp(x) / sum(exp(x)) along an axis, stable; of x's shape, floating. IndexError for an axis that is not there.
         """
     def softplus(self) -> Tensor:
         """
@@ -544,7 +582,7 @@ class Tensor:
         """
     def squeeze(self, axis: builtins.int | Sequence[builtins.int] | None = None) -> Tensor:
         """
-        Without the named axes, or all, of size one.
+        Without the named axes, or all, of size one; a view. ShapeError for an axis of another size.
         """
     def std(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
@@ -559,14 +597,16 @@ class Tensor:
         a - b.
         """
     def sub_(self, other: Operand) -> typing.Any:
-        ...
+        """
+        Subtracts `other`, which broadcasts, in place.
+        """
     def sum(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Sum over the axes (all by default). Gathered in float64, whatever the dtype.
+        Sum over the axes (all by default). Gathered in float64, whatever the dtype; of ints and bools int64. IndexError for an axis that is not there.
         """
     def swapaxes(self, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         """
-        Two axes exchanged.
+        Axes a and b exchanged; a view. IndexError for an axis that is not there.
         """
     def tanh(self) -> Tensor:
         """
@@ -582,11 +622,11 @@ class Tensor:
         """
     def transpose(self, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         """
-        Two axes exchanged.
+        Axes a and b exchanged; a view. IndexError for an axis that is not there.
         """
     def unsqueeze(self, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         """
-        With a new axis of size one.
+        With a new axis of size one in front of `axis`; a view.
         """
     def var(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
@@ -597,16 +637,24 @@ class Tensor:
         As reshape(), and never a copy: ShapeError where the strides do not allow it.
         """
     def zero_(self) -> typing.Any:
-        ...
+        """
+        Overwrites all elements with 0.
+        """
     @property
     def T(self) -> Tensor:
-        ...
+        """
+        The two axes of a matrix exchanged; a view. ShapeError unless there are two.
+        """
     @property
     def device(self) -> str:
-        ...
+        """
+        Where the memory is: "cpu", "cuda:0".
+        """
     @property
     def dtype(self) -> DType:
-        ...
+        """
+        Type of the elements.
+        """
     @property
     def grad(self) -> Tensor:
         """
@@ -617,10 +665,14 @@ class Tensor:
         ...
     @property
     def is_leaf(self) -> builtins.bool:
-        ...
+        """
+        Whether it has no history: backward() gathers gradients there.
+        """
     @property
     def itemsize(self) -> builtins.int:
-        ...
+        """
+        Bytes an element.
+        """
     @property
     def mT(self) -> Tensor:
         """
@@ -633,13 +685,27 @@ class Tensor:
         """
     @property
     def nbytes(self) -> builtins.int:
-        ...
+        """
+        Bytes of all elements.
+        """
     @property
     def ndim(self) -> builtins.int:
+        """
+        Number of axes.
+        """
+    @property
+    def requires_grad(self) -> builtins.bool:
+        """
+        Whether a gradient passes to it: asked for at a leaf, else inherited. May be set at a leaf.
+        """
+    @requires_grad.setter
+    def requires_grad(self, arg1: builtins.bool) -> None:
         ...
     @property
     def shape(self) -> tuple[builtins.int, ...]:
-        ...
+        """
+        Sizes by axis, a tuple.
+        """
     @property
     def size(self) -> builtins.int:
         """
@@ -887,19 +953,25 @@ def _from_private(array: typing.Any) -> Tensor:
 def _get_matmul_precision() -> str:
     ...
 def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int], device: str | None = None) -> Tensor:
-    ...
+    """
+    Whole numbers from low to high - 1; see wengert.randint.
+    """
 def _is_tracing() -> bool:
     """
     Whether a step is being traced here.
     """
 def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
-    ...
+    """
+    Normal numbers; see wengert.randn.
+    """
 def _pass_names() -> list[str]:
     """
     The passes over a compiled step's list, in the order in which they run.
     """
 def _permutation(state: Tensor, n: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
-    ...
+    """
+    0 to n - 1 in random order; see wengert.randperm.
+    """
 def _set_matmul_precision(precision: str) -> None:
     ...
 def _set_package_directory(path: str) -> None:
@@ -909,7 +981,9 @@ def _type_dict(arg0: typing.Any) -> typing.Any:
     The dict of a class, itself.
     """
 def _uniform(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
-    ...
+    """
+    Uniform numbers in [0, 1); see wengert.rand.
+    """
 def _watches_nan() -> bool:
     """
     Whether set_nan_watch is on.
@@ -935,17 +1009,17 @@ def any(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
     """
     Is any element not zero?
     """
-def arange(start: typing.Any, stop: typing.Any = None, step: typing.Any = 1, dtype: DType | str | None = None, device: str | None = None) -> Tensor:
+def arange(start: typing.Any, stop: typing.Any = None, step: typing.Any = 1, dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
     start, start + step, ... up to but without stop; int64 for integers, else float32.
     """
 def argmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: bool = False) -> Tensor:
     """
-    Index of the first largest, int64.
+    Index of the first largest along an axis, or, without one, in x as one row; int64.
     """
 def argmin(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: bool = False) -> Tensor:
     """
-    Index of the first smallest, int64.
+    Index of the first smallest along an axis, or, without one, in x as one row; int64.
     """
 def asarray(data: typing.Any, dtype: DType | str | None = None) -> Tensor:
     """
@@ -976,7 +1050,9 @@ def bitwise_xor(a: Operand, b: Operand) -> Tensor:
     a ^ b, of bools or integers.
     """
 def broadcast_to(x: Tensor, shape: int | Sequence[int]) -> Tensor:
-    ...
+    """
+    A view in which axes of size 1 are repeated, and new ones come first. ShapeError where the shape does not broadcast.
+    """
 def cache_limit() -> int:
     """
     The most free bytes that are kept for reuse.
@@ -995,7 +1071,7 @@ def clip_grad_norm_step(grads: typing.Any, max_norm: typing.SupportsFloat | typi
     """
 def concatenate(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.SupportsIndex = 0) -> Tensor:
     """
-    End to end along an axis.
+    Tensors end to end along an axis; the other sizes, and the dtypes' kind, must be equal. ShapeError where they are not.
     """
 def cos(x: typing.Any) -> Tensor:
     """
@@ -1027,16 +1103,18 @@ def embedding(ids: Tensor, weight: Tensor, padding_idx: typing.SupportsInt | typ
     
     The row padding_idx gets no gradient.
     """
-def empty(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
+def empty(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
-    Uninitialised.
+    A shape whose elements have any values: to be overwritten.
     """
 def empty_cache() -> None:
     """
     Gives the free bytes back to the system.
     """
-def empty_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
-    ...
+def empty_like(x: Tensor, dtype: DType | str | None = None, requires_grad: bool = False) -> Tensor:
+    """
+    As x in shape, dtype and device, uninitialised.
+    """
 def eq(a: Operand, b: Operand) -> Tensor:
     """
     a == b.
@@ -1053,7 +1131,7 @@ def expm1(x: typing.Any) -> Tensor:
     """
     exp(x) - 1, accurate near 0.
     """
-def eye(n: typing.SupportsInt | typing.SupportsIndex, m: typing.Any = None, dtype: DType | str | None = None, device: str | None = None) -> Tensor:
+def eye(n: typing.SupportsInt | typing.SupportsIndex, m: typing.Any = None, dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
     n x m, ones on the diagonal.
     """
@@ -1077,10 +1155,14 @@ def from_numpy(array: typing.Any) -> Tensor:
     """
     A tensor over the array's memory, without a copy.
     """
-def full(shape: int | Sequence[int], value: typing.Any, dtype: DType | str | None = None, device: str | None = None) -> Tensor:
-    ...
-def full_like(x: Tensor, value: typing.SupportsFloat | typing.SupportsIndex, dtype: DType | str | None = None) -> Tensor:
-    ...
+def full(shape: int | Sequence[int], value: typing.Any, dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """
+    A shape filled with one value, of the value's dtype unless dtype says otherwise; ShapeError for a value of several elements.
+    """
+def full_like(x: Tensor, value: typing.SupportsFloat | typing.SupportsIndex, dtype: DType | str | None = None, requires_grad: bool = False) -> Tensor:
+    """
+    As x in shape, dtype and device, filled with one number.
+    """
 def gather(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
     """
     y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the index.
@@ -1136,7 +1218,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     x @ weight.T + bias, for x (..., in), weight (out, in) and bias (out,).
     """
-def linspace(start: typing.SupportsFloat | typing.SupportsIndex, stop: typing.SupportsFloat | typing.SupportsIndex, num: typing.SupportsInt | typing.SupportsIndex, dtype: DType | str | None = None, device: str | None = None) -> Tensor:
+def linspace(start: typing.SupportsFloat | typing.SupportsIndex, stop: typing.SupportsFloat | typing.SupportsIndex, num: typing.SupportsInt | typing.SupportsIndex, dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
     num numbers, evenly spaced from start to stop, both included.
     """
@@ -1150,7 +1232,7 @@ def log1p(x: typing.Any) -> Tensor:
     """
 def log_softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     """
-    log(softmax(x)), stable.
+    log(softmax(x)) along an axis, stable; of x's shape, floating.
     """
 def logical_and(a: Operand, b: Operand) -> Tensor:
     """
@@ -1178,11 +1260,12 @@ def lt(a: Operand, b: Operand) -> Tensor:
     """
 def matmul(a: Operand, b: Operand) -> Tensor:
     """
-    Matrix product of the last two axes; vectors and batches as in NumPy.
+    Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m); vectors and batches as in NumPy. ShapeError where the inner sizes differ.
     """
 def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Largest over the axes; NaN if there is one; ties share the gradient.
+    Largest over the axes; NaN if there is one; ties share the gradient. Values alone, as in NumPy: argmax() gives their places, and
+    `values, indices = x.max(1)` is a TypeError.
     """
 def maximum(a: Operand, b: Operand) -> Tensor:
     """
@@ -1206,7 +1289,7 @@ def memory_peak() -> int:
     """
 def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Smallest over the axes; NaN if there is one; ties share the gradient.
+    Smallest over the axes; NaN if there is one; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
     """
 def minimum(a: Operand, b: Operand) -> Tensor:
     """
@@ -1236,16 +1319,22 @@ def one_hot(ids: Tensor, num_classes: typing.SupportsInt | typing.SupportsIndex,
     """
     1 at each id along a new last axis, else 0; int64 unless dtype says otherwise.
     """
-def ones(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
-    ...
-def ones_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
-    ...
+def ones(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """
+    Ones of a shape: an int or a tuple of ints. float32 unless dtype says otherwise.
+    """
+def ones_like(x: Tensor, dtype: DType | str | None = None, requires_grad: bool = False) -> Tensor:
+    """
+    Ones, as x in shape, dtype and device.
+    """
 def ops() -> list[typing.Any]:
     """
     Every op: its name, the formulas of value and gradient, where it has no gradient, why, and whether it runs on a GPU.
     """
 def permute(x: Tensor, axes: Sequence[int]) -> Tensor:
-    ...
+    """
+    The axes in another order, each named once. A view.
+    """
 def pow(a: Operand, b: Operand) -> Tensor:
     """
     a to the b.
@@ -1267,7 +1356,9 @@ def reset_memory_peak() -> None:
     Starts the peak anew from what is in use now.
     """
 def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
-    ...
+    """
+    The elements in another shape of as many; one size may be -1. A view where the strides allow it, else a copy. ShapeError where the numbers differ.
+    """
 def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, momentum_buffers: typing.Any, options: Tensor, step: Tensor) -> None:
     """
     One step of RMSprop, in place. options: float64 of shape (5,): lr, alpha, eps, weight_decay, momentum.
@@ -1332,7 +1423,7 @@ def sin(x: typing.Any) -> Tensor:
     """
 def softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     """
-    exp(x) / sum(exp(x)), stable.
+    exp(x) / sum(exp(x)) along an axis, stable; of x's shape, floating. IndexError for an axis that is not there.
     """
 def softplus(x: typing.Any) -> Tensor:
     """
@@ -1352,11 +1443,11 @@ def square(x: typing.Any) -> Tensor:
     """
 def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     """
-    Without the named axes, or all, of size one.
+    Without the named axes, or all, of size one; a view. ShapeError for an axis of another size.
     """
 def stack(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.SupportsIndex = 0) -> Tensor:
     """
-    Along a new axis.
+    Tensors of one shape along a new axis. ShapeError where the shapes differ.
     """
 def std(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     """
@@ -1368,11 +1459,11 @@ def sub(a: Operand, b: Operand) -> Tensor:
     """
 def sum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Sum over the axes (all by default). Gathered in float64, whatever the dtype.
+    Sum over the axes (all by default). Gathered in float64, whatever the dtype; of ints and bools int64. IndexError for an axis that is not there.
     """
 def swapaxes(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
-    Two axes exchanged.
+    Axes a and b exchanged; a view. IndexError for an axis that is not there.
     """
 def tanh(x: typing.Any) -> Tensor:
     """
@@ -1386,11 +1477,11 @@ def tensor(data: typing.Any, dtype: DType | str | None = None, requires_grad: bo
     """
 def transpose(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
-    Two axes exchanged.
+    Axes a and b exchanged; a view. IndexError for an axis that is not there.
     """
 def unsqueeze(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
-    With a new axis of size one.
+    With a new axis of size one in front of `axis`; a view.
     """
 def var(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     """
@@ -1398,12 +1489,16 @@ def var(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
     """
 def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     """
-    a where the condition (bool) holds, else b.
+    a where the condition (bool) holds, else b; the three broadcast. DTypeError unless the condition is bool.
     """
-def zeros(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
-    ...
-def zeros_like(x: Tensor, dtype: DType | str | None = None) -> Tensor:
-    ...
+def zeros(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """
+    Zeros of a shape: an int or a tuple of ints. float32 unless dtype says otherwise.
+    """
+def zeros_like(x: Tensor, dtype: DType | str | None = None, requires_grad: bool = False) -> Tensor:
+    """
+    Zeros, as x in shape, dtype and device.
+    """
 __version__: str = '0.1.0'
 bfloat16: DType
 bool_: DType

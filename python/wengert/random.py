@@ -13,6 +13,7 @@ import operator
 from collections.abc import Sequence
 
 from . import _core
+from ._calls import describe
 from ._core import DType, Tensor
 
 __all__ = [
@@ -44,7 +45,12 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Starts anew from a seed."""
-        seed = operator.index(seed)
+        try:
+            seed = operator.index(seed)
+        except TypeError:
+            raise TypeError(
+                f"manual_seed: seed is {describe(seed)}; expected a whole number"
+            ) from None
         if not -(2**63) <= seed < 2**64:
             raise ValueError(f"seed: got {seed}; expected an integer of 64 bits")
         signed = seed - 2**64 if seed >= 2**63 else seed  # the state is int64
@@ -66,14 +72,26 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
-def _state(generator: Generator | None) -> Tensor:
+def _state(generator: Generator | None, op: str = "", *sizes: object) -> Tensor:
     if generator is None:
         return default_generator.state
     if not isinstance(generator, Generator):
+        if type(generator) is int and all(type(size) is int for size in sizes):  # rand(2, 3, 4)
+            raise TypeError(
+                f"{op}: got {len(sizes) + 1} sizes one by one; expected one shape, a tuple: "
+                f"{(*sizes, generator)}"
+            )
         raise TypeError(
-            f"generator: got {generator!r}; expected a wengert.Generator: Generator(seed)"
+            f"{op}: generator is {describe(generator)}; expected a wengert.Generator: "
+            "Generator(seed)"
         )
     return generator.state
+
+
+def _leaf(x: Tensor, requires_grad: bool) -> Tensor:
+    if requires_grad:
+        x.requires_grad = True
+    return x
 
 
 def rand(
@@ -81,9 +99,11 @@ def rand(
     dtype: DType | str | None = None,
     generator: Generator | None = None,
     device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1), of float32 (24 random bits) or float64 (53)."""
-    return _core._uniform(_state(generator), shape, dtype, device)
+    state = _state(generator, "rand", shape, dtype)
+    return _leaf(_core._uniform(state, shape, dtype, device), requires_grad)
 
 
 def randn(
@@ -91,9 +111,11 @@ def randn(
     dtype: DType | str | None = None,
     generator: Generator | None = None,
     device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
-    return _core._normal(_state(generator), shape, dtype, device)
+    state = _state(generator, "randn", shape, dtype)
+    return _leaf(_core._normal(state, shape, dtype, device), requires_grad)
 
 
 def randint(
@@ -104,12 +126,12 @@ def randint(
     device: str | None = None,
 ) -> Tensor:
     """Whole numbers from low to high - 1, int64."""
-    return _core._integers(_state(generator), low, high, shape, device)
+    return _core._integers(_state(generator, "randint", shape), low, high, shape, device)
 
 
 def randperm(n: int, generator: Generator | None = None) -> Tensor:
     """The numbers 0 to n - 1 in random order, int64 of shape (n,)."""
-    return _core._permutation(_state(generator), n)
+    return _core._permutation(_state(generator, "randperm"), n)
 
 
 def bernoulli(
@@ -122,7 +144,8 @@ def bernoulli(
     """1 with probability p, else 0. Raises ValueError unless 0 <= p <= 1."""
     if not 0 <= p <= 1:
         raise ValueError(f"bernoulli: got p = {p}; expected 0 <= p <= 1")
-    uniform = _core._uniform(_state(generator), shape, _core.float64, device)
+    state = _state(generator, "bernoulli", shape, dtype)
+    uniform = _core._uniform(state, shape, _core.float64, device)
     return (uniform < p).to(dtype or _core.float32)
 
 
