@@ -2,6 +2,7 @@
 
 import array
 import datetime
+import functools
 import gc
 import itertools
 import math
@@ -958,3 +959,15 @@ def test_random_programs_whose_state_changes() -> None:
         for seed in range(40):
             raised, traces = mutations.program(seed)
             assert not raised and traces
+
+
+def test_a_module_and_a_partial_can_be_compiled() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+    for step in (wg.compile(model), wg.compile(functools.partial(lambda m, x: m(x), model))):
+        x = wg.randn((2, 3))
+        for _ in range(3):
+            step(x)
+        model[0].bias = None if model[0].bias is not None else nn.Parameter(wg.ones(3))
+        assert step(x).tolist() == model(x).tolist()
+        model.append(nn.Linear(3, 3))
+        assert step(x).tolist() == model(x).tolist()
