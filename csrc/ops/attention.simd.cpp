@@ -44,7 +44,10 @@ template <class T> struct Attention : RowSums<T> {
     if (!m)
       each([](V x, int64_t, int) INLINE { return x; });
     else if (mask.additive)
-      each([&](V x, int64_t i, int c) INLINE { return x + load<V>(m + i, c); });
+      each([&](V x, int64_t i, int c) INLINE {
+        const V add = load<V>(m + i, c);
+        return select(add == minus_inf, minus_inf, x + add);  // whatever x is
+      });
     else
       each([&](V x, int64_t i, int c)
                INLINE { return select(load<V>(m + i, c) != 0, x, minus_inf); });
@@ -109,7 +112,7 @@ template <class T> struct Attention : RowSums<T> {
     const V by(static_cast<T>(scale));
     for (int64_t r = 0; r < rows; ++r, dp += cols, p += cols)
       each_vector<V>(cols, [&](int64_t i, int c) INLINE {
-        store(dp + i, c, load<V>(p + i, c) * (load<V>(dp + i, c) - V(delta[r])) * by);
+        store(dp + i, c, times(load<V>(p + i, c), load<V>(dp + i, c) - V(delta[r])) * by);
       });
   }
   static constexpr AttentionKernel<T> kernel{exponentials, rescale_add, finish,
