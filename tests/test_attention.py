@@ -101,11 +101,26 @@ def test_junk_in_masked_keys_and_values_adds_nothing(keys: int, how: str, junk: 
 def test_junk_in_a_value_reaches_the_queries_that_see_it() -> None:
     v = draw(2, 7, 3)
     v[3] = np.nan
-    q, k = (wg.tensor(draw(i, 7, 4), requires_grad=True) for i in range(2))
-    y = wg.scaled_dot_product_attention(q, k, wg.tensor(v), is_causal=True)
-    assert np.isfinite(y.detach().numpy()[:3]).all() and np.isnan(y.detach().numpy()[3:]).all()
-    (g,) = wg.grad(y[:3].sum(), [q])
-    assert np.isfinite(g.numpy()[:3]).all()
+    q, k = draw(0, 7, 4), draw(1, 7, 4)
+    y = wg.scaled_dot_product_attention(*map(wg.tensor, (q, k, v)), is_causal=True).numpy()
+    assert np.isfinite(y[:3]).all() and np.isnan(y[3:]).all()
+
+
+@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_junk_that_causality_hides_from_some_queries(which: int, create_graph: bool) -> None:
+    """Row 3 of k or v: queries 0 to 2 do not see it, the others do."""
+    given = [draw(i, 7, 4) for i in range(3)]
+    results = []
+    for fill in (0.0, np.nan):
+        given[which][3] = fill
+        leaves = [wg.tensor(x, requires_grad=True) for x in given]
+        y = wg.scaled_dot_product_attention(*leaves, is_causal=True)
+        (g,) = wg.grad((y * y).sum(), leaves[:1], create_graph=create_graph)
+        results.append([y.detach().numpy(), g.detach().numpy()])
+    for clean, spoilt in zip(*results, strict=True):
+        np.testing.assert_array_equal(clean[:3], spoilt[:3])
+        assert np.isnan(spoilt[3:]).any(axis=1).all()
 
 
 def test_nan_reaches_its_row_alone() -> None:

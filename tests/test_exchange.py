@@ -189,8 +189,13 @@ def test_digits_of_other_dtypes():
     assert wg.tensor(np.array([0.1], "f2"), dtype="float64").item() == float(np.float16(0.1))
     assert wg.tensor(np.array([[1, 2], [3, 4]], ">f8").T).tolist() == [[1, 3], [2, 4]]
     assert wg.tensor(np.zeros((0, 3), "u8"), dtype="int64").shape == (0, 3)
+    assert wg.tensor(np.array([0, 2**63], "u8"), dtype="bool").tolist() == [False, True]
     with pytest.raises(wg.DTypeError, match="dtype"):
         wg.zeros((2,), dtype=complex)
+    for data in (["1"], [b"7"], [1j], [None], [2**70]):
+        for dtype in (None, "int64", "float32"):
+            with pytest.raises(wg.DTypeError, match="expected real numbers or bools"):
+                wg.tensor(data, dtype=dtype)
 
 
 def test_memory_that_is_not_whole_elements_is_refused():

@@ -625,6 +625,7 @@ def test_int64_keeps_all_its_digits() -> None:
         (3, 3, 1),
     ):
         assert wg.arange(start, stop, step).tolist() == list(range(start, stop, step))  # fmt: skip
+    assert wg.arange(-3.0, 3.0, dtype="int64").tolist() == [-3, -2, -1, 0, 1, 2]
     assert [f(wg.tensor(big)).item() for f in (wg.floor, wg.ceil, wg.round)] == [big] * 3
 
 
@@ -640,6 +641,8 @@ def test_int64_keeps_all_its_digits() -> None:
         (lambda: wg.tensor([300], "uint8"), "300"),
         (lambda: wg.tensor(NAN, "int64"), "nan"),
         (lambda: wg.arange(2**63, 2**63 + 2), "9223372036854775808"),
+        (lambda: wg.tensor([1]).clamp(max=NAN), "nan"),
+        (lambda: wg.tensor([1]).clamp(min=NAN), "nan"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(make: Any, name: str) -> None:

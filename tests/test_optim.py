@@ -343,7 +343,7 @@ def test_norms_of_any_range(dtypes, sizes, compiled):
         sum((g.astype(float) / top) @ (g.astype(float) / top) for g in gradients)
     )
     given = [wg.tensor(g) for g in gradients]
-    leaves = [wg.nn.Parameter(wg.ones(100, dtype=d)) for d in dtypes]
+    leaves = [nn.Parameter(wg.ones(100, dtype=d)) for d in dtypes]
 
     def step(*grads):
         for p, g in zip(leaves, grads, strict=True):
@@ -357,6 +357,13 @@ def test_norms_of_any_range(dtypes, sizes, compiled):
             factor = min(1 / (norm + 1e-6), 1)
             np.testing.assert_allclose(p.grad.numpy(), g * factor, rtol=1e-4, atol=1e-44)
     (p,) = leaves[:1]
+    p.grad = wg.full((100,), 1e38 if p.dtype == wg.float32 else 1e300, p.dtype)
+    optim.clip_grad_norm_(p, 1e-8)  # a factor of 1e-47
+    np.testing.assert_allclose(p.grad.numpy(), np.full(100, 1e-9), rtol=1e-4)
+    low = nn.Parameter(wg.zeros(100, dtype="bfloat16"))
+    low.grad = wg.full((100,), 3.0, "bfloat16")
+    optim.clip_grad_norm_(low, 0.7)
+    assert low.grad.double().square().sum().sqrt().item() == pytest.approx(0.7, rel=2**-8)
     for bad in (math.inf, math.nan):
         p.grad = wg.full((100,), bad, p.dtype)
         assert not math.isfinite(optim.clip_grad_norm_(p, 1.0).item())

@@ -65,7 +65,7 @@ class Number {
     else
       value_ = x;
   }
-  bool is_whole() const { return whole_; }
+  bool is_whole() const { return whole_ != 0; }
   template <class T = double> T as() const {
     return whole_ ? static_cast<T>(digits_) : static_cast<T>(value_);
   }
@@ -84,7 +84,7 @@ class Number {
   }
 
  private:
-  bool whole_;
+  uint64_t whole_;  // no padding: lines are compared byte by byte
   union {
     int64_t digits_;
     double value_;

@@ -206,9 +206,10 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
         items.append(py::isinstance<TensorBody>(item)
                          ? to_numpy(item.cast<Tensor>().detach(), false)
                          : py::reinterpret_borrow<py::object>(item));
-      // NumPy refuses a Python integer that does not fit.
-      array = dtype && is_integer(*dtype) ? numpy.attr("asarray")(items, name(*dtype))
-                                          : numpy.attr("asarray")(items);
+      array = numpy.attr("asarray")(items);
+      const auto kind = array.attr("dtype").attr("kind").cast<std::string>();
+      if (dtype && is_integer(*dtype) && (kind == "i" || kind == "u"))
+        array = numpy.attr("asarray")(items, name(*dtype));  // refuses what does not fit
     } else {
       refuse_mask("tensor", data);
       array = numpy.attr("asarray")(data);

@@ -311,6 +311,8 @@ py::object in_known_dtype(const py::object& array, std::optional<DType> dtype) {
     if (name_of == name(static_cast<DType>(i)))
       return array.attr("astype")(native, py::arg("copy") = false);
   const auto kind = native.attr("kind").cast<std::string>();
+  if (dtype == DType::bool_ && (kind == "f" || kind == "i" || kind == "u"))
+    return array.attr("astype")("bool");
   if (!dtype || (kind != "f" && kind != "i" && kind != "u"))
     return array;  // which from_numpy() refuses
   if (kind == "f" || is_floating(*dtype))

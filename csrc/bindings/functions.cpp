@@ -353,9 +353,20 @@ void add_updates(py::module_& m) {
         Tensor norm = sqrt(total);
         if (scale.defined()) norm = norm * scale;
         const Tensor factor = clamp(max_norm / (norm + 1e-6), 0, 1);
+        // A factor that float32 cannot hold is two; the second one is nearly always 1.
+        const Tensor first = maximum(factor, 0x1p-100), second = factor / first;
         for (const Tensor& g : grads) {
-          const Tensor in[] = {g, to_dtype(factor, g.dtype())};
-          apply_in_place(g, binary_op<Mul>(), Tensors(in));
+          if (g.dtype() == DType::bfloat16) {
+            const Tensor in[] = {to_dtype(g, DType::float64) * factor};
+            apply_in_place(g, cast_op, Tensors(in), g.dtype(), "clip_grad_norm_step");
+            continue;
+          }
+          const bool narrow = g.dtype() == DType::float32;
+          for (const Tensor& by : {narrow ? first : factor, second}) {
+            const Tensor in[] = {g, to_dtype(by, g.dtype())};
+            apply_in_place(g, binary_op<Mul>(), Tensors(in));
+            if (!narrow) break;
+          }
         }
         return norm;
       },
@@ -430,8 +441,9 @@ void add_functions(py::module_& m, TensorClass& cls) {
             using T = typename decltype(type)::type;
             return at.fits<T>() ? 0 : at.as() < 0 ? -1 : 1;
           });
-          if (beyond == (is_low ? -1 : 1)) return;
-          if (beyond || at.as() != at.as())
+          const bool number = at.as() == at.as();
+          if (number && beyond == (is_low ? -1 : 1)) return;
+          if (beyond)
             fail<ValueError>("clamp: the bound ", at, " does not fit into ", y.dtype(),
                              "; convert the tensor with .to(\"int64\") or .float()");
           const Tensor limit = scalar_like(at, y);
@@ -502,10 +514,14 @@ void add_functions(py::module_& m, TensorClass& cls) {
                 "Sum over the axes (all by default). Gathered in float64, whatever the dtype.");
   add_reduction(m, cls, "mean", mean, "Mean over the axes (all by default).");
   add_reduction(m, cls, "prod", prod, "Product over the axes (all by default).");
-  add_reduction(m, cls, "max", amax,
-                "Largest over the axes; NaN if there is one; ties share the gradient.");
-  add_reduction(m, cls, "min", amin,
-                "Smallest over the axes; NaN if there is one; ties share the gradient.");
+  add_reduction(
+      m, cls, "max", amax,
+      "Largest over the axes; NaN if there is one, and then all gradients are; ties share "
+      "the gradient.");
+  add_reduction(
+      m, cls, "min", amin,
+      "Smallest over the axes; NaN if there is one, and then all gradients are; ties share "
+      "the gradient.");
   add_reduction(m, cls, "any", any, "Is any element not zero?");
   add_reduction(m, cls, "all", all, "Is no element zero?");
   add_reduction(m, cls, "logsumexp", logsumexp, "log(sum(exp(x))), stable.");

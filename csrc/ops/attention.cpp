@@ -305,7 +305,7 @@ Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& mask,
   if (s.shape().back() == 0) return s;
   // A row of -inf has no softmax: its weights are zeros.
   const Tensor some = amax(s, 1u << (s.dim() - 1), true) != lowest;
-  return select(some, softmax(select(some, s, 0.0), -1), 0.0);
+  return select(s == lowest, 0.0, softmax(select(some, s, 0.0), -1));
 }
 
 void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
@@ -326,16 +326,26 @@ void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
   }
   Tensor qh = heads_first(q), kh = heads_first(k), vh = heads_first(v), g = heads_first(g_given);
   const Tensor p = weights_of(qh, kh, masked ? line.input(3) : Tensor(), attrs);
-  if (masked || attrs.causal) {  // a key that no query looks at may be anything, and vice versa
-    const Tensor seen = unsqueeze(any(p, 1u << 2, false), -1), sees = any(p, 1u << 3, true);
-    kh = select(seen, kh, 0.0), vh = select(seen, vh, 0.0);
-    qh = select(sees, qh, 0.0), g = select(sees, g, 0.0);
+  Tensor dp, weights = p;
+  if (masked || attrs.causal) {
+    // What is no number is taken out of the products, where a weight of 0 does not stop it, and
+    // then spoils the pairs that have a weight: x - x is 0 or NaN.
+    const auto taken_out = [](Tensor& x) {
+      const Tensor odd = sum(x - x, 1u << 3, true);
+      x = select(abs(x) < std::numeric_limits<double>::infinity(), x, 0.0);
+      return odd;
+    };
+    const Tensor odd_v = transpose(taken_out(vh), -2, -1), odd_g = taken_out(g);
+    taken_out(qh), taken_out(kh);  // these have spoilt p
+    dp = matmul(g, transpose(vh, -2, -1)) + odd_v + odd_g;
+    weights = p + times(p, odd_g);
+  } else {
+    dp = matmul(g, transpose(vh, -2, -1));
   }
-  const Tensor dp = matmul(g, transpose(vh, -2, -1));
-  const Tensor ds = p * (dp - sum(dp * p, 1u << 3, true));
+  const Tensor ds = times(p, dp - sum(times(p, dp), 1u << 3, true));
   if (line.needs(0)) dx[0] = heads_first(matmul(ds, kh) * attrs.scale);
   if (line.needs(1)) dx[1] = heads_first(matmul(transpose(ds, -2, -1), qh) * attrs.scale);
-  if (line.needs(2)) dx[2] = heads_first(matmul(transpose(p, -2, -1), g));
+  if (line.needs(2)) dx[2] = heads_first(matmul(transpose(weights, -2, -1), g));
   if (masked && line.needs(3)) dx[3] = ds;
 }
 const Op attention_op{

@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 2 : 1) attend(Attent
         }
         if constexpr (!forward) {
           T weight = 0;
-          if (inside) {
+          if (inside && s[0][c] != minus_inf) {
             weight = exp(Lane<T>(s[0][c] - lse[at_query])).v;
             if constexpr (result != Result::dv)
               weight = times(Lane<T>(weight), dp[0][c] - delta[at_query]).v * x.scale;

@@ -97,8 +97,10 @@ template <class T> struct Attention : RowSums<T> {
     for (int64_t r = 0; r < rows; ++r, s += row) {
       scores(cols, s, scale, mask, row_of(mask, r, cols, room), r);
       const V shift(lse[r * lse_stride]);
-      each_vector<V>(
-          cols, [&](int64_t i, int c) INLINE { store(s + i, c, exp(load<V>(s + i, c) - shift)); });
+      each_vector<V>(cols, [&](int64_t i, int c) INLINE {
+        const V x = load<V>(s + i, c);  // masked: 0, also where a key that is seen made lse NaN
+        store(s + i, c, select(x == minus_inf, V(0), exp(x - shift)));
+      });
     }
   }
   static void dots(int64_t rows, int64_t n, const T* g, int64_t g_row, const T* y, int64_t y_row,

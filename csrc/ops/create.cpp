@@ -59,8 +59,9 @@ void run_arange(Views out, Views, const Attrs& attrs) {
     using T = typename decltype(type)::type;
     for (int64_t i = 0; i < a.count; ++i)
       if constexpr (std::is_integral_v<T>)
-        out[0].as<T>()[i] = static_cast<T>(a.start.as<uint64_t>() +
-                                           static_cast<uint64_t>(i) * a.step.as<uint64_t>());
+        out[0].as<T>()[i] =
+            static_cast<T>(static_cast<uint64_t>(a.start.as<int64_t>()) +
+                           static_cast<uint64_t>(i) * static_cast<uint64_t>(a.step.as<int64_t>()));
       else
         out[0].as<T>()[i] = static_cast<T>(a.start.as() + static_cast<double>(i) * a.step.as());
   });

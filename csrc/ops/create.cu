@@ -17,6 +17,13 @@ __global__ void __launch_bounds__(block_threads)
     y[i] = static_cast<T>(start + static_cast<Count<T>>(i) * step);
 }
 
+template <class T> Count<T> count_of(Number x) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<uint64_t>(x.as<int64_t>());
+  else
+    return x.as();
+}
+
 }  // namespace
 
 void cuda_fill(const View& out, Number value) {
@@ -35,7 +42,7 @@ void cuda_arange(const View& out, Number start, Number step) {
   dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     launch("arange", out.device, grid_for(out.device, n), block_threads, range<T>, n, out.as<T>(),
-           start.as<Count<T>>(), step.as<Count<T>>());
+           count_of<T>(start), count_of<T>(step));
   });
 }
 

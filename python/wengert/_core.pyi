@@ -244,9 +244,9 @@ class Tensor:
         ...
     def ceil(self) -> Tensor:
         """
-        Smallest whole number not below x.
+        Smallest whole number not below x, of x's dtype.
         """
-    def clamp(self, min: typing.SupportsFloat | typing.SupportsIndex | None = None, max: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+    def clamp(self, min: typing.Any = None, max: typing.Any = None) -> Tensor:
         """
         x within [min, max]; gradient 1 at both ends.
         """
@@ -318,7 +318,7 @@ class Tensor:
         ...
     def floor(self) -> Tensor:
         """
-        Largest whole number not above x.
+        Largest whole number not above x, of x's dtype.
         """
     def floor_divide(self, other: Operand) -> Tensor:
         """
@@ -412,7 +412,7 @@ class Tensor:
         """
     def max(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Largest over the axes; NaN if there is one; ties share the gradient.
+        Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient.
         """
     def maximum(self, other: Operand) -> Tensor:
         """
@@ -424,7 +424,7 @@ class Tensor:
         """
     def min(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Smallest over the axes; NaN if there is one; ties share the gradient.
+        Smallest over the axes; NaN if there is one, and then all gradients are; ties share the gradient.
         """
     def minimum(self, other: Operand) -> Tensor:
         """
@@ -496,7 +496,7 @@ class Tensor:
         """
     def round(self) -> Tensor:
         """
-        Nearest whole number, halves to even.
+        Nearest whole number, halves to even, of x's dtype.
         """
     def rsqrt(self) -> Tensor:
         """
@@ -544,7 +544,7 @@ class Tensor:
         """
     def std(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
-        Square root of var().
+        Square root of var(); gradient 0 where all elements are equal.
         """
     def stride(self) -> tuple[builtins.int, ...]:
         """
@@ -900,6 +900,10 @@ def _set_matmul_precision(precision: str) -> None:
     ...
 def _set_package_directory(path: str) -> None:
     ...
+def _times(a: Operand, b: Operand) -> Tensor:
+    """
+    a * b, and 0 where a is 0, even beside infinity and NaN.
+    """
 def _type_dict(arg0: typing.Any) -> typing.Any:
     """
     The dict of a class, itself.
@@ -979,9 +983,9 @@ def cache_limit() -> int:
     """
 def ceil(x: typing.Any) -> Tensor:
     """
-    Smallest whole number not below x.
+    Smallest whole number not below x, of x's dtype.
     """
-def clamp(x: Tensor, min: typing.SupportsFloat | typing.SupportsIndex | None = None, max: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+def clamp(x: Tensor, min: typing.Any = None, max: typing.Any = None) -> Tensor:
     """
     x within [min, max]; gradient 1 at both ends.
     """
@@ -1059,7 +1063,7 @@ def flatten(x: Tensor, start_axis: typing.SupportsInt | typing.SupportsIndex = 0
     """
 def floor(x: typing.Any) -> Tensor:
     """
-    Largest whole number not above x.
+    Largest whole number not above x, of x's dtype.
     """
 def floor_divide(a: Operand, b: Operand) -> Tensor:
     """
@@ -1075,7 +1079,7 @@ def from_numpy(array: typing.Any) -> Tensor:
     """
 def full(shape: int | Sequence[int], value: typing.Any, dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     ...
-def full_like(x: Tensor, value: typing.SupportsFloat | typing.SupportsIndex, dtype: DType | str | None = None) -> Tensor:
+def full_like(x: Tensor, value: typing.Any, dtype: DType | str | None = None) -> Tensor:
     ...
 def gather(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
     """
@@ -1178,7 +1182,7 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     """
 def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Largest over the axes; NaN if there is one; ties share the gradient.
+    Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient.
     """
 def maximum(a: Operand, b: Operand) -> Tensor:
     """
@@ -1202,7 +1206,7 @@ def memory_peak() -> int:
     """
 def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Smallest over the axes; NaN if there is one; ties share the gradient.
+    Smallest over the axes; NaN if there is one, and then all gradients are; ties share the gradient.
     """
 def minimum(a: Operand, b: Operand) -> Tensor:
     """
@@ -1270,7 +1274,7 @@ def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any,
     """
 def round(x: typing.Any) -> Tensor:
     """
-    Nearest whole number, halves to even.
+    Nearest whole number, halves to even, of x's dtype.
     """
 def rsqrt(x: typing.Any) -> Tensor:
     """
@@ -1356,7 +1360,7 @@ def stack(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.SupportsI
     """
 def std(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     """
-    Square root of var().
+    Square root of var(); gradient 0 where all elements are equal.
     """
 def sub(a: Operand, b: Operand) -> Tensor:
     """

@@ -31,7 +31,8 @@ _ONE = {
     "elu": "np.where({0} > 0, {0}, {a} * np.expm1(np.minimum({0}, 0)))",
     "gelu": "times((1 + erf({0} / np.sqrt(2))) / 2, {0})",
     "gelu_tanh": "times((1 + np.tanh(gelu_u({0}))) / 2, {0})",
-    "silu": "times(1 / (1 + np.exp(-{0})), {0})", "softplus": "np.logaddexp(0, {0})", "erf": "erf({0})",
+    "silu": "times(1 / (1 + np.exp(-{0})), {0})",
+    "softplus": "np.logaddexp(0, {0})", "erf": "erf({0})",
     "clamp": "np.clip({0}, {a}, {b})", "floor": "np.floor({0})", "ceil": "np.ceil({0})",
     "round": "np.round({0})", "copy": "{0}.copy()", "softmax": "softmax({0})",
     "log_softmax": "log_softmax({0})", "logsumexp": "logsumexp({0})",
@@ -42,7 +43,8 @@ _TWO = {
     "floor_divide": "np.floor_divide({0}, {1})", "remainder": "np.remainder({0}, {1})",
     "bce_with_logits":
         "times(np.where({0} > 0, 1 - {1}, -{1}), {0}) + np.log1p(np.exp(-np.abs({0})))",
-    "times": "times({0}, {1})", "over": "over({0}, {1})", "flat": "np.broadcast_arrays({0}, {1})[0]",
+    "times": "times({0}, {1})", "over": "over({0}, {1})",
+    "flat": "np.broadcast_arrays({0}, {1})[0]",
     "matmul": "{0} @ {1}", "eq": "{0} == {1}", "ne": "{0} != {1}", "lt": "{0} < {1}",
     "le": "{0} <= {1}", "gt": "{0} > {1}", "ge": "{0} >= {1}", "bitwise_and": "{0} & {1}",
     "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}", "where": "np.where({0}, {1}, {2})",
@@ -154,18 +156,24 @@ _HELPERS = {
         "    s = scale * np.einsum('nihd,njhd->nhij', q, k)\n"
         "    if is_causal:\n"
         "        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)\n"
-        "    e = np.exp(s - s.max(axis=-1, keepdims=True))\n"
+        "    e = np.where(s == -np.inf, 0, np.exp(s - row_top(s)))\n"
         "    return e / e.sum(axis=-1, keepdims=True)\n\n\n"
+        "def taken_out(x):  # what is no number; and for each row 0, or nan if there is any\n"
+        "    return np.where(np.isfinite(x), x, 0), np.moveaxis((x - x).sum(axis=-1), 1, -1)\n\n\n"
         "def attention(q, k, v, scale, is_causal):\n"
-        "    return np.einsum('nhij,njhd->nihd', attention_weights(q, k, scale, is_causal), v)"
+        "    p = attention_weights(q, k, scale, is_causal)\n"
+        "    v, odd = taken_out(v)\n"
+        "    return np.einsum('nhij,njhd->nihd', p + times(p, odd[:, :, None]), v)"
     ),
     "attention_vjp": (
         "def attention_vjp(q, k, v, g, scale, is_causal):\n"
         "    p = attention_weights(q, k, scale, is_causal)\n"
-        "    dp = np.einsum('nihd,njhd->nhij', g, v)\n"
-        "    ds = scale * p * (dp - (dp * p).sum(axis=-1, keepdims=True))\n"
+        "    (v, odd_v), (g, odd_g) = taken_out(v), taken_out(g)\n"
+        "    q, k = taken_out(q)[0], taken_out(k)[0]\n"
+        "    dp = np.einsum('nihd,njhd->nhij', g, v) + odd_v[:, :, None] + odd_g[..., None]\n"
+        "    ds = scale * times(p, dp - times(p, dp).sum(axis=-1, keepdims=True))\n"
         "    dq, dk = np.einsum('nhij,njhd->nihd', ds, k), np.einsum('nhij,nihd->njhd', ds, q)\n"
-        "    dv = np.einsum('nhij,nihd->njhd', p, g)\n"
+        "    dv = np.einsum('nhij,nihd->njhd', p + times(p, odd_g[..., None]), g)\n"
         "    return np.concatenate([dq.ravel(), dk.ravel(), dv.ravel()])"
     ),
     "embedding_vjp": (
@@ -185,7 +193,8 @@ _HELPERS = {
     ),
 }  # fmt: skip
 _NEEDS = {
-    "attention_vjp": ["attention"],
+    "attention": ["row_top", "times"],
+    "attention_vjp": ["attention", "row_top", "times"],
     "gelu_tanh_slope": ["gelu_u"],
     "log_softmax": ["logsumexp", "row_top"],
     "logsumexp": ["row_top"],
