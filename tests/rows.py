@@ -107,6 +107,11 @@ erf = np.vectorize(math.erf, otypes=[float])
 erfc = np.vectorize(math.erfc, otypes=[float])
 
 
+def times(a: Any, b: Any) -> Any:
+    """a * b, and 0 where a is 0."""
+    return np.where(a == 0, 0, a * b)
+
+
 def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
@@ -129,11 +134,11 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 
 
 def gelu_tanh(x: Any) -> Any:
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return times(1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)), 0.5 * x)
 
 
 def bce(a: Any, b: Any) -> Any:
-    return np.maximum(a, 0) - a * b + np.log1p(np.exp(-abs(a)))
+    return times(np.where(a > 0, 1 - b, -b), a) + np.log1p(np.exp(-abs(a)))
 
 
 def put(x: Any, value: Any, key: Any) -> Any:
@@ -261,7 +266,13 @@ ROWS: list[Row] = [
     unary("cos", np.cos, near=0.1),
     unary("tanh", np.tanh),
     unary("sigmoid", sigmoid),
-    unary("relu", lambda x: np.maximum(x, 0), NOT_ZERO, kinks=(((0.0,), (0.0,)),)),
+    unary(
+        "relu",
+        lambda x: np.maximum(x, 0),
+        NOT_ZERO,
+        kinks=(((0.0,), (0.0,)),),
+        covers=("flat",),  # its second gradient
+    ),
     unary(
         "leaky_relu",
         lambda x: np.where(x > 0, x, 0.01 * x),
@@ -285,9 +296,24 @@ ROWS: list[Row] = [
         variant="0.5",
         kinks=(((0.0,), (0.5,)),),
     ),
-    unary("gelu", lambda x: x * 0.5 * erfc(-x / math.sqrt(2)), near=1.0),
-    unary("gelu_tanh", gelu_tanh, call=lambda x: wg.gelu(x, "tanh"), near=1.0),
-    unary("silu", lambda x: x * sigmoid(x)),
+    unary(
+        "gelu",
+        lambda x: times(0.5 * erfc(-x / math.sqrt(2)), x),
+        near=1.0,
+        kinks=(((-INF,), (0.0,)), ((INF,), (1.0,))),
+    ),
+    unary(
+        "gelu_tanh",
+        gelu_tanh,
+        call=lambda x: wg.gelu(x, "tanh"),
+        near=1.0,
+        kinks=(((-INF,), (0.0,)), ((INF,), (1.0,))),
+    ),
+    unary(
+        "silu",
+        lambda x: times(sigmoid(x), x),
+        kinks=(((-INF,), (0.0,)), ((INF,), (1.0,))),
+    ),
     unary("softplus", lambda x: np.logaddexp(x, 0.0)),
     unary("erf", erf),
     unary(
@@ -311,7 +337,13 @@ ROWS: list[Row] = [
     binary("add", np.add),
     binary("sub", np.subtract),
     binary("mul", np.multiply, kinks=(((0.0, 3.0), (3.0, 0.0)),)),
-    binary("div", np.divide, REAL, NOT_ZERO),
+    binary("div", np.divide, REAL, NOT_ZERO, covers=("over",)),  # its gradient
+    binary(
+        "times",
+        times,
+        call=wg._core._times,
+        kinks=(((0.0, INF), (INF, 0.0)), ((3.0, INF), (INF, 3.0)), ((2.0, 0.0), (0.0, 2.0))),
+    ),
     binary(
         "pow",
         np.power,
@@ -377,7 +409,7 @@ ROWS: list[Row] = [
         Draw(0, 1),
         wg.binary_cross_entropy_with_logits_elements,
         near=1.0,
-        kinks=(((0.0, 1.0), (-0.5, 0.0)),),
+        kinks=(((0.0, 1.0), (-0.5, 0.0)), ((-INF, 0.0), (0.0, INF)), ((INF, 1.0), (0.0, -INF))),
     ),
     comparison("eq", np.equal),
     comparison("ne", np.not_equal),
@@ -755,6 +787,7 @@ ELSEWHERE = {
     "sgd_step": ("test_optim.py", "SGD"),
     "adam_step": ("test_optim.py", "Adam"),
     "rmsprop_step": ("test_optim.py", "RMSprop"),
+    "sum_squares": ("test_optim.py", "test_norms_of_any_range"),
 }
 
 

@@ -65,6 +65,64 @@ def test_masked_values_do_not_matter() -> None:
     assert np.allclose(y.numpy(), short.numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("junk", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("how", ["bool", "added", "causal"])
+@pytest.mark.parametrize("keys", [7, 600])
+def test_junk_in_masked_keys_and_values_adds_nothing(keys: int, how: str, junk: float) -> None:
+    """Neither to the result nor to a gradient: all bits are those of zeros in its place."""
+    queries = 5 if how != "causal" else keys - 3
+    seen = np.ones((queries, keys), bool)
+    seen[:, keys - 3 :] = False
+    seen[1] = False
+    mask = {
+        "bool": wg.tensor(seen),
+        "added": wg.tensor(np.where(seen, 0, -np.inf).astype("float32")),
+        "causal": None,
+    }[how]
+    results = []
+    for fill in (0.0, junk):
+        q, k, v = draw(0, 2, queries, 4), draw(1, 2, keys, 4), draw(2, 2, keys, 3)
+        k[:, keys - 3 :] = v[:, keys - 3 :] = fill
+        if how != "causal":
+            q[:, 1] = fill  # a query that sees no key
+        for create_graph in (False, True):
+            leaves = [wg.tensor(x, requires_grad=True) for x in (q, k, v)]
+            y = wg.scaled_dot_product_attention(*leaves, mask, is_causal=how == "causal")
+            grads = wg.grad((y * y).sum(), leaves, create_graph=create_graph)
+            results.append([t.detach().numpy() for t in (y, *grads)])
+    for clean, spoilt in zip(results[:2], results[2:], strict=True):
+        for a, b in zip(clean, spoilt, strict=True):
+            assert np.isfinite(a).all()
+            np.testing.assert_array_equal(a, b)
+    weights = wg.attention_weights(wg.tensor(q), wg.tensor(k), mask, is_causal=how == "causal")
+    assert (weights[..., keys - 3 :] == 0).all().item()
+
+
+def test_junk_in_a_value_reaches_the_queries_that_see_it() -> None:
+    v = draw(2, 7, 3)
+    v[3] = np.nan
+    q, k = draw(0, 7, 4), draw(1, 7, 4)
+    y = wg.scaled_dot_product_attention(*map(wg.tensor, (q, k, v)), is_causal=True).numpy()
+    assert np.isfinite(y[:3]).all() and np.isnan(y[3:]).all()
+
+
+@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_junk_that_causality_hides_from_some_queries(which: int, create_graph: bool) -> None:
+    """Row 3 of k or v: queries 0 to 2 do not see it, the others do."""
+    given = [draw(i, 7, 4) for i in range(3)]
+    results = []
+    for fill in (0.0, np.nan):
+        given[which][3] = fill
+        leaves = [wg.tensor(x, requires_grad=True) for x in given]
+        y = wg.scaled_dot_product_attention(*leaves, is_causal=True)
+        (g,) = wg.grad((y * y).sum(), leaves[:1], create_graph=create_graph)
+        results.append([y.detach().numpy(), g.detach().numpy()])
+    for clean, spoilt in zip(*results, strict=True):
+        np.testing.assert_array_equal(clean[:3], spoilt[:3])
+        assert np.isnan(spoilt[3:]).any(axis=1).all()
+
+
 def test_nan_reaches_its_row_alone() -> None:
     q = draw(0, 5, 4)
     q[2, 1] = np.nan

@@ -155,10 +155,47 @@ def test_other_dtypes_are_refused_by_name(a):
     text = str(caught.value)
     assert "from_numpy" in text
     assert "float32" in text
+    if a.dtype.kind in "fiu":  # what it tells is a way out, and no digit is lost
+        assert 'tensor(array, dtype="float32")' in text
+        for make in (wg.tensor, wg.asarray):
+            for dtype in ("float32", "float64", "int64", float, int):
+                t = make(a * 3, dtype=dtype)
+                assert t.tolist() == [3, 3]
+                assert t.dtype == (
+                    dtype if isinstance(dtype, str) else {float: "float64"}.get(dtype, "int64")
+                )
+    else:
+        with pytest.raises((TypeError, ValueError)):
+            wg.tensor(a, dtype="float32")
+        with pytest.raises((TypeError, ValueError)):
+            wg.asarray(a, dtype="float32")
+    if a.dtype.str[0] == ">":  # a copy has this machine's byte order
+        assert wg.tensor(a).tolist() == wg.asarray(a).tolist() == [1, 1]
+        return
     with pytest.raises((TypeError, ValueError)):
         wg.tensor(a)
     with pytest.raises((TypeError, ValueError)):
         wg.asarray(a)
+
+
+def test_digits_of_other_dtypes():
+    most = 2**63 - 1
+    assert wg.tensor(np.array([most], "u8"), dtype="int64").tolist() == [most]
+    assert wg.tensor(np.array([2**64 - 1], "u8"), dtype="float64").tolist() == [2.0**64]
+    for make in (wg.tensor, wg.asarray):
+        with pytest.raises(ValueError, match="does not fit into int64"):
+            make(np.array([most + 1], "u8"), dtype="int64")
+    assert wg.tensor(np.array([-3, 7], "i2"), dtype="uint8").tolist() == [253, 7]
+    assert wg.tensor(np.array([0.1], "f2"), dtype="float64").item() == float(np.float16(0.1))
+    assert wg.tensor(np.array([[1, 2], [3, 4]], ">f8").T).tolist() == [[1, 3], [2, 4]]
+    assert wg.tensor(np.zeros((0, 3), "u8"), dtype="int64").shape == (0, 3)
+    assert wg.tensor(np.array([0, 2**63], "u8"), dtype="bool").tolist() == [False, True]
+    with pytest.raises(wg.DTypeError, match="dtype"):
+        wg.zeros((2,), dtype=complex)
+    for data in (["1"], [b"7"], [1j], [None], [2**70]):
+        for dtype in (None, "int64", "float32"):
+            with pytest.raises(wg.DTypeError, match="expected real numbers or bools"):
+                wg.tensor(data, dtype=dtype)
 
 
 def test_memory_that_is_not_whole_elements_is_refused():
@@ -454,6 +491,18 @@ def test_tensor_copies_and_asarray_shares():
     assert not wg.tensor(x).requires_grad
 
 
+def test_float64_of_numpy_and_of_tensors_in_lists():
+    x = wg.tensor(np.array([1e300]))
+    assert wg.tensor([x, x]).tolist() == [[1e300], [1e300]]
+    assert wg.full((1,), np.float64(1e300)).tolist() == [1e300]
+    assert wg.where(wg.tensor([True]), np.float64(1e300), np.float64(0)).tolist() == [1e300]
+    # Beside a tensor it is the Python float that it also is.
+    assert (wg.ones((1,)) * np.float64(2)).dtype == wg.float32
+    assert wg.ones((1,), dtype=float).dtype == wg.float64
+    assert wg.ones((1,), dtype=int).dtype == wg.int64
+    assert wg.ones((1,)).astype(float).dtype == wg.float64
+
+
 @pytest.mark.parametrize(
     ("data", "dtype", "shape"),
     [
@@ -470,14 +519,21 @@ def test_tensor_copies_and_asarray_shares():
         (np.float32(2), "float32", ()),
         (np.arange(3, dtype=np.int32), "int32", (3,)),
         ([np.array([1.0, 2.0]), np.array([3.0, 4.0])], "float64", (2, 2)),
+        (np.float64(1e300), "float64", ()),
+        ([np.float64(1e300), 0.1], "float64", (2,)),
+        ([[0.1], (np.float64(1e300),)], "float64", (2, 1)),
+        ([np.array(1e300), 1], "float64", (2,)),
+        ([np.float32(0.5), 2.5], "float32", (2,)),
+        ([np.int32(1), 2.5], "float32", (2,)),
+        ([np.array([1], "i4"), np.array([2], "i4")], "int32", (2, 1)),
     ],
     ids=repr,
 )
 def test_what_tensor_makes_of_data(data, dtype, shape):
     t = wg.tensor(data)
     assert t.shape == shape
-    if not (isinstance(data, list) and data and isinstance(data[0], np.ndarray)):
-        assert t.dtype == dtype
+    assert t.dtype == dtype
+    assert wg.asarray(data).dtype == dtype
     np.testing.assert_array_equal(t.numpy(), np.asarray(data))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -255,10 +256,143 @@ def test_prod_with_zeros_has_second_gradients() -> None:
     )
 
 
-def test_gradient_of_std_of_equal_values_is_not_finite_and_of_var_is_zero() -> None:
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    "x",
+    [[1e25, 1e25], [1e-30, 1e-30, 2.0], [INF, 2.0], [INF, 0.0], [0.0, INF, 0.0], [-3.0],
+     [1e20, 1e20, 1e-30, 1e-10, 3.0], [5.0] * 17],
+)  # fmt: skip
+def test_gradient_of_prod_is_the_product_of_the_others(x: list[float], dtype: str) -> None:
+    expected = [
+        quiet(np.prod, np.array(x[:i] + x[i + 1 :], dtype).astype(float)) for i in range(len(x))
+    ]
+    for create_graph in (False, True):
+        t = wg.tensor(x, dtype, requires_grad=True)
+        (g,) = wg.grad(t.prod(), [t], create_graph=create_graph)
+        assert_close(g, quiet(np.asarray, expected, dtype), 1e-6, equal_nan=True)
+    t = wg.tensor([x, x[::-1]], dtype, requires_grad=True)
+    (g,) = wg.grad(t.prod(1).sum(), [t])
+    assert_close(g, quiet(np.asarray, [expected, expected[::-1]], dtype), 1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_std_of_equal_values_has_the_gradient_zero(create_graph: bool) -> None:
+    def slope(x: list, **how: Any) -> list:
+        t = wg.tensor(x, "float64", requires_grad=True)
+        return wg.grad(t.std(**how).sum(), [t], create_graph=create_graph)[0].tolist()
+
     x = wg.ones((4,)).requires_grad_()
     assert wg.grad(x.var(), [x])[0].tolist() == [0, 0, 0, 0]
-    assert np.isnan(wg.grad(x.std(), [x])[0].numpy()).all()
+    assert slope([1.0] * 4) == [0] * 4
+    assert slope([2.0]) == [0]
+    assert slope([[1.0, 2.0], [1.0, 5.0]], axis=0) == [[0, -0.5], [0, 0.5]]
+    # One element, less one, says nothing of how far elements are from their mean.
+    assert math.isnan(wg.tensor([2.0]).std(correction=1).item())
+    assert math.isnan(slope([2.0], correction=1)[0])
+
+
+# ---- zero gradients and infinite slopes ----------------------------------------------------------
+
+# A function, and an x at which its value or slope is no finite number.
+SINGULAR: list[tuple[str, Callable[[wg.Tensor], wg.Tensor], float]] = [
+    ("sqrt of a negative", wg.sqrt, -4.0),
+    ("sqrt at 0", wg.sqrt, 0.0),
+    ("rsqrt at 0", wg.rsqrt, 0.0),
+    ("log at 0", wg.log, 0.0),
+    ("log of a negative", wg.log, -1.0),
+    ("log1p at -1", wg.log1p, -1.0),
+    ("exp", wg.exp, 1e4),
+    ("expm1", wg.expm1, 1e4),
+    ("1 / x", lambda x: 1 / x, 0.0),
+    ("x / x", lambda x: x / x, 0.0),
+    ("sin(x) / x", lambda x: wg.sin(x) / x, 0.0),
+    ("x * log(x)", lambda x: x * wg.log(x), 0.0),
+    ("x ** 0.5", lambda x: x**0.5, 0.0),
+    ("x ** -1", lambda x: x**-1.0, 0.0),
+    ("x ** x", lambda x: x**x, -0.5),
+    ("square", wg.square, INF),
+    ("sin", wg.sin, INF),
+    ("log(sqrt(x))", lambda x: wg.log(wg.sqrt(x)), 0.0),
+    ("abs", wg.abs, NAN),
+    ("tanh", wg.tanh, NAN),
+    ("sigmoid", wg.sigmoid, NAN),
+    ("gelu", wg.gelu, NAN),
+    ("gelu_tanh", lambda x: wg.gelu(x, "tanh"), NAN),
+    ("silu", wg.silu, NAN),
+    ("softplus", wg.softplus, NAN),
+    ("elu", wg.elu, NAN),
+    ("erf", wg.erf, NAN),
+    ("x % 2", lambda x: 2.0 % x, 0.0),
+    ("std", lambda x: wg.stack([x, x], 0).std(0), 3.0),
+    ("max", lambda x: wg.stack([x, x * 2], 0).max(0), NAN),
+    ("prod", lambda x: wg.stack([x, x], 0).prod(0), INF),
+    ("softmax", lambda x: wg.stack([x, x], 0).softmax(0)[0], -INF),
+    ("log_softmax", lambda x: wg.stack([x, x], 0).log_softmax(0)[0], -INF),
+    ("logsumexp", lambda x: wg.stack([x, x], 0).logsumexp(0), NAN),
+    ("bce", lambda x: wg.binary_cross_entropy_with_logits(x, x * 0 + 0.5, "none"), NAN),
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("f", "at"), [c[1:] for c in SINGULAR], ids=[c[0] for c in SINGULAR])
+def test_branch_not_taken_adds_nothing(f: Any, at: float, dtype: str) -> None:
+    """Nor to the second gradient. Eager, with a graph, and compiled."""
+    x = wg.tensor(np.array([at, 0.75], dtype), requires_grad=True)
+    taken = wg.tensor([False, True])
+    expected = wg.grad(f(x)[1], [x])[0][1].item()
+    third = wg.tensor([3.0, 3.0], dtype)
+
+    def slope(x: wg.Tensor, create_graph: bool = False) -> wg.Tensor:
+        y = wg.where(taken, f(x), 3 * third)
+        return wg.grad((y * third).sum(), [x], create_graph=create_graph)[0]
+
+    for g in (slope(x), slope(x, create_graph=True)):
+        assert g[0].item() == 0
+        assert g[1].item() == pytest.approx(3 * expected, rel=1e-5)
+    g = slope(x, create_graph=True)
+    assert wg.grad((g * g + x).sum(), [x])[0][0].item() == 1
+    step = wg.compile(lambda: slope(x))
+    for _ in range(2):
+        assert step().tolist() == slope(x).tolist()
+
+
+def test_powers_at_zero_have_second_gradients() -> None:
+    x = wg.tensor([0.0, 2.0], "float64", requires_grad=True)
+    for k, expected in ((0, [0, 0]), (1, [0, 0]), (2, [2, 2]), (3, [0, 12]), (4, [0, 48])):
+        (g,) = wg.grad((x**k).sum(), [x], create_graph=True)
+        assert wg.grad(g.sum(), [x])[0].tolist() == expected
+    a, b = (wg.tensor(v, "float64", requires_grad=True) for v in (0.0, 2.0))
+    da, db = wg.grad(a**b, [a, b], create_graph=True)
+    assert (da.item(), db.item()) == (0, 0)
+    hessian = [wg.grad(g, [a, b], retain_graph=True, create_graph=True) for g in (da, db)]
+    assert [[h.item() for h in row] for row in hessian] == [[2, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        wg.relu, wg.abs, wg.leaky_relu, lambda x: x.clamp(-1, 1), lambda x: wg.maximum(x, 0.5),
+        lambda x: wg.minimum(2 * x, x + 1), lambda x: x.max(0), lambda x: x.min(0, keepdims=True),
+        lambda x: (x.relu() @ wg.ones((4, 4), "float64")).relu(),
+        lambda x: wg.maximum(x[:, :1], x),
+    ],
+)  # fmt: skip
+def test_second_gradient_of_piecewise_linear_functions_is_zero(f: Any) -> None:
+    x = wg.tensor(np.random.default_rng(0).normal(size=(3, 4)), requires_grad=True)
+    (g,) = wg.grad(f(x).sum(), [x], create_graph=True)
+    assert_close(g, wg.grad(f(x).sum(), [x])[0].numpy())
+    (h,) = wg.grad(g.sum(), [x])
+    assert h.tolist() == np.zeros((3, 4)).tolist()
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+def test_gradient_of_the_largest_of_nan_is_nan(op: str) -> None:
+    x = wg.tensor([[1.0, NAN, 3.0], [1.0, 2.0, 2.0]], requires_grad=True)
+    y = getattr(x, op)(1)
+    (g,) = wg.grad(y.sum(), [x], retain_graph=True)
+    assert np.isnan(g[0].numpy()).all()
+    assert g[1].tolist() == ([0, 0.5, 0.5] if op == "max" else [1, 0, 0])
+    assert wg.grad((y * wg.tensor([0.0, 1.0])).sum(), [x])[0][0].tolist() == [0, 0, 0]
 
 
 def test_correction_of_var_and_std() -> None:
@@ -425,9 +559,11 @@ def test_integers_into_unary_ops(row: Row, dtype: str) -> None:
             row.call(wg.tensor(x))
         return
     y = row.call(wg.tensor(x))
-    whole = {"neg", "abs", "sign", "square", "relu", "pow", "clamp"}
+    whole = {"neg", "abs", "sign", "square", "relu", "pow", "clamp", "floor", "ceil", "round"}
     if row.op not in whole:
         assert y.dtype == wg.float32
+    elif row.op in ("floor", "ceil", "round"):
+        assert y.dtype.name == dtype
     elif row.variant != "min":
         assert y.dtype.name == ("int64" if dtype == "bool" else dtype)
     expected = quiet(row.reference, x.astype(float))
@@ -463,6 +599,55 @@ def test_int64_keeps_all_its_digits() -> None:
     assert (x % 10).tolist() == [big % 10, -big % 10, 3]
     assert (x == wg.tensor([big - 1, -big, 3])).tolist() == [False, True, True]
     assert x.abs().tolist() == [big, big, 3]
+    most = 2**63 - 1
+    zero = wg.zeros((2,), "int64")
+    for n in (2**53 + 1, big, most, -most - 1):
+        for y in (
+            wg.full((2,), n),
+            wg.full_like(zero, n),
+            wg.zeros(2, "int64").fill_(n),
+            wg.where(zero == 0, n, zero),
+            wg.maximum(zero, n) if n > 0 else zero + n,
+            zero.clamp(min=n) if n > 0 else zero.clamp(max=n),
+            wg.tensor([n, n]),
+            wg.full((2,), n, "int64"),
+            wg.full_like(wg.zeros(2), n, dtype="int64"),
+        ):
+            assert y.tolist() == [n, n], n  # fmt: skip
+    assert wg.tensor([most]).clamp(0, most - 1).tolist() == [most - 1]
+    assert wg.tensor([big]).clamp(big, big).tolist() == [big]
+    for start, stop, step in (
+        (big, big + 3, 1),
+        (-big, -big + 9, 4),
+        (most - 4, most, 2),
+        (big, big - 5, -2),
+        (-most - 1, most, 2**61 + 1),
+        (3, 3, 1),
+    ):
+        assert wg.arange(start, stop, step).tolist() == list(range(start, stop, step))  # fmt: skip
+    assert wg.arange(-3.0, 3.0, dtype="int64").tolist() == [-3, -2, -1, 0, 1, 2]
+    assert [f(wg.tensor(big)).item() for f in (wg.floor, wg.ceil, wg.round)] == [big] * 3
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: wg.full((2,), 300, "uint8"), "300"),
+        (lambda: wg.full_like(wg.zeros(2, "uint8"), -1), "-1"),
+        (lambda: wg.full_like(wg.zeros(2, "int64"), 1e30), "1e"),
+        (lambda: wg.full_like(wg.zeros(2, "int64"), NAN), "nan"),
+        (lambda: wg.full_like(wg.zeros(2, "int64"), 2**63), "9223372036854775808"),
+        (lambda: wg.tensor(300, "uint8"), "300"),
+        (lambda: wg.tensor([300], "uint8"), "300"),
+        (lambda: wg.tensor(NAN, "int64"), "nan"),
+        (lambda: wg.arange(2**63, 2**63 + 2), "9223372036854775808"),
+        (lambda: wg.tensor([1]).clamp(max=NAN), "nan"),
+        (lambda: wg.tensor([1]).clamp(min=NAN), "nan"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(make: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        make()
 
 
 def test_floor_division_and_remainder_have_pythons_signs() -> None:
@@ -471,6 +656,18 @@ def test_floor_division_and_remainder_have_pythons_signs() -> None:
         a, b = (wg.tensor(np.array(side, dtype)) for side in zip(*pairs, strict=True))
         assert (a // b).tolist() == [x // y for x, y in pairs]
         assert (a % b).tolist() == [x % y for x, y in pairs]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_zeros_of_floor_division_and_remainder_have_numpys_signs(dtype: str) -> None:
+    values = np.array([0.0, -0.0, 1.0, -1.0, 3.0, -3.0, INF, -INF, NAN], dtype)
+    a, b = np.repeat(values, len(values)), np.tile(values, len(values))
+    for op in ("remainder", "floor_divide"):
+        y = getattr(wg, op)(wg.tensor(a), wg.tensor(b)).numpy()
+        expected = quiet(getattr(np, op), a, b)
+        np.testing.assert_array_equal(y, expected)
+        zero = y == 0
+        assert (np.signbit(y) == np.signbit(expected))[zero].all()
 
 
 # ---- extremes ------------------------------------------------------------------------------------
@@ -491,12 +688,14 @@ def test_saturation(dtype: str) -> None:
             y = getattr(x, op)()
             assert y.tolist() == value, op
             assert wg.grad(y.sum(), [x], create_graph=create_graph)[0].tolist() == slope, op
-    x = x[:2].detach().requires_grad_()
     for f in (wg.silu, wg.gelu, lambda x: wg.gelu(x, "tanh")):
         for create_graph in (False, True):
             y = f(x)
-            assert y.tolist() == [0, 1e4]
-            assert wg.grad(y.sum(), [x], create_graph=create_graph)[0].tolist() == [0, 1]
+            assert y.tolist() == [0, 1e4, 0, INF]
+            (g,) = wg.grad(y.sum(), [x], create_graph=create_graph)
+            assert g.tolist() == [0, 1, 0, 1]
+        assert wg.grad(g.sum(), [x])[0].tolist() == [0, 0, 0, 0]
+    assert wg.leaky_relu(x, 0.0).tolist() == [0, 1e4, 0, INF]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -577,8 +776,20 @@ def test_logsumexp_of_nothing_but_infinities() -> None:
     assert math.isnan(wg.logsumexp(wg.tensor([INF, NAN])).item())
     assert wg.logsumexp(wg.zeros((2, 0)), 1).tolist() == [-INF, -INF]
     assert wg.logsumexp(wg.zeros((0,))).item() == -INF
-    x = wg.tensor([[-INF, -INF], [0.0, 0.0]])
-    assert wg.logsumexp(x, 1).tolist() == [-INF, pytest.approx(math.log(2))]
+    x = wg.tensor([[-INF, -INF], [0.0, 0.0], [INF, 0.0], [INF, INF]], requires_grad=True)
+    y = wg.logsumexp(x, 1)
+    assert y.tolist() == [-INF, pytest.approx(math.log(2)), INF, INF]
+    for create_graph in (True, False):
+        (g,) = wg.grad(y.sum(), [x], retain_graph=True, create_graph=create_graph)
+        assert_close(g, np.array([[0, 0], [0.5, 0.5], [1, 0], [0.5, 0.5]], "float32"))
+
+
+def test_softmax_of_nothing_but_minus_infinity_is_nan() -> None:
+    """0 / 0, as NumPy and PyTorch: no limit says what its elements share."""
+    x = wg.tensor([[-INF, -INF], [0.0, -INF]])
+    for y in (x.softmax(1), x.log_softmax(1)):
+        assert np.isnan(y[0].numpy()).all()
+    assert x.softmax(1)[1].tolist() == [1, 0]
 
 
 def test_cross_entropy_of_impossible_class_is_infinite() -> None:
@@ -586,13 +797,28 @@ def test_cross_entropy_of_impossible_class_is_infinite() -> None:
     assert wg.cross_entropy(x, wg.tensor([0, 0]), "none").tolist() == [INF, 0]
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_of_probability_zero_and_logit_minus_infinity_costs_nothing(smoothing: float) -> None:
+    x = wg.tensor([[-INF, 0.0, 1.0]], "float64", requires_grad=True)
+    p = wg.tensor([[0.0, 0.25, 0.75]], "float64")
+    loss = wg.cross_entropy(x, p, label_smoothing=smoothing)
+    q = np.exp([0, 1]) / np.exp([0, 1]).sum()
+    if smoothing:
+        assert loss.item() == INF
+    else:
+        assert loss.item() == pytest.approx(-(np.log(q) * [0.25, 0.75]).sum())
+    (g,) = wg.grad(loss, [x])
+    target = np.array([0.0, 0.25, 0.75]) * (1 - smoothing) + smoothing / 3
+    assert_close(g, [np.array([0.0, *q]) - target], 1e-12)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_binary_cross_entropy_of_extreme_logits(dtype: str) -> None:
-    x = wg.tensor(np.array([1e4, -1e4, 1e4, -1e4, 0], dtype), requires_grad=True)
-    t = wg.tensor(np.array([1, 0, 0, 1, 1], dtype))
+    x = wg.tensor(np.array([1e4, -1e4, 1e4, -1e4, 0, INF, -INF, INF], dtype), requires_grad=True)
+    t = wg.tensor(np.array([1, 0, 0, 1, 1, 1, 0, 0], dtype))
     loss = wg.binary_cross_entropy_with_logits(x, t, "none")
-    assert_close(loss, np.array([0, 0, 1e4, 1e4, math.log(2)], dtype))
-    assert wg.grad(loss.sum(), [x])[0].tolist() == [0, 0, 1, -1, -0.5]
+    assert_close(loss, np.array([0, 0, 1e4, 1e4, math.log(2), 0, 0, INF], dtype))
+    assert wg.grad(loss.sum(), [x])[0].tolist() == [0, 0, 1, -1, -0.5, 0, 0, 1]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

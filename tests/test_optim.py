@@ -328,6 +328,47 @@ def test_clip_grad_norm():
         optim.clip_grad_norm_(ours, -1.0)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("dtypes", "sizes"),
+    [(["float32"], [1e20]), (["float32"], [1e-30]), (["float32"] * 2, [3e38, 1e-3]),
+     (["float64"], [1e200]), (["float64"], [1e-200]), (["float64", "float32"], [1e300, 1e30]),
+     (["float64", "float32"], [1e-300, 1e-40]), (["float64"], [0.0])],
+)  # fmt: skip
+def test_norms_of_any_range(dtypes, sizes, compiled):
+    """Squares of the gradients neither overflow nor vanish."""
+    gradients = [np.full(100, size, dtype) for size, dtype in zip(sizes, dtypes, strict=True)]
+    top = max(float(g[0]) for g in gradients)
+    norm = top and top * math.sqrt(
+        sum((g.astype(float) / top) @ (g.astype(float) / top) for g in gradients)
+    )
+    given = [wg.tensor(g) for g in gradients]
+    leaves = [nn.Parameter(wg.ones(100, dtype=d)) for d in dtypes]
+
+    def step(*grads):
+        for p, g in zip(leaves, grads, strict=True):
+            p.grad = g * 1
+        return optim.clip_grad_norm_(leaves, 1.0)
+
+    step = wg.compile(step) if compiled else step
+    for _ in range(2):
+        assert step(*given).item() == pytest.approx(norm, rel=1e-6)
+        for p, g in zip(leaves, gradients, strict=True):
+            factor = min(1 / (norm + 1e-6), 1)
+            np.testing.assert_allclose(p.grad.numpy(), g * factor, rtol=1e-4, atol=1e-44)
+    (p,) = leaves[:1]
+    p.grad = wg.full((100,), 1e38 if p.dtype == wg.float32 else 1e300, p.dtype)
+    optim.clip_grad_norm_(p, 1e-8)  # a factor of 1e-47
+    np.testing.assert_allclose(p.grad.numpy(), np.full(100, 1e-9), rtol=1e-4)
+    low = nn.Parameter(wg.zeros(100, dtype="bfloat16"))
+    low.grad = wg.full((100,), 3.0, "bfloat16")
+    optim.clip_grad_norm_(low, 0.7)
+    assert low.grad.double().square().sum().sqrt().item() == pytest.approx(0.7, rel=2**-8)
+    for bad in (math.inf, math.nan):
+        p.grad = wg.full((100,), bad, p.dtype)
+        assert not math.isfinite(optim.clip_grad_norm_(p, 1.0).item())
+
+
 def test_clip_grad_value():
     (p,) = parameters(np.zeros(3))
     p.grad = wg.tensor([-5.0, 0.5, 7.0], "float64")

@@ -28,6 +28,20 @@ def test_normal_numbers_are_the_inverse_of_the_distribution() -> None:
     np.testing.assert_allclose(normal_cdf(normal), uniform, rtol=1e-11, atol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+def test_uniform_numbers_stay_below_the_end(dtype: str) -> None:
+    """Also where the dtype has few numbers below it, or the range few numbers at all."""
+    u = wg.rand(300_000, dtype=dtype, generator=wg.Generator(1)).double()
+    assert u.min().item() >= 0 and 0.99 < u.max().item() < 1
+    assert abs(u.mean().item() - 0.5) < 5e-3
+    for a, b in ((0.0, 1.0), (-1.0, 1.0), (100.0, 101.0), (1.0, 1.0 + 2**-22), (-1e-30, 0.0)):
+        x = wg.zeros(20_000, dtype=dtype)
+        low, high = (wg.tensor(end, dtype=dtype).double().item() for end in (a, b))
+        x = wg.nn.init.uniform_(x, a, b, generator=wg.Generator(2)).double()
+        assert x.min().item() >= low
+        assert x.max().item() < high or low == high
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_moments(dtype: str) -> None:
     n = 1_000_000

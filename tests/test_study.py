@@ -3,6 +3,7 @@ found."""
 
 import html
 import json
+import math
 import os
 import pty
 import random
@@ -529,6 +530,44 @@ def many_ops(x: wg.Tensor) -> wg.Tensor:
     z = wg.concatenate([y[1:], y[:1]], 0) + wg.erf(y) + wg.sin(y) * wg.cos(x)
     rows = z[wg.tensor([0, 2, 2])]
     return wg.logsumexp(rows, 1).sum() + z.mean() + z.max(1).sum() + z[:, ::2].sum()
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        wg.abs, wg.exp, wg.expm1, wg.log, wg.log1p, wg.sqrt, wg.rsqrt, wg.square, wg.sin, wg.tanh,
+        wg.sigmoid, wg.relu, wg.leaky_relu, wg.elu, wg.gelu, lambda x: wg.gelu(x, "tanh"), wg.silu,
+        wg.softplus, wg.erf, lambda x: x.clamp(-1, 2), lambda x: 1 / x, lambda x: x * x.log(),
+        lambda x: wg.leaky_relu(x, 0.0), lambda x: x.reshape((3, 4)).logsumexp(1),
+        lambda x: x.reshape((3, 4)).softmax(1), lambda x: x.reshape((3, 4)).log_softmax(1),
+        lambda x: wg.binary_cross_entropy_with_logits(x, (x > 0).double(), "none"),
+    ],
+)  # fmt: skip
+def test_numpy_code_gives_the_same_at_infinities(f: Any, tmp_path: Path) -> None:
+    """And where no gradient arrives, whatever the slope."""
+    x = np.array([math.inf, -math.inf, 0.0, 1.5, -2.0, 1.0, math.nan, 1e4, -math.inf, -math.inf,
+                  -math.inf, -math.inf])  # fmt: skip
+    leaf = wg.tensor(x, requires_grad=True)
+    y = f(leaf)
+    arrives = wg.tensor([1.0, 1, 0, 1, 1, 1, 0, 1, 0, 0, 0, 0], dtype="float64")
+    arrives = arrives.reshape(y.shape) if y.numel() == 12 else wg.ones((3,), "float64")
+
+    def step() -> None:
+        wg.backward([f(leaf)], [arrives])
+
+    program = wg.trace(step)()
+    with np.errstate(all="ignore"):
+        program.to_numpy(tmp_path / "step.py")
+        scope = runpy.run_path(str(tmp_path / "step.py"))
+        source = (tmp_path / "step.py").read_text()
+        inputs = re.search(r"    inputs = \{\n.*?\n    \}", source, re.DOTALL)
+        assert inputs is not None
+        local: dict[str, Any] = {"np": np}
+        exec(inputs[0].strip(), local)
+        _, gradients = scope["step"](**local["inputs"])
+    ((_, expected),) = program.gradients().items()
+    (found,) = gradients.values()
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-300)
 
 
 def test_numpy_code_gives_the_same_gradients(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ TORCH: dict[str, Callable[..., Any]] = {
     "clamp min": lambda x: x.clamp(min=0.5),
     "floor_divide": lambda a, b: torch.div(a, b, rounding_mode="floor"),
     "pow 3": lambda x: x**3,
+    "times": lambda a, b: a * b,
     "bce_with_logits": lambda a, b: F.binary_cross_entropy_with_logits(
         *torch.broadcast_tensors(a, b), reduction="none"
     ),

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "base/error.h"
@@ -51,6 +52,43 @@ struct bfloat16 {
     requires std::is_arithmetic_v<T>
   FN explicit bfloat16(T x) : bfloat16(static_cast<float>(x)) {}
   FN operator float() const { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
+};
+
+// A number from outside, with all its digits: a whole one of 64 bits, or a double.
+class Number {
+ public:
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  Number(T x) : whole_(std::is_integral_v<T>) {  // NOLINT: implicit on purpose, full(shape, 1)
+    if constexpr (std::is_integral_v<T>)
+      digits_ = static_cast<int64_t>(x);
+    else
+      value_ = x;
+  }
+  bool is_whole() const { return whole_ != 0; }
+  template <class T = double> T as() const {
+    return whole_ ? static_cast<T>(digits_) : static_cast<T>(value_);
+  }
+  // Whether that gives the number back, but for a fraction and for rounding.
+  template <class T> bool fits() const {
+    if constexpr (!std::is_integral_v<T> || std::is_same_v<T, bool>)
+      return true;
+    else if (whole_)
+      return static_cast<int64_t>(static_cast<T>(digits_)) == digits_;
+    else
+      return value_ >= static_cast<double>(std::numeric_limits<T>::lowest()) &&
+             value_ < 2 * static_cast<double>(std::numeric_limits<T>::max() / 2 + 1);
+  }
+  friend std::ostream& operator<<(std::ostream& out, const Number& x) {
+    return x.whole_ ? out << x.digits_ : out << x.value_;
+  }
+
+ private:
+  uint64_t whole_;  // no padding: lines are compared byte by byte
+  union {
+    int64_t digits_;
+    double value_;
+  };
 };
 
 template <class T> struct Type {

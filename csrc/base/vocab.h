@@ -1,7 +1,8 @@
 // The words that formulas may use, over Simd<T> and Lane<T> (base/simd.h):
 //
 //   any type       abs sign maximum minimum is_nan select       (max, min: NaN if either is)
-//   float, double  fma sqrt floor ceil round exp expm1 log log1p tanh sigmoid erf sin cos pow
+//                  times flat                                   (see ops/elementwise_rows.h)
+//   float, double  fma sqrt floor ceil round exp expm1 log log1p tanh sigmoid erf sin cos pow over
 //
 // All keep NaN, infinities, subnormals and the sign of zero. `fma` rounds once on avx2 and avx512,
 // twice on the baseline, which has no such instruction. A second argument converts to the type of
@@ -78,6 +79,8 @@ FN float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 FN double fma(double a, double b, double c) { return ::fma(a, b, c); }
 FN float fmod(float a, float b) { return ::fmodf(a, b); }
 FN double fmod(double a, double b) { return ::fmod(a, b); }
+FN float copysign(float x, float sign) { return ::copysignf(x, sign); }
+FN double copysign(double x, double sign) { return ::copysign(x, sign); }
 }  // namespace libm
 template <Real V> FN V pow(V a, Same<V> b) {
   using T = typename V::Scalar;
@@ -163,6 +166,11 @@ template <Value V> FN V abs(V x) {
   else
     return select(x <= V(0), V(0) - x, x);  // turns -0 into 0
 }
+
+// A factor, or a numerator, of 0 wins over infinities and NaN.
+template <Value V> FN V times(V a, Same<V> b) { return select(a == V(0), a, a * b); }
+template <Real V> FN V over(V a, Same<V> b) { return select(a == V(0), a, a / b); }
+template <Value V> FN V flat(V g, V) { return g; }
 
 // e^-|x| cannot overflow. Its sum with 1 is rounded; what that lost is made up for.
 template <Real V> FN V sigmoid(V x) {
@@ -335,14 +343,16 @@ FN f32 cos(f32 x) {
 }
 #endif  // !__CUDACC__
 
-// Words that only exist one element at a time. Rounding is towards minus infinity, as in Python;
-// the callers have refused an integer zero divisor.
+// Words that only exist one element at a time. Rounding is towards minus infinity, as in Python,
+// and a zero has the sign of a / b, or, as a remainder, of b, as in NumPy; the callers have refused
+// an integer zero divisor.
 template <class T> FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
   if constexpr (std::is_floating_point_v<T>) {
     if (b.v == 0) return a.v / b.v;
     T r = static_cast<T>(libm::fmod(a.v, b.v));  // a / b could round up to the next whole number
     const bool down = r != 0 && (r < 0) != (b.v < 0);
-    return libm::round((a.v - r) / b.v) - static_cast<T>(down);
+    const T q = libm::round((a.v - r) / b.v) - static_cast<T>(down);
+    return q == 0 ? libm::copysign(T(0), a.v / b.v) : q;
   } else {
     if (b.v == T(-1)) return -a;  // the one quotient that can overflow
     const T q = static_cast<T>(a.v / b.v);
@@ -352,7 +362,8 @@ template <class T> FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
 template <class T> FN Lane<T> remainder(Lane<T> a, Lane<T> b) {
   if constexpr (std::is_floating_point_v<T>) {
     T r = static_cast<T>(libm::fmod(a.v, b.v));
-    if (r != 0 && (r < 0) != (b.v < 0)) r += b.v;
+    if (r == 0) return libm::copysign(T(0), b.v);
+    if ((r < 0) != (b.v < 0)) r += b.v;
     return r;
   } else {
     if (b.v == T(-1)) return T(0);

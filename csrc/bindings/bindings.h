@@ -87,6 +87,11 @@ Device to_device(py::handle given);  // "cpu", "cuda", "cuda:1"; None is the CPU
 // exchange.cpp
 py::object to_numpy(const Tensor& x, bool writable);
 Tensor from_numpy(py::handle array);
+// The array in a dtype that from_numpy() takes, copied where it must be: in this machine's byte
+// order, and, if `dtype` is what it will become, from any numbers or bools.
+py::object in_known_dtype(const py::object& array, std::optional<DType> dtype);
+// A number with all its digits, of Python or NumPy.
+Number to_number(const char* op, const char* argument, py::handle h);
 void refuse_mask(const char* op, py::handle array);  // of a masked array, which would be lost
 
 // guards.cpp

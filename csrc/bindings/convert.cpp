@@ -20,43 +20,63 @@ bool to_integer(py::handle h, int64_t& result) {
   return true;
 }
 
-Tensor integer_constant(int64_t value, DType dtype) {
-  Tensor t(Shape{}, dtype);
-  const bool fits = dispatch(dtype, [&](auto type) {
-    using T = typename decltype(type)::type;
-    *t.data<T>() = static_cast<T>(value);
-    return is_floating(dtype) || static_cast<int64_t>(*t.data<T>()) == value;
-  });
-  if (!fits)
-    fail<ValueError>("the integer ", value, " does not fit into ", dtype,
-                     "; convert the tensor with .to(\"int64\")");
-  return t;
-}
-
 bool is_array(py::handle h) {
   return py::hasattr(h, "__array__") || py::hasattr(h, "__array_interface__");
 }
 
+// NumPy's float64 is a Python float too; alone it keeps its digits.
+bool is_float64(py::handle h) {
+  return py::hasattr(h, "dtype") &&
+         py::str(py::module_::import("numpy").attr("asarray")(h).attr("dtype"))
+             .equal(py::str("float64"));
+}
+
+// A Python number.
+std::optional<Number> as_number(py::handle h) {
+  if (PyBool_Check(h.ptr())) return Number(h.ptr() == Py_True);
+  if (PyFloat_Check(h.ptr())) return Number(PyFloat_AS_DOUBLE(h.ptr()));
+  if (!PyLong_Check(h.ptr())) return std::nullopt;
+  int overflow = 0;
+  const long long whole = PyLong_AsLongLongAndOverflow(h.ptr(), &overflow);
+  if (!overflow) return Number(whole);
+  const double value = PyLong_AsDouble(h.ptr());
+  if (PyErr_Occurred()) throw py::error_already_set();
+  return Number(value);
+}
+// The dtype of a Python number by itself.
+DType own_dtype(py::handle h) {
+  if (PyBool_Check(h.ptr())) return DType::bool_;
+  if (PyLong_Check(h.ptr())) return DType::int64;
+  return PyFloat_CheckExact(h.ptr()) || !is_float64(h) ? DType::float32 : DType::float64;
+}
+// A number as a 0-d tensor.
+Tensor constant_of(py::handle h, const Number& x, DType dtype) {
+  if (!dispatch(dtype, [&](auto type) { return x.fits<typename decltype(type)::type>(); }))
+    fail<ValueError>("the ", PyLong_Check(h.ptr()) ? "integer " : "number ", shown(h),
+                     " does not fit into ", dtype,
+                     dtype == DType::int64 ? "" : "; convert the tensor with .to(\"int64\")");
+  return Tensor::scalar(x, dtype);
+}
 // A Python number as a 0-d tensor: `beside` is the dtype it stands beside, if any.
 bool to_constant(py::handle h, std::optional<DType> beside, Tensor& result) {
-  if (PyBool_Check(h.ptr())) {
-    result = Tensor::scalar(h.ptr() == Py_True, beside.value_or(DType::bool_));
-  } else if (PyLong_Check(h.ptr())) {
-    int overflow = 0;
-    const long long value = PyLong_AsLongLongAndOverflow(h.ptr(), &overflow);
-    const DType dtype = beside && *beside != DType::bool_ ? *beside : DType::int64;
-    if (overflow && !is_floating(dtype))
-      fail<ValueError>("the integer ", shown(h), " does not fit into ", dtype);
-    result =
-        overflow ? Tensor::scalar(PyLong_AsDouble(h.ptr()), dtype) : integer_constant(value, dtype);
-    if (PyErr_Occurred()) throw py::error_already_set();
-  } else if (PyFloat_Check(h.ptr())) {
-    result =
-        Tensor::scalar(PyFloat_AS_DOUBLE(h.ptr()), beside ? to_floating(*beside) : DType::float32);
-  } else {
-    return false;
-  }
+  const std::optional<Number> x = as_number(h);
+  if (!x) return false;
+  DType dtype = beside ? *beside : own_dtype(h);
+  if (beside && PyFloat_Check(h.ptr())) dtype = to_floating(*beside);
+  if (dtype == DType::bool_ && !PyBool_Check(h.ptr())) dtype = DType::int64;
+  result = constant_of(h, *x, dtype);
   return true;
+}
+
+// Whether a list holds a float64 of NumPy's or of ours, beside Python's numbers, which have no
+// dtype.
+bool holds_float64(py::handle list) {
+  for (py::handle item : py::reinterpret_borrow<py::sequence>(list)) {
+    PyObject* const x = item.ptr();
+    if (PyFloat_CheckExact(x) || PyLong_CheckExact(x) || PyBool_Check(x)) continue;
+    if (PyList_Check(x) || PyTuple_Check(x) ? holds_float64(item) : is_float64(item)) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -67,7 +87,7 @@ DType to_dtype(py::handle given) {
   if (PyUnicode_Check(given.ptr())) {
     text = given.cast<std::string>();
   } else if (given.ptr() == reinterpret_cast<PyObject*>(&PyFloat_Type)) {
-    return DType::float32;
+    return DType::float64;
   } else if (given.ptr() == reinterpret_cast<PyObject*>(&PyLong_Type)) {
     return DType::int64;
   } else if (given.ptr() == reinterpret_cast<PyObject*>(&PyBool_Type)) {
@@ -175,10 +195,9 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
     const Tensor x = data.cast<Tensor>().detach();
     return clone(dtype ? wengert::to_dtype(x, *dtype) : x);
   }
-  // A Python float asked for as float64 must not pass through float32.
-  const bool exact = dtype && PyFloat_Check(data.ptr());
-  if (to_constant(data, exact ? std::optional(DType::float64) : std::nullopt, constant))
-    return dtype ? wengert::to_dtype(constant, *dtype) : constant;
+  if (const std::optional<Number> x = as_number(data))
+    return dtype == DType::bool_ ? wengert::to_dtype(constant_of(data, *x, own_dtype(data)), *dtype)
+                                 : constant_of(data, *x, dtype.value_or(own_dtype(data)));
   // Nested lists and arrays: NumPy knows how to read them.
   const py::object numpy = py::module_::import("numpy");
   py::object array;
@@ -190,12 +209,15 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
                          ? to_numpy(item.cast<Tensor>().detach(), false)
                          : py::reinterpret_borrow<py::object>(item));
       array = numpy.attr("asarray")(items);
+      const auto kind = array.attr("dtype").attr("kind").cast<std::string>();
+      if (dtype && is_integer(*dtype) && (kind == "i" || kind == "u"))
+        array = numpy.attr("asarray")(items, name(*dtype));  // refuses what does not fit
     } else {
       refuse_mask("tensor", data);
       array = numpy.attr("asarray")(data);
     }
   } catch (py::error_already_set& e) {
-    if (!e.matches(PyExc_ValueError)) throw;
+    if (!e.matches(PyExc_ValueError) && !e.matches(PyExc_OverflowError)) throw;
     fail<ValueError>("tensor: the nested lists do not make an array: ",
                      py::str(e.value()).cast<std::string>());
   }
@@ -203,12 +225,23 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
   if (kind != "f" && kind != "i" && kind != "u" && kind != "b")
     fail<DTypeError>("tensor: got ", type_name(data), " with values of dtype ",
                      py::str(array.attr("dtype")).cast<std::string>(),
-                     "; expected numbers or bools");
+                     "; expected real numbers or bools");
   if (!is_array(data) && !dtype &&
-      array.attr("dtype").attr("name").cast<std::string>() == "float64")
+      array.attr("dtype").attr("name").cast<std::string>() == "float64" && !holds_float64(data))
     dtype = DType::float32;  // numbers written in Python have no dtype of their own
-  const Tensor x = from_numpy(array);
+  const Tensor x = from_numpy(in_known_dtype(array, dtype));
   return clone(dtype ? wengert::to_dtype(x, *dtype) : x);
+}
+
+Number to_number(const char* op, const char* argument, py::handle h) {
+  if (const std::optional<Number> x = as_number(h)) {
+    if (PyLong_Check(h.ptr()) && !x->is_whole())
+      fail<ValueError>(op, ": ", argument, " is ", shown(h), ", which does not fit into 64 bits");
+    return *x;
+  }
+  int64_t whole;
+  if (to_integer(h, whole)) return Number(whole);
+  return Number(to_value<double>(op, argument, py::reinterpret_borrow<py::object>(h)));
 }
 
 bool to_operand(py::handle given, const Tensor& other, Tensor& result) {

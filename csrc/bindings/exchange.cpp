@@ -304,6 +304,28 @@ void refuse_mask(const char* op, py::handle array) {
                      "masked elements with .filled(value)");
 }
 
+py::object in_known_dtype(const py::object& array, std::optional<DType> dtype) {
+  const auto native = array.attr("dtype").attr("newbyteorder")("=");
+  const auto name_of = native.attr("name").cast<std::string>();
+  for (int i = 0; i < dtype_count; ++i)
+    if (name_of == name(static_cast<DType>(i)))
+      return array.attr("astype")(native, py::arg("copy") = false);
+  const auto kind = native.attr("kind").cast<std::string>();
+  if (dtype == DType::bool_ && (kind == "f" || kind == "i" || kind == "u"))
+    return array.attr("astype")("bool");
+  if (!dtype || (kind != "f" && kind != "i" && kind != "u"))
+    return array;  // which from_numpy() refuses
+  if (kind == "f" || is_floating(*dtype))
+    return array.attr("astype")(kind == "f" && native.attr("itemsize").cast<int>() < 4 ? "float32"
+                                                                                       : "float64");
+  if (name_of == "uint64" && array.attr("size").cast<int64_t>() > 0 &&
+      py::module_::import("numpy").attr("max")(array) >
+          py::int_(std::numeric_limits<int64_t>::max()))
+    fail<ValueError>("tensor: the largest number of the uint64 array does not fit into ", *dtype,
+                     "; say dtype=\"float64\"");
+  return array.attr("astype")("int64");
+}
+
 Tensor from_numpy(py::handle given) {
   // Through the array interface: it costs no dependency on NumPy's headers.
   if (!py::hasattr(given, "__array_interface__"))
@@ -317,8 +339,9 @@ Tensor from_numpy(py::handle given) {
   if (dtype == dtype_count)
     fail<DTypeError>("from_numpy: got an array of dtype ",
                      py::str(given.attr("dtype")).cast<std::string>(),
-                     "; expected float32, float64, int32, int64, uint8 or bool: convert it with "
-                     ".astype() first");
+                     "; expected float32, float64, int32, int64, uint8 or bool, in this machine's "
+                     "byte order: convert it with .astype(), or copy it with tensor(array, "
+                     "dtype=\"float32\")");
   const Shape shape = to_shape("from_numpy", interface["shape"]);
   Strides strides = contiguous_strides(shape);
   if (!interface["strides"].is_none()) {
@@ -388,6 +411,8 @@ void add_exchange(py::module_& m, TensorClass& cls) {
         Tensor x;
         if (py::isinstance<TensorBody>(data))
           x = data.cast<Tensor>();
+        else if (py::hasattr(data, "__array_interface__") && py::hasattr(data, "astype"))
+          x = from_numpy(in_known_dtype(data, dtype));
         else if (py::hasattr(data, "__array_interface__"))
           x = from_numpy(data);
         else if (py::hasattr(data, "__dlpack__"))

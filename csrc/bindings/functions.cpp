@@ -124,21 +124,28 @@ std::vector<Tensor> split(const Tensor& x, py::handle sizes, int64_t axis_given)
 
 // ---- creation ----
 
-Tensor range(double start, py::handle stop, double step, py::handle dtype, py::handle device,
-             bool whole) {
-  double from = stop.is_none() ? 0 : start,
-         to = stop.is_none() ? start : to_value<double>("arange", "stop", stop);
-  if (step == 0 || !std::isfinite(from) || !std::isfinite(to) || !std::isfinite(step))
-    fail<ValueError>("arange: got start ", from, ", stop ", to, ", step ", step,
+Tensor range(Number start, Number stop, Number step, py::handle dtype, py::handle device) {
+  const auto from = start.as(), to = stop.as(), by = step.as();
+  if (by == 0 || !std::isfinite(from) || !std::isfinite(to) || !std::isfinite(by))
+    fail<ValueError>("arange: got start ", start, ", stop ", stop, ", step ", step,
                      "; expected finite numbers and a step other than 0");
-  const double count = std::ceil((to - from) / step);
-  if (count > 0x1p62) fail<ValueError>("arange: ", count, " elements are too many");
-  return arange(from, step, count > 0 ? static_cast<int64_t>(count) : 0,
-                to_dtype_or_none(dtype).value_or(whole ? DType::int64 : DType::float32),
-                to_device(device));
-}
-bool whole(py::handle h) {
-  return h.is_none() || (PyIndex_Check(h.ptr()) && !PyBool_Check(h.ptr()));
+  const bool whole = start.is_whole() && stop.is_whole() && step.is_whole();
+  double count = std::ceil((to - from) / by);
+  if (whole) {  // differences of 64 bits keep their digits
+    const auto way = [by](int64_t a, int64_t b) {
+      return static_cast<uint64_t>(by < 0 ? a : b) - static_cast<uint64_t>(by < 0 ? b : a);
+    };
+    const auto a = start.as<int64_t>(), b = stop.as<int64_t>();
+    const uint64_t size = way(0, step.as<int64_t>());
+    const uint64_t n = (by < 0 ? a > b : a < b) ? (way(a, b) - 1) / size + 1 : 0;
+    count = static_cast<double>(n);
+    if (count <= 0x1p52)
+      return arange(start, step, static_cast<int64_t>(n),
+                    to_dtype_or_none(dtype).value_or(DType::int64), to_device(device));
+  }
+  if (count > 0x1p52) fail<ValueError>("arange: ", count, " elements are too many");
+  return arange(start, step, count > 0 ? static_cast<int64_t>(count) : 0,
+                to_dtype_or_none(dtype).value_or(DType::float32), to_device(device));
 }
 
 Tensor linspace(double start, double stop, int64_t count, py::handle dtype, py::handle device) {
@@ -228,8 +235,9 @@ void add_creation(py::module_& module) {
       "full",
       [](py::handle shape, py::handle value, py::handle dtype, py::handle device) {
         const std::optional<DType> wanted = to_dtype_or_none(dtype);
-        const Tensor v = wanted && PyFloat_Check(value.ptr()) ? from_python(value, wanted)
-                                                              : to_operand("full", value, Tensor());
+        const Tensor v = PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr())
+                             ? from_python(value, wanted)
+                             : to_operand("full", value, Tensor());
         if (v.numel() != 1)
           fail<ShapeError>("full: got a value of shape ", v.shape(), "; expected one number");
         return clone(expand(
@@ -251,8 +259,9 @@ void add_creation(py::module_& module) {
   like("ones_like", 1, "Ones, as x in shape, dtype and device.");
   m.def(
       "full_like",
-      [](const Tensor& x, double value, py::handle dtype) {
-        return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
+      [](const Tensor& x, py::handle value, py::handle dtype) {
+        return full(x.shape(), to_number("full_like", "value", value),
+                    to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
       },
       py::arg("x"), py::arg("value"), py::arg("dtype") = none,
       "As x in shape, dtype and device, filled with one number.");
@@ -264,10 +273,11 @@ void add_creation(py::module_& module) {
       py::arg("x"), py::arg("dtype") = none, "As x in shape, dtype and device, uninitialised.");
   m.def(
       "arange",
-      [](py::object start, py::object stop, py::object step, py::handle dtype, py::handle device) {
-        return range(to_value<double>("arange", "start", start), stop,
-                     to_value<double>("arange", "step", step), dtype, device,
-                     whole(start) && whole(stop) && whole(step));
+      [](py::handle start, py::handle stop, py::handle step, py::handle dtype, py::handle device) {
+        const Number first = to_number("arange", "start", start),
+                     by = to_number("arange", "step", step);
+        return stop.is_none() ? range(0, first, by, dtype, device)
+                              : range(first, to_number("arange", "stop", stop), by, dtype, device);
       },
       py::arg("start"), py::arg("stop") = none, py::arg("step") = 1, py::arg("dtype") = none,
       py::arg("device") = none,
@@ -362,13 +372,33 @@ void add_updates(py::module_& m) {
           if (!is_floating(g.dtype()))
             fail<DTypeError>("clip_grad_norm_step: got a gradient of ", g.dtype(),
                              "; expected float32 or float64");
-        Tensor total = full(Shape{}, 0, DType::float64);
-        for (const Tensor& g : grads)
-          total = total + to_dtype(sum(square(g), all_axes(g), false), DType::float64);
-        const Tensor norm = sqrt(total), factor = clamp(max_norm / (norm + 1e-6), 0, 1);
+        // Squares of float32 fit into float64. Those of float64 do where the largest is 1.
+        Tensor scale, total = full(Shape{}, 0, DType::float64);
+        const auto wide = [](const Tensor& g) { return g.dtype() == DType::float64; };
+        if (std::any_of(grads.begin(), grads.end(), wide)) {
+          scale = total;
+          for (const Tensor& g : grads)
+            if (g.numel() > 0) scale = binary<Maximum>(scale, amax(abs(g), all_axes(g), false));
+          scale = select(logic<And>(scale > 0.0, scale < INFINITY), scale, 1.0);
+        }
+        for (const Tensor& g : grads) total = total + sum_squares(scale.defined() ? g / scale : g);
+        Tensor norm = sqrt(total);
+        if (scale.defined()) norm = norm * scale;
+        const Tensor factor = clamp(max_norm / (norm + 1e-6), 0, 1);
+        // A factor that float32 cannot hold is two; the second one is nearly always 1.
+        const Tensor first = maximum(factor, 0x1p-100), second = factor / first;
         for (const Tensor& g : grads) {
-          const Tensor in[] = {g, to_dtype(factor, g.dtype())};
-          apply_in_place(g, binary_op<Mul>(), Tensors(in));
+          if (g.dtype() == DType::bfloat16) {
+            const Tensor in[] = {to_dtype(g, DType::float64) * factor};
+            apply_in_place(g, cast_op, Tensors(in), g.dtype(), "clip_grad_norm_step");
+            continue;
+          }
+          const bool narrow = g.dtype() == DType::float32;
+          for (const Tensor& by : {narrow ? first : factor, second}) {
+            const Tensor in[] = {g, to_dtype(by, g.dtype())};
+            apply_in_place(g, binary_op<Mul>(), Tensors(in));
+            if (!narrow) break;
+          }
         }
         return norm;
       },
@@ -402,9 +432,9 @@ void add_functions(py::module_& m, TensorClass& cls) {
   add_unary<Silu>(m, cls, "x * sigmoid(x), also called swish.");
   add_unary<Softplus>(m, cls, "log(1 + exp(x)).");
   add_unary<Erf>(m, cls, "Error function.");
-  add_unary<Floor>(m, cls, "Largest whole number not above x.");
-  add_unary<Ceil>(m, cls, "Smallest whole number not below x.");
-  add_unary<Round>(m, cls, "Nearest whole number, halves to even.");
+  add_unary<Floor>(m, cls, "Largest whole number not above x, of x's dtype.");
+  add_unary<Ceil>(m, cls, "Smallest whole number not below x, of x's dtype.");
+  add_unary<Round>(m, cls, "Nearest whole number, halves to even, of x's dtype.");
   both(
       m, cls, "leaky_relu", "x",
       [](const Tensor& x, double slope) { return unary<LeakyRelu>(x, {slope}); },
@@ -426,27 +456,35 @@ void add_functions(py::module_& m, TensorClass& cls) {
       "x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.");
   both(
       m, cls, "clamp", "x",
-      [](const Tensor& x, std::optional<double> low, std::optional<double> high) {
-        const double infinity = std::numeric_limits<double>::infinity();
-        if (low && high && *low > *high)
+      [](const Tensor& x, py::handle min, py::handle max) {
+        const auto bound = [](const char* name, py::handle given) {
+          return given.is_none() ? std::optional<Number>() : to_number("clamp", name, given);
+        };
+        const std::optional<Number> low = bound("min", min), high = bound("max", max);
+        if (low && high &&
+            (low->is_whole() && high->is_whole() ? low->as<int64_t>() > high->as<int64_t>()
+                                                 : low->as() > high->as()))
           fail<ValueError>("clamp: min ", *low, " is larger than max ", *high);
-        if (!is_floating(x.dtype())) {  // integers have no infinity
-          Tensor y = x.dtype() == DType::bool_ ? to_dtype(x, DType::int64) : x;
-          const auto [least, most] = dispatch(y.dtype(), [](auto type) {
-            using Limits = std::numeric_limits<typename decltype(type)::type>;
-            return std::pair<double, double>(Limits::lowest(), Limits::max());
+        if (is_floating(x.dtype()))
+          return clamp(x, low ? low->as() : -INFINITY, high ? high->as() : INFINITY);
+        // Integers have no infinity: a bound beyond them all is none.
+        Tensor y = x.dtype() == DType::bool_ ? to_dtype(x, DType::int64) : x;
+        const auto apply_bound = [&](const Number& at, bool is_low) {
+          const int beyond = dispatch(y.dtype(), [&](auto type) {
+            using T = typename decltype(type)::type;
+            return at.fits<T>() ? 0 : at.as() < 0 ? -1 : 1;
           });
-          if (low && *low <= least) low.reset();
-          if (high && *high >= most) high.reset();
-          for (const auto& bound : {low, high})
-            if (bound && (*bound < least || *bound > most))
-              fail<ValueError>("clamp: the bound ", *bound, " does not fit into ", y.dtype(),
-                               "; convert the tensor with .to(\"int64\") or .float()");
-          if (low) y = binary<Maximum>(y, scalar_like(*low, y));
-          if (high) y = binary<Minimum>(y, scalar_like(*high, y));
-          return y;
-        }
-        return clamp(x, low.value_or(-infinity), high.value_or(infinity));
+          const bool number = at.as() == at.as();
+          if (number && beyond == (is_low ? -1 : 1)) return;
+          if (beyond)
+            fail<ValueError>("clamp: the bound ", at, " does not fit into ", y.dtype(),
+                             "; convert the tensor with .to(\"int64\") or .float()");
+          const Tensor limit = scalar_like(at, y);
+          y = is_low ? binary<Maximum>(y, limit) : binary<Minimum>(y, limit);
+        };
+        if (low) apply_bound(*low, true);
+        if (high) apply_bound(*high, false);
+        return y;
       },
       py::arg("min") = none, py::arg("max") = none,
       "x within [min, max]; gradient 1 at both ends.");
@@ -500,6 +538,8 @@ void add_functions(py::module_& m, TensorClass& cls) {
       py::arg("condition"), py::arg("a"), py::arg("b"),
       "a where the condition (bool) holds, else b; the three broadcast. DTypeError unless the "
       "condition is bool.");
+  m.def("_times", of_two("times", binary<Times>), py::arg("a"), py::arg("b"),
+        "a * b, and 0 where a is 0, even beside infinity and NaN.");
   m.def("binary_cross_entropy_with_logits_elements",
         of_two("binary_cross_entropy_with_logits", binary<BceWithLogits>), py::arg("logits"),
         py::arg("target"), "Element by element; see binary_cross_entropy_with_logits.");
@@ -511,12 +551,13 @@ void add_functions(py::module_& m, TensorClass& cls) {
   add_reduction(m, cls, "prod", prod, "Product over the axes (all by default).");
   add_reduction(
       m, cls, "max", amax,
-      "Largest over the axes; NaN if there is one; ties share the gradient. Values alone, as in "
-      "NumPy: argmax() gives their places, and\n`values, indices = x.max(1)` is a TypeError.");
+      "Largest over the axes; NaN if there is one, and then all gradients are; ties share the "
+      "gradient. Values alone, as in NumPy: argmax() gives their places, and\n`values, indices = "
+      "x.max(1)` is a TypeError.");
   add_reduction(
       m, cls, "min", amin,
-      "Smallest over the axes; NaN if there is one; ties share the gradient. Values alone, as in "
-      "NumPy: argmin() gives their places.");
+      "Smallest over the axes; NaN if there is one, and then all gradients are; ties share the "
+      "gradient. Values alone, as in NumPy: argmin() gives their places.");
   add_reduction(m, cls, "any", any, "Is any element not zero?");
   add_reduction(m, cls, "all", all, "Is no element zero?");
   add_reduction(m, cls, "logsumexp", logsumexp, "log(sum(exp(x))), stable.");
@@ -530,10 +571,10 @@ void add_functions(py::module_& m, TensorClass& cls) {
   both(
       m, cls, "std", "x",
       [](const Tensor& x, py::handle axis, bool keepdims, double correction) {
-        return sqrt(variance(x, to_axes("std", axis, x), correction, keepdims));
+        return deviation(x, to_axes("std", axis, x), correction, keepdims);
       },
       py::arg("axis") = none, keepdims_argument(), py::arg("correction") = 0.0,
-      "Square root of var().");
+      "Square root of var(); gradient 0 where all elements are equal.");
   both(m, cls, "argmax", "x", argmax, py::arg("axis") = none, keepdims_argument(),
        "Index of the first largest along an axis, or, without one, in x as one row; int64.");
   both(m, cls, "argmin", "x", argmin, py::arg("axis") = none, keepdims_argument(),

@@ -111,6 +111,7 @@ std::vector<Fiber*> fibers;
 void (*call)(const void*);
 const void* context;
 uint64_t slots[2][1024];
+bool votes[2][1024];
 alignas(1024) char shared_block[232448];
 size_t progress = 0;  // of who waits for an mbarrier
 // ThreadSanitizer knows barriers by their addresses. Two take turns: who comes late to one must not
@@ -332,6 +333,12 @@ UNSEEN void wait_for_block() {
   TSAN(__tsan_release(barrier));
   yield(State::at_block);
   TSAN(__tsan_acquire(barrier));
+}
+UNSEEN bool any_of_block(bool yes) {
+  bool* const all = votes[current->waits[1] % 2];
+  all[current->self.thread.x] = yes;
+  wait_for_block();
+  return std::any_of(all, all + current->self.block_size.x, [](bool vote) { return vote; });
 }
 UNSEEN void wait_for_warp() {
   [[maybe_unused]] char* barrier =

@@ -61,6 +61,8 @@ void run(dim3 grid, unsigned block, void (*call)(const void*), const void* conte
 void submit(void* stream, std::function<void()> call);
 char* dynamic_shared();  // of the block that runs
 
+bool any_of_block(bool yes);  // waits for the block
+
 // Work of this thread that goes on by itself, in groups: done when it is waited for, no sooner.
 void later(std::function<void()> work);
 void end_group();
@@ -104,6 +106,7 @@ template <class T> struct Gathered {  // a value of each lane
 #define gridDim (::wengert::emulation::self().grid_size)
 
 inline void __syncthreads() { wengert::emulation::wait_for_block(); }
+inline int __syncthreads_or(int yes) { return wengert::emulation::any_of_block(yes); }
 inline void __syncwarp(unsigned = ~0u) { wengert::emulation::wait_for_warp(); }
 template <class T> T __shfl_xor_sync(unsigned, T value, unsigned lanes) {
   return wengert::emulation::exchange(value, (threadIdx.x % 32) ^ lanes);

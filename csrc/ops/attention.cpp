@@ -68,6 +68,28 @@ void product(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const M
                     .c_row = c_row});
 }
 
+// The same for weights a. A weight of 0 takes nothing from a row of b, even one that holds NaN or
+// infinities: those would spoil all of c, so its first row tells whether there are any. `spare` has
+// room for b.
+template <class T>
+void weighted(const Kernels<T>& kernels, int64_t m, int64_t n, int64_t k, const Matrix<T>& a,
+              const Matrix<T>& b, T* c, int64_t c_row, T* spare) {
+  product(kernels, m, n, k, a, b, c, c_row);
+  const auto finite = [](T x) { return std::isfinite(x); };
+  if (std::all_of(c, c + n, finite)) return;
+  bool odd[std::max(query_block, key_block)] = {};
+  for (int64_t r = 0; r < k; ++r) {
+    for (int64_t j = 0; j < n; ++j) odd[r] |= !finite(b.data[r * b.row + j * b.col]);
+    for (int64_t j = 0; j < n; ++j)
+      spare[r * n + j] = odd[r] ? T(0) : b.data[r * b.row + j * b.col];
+  }
+  product(kernels, m, n, k, a, {spare, n, 1}, c, c_row);
+  for (int64_t r = 0; r < k; ++r)
+    for (int64_t i = 0; i < m && odd[r]; ++i)
+      if (const T w = a.data[i * a.row + r * a.col]; w != 0)
+        for (int64_t j = 0; j < n; ++j) c[i * c_row + j] += w * b.data[r * b.row + j * b.col];
+}
+
 struct Sizes {
   int64_t samples, heads, queries, keys, depth, width;  // depth of q and k, width of v
   Sizes(const View& q, const View& k, const View& v)
@@ -116,9 +138,10 @@ void attend(const Kernels<T>& kernels, const Sizes& n, Views out, Views in,
   const int64_t rows = std::min(query_block, n.queries - first);
   const Matrix<T> q = head<T>(in[0], sample, h).from(first), k = head<T>(in[1], sample, h),
                   v = head<T>(in[2], sample, h), y = head<T>(out[0], sample, h).from(first);
-  T* const s = room<T>(query_block * (key_block + n.width + 2) + 2 * query_block);
+  T* const s =
+      room<T>(query_block * (key_block + n.width + 2) + 2 * query_block + key_block * n.width);
   T *const more = s + query_block * key_block, *const m = more + query_block * n.width,
-           *const factor = m + query_block;
+           *const factor = m + query_block, *const spare = factor + query_block;
   double l[query_block] = {};
   std::fill_n(m, rows, -std::numeric_limits<T>::infinity());
   const int64_t end = keys_seen(n, attrs.causal, first + rows);
@@ -130,8 +153,8 @@ void attend(const Kernels<T>& kernels, const Sizes& n, Views out, Views in,
         mask_at(in.size() > 3 ? &in[3] : nullptr, attrs.causal, sample, h, first, key), m, l,
         factor);
     const bool fresh = key == 0;
-    product(kernels, rows, n.width, cols, {s, cols, 1}, v.from(key), fresh ? y.data : more,
-            fresh ? y.row : n.width);
+    weighted(kernels, rows, n.width, cols, {s, cols, 1}, v.from(key), fresh ? y.data : more,
+             fresh ? y.row : n.width, spare);
     if (!fresh) kernels.rows.rescale_add(rows, n.width, y.data, y.row, factor, more);
   }
   kernels.rows.finish(rows, n.width, y.data, y.row, m, l,
@@ -192,14 +215,17 @@ void attend_vjp(const Kernels<T>& kernels, const Sizes& n, Views in, const Atten
                   dk = head<T>(grads[1], sample, h), dv = head<T>(grads[2], sample, h);
   const T* const lse = in[5].as<T>() + (sample * n.heads + h) * n.queries;
   const int64_t widest = std::max(n.depth, n.width);
-  T* const p = room<T>(2 * query_block * key_block + key_block * widest + query_block + key_block);
+  T* const p =
+      room<T>(2 * query_block * key_block + 2 * key_block * widest + query_block + key_block);
   T *const dp = p + query_block * key_block, *const more = dp + query_block * key_block,
-           *const delta = more + key_block * widest, *const ones = delta + query_block;
+           *const delta = more + key_block * widest, *const ones = delta + query_block,
+           *const spare = ones + key_block;
   std::fill_n(ones, key_block, T(1));
   // to (+)= a @ b
   const auto gather = [&](bool fresh, const Matrix<T>& to, int64_t rows, int64_t cols,
                           int64_t terms, const Matrix<T>& a, const Matrix<T>& b) {
-    product(kernels, rows, cols, terms, a, b, fresh ? to.data : more, fresh ? to.row : cols);
+    weighted(kernels, rows, cols, terms, a, b, fresh ? to.data : more, fresh ? to.row : cols,
+             spare);
     if (!fresh) kernels.rows.rescale_add(rows, cols, to.data, to.row, ones, more);
   };
   const auto clear = [](const Matrix<T>& to, int64_t rows, int64_t cols) {
@@ -267,7 +293,9 @@ Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& mask,
                   const AttentionAttrs& attrs) {
   Tensor s = matmul(q, transpose(k, -2, -1)) * attrs.scale;
   const double lowest = -std::numeric_limits<double>::infinity();
-  if (mask.defined()) s = mask.dtype() == DType::bool_ ? select(mask, s, lowest) : s + mask;
+  if (mask.defined())
+    s = mask.dtype() == DType::bool_ ? select(mask, s, lowest)
+                                     : select(mask == lowest, lowest, s + mask);
   if (attrs.causal) {
     const Tensor i = arange(0, 1, s.shape()[s.dim() - 2], DType::int64, s.device()),
                  j = arange(0, 1, s.shape().back(), DType::int64, s.device());
@@ -277,7 +305,7 @@ Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& mask,
   if (s.shape().back() == 0) return s;
   // A row of -inf has no softmax: its weights are zeros.
   const Tensor some = amax(s, 1u << (s.dim() - 1), true) != lowest;
-  return select(some, softmax(select(some, s, 0.0), -1), 0.0);
+  return select(s == lowest, 0.0, softmax(select(some, s, 0.0), -1));
 }
 
 void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
@@ -296,14 +324,28 @@ void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
     }
     return;
   }
-  const Tensor qh = heads_first(q), kh = heads_first(k), vh = heads_first(v),
-               g = heads_first(g_given);
+  Tensor qh = heads_first(q), kh = heads_first(k), vh = heads_first(v), g = heads_first(g_given);
   const Tensor p = weights_of(qh, kh, masked ? line.input(3) : Tensor(), attrs);
-  const Tensor dp = matmul(g, transpose(vh, -2, -1));
-  const Tensor ds = p * (dp - sum(dp * p, 1u << 3, true));
+  Tensor dp, weights = p;
+  if (masked || attrs.causal) {
+    // What is no number is taken out of the products, where a weight of 0 does not stop it, and
+    // then spoils the pairs that have a weight: x - x is 0 or NaN.
+    const auto taken_out = [](Tensor& x) {
+      const Tensor odd = sum(x - x, 1u << 3, true);
+      x = select(abs(x) < std::numeric_limits<double>::infinity(), x, 0.0);
+      return odd;
+    };
+    const Tensor odd_v = transpose(taken_out(vh), -2, -1), odd_g = taken_out(g);
+    taken_out(qh), taken_out(kh);  // these have spoilt p
+    dp = matmul(g, transpose(vh, -2, -1)) + odd_v + odd_g;
+    weights = p + times(p, odd_g);
+  } else {
+    dp = matmul(g, transpose(vh, -2, -1));
+  }
+  const Tensor ds = times(p, dp - sum(times(p, dp), 1u << 3, true));
   if (line.needs(0)) dx[0] = heads_first(matmul(ds, kh) * attrs.scale);
   if (line.needs(1)) dx[1] = heads_first(matmul(transpose(ds, -2, -1), qh) * attrs.scale);
-  if (line.needs(2)) dx[2] = heads_first(matmul(transpose(p, -2, -1), g));
+  if (line.needs(2)) dx[2] = heads_first(matmul(transpose(weights, -2, -1), g));
   if (masked && line.needs(3)) dx[3] = ds;
 }
 const Op attention_op{

@@ -108,16 +108,30 @@ template <class T> struct Tiles {
       }
     }
   }
-  // sum += w @ x, 64 rows of x; w lies turned. sum[p][q] is of row i + p and column 4 j + q.
+  // sum += w @ x, 64 rows of x; w lies turned. sum[p][q] is of row i + p and column 4 j + q. A
+  // weight of 0 takes nothing from a row of x, even one that holds NaN or infinities.
   __device__ void add_product(T (&sum)[4][4], const T (*w)[pitch], const Heads<const T>& x,
                               int64_t rows, int64_t cols) const {
     for (int r0 = 0; r0 < tile && r0 < rows; r0 += steps<T>) {
       __syncthreads();
+      int odd = 0;
       for (int e = threadIdx.x; e < tile * steps<T>; e += threads) {
         const int r = e / tile, c = e % tile;
         b[r][c] = r0 + r < rows && c < cols ? x(r0 + r, c) : T(0);
+        odd |= !(b[r][c] - b[r][c] == 0);
       }
-      __syncthreads();
+      if (__syncthreads_or(odd)) {
+#pragma unroll 1
+        for (int r = 0; r < steps<T>; ++r)
+#pragma unroll
+          for (int p = 0; p < 4; ++p) {
+            const T left = w[r0 + r][i + p];
+#pragma unroll
+            for (int q = 0; q < 4; ++q)
+              if (left != 0) sum[p][q] = libm::fma(left, b[r][4 * j + q], sum[p][q]);
+          }
+        continue;
+      }
 #pragma unroll at_once < T>
       for (int r = 0; r < steps<T>; ++r) {
         const Four<T> left = *reinterpret_cast<const Four<T>*>(&w[r0 + r][i]);
@@ -177,16 +191,18 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 2 : 1) attend(Attent
         if (inside && x.mask.data) {
           const char* m = &x.mask.at(sample, head, 0)(at_query, at_key);
           if (x.additive)
-            s[0][c] += *reinterpret_cast<const T*>(m);
+            s[0][c] = *reinterpret_cast<const T*>(m) == minus_inf
+                          ? minus_inf
+                          : s[0][c] + *reinterpret_cast<const T*>(m);
           else if (!*m)
             s[0][c] = minus_inf;
         }
         if constexpr (!forward) {
           T weight = 0;
-          if (inside) {
+          if (inside && s[0][c] != minus_inf) {
             weight = exp(Lane<T>(s[0][c] - lse[at_query])).v;
             if constexpr (result != Result::dv)
-              weight = weight * (dp[0][c] - delta[at_query]) * x.scale;
+              weight = times(Lane<T>(weight), dp[0][c] - delta[at_query]).v * x.scale;
           }
           s[0][c] = weight;
         }

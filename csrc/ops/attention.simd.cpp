@@ -44,7 +44,10 @@ template <class T> struct Attention : RowSums<T> {
     if (!m)
       each([](V x, int64_t, int) INLINE { return x; });
     else if (mask.additive)
-      each([&](V x, int64_t i, int c) INLINE { return x + load<V>(m + i, c); });
+      each([&](V x, int64_t i, int c) INLINE {
+        const V add = load<V>(m + i, c);
+        return select(add == minus_inf, minus_inf, x + add);  // whatever x is
+      });
     else
       each([&](V x, int64_t i, int c)
                INLINE { return select(load<V>(m + i, c) != 0, x, minus_inf); });
@@ -94,8 +97,10 @@ template <class T> struct Attention : RowSums<T> {
     for (int64_t r = 0; r < rows; ++r, s += row) {
       scores(cols, s, scale, mask, row_of(mask, r, cols, room), r);
       const V shift(lse[r * lse_stride]);
-      each_vector<V>(
-          cols, [&](int64_t i, int c) INLINE { store(s + i, c, exp(load<V>(s + i, c) - shift)); });
+      each_vector<V>(cols, [&](int64_t i, int c) INLINE {
+        const V x = load<V>(s + i, c);  // masked: 0, also where a key that is seen made lse NaN
+        store(s + i, c, select(x == minus_inf, V(0), exp(x - shift)));
+      });
     }
   }
   static void dots(int64_t rows, int64_t n, const T* g, int64_t g_row, const T* y, int64_t y_row,
@@ -109,7 +114,7 @@ template <class T> struct Attention : RowSums<T> {
     const V by(static_cast<T>(scale));
     for (int64_t r = 0; r < rows; ++r, dp += cols, p += cols)
       each_vector<V>(cols, [&](int64_t i, int c) INLINE {
-        store(dp + i, c, load<V>(p + i, c) * (load<V>(dp + i, c) - V(delta[r])) * by);
+        store(dp + i, c, times(load<V>(p + i, c), load<V>(dp + i, c) - V(delta[r])) * by);
       });
   }
   static constexpr AttentionKernel<T> kernel{exponentials, rescale_add, finish,

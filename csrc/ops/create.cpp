@@ -10,7 +10,7 @@ namespace {
 
 struct FullAttrs {
   Shape shape;
-  double value;
+  Number value;
   DType dtype;
   Device device;
 };
@@ -22,7 +22,7 @@ void run_full(Views out, Views, const Attrs& attrs) {
   if (is_cuda(out[0].device)) return cuda_kernels().fill(out[0], attrs.as<FullAttrs>().value);
   dispatch(out[0].dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    const T value = static_cast<T>(attrs.as<FullAttrs>().value);
+    const T value = attrs.as<FullAttrs>().value.template as<T>();
     std::fill_n(out[0].as<T>(), out[0].numel(), value);
   });
 }
@@ -43,7 +43,7 @@ const Op full_op{.name = "full",
                  .cuda = true};
 
 struct RangeAttrs {
-  double start, step;
+  Number start, step;
   int64_t count;
   DType dtype;
   Device device;
@@ -60,9 +60,10 @@ void run_arange(Views out, Views, const Attrs& attrs) {
     for (int64_t i = 0; i < a.count; ++i)
       if constexpr (std::is_integral_v<T>)
         out[0].as<T>()[i] =
-            static_cast<T>(static_cast<int64_t>(a.start) + i * static_cast<int64_t>(a.step));
+            static_cast<T>(static_cast<uint64_t>(a.start.as<int64_t>()) +
+                           static_cast<uint64_t>(i) * static_cast<uint64_t>(a.step.as<int64_t>()));
       else
-        out[0].as<T>()[i] = static_cast<T>(a.start + static_cast<double>(i) * a.step);
+        out[0].as<T>()[i] = static_cast<T>(a.start.as() + static_cast<double>(i) * a.step.as());
   });
 }
 void describe_arange(const Attrs& attrs, AttrText& text) {
@@ -89,13 +90,15 @@ void add_create_ops(std::vector<const Op*>& ops) {
   ops.push_back(&arange_op);
 }
 
-Tensor full(const Shape& shape, double value, DType dtype, Device device) {
+Tensor full(const Shape& shape, Number value, DType dtype, Device device) {
+  if (!dispatch(dtype, [&](auto type) { return value.fits<typename decltype(type)::type>(); }))
+    fail<ValueError>("full: the number ", value, " does not fit into ", dtype);
   return apply(full_op, Tensors(), FullAttrs{shape, value, dtype, device});
 }
-Tensor full_like(const Tensor& x, double value) {
+Tensor full_like(const Tensor& x, Number value) {
   return full(x.shape(), value, x.dtype(), x.device());
 }
-Tensor arange(double start, double step, int64_t count, DType dtype, Device device) {
+Tensor arange(Number start, Number step, int64_t count, DType dtype, Device device) {
   return apply(arange_op, Tensors(), RangeAttrs{start, step, count, dtype, device});
 }
 

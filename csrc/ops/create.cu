@@ -9,34 +9,40 @@ namespace {
 template <class T> __global__ void __launch_bounds__(block_threads) fill(int64_t n, T* y, T value) {
   for (int64_t i = first_index(); i < n; i += index_step()) y[i] = value;
 }
+template <class T> using Count = std::conditional_t<std::is_integral_v<T>, uint64_t, double>;
 template <class T>
-__global__ void __launch_bounds__(block_threads) range(int64_t n, T* y, double start, double step) {
+__global__ void __launch_bounds__(block_threads)
+    range(int64_t n, T* y, Count<T> start, Count<T> step) {
   for (int64_t i = first_index(); i < n; i += index_step())
-    if constexpr (std::is_integral_v<T>)
-      y[i] = static_cast<T>(static_cast<int64_t>(start) + i * static_cast<int64_t>(step));
-    else
-      y[i] = static_cast<T>(start + static_cast<double>(i) * step);
+    y[i] = static_cast<T>(start + static_cast<Count<T>>(i) * step);
+}
+
+template <class T> Count<T> count_of(Number x) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<uint64_t>(x.as<int64_t>());
+  else
+    return x.as();
 }
 
 }  // namespace
 
-void cuda_fill(const View& out, double value) {
+void cuda_fill(const View& out, Number value) {
   const int64_t n = out.numel();
   if (n == 0) return;
   dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     launch("full", out.device, grid_for(out.device, n), block_threads, fill<T>, n, out.as<T>(),
-           static_cast<T>(value));
+           value.as<T>());
   });
 }
 
-void cuda_arange(const View& out, double start, double step) {
+void cuda_arange(const View& out, Number start, Number step) {
   const int64_t n = out.numel();
   if (n == 0) return;
   dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     launch("arange", out.device, grid_for(out.device, n), block_threads, range<T>, n, out.as<T>(),
-           start, step);
+           count_of<T>(start), count_of<T>(step));
   });
 }
 

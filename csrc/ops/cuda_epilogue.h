@@ -14,7 +14,7 @@ namespace wengert {
 
 // The rows that a step may be; of the first also their gradients.
 using EpilogueUnary = List<Relu, LeakyRelu, Sigmoid, Tanh, Gelu, GeluTanh, Silu>;
-using EpilogueBinary = List<Add, Sub, Mul>;
+using EpilogueBinary = List<Add, Sub, Mul, Times>;
 
 struct CudaEpilogue {
   static constexpr int most_steps = 4;

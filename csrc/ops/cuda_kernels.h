@@ -54,8 +54,8 @@ enum class Put { replace, add, gather };
 struct CudaKernels {
   ElementwiseTable<CudaElementwise> elementwise;
 
-  void (*fill)(const View& out, double value);  // contiguous
-  void (*arange)(const View& out, double start, double step);
+  void (*fill)(const View& out, Number value);  // contiguous
+  void (*arange)(const View& out, Number start, Number step);
   void (*reduce)(Reduction kind, const View& out, const View& x, const ReduceBlock& block,
                  double divisor);
 

@@ -6,8 +6,8 @@
 namespace wengert {
 
 extern const ElementwiseTable<CudaElementwise> cuda_elementwise;
-void cuda_fill(const View& out, double value);
-void cuda_arange(const View& out, double start, double step);
+void cuda_fill(const View& out, Number value);
+void cuda_arange(const View& out, Number start, Number step);
 void cuda_reduce(Reduction kind, const View& out, const View& x, const ReduceBlock& block,
                  double divisor);
 void cuda_rows(RowOp op, const View& out, const View* auxiliary, std::span<const View> in);

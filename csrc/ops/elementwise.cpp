@@ -527,8 +527,9 @@ Tensor remainder(const Tensor& a, const Tensor& b) {
   return binary<Remainder>(a, b);
 }
 
-Tensor scalar_like(double value, const Tensor& x) {
-  const bool whole = std::abs(value) < 0x1p62 && value == std::floor(value);
+Tensor scalar_like(Number value, const Tensor& x) {
+  const auto v = value.as();
+  const bool whole = value.is_whole() || (std::abs(v) < 0x1p62 && v == std::floor(v));
   return Tensor::scalar(value,
                         whole && x.dtype() != DType::bool_ ? x.dtype() : to_floating(x.dtype()));
 }

@@ -5,6 +5,11 @@
 // place of `if`. x, or a and b, are the inputs, y the output, g the incoming gradient. What a unary
 // vjp is given beside g is what `saves` says. Subgradients at kinks are stated where there are any,
 // and pinned by tests/rows.py.
+//
+// A gradient of 0 stays 0, whatever the slope: `times(g, slope)` and `over(g, x)` are g * slope and
+// g / x, and 0 where g is 0. So a branch that `where` does not take adds nothing, also where its
+// slope is infinite or NaN. `flat(g, x)` is g; it records that g depends on x, with the gradient 0:
+// the second gradient of piecewise linear rows is 0, not missing.
 #pragma once
 
 #include <type_traits>
@@ -35,7 +40,7 @@ struct Neg {
 struct Abs {
   ROW("abs", "|x|", "g * sign(x)", input, numbers)  // 0 at 0
   FN static V value(V x) { return abs(x); }
-  template <class V> FN static V vjp(V g, V x) { return g * sign(x); }
+  template <class V> FN static V vjp(V g, V x) { return times(g, sign(x)); }
 };
 struct Sign {
   ROW("sign", "sign(x)", "0", nothing, numbers)
@@ -45,137 +50,148 @@ struct Sign {
 struct Exp {
   ROW("exp", "exp(x)", "g * y", output, floating)
   FN static V value(V x) { return exp(x); }
-  template <class V> FN static V vjp(V g, V y) { return g * y; }
+  template <class V> FN static V vjp(V g, V y) { return times(g, y); }
 };
 struct Expm1 {
   ROW("expm1", "exp(x) - 1", "g * (y + 1)", output, floating)
   FN static V value(V x) { return expm1(x); }
-  template <class V> FN static V vjp(V g, V y) { return g * (y + 1.0); }
+  template <class V> FN static V vjp(V g, V y) { return times(g, y + 1.0); }
 };
 struct Log {
   ROW("log", "log(x)", "g / x", input, floating)
   FN static V value(V x) { return log(x); }
-  template <class V> FN static V vjp(V g, V x) { return g / x; }
+  template <class V> FN static V vjp(V g, V x) { return over(g, x); }
 };
 struct Log1p {
   ROW("log1p", "log(1 + x)", "g / (1 + x)", input, floating)
   FN static V value(V x) { return log1p(x); }
-  template <class V> FN static V vjp(V g, V x) { return g / (1.0 + x); }
+  template <class V> FN static V vjp(V g, V x) { return over(g, 1.0 + x); }
 };
 struct Sqrt {
   ROW("sqrt", "sqrt(x)", "g / (2 * y)", output, floating)
   FN static V value(V x) { return sqrt(x); }
-  template <class V> FN static V vjp(V g, V y) { return g / (2.0 * y); }
+  template <class V> FN static V vjp(V g, V y) { return over(g, 2.0 * y); }
 };
 struct Rsqrt {
   ROW("rsqrt", "1 / sqrt(x)", "-g * y^3 / 2", output, floating)
   FN static V value(V x) { return 1.0 / sqrt(x); }
-  template <class V> FN static V vjp(V g, V y) { return g * (-0.5 * y * y * y); }
+  template <class V> FN static V vjp(V g, V y) { return times(g, -0.5 * y * y * y); }
 };
 struct Square {
   ROW("square", "x * x", "2 * g * x", input, numbers)
   FN static V value(V x) { return x * x; }
-  template <class V> FN static V vjp(V g, V x) { return 2.0 * g * x; }
+  template <class V> FN static V vjp(V g, V x) { return times(2.0 * g, x); }
 };
 struct Sin {
   ROW("sin", "sin(x)", "g * cos(x)", input, floating)
   FN static V value(V x) { return sin(x); }
-  template <class V> FN static V vjp(V g, V x) { return g * cos(x); }
+  template <class V> FN static V vjp(V g, V x) { return times(g, cos(x)); }
 };
 struct Cos {
   ROW("cos", "cos(x)", "-g * sin(x)", input, floating)
   FN static V value(V x) { return cos(x); }
-  template <class V> FN static V vjp(V g, V x) { return -g * sin(x); }
+  template <class V> FN static V vjp(V g, V x) { return times(-g, sin(x)); }
 };
 struct Tanh {
   ROW("tanh", "tanh(x)", "g * (1 - y^2)", output, floating)
   FN static V value(V x) { return tanh(x); }
-  template <class V> FN static V vjp(V g, V y) { return g * (1.0 - y * y); }
+  template <class V> FN static V vjp(V g, V y) { return times(g, 1.0 - y * y); }
 };
 struct Sigmoid {
   ROW("sigmoid", "1 / (1 + exp(-x))", "g * y * (1 - y)", output, floating)
   FN static V value(V x) { return sigmoid(x); }
-  template <class V> FN static V vjp(V g, V y) { return g * y * (1.0 - y); }
+  template <class V> FN static V vjp(V g, V y) { return times(g, y * (1.0 - y)); }
 };
 struct Relu {
   ROW("relu", "max(x, 0)", "g where y > 0, else 0", output, numbers)  // 0 at 0
   FN static V value(V x) { return maximum(x, 0.0); }
-  template <class V> FN static V vjp(V g, V y) { return select(y <= 0.0, 0.0, g); }
+  template <class V> FN static V vjp(V g, V y) { return select(y <= 0.0, 0.0, flat(g, y)); }
 };
 struct LeakyRelu {
   ROW("leaky_relu", "x where x > 0, else a * x", "g where x > 0, else a * g", input,
       floating)  // a at 0
-  FN static V value(V x, Params p) { return select(x > 0.0, x, p.a * x); }
-  template <class V> FN static V vjp(V g, V x, Params p) { return select(x > 0.0, g, p.a * g); }
+  FN static V value(V x, Params p) { return select(x > 0.0, x, times(V(p.a), x)); }
+  template <class V> FN static V vjp(V g, V x, Params p) {
+    g = flat(g, x);
+    return select(x > 0.0, g, p.a * g);
+  }
 };
 struct Elu {
   ROW("elu", "x where x > 0, else a * (exp(x) - 1)", "g where x > 0, else g * a * exp(x)", input,
       floating)  // a at 0
   FN static V value(V x, Params p) { return select(x > 0.0, x, p.a * expm1(minimum(x, 0.0))); }
   template <class V> FN static V vjp(V g, V x, Params p) {
-    return select(x > 0.0, g, g * (p.a * exp(minimum(x, 0.0))));
+    return select(x > 0.0, g, times(g, p.a * exp(minimum(x, 0.0))));
   }
 };
 struct Gelu {  // Hendrycks and Gimpel 2016, arXiv 1606.08415
   ROW("gelu", "x * (1 + erf(x / sqrt(2))) / 2",
       "g * (Phi(x) + x * phi(x)), Phi and phi of the normal distribution", input, floating)
-  FN static V value(V x) { return x * (0.5 * (1.0 + erf(x * 0.70710678118654752))); }
+  // times: 0 at -inf
+  FN static V value(V x) { return times(0.5 * (1.0 + erf(x * 0.70710678118654752)), x); }
   template <class V> FN static V vjp(V g, V x) {
-    const V cdf = 0.5 * (1.0 + erf(x * 0.70710678118654752));
-    return g * (cdf + x * (0.39894228040143268 * exp(-0.5 * x * x)));
+    const V z = minimum(maximum(x, -40.0), 40.0);  // beyond, phi is 0
+    const V cdf = 0.5 * (1.0 + erf(z * 0.70710678118654752));
+    return times(g, cdf + z * (0.39894228040143268 * exp(-0.5 * z * z)));
   }
 };
 struct GeluTanh {
   ROW("gelu_tanh", "x * (1 + tanh(u)) / 2, u = sqrt(2 / pi) * (x + 0.044715 * x^3)",
       "g * ((1 + tanh(u)) / 2 + x * (1 - tanh(u)^2) / 2 * du/dx)", input, floating)
   FN static V value(V x) {
-    return 0.5 * x * (1.0 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
+    return times(1.0 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)), 0.5 * x);
   }
   template <class V> FN static V vjp(V g, V x) {
     const V z =
         minimum(maximum(x, -20.0), 20.0);  // beyond, t is 1 and a cube could overflow: 0 * inf
     const V t = tanh(0.79788456080286536 * (z + 0.044715 * z * z * z));
     const V du = 0.79788456080286536 * (1.0 + 0.134145 * z * z);
-    return g * (0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * du);
+    return times(g, 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * du);
   }
 };
 struct Silu {
   ROW("silu", "x * sigmoid(x)", "g * s * (1 + x * (1 - s)), s = sigmoid(x)", input, floating)
-  FN static V value(V x) { return x * sigmoid(x); }
+  FN static V value(V x) { return times(sigmoid(x), x); }  // 0 at -inf
   template <class V> FN static V vjp(V g, V x) {
-    const V s = sigmoid(x);
-    return g * (s * (1.0 + x * (1.0 - s)));
+    const V z = minimum(maximum(x, -1000.0), 1000.0);  // beyond, s is 0 or 1
+    const V s = sigmoid(z);
+    return times(g, s * (1.0 + z * (1.0 - s)));
   }
 };
 struct Softplus {
   ROW("softplus", "log(1 + exp(x))", "g * sigmoid(x)", input, floating)
   FN static V value(V x) { return maximum(x, 0.0) + log1p(exp(-abs(x))); }
-  template <class V> FN static V vjp(V g, V x) { return g * sigmoid(x); }
+  template <class V> FN static V vjp(V g, V x) { return times(g, sigmoid(x)); }
 };
 struct Erf {
   ROW("erf", "erf(x)", "g * 2 / sqrt(pi) * exp(-x^2)", input, floating)
   FN static V value(V x) { return erf(x); }
-  template <class V> FN static V vjp(V g, V x) { return g * (1.1283791670955126 * exp(-x * x)); }
+  template <class V> FN static V vjp(V g, V x) {
+    return times(g, 1.1283791670955126 * exp(-x * x));
+  }
 };
 struct Clamp {
   ROW("clamp", "min(max(x, a), b)", "g where a <= x <= b, else 0", input,
       numbers)  // 1 at both ends
   FN static V value(V x, Params p) { return minimum(maximum(x, p.a), p.b); }
   template <class V> FN static V vjp(V g, V x, Params p) {
-    return select(x < p.a, 0.0, select(x > p.b, 0.0, g));
+    return select(x < p.a, 0.0, select(x > p.b, 0.0, flat(g, x)));
   }
 };
 struct Floor {
+  static constexpr auto of_whole_numbers = "x";
   ROW("floor", "floor(x)", "0", nothing, floating)
   FN static V value(V x) { return floor(x); }
   template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 struct Ceil {
+  static constexpr auto of_whole_numbers = "x";
   ROW("ceil", "ceil(x)", "0", nothing, floating)
   FN static V value(V x) { return ceil(x); }
   template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 struct Round {
+  static constexpr auto of_whole_numbers = "x";
   ROW("round", "round(x), halves to even", "0", nothing, floating)
   FN static V value(V x) { return round(x); }
   template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
@@ -199,35 +215,36 @@ struct Sub {
 struct Mul {
   ROW("mul", "a * b", "da = g * b, db = g * a", input, numbers)
   FN static V value(V a, V b) { return a * b; }
-  template <class V> FN static V da(V g, V, V b) { return g * b; }
-  template <class V> FN static V db(V g, V a, V) { return g * a; }
+  template <class V> FN static V da(V g, V, V b) { return times(g, b); }
+  template <class V> FN static V db(V g, V a, V) { return times(g, a); }
 };
 struct Div {
   ROW("div", "a / b", "da = g / b, db = -g * a / b^2", input, floating)
   FN static V value(V a, V b) { return a / b; }
-  template <class V> FN static V da(V g, V, V b) { return g / b; }
+  template <class V> FN static V da(V g, V, V b) { return over(g, b); }
   template <class V> FN static V db(V g, V a, V b) {
-    return -(g / b) * (a / b);
+    return -times(over(g, b), a / b);
   }  // b * b could overflow
 };
 struct Pow {
   ROW("pow", "a^b", "da = g * b * a^(b - 1), db = g * log(a) * a^b", input, numbers)
   FN static V value(V a, V b) { return pow(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
-    return select(b == 0.0, 0.0, g * (b * pow(a, b - 1.0)));
+    return times(g, times(b, pow(a, b - 1.0)));  // 0 where b is
   }
   template <class V> FN static V db(V g, V a, V b) {  // 0 where a is 0 and b >= 0: the limit
-    return select(a == 0.0, select(b >= 0.0, 0.0, g * (log(a) * pow(a, b))),
-                  g * (log(a) * pow(a, b)));
+    return times(g, times(log(select(a == 0.0, select(b >= 0.0, 1.0, a), a)), pow(a, b)));
   }
 };
 struct Maximum {
   ROW("maximum", "max(a, b)", "g to the larger; half to each where equal", input, numbers)
   FN static V value(V a, V b) { return maximum(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
+    g = flat(flat(g, a), b);
     return select(a == b, 0.5 * g, select(a < b, 0.0, g));
   }
   template <class V> FN static V db(V g, V a, V b) {
+    g = flat(flat(g, a), b);
     return select(a == b, 0.5 * g, select(b < a, 0.0, g));
   }
 };
@@ -235,9 +252,11 @@ struct Minimum {
   ROW("minimum", "min(a, b)", "g to the smaller; half to each where equal", input, numbers)
   FN static V value(V a, V b) { return minimum(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
+    g = flat(flat(g, a), b);
     return select(a == b, 0.5 * g, select(a > b, 0.0, g));
   }
   template <class V> FN static V db(V g, V a, V b) {
+    g = flat(flat(g, a), b);
     return select(a == b, 0.5 * g, select(b > a, 0.0, g));
   }
 };
@@ -251,14 +270,38 @@ struct Remainder {
   ROW("remainder", "a - b * floor(a / b)", "da = g, db = -g * floor(a / b)", input, numbers)
   FN static V value(V a, V b) { return remainder(a, b); }
   template <class V> FN static V da(V g, V, V) { return g; }
-  template <class V> FN static V db(V g, V a, V b) { return -g * floor_divide(a, b); }
+  template <class V> FN static V db(V g, V a, V b) { return -times(g, floor_divide(a, b)); }
 };
-struct BceWithLogits {  // binary cross-entropy of logit a against target b
+// Binary cross-entropy of logit a against target b; 0 where a is infinite and b says so.
+struct BceWithLogits {
   ROW("bce_with_logits", "max(a, 0) - a * b + log(1 + exp(-|a|))",
       "da = g * (sigmoid(a) - b), db = -g * a", input, floating)
-  FN static V value(V a, V b) { return maximum(a, 0.0) - a * b + log1p(exp(-abs(a))); }
-  template <class V> FN static V da(V g, V a, V b) { return g * (sigmoid(a) - b); }
-  template <class V> FN static V db(V g, V a, V) { return -g * a; }
+  FN static V value(V a, V b) {
+    return times(select(a > 0.0, 1.0 - b, -b), a) + log1p(exp(-abs(a)));
+  }
+  template <class V> FN static V da(V g, V a, V b) { return times(g, sigmoid(a) - b); }
+  template <class V> FN static V db(V g, V a, V) { return -times(g, a); }
+};
+// What gradients are made with; see above.
+struct Times {
+  ROW("times", "a * b, 0 where a is 0", "da = g * b, db = g * a", input, floating)
+  FN static V value(V a, V b) { return times(a, b); }
+  template <class V> FN static V da(V g, V, V b) { return times(g, b); }
+  template <class V> FN static V db(V g, V a, V) { return select(g == 0.0, g, times(a, g)); }
+};
+struct Over {
+  ROW("over", "a / b, 0 where a is 0", "da = g / b, db = -g * a / b^2", input, floating)
+  FN static V value(V a, V b) { return over(a, b); }
+  template <class V> FN static V da(V g, V, V b) { return over(g, b); }
+  template <class V> FN static V db(V g, V a, V b) {
+    return -select(g == 0.0, g, times(over(a, b), over(g, b)));
+  }
+};
+struct Flat {
+  ROW("flat", "a, whatever b is", "da = g, db = 0", nothing, floating)
+  FN static V value(V a, V) { return a; }
+  template <class V> FN static V da(V g, V, V) { return g; }
+  template <class V> FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
 };
 
 #undef ROW
@@ -298,8 +341,8 @@ template <class... Rows> struct List {
 using UnaryRows =
     List<Neg, Abs, Sign, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Square, Sin, Cos, Tanh, Sigmoid, Relu,
          LeakyRelu, Elu, Gelu, GeluTanh, Silu, Softplus, Erf, Clamp, Floor, Ceil, Round>;
-using BinaryRows =
-    List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, FloorDivide, Remainder, BceWithLogits>;
+using BinaryRows = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, FloorDivide, Remainder,
+                        BceWithLogits, Times, Over, Flat>;
 
 using TestRows = List<Eq, Ne, Lt, Le, Gt, Ge>;
 using LogicRows = List<And, Or, Xor>;

@@ -22,6 +22,12 @@ template <class T> struct Sum {
     return static_cast<Out>(a);
   }
 };
+template <class T> struct SumSquares : Sum<T> {
+  using typename Sum<T>::Acc;
+  using Out = Acc;
+  FN static Acc fold(Acc a, T x, int64_t) { return a + static_cast<Acc>(x) * static_cast<Acc>(x); }
+  FN static Out finish(Acc a, double) { return a; }
+};
 template <class T> struct Prod {
   using Acc = typename Sum<T>::Acc;
   using Out = typename Sum<T>::Out;

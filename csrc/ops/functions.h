@@ -32,8 +32,11 @@ template <class Row> const Op& binary_op() { return binary_op_at(index_of<Row>(B
 template <class Row> const Op& test_op() { return test_op_at(index_of<Row>(TestRows{})); }
 template <class Row> const Op& logic_op() { return logic_op_at(index_of<Row>(LogicRows{})); }
 
-// Converts integers where the row takes floating dtypes only.
+// Converts integers where the row takes floating dtypes only; floor and the like leave them alone.
+Tensor clone(const Tensor& x);  // a copy, always
 template <class Row> Tensor unary(const Tensor& x, Params params = {}) {
+  if constexpr (requires { Row::of_whole_numbers; })
+    if (!is_floating(x.dtype())) return clone(x);
   const bool convert = Row::takes == Takes::floating && !is_floating(x.dtype());
   return apply(unary_op<Row>(), convert ? to_dtype(x, DType::float32) : x, params);
 }
@@ -56,7 +59,7 @@ Tensor floor_divide(const Tensor& a, const Tensor& b);
 Tensor remainder(const Tensor& a, const Tensor& b);
 
 // A constant beside x, of x's dtype (float32 beside an integer, if the constant has a fraction).
-Tensor scalar_like(double value, const Tensor& x);
+Tensor scalar_like(Number value, const Tensor& x);
 
 // Words of the formulas.
 inline Tensor operator-(const Tensor& x) { return unary<Neg>(x); }
@@ -85,6 +88,11 @@ inline Tensor select(const Tensor& mask, double a, const Tensor& b) {
 }
 inline Tensor select(const Tensor& mask, const Tensor& a, double b) {
   return where(mask, a, scalar_like(b, a));
+}
+inline Tensor times(const Tensor& a, const Tensor& b) { return binary<Times>(a, b); }
+inline Tensor over(const Tensor& a, const Tensor& b) { return binary<Over>(a, b); }
+inline Tensor flat(const Tensor& g, const Tensor& x) {
+  return grad_enabled() && x.requires_grad() ? binary<Flat>(g, x) : g;
 }
 inline Tensor abs(const Tensor& x) { return unary<Abs>(x); }
 inline Tensor sign(const Tensor& x) { return unary<Sign>(x); }
@@ -118,7 +126,6 @@ Tensor pick(const Tensor& x, int64_t axis, int64_t index);  // x[index], the axi
 Tensor squeeze(const Tensor& x, AxisMask axes);
 Tensor unsqueeze(const Tensor& x, int64_t axis);
 Tensor contiguous(const Tensor& x);  // x itself where it is contiguous
-Tensor clone(const Tensor& x);       // a copy, always
 Tensor concatenate(Tensors parts, int64_t axis);
 // x itself where it is there. non_blocking: see copy_into.
 Tensor to_device(const Tensor& x, Device device, bool non_blocking = false);
@@ -135,8 +142,12 @@ Tensor any(const Tensor& x, AxisMask axes, bool keepdims);
 Tensor all(const Tensor& x, AxisMask axes, bool keepdims);
 Tensor argmax(const Tensor& x, std::optional<int64_t> axis, bool keepdims);
 Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims);
+// Of floating x, gathered in float64, as which it is given.
+Tensor sum_squares(const Tensor& x);
 // Several lines: mean, differences, squares, mean.
 Tensor variance(const Tensor& x, AxisMask axes, double correction, bool keepdims);
+// Its root, whose gradient is 0 where all elements are equal.
+Tensor deviation(const Tensor& x, AxisMask axes, double correction, bool keepdims);
 
 // ---- matmul.cpp ----
 Tensor matmul(const Tensor& a, const Tensor& b);
@@ -166,9 +177,9 @@ Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& mask, b
                          std::optional<double> scale);
 
 // ---- create.cpp ----
-Tensor full(const Shape& shape, double value, DType dtype, Device device = Device::cpu);
-Tensor full_like(const Tensor& x, double value);
-Tensor arange(double start, double step, int64_t count, DType dtype, Device device = Device::cpu);
+Tensor full(const Shape& shape, Number value, DType dtype, Device device = Device::cpu);
+Tensor full_like(const Tensor& x, Number value);
+Tensor arange(Number start, Number step, int64_t count, DType dtype, Device device = Device::cpu);
 
 // ---- index.cpp ----
 // x[key] and x[key] = value, by NumPy's rules, for a key of these parts.

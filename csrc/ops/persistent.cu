@@ -477,12 +477,12 @@ void put_elementwise(Kind kind, int formula, int inputs, const View& out, const 
   to.add(s);
 }
 
-void put_fill(const View& out, double value) {
+void put_fill(const View& out, Number value) {
   want(out.dtype == DType::float32 && out.numel() > 0, "full");
   Instruction s{.kind = Kind::fill};
   s.columns = static_cast<int>(out.numel());
   s.out = recording().write(out, true);
-  s.value = value;
+  s.value = value.as();
   recording().add(s);
 }
 

@@ -112,11 +112,13 @@ void check_floating(const char* op, DType dtype) {
   if (!is_floating(dtype))
     fail<DTypeError>(op, ": got dtype ", dtype, "; expected float32, float64 or bfloat16");
 }
-// bfloat16 is drawn in float32, and rounded: of uniform numbers, the largest can become 1.
+// bfloat16 is drawn in float32, and rounded; of uniform numbers not up to 1.
 Tensor draw(const Op& op, const Tensor& state, Kind kind, const Shape& shape, DType dtype,
             Device device) {
   const DType drawn = dtype == DType::bfloat16 ? DType::float32 : dtype;
-  return to_dtype(apply(op, state, RandomAttrs{kind, drawn, device, 0, 0, shape}), dtype);
+  Tensor x = apply(op, state, RandomAttrs{kind, drawn, device, 0, 0, shape});
+  if (drawn != dtype && kind == Kind::uniform) x = minimum(x, 1 - 0x1p-8);
+  return to_dtype(x, dtype);
 }
 
 }  // namespace

@@ -251,33 +251,56 @@ const Op mean_op{.name = "mean",
                  .describe = describe,
                  .cuda = true};
 
+void infer_squares(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  const auto& a = attrs.as<ReduceAttrs>();
+  out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), DType::float64,
+                   in[0].device());
+}
+const Op squares_op{.name = "sum_squares",
+                    .formula = "sum of x * x over the axes, float64",
+                    .gradient = "",
+                    .infer = infer_squares,
+                    .run = run<Reduction::sum_squares>,
+                    .no_gradient = "it measures gradients (clip_grad_norm_)",
+                    .cost = cost_reduce,
+                    .describe = describe,
+                    .cuda = true};
+
 Saves save_x(uint32_t, const Attrs&) { return save_input(0); }
+// Of each element of x (rows, n) the product of the others in its row, without a division, which
+// zeros, infinities and large products would spoil: that of its neighbour and of all other pairs.
+Tensor product_of_others(const Tensor& x) {
+  const int64_t rows = x.shape()[0], n = x.shape()[1], pairs = (n + 1) / 2;
+  if (n == 1) return full_like(x, 1);
+  Tensor even = x;
+  if (n % 2) {
+    const Tensor parts[] = {x, full(Shape{rows, 1}, 1, x.dtype(), x.device())};
+    even = concatenate(Tensors(parts), 1);
+  }
+  const Tensor by_two = reshape(even, Shape{rows, pairs, 2});
+  const Tensor neighbour = slice(by_two, 2, 1, -1, 2);
+  if (n == 2) return reshape(neighbour, x.shape());
+  const Tensor above = product_of_others(pick(by_two, 2, 0) * pick(by_two, 2, 1));
+  return slice(reshape(unsqueeze(above, 2) * neighbour, Shape{rows, 2 * pairs}), 1, 0, 1, n);
+}
 void vjp_prod(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor& x = line.input(0);
   const AxisMask axes = line.attrs.as<ReduceAttrs>().axes;
-  if (!grad_enabled()) {
-    // The product of the others is y / x, but where x is zero.
-    const Tensor zero = x == 0.0;
-    const Tensor zeros = sum(zero, axes, true), others = prod(select(zero, 1.0, x), axes, true);
-    const Tensor at_zero = select(zeros == 1.0, others, 0.0),
-                 elsewhere = select(zeros == 0.0, others / x, 0.0);
-    dx[0] = keep_axes(g, x.shape(), axes) * where(zero, at_zero, elsewhere);
+  if (x.numel() == 0) {
+    dx[0] = full_like(x, 0);
     return;
   }
-  // Differentiable also at zeros, at the price of n x n elements: row i has a one in place of x[i].
   Dims order;
   for (int pass = 0; pass < 2; ++pass)
     for (int d = 0; d < x.dim(); ++d)
       if (has(axes, d) == (pass == 1)) order.push_back(d);
-  const Tensor moved = permute(x, order);
-  const int64_t n = count(x.shape(), axes);
-  const Tensor rows = reshape(moved, Shape{n ? x.numel() / n : 0, 1, n});
-  const Tensor numbers = arange(0, 1, n, DType::int64, x.device()),
-               diagonal = unsqueeze(numbers, 1) == numbers;
-  const Tensor others = prod(where(diagonal, scalar_like(1, x), rows), 1u << 2, false);
   Dims back = order;
   for (int i = 0; i < order.size(); ++i) back[static_cast<int>(order[i])] = i;
-  dx[0] = keep_axes(g, x.shape(), axes) * permute(reshape(others, moved.shape()), back);
+  const Tensor moved = permute(x, order);
+  const int64_t n = count(x.shape(), axes);
+  const Tensor rows = to_dtype(reshape(moved, Shape{x.numel() / n, n}), DType::float64);
+  const Tensor others = to_dtype(product_of_others(rows), x.dtype());
+  dx[0] = times(keep_axes(g, x.shape(), axes), permute(reshape(others, moved.shape()), back));
 }
 const Op prod_op{.name = "prod",
                  .formula = "product of x over the axes",
@@ -304,9 +327,12 @@ Saves save_x_and_y(uint32_t, const Attrs&) { return save_input(0) | save_output;
 void vjp_extreme(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor& x = line.input(0);
   const AxisMask axes = line.attrs.as<ReduceAttrs>().axes;
-  const Tensor hit = x == keep_axes(line.result(), x.shape(), axes);
-  const Tensor share = keep_axes(g, x.shape(), axes) / to_dtype(sum(hit, axes, true), x.dtype());
-  dx[0] = select(hit, expand(share, x.shape()), 0.0);
+  const Tensor y = keep_axes(line.result(), x.shape(), axes);
+  const Tensor hit = x == y, whole = keep_axes(g, x.shape(), axes);
+  const Tensor share = whole / to_dtype(sum(hit, axes, true), x.dtype());
+  // Nothing equals NaN: the NaN goes to all.
+  const Tensor rest = select(y == y, 0.0, times(whole, y));
+  dx[0] = flat(select(hit, expand(share, x.shape()), rest), x);
 }
 extern const Op max_op, min_op, argmax_op, argmin_op;
 const Op max_op{.name = "max",
@@ -381,8 +407,8 @@ Tensor arg_extreme(const Op& op, const Tensor& x, std::optional<int64_t> axis, b
 }  // namespace
 
 void add_reduce_ops(std::vector<const Op*>& ops) {
-  for (const Op* op :
-       {&sum_op, &mean_op, &prod_op, &max_op, &min_op, &argmax_op, &argmin_op, &any_op, &all_op})
+  for (const Op* op : {&sum_op, &mean_op, &prod_op, &squares_op, &max_op, &min_op, &argmax_op,
+                       &argmin_op, &any_op, &all_op})
     ops.push_back(op);
 }
 
@@ -424,9 +450,17 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   return reshape(sum(x, axes, true), shape);
 }
 
+Tensor sum_squares(const Tensor& x) {
+  return apply(squares_op, x, ReduceAttrs{all_axes(x), false});
+}
+
 Tensor variance(const Tensor& x, AxisMask axes, double correction, bool keepdims) {
   const double n = static_cast<double>(count(x.shape(), axes)) - correction;
   return sum(square(x - mean(x, axes, true)), axes, keepdims) / (n > 0 ? n : 0);
+}
+Tensor deviation(const Tensor& x, AxisMask axes, double correction, bool keepdims) {
+  const Tensor y = variance(x, axes, correction, keepdims);
+  return select(y == 0.0, 0.0, sqrt(y));  // a gradient that the root does not get cannot grow there
 }
 
 }  // namespace wengert

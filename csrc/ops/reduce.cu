@@ -146,9 +146,9 @@ void cuda_reduce(Reduction kind, const View& out, const View& x, const ReduceBlo
   using namespace WENGERT_ISA;
   if (out.numel() == 0) return;
   // In the order of Reduction.
-  static constexpr Folds (*folds[])(DType) = {folds_of<Sum>,    folds_of<Prod>,  folds_of<Max>,
-                                              folds_of<Min>,    folds_of<Any>,   folds_of<All>,
-                                              folds_of<ArgMax>, folds_of<ArgMin>};
+  static constexpr Folds (*folds[])(DType) = {
+      folds_of<Sum>, folds_of<Prod>,   folds_of<Max>,    folds_of<Min>,       folds_of<Any>,
+      folds_of<All>, folds_of<ArgMax>, folds_of<ArgMin>, folds_of<SumSquares>};
   run(folds[static_cast<int>(kind)](x.dtype), out, x, block, divisor);
 }
 

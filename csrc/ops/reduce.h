@@ -15,8 +15,8 @@
 
 namespace wengert {
 
-enum class Reduction { sum, prod, max, min, any, all, argmax, argmin };
-constexpr int reduction_count = 8;
+enum class Reduction { sum, prod, max, min, any, all, argmax, argmin, sum_squares };
+constexpr int reduction_count = 9;
 
 // Accumulators are opaque: `accumulator` bytes each.
 struct ReduceKernel {

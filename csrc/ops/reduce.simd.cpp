@@ -76,8 +76,8 @@ template <template <class> class Fold> constexpr std::array<ReduceKernel, dtype_
 
 }  // namespace
 
-extern constexpr ReduceKernels reduce_kernels{{for_all<Sum>(), for_all<Prod>(), for_all<Max>(),
-                                               for_all<Min>(), for_all<Any>(), for_all<All>(),
-                                               for_all<ArgMax>(), for_all<ArgMin>()}};
+extern constexpr ReduceKernels reduce_kernels{
+    {for_all<Sum>(), for_all<Prod>(), for_all<Max>(), for_all<Min>(), for_all<Any>(),
+     for_all<All>(), for_all<ArgMax>(), for_all<ArgMin>(), for_all<SumSquares>()}};
 
 }  // namespace wengert::WENGERT_ISA

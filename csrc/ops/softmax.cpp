@@ -72,7 +72,7 @@ const Op softmax_vjp_op{
 void vjp_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
   dx[0] = may_fuse(g, y) ? apply(softmax_vjp_op, contiguous(g), y)
-                         : y * (g - sum(g * y, 1u << (y.dim() - 1), true));
+                         : times(g - sum(times(g, y), 1u << (y.dim() - 1), true), y);
 }
 const Op softmax_op{.name = "softmax",
                     .formula = "exp(x - m) / sum(exp(x - m)), m = max(x), along the last axis",
@@ -96,7 +96,7 @@ const Op log_softmax_vjp_op{
 void vjp_log_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
   dx[0] = may_fuse(g, y) ? apply(log_softmax_vjp_op, contiguous(g), y)
-                         : g - exp(y) * sum(g, 1u << (y.dim() - 1), true);
+                         : g - times(sum(g, 1u << (y.dim() - 1), true), exp(y));
 }
 const Op log_softmax_op{
     .name = "log_softmax",
@@ -125,11 +125,12 @@ void run_logsumexp(Views out, Views in, const Attrs&) {
 Saves save_x_and_y(uint32_t, const Attrs&) { return save_input(0) | save_output; }
 void vjp_logsumexp(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor& x = line.input(0);
-  // Where the result is infinite the formula would say inf - inf.
   const Tensor y = unsqueeze(line.result(), -1);
-  const Tensor weight = select(x == y, 1.0, exp(x - y));
-  dx[0] = unsqueeze(g, -1) *
-          select(abs(y) == std::numeric_limits<double>::infinity(), softmax(x, -1), weight);
+  // exp(x - y), where y is infinite too: 0 for x = -inf, equal shares for x = inf.
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  const Tensor weight = select(x == -inf, 0.0, select(x == y, 1.0, exp(x - y)));
+  const Tensor total = select(y == inf, sum(weight, 1u << (x.dim() - 1), true), 1.0);
+  dx[0] = times(unsqueeze(g, -1), weight / total);
 }
 const Op logsumexp_op{.name = "logsumexp",
                       .formula = "m + log(sum(exp(x - m))), m = max(x), along the last axis",
@@ -226,7 +227,7 @@ void vjp_cross_entropy(const Line& line, const Tensor& g, Gradients& dx) {
   }
   const Tensor classes = arange(0, 1, x.shape()[1], DType::int64, x.device());
   const Tensor onehot = to_dtype(unsqueeze(target, 1) == classes, x.dtype());
-  dx[0] = unsqueeze(g, 1) * (softmax(x, 1) - onehot);
+  dx[0] = times(unsqueeze(g, 1), softmax(x, 1) - onehot);
 }
 const Op cross_entropy_op{.name = "cross_entropy",
                           .formula = "log(sum(exp(x))) - x[target], for each row",

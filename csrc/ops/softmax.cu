@@ -21,6 +21,7 @@ __global__ void __launch_bounds__(block_threads) row_kernel(RowArguments<T> give
   const int64_t n = given.n;
   each_row<width>(given.rows, [&](int64_t row) {
     const auto e = [](T x) { return exp(Lane<T>(x)).v; };
+    const auto by = [](T p, T q) { return times(Lane<T>(p), q).v; };
     const auto sum = [&](const auto& term) { return row_sum<width>(n, term); };
     const auto shift = [&](const T* x) {  // the largest, or 0 where that is infinite
       const auto larger = [](T p, T q) { return p > q || p != p ? p : q; };
@@ -42,12 +43,12 @@ __global__ void __launch_bounds__(block_threads) row_kernel(RowArguments<T> give
       for (int64_t i = lane; i < n; i += width) y[i] = a[i] - m - log_s;
     } else if constexpr (op == RowOp::softmax_vjp) {
       const T* kept = given.b + row * n;
-      const T dot = static_cast<T>(sum([&](int64_t i) { return a[i] * kept[i]; }));
-      for (int64_t i = lane; i < n; i += width) y[i] = kept[i] * (a[i] - dot);
+      const T dot = static_cast<T>(sum([&](int64_t i) { return by(a[i], kept[i]); }));
+      for (int64_t i = lane; i < n; i += width) y[i] = by(a[i] - dot, kept[i]);
     } else if constexpr (op == RowOp::log_softmax_vjp) {
       const T* kept = given.b + row * n;
       const T total = static_cast<T>(sum([&](int64_t i) { return a[i]; }));
-      for (int64_t i = lane; i < n; i += width) y[i] = a[i] - e(kept[i]) * total;
+      for (int64_t i = lane; i < n; i += width) y[i] = a[i] - by(total, e(kept[i]));
     } else if constexpr (op == RowOp::logsumexp) {
       const T m = shift(a);
       const double s = sum([&](int64_t i) { return e(a[i] - m); });
@@ -68,7 +69,7 @@ __global__ void __launch_bounds__(block_threads) row_kernel(RowArguments<T> give
       const T m = given.kept[2 * row], log_s = given.kept[2 * row + 1];
       const int64_t target = given.target[row];
       for (int64_t i = lane; i < n; i += width) {
-        const T scaled = e(a[i] - m - log_s) * g;
+        const T scaled = by(g, e(a[i] - m - log_s));
         y[i] = i == target ? scaled - g : scaled;
       }
     }

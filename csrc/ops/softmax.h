@@ -1,6 +1,6 @@
 // The softmax family: kernels on rows of n adjacent elements. Each is stable: the row's maximum m
 // is taken out first, and 0 in its place where m is infinite, so that logsumexp of a row of -inf is
-// -inf and not NaN.
+// -inf and not NaN. softmax of such a row is 0 / 0, NaN: no limit says what its elements share.
 #pragma once
 
 #include <cstdint>

@@ -45,10 +45,10 @@ template <class T> struct Rows : RowSums<T> {
   static void softmax_vjp(int64_t rows, int64_t n, T* dx, const T* g, const T* y) {
     for (int64_t r = 0; r < rows; ++r, dx += n, g += n, y += n) {
       const V dot(static_cast<T>(sum(n, [&](int64_t i, int count) INLINE {
-        return load<V>(g + i, count) * load<V>(y + i, count);
+        return times(load<V>(g + i, count), load<V>(y + i, count));
       })));
       each_vector<V>(n, [&](int64_t i, int count) INLINE {
-        store(dx + i, count, load<V>(y + i, count) * (load<V>(g + i, count) - dot));
+        store(dx + i, count, times(load<V>(g + i, count) - dot, load<V>(y + i, count)));
       });
     }
   }
@@ -57,7 +57,7 @@ template <class T> struct Rows : RowSums<T> {
       const V total_g(static_cast<T>(
           sum(n, [&](int64_t i, int count) INLINE { return load<V>(g + i, count); })));
       each_vector<V>(n, [&](int64_t i, int count) INLINE {
-        store(dx + i, count, load<V>(g + i, count) - exp(load<V>(y + i, count)) * total_g);
+        store(dx + i, count, load<V>(g + i, count) - times(total_g, exp(load<V>(y + i, count))));
       });
     }
   }
@@ -79,7 +79,7 @@ template <class T> struct Rows : RowSums<T> {
     for (int64_t r = 0; r < rows; ++r, dx += n, x += n, kept += 2) {
       const V scale(g[r * g_stride]), m(kept[0]), log_s(kept[1]);
       each_vector<V>(n, [&](int64_t i, int count) INLINE {
-        store(dx + i, count, exp(load<V>(x + i, count) - m - log_s) * scale);
+        store(dx + i, count, times(scale, exp(load<V>(x + i, count) - m - log_s)));
       });
       dx[target[r]] -= g[r * g_stride];
     }

@@ -96,11 +96,11 @@ Tensor Tensor::promise(const Meta& meta) {
   return Tensor(Storage::promise(meta.shape, meta.dtype, meta.device), meta.shape, meta.dtype);
 }
 
-Tensor Tensor::scalar(double value, DType dtype) {
+Tensor Tensor::scalar(Number value, DType dtype) {
   Tensor t(Shape{}, dtype);
   dispatch(dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    *t.data<T>() = static_cast<T>(value);
+    *t.data<T>() = value.as<T>();
   });
   return t;
 }

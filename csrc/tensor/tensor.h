@@ -78,7 +78,7 @@ class Tensor {
   explicit Tensor(const Meta& meta);  // uninitialised, contiguous
   Tensor(const Shape& shape, DType dtype) : Tensor(Meta{shape, dtype, Device::cpu}) {}
   static Tensor promise(const Meta& meta);          // without memory (storage.h)
-  static Tensor scalar(double value, DType dtype);  // 0-d
+  static Tensor scalar(Number value, DType dtype);  // 0-d
 
   bool defined() const { return static_cast<bool>(body_); }
   TensorBody* body() const { return body_.get(); }

@@ -257,9 +257,9 @@ class Tensor:
         """
     def ceil(self) -> Tensor:
         """
-        Smallest whole number not below x.
+        Smallest whole number not below x, of x's dtype.
         """
-    def clamp(self, min: typing.SupportsFloat | typing.SupportsIndex | None = None, max: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+    def clamp(self, min: typing.Any = None, max: typing.Any = None) -> Tensor:
         """
         x within [min, max]; gradient 1 at both ends.
         """
@@ -345,7 +345,7 @@ class Tensor:
         """
     def floor(self) -> Tensor:
         """
-        Largest whole number not above x.
+        Largest whole number not above x, of x's dtype.
         """
     def floor_divide(self, other: Operand) -> Tensor:
         """
@@ -538,7 +538,7 @@ class Tensor:
         """
     def round(self) -> Tensor:
         """
-        Nearest whole number, halves to even.
+        Nearest whole number, halves to even, of x's dtype.
         """
     def rsqrt(self) -> Tensor:
         """
@@ -586,7 +586,7 @@ class Tensor:
         """
     def std(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
-        Square root of var().
+        Square root of var(); gradient 0 where all elements are equal.
         """
     def stride(self) -> tuple[builtins.int, ...]:
         """
@@ -976,6 +976,10 @@ def _set_matmul_precision(precision: str) -> None:
     ...
 def _set_package_directory(path: str) -> None:
     ...
+def _times(a: Operand, b: Operand) -> Tensor:
+    """
+    a * b, and 0 where a is 0, even beside infinity and NaN.
+    """
 def _type_dict(arg0: typing.Any) -> typing.Any:
     """
     The dict of a class, itself.
@@ -1059,9 +1063,9 @@ def cache_limit() -> int:
     """
 def ceil(x: typing.Any) -> Tensor:
     """
-    Smallest whole number not below x.
+    Smallest whole number not below x, of x's dtype.
     """
-def clamp(x: Tensor, min: typing.SupportsFloat | typing.SupportsIndex | None = None, max: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+def clamp(x: Tensor, min: typing.Any = None, max: typing.Any = None) -> Tensor:
     """
     x within [min, max]; gradient 1 at both ends.
     """
@@ -1141,7 +1145,7 @@ def flatten(x: Tensor, start_axis: typing.SupportsInt | typing.SupportsIndex = 0
     """
 def floor(x: typing.Any) -> Tensor:
     """
-    Largest whole number not above x.
+    Largest whole number not above x, of x's dtype.
     """
 def floor_divide(a: Operand, b: Operand) -> Tensor:
     """
@@ -1365,7 +1369,7 @@ def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any,
     """
 def round(x: typing.Any) -> Tensor:
     """
-    Nearest whole number, halves to even.
+    Nearest whole number, halves to even, of x's dtype.
     """
 def rsqrt(x: typing.Any) -> Tensor:
     """
@@ -1451,7 +1455,7 @@ def stack(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.SupportsI
     """
 def std(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     """
-    Square root of var().
+    Square root of var(); gradient 0 where all elements are equal.
     """
 def sub(a: Operand, b: Operand) -> Tensor:
     """

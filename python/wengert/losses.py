@@ -77,7 +77,7 @@ def cross_entropy(
     if target.dtype.is_floating_point:
         _same_shape("cross_entropy", logits, target)
         target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
-        losses = -(target * logits.log_softmax(1)).sum(1)
+        losses = -_core._times(target, logits.log_softmax(1)).sum(1)  # 0 * log(0) is 0
     elif target.shape != logits.shape[:1]:
         raise ShapeError(
             f"cross_entropy: got logits of shape {logits.shape} and class indices of shape "

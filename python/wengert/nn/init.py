@@ -102,7 +102,8 @@ def uniform_(
         raise ValueError(f"uniform_: a = {a} is greater than b = {b}")
     if _skipping:
         return tensor
-    tensor.copy_(rand(tensor.shape, tensor.dtype, generator) * (b - a) + a)
+    values = rand(tensor.shape, tensor.dtype, generator) * (b - a) + a
+    tensor.copy_(_core.where(values < b, values, a))  # what is rounded up to b
     return tensor
 
 

@@ -27,11 +27,12 @@ _ONE = {
     "sqrt": "np.sqrt({0})", "rsqrt": "1 / np.sqrt({0})", "square": "{0} * {0}",
     "sin": "np.sin({0})", "cos": "np.cos({0})", "tanh": "np.tanh({0})",
     "sigmoid": "1 / (1 + np.exp(-{0}))", "relu": "np.maximum({0}, 0)",
-    "leaky_relu": "np.where({0} > 0, {0}, {a} * {0})",
+    "leaky_relu": "np.where({0} > 0, {0}, times({a}, {0}))",
     "elu": "np.where({0} > 0, {0}, {a} * np.expm1(np.minimum({0}, 0)))",
-    "gelu": "{0} * (1 + erf({0} / np.sqrt(2))) / 2",
-    "gelu_tanh": "{0} * (1 + np.tanh(gelu_u({0}))) / 2",
-    "silu": "{0} / (1 + np.exp(-{0}))", "softplus": "np.logaddexp(0, {0})", "erf": "erf({0})",
+    "gelu": "times((1 + erf({0} / np.sqrt(2))) / 2, {0})",
+    "gelu_tanh": "times((1 + np.tanh(gelu_u({0}))) / 2, {0})",
+    "silu": "times(1 / (1 + np.exp(-{0})), {0})",
+    "softplus": "np.logaddexp(0, {0})", "erf": "erf({0})",
     "clamp": "np.clip({0}, {a}, {b})", "floor": "np.floor({0})", "ceil": "np.ceil({0})",
     "round": "np.round({0})", "copy": "{0}.copy()", "softmax": "softmax({0})",
     "log_softmax": "log_softmax({0})", "logsumexp": "logsumexp({0})",
@@ -41,39 +42,55 @@ _TWO = {
     "pow": "{0} ** {1}", "maximum": "np.maximum({0}, {1})", "minimum": "np.minimum({0}, {1})",
     "floor_divide": "np.floor_divide({0}, {1})", "remainder": "np.remainder({0}, {1})",
     "bce_with_logits":
-        "np.maximum({0}, 0) - {0} * {1} + np.log1p(np.exp(-np.abs({0})))",
+        "times(np.where({0} > 0, 1 - {1}, -{1}), {0}) + np.log1p(np.exp(-np.abs({0})))",
+    "times": "times({0}, {1})", "over": "over({0}, {1})",
+    "flat": "np.broadcast_arrays({0}, {1})[0]",
     "matmul": "{0} @ {1}", "eq": "{0} == {1}", "ne": "{0} != {1}", "lt": "{0} < {1}",
     "le": "{0} <= {1}", "gt": "{0} > {1}", "ge": "{0} >= {1}", "bitwise_and": "{0} & {1}",
     "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}", "where": "np.where({0}, {1}, {2})",
     "cross_entropy": "logsumexp({0}) - {0}[np.arange(len({0})), {1}]",
-    "neg_vjp": "-{0}", "abs_vjp": "{0} * np.sign({1})", "exp_vjp": "{0} * {1}",
-    "expm1_vjp": "{0} * ({1} + 1)", "log_vjp": "{0} / {1}", "log1p_vjp": "{0} / (1 + {1})",
-    "sqrt_vjp": "{0} / (2 * {1})", "rsqrt_vjp": "-{0} * {1} ** 3 / 2",
-    "square_vjp": "2 * {0} * {1}", "sin_vjp": "{0} * np.cos({1})",
-    "cos_vjp": "-{0} * np.sin({1})", "tanh_vjp": "{0} * (1 - {1} * {1})",
-    "sigmoid_vjp": "{0} * {1} * (1 - {1})", "relu_vjp": "np.where({1} > 0, {0}, 0)",
+    "neg_vjp": "-{0}", "abs_vjp": "times({0}, np.sign({1}))", "exp_vjp": "times({0}, {1})",
+    "expm1_vjp": "times({0}, {1} + 1)", "log_vjp": "over({0}, {1})",
+    "log1p_vjp": "over({0}, 1 + {1})",
+    "sqrt_vjp": "over({0}, 2 * {1})", "rsqrt_vjp": "times(-{0}, {1} ** 3 / 2)",
+    "square_vjp": "times(2 * {0}, {1})", "sin_vjp": "times({0}, np.cos({1}))",
+    "cos_vjp": "times(-{0}, np.sin({1}))", "tanh_vjp": "times({0}, 1 - {1} * {1})",
+    "sigmoid_vjp": "times({0}, {1} * (1 - {1}))",
+    "relu_vjp": "np.where({1} <= 0, 0, {0})",
     "leaky_relu_vjp": "np.where({1} > 0, {0}, {a} * {0})",
-    "elu_vjp": "np.where({1} > 0, {0}, {0} * {a} * np.exp(np.minimum({1}, 0)))",
-    "gelu_vjp": "{0} * ((1 + erf({1} / np.sqrt(2))) / 2 + {1} * np.exp(-{1} * {1} / 2) "
+    "elu_vjp": "np.where({1} > 0, {0}, times({0}, {a} * np.exp(np.minimum({1}, 0))))",
+    "gelu_vjp": "times({0}, (1 + erf({1} / np.sqrt(2))) / 2 + times(np.exp(-{1} * {1} / 2), {1}) "
                 "/ np.sqrt(2 * np.pi))",
-    "gelu_tanh_vjp": "{0} * gelu_tanh_slope({1})",
-    "silu_vjp": "{0} * silu_slope({1})", "softplus_vjp": "{0} / (1 + np.exp(-{1}))",
-    "erf_vjp": "{0} * 2 / np.sqrt(np.pi) * np.exp(-{1} * {1})",
-    "clamp_vjp": "np.where(({1} >= {a}) & ({1} <= {b}), {0}, 0)",
+    "gelu_tanh_vjp": "times({0}, gelu_tanh_slope({1}))",
+    "silu_vjp": "times({0}, silu_slope({1}))",
+    "softplus_vjp": "times({0}, 1 / (1 + np.exp(-{1})))",
+    "erf_vjp": "times({0}, 2 / np.sqrt(np.pi) * np.exp(-{1} * {1}))",
+    "clamp_vjp": "np.where(({1} < {a}) | ({1} > {b}), 0, {0})",
     "sign_vjp": "0 * {0}", "floor_vjp": "0 * {0}", "ceil_vjp": "0 * {0}", "round_vjp": "0 * {0}",
-    "softmax_vjp": "{1} * ({0} - ({0} * {1}).sum(axis=-1, keepdims=True))",
-    "log_softmax_vjp": "{0} - np.exp({1}) * {0}.sum(axis=-1, keepdims=True)",
+    "softmax_vjp": "times({0} - times({0}, {1}).sum(axis=-1, keepdims=True), {1})",
+    "log_softmax_vjp": "{0} - times({0}.sum(axis=-1, keepdims=True), np.exp({1}))",
     "cross_entropy_vjp":
-        "{0}.reshape(-1, 1) * (softmax({1}) - np.eye({1}.shape[1], dtype={1}.dtype)[{2}])",
+        "times({0}.reshape(-1, 1), softmax({1}) - np.eye({1}.shape[1], dtype={1}.dtype)[{2}])",
     "embedding": "{0}[{1}]", "embedding_vjp": "embedding_vjp({0}, {1}, {rows})",
     "take_rows": "rows_of({0}, {lead})[{1}]",
     "put_rows": "put_rows({0}, {1}, {2}, {lead}, {add})",
 }  # fmt: skip
 _HELPERS = {
+    "times": (
+        "def times(a, b):\n"
+        "    with np.errstate(invalid='ignore'):\n"
+        "        return np.where(np.equal(a, 0), a, a * b)  # 0 wins over inf and nan"
+    ),
+    "over": (
+        "def over(a, b):\n"
+        "    with np.errstate(invalid='ignore', divide='ignore'):\n"
+        "        return np.where(np.equal(a, 0), a, a / b)"
+    ),
     "erf": "erf = np.vectorize(math.erf, otypes=[float])",
     "gelu_u": "def gelu_u(x):\n    return np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)",
     "gelu_tanh_slope": (
         "def gelu_tanh_slope(x):\n"
+        "    x = np.clip(x, -20, 20)\n"
         "    t = np.tanh(gelu_u(x))\n"
         "    du = np.sqrt(2 / np.pi) * (1 + 0.134145 * x * x)\n"
         "    return (1 + t) / 2 + x * (1 - t * t) / 2 * du"
@@ -81,11 +98,16 @@ _HELPERS = {
     "silu_slope": (
         "def silu_slope(x):\n"
         "    s = 1 / (1 + np.exp(-x))\n"
-        "    return s * (1 + x * (1 - s))"
+        "    return times(s, 1 + times(1 - s, x))"
+    ),
+    "row_top": (
+        "def row_top(x):\n"
+        "    m = x.max(axis=-1, keepdims=True, initial=-np.inf)\n"
+        "    return np.where(np.isinf(m), 0, m)"
     ),
     "softmax": (
         "def softmax(x):\n"
-        "    e = np.exp(x - x.max(axis=-1, keepdims=True))\n"
+        "    e = np.exp(x - row_top(x))\n"
         "    return e / e.sum(axis=-1, keepdims=True)"
     ),
     "log_softmax": (
@@ -94,7 +116,7 @@ _HELPERS = {
     ),
     "logsumexp": (
         "def logsumexp(x):\n"
-        "    m = x.max(axis=-1, keepdims=True)\n"
+        "    m = row_top(x)\n"
         "    return (m + np.log(np.exp(x - m).sum(axis=-1, keepdims=True)))[..., 0]"
     ),
     "rows_of": (
@@ -134,18 +156,24 @@ _HELPERS = {
         "    s = scale * np.einsum('nihd,njhd->nhij', q, k)\n"
         "    if is_causal:\n"
         "        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)\n"
-        "    e = np.exp(s - s.max(axis=-1, keepdims=True))\n"
+        "    e = np.where(s == -np.inf, 0, np.exp(s - row_top(s)))\n"
         "    return e / e.sum(axis=-1, keepdims=True)\n\n\n"
+        "def taken_out(x):  # what is no number; and for each row 0, or nan if there is any\n"
+        "    return np.where(np.isfinite(x), x, 0), np.moveaxis((x - x).sum(axis=-1), 1, -1)\n\n\n"
         "def attention(q, k, v, scale, is_causal):\n"
-        "    return np.einsum('nhij,njhd->nihd', attention_weights(q, k, scale, is_causal), v)"
+        "    p = attention_weights(q, k, scale, is_causal)\n"
+        "    v, odd = taken_out(v)\n"
+        "    return np.einsum('nhij,njhd->nihd', p + times(p, odd[:, :, None]), v)"
     ),
     "attention_vjp": (
         "def attention_vjp(q, k, v, g, scale, is_causal):\n"
         "    p = attention_weights(q, k, scale, is_causal)\n"
-        "    dp = np.einsum('nihd,njhd->nhij', g, v)\n"
-        "    ds = scale * p * (dp - (dp * p).sum(axis=-1, keepdims=True))\n"
+        "    (v, odd_v), (g, odd_g) = taken_out(v), taken_out(g)\n"
+        "    q, k = taken_out(q)[0], taken_out(k)[0]\n"
+        "    dp = np.einsum('nihd,njhd->nhij', g, v) + odd_v[:, :, None] + odd_g[..., None]\n"
+        "    ds = scale * times(p, dp - times(p, dp).sum(axis=-1, keepdims=True))\n"
         "    dq, dk = np.einsum('nhij,njhd->nihd', ds, k), np.einsum('nhij,nihd->njhd', ds, q)\n"
-        "    dv = np.einsum('nhij,nihd->njhd', p, g)\n"
+        "    dv = np.einsum('nhij,nihd->njhd', p + times(p, odd_g[..., None]), g)\n"
         "    return np.concatenate([dq.ravel(), dk.ravel(), dv.ravel()])"
     ),
     "embedding_vjp": (
@@ -165,9 +193,13 @@ _HELPERS = {
     ),
 }  # fmt: skip
 _NEEDS = {
-    "attention_vjp": ["attention"],
+    "attention": ["row_top", "times"],
+    "attention_vjp": ["attention", "row_top", "times"],
     "gelu_tanh_slope": ["gelu_u"],
-    "log_softmax": ["logsumexp"],
+    "log_softmax": ["logsumexp", "row_top"],
+    "logsumexp": ["row_top"],
+    "silu_slope": ["times"],
+    "softmax": ["row_top"],
     "put_rows": ["rows_of"],
 }
 
@@ -363,6 +395,8 @@ class _Writer:
             usual = width and f"{width**-0.5:g}" == a["scale"]
             scale = f"{width} ** -0.5" if usual else a["scale"]
             return f"{op}({take}, {scale}, {a['is_causal']})"
+        if op == "sum_squares":
+            return f"np.square({names[0]}, dtype=float).sum(axis={a['axis']})"
         if op in ("sum", "mean", "prod", "max", "min", "any", "all"):
             return f"{names[0]}.{op}(axis={a['axis']}, keepdims={a['keepdims']})"
         if op in ("argmax", "argmin"):
