@@ -110,6 +110,19 @@ def test_every_option_of_train_changes_the_network(here: Path) -> None:
     assert named | BY_THEMSELVES == set(options("train"))
 
 
+def test_the_seed_is_that_of_the_parts_the_weights_and_the_order(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = ["--lr", "1e-30"]  # the weights stay what they were made as
+    made = {digest(trained(f"r{seed}", *still, "--seed", seed)) for seed in "012"}
+    assert len(made) == 3
+    orders = []
+    real = data.Batches
+    monkeypatch.setattr(data, "Batches", lambda *a, **k: orders.append(k["seed"]) or real(*a, **k))
+    trained("r", "--seed", "7")
+    assert orders == [7]
+
+
 def test_every_default_is_the_one_that_help_names(here: Path, capsys: Any) -> None:
     """What help says in brackets, given as options, changes nothing."""
     texts = {name: action.help or "" for name, action in options("train").items()}

@@ -208,6 +208,22 @@ def test_parameters_and_graphs_are_freed_without_the_collector():
         gc.enable()
 
 
+def test_flatten_joins_the_axes_asked_for():
+    x = wg.arange(24).float().reshape(2, 3, 4, 1)
+    for start, end, shape in (
+        (1, -1, (2, 12)),
+        (0, -1, (24,)),
+        (2, -1, (2, 3, 4)),
+        (0, 1, (6, 4, 1)),
+        (1, 2, (2, 12, 1)),
+        (-3, -2, (2, 12, 1)),
+    ):
+        layer = nn.Flatten(start, end)
+        assert layer(x).shape == shape
+        assert layer(x).flatten().tolist() == x.flatten().tolist()
+    assert nn.Flatten()(x).shape == (2, 12) and nn.Flatten(end=2)(x).shape == (2, 12, 1)
+
+
 def test_buffers():
     net = Net()
     assert [name for name, _ in net.named_buffers()] == ["mean"]

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert import nn, optim
+from wengert import cli, nn, optim
 from wengert.study import Program, StudyError, load
 from wengert.study.drills import DRILLS, drill, mutants, sound
 from wengert.study.run import statistics
@@ -731,6 +731,90 @@ def test_command_over_the_steps_of_a_script(tmp_path: Path) -> None:
     assert all(None not in sizes for _, sizes in d["gradients"])
 
 
+def test_each_option_of_the_command_changes_what_comes(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "v.csv").write_text("a,b\n" + "".join(f"{i},{i / 7}\n" for i in range(20)))
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def out(*arguments: Any) -> str:
+        assert cli.main(["study", *map(str, arguments)]) == 0
+        printed: str = capsys.readouterr().out
+        return printed
+
+    lists = [
+        out("--list", *more)
+        for more in (
+            ["--layers", "4"], ["--layers", "5"], ["--layers", "4", "4"], ["--layers"],
+            ["--layers", "4", "--batch", "3"], ["--layers", "4", "--data", tmp_path / "v.csv"], [],
+        )
+    ]  # fmt: skip
+    assert len(set(lists)) == len(lists)
+    assert lists[-1] == out(
+        "--list", "--model", "mlp", "--layers", "16", "--batch", "8", "--data", "digits"
+    )
+    small = ["--layers", "4"]
+    marks = {"--list": "backward, beside", "--costs": "FLOP/B", "--check": "all agree"}
+    for option in marks:
+        assert [mark for mark in marks.values() if mark in out(option, *small)] == [marks[option]]
+    kinds = {"--html": "<!doctype html>", "--json": '"wengert.study"', "--numpy": "import numpy",
+             "--dot": "digraph"}  # fmt: skip
+    for option, mark in kinds.items():
+        file = tmp_path / f"written{option}"
+        assert f"wrote {file}" in out(option, file, *small)
+        text = file.read_text().lower()
+        assert [m for m in kinds.values() if m in text[:3000]][:1] == [mark]
+    assert lists[0].splitlines()[1:9] == out("--load", tmp_path / "written--json").splitlines()[1:9]
+    codes = []
+    for step in ("1", "2", "3"):
+        out(tmp_path / "script.py", "--step", step, "--numpy", tmp_path / "n.py", "9")
+        codes.append((tmp_path / "n.py").read_text())
+    assert len(set(codes)) == 3
+    out(tmp_path / "script.py", "--numpy", tmp_path / "n.py", "9")
+    assert (tmp_path / "n.py").read_text() == codes[1]
+    assert cli.main(["study", str(tmp_path / "script.py"), "--model", "mlp"]) == 2
+    assert "not both" in capsys.readouterr().err
+    parsers = next(a for a in cli.build_parser()._actions if a.dest == "command").choices
+    tested = {*marks, *kinds, "--layers", "--batch", "--data", "--model", "--load", "--step"}
+    elsewhere = {"--help", "--every", "--drill"}  # tests above and below
+    assert isinstance(parsers, dict)
+    assert {a.option_strings[-1] for a in parsers["study"]._actions if a.option_strings} == (
+        tested | elsewhere
+    )
+
+
+def test_a_step_beyond_the_end_is_told(tmp_path: Path, capsys: Any) -> None:
+    script, code = tmp_path / "script.py", tmp_path / "n.py"
+    script.write_text(SCRIPT)
+    told = {}
+    for step in (3, 4, 100):
+        for option in (["--list"], ["--numpy", str(code)]):
+            assert cli.main(["study", str(script), "--step", str(step), *option, "3"]) == 0
+            captured = capsys.readouterr()
+            told[step, option[0]] = captured.out if option[0] == "--list" else captured.err
+            assert option[0] == "--numpy" or not captured.err
+    for option in ("--list", "--numpy"):
+        assert "asked for" not in told[3, option]
+        for step in (4, 100):
+            says = f"step {step} was asked for, and the run made 3 optimizer steps: this is step 3"
+            assert says in told[step, option]
+    script.write_text("import wengert as wg\nx = wg.ones(3) * 2\n")
+    assert cli.main(["study", str(script), "--list"]) == 0
+    assert "made no optimizer steps: this is all of it" in capsys.readouterr().out
+    script.write_text(SCRIPT + "(model(x) * 2).sum().backward()\n")
+    assert cli.main(["study", str(script), "--list", "--step", "2", "1"]) == 0
+    assert "made 1 optimizer step: this is what came after step 1" in capsys.readouterr().out
+
+
+def test_a_loaded_list_does_not_reach_the_terminal_raw(tmp_path: Path, capsys: Any) -> None:
+    file = tmp_path / "p.json"
+    w = wg.ones((2,)).requires_grad_()
+    text = wg.trace(lambda: (w * 2.0).sum().backward())().to_json()
+    file.write_text(text.replace('"op": "sum"', '"op": "s\\u001b[31mum\\u0007"'))
+    for more in ([], ["--list"], ["--costs"]):
+        assert cli.main(["study", "--load", str(file), *more]) == 0
+        out = capsys.readouterr().out
+        assert "\x1b" not in out and "\x07" not in out and "s\\x1b[31mum" in out
+
+
 def test_command_on_scripts_that_fail(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     assert "no script" in command(tmp_path / "none.py").stderr
@@ -818,6 +902,10 @@ def test_the_stepper_in_a_terminal() -> None:
     assert "all agree" in t.do("check")
     assert "cross_entropy" in t.do("/cross_entropy") and "no line has" in t.do("/xyzzy")
     assert "forward one line" in t.do("h") and "sums per layer" in t.do("costs")
+    assert "forward one line" in t.do("?") and "forward one line" in t.do("help")
+    t.do("g 2")
+    assert "2/" in t.do("\x1b[A")  # Up: the line before once more
+    assert "relu1 is made by line" in t.do("p relu\t")  # completed
     os.write(t.fd, b"q\n")
     assert t.end() == 0
 
@@ -836,5 +924,6 @@ def test_a_drill_in_a_terminal() -> None:
     os.write(t.fd, f"{line}\n".encode())
     t.until("Right")
     assert t.end() == 0
-    assert all(name in command("--drill").stdout for name in DRILLS)
+    listed = command("--drill").stdout
+    assert all(name in listed for name in DRILLS)
     assert "no drill" in command("--drill", "nonsense").stderr
