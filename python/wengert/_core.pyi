@@ -445,7 +445,7 @@ class Tensor:
         """
     def max(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Largest over the axes; NaN if there is one; ties share the gradient. Values alone, as in NumPy: argmax() gives their places, and
+        Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmax() gives their places, and
         `values, indices = x.max(1)` is a TypeError.
         """
     def maximum(self, other: Operand) -> Tensor:
@@ -458,7 +458,7 @@ class Tensor:
         """
     def min(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Smallest over the axes; NaN if there is one; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
+        Smallest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
         """
     def minimum(self, other: Operand) -> Tensor:
         """
@@ -1163,7 +1163,7 @@ def full(shape: int | Sequence[int], value: typing.Any, dtype: DType | str | Non
     """
     A shape filled with one value, of the value's dtype unless dtype says otherwise; ShapeError for a value of several elements.
     """
-def full_like(x: Tensor, value: typing.SupportsFloat | typing.SupportsIndex, dtype: DType | str | None = None, requires_grad: bool = False) -> Tensor:
+def full_like(x: Tensor, value: typing.Any, dtype: DType | str | None = None, requires_grad: bool = False) -> Tensor:
     """
     As x in shape, dtype and device, filled with one number.
     """
@@ -1268,7 +1268,7 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     """
 def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Largest over the axes; NaN if there is one; ties share the gradient. Values alone, as in NumPy: argmax() gives their places, and
+    Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmax() gives their places, and
     `values, indices = x.max(1)` is a TypeError.
     """
 def maximum(a: Operand, b: Operand) -> Tensor:
@@ -1293,7 +1293,7 @@ def memory_peak() -> int:
     """
 def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Smallest over the axes; NaN if there is one; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
+    Smallest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
     """
 def minimum(a: Operand, b: Operand) -> Tensor:
     """
