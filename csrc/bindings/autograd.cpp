@@ -139,7 +139,8 @@ void add_autograd(py::module_& m, TensorClass& cls) {
               return;
             }
             if (!py::isinstance<TensorBody>(given))
-              throw py::type_error("grad: expected a tensor or None");
+              throw py::type_error(
+                  concat("grad: got ", shown(given), "; expected a tensor or None"));
             const Tensor g = given.cast<Tensor>();
             if (!(g.shape() == x.shape()) || g.dtype() != x.dtype())
               fail<ShapeError>("grad: got shape ", g.shape(), " and dtype ", g.dtype(),
