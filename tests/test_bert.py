@@ -610,7 +610,7 @@ def test_the_padding_of_a_tokenizer_json(tmp_path: Path) -> None:
     found = left(["hello world", "world"], padding=True)
     assert found["input_ids"] == [[0, 5], [1, 5]] and found["attention_mask"] == [[1, 1], [0, 1]]
     assert left("hello world", truncation=True, max_length=1)["input_ids"] == [5]
-    with pytest.raises(FileError, match="padding_side is 'up'"):
+    with pytest.raises(FileError, match='padding_side is "up"'):
         make({"padding_side": "up"})
 
 

@@ -4,12 +4,13 @@ with the function, what came, what was expected, and the way out."""
 import copy
 import inspect
 import pickle
+import re
 
 import numpy as np
 import pytest
 
 import wengert as wg
-from wengert import _core
+from wengert import _core, nn, optim
 
 X = wg.arange(6).float().reshape(2, 3)
 
@@ -198,3 +199,274 @@ def test_integers_require_no_gradient():
 def test_readers_of_arguments_name_the_function(call, text):
     with pytest.raises((ValueError, TypeError), match=text):
         call()
+
+
+I = wg.tensor([0, 1])  # noqa: E741
+
+
+def _net() -> nn.MLP:
+    return nn.MLP([3, 4, 2])
+
+
+# A bad call, and what its error says: the function (in a module the layer), what came, what was
+# expected, the way out.
+BATTERY = [
+    # names of arguments
+    (lambda: X.sum(dmi=0), "sum | 'dmi' = 0 | axis=None | did you mean 'axis'"),
+    (
+        lambda: X.mean(0, keepdmi=True),
+        "mean | 'keepdmi' = True | keepdims=False | did you mean 'keepdims'",
+    ),
+    (lambda: wg.softmax(X, axes=1, axi=2), "softmax | 'axi' = 2 | axis=-1 | did you mean 'axis'"),
+    (lambda: X.sum(dim=1, axis=1), "sum | 'dim' and 'axis' | axis=None | mean the same"),
+    (lambda: X.sum(1, axis=1), "sum | axis twice | axis=None | by place and by name"),
+    (lambda: X.sum(out=X), "sum | 'out' = a Tensor of shape \\(2, 3\\) | axis=None | copy_"),
+    (lambda: X.mean(dtype=wg.float64), "mean | 'dtype' = | axis=None | \\.to\\("),
+    (
+        lambda: X.std(unbaised=False),
+        "std | 'unbaised' = False | correction | did you mean 'correction'",
+    ),
+    (lambda: wg.relu(X, inplace=True), "relu | 'inplace' = True | relu\\(x\\) | x = "),
+    (lambda: wg.exp(y=X), "exp | 'y' = a Tensor of shape | exp\\(x\\) | exp\\(x\\)"),
+    (
+        lambda: wg.zeros((2,), dtpye="int64"),
+        "zeros | 'dtpye' = 'int64' | dtype=None | did you mean 'dtype'",
+    ),
+    (lambda: wg.zeros((2,), layout=1), "zeros | 'layout' = 1 | shape, dtype | dense"),
+    (
+        lambda: wg.tensor([1.0], requires_gard=True),
+        "tensor | 'requires_gard' = True | requires_grad=False | did you mean 'requires_grad'",
+    ),
+    (
+        lambda: wg.gelu(X, aproximate="tanh"),
+        "gelu | 'aproximate' = 'tanh' | approximate= | did you mean 'approximate'",
+    ),
+    (
+        lambda: wg.concatenate([X, X], axsi=0),
+        "concatenate | 'axsi' = 0 | axis=0 | did you mean 'axis'",
+    ),
+    (
+        lambda: wg.layer_norm(X, 3, epsilon=1.0),
+        "layer_norm | 'epsilon' = 1.0 | eps=1e-05 | did you mean 'eps'",
+    ),
+    # numbers of arguments
+    (lambda: wg.sum(), "sum | no arguments | sum\\(x, axis | x is missing"),
+    (
+        lambda: X.transpose(),
+        "transpose | no arguments | x.transpose\\(a, b\\) | a and b are missing",
+    ),
+    (lambda: X.transpose(0), "transpose | a = 0 | x.transpose\\(a, b\\) | b is missing"),
+    (
+        lambda: wg.matmul(X),
+        "matmul | a = a Tensor of shape \\(2, 3\\) | matmul\\(a, b\\) | b is missing",
+    ),
+    (
+        lambda: wg.where(X > 0, X),
+        "where | a = a Tensor | where\\(condition, a, b\\) | b is missing",
+    ),
+    (
+        lambda: wg.embedding(I),
+        "embedding | ids = a Tensor | embedding\\(ids, weight | weight is missing",
+    ),
+    (
+        lambda: wg.one_hot(I),
+        "one_hot | ids = a Tensor | one_hot\\(ids, num_classes | num_classes is missing",
+    ),
+    (lambda: wg.exp(), "exp | no arguments | exp\\(x\\) | x is missing"),
+    (lambda: X.clone(1), "clone | 1 \\(int\\) | x.clone\\(\\) | at most 0"),
+    (lambda: wg.ones(2, 3), "ones | 2 sizes | one shape | ones\\(\\(2, 3\\)\\)"),
+    (lambda: wg.ones(2, 3, 4), "ones | 3 sizes | one shape | ones\\(\\(2, 3, 4\\)\\)"),
+    (lambda: wg.ones(2, 3, 4, 5), "ones | 4 sizes | one shape | ones\\(\\(2, 3, 4, 5\\)\\)"),
+    (lambda: wg.ones(2, 3, 4, 5, 6), "ones | 5 sizes | one shape | ones\\(\\(2, 3, 4, 5, 6\\)\\)"),
+    (lambda: wg.empty(2, 3), "empty | 2 sizes | one shape | empty\\(\\(2, 3\\)\\)"),
+    (lambda: wg.full(2, 3, 4), "full | 3 sizes | one shape | full\\(\\(2, 3\\), 4\\)"),
+    (lambda: wg.randn(2, 3), "randn | 2 sizes | one shape | randn\\(\\(2, 3\\)\\)"),
+    (lambda: wg.rand(2, 3, 4), "rand | 3 sizes | one shape | \\(2, 3, 4\\)"),
+    (lambda: wg.randint(0, 9, 2, 3), "randint | 2 sizes | one shape | \\(2, 3\\)"),
+    (lambda: wg.tensor(1, 2, 3), "tensor | 3 numbers | one list | tensor\\(\\[1, 2, 3\\]\\)"),
+    (
+        lambda: wg.concatenate(X, X),
+        "concatenate | axis is a Tensor of shape | a whole number | \\(tensors, axis=0\\)",
+    ),
+    (lambda: wg.reshape(X, 3, 2), "reshape | 3 arguments | at most 2 | reshape\\(\\(3, 2\\)\\)"),
+    (lambda: X.sum(0, 1), "sum | keepdims is 1 | True or False | axis=\\(0, 1\\)"),
+    # types
+    (lambda: wg.sum(3), "sum | x is 3 \\(int\\) | a tensor | wengert.tensor\\(x\\)"),
+    (lambda: wg.mean([1.0, 2.0]), "mean | x is \\[1.0, 2.0\\] | a tensor | wengert.tensor\\(x\\)"),
+    (
+        lambda: wg.softmax(np.ones((2, 3))),
+        "softmax | an ndarray of shape \\(2, 3\\) | a tensor | wengert.tensor\\(x\\)",
+    ),
+    (lambda: wg.softmax(X, 1.5), "softmax | 1.5 \\(float\\) | a whole number | int\\(1.5\\)"),
+    (lambda: wg.softmax(X, None), "softmax | None | a whole number | axis=-1"),
+    (lambda: X.sum("rows"), "sum | 'rows' \\(str\\) | an int | sequence of ints"),
+    (lambda: wg.linspace(0, 1, 3.0), "linspace | num is 3.0 | a whole number | int\\(3.0\\)"),
+    (
+        lambda: wg.where(1, X, X),
+        "where | condition is 1 | a tensor | wengert.tensor\\(condition\\)",
+    ),
+    (lambda: wg.where(X, X, X), "where | float32 | bool | condition"),
+    (lambda: wg.exp("a"), "exp | 'a' \\(str\\) | a tensor, a number or an array | expected"),
+    (lambda: wg.add(X, None), "add | None | a tensor, a number or an array | expected"),
+    (lambda: wg.add(X, {"a": X}), "add | a dict of 1 | a tensor, a number or an array | expected"),
+    (lambda: wg.stack([X, 1]), "stack | item 1 is 1 | a tensor | expected"),
+    (lambda: wg.concatenate(5), "concatenate | 5 \\(int\\) | sequence of tensors | expected"),
+    (
+        lambda: X.register_hook(3),
+        "register_hook | hook is 3 | a function | register_hook\\(hook\\)",
+    ),
+    (
+        lambda: setattr(X, "requires_grad", "yes"),
+        "requires_grad | 'yes' \\(str\\) | True or False | expected",
+    ),
+    (lambda: setattr(X, "grad", 5), "grad | 5 \\(int\\) | a tensor or None | expected"),
+    (lambda: wg.Tensor([1.0]), "Tensor | data is \\[1.0\\] | a tensor | wengert.tensor\\(data\\)"),
+    (lambda: wg.Tensor.sum(3), "sum | 3 \\(int\\) | a Tensor | x.sum"),
+    (lambda: X.to(3), "to | dtype: got 3 | float32 | expected"),
+    (lambda: X.leaky_relu("a"), "leaky_relu | negative_slope is 'a' | a number | expected"),
+    (
+        lambda: wg.set_num_threads("a"),
+        "set_num_threads | n is 'a' | a whole number | set_num_threads\\(n\\)",
+    ),
+    (lambda: X.reshape("a"), "reshape | 'a' | an int | sequence of ints"),
+    (lambda: X.reshape(2, 1.5), "reshape | 1.5 \\(float\\) | an int | expected"),
+    (lambda: X["a"], "index | 'a' \\(str\\) | an int, a slice | expected"),
+    (lambda: X[1.0], "index | 1.0 \\(float\\) | an int, a slice | expected"),
+    (lambda: wg.grad(5, X), "grad | 5 \\(int\\) | sequence of tensors | expected"),
+    (lambda: wg.arange("a"), "arange | start is 'a' | a number | expected"),
+    (
+        lambda: wg.full((2,), "a"),
+        "full | 'a' \\(str\\) | a tensor, a number or an array | expected",
+    ),
+    # values
+    (
+        lambda: wg.ones(2, dtype="flaot32"),
+        "ones | 'flaot32' | float32, float64 | did you mean 'float32'",
+    ),
+    (lambda: wg.ones(2, dtype="float16"), "ones | 'float16' | float32, float64 | bfloat16"),
+    (lambda: X.to("int46"), "to | 'int46' | int64 | did you mean"),
+    (lambda: wg.ones(2, device="gpu"), 'ones | "gpu" | "cpu", "cuda" | expected'),
+    (lambda: wg.gelu(X, "thnh"), "gelu | thnh | none | did you mean 'tanh'"),
+    (lambda: X.sum(5), "sum | axis 5 | -2 to 1 | 2 dimensions"),
+    (lambda: X.sum((0, 0)), "sum | axis 0 | twice | axis"),
+    (lambda: wg.ones((1,) * 9), "ones | 9 items | at most 8 | join"),
+    (lambda: wg.tensor([[1], [1, 2]]), "tensor | nested lists | array | shape"),
+    (lambda: wg.tensor("abc"), "tensor | str | numbers or bools | expected"),
+    (lambda: wg.arange(0, 5, 0), "arange | step 0 | other than 0 | expected"),
+    (lambda: wg.ones(2, "int64", requires_grad=True), "ones | int64 | gradient | float32"),
+    # shapes
+    (lambda: X @ X, "matmul | \\(2, 3\\) @ \\(2, 3\\) | inner|last axis | must|equal"),
+    (lambda: X + wg.ones((4,)), "add | \\(2, 3\\) and \\(4,\\) | broadcast|equal | 1"),
+    (lambda: X.reshape(4, 4), "reshape | \\(2, 3\\) | 6 | 16"),
+    (lambda: X.squeeze(0), "squeeze | \\(2, 3\\) | size|one | axis"),
+    (lambda: wg.stack([X, I]), "stack | \\(2,\\) | equal | tensor 0"),
+    (
+        lambda: wg.concatenate([X, wg.ones((2, 3, 1))]),
+        "concatenate | \\(2, 3, 1\\) | \\(2, 3\\) | axes|axis",
+    ),
+    (lambda: X.split([1, 5]), "split | \\[1, 5\\] | add up to 2 | sizes"),
+    (lambda: X.permute(0, 0), "permute | axis 0 | named twice | \\(0, 0\\)"),
+    (lambda: X[5], "index | 5 | size 2 | axis 0"),
+    (lambda: wg.embedding(wg.tensor([7]), X), "embedding | 7 | 0 to 1 | rows|weight"),
+    (lambda: wg.ones((2, 3, 4)).T, "T | \\(2, 3, 4\\) | 2 | permute|mT"),
+    (lambda: wg.linear(X, wg.ones((4, 5))), "linear | \\(2, 3\\) | must be 5 | last axis"),
+    (lambda: X.item(), "item | \\(2, 3\\) | exactly one | tolist"),
+    (lambda: bool(X), "bool | \\(2, 3\\) | one value | any\\(\\)"),
+    # losses
+    (
+        lambda: wg.cross_entropy(X, wg.ones((2,))),
+        "cross_entropy | \\(2,\\) and dtype float32 | integer | target.long\\(\\)",
+    ),
+    (
+        lambda: wg.cross_entropy(X, wg.ones((2, 1))),
+        "cross_entropy | \\(2, 1\\) and dtype float32 | integer | target.long\\(\\).reshape\\(2\\)",
+    ),
+    (
+        lambda: wg.cross_entropy(X, I[:, None]),
+        "cross_entropy | \\(2, 1\\) and dtype int64 | shape \\(2,\\) | target.reshape\\(2\\)",
+    ),
+    (
+        lambda: wg.cross_entropy(X, I > 0),
+        "cross_entropy | dtype bool | integer | target.long\\(\\)",
+    ),
+    (
+        lambda: wg.cross_entropy(X, wg.ones((2, 3), "int64")),
+        "cross_entropy | \\(2, 3\\) and dtype int64 | probabilities | target.float\\(\\)",
+    ),
+    (lambda: wg.cross_entropy(X, wg.tensor([0, 7])), "cross_entropy | 7 | 0 to 2 | class"),
+    (
+        lambda: wg.cross_entropy(X, [0, 1]),
+        "cross_entropy | target is \\[0, 1\\] | a tensor | wengert.tensor\\(target\\)",
+    ),
+    (
+        lambda: wg.cross_entropy(X[0], I),
+        "cross_entropy | \\(3,\\) | \\(n, classes\\) | logits\\[None\\]",
+    ),
+    (lambda: wg.cross_entropy(X, I, "maen"), "cross_entropy | maen | mean | did you mean 'mean'"),
+    (
+        lambda: wg.mse_loss(X, wg.ones((3, 2))),
+        "mse_loss | \\(3, 2\\) | equal | reshape\\(\\(2, 3\\)\\)",
+    ),
+    (lambda: nn.MSELoss("avg"), "MSELoss | avg | mean | expected"),
+    # gradients
+    (lambda: X.backward(), "backward | made by | history | set requires_grad"),
+    (lambda: wg.tensor(1.0).backward(), "backward | history | requires_grad | set requires_grad"),
+    (lambda: I.requires_grad_(), "requires_grad | int64 | float32 | expected"),
+    (
+        lambda: wg.tensor([1.0], requires_grad=True).numpy(),
+        "numpy | gradient|history | detach | detach\\(\\)",
+    ),
+    # modules: the layer is named
+    (lambda: _net()(wg.ones((2, 5))), "linear '0' | \\(2, 5\\) | in_features=3 | 3"),
+    (
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 2))(X),
+        "linear '1' | \\(2, 4\\) | in_features=5 | gives 4 features",
+    ),
+    (lambda: nn.MLP([3, 2], activation="rleu"), "MLP | rleu | relu | did you mean 'relu'"),
+    (lambda: nn.MLP(2, 3), "MLP | sizes is 2 | list | MLP\\(\\["),
+    (lambda: nn.Sequential([nn.ReLU()]), "Sequential | list | layers | \\*"),
+    (
+        lambda: _net().load_state_dict(5),
+        "load_state_dict | int | names and tensors | state_dict\\(\\)",
+    ),
+    (lambda: nn.GELU("tan"), "GELU | tan | none | did you mean 'tanh'"),
+    (
+        lambda: optim.SGD(_net(), lr=0.1),
+        "SGD | parameter 0 is Linear | a tensor | parameters\\(\\)",
+    ),
+    (lambda: optim.SGD(_net().parameters(), lr=-1.0), "SGD | -1.0 | 0|number | lr"),
+    (
+        lambda: optim.SGD([{"params": list(_net().parameters()), "momentun": 1}], lr=0.1),
+        "SGD | momentun | momentum | did you mean 'momentum'",
+    ),
+    (
+        lambda: optim.ReduceLROnPlateau(optim.SGD(_net().parameters(), lr=0.1), mode="mni"),
+        "ReduceLROnPlateau | mni | min | did you mean 'min'",
+    ),
+    (
+        lambda: nn.init.kaiming_normal_(X, mode="fan_inn"),
+        "kaiming_normal_ | fan_inn | fan_in | did you mean 'fan_in'",
+    ),
+    (lambda: nn.init.calculate_gain("rleu"), "calculate_gain | rleu | relu | did you mean 'relu'"),
+    # names
+    (lambda: wg.cat, "wengert | 'cat' | no attribute | concatenate"),
+    (lambda: X.t, "Tensor | 't' | no attribute | x.T"),
+    (lambda: nn.Conv2d, "nn | 'Conv2d' | no attribute | convolution"),
+    (lambda: nn.ModuleList, "nn | 'ModuleList' | no attribute | list"),
+]
+
+
+@pytest.mark.parametrize(("call", "marks"), BATTERY, ids=[marks for _, marks in BATTERY])
+def test_marks_of_errors(call, marks):
+    with pytest.raises((TypeError, ValueError, IndexError, AttributeError, RuntimeError)) as caught:
+        call()
+    text = str(caught.value)
+    for mark in marks.split(" | "):
+        assert re.search(mark, text), text
+    assert "tensor([[" not in text, text  # elements
+    assert len(text) < 400, text
+
+
+def test_the_battery_is_large():
+    assert len(BATTERY) > 110
+    assert len({marks for _, marks in BATTERY}) == len(BATTERY)

@@ -131,3 +131,11 @@ def test_assert_close():
         assert_close(wg.tensor([float("inf")]), wg.tensor([1.0]))
     with pytest.raises(AssertionError):
         assert_close(wg.tensor([1.0]), wg.tensor([float("inf")]))
+
+
+def test_shapes_that_depend_on_values_are_refused():
+    def grows(x):
+        return wg.concatenate([x, x]) if bool((x >= 1).all()) else x
+
+    with pytest.raises(AssertionError, match=r"outputs of shapes \[\(2,\)\] at .* and \[\(1,\)\]"):
+        gradcheck(grows, (wg.tensor(np.ones(1)),))

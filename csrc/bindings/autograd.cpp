@@ -101,12 +101,7 @@ void add_autograd(py::module_& m, TensorClass& cls) {
       .def("remove", &HookHandle::remove, "Takes the hook away.");
 
   cls.def_property(
-         "requires_grad",
-         [](const Tensor& x) {
-           if (x.is_out_of_date()) refresh_view(x);
-           return x.requires_grad();
-         },
-         set_requires_grad,
+         "requires_grad", [](const Tensor& x) { return x.requires_grad(); }, set_requires_grad,
          "Whether a gradient passes to it: asked for at a leaf, else inherited. May be set at a "
          "leaf.")
       .def(
@@ -139,7 +134,8 @@ void add_autograd(py::module_& m, TensorClass& cls) {
               return;
             }
             if (!py::isinstance<TensorBody>(given))
-              throw py::type_error("grad: expected a tensor or None");
+              throw py::type_error(
+                  concat("grad: got ", shown(given), "; expected a tensor or None"));
             const Tensor g = given.cast<Tensor>();
             if (!(g.shape() == x.shape()) || g.dtype() != x.dtype())
               fail<ShapeError>("grad: got shape ", g.shape(), " and dtype ", g.dtype(),
@@ -156,6 +152,7 @@ void add_autograd(py::module_& m, TensorClass& cls) {
           [](const Tensor& x) {
             if (!x.requires_grad())
               fail<GradientError>("retain_grad: this tensor does not require a gradient");
+            check_history("retain_grad", x);
             if (x.is_leaf() || x->retains_grad) return;
             x->retains_grad = true;
             x->line->retains_grad = x.body();
@@ -168,6 +165,7 @@ void add_autograd(py::module_& m, TensorClass& cls) {
               fail<GradientError>(
                   "register_hook: this tensor does not require a gradient, so no hook would ever "
                   "be called");
+            check_history("register_hook", x);
             std::shared_ptr<Hooks>& hooks = x->line ? x->line->hooks : x->hooks;
             if (!hooks) hooks = std::make_shared<Hooks>();
             x->hooks = hooks;

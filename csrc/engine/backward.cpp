@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -117,10 +118,7 @@ class Walk {
     for (const auto& [number, line] : reached) {
       bool leads =
           line->freed || line_targets_.count(line);  // a freed line is walked to, to say so
-      for (const Edge& edge : line->inputs)
-        leads |= (edge.line && useful_.count(edge.line.get())) ||
-                 (edge.leaf.defined() && leaf_targets_.count(edge.leaf.body()));
-      if (leads) useful_.insert(line);
+      if (leads || leads_on(*line)) useful_.insert(line);
     }
   }
 
@@ -152,6 +150,13 @@ class Walk {
   }
 
  private:
+  bool leads_on(const Line& line) const {
+    return std::any_of(line.inputs.begin(), line.inputs.end(), [&](const Edge& edge) {
+      return (edge.line && useful_.count(edge.line.get())) ||
+             (edge.leaf.defined() && leaf_targets_.count(edge.leaf.body()));
+    });
+  }
+
   static void check_not_freed(const Line& line) {
     if (line.freed)
       fail<GradientError>(
@@ -177,8 +182,10 @@ class Walk {
       add_to(kept, gradient);
       if (line.retains_grad) line.retains_grad->grad = kept;
     }
-    if (const auto target = line_targets_.find(&line); target != line_targets_.end())
+    if (const auto target = line_targets_.find(&line); target != line_targets_.end()) {
       target->second = gradient;
+      if (!leads_on(line)) return;  // nothing behind it is asked for, so it stays as it is
+    }
 
     Gradients dx;
     dx.resize(line.inputs.size());
@@ -229,7 +236,7 @@ class Walk {
 };
 
 void check_output(const Tensor& y) {
-  if (y.requires_grad()) return;
+  if (y.requires_grad()) return check_history("backward", y);
   if (y->made_by && y->made_by->no_gradient)
     fail<GradientError>("backward: the tensor was made by '", y->made_by->name,
                         "', which has no gradient: ", y->made_by->no_gradient);
@@ -325,6 +332,8 @@ std::vector<Tensor> gradients(Tensors outputs, Tensors inputs, Tensors cotangent
       fail<GradientError>(
           "grad: input ", i,
           " does not require a gradient; set requires_grad=True on it before computing");
+    else
+      check_history("grad", inputs[i]);
   const Walk w = walk(outputs, inputs, cotangents, retain_graph, create_graph);
   std::vector<Tensor> result;
   for (const Tensor& x : inputs) result.push_back(w.gradient_of(x));

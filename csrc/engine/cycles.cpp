@@ -35,6 +35,7 @@ template <class F> void each_owned(const Node& node, const F& f) {
   };
   if (node.body) {
     body(node.body->grad);
+    body(node.body->base);
     line(node.body->line);
     return;
   }

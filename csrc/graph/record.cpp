@@ -1,5 +1,6 @@
 #include "graph/record.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -59,16 +60,6 @@ uint32_t needs_mask(Tensors inputs) {
   return mask;
 }
 
-// A view taken before an edit that is part of a graph gets its history of now.
-void update_history(const char* op, const Tensor& x) {
-  if (!x.is_out_of_date()) return;
-  refresh_view(x);
-  if (x.is_out_of_date())
-    fail<GradientError>(op, ": this view was taken before its memory was changed in place by '",
-                        x->storage->edited_by, "' (", describe(x->storage->edited_at),
-                        "), so its history is out of date; take the view again after the change");
-}
-
 void infer_copy(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
 }
@@ -126,6 +117,7 @@ void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
   line->output = {out.shape(), out.dtype(), out.device()};
   line->inputs.reserve(inputs.size());
   for (const Tensor& x : inputs) {
+    check_history(op.name, x);
     Edge& edge = line->inputs.emplace_back();
     edge.line = x->line;
     if (x->leaf_requires_grad) edge.leaf = x;
@@ -159,6 +151,15 @@ void check_writable(const char* op, const Tensor& x) {
           op,
           ": several elements of this expanded tensor share one place in memory, so it "
           "cannot be written in place; clone() it first");
+}
+
+// The inputs, with copies of those that a line would save and that lie in x's memory.
+std::vector<Tensor> inputs_apart(const Tensor& x, Tensors inputs, Saves saves) {
+  std::vector<Tensor> apart(inputs.begin(), inputs.end());
+  for (size_t i = 0; i < apart.size() && i < 16; ++i)
+    if ((saves & save_input(static_cast<int>(i))) && shares_memory(apart[i], x))
+      apart[i] = copy_to_save(apart[i]);
+  return apart;
 }
 
 void check_kernel(const Op& op, Device device) {
@@ -235,7 +236,11 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   Tensor out, auxiliary;
   if (op.alias) {
     const Layout layout = op.alias(inputs[0], attrs);
-    out = inputs[0].view_of(layout.shape, layout.strides, layout.offset);
+    out = inputs[0].alias(layout.shape, layout.strides, layout.offset);
+    if (grad_mode)
+      out->base = inputs[0]->base.defined() ? inputs[0]->base : inputs[0];
+    else  // without a base, so that it keeps no graph
+      out->blind = inputs[0]->blind || inputs[0].requires_grad();
   } else {
     SmallVector<Meta, 2> metas;
     op.infer(inputs, attrs, metas);
@@ -256,11 +261,8 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   }
   out->made_by = &op;
   for (int i = 0; i < op.edits; ++i) note_edit(inputs[i], op.name);
-  if (grad_mode && op.vjp &&
-      is_floating(out.dtype())) {  // a cast to integers ends a gradient's way
-    for (const Tensor& x : inputs) update_history(op.name, x);
+  if (grad_mode && op.vjp && is_floating(out.dtype()))  // a cast to integers ends a gradient's way
     if (const uint32_t needs = needs_mask(inputs)) record(op, inputs, attrs, out, auxiliary, needs);
-  }
   if (listener) {
     const Tensor outputs[] = {out, auxiliary};
     listener->line(op, inputs, Tensors(outputs, auxiliary.defined() ? 2 : 1), {}, attrs);
@@ -268,70 +270,139 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   return out;
 }
 
-// ---- edits of views that are part of a graph ----
+// ---- edits in place, and the history of views ----
+//
+// A tensor and its views share memory, and one history: that of the base. A recorded edit of a view
+// gives the base a line which puts the new values into a region of it. All others that look at the
+// memory are stale then, and take a region of the base when they are next asked.
 
-// From now on x's history is that of `line`; views of it taken before are out of date.
-static void set_history(const Tensor& x, const LineRef& line, const Op& made_by) {
+namespace {
+
+const Tensor& root_of(const Tensor& x) {
+  const Tensor* root = &x;
+  while ((*root)->base.defined()) root = &(*root)->base;
+  return *root;
+}
+
+Layout region_of(const Tensor& x, const Tensor& root) {
+  return {x.shape(), x.strides(), x->offset - root->offset};
+}
+
+void set_history(const Tensor& x, const LineRef& line) {
   if (x->retains_grad) {  // of what the tensor is now
     if (x->line) forget_tensor(x->line.get());
     if (line) line->retains_grad = x.body();
   }
   x->line = line;
-  x->made_by = &made_by;
-  if (x->family) x->edits_seen = ++x->family->edits;
+  x->recorded_edits = x->storage->recorded_edits;
 }
 
-static Tensor root_of(const Tensor& view) { return Tensor(Ref<TensorBody>(view->family->root)); }
-
-static bool root_needs_grad(const Tensor& x) {
-  return x.is_view() && x->family->root && root_of(x).requires_grad();
+// The line that puts `value` into root's region that `x` shows; empty where none needs a gradient.
+LineRef put_into(const Tensor& root, const Tensor& x, const Tensor& value) {
+  const Tensor in[] = {root, value}, after = root.detach();
+  if (const uint32_t needs = needs_mask(Tensors(in)))
+    record(put_region_op, Tensors(in), region_of(x, root), after, Tensor(), needs);
+  return after->line;
 }
 
-// Whether an edit of this view can become a part of the history of the tensor that it is a view of.
-static void check_root(const char* by, const Tensor& view) {
-  if (!view->family->root) return;
-  const Tensor root = root_of(view);
-  if (root->leaf_requires_grad)
-    fail<GradientError>(
-        by,
-        " in place: this is a view of a leaf that requires a gradient, and the change would be "
-        "lost from its history; do it under no_grad(), or on a copy: x.clone()");
-  if (root.requires_grad() && !view->line)
-    fail<GradientError>(by,
-                        " in place: this view was taken under no_grad(), of a tensor with history, "
-                        "which the change would not be a part of; take it again, outside");
-  if (!root.is_contiguous())
-    fail<GradientError>(by, " in place: this is a view of a tensor of shape ", root.shape(),
-                        " whose elements are not in one piece, and the change cannot be recorded; "
-                        "make the view of x.contiguous()");
+// Whether some elements may share a place.
+bool may_overlap(const Tensor& x) {
+  std::vector<std::pair<int64_t, int64_t>> axes;  // stride, reach
+  for (int d = 0; d < x.dim(); ++d)
+    if (const int64_t stride = std::abs(x.strides()[d]); x.shape()[d] > 1)
+      axes.emplace_back(stride, stride * (x.shape()[d] - 1));
+  std::sort(axes.begin(), axes.end());
+  int64_t reached = 0;
+  for (const auto& [stride, reach] : axes) {
+    if (stride <= reached) return true;
+    reached += reach;
+  }
+  return false;
 }
 
-// The memory of a view has got the values of `value`: the root's history becomes that of a line
-// which puts them there, and the view is one of the new root.
-static void record_region(const Tensor& view, const Tensor& value) {
-  const Tensor root = root_of(view);
-  const Layout region{view.shape(), view.strides(), view->offset - root->offset};
-  const Tensor in[] = {root, value};
-  const LineRef before = root->line;
-  record(put_region_op, Tensors(in), region, root, Tensor(), needs_mask(Tensors(in)));
-  const LineRef line = root->line;
-  root->line = before;
-  set_history(root, line, put_region_op);
-  const Tensor taken = apply(region_op, root, region);
-  set_history(view, taken->line, region_op);
-  view->edits_seen = root->edits_seen = view->family->edits;
-}
-
-void refresh_view(const Tensor& x) {
-  if (!x.is_view() || !x.is_out_of_date() || !x->family->root) return;
+// Regions are of tensors in one piece: where the root is none, all memory from its first to its
+// last element becomes its base. False where elements of the root share memory.
+bool provide_base(const Tensor& x) {
   const Tensor root = root_of(x);
-  if (!root.is_contiguous()) return;
+  if (root.is_contiguous() || root.body() == x.body()) return true;
+  if (may_overlap(root)) return false;
+  int64_t low = 0, high = 0;
+  for (int d = 0; d < root.dim(); ++d) {
+    const int64_t reach = (root.shape()[d] - 1) * root.strides()[d];
+    (reach < 0 ? low : high) += reach;
+  }
+  const Tensor memory = root.alias(Shape{high - low + 1}, Strides{1}, root->offset + low);
+  memory->detached = root->detached;
+  memory->blind = root->blind;
+  memory->line = put_into(memory, root, root);
+  root->base = memory;
+  return true;
+}
+
+void check_not_blind(const char* by, const Tensor& x) {
+  const int32_t own = x->base.defined() ? 2 : 1;
+  if (root_of(x)->blind && x->storage->refs.load() > own)
+    fail<GradientError>(by,
+                        " in place: this view was taken under no_grad(), of a tensor that requires "
+                        "a gradient and would not know of the change; change it under no_grad(), "
+                        "or take the view where gradients are recorded");
+}
+
+// Before x is edited as part of a graph.
+void check_edit(const char* by, const Tensor& x) {
+  check_history(by, x);
+  const Tensor root = root_of(x);
+  if (x->leaf_requires_grad || root->leaf_requires_grad)
+    fail<GradientError>(
+        by, " in place: this tensor is a ", x->leaf_requires_grad ? "" : "view of a ",
+        "leaf that requires a gradient, and the change would be lost from its history; do it under "
+        "no_grad(), or write x = x + ..., or edit a clone()");
+  if (!is_floating(x.dtype()))
+    fail<GradientError>(by, " in place: a tensor of ", x.dtype(), " cannot carry a gradient");
+  if (!provide_base(x))
+    fail<GradientError>(by, " in place: this is a view of a tensor of shape ", root.shape(),
+                        " and strides ", root.strides(),
+                        ", elements of which share memory, so the change cannot be recorded; "
+                        "clone() that tensor first");
+}
+
+// x, which has been edited, has the history of `line`.
+void record_edit(const Tensor& x, const LineRef& line, const Op& op) {
+  const Tensor root = root_of(x);
+  LineRef whole = line;
+  if (root.body() != x.body()) {
+    const Tensor value = x.detach();
+    value->line = line;
+    whole = put_into(root, x, value);
+  }
+  ++x->storage->recorded_edits;
+  set_history(root, whole);
+  root->made_by = root.body() == x.body() ? &op : &put_region_op;
+  if (x->retains_grad) take_history(x);
+}
+
+}  // namespace
+
+void take_history(const Tensor& x) {
+  const uint32_t edits = x->storage->recorded_edits;
+  if (const Tensor& root = root_of(x); root->recorded_edits != edits) {
+    // Edited through a tensor that has another base. What is detached stays a constant.
+    if (root->detached && !root->line) root->recorded_edits = x->recorded_edits = edits;
+    return;
+  }
+  if (x->leaf_requires_grad || !provide_base(x)) return;
+  const Tensor root = root_of(x);
   const GradMode on(true);
-  const Tensor taken =
-      apply(region_op, root, Layout{x.shape(), x.strides(), x->offset - root->offset});
-  x->line = taken->line;
-  x->made_by = &region_op;
-  x->edits_seen = x->family->edits;
+  set_history(x, apply(region_op, root, region_of(x, root))->line);
+}
+
+void check_history(const char* op, const Tensor& x) {
+  if (!x.requires_grad() || !x.is_stale()) return;
+  fail<GradientError>(
+      op, ": the memory of this tensor was changed in place with a gradient (the last change is '",
+      x->storage->edited_by, "', ", describe(x->storage->edited_at),
+      ") through another that is no view of it and that it is no view of, such as a detached one, "
+      "so its history is lost; clone() one of them before the change");
 }
 
 void note_edit(const Tensor& x, const char* by, Place at) {
@@ -351,19 +422,8 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
     direct &= !shares_memory(in, x) || same_layout(in, x);
   }
   recorded &= grad_mode;
-  if (recorded && x->leaf_requires_grad)
-    fail<GradientError>(
-        by,
-        " in place: this tensor is a leaf that requires a gradient, and the change would "
-        "be lost from its history; do it under no_grad(), or write x = x + ...");
-  if (grad_mode && is_floating(x.dtype())) {
-    update_history(by, x);
-    for (const Tensor& in : inputs) update_history(by, in);
-    recorded |= root_needs_grad(x);
-    if (recorded && x.is_view()) check_root(by, x);
-  }
-  if (recorded && !is_floating(x.dtype()))
-    fail<GradientError>(by, " in place: a tensor of ", x.dtype(), " cannot carry a gradient");
+  if (grad_mode) check_not_blind(by, x);
+  if (recorded) check_edit(by, x);
 
   const Device device = check_device(op, inputs, op.elementwise);
   if (inputs.size() > 1 && device != x.device())  // a copy may cross
@@ -384,8 +444,16 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
     tracer->about_to_run(inputs);
     tracer->about_to_run(Tensors(&x, 1));
   }
-  if (direct && !recorded) {
+  // A study reads how each line was recorded, so it sees a result and a copy of it.
+  const bool studied = tracer && tracer->runs();
+  const uint32_t needs = recorded ? needs_mask(inputs) : 0;
+  const Saves saves = needs && op.saves ? op.saves(needs, attrs) : 0;
+  std::vector<Tensor> apart;  // y.mul_(x) needs y as it was
+  if (saves) inputs = Tensors(apart = inputs_apart(x, inputs, saves));
+  if (direct && !(recorded && studied) && !(saves & (save_output | save_auxiliary))) {
     check_kernel(op, x.device());
+    const Tensor after = recorded ? x.detach() : x;
+    if (needs && op.vjp) record(op, inputs, attrs, after, Tensor(), needs);
     if (runs) {
       const View target = x.view();
       std::optional<WithoutInterrupts> whole;  // what is scattered takes too long to wait for
@@ -399,23 +467,23 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
     }
     if (tracer) tracer->line(op, inputs, Tensors(&x, 1), Tensors(&x, 1), attrs);
     note_edit(x, by);
+    if (recorded) record_edit(x, after->line, op);
     return;
   }
-  const Tensor result = apply(op, inputs, attrs);
-  if (recorded && result->line)  // y.mul_(x) needs y as it was
-    for (Saved& s : result->line->saved)
-      if (shares_memory(s.value, x)) s = {s.what, copy_to_save(s.value), 0};
+  Tensor target = x, result = apply(op, inputs, attrs);
+  if (recorded && studied && x->base.defined()) {
+    target = root_of(x);
+    const Tensor in[] = {target, result};
+    result = apply(put_region_op, Tensors(in), region_of(x, target));
+  }
   if (runs) {
     const WithoutInterrupts whole;
-    copy_into(x.view(), result.view());
+    copy_into(target.view(), result.view());
   }
-  if (tracer) tracer->line(copy_op, Tensors(&result, 1), Tensors(&x, 1), Tensors(&x, 1), {});
+  if (tracer)
+    tracer->line(copy_op, Tensors(&result, 1), Tensors(&target, 1), Tensors(&target, 1), {});
   note_edit(x, by);
-  if (!recorded) return;
-  if (x.is_view() && x->family->root)
-    record_region(x, result);
-  else
-    set_history(x, result->line, op);
+  if (recorded) record_edit(target, result->line, op);
 }
 
 void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) {

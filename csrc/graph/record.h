@@ -71,9 +71,8 @@ extern const Op& copy_op;
 // in a region: how an edit of a view is recorded for the tensor that it is a view of
 // (ops/view.cpp).
 extern const Op &region_op, &put_region_op;
-// A view that was taken before a recorded edit of its memory gets its history of now, if the tensor
-// that it is a view of is still there.
-void refresh_view(const Tensor& x);
+// Throws a GradientError if x's history was lost by an edit through a tensor of another base.
+void check_history(const char* op, const Tensor& x);
 // The cast that bfloat16 needs; its attribute is the dtype. Also to_dtype() (ops/elementwise.cpp).
 extern const Op& cast_op;
 

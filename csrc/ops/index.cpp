@@ -378,7 +378,6 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
     apply_in_place(target, put_op, Tensors(in), RowsAttrs{named.lead, false}, "setitem");
     if (aside) apply_in_place(named.front, copy_op, Tensors(&target, 1), {}, "setitem");
   }
-  if (recorded) refresh_view(x);
 }
 
 Tensor gather(const Tensor& x, int64_t axis_given, const Tensor& index) {

@@ -235,7 +235,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const int64_t in = weight.shape().back();
   if (x.dim() == 0 || x.shape().back() != in)
-    fail<ShapeError>("input has shape ", x.shape(), "; its last axis must be ", in, ".");
+    fail<ShapeError>("linear: input has shape ", x.shape(), "; its last axis must be ", in, ".");
   if (x.dtype() != weight.dtype())
     fail<DTypeError>(
         "input is ", x.dtype(), " and the weight is ", weight.dtype(),

@@ -477,7 +477,7 @@ void put_elementwise(Kind kind, int formula, int inputs, const View& out, const 
   to.add(s);
 }
 
-void put_fill(const View& out, Number value) {
+void put_fill(const View& out, wengert::Number value) {  // not the concept of simd.h
   want(out.dtype == DType::float32 && out.numel() > 0, "full");
   Instruction s{.kind = Kind::fill};
   s.columns = static_cast<int>(out.numel());

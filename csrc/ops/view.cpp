@@ -189,7 +189,15 @@ Tensor put_region(const Tensor& x, const Tensor& value, const Layout& region) {
 }
 void vjp_region(const Line& line, const Tensor& g, Gradients& dx) {
   const Edge& x = line.inputs[0];
-  dx[0] = put_region(full(x.shape, 0, x.dtype, g.device()), g, line.attrs.as<Layout>());
+  Layout region = line.attrs.as<Layout>();
+  AxisMask repeated = 0;  // elements that share a place
+  for (int d = 0; d < region.shape.size(); ++d)
+    if (region.strides[d] == 0 && region.shape[d] > 1) {
+      repeated |= 1u << d;
+      region.shape[d] = 1;
+    }
+  dx[0] = put_region(full(x.shape, 0, x.dtype, g.device()), repeated ? sum(g, repeated, true) : g,
+                     region);
 }
 const Op the_region_op{.name = "region",
                        .formula = "x's elements at a region, a view",

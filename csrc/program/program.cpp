@@ -222,7 +222,8 @@ void Program::finish(std::vector<Tensor> outputs) {
   // The history of what the trace made is of no use: only the values are.
   for (const StepList::Line& l : traced_.lines)
     for (int y : l.outputs)
-      if (!l.edit) keep_[static_cast<size_t>(y)]->line = {};
+      if (!l.edit)
+        keep_[static_cast<size_t>(y)]->line = {}, keep_[static_cast<size_t>(y)]->base = {};
   // What came from outside, nobody there can reach any more, and no line overwrites, is a constant.
   const std::vector<bool> held = held_outside();
   const std::vector<int> writers = traced_.writers();
@@ -235,13 +236,17 @@ void Program::finish(std::vector<Tensor> outputs) {
 std::vector<bool> Program::held_outside() const {
   std::vector<int32_t> shares(traced_.memories.size(), 1);  // ours: the list's
   std::vector<bool> held(traced_.memories.size(), false);
+  std::unordered_map<const TensorBody*, int32_t> views;  // that we keep
+  for (const Tensor& x : keep_)
+    if (x->base.defined()) ++views[x->base.body()];
   const auto of = [&](const Tensor& x) {
     return static_cast<size_t>(memories_.at(x->storage.get()));
   };
   for (size_t i = 0; i < keep_.size(); ++i) {
     const auto m = static_cast<size_t>(traced_.values[i].memory);
     ++shares[m];
-    held[m] = held[m] || keep_[i]->refs.load() != 1;
+    const auto shown = views.find(keep_[i].body());
+    held[m] = held[m] || keep_[i]->refs.load() != 1 + (shown == views.end() ? 0 : shown->second);
   }
   for (const Tensor& y : outputs_) ++shares[of(y)];
   for (const Tensor& x : edited_) ++shares[of(x)];

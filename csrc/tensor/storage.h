@@ -30,6 +30,8 @@ struct Storage : RefCounted {
 
   // Edits in place since the start. A line that saved a value compares, and refuses a changed one.
   uint32_t version = 0;
+  // Those that are part of a graph: a tensor that knows of fewer takes its history from its base.
+  uint32_t recorded_edits = 0;
   const char* edited_by = nullptr;  // the op of the last edit, for the error message
   uint32_t edited_at = 0;           // and its place in the user's program (graph/place.h)
 

@@ -73,11 +73,8 @@ void Storage::destroy(Storage* storage) {
 
 void TensorBody::destroy(TensorBody* body) {
   if (body->retains_grad && body->line) forget_tensor(body->line.get());
-  if (body->family && body->family->root == body) body->family->root = nullptr;
   delete body;
 }
-void* Family::operator new(size_t bytes) { return Pooled<Family>::take(bytes); }
-void Family::operator delete(void* block, size_t bytes) { Pooled<Family>::give(block, bytes); }
 void* TensorBody::operator new(size_t bytes) { return Pooled<TensorBody>::take(bytes); }
 void TensorBody::operator delete(void* block, size_t bytes) {
   Pooled<TensorBody>::give(block, bytes);
@@ -118,15 +115,13 @@ Tensor Tensor::alias(const Shape& shape, const Strides& strides, int64_t offset)
   other->strides = strides;
   other->offset = offset;
   other->dtype = body_->dtype;
+  other->recorded_edits = body_->storage->recorded_edits;
   return Tensor(std::move(other));
 }
-Tensor Tensor::view_of(const Shape& shape, const Strides& strides, int64_t offset) const {
-  const Tensor view = alias(shape, strides, offset);
-  if (!body_->family) body_->family = Ref<Family>::first(new Family(body_.get()));
-  view->family = body_->family;
-  view->edits_seen = body_->edits_seen;
-  return view;
+Tensor Tensor::detach() const {
+  Tensor other = alias(body_->shape, body_->strides, body_->offset);
+  other->detached = true;
+  return other;
 }
-Tensor Tensor::detach() const { return alias(body_->shape, body_->strides, body_->offset); }
 
 }  // namespace wengert

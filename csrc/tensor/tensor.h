@@ -17,6 +17,8 @@ struct Op;    // graph/op.h
 void retain(Line* line);
 void release(Line* line);        // frees without recursion, however long the chain behind it
 void forget_tensor(Line* line);  // the tensor that asked the line for its gradient is gone
+class Tensor;
+void take_history(const Tensor& view);  // from its base, after a recorded edit (graph/record.cpp)
 
 // A share of a line.
 class LineRef {
@@ -60,17 +62,6 @@ using Hooks = std::vector<std::pair<int64_t, std::unique_ptr<Hook>>>;  // by id,
 
 struct TensorBody;
 
-// A tensor and its views, which share one history: after an edit in place that is recorded, those
-// that were taken before it no longer know theirs. A detached tensor has a family of its own.
-struct Family : RefCounted {
-  explicit Family(TensorBody* tensor) : root(tensor) {}
-  TensorBody* root;    // the tensor that is no view; null when it is gone
-  uint32_t edits = 0;  // recorded ones
-  static void destroy(Family* family) { delete family; }
-  static void* operator new(size_t bytes);
-  static void operator delete(void* block, size_t bytes);
-};
-
 class Tensor {
  public:
   Tensor() = default;
@@ -95,22 +86,24 @@ class Tensor {
   View view() const;
   template <class T = void> T* data() const { return static_cast<T*>(view_data()); }
 
-  // A tensor over the same storage with another layout and no history: detached.
+  // A tensor over the same storage with another layout and no history.
   Tensor alias(const Shape& shape, const Strides& strides, int64_t offset) const;
-  // The same as a view: of x's family.
-  Tensor view_of(const Shape& shape, const Strides& strides, int64_t offset) const;
-  bool is_view() const;
-  // Whether it is a view that was taken before a recorded edit of its memory.
-  bool is_out_of_date() const;
   Tensor detach() const;
 
+  // True also where its history is lost, so that the next recorded use is refused.
   bool requires_grad() const;
   bool is_leaf() const;
+  // Whether its memory was edited, with gradients, since it took its history.
+  bool is_stale() const;
 
  private:
   Tensor(Ref<Storage> storage, const Shape& shape, DType dtype);
   void* view_data() const;
   [[noreturn]] static void has_no_values();
+  void refresh() const {
+    if (is_stale()) [[unlikely]]
+      take_history(*this);
+  }
   Ref<TensorBody> body_;
 };
 
@@ -122,11 +115,13 @@ struct TensorBody : RefCounted {
   DType dtype = DType::float32;
   bool leaf_requires_grad = false;
   bool retains_grad = false;
-  uint32_t edits_seen = 0;      // family->edits when this view was taken
-  Ref<Family> family;           // from the first view on
+  bool detached = false;        // by detach(): a constant, whatever others do to the memory
+  bool blind = false;           // a view taken under no_grad() of what requires a gradient
+  uint32_t recorded_edits = 0;  // those of the storage that its history knows of
   void* object = nullptr;       // what stands for it in the language around us, for the bindings
   const Op* made_by = nullptr;  // the op that made it, recorded or not
   LineRef line;                 // its history; empty for leaves and constants
+  Tensor base;                  // of a view: the tensor of whose memory it shows a part
   Tensor grad;                  // gathered by backward(), for leaves and where retain_grad() asked
   std::shared_ptr<Hooks>
       hooks;  // shared with the line, which calls them; for a leaf, with its edges
@@ -136,16 +131,21 @@ struct TensorBody : RefCounted {
   static void operator delete(void* block, size_t bytes);
 };
 
-inline bool Tensor::is_view() const { return body_->family && body_->family->root != body_.get(); }
-inline bool Tensor::is_out_of_date() const {
-  return body_->family && body_->edits_seen != body_->family->edits;
-}
 inline const Shape& Tensor::shape() const { return body_->shape; }
 inline const Strides& Tensor::strides() const { return body_->strides; }
 inline DType Tensor::dtype() const { return body_->dtype; }
 inline Device Tensor::device() const { return body_->storage->device; }
-inline bool Tensor::requires_grad() const { return body_->leaf_requires_grad || body_->line; }
-inline bool Tensor::is_leaf() const { return !body_->line; }
+inline bool Tensor::is_stale() const {
+  return body_->recorded_edits != body_->storage->recorded_edits;
+}
+inline bool Tensor::requires_grad() const {
+  refresh();
+  return body_->leaf_requires_grad || body_->line || is_stale();
+}
+inline bool Tensor::is_leaf() const {
+  refresh();
+  return !body_->line;
+}
 inline void* Tensor::view_data() const {
   const Storage& storage = *body_->storage;
   if (!storage.data && storage.bytes) [[unlikely]]

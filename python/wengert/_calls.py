@@ -65,13 +65,14 @@ def describe(value: Any) -> str:
     if isinstance(value, (list, tuple, set, dict)) and not _plain(value):
         return f"{_a(kind.__name__)} of {len(value)}"
     try:
-        return f"{_short.repr(value)} ({kind.__name__})"
+        text = _short.repr(value)
     except Exception:  # a repr that raises
         return _a(kind.__name__)
+    return _a(kind.__name__) if "\n" in text else f"{text} ({kind.__name__})"
 
 
 def _a(name: str) -> str:
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+    return f"{'an' if name[:1].lower() in 'aeiou' or name == 'ndarray' else 'a'} {name}"
 
 
 def _plain(items: Iterable[Any]) -> bool:
@@ -91,15 +92,30 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def choice(op: str, argument: str, given: object, known: Iterable[str]) -> None:
-    """ValueError unless `given` is one of the `known` strings."""
+def choice(
+    op: str,
+    argument: str,
+    given: object,
+    known: Iterable[str],
+    kind: type[Exception] = ValueError,
+) -> None:
+    """An error, ValueError unless `kind` says otherwise, if `given` is none of the known names."""
     known = list(known)
     if not isinstance(given, str) or given not in known:
         names = [f'"{name}"' for name in known]
         expected = " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
-        kind = ValueError if isinstance(given, str) else TypeError
         shown = f'"{given}"' if isinstance(given, str) else describe(given)
-        raise kind(f"{op}: {argument} is {shown}; expected {expected}{did_you_mean(given, known)}")
+        raise kind(f"{op}: {argument} is {shown}; expected {expected}{_near(given, known)}")
+
+
+def _near(given: object, known: list[str]) -> str:
+    """What to write for a name in other letters, for a class or a layer, or nearly right."""
+    import difflib
+
+    text = given if isinstance(given, str) else getattr(given, "__name__", type(given).__name__)
+    lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(str(text).lower(), lower, 1, 0.5)
+    return f"; did you mean {lower[near[0]]!r}?" if near else ""
 
 
 def instance(op: str, kinds: Any, expected: str, **arguments: Any) -> None:

@@ -7,6 +7,7 @@ All refuse shapes that differ: (n, 1) against (n,) would broadcast to (n, n) and
 from __future__ import annotations
 
 from . import _core
+from ._calls import choice, describe
 from ._core import DTypeError, ShapeError, Tensor
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "mse_loss"]
@@ -17,27 +18,46 @@ def _reduce(op: str, losses: Tensor, reduction: str, others: tuple[str, ...] = (
         return losses.mean()
     if reduction == "sum":
         return losses.sum()
-    if reduction == "none":
-        return losses
-    known = ", ".join(f'"{r}"' for r in ("mean", "sum", "none", *others))
-    raise ValueError(f"{op}: reduction is {reduction!r}; expected one of {known}")
+    choice(op, "reduction", reduction, ("mean", "sum", "none", *others))
+    return losses
 
 
 def _tensors(op: str, **arguments: Tensor) -> None:
     for name, value in arguments.items():
         if not isinstance(value, Tensor):
             raise TypeError(
-                f"{op}: {name} is {type(value).__name__}, not a tensor; "
-                f"convert it with wengert.tensor({name})"
+                f"{op}: {name} is {describe(value)}; expected a tensor: "
+                f"write wengert.tensor({name})"
             )
 
 
 def _same_shape(op: str, a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape:
+        way_out = f": write target.reshape({a.shape})" if a.size == b.size else ""
         raise ShapeError(
             f"{op}: got a prediction of shape {a.shape} and a target of shape {b.shape}; they must "
-            f"be equal: reshape one, for example target.reshape({a.shape})"
+            f"be equal{way_out}"
         )
+
+
+def _check_target(logits: Tensor, target: Tensor) -> None:
+    """Raises for a target that is neither class indices nor probabilities."""
+    n = logits.shape[0]
+    of_classes = not target.dtype.is_floating_point and target.dtype != _core.bool_
+    if target.shape == ((n,) if of_classes else logits.shape) and target.dtype != _core.bool_:
+        return
+    way_out = ""
+    if target.shape == logits.shape:  # 1 for the class, 0 for the others
+        way_out = ": write target.float()"
+    elif target.size == n:
+        write = f"{'' if of_classes else '.long()'}{'' if target.ndim == 1 else f'.reshape({n})'}"
+        way_out = f": write target{write}"
+    kind = DTypeError if target.shape in ((n,), logits.shape) else ShapeError
+    raise kind(
+        f"cross_entropy: got logits of shape {logits.shape} and a target of shape {target.shape} "
+        f"and dtype {target.dtype.name}; expected class indices of shape ({n},) and an integer "
+        f"dtype, or probabilities of shape {logits.shape}{way_out}"
+    )
 
 
 def mse_loss(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -71,20 +91,15 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}; expected 0 to 1")
     if logits.ndim != 2:
+        way_out = ": put the classes last, and join the other axes with reshape(-1, classes)"
         raise ShapeError(
             f"cross_entropy: got logits of shape {logits.shape}; expected (n, classes)"
+            f"{way_out if logits.ndim > 2 else ': write logits[None]' * logits.ndim}"
         )
+    _check_target(logits, target)
     if target.dtype.is_floating_point:
-        _same_shape("cross_entropy", logits, target)
         target = target * (1 - label_smoothing) + label_smoothing / logits.shape[1]
         losses = -_core._times(target, logits.log_softmax(1)).sum(1)  # 0 * log(0) is 0
-    elif target.shape != logits.shape[:1]:
-        raise ShapeError(
-            f"cross_entropy: got logits of shape {logits.shape} and class indices of shape "
-            f"{target.shape}; expected (n, classes) and (n,), or probabilities of the logits' shape"
-        )
-    elif target.dtype == _core.bool_:
-        raise DTypeError("cross_entropy: class indices are bool; expected an integer dtype")
     else:
         losses = _core.cross_entropy_rows(logits, target)
         if label_smoothing:

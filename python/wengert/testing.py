@@ -111,6 +111,7 @@ class _Check:
 
     def __init__(self, fn: Callable[..., Any], inputs: Sequence[Tensor], order: int) -> None:
         self.fn, self.inputs, self.order = fn, list(inputs), order
+        self.shapes: list[tuple[int, ...]] | None = None  # of the outputs
         self.places = [i for i, x in enumerate(self.inputs) if x.dtype.is_floating_point]
 
     def values(self, place: int, at: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
@@ -122,7 +123,16 @@ class _Check:
                 outputs = _outputs(self.fn(*given))
         else:  # fn itself differentiates
             outputs = _outputs(self.fn(*given))
-        return [_array(y).copy() for y in outputs]
+        found = [_array(y).copy() for y in outputs]
+        shapes = [y.shape for y in found]
+        if self.shapes is None:
+            self.shapes = shapes
+        if shapes != self.shapes:
+            raise AssertionError(
+                f"gradcheck: fn gives outputs of shapes {self.shapes} at the inputs and {shapes} "
+                "within eps of them; shapes must not depend on values there: choose other inputs"
+            )
+        return found
 
     def vjp(self, us: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         """u . J for each differentiable input."""

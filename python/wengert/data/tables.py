@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._calls import choice
 from .errors import DataError
 from .files import DAMAGED, existing_file, open_file
 
@@ -68,8 +69,7 @@ def load_csv(
     target (NA, nan, ?, ...); for "auto", a few cells of text among numbers that look measured; for
     "class", as good as every row its own number with a fraction.
     """
-    if kind not in ("auto", "class", "value"):
-        raise DataError(f"load_csv: kind is {kind!r}; expected 'auto', 'class' or 'value'")
+    choice("load_csv", "kind", kind, ("auto", "class", "value"), DataError)
     file, x, features, cells = read_table(path, target, header)
     if cells is None:
         return Table(x, np.empty((len(x), 0)), features, None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from .. import _core
+from .._calls import choice
 from ..io import FileError, write_text
 
 __all__ = ["BertTokenizer"]
@@ -50,8 +51,7 @@ class BertTokenizer:
         self.sides = {}
         for key in ("padding_side", "truncation_side"):
             self.sides[key] = settings.get(key) or "right"
-            if self.sides[key] not in ("left", "right"):
-                raise FileError(f"{key} is {self.sides[key]!r}; expected 'left' or 'right'")
+            choice("tokenizer", key, self.sides[key], ("left", "right"), FileError)
         names = _special_tokens(settings)
         self.special = {
             role: name
@@ -159,8 +159,8 @@ class BertTokenizer:
         inputs = texts if pairs is None else list(zip(texts, pairs, strict=True))
         if not texts or not all(isinstance(t, str) for t in [*texts, *(pairs or [])]):
             raise TypeError("tokenizer: expected one text, or a list of one or more")
-        if return_tensors not in (None, "wg", "np"):
-            raise ValueError(f"tokenizer: return_tensors is {return_tensors!r}; give 'wg' or 'np'")
+        if return_tensors is not None:
+            choice("tokenizer", "return_tensors", return_tensors, ("wg", "np"))
         longest = self.model_max_length if max_length is None else max_length
         if truncation:
             self.backend.enable_truncation(longest, direction=self.sides["truncation_side"])

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from .. import _core
+from .._calls import choice
 from .._core import Tensor
 from ..autograd import no_grad
 from ..random import Generator, rand, randn
@@ -50,9 +51,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else float(param)
         return math.sqrt(2.0 / (1.0 + slope * slope))
-    if nonlinearity not in _GAINS:
-        known = ", ".join([*_GAINS, "leaky_relu"])
-        raise ValueError(f"calculate_gain: {nonlinearity!r} is not known; known are {known}")
+    choice("calculate_gain", "nonlinearity", nonlinearity, [*_GAINS, "leaky_relu"])
     return _GAINS[nonlinearity]
 
 
@@ -164,8 +163,7 @@ Mode = Literal["fan_in", "fan_out"]
 
 def _kaiming_std(op: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     fans = dict(zip(("fan_in", "fan_out"), _fans(op, tensor), strict=True))
-    if mode not in fans:
-        raise ValueError(f"{op}: mode is {mode!r}; it must be 'fan_in' or 'fan_out'")
+    choice(op, "mode", mode, fans)
     return calculate_gain(nonlinearity, a) * _spread(1.0, fans[mode])
 
 

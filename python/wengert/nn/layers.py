@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Literal, overload
 
 from .. import _core
+from .._calls import choice
 from .._core import Tensor
 from ..random import Generator, bernoulli
 from . import init
@@ -163,8 +164,7 @@ class GELU(_KeepsShape):
     """y = x * Phi(x), with Phi by erf ("none") or by the tanh approximation ("tanh")."""
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f"GELU: approximate is {approximate!r}; give 'none' or 'tanh'")
+        choice("GELU", "approximate", approximate, ("none", "tanh"))
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -362,10 +362,6 @@ class Sequential(Module):
                 yield module
 
 
-def _short(name: object) -> str:
-    return repr(name) if isinstance(name, (str, type)) else type(name).__name__
-
-
 class MLP(Sequential):
     """Linear layers of the given sizes, with an activation after all but the last, and dropout
     after each activation: MLP([784, 256, 10]) is Linear, ReLU, Linear.
@@ -403,12 +399,12 @@ class MLP(Sequential):
             raise ValueError(
                 f"MLP: sizes is {sizes}; it needs two or more: inputs, hidden layers, outputs"
             )
-        for name in (activation, output_activation):
-            if name is not None and name not in self.activations:
-                raise ValueError(
-                    f"MLP: activation {_short(name)} is not known; give the name of one: "
-                    + ", ".join(self.activations)
-                )
+        for argument, name in (
+            ("activation", activation),
+            ("output_activation", output_activation),
+        ):
+            if name is not None:
+                choice("MLP", argument, name, self.activations)
         layers: list[Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(sizes)):
             layers.append(Linear(inputs, outputs, dtype=dtype, generator=generator))

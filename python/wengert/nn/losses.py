@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from .. import losses
+from .._calls import choice
 from .._core import Tensor
 from .module import Module
 
@@ -19,11 +20,7 @@ class _Loss(Module):
     reductions: tuple[str, ...] = ("mean", "sum", "none")
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in self.reductions:
-            raise ValueError(
-                f"{type(self).__name__}: reduction is {reduction!r}; "
-                f"it must be one of {', '.join(self.reductions)}"
-            )
+        choice(type(self).__name__, "reduction", reduction, self.reductions)
         self.reduction = reduction
 
     def extra_repr(self) -> str:

@@ -592,10 +592,10 @@ def _name_the_module(error: Exception, outer: Module) -> None:
     if where.before is None:
         where.before = outer._layer_before(module)
     name = names[id(module)]
-    text = module._error_name or type(module).__name__
+    text = label = module._error_name or type(module).__name__
     text += f" '{name}'" if name else ""
     text += f" ({module.extra_repr()})" if module.extra_repr() else ""
-    text += f": {where.message}"
+    text += f": {where.message.removeprefix(f'{label}: ')}"
     if where.before is not None and id(where.before) in names:
         features = getattr(where.before, "out_features", "?")
         dot = "" if text.endswith(".") else "."

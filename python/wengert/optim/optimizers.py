@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any, ClassVar
 
 from .. import _core
+from .._calls import did_you_mean
 from .._core import Tensor
 from ..autograd import enable_grad, no_grad
 
@@ -212,8 +213,8 @@ class Optimizer:
         unknown = [key for key in own if key not in self.defaults]
         if unknown:
             raise ValueError(
-                f"{name}: unknown options {', '.join(unknown)}; known are "
-                + ", ".join(self.defaults)
+                f"{name}: unknown options {', '.join(map(str, unknown))}; known are "
+                f"{', '.join(self.defaults)}{did_you_mean(unknown[0], self.defaults)}"
             )
         options = {**self.defaults, **own}
         lr = options["lr"].item() if isinstance(options["lr"], Tensor) else options["lr"]

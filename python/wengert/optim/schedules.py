@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from .._calls import choice
 from .._core import Tensor
 from .optimizers import _NUMBERS, Optimizer, _below_1, _check
 
@@ -271,10 +272,7 @@ class OneCycleLR(LRScheduler):
     ) -> None:
         _check("OneCycleLR", "max_lr", max_lr, "a finite number above 0", lambda v: v > 0)
         _check("OneCycleLR", "pct_start", pct_start, "between 0 and 1", lambda v: 0 < v < 1)
-        if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(
-                f"OneCycleLR: anneal_strategy is {anneal_strategy!r}; give 'cos' or 'linear'"
-            )
+        choice("OneCycleLR", "anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.max_lr, self.total_steps = max_lr, _whole("OneCycleLR", "total_steps", total_steps, 2)
         self.pct_start, self.anneal_strategy = pct_start, anneal_strategy
         self.cycle_momentum = cycle_momentum
@@ -380,11 +378,8 @@ class ReduceLROnPlateau(LRScheduler):
         eps: float = 1e-8,
     ) -> None:
         owner = "ReduceLROnPlateau"
-        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
-            raise ValueError(
-                f"{owner}: mode is {mode!r} and threshold_mode {threshold_mode!r}; they must be "
-                "'min' or 'max', and 'rel' or 'abs'"
-            )
+        choice(owner, "mode", mode, ("min", "max"))
+        choice(owner, "threshold_mode", threshold_mode, ("rel", "abs"))
         _check(owner, "factor", factor, "a number from 0 to below 1", _below_1)
         self.mode, self.factor = mode, factor
         self.patience = _whole(owner, "patience", patience, 0)

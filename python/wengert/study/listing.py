@@ -130,6 +130,7 @@ _OPERANDS = {
     "cross_entropy_vjp": ("g", "x", "target", "kept"),
     "take_rows": ("x", "rows"),
     "put_rows": ("x", "value", "rows"),
+    "put_region": ("x", "value"),
     "layer_norm": ("x", "w", "b"),
     "layer_norm_vjp": ("g", "x", "kept", "w"),
     "layer_norm_affine_vjp": ("g", "x", "kept"),

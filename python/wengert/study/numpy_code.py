@@ -74,6 +74,8 @@ _TWO = {
     "embedding": "{0}[{1}]", "embedding_vjp": "embedding_vjp({0}, {1}, {rows})",
     "take_rows": "rows_of({0}, {lead})[{1}]",
     "put_rows": "put_rows({0}, {1}, {2}, {lead}, {add})",
+    "region": "region({0}, {shape}, {strides}, {offset})",
+    "put_region": "put_region({0}, {1}, {shape}, {strides}, {offset})",
 }  # fmt: skip
 _HELPERS = {
     "times": (
@@ -182,6 +184,17 @@ _HELPERS = {
         "    np.add.at(dtable, ids.ravel(), g.reshape(-1, g.shape[-1]))\n"
         "    return dtable"
     ),
+    "region": (
+        "def region(x, shape, strides, offset):\n"
+        "    strides = [s * x.itemsize for s in strides]\n"
+        "    return np.lib.stride_tricks.as_strided(x.ravel()[offset:], shape, strides)"
+    ),
+    "put_region": (
+        "def put_region(x, value, shape, strides, offset):\n"
+        "    y = np.array(x, order='C')\n"
+        "    region(y, shape, strides, offset)[...] = value\n"
+        "    return y"
+    ),
     "embed": (
         "def embed(x, axis, start, step, length, size):\n"
         "    shape = list(x.shape)\n"
@@ -201,6 +214,7 @@ _NEEDS = {
     "silu_slope": ["times"],
     "softmax": ["row_top"],
     "put_rows": ["rows_of"],
+    "put_region": ["region"],
 }
 
 
