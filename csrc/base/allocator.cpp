@@ -4,6 +4,7 @@
 // some sizes while it asks for gradients of others, and would else hold memory for both.
 #include "base/allocator.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -150,8 +151,13 @@ void reset_peak() {
 
 void empty_cache() {
   Cache& c = cache();
-  std::lock_guard lock(c.mutex);
-  release_all(c);
+  {
+    std::lock_guard lock(c.mutex);
+    release_all(c);
+  }
+#if defined(__GLIBC__)
+  malloc_trim(0);  // smaller blocks lie between others: malloc keeps their pages
+#endif
 }
 
 void set_cache_limit(int64_t bytes) {

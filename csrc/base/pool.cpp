@@ -211,8 +211,12 @@ void set_num_threads(int n) {
 
 void parallel_for(int64_t chunks, void (*body)(const void*, int64_t), const void* context) {
   if (chunks <= 0) return;
-  if (chunks == 1 || inside_job) {
-    for (int64_t i = 0; i < chunks; ++i) body(context, i);
+  if (chunks == 1) return body(context, 0);
+  if (inside_job) {
+    for (int64_t i = 0; i < chunks; ++i) {
+      body(context, i);
+      poll_interrupt();
+    }
     return;
   }
   bool signalled;
@@ -240,7 +244,8 @@ WithoutInterrupts::~WithoutInterrupts() { interrupts_held = before_; }
 
 void poll_interrupt() {
   thread_local Poller poller;
-  if (!inside_job && poller.signalled()) throw Interrupted();
+  if (inside_job && pool->cancelled.load(std::memory_order_relaxed)) throw Interrupted();
+  if (poller.signalled()) throw Interrupted();
 }
 
 }  // namespace wengert

@@ -5,9 +5,10 @@
 // - The number and the size of chunks depend on the problem, never on the number of threads: so
 //   results have the same bits for any number of threads.
 // - A body touches no Python. What it throws ends the job, and is thrown to the caller.
-// With more than one chunk the caller's thread lets go of Python's lock meanwhile (through Host),
-// and looks for Ctrl-C every 50 ms; `parallel_for` then throws Interrupted once running chunks have
-// ended.
+// - A chunk takes a few milliseconds at most, or calls poll_interrupt() as often.
+// With more than one chunk the caller's thread releases Python's lock meanwhile (through Host), and
+// looks for Ctrl-C every 50 ms; `parallel_for` then throws Interrupted once running chunks have
+// ended. A loop whose steps depend on each other is a `serial_for`.
 #pragma once
 
 #include <cstdint>
@@ -63,8 +64,19 @@ class WithoutInterrupts {
   bool before_;
 };
 
-// For walks outside parallel_for (backward): looks for Ctrl-C if 50 ms have passed; throws
-// Interrupted.
+// For long loops, outside parallel_for or in one of its chunks: looks for Ctrl-C if 50 ms have
+// passed, and throws Interrupted; in a job that has ended early, throws at once.
 void poll_interrupt();
+
+// body(first, end) for pieces of 0 to n - 1, in order, on the caller's thread, which releases
+// Python's lock and looks for Ctrl-C, if there is more than one piece. A body touches no Python.
+template <class Body> void serial_for(int64_t n, int64_t piece, const Body& body) {
+  if (n <= piece) return n > 0 ? body(int64_t{0}, n) : void();
+  const WithoutHostLock unlocked;
+  for (int64_t first = 0; first < n; first += piece) {
+    body(first, n - first < piece ? n : first + piece);
+    poll_interrupt();
+  }
+}
 
 }  // namespace wengert

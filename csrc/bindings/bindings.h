@@ -81,6 +81,11 @@ template <class T> T to_value(const char* op, const char* argument, py::handle g
 }
 std::vector<Tensor> to_tensors(const char* op, py::handle given);
 
+// host.cpp
+// For long loops that hold Python's lock: every few milliseconds looks for Ctrl-C, and lets other
+// threads run.
+void let_others_run();
+
 // cuda.cpp
 Device to_device(py::handle given);  // "cpu", "cuda", "cuda:1"; None is the CPU
 
@@ -97,6 +102,18 @@ void refuse_mask(const char* op, py::handle array);  // of a masked array, which
 // guards.cpp
 // What an object of class _Guards finds changed, as text; null for nothing.
 const char* changed_guard(py::handle guards);
+
+// For a constructor: what `made` holds becomes what self stands for. Where there is no memory to
+// register it, pybind11 by itself frees it twice, or ends the process.
+template <class Holder> void construct(py::detail::value_and_holder& self, Holder made) {
+  self.value_ptr() = made.get();
+  try {
+    self.type->init_instance(self.inst, &made);
+  } catch (...) {
+    self.value_ptr() = nullptr;
+    throw;
+  }
+}
 
 // Each file adds its part of the module.
 void add_errors(py::module_& m);

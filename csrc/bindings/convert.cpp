@@ -1,4 +1,7 @@
 // From Python's values to the core's: dtypes, shapes, axes, indices, numbers, nested lists.
+#include <algorithm>
+#include <limits>
+
 #include "bindings/bindings.h"
 #include "tensor/copy.h"
 
@@ -78,6 +81,104 @@ bool holds_float64(py::handle list) {
   }
   return false;
 }
+
+// Nested lists of plain numbers of Python are read here: NumPy would hold the interpreter's lock,
+// and be deaf to Ctrl-C, for all of them. The lists may change under the reader's eyes, as other
+// threads run.
+class NumberLists {
+ public:
+  // Whether `data` is that, of one shape.
+  bool take(PyObject* data) { return measure(data) && look(data, 0); }
+  // Whether they fit into it, if it is a dtype of integers.
+  bool fit(DType dtype) const {
+    return dispatch(dtype, [this](auto type) {
+      using T = typename decltype(type)::type;
+      if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
+        return dtype_ == DType::float64 || (std::numeric_limits<T>::lowest() <= least_ &&
+                                            most_ <= std::numeric_limits<T>::max());
+      else
+        return true;
+    });
+  }
+  // The numbers, as the narrowest of bool, int64 and float64 that holds them all.
+  Tensor read(PyObject* data) const {
+    const Tensor x(shape_, dtype_);
+    dispatch(dtype_, [&](auto type) {
+      using T = typename decltype(type)::type;
+      if constexpr (std::is_same_v<T, bool> || sizeof(T) == 8) {
+        T* to = x.data<T>();
+        fill(data, 0, to);
+      }
+    });
+    return x;
+  }
+
+ private:
+  static bool is_list(PyObject* o) { return PyList_CheckExact(o) || PyTuple_CheckExact(o); }
+
+  bool measure(PyObject* data) {
+    for (; is_list(data); data = PySequence_Fast_GET_ITEM(data, 0)) {
+      if (shape_.size() == max_dims) return false;
+      shape_.push_back(PySequence_Fast_GET_SIZE(data));
+      if (shape_.back() == 0) return false;
+    }
+    return !shape_.empty();
+  }
+  // f(item) for the items of a list at this depth; false if there are not as many, or f says so.
+  template <class F> bool each(PyObject* list, int axis, const F& f) const {
+    if (!is_list(list)) return false;
+    for (int64_t i = 0; i < shape_[axis]; ++i) {
+      let_others_run();
+      if (PySequence_Fast_GET_SIZE(list) != shape_[axis]) return false;
+      PyObject* const item = PySequence_Fast_GET_ITEM(list, i);
+      if (axis + 1 == shape_.size()) {
+        if (!f(item)) return false;
+      } else {
+        const py::object inner = py::reinterpret_borrow<py::object>(item);
+        if (!each(inner.ptr(), axis + 1, f)) return false;
+      }
+    }
+    return true;
+  }
+  bool look(PyObject* data, int axis) {
+    return each(data, axis, [this](PyObject* o) {
+      DType kind = DType::bool_;
+      int overflow = 0;
+      if (PyFloat_CheckExact(o))
+        kind = DType::float64;
+      else if (PyLong_CheckExact(o))
+        kind = DType::int64, note(PyLong_AsLongLongAndOverflow(o, &overflow));
+      else if (!PyBool_Check(o))
+        return false;
+      dtype_ = std::max(dtype_, kind);
+      return overflow == 0;
+    });
+  }
+  template <class T> void fill(PyObject* data, int axis, T*& to) const {
+    const bool same = each(data, axis, [&](PyObject* o) {
+      int overflow = 0;
+      if (PyFloat_CheckExact(o) && std::is_same_v<T, double>)
+        *to++ = static_cast<T>(PyFloat_AS_DOUBLE(o));
+      else if (PyBool_Check(o))
+        *to++ = static_cast<T>(o == Py_True);
+      else if (PyLong_CheckExact(o) && !std::is_same_v<T, bool>)
+        *to++ = static_cast<T>(PyLong_AsLongLongAndOverflow(o, &overflow));
+      else
+        return false;
+      return overflow == 0;
+    });
+    if (!same) fail<ValueError>("tensor: the list changed while it was read");
+  }
+
+  void note(int64_t x) {
+    least_ = std::min(least_, x);
+    most_ = std::max(most_, x);
+  }
+
+  Shape shape_;
+  DType dtype_ = DType::bool_;
+  int64_t least_ = 0, most_ = 0;
+};
 
 }  // namespace
 
@@ -190,7 +291,6 @@ std::vector<IndexPart> to_key(py::handle given) {
 }
 
 Tensor from_python(py::handle data, std::optional<DType> dtype) {
-  Tensor constant;
   if (py::isinstance<TensorBody>(data)) {
     const Tensor x = data.cast<Tensor>().detach();
     return clone(dtype ? wengert::to_dtype(x, *dtype) : x);
@@ -198,7 +298,13 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
   if (const std::optional<Number> x = as_number(data))
     return dtype == DType::bool_ ? wengert::to_dtype(constant_of(data, *x, own_dtype(data)), *dtype)
                                  : constant_of(data, *x, dtype.value_or(own_dtype(data)));
-  // Nested lists and arrays: NumPy knows how to read them.
+  if (NumberLists lists; lists.take(data.ptr()) && lists.fit(dtype.value_or(DType::int64))) {
+    const Tensor x = lists.read(data.ptr());
+    // Numbers written in Python have no dtype of their own.
+    const DType own = x.dtype() == DType::float64 ? DType::float32 : x.dtype();
+    return wengert::to_dtype(x, dtype.value_or(own));
+  }
+  // Other lists, and arrays: NumPy knows how to read them.
   const py::object numpy = py::module_::import("numpy");
   py::object array;
   try {

@@ -158,7 +158,12 @@ void add_cuda(py::module_& m, TensorClass& cls) {
       },
       py::arg("number"), py::arg("stream"), py::arg("wait"));
   py::class_<Event>(m, "_CudaEvent")
-      .def(py::init<bool>(), py::arg("timed"))
+      .def(
+          "__init__",
+          [](py::detail::value_and_holder& self, bool timed) {
+            construct(self, std::make_unique<Event>(timed));
+          },
+          py::detail::is_new_style_constructor(), py::arg("timed"))
       .def("record", &Event::record, py::arg("number"), py::arg("stream"))
       .def("wait", &Event::wait, py::arg("number"), py::arg("stream"))
       .def("done", &Event::done, py::arg("wait"))

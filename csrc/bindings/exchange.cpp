@@ -2,11 +2,14 @@
 //
 // What leaves is read-only unless asked for; memory that others may write to is marked as exposed,
 // and lines keep copies of it, since no version counter can see those writes.
-#include <cstring>
+#include <algorithm>
+#include <limits>
 
 #include "base/cuda.h"
+#include "base/pool.h"
 #include "bindings/bindings.h"
 #include "bindings/dlpack_abi.h"
+#include "tensor/loop.h"
 
 namespace wengert::bindings {
 
@@ -46,20 +49,55 @@ py::object keep_alive(const Tensor& x) {
   return py::capsule(new Tensor(x.detach()), [](void* p) { delete static_cast<Tensor*>(p); });
 }
 
-// A tensor over memory of somebody else. The strides may run backwards, so the storage begins at
-// the lowest address.
-Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype, PyObject* owner,
-             bool writable, Device device = Device::cpu) {
+// Whether all bytes of bools are 0 or 1: kernels take that for granted.
+bool are_bools(View x) {
+  for (int d = 0; d < x.shape.size(); ++d)
+    if (x.strides[d] == 0) x.shape[d] = 1;
+  const Loop<1> loop(x.shape, {&x.strides});
+  const int64_t columns = loop.inner(), step = loop.stride[0][loop.dims - 1];
+  int all = 0;
+  serial_for(loop.outer() * columns, 1 << 20, [&](int64_t first, int64_t end) {
+    for (int64_t n; first < end; first += n) {
+      const int64_t row = first / columns, column = first % columns;
+      const uint8_t* const at = x.as<uint8_t>() + loop.offset(0, row) + column * step;
+      n = std::min(end - first, columns - column);
+      for (int64_t i = 0; i < n; ++i) all |= at[i * step];
+    }
+  });
+  return all <= 1;
+}
+
+// A tensor over memory of somebody else, who may say of it what cannot be. The strides may run
+// backwards, so the storage begins at the lowest address.
+Tensor adopt(const char* op, void* data, const Shape& shape, Strides strides, DType dtype,
+             PyObject* owner, bool writable, Device device = Device::cpu) {
+  const int64_t size = size_of(dtype), elements = numel(shape);
   nbytes(shape, dtype);
-  int64_t low = 0, high = 0;
-  for (int d = 0; d < shape.size(); ++d) {
-    const int64_t reach = shape[d] > 0 ? (shape[d] - 1) * strides[d] : 0;
-    (reach < 0 ? low : high) += reach;
+  if (elements == 0) strides = contiguous_strides(shape);
+  const auto address = static_cast<int64_t>(reinterpret_cast<uintptr_t>(data));
+  int64_t low = 0, high = elements ? size : 0, end;  // bytes from `data`
+  bool far = false;
+  for (int d = 0; elements && d < shape.size(); ++d) {
+    int64_t reach;
+    far |= __builtin_mul_overflow(shape[d] - 1, strides[d], &reach);
+    far |= __builtin_mul_overflow(reach, size, &reach);
+    int64_t& to = reach < 0 ? low : high;
+    far |= __builtin_add_overflow(to, reach, &to);
   }
-  const int64_t size = size_of(dtype);
+  if (far || address + low < 0 || __builtin_add_overflow(address, high, &end))
+    fail<ValueError>(op, ": the array's shape ", shape, " and strides ", strides,
+                     ", in elements, reach beyond all memory");
+  if (elements && !data)
+    fail<ValueError>(op, ": the array's memory is NULL, and its shape is ", shape);
+  if (elements && address % size) fail<ValueError>(op, ": the array is not aligned; copy it first");
+  if (elements && dtype == DType::bool_ && device == Device::cpu &&
+      !are_bools({data, shape, strides, dtype, device}))
+    fail<ValueError>(op,
+                     ": the array's bools have bytes other than 0 and 1; compare them, as uint8, "
+                     "with 0 first");
   Py_INCREF(owner);
-  Ref<Storage> storage = Storage::adopt(static_cast<char*>(data) + low * size,
-                                        (high - low + 1) * size, drop_reference, owner);
+  Ref<Storage> storage =
+      Storage::adopt(static_cast<char*>(data) + low, high - low, drop_reference, owner);
   storage->device = device;
   storage->read_only = !writable;
   storage->exposed = true;
@@ -67,7 +105,7 @@ Tensor adopt(void* data, const Shape& shape, const Strides& strides, DType dtype
   body->storage = std::move(storage);
   body->shape = shape;
   body->strides = strides;
-  body->offset = -low;
+  body->offset = -low / size;
   body->dtype = dtype;
   return Tensor(std::move(body));
 }
@@ -208,9 +246,11 @@ Tensor adopt_dlpack(const py::object& capsule, const char* name, const char* use
   }
   const dlpack::Array& a = managed->array;
   const Device device = from_dl_device(a.device.type, a.device.id);
-  if (a.ndim > max_dims)
-    fail<ShapeError>("from_dlpack: the array has ", a.ndim, " dimensions; at most ", max_dims,
+  if (a.ndim < 0 || a.ndim > max_dims)
+    fail<ShapeError>("from_dlpack: the array has ", a.ndim, " dimensions; 0 to ", max_dims,
                      " are possible");
+  if (a.ndim > 0 && !a.shape)
+    fail<ShapeError>("from_dlpack: the array has ", a.ndim, " dimensions and no shape");
   const DType dtype = from_type_info(a.dtype);
   Shape shape;
   Strides strides;
@@ -224,8 +264,8 @@ Tensor adopt_dlpack(const py::object& capsule, const char* name, const char* use
     auto* m = static_cast<M*>(PyCapsule_GetPointer(c, "wengert"));
     if (m->deleter) m->deleter(m);
   });
-  return adopt(static_cast<char*>(a.data) + a.byte_offset, shape, strides, dtype, owner.ptr(),
-               writable, device);
+  return adopt("from_dlpack", static_cast<char*>(a.data) + (a.data ? a.byte_offset : 0), shape,
+               strides, dtype, owner.ptr(), writable, device);
 }
 
 Tensor from_dlpack(py::object producer) {
@@ -251,6 +291,9 @@ Tensor from_dlpack(py::object producer) {
   if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned"))
     return adopt_dlpack<dlpack::ManagedVersioned>(capsule, "dltensor_versioned",
                                                   "used_dltensor_versioned");
+  if (!PyCapsule_IsValid(capsule.ptr(), "dltensor"))
+    fail<DTypeError>("from_dlpack: __dlpack__() gave ", py::repr(capsule).cast<std::string>(),
+                     "; expected a capsule \"dltensor\" that is not used yet");
   return adopt_dlpack<dlpack::Managed>(capsule, "dltensor", "used_dltensor");
 }
 
@@ -331,14 +374,20 @@ Tensor from_numpy(py::handle given) {
   if (!py::hasattr(given, "__array_interface__"))
     fail<DTypeError>("from_numpy: got ", Py_TYPE(given.ptr())->tp_name, "; expected a NumPy array");
   refuse_mask("from_numpy", given);
-  const py::dict interface = given.attr("__array_interface__");
+  // Of other classes NumPy makes an array of its own over the same memory, and checks what they
+  // say.
+  const py::module_ numpy = py::module_::import("numpy");
+  const bool plain = py::isinstance(given, numpy.attr("ndarray"));
+  const py::object array =
+      plain ? py::reinterpret_borrow<py::object>(given) : numpy.attr("asarray")(given);
+  const py::dict interface = array.attr("__array_interface__");
   const auto typestr = interface["typestr"].cast<std::string>();
   constexpr const char* known[] = {"|b1", "|u1", "<i4", "<i8", "", "<f4", "<f8"};
   int dtype = 0;
   while (dtype < dtype_count && typestr != known[dtype]) ++dtype;
   if (dtype == dtype_count)
     fail<DTypeError>("from_numpy: got an array of dtype ",
-                     py::str(given.attr("dtype")).cast<std::string>(),
+                     py::str(array.attr("dtype")).cast<std::string>(),
                      "; expected float32, float64, int32, int64, uint8 or bool, in this machine's "
                      "byte order: convert it with .astype(), or copy it with tensor(array, "
                      "dtype=\"float32\")");
@@ -354,10 +403,8 @@ Tensor from_numpy(py::handle given) {
     }
   }
   const auto data = interface["data"].cast<std::pair<uintptr_t, bool>>();
-  if (data.first % static_cast<uintptr_t>(size_of(static_cast<DType>(dtype))))
-    fail<ValueError>("from_numpy: the array is not aligned; copy it first");
-  return adopt(reinterpret_cast<void*>(data.first), shape, strides, static_cast<DType>(dtype),
-               given.ptr(), !data.second);
+  return adopt("from_numpy", reinterpret_cast<void*>(data.first), shape, strides,
+               static_cast<DType>(dtype), array.ptr(), !data.second);
 }
 
 void add_exchange(py::module_& m, TensorClass& cls) {

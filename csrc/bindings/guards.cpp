@@ -9,7 +9,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "bindings/bindings.h"
+#include "bindings/fast.h"
 // After Python.h.
 #include <frameobject.h>
 
@@ -289,6 +289,11 @@ class Recorder {
 
  private:
   static int on_event(PyObject* self, PyFrameObject* frame, int what, PyObject* arg) {
+    const PyObject* const noted = guarded(
+        [&]() -> PyObject* { return note(self, frame, what, arg) == 0 ? Py_None : nullptr; });
+    return noted ? 0 : -1;
+  }
+  static int note(PyObject* self, PyFrameObject* frame, int what, PyObject* arg) {
     auto& r = *static_cast<Recorder*>(PyCapsule_GetPointer(self, nullptr));
     if (r.importing_) {  // what runs at a module's first import is no part of the step
       r.importing_ += what == PyTrace_CALL ? 1 : what == PyTrace_RETURN ? -1 : 0;
@@ -364,7 +369,10 @@ void add_guards(py::module_& m) {
                        };
                      }),
                      "What a trace read of Python's state, with what it was.")
-      .def(py::init<>())
+      .def(
+          "__init__",
+          [](py::detail::value_and_holder& self) { construct(self, std::make_unique<Guards>()); },
+          py::detail::is_new_style_constructor())
       .def(
           "add_dict", &Guards::add_dict, py::arg("dict"), py::arg("size"), py::arg("entries"),
           py::arg("of_object"),
@@ -391,8 +399,15 @@ void add_guards(py::module_& m) {
       },
       "The dict of a class, itself.");
   py::class_<Recorder>(m, "_Recorder", "Which code runs between start and stop.")
-      .def(py::init<py::object, py::object, std::string>(), py::arg("refused"), py::arg("always"),
-           py::arg("library"))
+      .def(
+          "__init__",
+          [](py::detail::value_and_holder& self, py::object refused, py::object always,
+             std::string library) {
+            construct(self, std::make_unique<Recorder>(std::move(refused), std::move(always),
+                                                       std::move(library)));
+          },
+          py::detail::is_new_style_constructor(), py::arg("refused"), py::arg("always"),
+          py::arg("library"))
       .def("start", &Recorder::start)
       .def("stop", &Recorder::stop)
       .def("codes", &Recorder::codes, "[(code, its globals)]");

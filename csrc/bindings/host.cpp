@@ -2,6 +2,7 @@
 // too.
 #include <unistd.h>
 
+#include <chrono>
 #include <mutex>
 #include <unordered_map>
 
@@ -127,6 +128,18 @@ std::string describe_place(Place place) {
 
 }  // namespace
 
+void let_others_run() {
+  using Clock = std::chrono::steady_clock;
+  thread_local Clock::time_point last;
+  thread_local int calls = 0;
+  if (++calls % 1024) return;
+  const auto now = Clock::now();
+  if (now - last < std::chrono::milliseconds(5)) return;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  { const WithoutHostLock unlocked; }
+  last = Clock::now();
+}
+
 void add_errors(py::module_& m) {
   py::register_exception<OutOfMemory>(m, "OutOfMemoryError", PyExc_MemoryError);
   py::register_exception<GradientError>(m, "GradientError", PyExc_RuntimeError);
@@ -173,7 +186,13 @@ void add_host(py::module_& m) {
   m.def(
       "memory_cached", [] { return memory_figures().cached; },
       "Bytes that are free and kept for reuse.");
-  m.def("empty_cache", empty_cache, "Gives the free bytes back to the system.");
+  m.def(
+      "empty_cache",
+      [] {
+        const WithoutHostLock unlocked;
+        empty_cache();
+      },
+      "Gives the free bytes back to the system.");
   m.def(
       "set_cache_limit",
       [](int64_t bytes) {

@@ -62,13 +62,15 @@ void add_program(py::module_& m) {
   m.def("_watches_nan", watches_nan, "Whether set_nan_watch is on.");
 
   py::class_<Program, Ref<Program>>(m, "_Program", "A traced step; see wengert.compile.")
-      .def(py::init([](py::handle arguments) {
-             std::vector<Tensor> own;
-             for (const Tensor& x : to_tensors("compile", arguments))
-               own.push_back(Tensor::promise({x.shape(), x.dtype(), x.device()}));
-             return Ref<Program>(new Program(std::move(own)));
-           }),
-           py::arg("arguments"), "For arguments like these.")
+      .def(
+          "__init__",
+          [](py::detail::value_and_holder& self, py::handle arguments) {
+            std::vector<Tensor> own;
+            for (const Tensor& x : to_tensors("compile", arguments))
+              own.push_back(Tensor::promise({x.shape(), x.dtype(), x.device()}));
+            construct(self, Ref<Program>(new Program(std::move(own))));
+          },
+          py::detail::is_new_style_constructor(), py::arg("arguments"), "For arguments like these.")
       .def_property_readonly(
           "arguments", [](const Program& p) { return py::cast(p.arguments()); },
           "Its own, to trace the step with.")

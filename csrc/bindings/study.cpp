@@ -76,10 +76,12 @@ py::list answers(const Study& s) {
 
 void add_study(py::module_& m) {
   py::class_<Study, Ref<Study>>(m, "_Study", "A step traced for study; see wengert.trace.")
-      .def(py::init([](py::handle arguments, size_t most_lines) {
-             return Ref<Study>(new Study(to_tensors("trace", arguments), most_lines));
-           }),
-           py::arg("arguments"), py::arg("most_lines"))
+      .def(
+          "__init__",
+          [](py::detail::value_and_holder& self, py::handle arguments, size_t most_lines) {
+            construct(self, Ref<Study>(new Study(to_tensors("trace", arguments), most_lines)));
+          },
+          py::detail::is_new_style_constructor(), py::arg("arguments"), py::arg("most_lines"))
       .def("begin", &Study::begin)
       .def("end", &Study::end)
       .def(
@@ -118,10 +120,12 @@ void add_study(py::module_& m) {
       .def_property_readonly("bytes", [](const Study& s) { return s.traced().bytes_made(); });
 
   py::class_<Replica, Ref<Replica>>(m, "_Replica", "A study's memory, to run its lines on.")
-      .def(py::init([](const Ref<Study>& study, bool wide) {
-             return Ref<Replica>(new Replica(study, wide));
-           }),
-           py::arg("study"), py::arg("wide"))
+      .def(
+          "__init__",
+          [](py::detail::value_and_holder& self, const Ref<Study>& study, bool wide) {
+            construct(self, Ref<Replica>(new Replica(study, wide)));
+          },
+          py::detail::is_new_style_constructor(), py::arg("study"), py::arg("wide"))
       .def("reset", &Replica::reset)
       .def("run", &Replica::run, py::arg("line"))
       .def("run_all", &Replica::run_all)

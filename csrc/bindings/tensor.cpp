@@ -7,35 +7,39 @@ namespace wengert::bindings {
 
 namespace {
 
-py::object item(const Tensor& given) {
-  refuse_in_trace("reading a tensor's value", given);
-  if (given.numel() != 1)
-    fail<ValueError>("item: the tensor has shape ", given.shape(), " and ", given.numel(),
-                     " elements; expected exactly one: use tolist(), or index first");
-  const Tensor x = on_host(given);
-  return dispatch(x.dtype(), [&](auto type) -> py::object {
-    using T = typename decltype(type)::type;
+template <class T>
+py::object list_of(const T* x, const Shape& shape, const Strides& strides, int axis) {
+  if (axis == shape.size()) {
+    let_others_run();
     if constexpr (std::is_same_v<T, bfloat16>)
-      return py::cast(static_cast<float>(*x.data<T>()));
+      return py::cast(static_cast<float>(*x));
     else
-      return py::cast(*x.data<T>());
+      return py::cast(*x);
+  }
+  py::list list;
+  for (int64_t i = 0; i < shape[axis]; ++i)
+    list.append(list_of(x + i * strides[axis], shape, strides, axis + 1));
+  return list;
+}
+// A number, or nested lists.
+py::object values(const Tensor& given, const Shape& shape) {
+  const Tensor x = on_host(given);
+  return dispatch(x.dtype(), [&](auto type) {
+    return list_of(x.data<typename decltype(type)::type>(), shape, x.strides(), 0);
   });
 }
 
-py::object to_list(const Tensor& given) {
-  refuse_in_trace("tolist()", given);
-  const Tensor x = on_host(given);
-  if (x.dim() == 0) return item(x);
-  py::list list;
-  for (int64_t i = 0; i < x.shape()[0]; ++i) {
-    Shape shape = x.shape();
-    Strides strides = x.strides();
-    const int64_t offset = x->offset + i * strides[0];
-    shape.erase(0);
-    strides.erase(0);
-    list.append(to_list(x.alias(shape, strides, offset)));
-  }
-  return list;
+py::object item(const Tensor& x) {
+  refuse_in_trace("reading a tensor's value", x);
+  if (x.numel() != 1)
+    fail<ValueError>("item: the tensor has shape ", x.shape(), " and ", x.numel(),
+                     " elements; expected exactly one: use tolist(), or index first");
+  return values(x, Shape{});
+}
+
+py::object to_list(const Tensor& x) {
+  refuse_in_trace("tolist()", x);
+  return values(x, x.shape());
 }
 
 py::object single(const char* method, const Tensor& x) {
@@ -207,19 +211,6 @@ void add_dtypes(py::module_& m) {
 }
 
 void add_tensor(py::module_&, TensorClass& cls) {
-  cls.def(
-      "__init__",
-      [](py::detail::value_and_holder& self, const Tensor& data, bool requires_grad) {
-        const Tensor x = data.detach();
-        x->leaf_requires_grad = requires_grad;
-        x->object = self.inst;
-        Ref<TensorBody> holder = x.ref();
-        self.value_ptr() = x.body();
-        self.type->init_instance(self.inst, &holder);
-      },
-      py::detail::is_new_style_constructor(), py::arg("data"), py::arg("requires_grad") = false,
-      "A leaf that shares the memory of `data`. To make tensors from values use wengert.tensor().");
-
   cls.def_property_readonly(
          "shape", [](const Tensor& x) { return to_tuple(x.shape()); }, "Sizes by axis, a tuple.")
       .def_property_readonly(

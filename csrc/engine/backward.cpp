@@ -310,6 +310,7 @@ void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool creat
   // Nothing is added to any leaf until the whole walk has gone well.
   const Walk w = walk(outputs, {}, cotangents, retain_graph, create_graph);
   const LeafLock lock;
+  const WithoutInterrupts whole;
   const GradMode mode(create_graph);
   for (const LeafGradient& l : w.leaves()) {
     accumulate(l.leaf, l.gradient, create_graph);

@@ -1,7 +1,9 @@
 #include "graph/record.h"
 
 #include <cmath>
+#include <optional>
 
+#include "base/pool.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -11,6 +13,8 @@ namespace {
 std::atomic<uint64_t> next_number{1};
 thread_local bool grad_mode = true;
 std::atomic<bool> nan_watch{false};
+
+constexpr int64_t much = 1 << 16;  // elements that an op may take milliseconds for
 
 // The device of the inputs. A constant of no dimensions may lie on the CPU beside others on a GPU,
 // if `constants`: kernels take it by its value.
@@ -31,19 +35,15 @@ Device check_device(const Op& op, Tensors inputs, bool constants) {
   return device;
 }
 
-template <class T>
-bool all_finite(const T* x, const Shape& shape, const Strides& strides, int axis) {
-  if (axis == shape.size()) return std::isfinite(static_cast<double>(*x));
-  for (int64_t i = 0; i < shape[axis]; ++i)
-    if (!all_finite(x + i * strides[axis], shape, strides, axis + 1)) return false;
-  return true;
-}
-
 void check_finite(const Op& op, const Tensor& y) {
   if (!is_floating(y.dtype()) || y.numel() == 0) return;
-  const Tensor out = on_host(y);
-  const bool finite = dispatch(out.dtype(), [&](auto type) {
-    return all_finite(out.data<typename decltype(type)::type>(), out.shape(), out.strides(), 0);
+  const Tensor out = on_host(y);  // in one piece, as what an op has made is
+  bool finite = true;
+  dispatch(out.dtype(), [&](auto type) {
+    const auto* x = out.data<typename decltype(type)::type>();
+    serial_for(out.numel(), much, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) finite &= std::isfinite(static_cast<double>(x[i]));
+    });
   });
   if (finite) return;
   if (backward_of)
@@ -168,7 +168,17 @@ void check_kernel(const Op& op, Device device) {
 
 void run_op(const Op& op, Views outputs, Tensors inputs, const Attrs& attrs) {
   SmallVector<View, 8> views;
-  for (const Tensor& x : inputs) views.emplace_made([&] { return x.view(); });
+  int64_t elements = 0;
+  bool on_host = true;
+  const auto count = [&](const View& x) {
+    elements += x.numel();
+    on_host &= !is_cuda(x.device);
+  };
+  for (const View& y : outputs) count(y);
+  for (const Tensor& x : inputs) count(views.emplace_made([&] { return x.view(); }));
+  // Other threads of Python run during all that takes long, whether its loops are parallel or not.
+  std::optional<WithoutHostLock> unlocked;
+  if (elements >= much && on_host) unlocked.emplace();
   op.run(outputs, Views(views.begin(), views.size()), attrs);
 }
 
@@ -378,7 +388,14 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
     check_kernel(op, x.device());
     if (runs) {
       const View target = x.view();
-      run_op(op, Views(&target, 1), inputs, attrs);
+      std::optional<WithoutInterrupts> whole;  // what is scattered takes too long to wait for
+      if (op.elementwise) whole.emplace();
+      try {
+        run_op(op, Views(&target, 1), inputs, attrs);
+      } catch (...) {
+        note_edit(x, by);
+        throw;
+      }
     }
     if (tracer) tracer->line(op, inputs, Tensors(&x, 1), Tensors(&x, 1), attrs);
     note_edit(x, by);
@@ -388,7 +405,10 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   if (recorded && result->line)  // y.mul_(x) needs y as it was
     for (Saved& s : result->line->saved)
       if (shares_memory(s.value, x)) s = {s.what, copy_to_save(s.value), 0};
-  if (runs) copy_into(x.view(), result.view());
+  if (runs) {
+    const WithoutInterrupts whole;
+    copy_into(x.view(), result.view());
+  }
   if (tracer) tracer->line(copy_op, Tensors(&result, 1), Tensors(&x, 1), Tensors(&x, 1), {});
   note_edit(x, by);
   if (!recorded) return;
@@ -410,7 +430,10 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
   }
   if (tracer) tracer->about_to_run(inputs);
   check_kernel(op, inputs[0].device());
-  if (!tracer || tracer->runs()) run_op(op, {}, inputs, attrs);
+  if (!tracer || tracer->runs()) {
+    const WithoutInterrupts whole;  // half an update would be of no step
+    run_op(op, {}, inputs, attrs);
+  }
   if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);
   const Place at = here();
   for (int i = 0; i < edited; ++i) note_edit(inputs[i], op.name, at);

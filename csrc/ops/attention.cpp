@@ -146,6 +146,7 @@ void attend(const Kernels<T>& kernels, const Sizes& n, Views out, Views in,
   std::fill_n(m, rows, -std::numeric_limits<T>::infinity());
   const int64_t end = keys_seen(n, attrs.causal, first + rows);
   for (int64_t key = 0; key < end; key += key_block) {
+    poll_interrupt();
     const int64_t cols = std::min(key_block, end - key);
     product(kernels, rows, cols, n.depth, q, k.from(key).t(), s, cols);
     kernels.rows.exponentials(
@@ -240,6 +241,7 @@ void attend_vjp(const Kernels<T>& kernels, const Sizes& n, Views in, const Atten
       clear(dv.from(key), cols, n.width);
     }
     for (int64_t i = start; i < n.queries; i += query_block) {
+      poll_interrupt();
       const int64_t rows = std::min(query_block, n.queries - i);
       product(kernels, rows, cols, n.depth, q.from(i), k.from(key).t(), p, cols);
       kernels.rows.weights(

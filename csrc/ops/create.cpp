@@ -1,12 +1,24 @@
 // Lines without inputs: constants and ranges.
 #include <algorithm>
 
+#include "base/pool.h"
 #include "ops/cuda_kernels.h"
 #include "ops/functions.h"
 
 namespace wengert {
 
 namespace {
+
+constexpr int64_t chunk_elements = 1 << 16;
+
+// y[i] = value(i)
+template <class T, class Value> void fill(const View& y, const Value& value) {
+  const int64_t n = y.numel();
+  parallel_for(ceil_div(n, chunk_elements), [&](int64_t chunk) {
+    const int64_t end = std::min(n, (chunk + 1) * chunk_elements);
+    for (int64_t i = chunk * chunk_elements; i < end; ++i) y.as<T>()[i] = value(i);
+  });
+}
 
 struct FullAttrs {
   Shape shape;
@@ -23,7 +35,7 @@ void run_full(Views out, Views, const Attrs& attrs) {
   dispatch(out[0].dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const T value = attrs.as<FullAttrs>().value.template as<T>();
-    std::fill_n(out[0].as<T>(), out[0].numel(), value);
+    fill<T>(out[0], [value](int64_t) { return value; });
   });
 }
 void describe_full(const Attrs& attrs, AttrText& text) {
@@ -57,13 +69,14 @@ void run_arange(Views out, Views, const Attrs& attrs) {
   if (is_cuda(out[0].device)) return cuda_kernels().arange(out[0], a.start, a.step);
   dispatch(out[0].dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    for (int64_t i = 0; i < a.count; ++i)
+    fill<T>(out[0], [&a](int64_t i) {
       if constexpr (std::is_integral_v<T>)
-        out[0].as<T>()[i] =
-            static_cast<T>(static_cast<uint64_t>(a.start.as<int64_t>()) +
-                           static_cast<uint64_t>(i) * static_cast<uint64_t>(a.step.as<int64_t>()));
+        return static_cast<T>(
+            static_cast<uint64_t>(a.start.as<int64_t>()) +
+            static_cast<uint64_t>(i) * static_cast<uint64_t>(a.step.as<int64_t>()));
       else
-        out[0].as<T>()[i] = static_cast<T>(a.start.as() + static_cast<double>(i) * a.step.as());
+        return static_cast<T>(a.start.as() + static_cast<double>(i) * a.step.as());
+    });
   });
 }
 void describe_arange(const Attrs& attrs, AttrText& text) {

@@ -4,17 +4,17 @@
 // that it has the same bits for any number of threads, and a row asked for often loses nothing.
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "base/pool.h"
 #include "ops/cuda_kernels.h"
 #include "ops/functions.h"
+#include "tensor/copy.h"
 
 namespace wengert {
 
 namespace {
 
-constexpr int64_t chunk_bytes = 1 << 16;
+constexpr int64_t chunk_elements = 1 << 16;
 
 struct EmbeddingAttrs {
   int64_t rows;     // of the table
@@ -29,10 +29,20 @@ void describe(const Attrs& attrs, AttrText& text) {
 // Unlike an index, an id is not counted from the end.
 void check_ids(const char* op, const View& ids, int64_t rows, const char* what) {
   const int64_t *id = ids.as<int64_t>(), n = ids.numel();
-  for (int64_t i = 0; i < n; ++i)
-    if (id[i] < 0 || id[i] >= rows)
-      fail<IndexError>(op, ": id ", id[i], ", number ", i, " of ids of shape ", ids.shape,
-                       ", is out of range; ", what, " ", rows, ": 0 to ", rows - 1);
+  serial_for(n, chunk_elements, [&](int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; ++i)
+      if (id[i] < 0 || id[i] >= rows)
+        fail<IndexError>(op, ": id ", id[i], ", number ", i, " of ids of shape ", ids.shape,
+                         ", is out of range; ", what, " ", rows, ": 0 to ", rows - 1);
+  });
+}
+
+void clear(void* data, int64_t bytes) {
+  constexpr int64_t piece = 1 << 20;
+  parallel_for(ceil_div(bytes, piece), [=](int64_t chunk) {
+    std::memset(static_cast<char*>(data) + chunk * piece, 0,
+                static_cast<size_t>(std::min(piece, bytes - chunk * piece)));
+  });
 }
 
 void infer_embedding(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
@@ -43,15 +53,8 @@ void infer_embedding(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
 void run_embedding(Views out, Views in, const Attrs&) {  // inputs table, ids
   if (is_cuda(out[0].device)) return cuda_kernels().embedding(out[0], in[0], in[1]);
   check_ids("embedding", in[1], in[0].shape[0], "the table's rows are");
-  const int64_t bytes = in[0].shape[1] * size_of(out[0].dtype), count = in[1].numel(),
-                per_chunk = std::max<int64_t>(1, chunk_bytes / std::max<int64_t>(1, bytes));
-  const int64_t* ids = in[1].as<int64_t>();
-  parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
-    const int64_t end = std::min(count, (chunk + 1) * per_chunk);
-    for (int64_t i = chunk * per_chunk; i < end; ++i)
-      std::memcpy(out[0].as<char>() + i * bytes, in[0].as<char>() + ids[i] * bytes,
-                  static_cast<size_t>(bytes));
-  });
+  copy_rows(out[0].data, in[0].data, in[1].as<int64_t>(), in[1].numel(),
+            in[0].shape[1] * size_of(out[0].dtype));
 }
 Saves save_ids(uint32_t, const Attrs&) { return save_input(1); }
 void vjp_embedding(const Line& line, const Tensor& g, Gradients& dx);
@@ -75,20 +78,26 @@ void run_embedding_vjp(Views out, Views in, const Attrs& attrs) {  // inputs g, 
   if (is_cuda(out[0].device)) return cuda_kernels().embedding_vjp(out[0], in[0], in[1], padding);
   const int64_t n = out[0].shape[1], *ids = in[1].as<int64_t>();
   check_ids("embedding", in[1], rows, "the table's rows are");
-  std::vector<int64_t> order(static_cast<size_t>(in[1].numel()));  // places with equal ids together
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return ids[a] < ids[b]; });
-  std::vector<int64_t> starts;  // of each group of equal ids
-  for (size_t i = 0; i < order.size(); ++i)
-    if (i == 0 || ids[order[i]] != ids[order[i - 1]]) starts.push_back(static_cast<int64_t>(i));
-  starts.push_back(static_cast<int64_t>(order.size()));
-
-  const int64_t bytes = nbytes(out[0].shape, out[0].dtype), piece = 1 << 20;
-  parallel_for(ceil_div(bytes, piece), [&](int64_t chunk) {
-    std::memset(out[0].as<char>() + chunk * piece, 0,
-                static_cast<size_t>(std::min(piece, bytes - chunk * piece)));
+  // Places with equal ids together, in their order: counted, then dealt out.
+  const int64_t count = in[1].numel();
+  std::vector<int64_t> order(static_cast<size_t>(count)), next(static_cast<size_t>(rows) + 1);
+  const auto place = [](int64_t i) { return static_cast<size_t>(i); };
+  serial_for(count, chunk_elements, [&](int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; ++i) ++next[place(ids[i]) + 1];
   });
+  std::vector<int64_t> starts;  // of each group of equal ids
+  serial_for(rows, chunk_elements, [&](int64_t first, int64_t end) {
+    for (int64_t row = first; row < end; ++row) {
+      if (next[place(row) + 1]) starts.push_back(next[place(row)]);
+      next[place(row) + 1] += next[place(row)];
+    }
+  });
+  starts.push_back(count);
+  serial_for(count, chunk_elements, [&](int64_t first, int64_t end) {
+    for (int64_t i = first; i < end; ++i) order[place(next[place(ids[i])]++)] = i;
+  });
+
+  clear(out[0].data, nbytes(out[0].shape, out[0].dtype));
   constexpr int64_t width = 128;  // columns at a time
   const int64_t groups = static_cast<int64_t>(starts.size()) - 1, across = ceil_div(n, width);
   const auto add_group = [&](auto type, int64_t group, int64_t first) {
@@ -102,6 +111,7 @@ void run_embedding_vjp(Views out, Views in, const Attrs& attrs) {  // inputs g, 
     for (int64_t i = begin; i < end; ++i) {
       const T* g = in[0].as<T>() + order[static_cast<size_t>(i)] * n + first;
       for (int64_t c = 0; c < columns; ++c) sum[c] += static_cast<double>(g[c]);
+      if (i % 4096 == 4095) poll_interrupt();
     }
     T* y = out[0].as<T>() + row * n + first;
     for (int64_t c = 0; c < columns; ++c) y[c] = static_cast<T>(sum[c]);
@@ -146,10 +156,12 @@ void run_one_hot(Views out, Views in, const Attrs& attrs) {
   if (is_cuda(out[0].device)) return cuda_kernels().one_hot(out[0], in[0]);
   const int64_t classes = attrs.as<OneHotAttrs>().classes, *ids = in[0].as<int64_t>();
   check_ids("one_hot", in[0], classes, "num_classes is");
-  std::memset(out[0].data, 0, static_cast<size_t>(nbytes(out[0].shape, out[0].dtype)));
+  clear(out[0].data, nbytes(out[0].shape, out[0].dtype));
   dispatch(out[0].dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    for (int64_t i = 0; i < in[0].numel(); ++i) out[0].as<T>()[i * classes + ids[i]] = T(1);
+    serial_for(in[0].numel(), chunk_elements, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) out[0].as<T>()[i * classes + ids[i]] = T(1);
+    });
   });
 }
 void describe_one_hot(const Attrs& attrs, AttrText& text) {

@@ -2,7 +2,7 @@
 // positions are first joined to row numbers (ravel_index), by which rows are then taken or put.
 // Scatters go in the order of the positions, so repeated ones always give the same bits.
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 
 #include "base/pool.h"
 #include "ops/cuda_kernels.h"
@@ -13,7 +13,7 @@ namespace wengert {
 
 namespace {
 
-constexpr int64_t chunk_bytes = 1 << 16;
+constexpr int64_t chunk_bytes = 1 << 16, chunk_elements = 1 << 16;
 
 // ---- ravel_index: (i, j, ...) for axes of the given sizes -> one row number ----
 
@@ -27,13 +27,15 @@ void run_ravel(Views out, Views in, const Attrs& attrs) {
   const int64_t n = out[0].numel();
   for (int axis = 0; axis < sizes.size(); ++axis) {
     const int64_t size = sizes[axis], *index = in[static_cast<size_t>(axis)].as<int64_t>();
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t at = index[i] < 0 ? index[i] + size : index[i];
-      if (at < 0 || at >= size)
-        fail<IndexError>("index ", index[i], " is out of range for an axis of size ", size,
-                         " (indexed axes have sizes ", sizes, ")");
-      rows[i] = (axis ? rows[i] * size : 0) + at;
-    }
+    serial_for(n, chunk_elements, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        const int64_t at = index[i] < 0 ? index[i] + size : index[i];
+        if (at < 0 || at >= size)
+          fail<IndexError>("index ", index[i], " is out of range for an axis of size ", size,
+                           " (indexed axes have sizes ", sizes, ")");
+        rows[i] = (axis ? rows[i] * size : 0) + at;
+      }
+    });
   }
 }
 void describe_ravel(const Attrs& attrs, AttrText& text) {
@@ -77,15 +79,7 @@ void run_take(Views out, Views in, const Attrs& attrs) {
   const int64_t n = row_elements(in[0].shape, attrs.as<RowsAttrs>().lead),
                 bytes = n * size_of(out[0].dtype);
   if (is_cuda(out[0].device)) return cuda_kernels().take(out[0], in[0], in[1], n);
-  const int64_t count = in[1].numel(),
-                per_chunk = std::max<int64_t>(1, chunk_bytes / std::max<int64_t>(1, bytes));
-  const int64_t* rows = in[1].as<int64_t>();
-  parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
-    const int64_t end = std::min(count, (chunk + 1) * per_chunk);
-    for (int64_t i = chunk * per_chunk; i < end; ++i)
-      std::memcpy(out[0].as<char>() + i * bytes, in[0].as<char>() + rows[i] * bytes,
-                  static_cast<size_t>(bytes));
-  });
+  copy_rows(out[0].data, in[0].data, in[1].as<int64_t>(), in[1].numel(), bytes);
 }
 Saves save_rows(uint32_t, const Attrs&) { return save_input(1); }
 void vjp_take(const Line& line, const Tensor& g, Gradients& dx) {
@@ -158,6 +152,7 @@ void run_put(Views out, Views in, const Attrs& attrs) {  // inputs x, value, row
           for (int64_t c = 0; c < width; ++c) y[c] = static_cast<T>(y[c] + v[c]);
         else
           for (int64_t c = 0; c < width; ++c) y[c] = v[c];
+        if (i % 4096 == 4095) poll_interrupt();
       }
     });
   });
@@ -412,19 +407,28 @@ Tensor nonzero(const Tensor& given) {
   // How many there are the host must know: so it also finds them, once it waits.
   const Tensor mask = on_host(found);
   const bool* m = mask.data<bool>();
-  const int64_t n = mask.numel();
-  const int64_t count = std::count(m, m + n, true);
-  Tensor places(Shape{count, mask.dim()}, DType::int64);
-  int64_t* to = places.data<int64_t>();
-  for (int64_t i = 0; i < n; ++i) {
-    if (!m[i]) continue;
-    int64_t rest = i;
-    for (int d = mask.dim() - 1; d >= 0; --d) {
-      to[d] = rest % mask.shape()[d];
-      rest /= mask.shape()[d];
+  const int64_t n = mask.numel(), chunks = ceil_div(n, chunk_elements);
+  std::vector<int64_t> before(static_cast<size_t>(chunks) + 1);  // found before each chunk
+  const auto end = [&](int64_t chunk) { return std::min(n, (chunk + 1) * chunk_elements); };
+  parallel_for(chunks, [&](int64_t c) {
+    before[static_cast<size_t>(c) + 1] = std::count(m + c * chunk_elements, m + end(c), true);
+  });
+  std::partial_sum(before.begin(), before.end(), before.begin());
+  const int dim = mask.dim();
+  const Shape& shape = mask.shape();
+  Tensor places(Shape{before.back(), dim}, DType::int64);
+  parallel_for(chunks, [&](int64_t c) {
+    int64_t* to = places.data<int64_t>() + before[static_cast<size_t>(c)] * dim;
+    for (int64_t i = c * chunk_elements; i < end(c); ++i) {
+      if (!m[i]) continue;
+      int64_t rest = i;
+      for (int d = dim - 1; d >= 0; --d) {
+        to[d] = rest % shape[d];
+        rest /= shape[d];
+      }
+      to += dim;
     }
-    to += mask.dim();
-  }
+  });
   return to_device(places, given.device());
 }
 

@@ -192,7 +192,10 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
   const double work =
       static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k);
   if (work > small_product) {
-    for (int64_t i = 0; i < count; ++i) one(i);
+    for (int64_t i = 0; i < count; ++i) {
+      one(i);
+      poll_interrupt();
+    }
     return;
   }
   const int64_t per_chunk = 1 + static_cast<int64_t>(stack_chunk / (work + 1));

@@ -287,6 +287,7 @@ template <class T> void multiply_thin(const Gemm& g, const Part& part) {
     t.c = static_cast<T*>(g.c) + i * g.c_row;
     thin_table<T>.of[g.k - 1](t);
     finish<T>(g, i, t.rows, 0, g.n);
+    poll_interrupt();
   }
 }
 #endif
@@ -375,6 +376,7 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
       else if (cut)
         pack_b(g, part.k + k, ks, part.j + last, end - last, packed_b);
       for (int64_t p = 0, finished = 0; p < panels.count; ++p) {
+        if (p % 16 == 15) poll_interrupt();  // memory that is new is slow
         const int64_t i = panels.row(p), rows = panels.row(p + 1) - i;
         Tile<T> t;
         t.a = packs_a ? packed_a + p * ks * a_width : a_block + i * g.a_row;
@@ -566,8 +568,11 @@ template <class T> void multiply_long(const Gemm& g) {
 template <class T> bool nothing_to_add(const Gemm& g) {
   if (g.m == 0 || g.n == 0) return true;
   if (g.k > 0) return false;
-  for (int64_t i = 0; i < g.m; ++i)
-    for (int64_t j = 0; j < g.n; ++j) static_cast<T*>(g.c)[i * g.c_row + j] = 0;
+  const int64_t rows = max(1, small_work / g.n);
+  parallel_for(ceil_div(g.m, rows), [&](int64_t chunk) {
+    for (int64_t i = chunk * rows; i < min(g.m, (chunk + 1) * rows); ++i)
+      for (int64_t j = 0; j < g.n; ++j) static_cast<T*>(g.c)[i * g.c_row + j] = 0;
+  });
   finish<T>(g, 0, g.m, 0, g.n);
   return true;
 }
@@ -608,6 +613,7 @@ template <class U> void multiply_integers(const Gemm& g) {
           for (int64_t x = 0; x < count; ++x) c[x] += a * b[x];
         else
           for (int64_t x = 0; x < count; ++x) c[x] += a * b[x * g.b_col];
+        if (k % 4096 == 4095) poll_interrupt();
       }
       finish<U>(g, i, 1, j, count);
     }

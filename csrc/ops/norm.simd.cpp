@@ -9,7 +9,7 @@ namespace {
 
 template <class T> struct Norm : RowSums<T> {
   using V = Simd<T>;
-  using RowSums<T>::sum;
+  using RowSums<T>::each, RowSums<T>::sum;
 
   static void layer_norm(int64_t rows, int64_t n, T* y, T* kept, const T* x, const T* w, const T* b,
                          double eps) {
@@ -31,12 +31,12 @@ template <class T> struct Norm : RowSums<T> {
       kept[0] = m.v[0], kept[1] = static_cast<T>(rstd);
       const V scale(kept[1]);
       if (w && b)
-        each_vector<V>(n, [&](int64_t i, int c) INLINE {
+        each(n, [&](int64_t i, int c) INLINE {
           store(y + i, c,
                 fma((load<V>(x + i, c) - m) * scale, load<V>(w + i, c), load<V>(b + i, c)));
         });
       else
-        each_vector<V>(n, [&](int64_t i, int c) INLINE {
+        each(n, [&](int64_t i, int c) INLINE {
           const V xhat = (load<V>(x + i, c) - m) * scale;
           store(y + i, c, w ? xhat * load<V>(w + i, c) : xhat);
         });
@@ -55,14 +55,13 @@ template <class T> struct Norm : RowSums<T> {
       const V mean(static_cast<T>(sum(n, h) / count));
       const V along(static_cast<T>(
           sum(n, [&](int64_t i, int c) INLINE { return h(i, c) * xhat(i, c); }) / count));
-      each_vector<V>(n, [&](int64_t i, int c) INLINE {
-        store(dx + i, c, scale * (h(i, c) - mean - xhat(i, c) * along));
-      });
+      each(n, [&](int64_t i, int c)
+                  INLINE { store(dx + i, c, scale * (h(i, c) - mean - xhat(i, c) * along)); });
     }
   }
   static void affine_vjp(int64_t rows, int64_t n, T* dw, T* db, const T* g, const T* x,
                          const T* kept) {
-    each_vector<V>(n, [&](int64_t i, int c) INLINE {
+    each(n, [&](int64_t i, int c) INLINE {
       V w_sum(0.0), b_sum(0.0);
       for (int64_t r = 0; r < rows; ++r) {
         const V gr = load<V>(g + r * n + i, c);

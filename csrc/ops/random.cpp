@@ -150,8 +150,11 @@ Tensor random_permutation(const Tensor& state, int64_t n) {
   // Fisher and Yates: place i swaps with a place up to i. A 63-bit draw modulo i + 1 is uneven by
   // less than n / 2^63.
   const Tensor draws = random_integers(state, Shape{n}, 0, std::numeric_limits<int64_t>::max());
-  for (int64_t i = n - 1; i > 0; --i)
-    std::swap(order.data<int64_t>()[i], order.data<int64_t>()[draws.data<int64_t>()[i] % (i + 1)]);
+  int64_t* const at = order.data<int64_t>();
+  const int64_t* const draw = draws.data<int64_t>();
+  serial_for(n, 1 << 16, [=](int64_t first, int64_t end) {
+    for (int64_t i = n - 1 - first; i > n - 1 - end; --i) std::swap(at[i], at[draw[i] % (i + 1)]);
+  });
   return order;
 }
 

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/pool.h"
 #include "base/vocab.h"
 
 namespace wengert::WENGERT_ISA {
@@ -12,7 +13,17 @@ namespace {
 template <class T> struct RowSums {
   using V = Simd<T>;
   static constexpr int64_t block =
-      16 * V::width;  // sums run in T for this long, then go to float64
+      16 * V::width;                           // sums run in T for this long, then go to float64
+  static constexpr int64_t section = 1 << 18;  // a long row looks for Ctrl-C between such parts
+
+  // f(i, count) for the vectors of a row.
+  template <class F> FN static void each(int64_t n, const F& f) {
+    for (int64_t start = 0; start < n; start += section) {
+      if (start) poll_interrupt();
+      each_vector<V>(n - start < section ? n - start : section,
+                     [&](int64_t i, int count) INLINE { f(start + i, count); });
+    }
+  }
 
   // f of all lanes of v, half with half; each lane has it.
   template <class U, class F, int half = U::width / 2> FN static U fold(U v, const F& f) {
@@ -53,6 +64,7 @@ template <class T> struct RowSums {
         acc += first(term(start + i, count), count, 0);
       });
       s += total(acc);
+      if (start % section == section - block) poll_interrupt();
     }
     return s;
   }
@@ -64,9 +76,8 @@ template <class T> struct RowSums {
   FN static T largest(int64_t n, const T* x) {
     const T lowest = static_cast<T>(-__builtin_inf());
     V best(lowest);
-    each_vector<V>(n, [&](int64_t i, int count) INLINE {
-      best = maximum(best, first(load<V>(x + i, count), count, lowest));
-    });
+    each(n, [&](int64_t i, int count)
+                INLINE { best = maximum(best, first(load<V>(x + i, count), count, lowest)); });
     return top(best);
   }
   // What exponents are shifted by.

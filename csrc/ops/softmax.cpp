@@ -154,10 +154,13 @@ void infer_cross_entropy(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
 }
 void check_classes(const View& x, const View& classes) {
   const int64_t n = x.shape[1], *target = classes.as<int64_t>();
-  for (int64_t r = 0; r < x.shape[0]; ++r)
-    if (target[r] < 0 || target[r] >= n)
-      fail<IndexError>("cross_entropy: class index ", target[r], " at row ", r,
-                       " is out of range; logits of shape ", x.shape, " have classes 0 to ", n - 1);
+  serial_for(x.shape[0], chunk_elements, [&](int64_t first, int64_t end) {
+    for (int64_t r = first; r < end; ++r)
+      if (target[r] < 0 || target[r] >= n)
+        fail<IndexError>("cross_entropy: class index ", target[r], " at row ", r,
+                         " is out of range; logits of shape ", x.shape, " have classes 0 to ",
+                         n - 1);
+  });
 }
 void run_cross_entropy(Views out, Views in, const Attrs&) {
   if (is_cuda(out[0].device)) return cuda_kernels().rows(RowOp::cross_entropy, out[0], &out[1], in);

@@ -8,7 +8,7 @@ namespace {
 
 template <class T> struct Rows : RowSums<T> {
   using V = Simd<T>;
-  using RowSums<T>::sum, RowSums<T>::shift;
+  using RowSums<T>::each, RowSums<T>::sum, RowSums<T>::shift;
 
   static void softmax(int64_t rows, int64_t n, T* y, const T* x) {
     for (int64_t r = 0; r < rows; ++r, y += n, x += n) {
@@ -19,8 +19,8 @@ template <class T> struct Rows : RowSums<T> {
         return e;
       });
       const V scale(static_cast<T>(1.0 / s));
-      each_vector<V>(n, [&](int64_t i, int count)
-                            INLINE { store(y + i, count, load<V>(y + i, count) * scale); });
+      each(n, [&](int64_t i, int count)
+                  INLINE { store(y + i, count, load<V>(y + i, count) * scale); });
     }
   }
   FN static T logsumexp_row(int64_t n, const T* x) {
@@ -35,7 +35,7 @@ template <class T> struct Rows : RowSums<T> {
       const double s =
           sum(n, [&](int64_t i, int count) INLINE { return exp(load<V>(x + i, count) - V(m)); });
       const V log_s(static_cast<T>(__builtin_log(s)));
-      each_vector<V>(n, [&](int64_t i, int count) INLINE {
+      each(n, [&](int64_t i, int count) INLINE {
         store(y + i, count,
               load<V>(x + i, count) - V(m) -
                   log_s);  // in this order: x - m is exact near the maximum
@@ -47,7 +47,7 @@ template <class T> struct Rows : RowSums<T> {
       const V dot(static_cast<T>(sum(n, [&](int64_t i, int count) INLINE {
         return times(load<V>(g + i, count), load<V>(y + i, count));
       })));
-      each_vector<V>(n, [&](int64_t i, int count) INLINE {
+      each(n, [&](int64_t i, int count) INLINE {
         store(dx + i, count, times(load<V>(g + i, count) - dot, load<V>(y + i, count)));
       });
     }
@@ -56,7 +56,7 @@ template <class T> struct Rows : RowSums<T> {
     for (int64_t r = 0; r < rows; ++r, dx += n, g += n, y += n) {
       const V total_g(static_cast<T>(
           sum(n, [&](int64_t i, int count) INLINE { return load<V>(g + i, count); })));
-      each_vector<V>(n, [&](int64_t i, int count) INLINE {
+      each(n, [&](int64_t i, int count) INLINE {
         store(dx + i, count, load<V>(g + i, count) - times(total_g, exp(load<V>(y + i, count))));
       });
     }
@@ -78,7 +78,7 @@ template <class T> struct Rows : RowSums<T> {
                                 const T* x, const int64_t* target, const T* kept) {
     for (int64_t r = 0; r < rows; ++r, dx += n, x += n, kept += 2) {
       const V scale(g[r * g_stride]), m(kept[0]), log_s(kept[1]);
-      each_vector<V>(n, [&](int64_t i, int count) INLINE {
+      each(n, [&](int64_t i, int count) INLINE {
         store(dx + i, count, times(scale, exp(load<V>(x + i, count) - m - log_s)));
       });
       dx[target[r]] -= g[r * g_stride];

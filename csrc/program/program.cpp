@@ -22,26 +22,28 @@ void Program::begin() { outer_ = std::exchange(tracer, this); }
 void Program::end() { tracer = outer_; }
 
 int Program::memory(const Tensor& x) {
-  const auto [at, fresh] =
-      memories_.emplace(x->storage.get(), static_cast<int>(traced_.memories.size()));
-  if (fresh)
-    traced_.memories.push_back({x->storage, StepList::Memory::outside, false, x->storage->bytes});
-  return at->second;
+  const auto known = memories_.find(x->storage.get());
+  if (known != memories_.end()) return known->second;
+  const int m = static_cast<int>(traced_.memories.size());
+  traced_.memories.push_back({x->storage, StepList::Memory::outside, false, x->storage->bytes});
+  return memories_.emplace(x->storage.get(), m).first->second;
 }
 
 int Program::number(const Tensor& x) {
   // Detached tensors and saved outputs are other objects, but the same value.
   const std::string place =
       concat(x->storage.get(), '+', x->offset, x.shape(), x.strides(), x.dtype());
-  const auto [at, fresh] = numbers_.emplace(place, static_cast<int>(traced_.values.size()));
-  if (fresh) {
-    const std::string name = concat("c", traced_.values.size());
-    const int at_memory = memory(x);
-    keep_.push_back(x);
-    traced_.values.push_back(
-        {name, x.shape(), x.strides(), x.dtype(), at_memory, x->offset * size_of(x.dtype())});
-  }
-  return at->second;
+  const auto known = numbers_.find(place);
+  if (known != numbers_.end()) return known->second;
+  // Should memory run out here, a number still has both a value and the tensor that it keeps.
+  const int n = static_cast<int>(traced_.values.size());
+  const int at_memory = memory(x);
+  StepList::Value value{concat("c", n), x.shape(), x.strides(),
+                        x.dtype(),      at_memory, x->offset * size_of(x.dtype())};
+  keep_.reserve(traced_.values.capacity() + 1);
+  traced_.values.push_back(std::move(value));
+  keep_.push_back(x);
+  return numbers_.emplace(place, n).first->second;
 }
 
 void Program::name_value(const Tensor& x, const std::string& name) {

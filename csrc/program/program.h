@@ -77,7 +77,10 @@ class Program : public Tracer, public RefCounted {
   const std::vector<Tensor>& arguments() const { return arguments_; }
   void name_value(const Tensor& x, const std::string& name);
 
-  static void destroy(Program* program) { delete program; }
+  static void destroy(Program* program) {
+    if (tracer == program) program->end();  // its trace has ended without memory to say so
+    delete program;
+  }
 
  protected:  // study.h reads the list as it is written
   struct LeafGradient {

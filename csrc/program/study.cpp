@@ -35,9 +35,10 @@ void Study::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
                      describe(here()),
                      "; trace a single step, on a smaller batch or model, or allow more with "
                      "trace(fn, max_lines=...)");
+  const size_t at = traced_.lines.size();
+  notes_.resize(at);
+  Note& note = notes_.emplace_back();  // first: should memory run out, each line still has one
   Program::line(op, inputs, outputs, edited, attrs);
-  const int at = static_cast<int>(traced_.lines.size()) - 1;
-  Note note;
   note.layer = layer_;
   note.answer = open_answer_;
   for (const Tensor& y : outputs) {
@@ -48,10 +49,9 @@ void Study::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
   if (edited.empty() && !outputs.empty() && outputs[0]->line) {
     const Line& line = *outputs[0]->line.get();
     note.recorded = true;
-    line_of_[line.number] = at;
+    line_of_[line.number] = static_cast<int>(at);
     for (const Saved& s : line.saved) note.saved.push_back(number(s.value));
   }
-  notes_.push_back(std::move(note));
 }
 
 void Study::begins_backward(const Tensor& y, const Tensor& g) {

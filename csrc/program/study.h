@@ -64,12 +64,15 @@ class Study : public Program {
   const std::vector<Look>& looks() const { return looks_; }
   const std::vector<int>& results() const { return results_; }
   const Tensor& kept(int value) const { return keep_[static_cast<size_t>(value)]; }
-  int size() const { return static_cast<int>(keep_.size()); }
+  int size() const { return static_cast<int>(traced_.values.size()); }
   int value_of(const Tensor& x);  // its number, -1 where the list does not know it
   // What lay in the memory of an outside value before the step; null for what the list itself made.
   const Storage* before(const Storage* memory) const;
 
-  static void destroy(Study* study) { delete study; }
+  static void destroy(Study* study) {
+    if (tracer == study) study->end();
+    delete study;
+  }
 
  private:
   size_t most_lines_;

@@ -52,9 +52,11 @@ template <class To, class From> void copy_as(const View& to_view, const View& fr
         const int64_t n = std::min(tile, height - s % strips * tile);
         To* y = to + loop.offset(0, first);
         const From* x = from + loop.offset(1, first);
-        for (int64_t c = 0; c < columns; c += tile)
+        for (int64_t c = 0; c < columns; c += tile) {
           copy_block(n, std::min(tile, columns - c), y + c * to_column, loop.stride[0][last - 1],
                      to_column, x + c * from_column, loop.stride[1][last - 1], from_column);
+          if (c % chunk_elements == chunk_elements - tile) poll_interrupt();
+        }
       }
     });
     return;
@@ -100,6 +102,21 @@ void copy_across(const View& to, const View& from, bool may_wait) {
 
 Tensor on_host(const Tensor& x) {
   return is_cuda(x.device()) ? beside(x.view(), Device::cpu, x.dtype()) : x;
+}
+
+void copy_rows(void* to, const void* from, const int64_t* rows, int64_t count, int64_t bytes) {
+  constexpr int64_t chunk_bytes = 1 << 16, piece = 1 << 20;  // of a long row
+  const int64_t pieces = ceil_div(bytes, piece),
+                per_chunk = std::max<int64_t>(1, chunk_bytes / std::max<int64_t>(1, bytes));
+  parallel_for(ceil_div(count * pieces, per_chunk), [&](int64_t chunk) {
+    const int64_t end = std::min(count * pieces, (chunk + 1) * per_chunk);
+    for (int64_t i = chunk * per_chunk; i < end; ++i) {
+      const int64_t row = i / pieces, at = i % pieces * piece;
+      std::memcpy(static_cast<char*>(to) + row * bytes + at,
+                  static_cast<const char*>(from) + rows[row] * bytes + at,
+                  static_cast<size_t>(std::min(piece, bytes - at)));
+    }
+  });
 }
 
 void copy_into(const View& to, const View& from, bool may_wait) {

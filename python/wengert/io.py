@@ -135,7 +135,8 @@ def save(
         file.write(len(header).to_bytes(8, "little"))
         file.write(header)
         for name in order:
-            file.write(arrays[name])
+            for piece in _pieces(arrays[name]):
+                file.write(piece)
 
 
 def _is_text(value: str) -> bool:
@@ -152,11 +153,24 @@ def _bytes_of(tensor: Tensor, writable: bool = False) -> memoryview:
     return memoryview(array)
 
 
+def _pieces(memory: memoryview) -> Iterator[memoryview]:
+    """Its bytes, 16 MiB at a time: between two of them Python answers Ctrl-C."""
+    size = 1 << 24
+    return (memory[at : at + size] for at in range(0, memory.nbytes, size))
+
+
+def _digest(memory: memoryview) -> str:
+    from hashlib import sha256
+
+    digest = sha256()
+    for piece in _pieces(memory):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 def _header(
     tensors: Mapping[str, Tensor], arrays: Mapping[str, memoryview], metadata: Mapping[str, str]
 ) -> bytes:
-    from hashlib import sha256
-
     ends: dict[str, tuple[int, int]] = {}
     begin = 0
     for name in sorted(arrays, key=lambda name: -tensors[name].itemsize):
@@ -169,7 +183,7 @@ def _header(
             "shape": list(tensor.shape),
             "data_offsets": list(ends[name]),
         }
-    digests = {name: sha256(array).hexdigest() for name, array in arrays.items()}
+    digests = {name: _digest(array) for name, array in arrays.items()}
     header["__metadata__"][_TENSORS_KEY] = json.dumps(digests)
     header["__metadata__"][_HEADER_KEY] = _header_digest(header)
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
@@ -572,14 +586,11 @@ def _read_tensor(
     got = _read_into(file, memory)
     if got != entry.end - entry.begin:
         raise FileError(f"{os.fspath(path)}: ended in the middle of {entry.name!r}: truncated?")
-    if digest is not None:
-        from hashlib import sha256
-
-        if sha256(memory).hexdigest() != digest:
-            raise FileError(
-                f"{os.fspath(path)}: the checksum of {entry.name!r} does not match its bytes: the "
-                "file was altered or damaged; use an earlier one"
-            )
+    if digest is not None and _digest(memory) != digest:
+        raise FileError(
+            f"{os.fspath(path)}: the checksum of {entry.name!r} does not match its bytes: the "
+            "file was altered or damaged; use an earlier one"
+        )
     if entry.dtype == "BOOL" and got and np.frombuffer(memory, np.uint8).max() > 1:
         raise FileError(f"{os.fspath(path)}: {entry.name!r} is BOOL and has bytes other than 0, 1")
     return _converted(raw, entry.dtype, dtype) if stored else tensor
@@ -602,11 +613,14 @@ def _converted(raw: Any, kind: str, dtype: str) -> Tensor | None:
 
 def _read_into(file: IO[bytes], memory: memoryview) -> int:
     done = 0
-    while done < memory.nbytes:
-        count = file.readinto(memory[done:])  # type: ignore[attr-defined]
-        if not count:
-            break
-        done += count
+    for piece in _pieces(memory):
+        got = 0
+        while got < piece.nbytes:
+            count = file.readinto(piece[got:])  # type: ignore[attr-defined]
+            if not count:
+                return done + got
+            got += count
+        done += got
     return done
 
 

@@ -39,7 +39,8 @@ def trace(fn: Callable[..., Any], *, max_lines: int = MAX_LINES) -> Callable[...
     What fn returns is in `program.returned`. An exception in fn is raised again, and has what was
     recorded until then in its attribute `program`; Ctrl-C returns what was recorded, and
     `program.stopped` says so. Raises TypeError where fn cannot be called, ValueError where the list
-    becomes longer than max_lines.
+    becomes longer than max_lines. Where the list of a function that has ended cannot be kept, such
+    as for want of memory, a note on the exception says that what fn changed stays changed.
     """
     if not callable(fn):
         raise TypeError(f"trace: got {type(fn).__name__}; expected a function: trace(step)(x, y)")
@@ -89,15 +90,22 @@ def record(
     finally:
         sys.setprofile(former)
         names.core.end()
-    core, closed = names.pick()
-    if not closed:
-        core.close(tensors_of(result))
     if error is not None:
         stopped = f"{type(error).__name__}: {error}"
-    program = Program.from_core(core, names.found(), names.layers, stopped)
-    program.notes += names.short_of(closed)
-    program.returned = result
-    program.earlier = [Program.from_core(*kept, None) for kept in names.kept]
+    try:
+        core, closed = names.pick()
+        if not closed:
+            core.close(tensors_of(result))
+        program = Program.from_core(core, names.found(), names.layers, stopped)
+        program.notes += names.short_of(closed)
+        program.returned = result
+        program.earlier = [Program.from_core(*kept, None) for kept in names.kept]
+    except BaseException as late:
+        if error is None:
+            late.add_note("study: the function had ended; what it changed stays changed")
+            raise
+        error.add_note("study: the lines that had been recorded before could not be kept")
+        raise error from late
     if error is not None:
         error.program = program  # type: ignore[attr-defined]
         error.add_note(
