@@ -1,4 +1,7 @@
 // From Python's values to the core's: dtypes, shapes, axes, indices, numbers, nested lists.
+#include <algorithm>
+#include <limits>
+
 #include "bindings/bindings.h"
 #include "tensor/copy.h"
 
@@ -86,6 +89,17 @@ class NumberLists {
  public:
   // Whether `data` is that, of one shape.
   bool take(PyObject* data) { return measure(data) && look(data, 0); }
+  // Whether they fit into it, if it is a dtype of integers.
+  bool fit(DType dtype) const {
+    return dispatch(dtype, [this](auto type) {
+      using T = typename decltype(type)::type;
+      if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
+        return dtype_ == DType::float64 || (std::numeric_limits<T>::lowest() <= least_ &&
+                                            most_ <= std::numeric_limits<T>::max());
+      else
+        return true;
+    });
+  }
   // The numbers, as the narrowest of bool, int64 and float64 that holds them all.
   Tensor read(PyObject* data) const {
     const Tensor x(shape_, dtype_);
@@ -132,12 +146,12 @@ class NumberLists {
       int overflow = 0;
       if (PyFloat_CheckExact(o))
         kind = DType::float64;
-      else if (PyLong_CheckExact(o) && (PyLong_AsLongLongAndOverflow(o, &overflow), !overflow))
-        kind = DType::int64;
+      else if (PyLong_CheckExact(o))
+        kind = DType::int64, note(PyLong_AsLongLongAndOverflow(o, &overflow));
       else if (!PyBool_Check(o))
         return false;
       dtype_ = std::max(dtype_, kind);
-      return true;
+      return overflow == 0;
     });
   }
   template <class T> void fill(PyObject* data, int axis, T*& to) const {
@@ -156,8 +170,14 @@ class NumberLists {
     if (!same) fail<ValueError>("tensor: the list changed while it was read");
   }
 
+  void note(int64_t x) {
+    least_ = std::min(least_, x);
+    most_ = std::max(most_, x);
+  }
+
   Shape shape_;
   DType dtype_ = DType::bool_;
+  int64_t least_ = 0, most_ = 0;
 };
 
 }  // namespace
@@ -278,9 +298,7 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
   if (const std::optional<Number> x = as_number(data))
     return dtype == DType::bool_ ? wengert::to_dtype(constant_of(data, *x, own_dtype(data)), *dtype)
                                  : constant_of(data, *x, dtype.value_or(own_dtype(data)));
-  // Integers of fewer bits must fit: NumPy looks.
-  const bool narrow = dtype == DType::int32 || dtype == DType::uint8;
-  if (NumberLists lists; !narrow && lists.take(data.ptr())) {
+  if (NumberLists lists; lists.take(data.ptr()) && lists.fit(dtype.value_or(DType::int64))) {
     const Tensor x = lists.read(data.ptr());
     // Numbers written in Python have no dtype of their own.
     const DType own = x.dtype() == DType::float64 ? DType::float32 : x.dtype();
