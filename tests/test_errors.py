@@ -146,6 +146,11 @@ def test_operators_still_leave_what_they_do_not_know_to_others():
 
     assert X // Other() == "other"
     assert X.__floordiv__(Other()) is NotImplemented
+    assert X.__pow__(Other()) is NotImplemented
+    with pytest.raises(TypeError, match="__setitem__: value is missing, got key = 0"):
+        X.__setitem__(0)
+    with pytest.raises(TypeError, match="__add__: called on 3"):
+        wg.Tensor.__add__(3, X)
     with pytest.raises(TypeError, match="unsupported operand"):
         X % "a"
 

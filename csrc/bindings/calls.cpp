@@ -182,7 +182,7 @@ PyObject* call(PyObject* callable, PyObject* const* args, size_t nargsf, PyObjec
   PyObject* result = f.dispatcher(f.self, args, count, names);
   if (!result) name_function(f, args, count);
   if (result != Py_NotImplemented) return result;
-  if (f.is_operator && !names && count >= 2 && count <= 3 && as_tensor(args[0])) return result;
+  if (f.is_operator && !names && count >= 2 && as_tensor(args[0])) return result;
   Py_DECREF(result);
   return second_try(f, args, count, names);
 }
@@ -291,7 +291,8 @@ py::object replaced(const std::string& name, py::handle value, const py::object&
   f.inner = Py_NewRef(inner.ptr());
   f.record = record;
   f.name = py::str(name).release().ptr();
-  f.is_operator = std::string_view(record->name).starts_with("__");
+  f.is_operator = std::string_view(record->name).starts_with("__") &&
+                  (record->nargs == 2 || std::string_view(record->name).ends_with("pow__"));
   record->is_operator = true;  // pybind11 then gives NotImplemented where arguments do not fit
   // Whole numbers only: an axis of 1.7 would be taken for 1.
   const std::string_view rest = record->signature;
