@@ -321,7 +321,8 @@ void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool creat
   const GradMode mode(create_graph);
   for (const LeafGradient& l : w.leaves()) {
     accumulate(l.leaf, l.gradient, create_graph);
-    if (l.leaf->grad.requires_grad()) note_cycle(l.leaf);
+    const Tensor grad = l.leaf->grad;  // another thread may have taken it away
+    if (grad.defined() && grad.requires_grad()) note_cycle(l.leaf);
   }
 }
 

@@ -26,7 +26,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import _core
+from . import _core, _explained
 from ._core import cuda_fusion_status as fusion_status
 from ._core import cuda_status as status
 
@@ -307,3 +307,6 @@ def empty_cache(device: Which = None) -> None:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_explained.explain_all(globals())

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _core
+from . import _core, _explained
 from ._core import Tensor
 from .io import writing
 from .nn.module import kept_modes
@@ -368,3 +368,6 @@ def pictures(
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_explained.explain_all(globals())

@@ -24,7 +24,7 @@ from pathlib import Path
 from reprlib import repr as short  # of what a file says, at a bounded length
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from . import _core
+from . import _core, _explained
 from ._core import Tensor
 
 if TYPE_CHECKING:
@@ -370,7 +370,7 @@ def _load(
         warnings.warn(
             f"{os.fspath(path)}: passed over {shown}, whose numbers no dtype here holds; the other "
             f"{len(found)} tensors are loaded",
-            stacklevel=3,
+            stacklevel=4,
         )
     return found, header.metadata
 
@@ -766,3 +766,6 @@ def load_checkpoint(
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_explained.explain_all(globals())

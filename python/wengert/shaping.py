@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from . import _core
+from . import _core, _explained
 from ._core import Tensor
 
 __all__ = ["einsum", "pad"]
@@ -162,3 +162,6 @@ def _join(
     y = matrices(a, a_names, batch, rows, summed) @ matrices(b, b_names, batch, summed, cols)
     names = batch + rows + cols
     return y.reshape(tuple(sizes[name] for name in names)), names
+
+
+_explained.explain_all(globals())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import _core
+from . import _core, _explained
 from ._core import Tensor
 from ._trees import map_tensors, tensors_of
 from .autograd import enable_grad, no_grad
@@ -184,3 +184,6 @@ def _flops(run: Any) -> float:
         program.end()
     program.finish([])
     return float(sum(line["flops"] for line in program.lines(False)))
+
+
+_explained.explain_all(globals())

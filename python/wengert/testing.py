@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import _core
+from . import _core, _explained
 from ._core import Tensor
 from .autograd import enable_grad, no_grad
 
@@ -323,3 +323,6 @@ def _worst_element(
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_explained.explain_all(globals())

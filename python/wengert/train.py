@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 import wengert
-from wengert import report
+from wengert import _explained, report
 from wengert._files import claimed, replace_text
 from wengert.data import Batches, to_tensors
 from wengert.io import load_checkpoint, save_checkpoint, writing
@@ -581,3 +581,6 @@ def read_history(path: Path, epochs: int) -> list[Metrics]:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_explained.explain_all(globals())

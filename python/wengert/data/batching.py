@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .. import _explained
 from .errors import DataError
 
 if TYPE_CHECKING:
@@ -283,3 +284,6 @@ class Standardizer:
     def state_dict(self) -> dict[str, Any]:
         """Plain lists, for a checkpoint's JSON."""
         return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
+
+
+_explained.explain_all(globals())

@@ -20,6 +20,7 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from .. import _explained
 from .batching import Split
 from .errors import DataError, DataNotFoundError
 
@@ -244,3 +245,6 @@ def _check_npy(file: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) ->
                 f"load_npz: {file}: {member.filename} states shape {shape} of {dtype}, "
                 f"more than the {max(room, 0)} bytes that are there; the file is damaged"
             )
+
+
+_explained.explain_all(globals())

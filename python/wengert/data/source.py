@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _explained
 from .batching import Array, Split, Standardizer, split
 from .digits import load_digits
 from .errors import DataError, DataNotFoundError
@@ -243,3 +244,6 @@ def _column_order(source: str, given: list[str] | None, wanted: list[str] | None
             f"{source} lacks the columns {', '.join(missing)} that the network was trained on"
         )
     return [given.index(name) for name in wanted]
+
+
+_explained.explain_all(globals())

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from .. import _core
+from .. import _core, _explained
 from .._calls import choice
 from .._core import Tensor
 from ..autograd import no_grad
@@ -198,3 +198,6 @@ def kaiming_normal_(
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_explained.explain_all(globals())

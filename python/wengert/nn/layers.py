@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, overload
 
-from .. import _core
+from .. import _core, _explained
 from .._calls import choice
 from .._core import Tensor
 from ..random import Generator, bernoulli
@@ -415,3 +415,6 @@ class MLP(Sequential):
             if hidden and dropout != 0.0:
                 layers.append(Dropout(dropout, generator))
         super().__init__(*layers)
+
+
+_explained.explain_all(globals())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .. import losses
+from .. import _explained, losses
 from .._calls import choice
 from .._core import Tensor
 from .module import Module
@@ -60,3 +60,6 @@ class BCEWithLogitsLoss(_Loss):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """logits, target: the same shape, target in [0, 1]."""
         return losses.binary_cross_entropy_with_logits(logits, target, self.reduction)
+
+
+_explained.explain_all(globals())

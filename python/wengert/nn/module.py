@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from .. import _core, _names
 from .._core import Tensor
+from .._explained import explained
 from ..autograd import no_grad
 
 __all__ = ["Module", "Parameter"]
@@ -240,6 +241,7 @@ class Module:
         for _, parameter in self.named_parameters(recurse=recurse):
             yield parameter
 
+    @explained
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """A tensor that is state but not trained (a running mean). It becomes the attribute
         `name`; a persistent one is part of the state_dict."""
@@ -271,6 +273,7 @@ class Module:
 
     # ---- changing it as a whole
 
+    @explained
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Calls fn on every module, children before parents (for initialising weights)."""
         for module in reversed(list(self.modules())):

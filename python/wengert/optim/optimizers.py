@@ -14,8 +14,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, ClassVar
 
-from .. import _core
-from .._calls import did_you_mean
+from .. import _core, _explained
+from .._calls import describe, did_you_mean
 from .._core import Tensor
 from ..autograd import enable_grad, no_grad
 
@@ -556,9 +556,15 @@ class RMSprop(Optimizer):
 # ---- gradient clipping
 
 
-def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    params = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [p.grad for p in params if p.grad is not None]
+def _grads(op: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    try:
+        params = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+        return [p.grad for p in params if p.grad is not None]
+    except (TypeError, AttributeError):
+        raise TypeError(
+            f"{op}: parameters is {describe(parameters)}; expected a tensor or a list of tensors: "
+            "model.parameters()"
+        ) from None
 
 
 @no_grad()
@@ -572,7 +578,7 @@ def clip_grad_norm_(
     ICML 2013, algorithm 1.
     """
     _check("clip_grad_norm_", "max_norm", max_norm, "a finite number, 0 or more", _at_least_0)
-    grads = _grads(parameters)
+    grads = _grads("clip_grad_norm_", parameters)
     if not grads:
         return _core.tensor(0.0)
     # Before, not after: gradients that are scaled by inf or nan are lost.
@@ -588,5 +594,8 @@ def clip_grad_norm_(
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Clamps every element of every gradient to [-clip_value, clip_value]."""
     _check("clip_grad_value_", "clip_value", clip_value, "a finite number, 0 or more", _at_least_0)
-    for grad in _grads(parameters):
+    for grad in _grads("clip_grad_value_", parameters):
         grad.copy_(_core.clamp(grad, -clip_value, clip_value))
+
+
+_explained.explain_all(globals(), "clip_grad_norm_", "clip_grad_value_")

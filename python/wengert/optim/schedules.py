@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from .. import _explained
 from .._calls import choice
 from .._core import Tensor
 from .optimizers import _NUMBERS, Optimizer, _below_1, _check
@@ -440,3 +441,6 @@ class ReduceLROnPlateau(LRScheduler):
         self.best = float(state["best"])
         self.num_bad_epochs = state["num_bad_epochs"]
         self.cooldown_counter = state["cooldown_counter"]
+
+
+_explained.explain_all(globals())
