@@ -249,7 +249,7 @@ def test_values_are_converted_to_the_tensors_dtype() -> None:
             wg.DTypeError, match="setitem: a value of float32 does not fit into a tensor of int64"
         ):
             x[0] = value
-    with pytest.raises(ValueError, match="300 .*does not fit into uint8"):
+    with pytest.raises(ValueError, match=r"300 .*does not fit into uint8"):
         wg.zeros((2,), "uint8")[0] = 300
 
 

@@ -19,9 +19,9 @@ inline Tensor apply(const Op& op, const Tensor& a, const Tensor& b, const Attrs&
 }
 
 // Edits in place. `x` becomes the result of op(inputs): its memory is overwritten, and if a
-// gradient is wanted, x's history is from now on that of the result. Ctrl-C leaves no part of x as it
-// was, unless it comes while values are put at indices.
-// `by` is the edit's name in messages, the op's unless given.
+// gradient is wanted, x's history is from now on that of the result. Ctrl-C leaves no part of x as
+// it was, unless it comes while values are put at indices. `by` is the edit's name in messages, the
+// op's unless given.
 void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& attrs = {},
                     const char* by = nullptr);
 // Runs an op that overwrites the first `edited` of its inputs and has no other output (optimizer

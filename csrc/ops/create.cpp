@@ -71,9 +71,9 @@ void run_arange(Views out, Views, const Attrs& attrs) {
     using T = typename decltype(type)::type;
     fill<T>(out[0], [&a](int64_t i) {
       if constexpr (std::is_integral_v<T>)
-        return static_cast<T>(
-            static_cast<uint64_t>(a.start.as<int64_t>()) +
-            static_cast<uint64_t>(i) * static_cast<uint64_t>(a.step.as<int64_t>()));
+        return static_cast<T>(static_cast<uint64_t>(a.start.as<int64_t>()) +
+                              static_cast<uint64_t>(i) *
+                                  static_cast<uint64_t>(a.step.as<int64_t>()));
       else
         return static_cast<T>(a.start.as() + static_cast<double>(i) * a.step.as());
     });
