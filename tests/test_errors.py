@@ -52,6 +52,8 @@ def test_every_function_has_a_signature(name):
     function = of_core()[name]
     if name.split(".")[0] in ("OutOfMemoryError", "GradientError", "DeviceError"):
         return
+    if name == "Tensor.__init__":  # a slot of the type, past pybind11
+        return
     assert "object at" not in str(inspect.signature(function))
     if "__" not in name and "_pybind11" not in name:
         doc = inspect.getdoc(function)

@@ -925,7 +925,7 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: wg.concatenate([X, wg.ones((2, 4))]), wg.ShapeError,
      r"concatenate: .*\(2, 3\).*\(2, 4\)"),
     (lambda: wg.concatenate([]), ValueError, r"concatenate: got no tensors"),
-    (lambda: wg.concatenate([X, 3]), wg.DTypeError, r"concatenate: item 1 is int"),
+    (lambda: wg.concatenate([X, 3]), wg.DTypeError, r"concatenate: item 1 is 3 \(int\)"),
     (lambda: wg.stack([X, wg.ones((3, 2))]), wg.ShapeError, r"stack: tensor 1 has shape \(3, 2\)"),
     (lambda: wg.stack([]), ValueError, r"stack: got no tensors"),
     (lambda: wg.where(X, X, X), wg.DTypeError,
@@ -944,7 +944,7 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: wg.remainder(WHOLE, 0), ValueError, r"remainder: integer division by zero"),
     (lambda: wg.gelu(X, "tan"), ValueError, r"gelu: approximate is .tan."),
     (lambda: wg.clamp(X, 2, 1), ValueError, r"clamp: min 2 is larger than max 1"),
-    (lambda: wg.ones((2,), "uint8") + 300, ValueError, r"300 does not fit into uint8"),
+    (lambda: wg.ones((2,), "uint8") + 300, ValueError, r"300 .*does not fit into uint8"),
     (lambda: wg.ones((2,), "int32") * 2**40, ValueError, r"does not fit into int32"),
     (lambda: wg.ones((2,), "int64") * 2**70, ValueError, r"does not fit into int64"),
     (lambda: wg.cross_entropy(X, wg.tensor([0, 3])), IndexError,
@@ -958,7 +958,7 @@ BAD: list[tuple[Any, type[Exception], str]] = [
      r"cross_entropy: .*\(2, 3\).*\(2, 4\)"),
     (lambda: wg.cross_entropy(X, wg.ones((2,), "bool")), wg.DTypeError, r"cross_entropy: .*bool"),
     (lambda: wg.cross_entropy(X, wg.tensor([0, 1]), "average"), ValueError,
-     r"reduction is 'average'"),
+     r'reduction is "average"'),
     (lambda: wg.cross_entropy(X, wg.tensor([0, 1]), label_smoothing=2), ValueError,
      r"label_smoothing is 2"),
     (lambda: wg._core.cross_entropy_rows(X, wg.ones((2,))), wg.DTypeError,
@@ -970,10 +970,10 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: wg.zeros((2**32, 2**32)), (ValueError, MemoryError), r"\(4294967296, 4294967296\)"),
     (lambda: wg.zeros((2**44,)), (ValueError, MemoryError), r"\(17592186044416,\)"),
     (lambda: wg.zeros((-1,)), ValueError, r"\(-1,\) has a negative size"),
-    (lambda: wg.zeros((1,) * 9), ValueError, r"at most 8 dimensions"),
+    (lambda: wg.zeros((1,) * 9), ValueError, r"at most 8 axes"),
     (lambda: wg.ones((1, 1)).broadcast_to((2**40, 2**40)), ValueError, r"more than 2\*\*63"),
     (lambda: wg.zeros((2.5,)), TypeError, r"zeros: got 2.5"),
-    (lambda: wg.zeros((2,), "float16"), TypeError, r"dtype: got 'float16'; expected float32"),
+    (lambda: wg.zeros((2,), "float16"), TypeError, r"dtype: got 'float16' .*expected float32"),
     (lambda: wg.arange(0, 1, 0), ValueError, r"arange: .*step 0"),
     (lambda: wg.linspace(0, 1, -1), ValueError, r"linspace: got num = -1"),
     (lambda: wg.eye(-1), ValueError, r"negative size"),
@@ -1124,9 +1124,9 @@ def test_calls_past_the_dispatcher() -> None:
     assert_close(wg.sqrt(x=x), [1.0, 2.0])
     assert_close(wg.sqrt(4.0), 2.0)
     assert_close(wg.sqrt(np.array([4.0])), [2.0])
-    with pytest.raises(TypeError, match=r"sqrt.*expected one, x"):
+    with pytest.raises(TypeError, match=r"sqrt.*expected sqrt\(x\)"):
         wg.sqrt()  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match=r"sqrt.*expected one, x"):
+    with pytest.raises(TypeError, match=r"sqrt.*expected sqrt\(x\)"):
         wg.sqrt(y=x)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="argument"):
         x.sqrt(1)  # type: ignore[call-arg]

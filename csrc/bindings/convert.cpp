@@ -295,14 +295,17 @@ Tensor from_python(py::handle data, std::optional<DType> dtype) {
     const Tensor x = data.cast<Tensor>().detach();
     return clone(dtype ? wengert::to_dtype(x, *dtype) : x);
   }
+  // A step that is traced makes a line of it, so that it knows where the value is from.
+  const auto made = [](const Tensor& x) { return tracer ? clone(x) : x; };
   if (const std::optional<Number> x = as_number(data))
-    return dtype == DType::bool_ ? wengert::to_dtype(constant_of(data, *x, own_dtype(data)), *dtype)
-                                 : constant_of(data, *x, dtype.value_or(own_dtype(data)));
+    return made(dtype == DType::bool_
+                    ? wengert::to_dtype(constant_of(data, *x, own_dtype(data)), *dtype)
+                    : constant_of(data, *x, dtype.value_or(own_dtype(data))));
   if (NumberLists lists; lists.take(data.ptr()) && lists.fit(dtype.value_or(DType::int64))) {
     const Tensor x = lists.read(data.ptr());
     // Numbers written in Python have no dtype of their own.
     const DType own = x.dtype() == DType::float64 ? DType::float32 : x.dtype();
-    return wengert::to_dtype(x, dtype.value_or(own));
+    return made(wengert::to_dtype(x, dtype.value_or(own)));
   }
   // Other lists, and arrays: NumPy knows how to read them.
   const py::object numpy = py::module_::import("numpy");

@@ -83,8 +83,11 @@ PyObject* init(PyObject* self, PyObject* args, PyObject* named) {
     const Tensor* x = as_tensor(data);
     if (!x)
       throw py::type_error(
-          concat("Tensor.__init__: got ", Py_TYPE(data)->tp_name,
-                 "; expected a tensor: to make one of values use wengert.tensor()"));
+          concat("Tensor: data is ",
+                 py::module_::import("wengert._calls")
+                     .attr("describe")(py::handle(data))
+                     .cast<std::string>(),
+                 "; expected a tensor: make one of values with wengert.tensor(data)"));
     if (!reinterpret_cast<py::detail::instance*>(self)->simple_layout)
       throw py::type_error(
           "Tensor.__init__: a class cannot derive from Tensor and from another "
