@@ -53,7 +53,7 @@ def write_idx_directory(
         for name, array in (("images-idx3", images), ("labels-idx1", labels)):
             data = idx_bytes(array)
             if packed:
-                (folder / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(data))
+                (folder / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(data, mtime=0))
             else:
                 (folder / f"{prefix}-{name}-ubyte").write_bytes(data)
 
@@ -80,7 +80,7 @@ def test_idx_every_dtype(tmp_path: Path, dtype: str, packed: bool) -> None:
     array = (np.arange(24).reshape(2, 3, 4) * 5 - (0 if dtype == "u1" else 60)).astype(dtype)
     data = idx_bytes(array)
     file = tmp_path / "a-idx"
-    file.write_bytes(gzip.compress(data) if packed else data)
+    file.write_bytes(gzip.compress(data, mtime=0) if packed else data)
     read = load_idx(file)
     assert read.dtype == array.dtype and read.dtype.isnative
     np.testing.assert_array_equal(read, array)
@@ -106,10 +106,13 @@ GOOD = idx_bytes(np.arange(12, dtype=np.uint8).reshape(3, 4))
         (GOOD[:-1], "fetch it again"),
         (GOOD + b"x", "goes on after"),
         (struct.pack(">4B2I", 0, 0, 8, 2, 2**32 - 1, 2**32 - 1), "more than a file of its size"),
-        (gzip.compress(struct.pack(">4BI", 0, 0, 8, 1, 2**32 - 1)), "more than a file of its size"),
-        (gzip.compress(GOOD)[:-9], "damaged or cut short"),
-        (gzip.compress(GOOD[:-1]), "cut short"),
-        (gzip.compress(GOOD)[:-8] + bytes(8), "damaged or cut short"),
+        (
+            gzip.compress(struct.pack(">4BI", 0, 0, 8, 1, 2**32 - 1), mtime=0),
+            "more than a file of its size",
+        ),
+        (gzip.compress(GOOD, mtime=0)[:-9], "damaged or cut short"),
+        (gzip.compress(GOOD[:-1], mtime=0), "cut short"),
+        (gzip.compress(GOOD, mtime=0)[:-8] + bytes(8), "damaged or cut short"),
     ],
 )
 def test_idx_refuses(tmp_path: Path, data: bytes, says: str) -> None:
@@ -161,7 +164,7 @@ def test_csv_without_header_target_first(tmp_path: Path) -> None:
 
 def test_csv_target_by_name_values_and_gzip(tmp_path: Path) -> None:
     file = tmp_path / "a.csv.gz"
-    file.write_bytes(gzip.compress("\ufeffprice,size\n1.5,10\n2.5,20\n".encode()))
+    file.write_bytes(gzip.compress("\ufeffprice,size\n1.5,10\n2.5,20\n".encode(), mtime=0))
     table = load_csv(file, target="price")
     assert table.classes is None and table.y.tolist() == [1.5, 2.5] and table.features == ["size"]
     assert load_csv(file, target=None).x.shape == (2, 2)
