@@ -71,8 +71,7 @@ bool to_constant(py::handle h, std::optional<DType> beside, Tensor& result) {
   return true;
 }
 
-// Whether a list holds a float64 of NumPy's or of ours, beside Python's numbers, which have no
-// dtype.
+// True if a list holds a float64 scalar of NumPy or of Wengert: Python's numbers have no dtype.
 bool holds_float64(py::handle list) {
   for (py::handle item : py::reinterpret_borrow<py::sequence>(list)) {
     PyObject* const x = item.ptr();

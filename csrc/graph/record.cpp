@@ -153,7 +153,7 @@ void check_writable(const char* op, const Tensor& x) {
           "cannot be written in place; clone() it first");
 }
 
-// The inputs, with copies of those that a line would save and that lie in x's memory.
+// The inputs, with copies of those that a line would save and that share x's memory.
 std::vector<Tensor> inputs_apart(const Tensor& x, Tensors inputs, Saves saves) {
   std::vector<Tensor> apart(inputs.begin(), inputs.end());
   for (size_t i = 0; i < apart.size() && i < 16; ++i)

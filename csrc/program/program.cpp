@@ -222,8 +222,11 @@ void Program::finish(std::vector<Tensor> outputs) {
   // The history of what the trace made is of no use: only the values are.
   for (const StepList::Line& l : traced_.lines)
     for (int y : l.outputs)
-      if (!l.edit)
-        keep_[static_cast<size_t>(y)]->line = {}, keep_[static_cast<size_t>(y)]->base = {};
+      if (!l.edit) {
+        TensorBody& made = *keep_[static_cast<size_t>(y)].body();
+        made.line = {};
+        made.base = {};
+      }
   // What came from outside, nobody there can reach any more, and no line overwrites, is a constant.
   const std::vector<bool> held = held_outside();
   const std::vector<int> writers = traced_.writers();

@@ -368,7 +368,7 @@ class _Walk:
                 _join(below, reads(code).around.get(name, {}))
             try:
                 self.push(cell.cell_contents, name, below)
-            except ValueError:  # empty as yet
+            except ValueError:  # an empty cell
                 continue
 
     def look_at_bytes(self, value: Any, label: str) -> None:
