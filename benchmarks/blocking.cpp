@@ -2,15 +2,15 @@
 //
 //   g++ -O3 -std=c++20 -fwrapv -ffp-contract=off -fno-math-errno -fno-trapping-math -Icsrc -mfma
 //       -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
-//       benchmarks/blocking.cpp csrc/ops/scratch.cpp csrc/base/{pool,isa,allocator}.cpp
+//       benchmarks/blocking.cpp csrc/base/scratch.cpp csrc/base/{pool,isa,allocator}.cpp
 //       -lpthread -o blocking
 //   ./blocking THREADS [NAME=VALUE ...] MxKxN ...
 //
-// NAME is one of the WENGERT_TUNABLE constants of csrc/ops/matmul.simd.cpp. A line per shape: a @ b,
-// a @ b.T, a.T @ b, a.T @ b.T, best of the repeats. What was measured so lies in results/.
+// NAME is one of the WENGERT_TUNABLE constants of csrc/ops/matmul.simd.cpp. A line per shape: a @
+// b, a @ b.T, a.T @ b, a.T @ b.T, best of the repeats. What was measured so lies in results/.
 #define WENGERT_TUNABLE static
 #define WENGERT_ISA avx512
-#include "ops/matmul.simd.cpp"
+#include "ops/matmul/gemm.simd.cpp"
 
 #include <chrono>
 #include <cstdio>

@@ -91,8 +91,7 @@ int main() {
 
   float ms = milliseconds([&] { copy<<<blocks, 256, 0, stream>>>(b, a, n); });
   print("copy by a kernel, read and written", 2.0 * bytes / ms / 1e6, "GB/s");
-  ms = milliseconds(
-      [&] { CHECK(cudaMemcpyAsync(b, a, bytes, cudaMemcpyDeviceToDevice, stream)); });
+  ms = milliseconds([&] { CHECK(cudaMemcpyAsync(b, a, bytes, cudaMemcpyDeviceToDevice, stream)); });
   print("copy by cudaMemcpyAsync, read and written", 2.0 * bytes / ms / 1e6, "GB/s");
   ms = milliseconds([&] { read<<<blocks, 256, 0, stream>>>(reinterpret_cast<float*>(b), a, n); });
   print("read", 1.0 * bytes / ms / 1e6, "GB/s");

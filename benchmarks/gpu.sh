@@ -3,7 +3,7 @@
 #
 # Needs nvcc and a python3 with NumPy, scikit-build-core, pybind11, cmake, ninja and pytest; peers are
 # what that python3 has: PyTorch, JAX, tiny-cuda-nn. No network, and no change to the GPU's settings.
-# Build (sm_90a, or WENGERT_CUDA_ARCHITECTURES), ceilings, tests/on_gpu.py and the gates (a failure
+# Build (sm_90a, or WENGERT_CUDA_ARCHITECTURES), ceilings, tests/gpu/on_gpu.py and the gates (a failure
 # stops it), then the rows: one JSON line each in benchmarks/results/gpu/, or in $OUT where it is set.
 # --smoke runs the same steps with tiny sizes on the Wengert that is installed, emulated GPU and all;
 # it measures nothing and writes no results.
@@ -41,13 +41,13 @@ python3 -c 'import wengert; print(wengert.cuda.status(), wengert.cuda.fusion_sta
 say "correctness"
 chosen=(-x)
 [ -n "$smoke" ] && chosen=(-k "what_a_tensor_says or pinned")
-(cd tests && timeout 120 python3 -m pytest -p no:cacheprovider on_gpu.py "${chosen[@]}" > "$work/tests.log" 2>&1) || {
+(cd tests/gpu && timeout 120 python3 -m pytest -p no:cacheprovider on_gpu.py "${chosen[@]}" > "$work/tests.log" 2>&1) || {
   tail -60 "$work/tests.log"
-  echo "tests/on_gpu.py has failed, or not ended: nothing is timed" >&2
+  echo "tests/gpu/on_gpu.py has failed, or not ended: nothing is timed" >&2
   exit 1
 }
 tail -1 "$work/tests.log"
-grep -q passed "$work/tests.log" || { echo "tests/on_gpu.py ran no test" >&2; exit 1; }
+grep -q passed "$work/tests.log" || { echo "tests/gpu/on_gpu.py ran no test" >&2; exit 1; }
 
 say "gates and rows"
 left=$((570 - $(date +%s) + began)) # of 10 minutes

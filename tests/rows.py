@@ -780,7 +780,7 @@ ROWS: list[Row] = [
 
 # Ops without a row: they draw random numbers or write to parameters. The tests that exercise them.
 ELSEWHERE = {
-    "move": ("on_gpu.py", "test_moving_is_differentiable"),
+    "move": ("gpu/on_gpu.py", "test_moving_is_differentiable"),
     "uniform": ("test_ops.py", "test_random_uniform"),
     "normal": ("test_ops.py", "test_random_normal"),
     "integers": ("test_ops.py", "test_random_integers"),

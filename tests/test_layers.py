@@ -18,10 +18,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
-LAYERS = {"base": 0, "cuda": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "program": 5}
+LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "program": 5}
 LAYERS["bindings"] = 6
 # Lines that are not blank: a weekend's reading, and another for GPUs. Raise only with a reason.
 MAX_LINES = {"CPU": 16300, "GPU": 6600}
+
+# Likewise the families in ops/.
+FAMILIES = {"elementwise": 0, "reduce": 1, "random": 1, "memory": 1, "rows": 2, "update": 2}
+FAMILIES |= {"matmul": 3, "index": 4, "attention": 4}
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
@@ -43,6 +47,15 @@ def allowed(folder, included):
     return folder == included or LAYERS[included] < LAYERS[folder]
 
 
+def family(path):
+    """The folder in ops/ of a file named from csrc/, or None."""
+    return path.parts[1] if path.parts[0] == "ops" and len(path.parts) > 2 else None
+
+
+def may_include(family, included):
+    return family == included or FAMILIES[included] < FAMILIES[family]
+
+
 def test_the_rule_itself():
     assert allowed("ops", "graph")
     assert allowed("ops", "ops")
@@ -50,6 +63,7 @@ def test_the_rule_itself():
     assert not allowed("engine", "program")
     assert not allowed("program", "engine")
     assert len(sources()) > 20
+    assert may_include("rows", "elementwise") and not may_include("elementwise", "rows")
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(CSRC)))
@@ -57,9 +71,14 @@ def test_includes_follow_the_layers(path):
     folder = path.relative_to(CSRC).parts[0]
     assert folder in LAYERS, f"{folder}/ has no layer"
     for name in ours(path):
+        if name == "emulation.h":
+            continue  # of tests/gpu/: takes the place of CUDA's headers
         assert (CSRC / name).is_file(), f"{path}: {name} is not named from csrc/"
         included = Path(name).parts[0]
         assert allowed(folder, included), f"{folder}/ must not include {name}"
+        here, there = family(path.relative_to(CSRC)), family(Path(name))
+        if here and there:
+            assert may_include(here, there), f"ops/{here}/ must not include {name}"
     for bracket, name in includes(path):
         if bracket == "<" and re.match(r"(pybind11/|Python\.h|numpy/)", name):
             assert folder == "bindings", f"{path}: {name} belongs in bindings/"
@@ -68,19 +87,19 @@ def test_includes_follow_the_layers(path):
 def reachable(path, found=None):
     found = set() if found is None else found
     for name in ours(path):
-        if name not in found:
+        if name not in found and name != "emulation.h":
             found.add(name)
             reachable(CSRC / name, found)
     return found
 
 
-@pytest.mark.parametrize("path", sorted(CSRC.glob("ops/*.simd.cpp")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(CSRC.rglob("*.simd.cpp")), ids=lambda p: p.name)
 def test_kernel_files_see_little(path):
     """Whatever they include is compiled with -mavx...: so nothing with functions of its own."""
     light = {"fn.h", "shape.h", "dtype.h", "error.h", "isa.h", "simd.h", "vocab.h", "pool.h"}
-    light |= {"tile.h", "device.h"}
+    light |= {"tile.h", "device.h", "scratch.h"}
     for name in reachable(path):
-        folder, file = Path(name).parts
+        folder, file = Path(name).parts[0], Path(name).name
         assert folder in ("base", "ops") or name == "tensor/view.h", f"{path.name} reaches {name}"
         if folder == "base":
             assert file in light, f"{path.name} reaches {name}"
@@ -88,10 +107,10 @@ def test_kernel_files_see_little(path):
 
 def is_for_gpus(path):
     return (
-        path.suffix in (".cu", ".cuh")
-        or "cuda" in str(path.relative_to(CSRC))
-        or path.stem.startswith("device_")
-        or path.name in ("matmul_planes.h", "matmul_tiles.h", "row_threads.h")
+        path.suffix == ".cu"
+        or "gpu" in str(path.relative_to(CSRC))
+        or path.name
+        in ("cuda.cpp", "chain_kernel.h", "epilogue.h", "finish.h", "tiles.h", "row_threads.h")
     )
 
 
@@ -128,11 +147,11 @@ def weak_symbols(object_file):
 @pytest.mark.parametrize("isa", ["avx2", "avx512", "avx512bf16"])
 def test_kernels_share_no_symbols(isa, tmp_path):
     # -O1 inlines less than what is shipped, so it shows more.
-    kernels = sorted(CSRC.glob("ops/*.simd.cpp"), key=lambda p: p.stat().st_size)
+    kernels = sorted(CSRC.rglob("*.simd.cpp"), key=lambda p: p.stat().st_size)
     assert kernels
     flags = [f for f in flags_in_cmake()[isa] if not f.startswith("-O")]
     if isa == "avx512bf16":
-        kernels = [CSRC / "ops/matmul.simd.cpp"]
+        kernels = [CSRC / "ops/matmul/gemm.simd.cpp"]
     for path in kernels if isa == "avx512" else kernels[:2]:
         target = tmp_path / (path.name + ".o")
         command = ["g++", "-std=c++20", "-O1", f"-DWENGERT_ISA={isa}", f"-I{CSRC}", *flags]

@@ -1,6 +1,6 @@
-// What the machine can do at most: multiply-adds that wait for nothing, and copies, plain and past the cache.
-// Compiled when it is measured, with -O3 -march=native. Threads are made anew in each call: a call should last
-// milliseconds.
+// What the machine can do at most: multiply-adds that wait for nothing, and copies, plain and past
+// the cache. Compiled when it is measured, with -O3 -march=native. Threads are made anew in each
+// call: a call should last milliseconds.
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -23,8 +23,9 @@ template <class F> static void on_threads(int count, F f) {
   for (auto& t : others) t.join();
 }
 
-// Independent chains of multiply-adds, each in a register of its own (a nest of structs, for the compiler does not
-// keep an array in registers). Twelve are more than latency times width of current cores, and fit in 16 registers.
+// Independent chains of multiply-adds, each in a register of its own (a nest of structs, for the
+// compiler does not keep an array in registers). Twelve are more than latency times width of
+// current cores, and fit in 16 registers.
 constexpr int Chains = 12;
 template <class T, int N> struct Sums {
   typedef T Vector __attribute__((vector_size(Bytes)));

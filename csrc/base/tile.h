@@ -17,7 +17,7 @@ constexpr uint32_t stream = 1u << 31;
 using TileFn = void (*)(int64_t n, void* y, const void* const* x, uint32_t scalars,
                         const Params& params);
 
-// What a chain that is one kernel of a GPU is given (ops/chain_kernel.h).
+// What a chain that is one kernel of a GPU is given (ops/elementwise/chain_kernel.h).
 struct ChainArguments {
   static constexpr int max_operands = 32, max_lines = 10;
   int64_t n = 0;                   // elements

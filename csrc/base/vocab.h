@@ -1,7 +1,7 @@
 // The words that formulas may use, over Simd<T> and Lane<T> (base/simd.h):
 //
 //   any type       abs sign maximum minimum is_nan select       (max, min: NaN if either is)
-//                  times flat                                   (see ops/elementwise_rows.h)
+//                  times flat                                   (see ops/elementwise/rows.h)
 //   float, double  fma sqrt floor ceil round exp expm1 log log1p tanh sigmoid erf sin cos pow over
 //
 // All keep NaN, infinities, subnormals and the sign of zero. `fma` rounds once on avx2 and avx512,

@@ -263,11 +263,11 @@ py::object make_type(const char* name, descrgetfunc get, unsigned flags) {
       {Py_tp_descr_get, reinterpret_cast<void*>(get)},
       {0, nullptr},
   };
-  PyType_Spec spec{name, sizeof(Function), 0,
-                   static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL |
-                                         Py_TPFLAGS_IMMUTABLETYPE |
-                                         Py_TPFLAGS_DISALLOW_INSTANTIATION | flags),
-                   slots};
+  PyType_Spec spec{
+      name, sizeof(Function), 0,
+      static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL |
+                            Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION | flags),
+      slots};
   PyObject* type = PyType_FromSpec(&spec);
   if (!type) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(type);

@@ -1,10 +1,10 @@
 // GPUs as Python sees them: whether there are any, their memory, waiting, events
 // (python/wengert/cuda.py).
-#include "base/cuda.h"
+#include "gpu/loader.h"
 
 #include "base/pool.h"
 #include "bindings/bindings.h"
-#include "ops/cuda_kernels.h"
+#include "ops/gpu.h"
 #include "tensor/copy.h"
 
 namespace wengert::bindings {

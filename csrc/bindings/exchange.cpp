@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "base/cuda.h"
 #include "base/pool.h"
 #include "bindings/bindings.h"
 #include "bindings/dlpack_abi.h"
+#include "gpu/loader.h"
 #include "tensor/loop.h"
 
 namespace wengert::bindings {

@@ -65,15 +65,16 @@ inline void refuse_in_trace(const char* what, const Tensor& x = Tensor()) {
   if (tracer) tracer->looks_at_value(what, x);
 }
 
-// The copy that edits in place and saved values need; also clone() (ops/view.cpp).
+// The copy that edits in place and saved values need; also clone() (ops/memory/view.cpp).
 extern const Op& copy_op;
 // A region of a contiguous tensor, as a view by its Layout there, and the tensor with other values
 // in a region: how an edit of a view is recorded for the tensor that it is a view of
-// (ops/view.cpp).
+// (ops/memory/view.cpp).
 extern const Op &region_op, &put_region_op;
 // Throws a GradientError if x's history was lost by an edit through a tensor of another base.
 void check_history(const char* op, const Tensor& x);
-// The cast that bfloat16 needs; its attribute is the dtype. Also to_dtype() (ops/elementwise.cpp).
+// The cast that bfloat16 needs; its attribute is the dtype. Also to_dtype()
+// (ops/elementwise/elementwise.cpp).
 extern const Op& cast_op;
 
 bool grad_enabled();

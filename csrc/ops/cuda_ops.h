@@ -1,7 +1,7 @@
-// The functions of ops/*.cu that the table of ops/cuda_kernels.h points to.
+// The functions of ops/*.cu that the table of ops/gpu.h points to.
 #pragma once
 
-#include "ops/cuda_kernels.h"
+#include "ops/gpu.h"
 
 namespace wengert {
 

@@ -1,5 +1,5 @@
 // What can be done with tensors, as C++ functions: each writes one line, or, where the comment says
-// so, a few. The bindings call these, and so do the vjps; the formulas of ops/elementwise_rows.h
+// so, a few. The bindings call these, and so do the vjps; the formulas of ops/elementwise/rows.h
 // find their words here when V is Tensor.
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <variant>
 
 #include "graph/record.h"
-#include "ops/elementwise_rows.h"
+#include "ops/elementwise/rows.h"
 
 namespace wengert {
 

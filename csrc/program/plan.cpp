@@ -4,11 +4,11 @@
 
 #include "base/allocator.h"
 #include "base/pool.h"
-#include "ops/matmul.h"
-#include "ops/update_lines.h"
-#include "program/chain.h"
-#include "program/device_chain.h"
-#include "program/device_matmul.h"
+#include "ops/matmul/matmul.h"
+#include "ops/update/lines.h"
+#include "program/cpu/chain.h"
+#include "program/gpu/chain.h"
+#include "program/gpu/matmul.h"
 #include "program/passes.h"
 
 namespace wengert {

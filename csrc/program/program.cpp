@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "base/allocator.h"
-#include "base/cuda.h"
 #include "base/pool.h"
+#include "gpu/loader.h"
 #include "program/passes.h"
 #include "tensor/copy.h"
 

@@ -14,8 +14,8 @@
 #include <string>
 #include <unordered_map>
 
-#include "ops/matmul.h"
-#include "program/device_replay.h"
+#include "ops/matmul/matmul.h"
+#include "program/gpu/replay.h"
 #include "program/list.h"
 #include "program/plan.h"
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/cuda.h"
 #include "base/pool.h"
+#include "gpu/loader.h"
 #include "tensor/convert.h"
 #include "tensor/loop.h"
 

@@ -1,6 +1,6 @@
 // Copies on a GPU: in one piece, transposed through shared memory, or element by element.
-#include "cuda/runtime.h"
-#include "cuda/steps.h"
+#include "gpu/runtime.h"
+#include "gpu/steps.h"
 #include "tensor/convert.h"
 #include "tensor/walk.h"
 

@@ -39,7 +39,7 @@ struct Storage : RefCounted {
   // Without memory as yet: what a step makes while it is traced, and nothing runs (program/).
   static Ref<Storage> promise(const Shape& shape, DType dtype, Device device = Device::cpu);
   void provide();  // the memory that was promised, if it is not there
-  static Ref<Storage> make_pinned(const Shape& shape, DType dtype);  // on the CPU; see base/cuda.h
+  static Ref<Storage> make_pinned(const Shape& shape, DType dtype);  // on the CPU; see gpu/loader.h
   static Ref<Storage> adopt(void* data, int64_t bytes, void (*give_back)(void*), void* owner);
   static void destroy(Storage* storage);
   static void* operator new(size_t bytes) { return Pooled<Storage>::take(bytes); }

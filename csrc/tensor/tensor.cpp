@@ -3,8 +3,8 @@
 #include <new>
 
 #include "base/allocator.h"
-#include "base/cuda.h"
 #include "base/pooled.h"
+#include "gpu/loader.h"
 
 namespace wengert {
 

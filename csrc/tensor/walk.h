@@ -2,7 +2,7 @@
 // (tensor/loop.h) whose divisions are multiplications.
 #pragma once
 
-#include "cuda/launch.h"
+#include "gpu/launch.h"
 #include "tensor/loop.h"
 
 namespace wengert {

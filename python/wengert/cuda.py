@@ -119,7 +119,7 @@ def set_matmul_precision(precision: str) -> None:
         "bf16"         1     2.4e-3    what rounding the operands to bfloat16 gives
 
     The errors are Frobenius norms for normal numbers against float64, computed with the emulated
-    kernels (csrc/cuda/tensor_core.h, whose sums are cut off as those of tensor cores are); none was
+    kernels (csrc/gpu/tensor_core.h, whose sums are cut off as those of tensor cores are); none was
     measured on a GPU. Infinities and NaN are where "strict" has them. Of operands smaller than
     2^-110 (8e-34), what is below 2^-134 is lost. Results have the same bits every time, but not on
     GPUs of another kind.

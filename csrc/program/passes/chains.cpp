@@ -8,7 +8,7 @@
 //                                           v16 = square_vjp(v15, v9)
 #include <algorithm>
 
-#include "program/chain.h"
+#include "program/cpu/chain.h"
 #include "program/passes.h"
 
 namespace wengert {

@@ -8,9 +8,9 @@
 //     v4 = sigmoid(v3)
 #include <algorithm>
 
-#include "ops/matmul.h"
-#include "program/chain.h"
-#include "program/device_matmul.h"
+#include "ops/matmul/matmul.h"
+#include "program/cpu/chain.h"
+#include "program/gpu/matmul.h"
 #include "program/passes.h"
 
 namespace wengert {

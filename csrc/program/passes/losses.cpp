@@ -4,7 +4,7 @@
 //   v8, k = cross_entropy(v7, arg1)       v8, k, v14 = cross_entropy_with_gradient(v7, arg1, v13)
 //   v9 = mean(v8)                    ->   v9 = mean(v8)
 //   v14 = cross_entropy_vjp(v13, v7, arg1, k)
-#include "ops/softmax.h"
+#include "ops/rows/softmax.h"
 #include "program/passes.h"
 
 namespace wengert {

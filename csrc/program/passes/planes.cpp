@@ -7,8 +7,8 @@
 //     v3 = add(v2, c5)                 ->     v3 = add(v2, c5)
 //   v4 = matmul(v3, c6.T)                     p4 = planes(v3)
 //                                           v4 = matmul(v3, c6.T, p4)
-#include "ops/cuda_kernels.h"
-#include "program/device_matmul.h"
+#include "ops/gpu.h"
+#include "program/gpu/matmul.h"
 #include "program/passes.h"
 
 namespace wengert {

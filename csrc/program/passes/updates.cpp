@@ -9,10 +9,10 @@
 //                                         sgd_step(c5, c36, v26)
 #include <algorithm>
 
-#include "ops/matmul.h"
-#include "ops/update_lines.h"
-#include "program/chain.h"
-#include "program/device_matmul.h"
+#include "ops/matmul/matmul.h"
+#include "ops/update/lines.h"
+#include "program/cpu/chain.h"
+#include "program/gpu/matmul.h"
 #include "program/passes.h"
 
 namespace wengert {

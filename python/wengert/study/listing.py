@@ -365,7 +365,7 @@ class Program:
 
     def _name_states(self, line: Line, give: Any) -> None:
         """Inputs of an update: parameters, their states, step, gradients, options
-        (csrc/ops/update.cpp)."""
+        (csrc/ops/update/update.cpp)."""
         count = len(line.inputs) - len(line.edited) - 1
         states = (len(line.edited) - 1) // count - 1 if count else 0
         for i in range(count):

@@ -1,0 +1,216 @@
+// The tile functions of every elementwise row, compiled once per instruction set.
+//
+// Floating dtypes go through Simd<T>, the others through Lane<T> in plain loops.
+#include "ops/elementwise/elementwise.h"
+#include "base/vocab.h"
+
+namespace wengert::WENGERT_ISA {
+
+namespace {
+
+// How a row's T is computed: SIMD for floating types, but for words that have no vector form.
+template <class Row, class T>
+using ValueType =
+    std::conditional_t<std::is_floating_point_v<T> && !std::is_same_v<Row, FloorDivide> &&
+                           !std::is_same_v<Row, Remainder>,
+                       Simd<T>, Lane<T>>;
+
+// An operand of a tile: adjacent elements, or one element for all places.
+template <class V> FN auto adjacent(const typename V::Scalar* x) {
+  return [x](int64_t i, int count) INLINE { return load<V>(x + i, count); };
+}
+template <class V> FN auto repeated(const typename V::Scalar* x) {
+  return [v = V(*x)](int64_t, int) INLINE { return v; };
+}
+
+// y = f at every vector, past the caches.
+template <class V, class F> FN void streamed(int64_t n, typename V::Scalar* y, const F& f) {
+  each_vector<V>(n, [&](int64_t i, int count) INLINE {
+    if constexpr (requires { V::stream_end(); })
+      if (count == V::width) return f(i, count).stream(y + i);
+    store(y + i, count, f(i, count));
+  });
+  if constexpr (requires { V::stream_end(); }) V::stream_end();
+}
+
+// y = f(a, b), with a loop for each way the operands may lie.
+template <class V, class F>
+FN void tile_of_two(int64_t n, void* y_data, const void* const* x, uint32_t scalars, const F& f) {
+  using T = typename V::Scalar;
+  T* y = static_cast<T*>(y_data);
+  const T *a = static_cast<const T*>(x[0]), *b = static_cast<const T*>(x[1]);
+  const auto loop = [&](auto a_at, auto b_at) INLINE {
+    each_vector<V>(n, [&](int64_t i, int count)
+                          INLINE { store(y + i, count, f(a_at(i, count), b_at(i, count))); });
+  };
+  if (scalars == stream)
+    streamed<V>(n, y, [&](int64_t i, int count) INLINE {
+      return f(load<V>(a + i, count), load<V>(b + i, count));
+    });
+  else if (scalars == 0)
+    loop(adjacent<V>(a), adjacent<V>(b));
+  else if (scalars == 1)
+    loop(repeated<V>(a), adjacent<V>(b));
+  else if (scalars == 2)
+    loop(adjacent<V>(a), repeated<V>(b));
+  else
+    loop(repeated<V>(a), repeated<V>(b));
+}
+
+template <class Row, class T> struct UnaryTile {
+  using V = ValueType<Row, T>;
+  FN static V value(V x, const Params& p) {
+    if constexpr (requires { Row::value(x, p); })
+      return Row::value(x, p);
+    else
+      return Row::value(x);
+  }
+  static void run(int64_t n, void* y_data, const void* const* x, uint32_t scalars,
+                  const Params& p) {
+    T* y = static_cast<T*>(y_data);
+    const auto loop = [&](auto x_at) INLINE {
+      each_vector<V>(
+          n, [&](int64_t i, int count) INLINE { store(y + i, count, value(x_at(i, count), p)); });
+    };
+    if (scalars == stream)
+      streamed<V>(n, y, [&](int64_t i, int count) INLINE {
+        return value(load<V>(static_cast<const T*>(x[0]) + i, count), p);
+      });
+    else if (scalars)
+      loop(repeated<V>(static_cast<const T*>(x[0])));
+    else
+      loop(adjacent<V>(static_cast<const T*>(x[0])));
+  }
+};
+
+template <class Row, class T> struct UnaryVjpTile {
+  using V = ValueType<Row, T>;
+  static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params& p) {
+    tile_of_two<V>(n, y, x, scalars, [&](V g, V kept) INLINE {
+      if constexpr (requires { Row::vjp(g, kept, p); })
+        return Row::vjp(g, kept, p);
+      else
+        return Row::vjp(g, kept);
+    });
+  }
+};
+
+template <class Row, class T> struct BinaryTile {
+  using V = ValueType<Row, T>;
+  static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params&) {
+    tile_of_two<V>(n, y, x, scalars, [](V a, V b) INLINE { return Row::value(a, b); });
+  }
+};
+
+// Plain loops, which the compiler vectorizes.
+template <class Row, class T, class Out> struct PlainTile {
+  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars,
+                  const Params&) {
+    Out* y = static_cast<Out*>(y_data);
+    const T* a = static_cast<const T*>(x_data[0]);
+    const T* b = static_cast<const T*>(x_data[1]);
+    if (scalars == 0 || scalars == stream) {
+      for (int64_t i = 0; i < n; ++i) y[i] = Row::value(a[i], b[i]);
+    } else if (scalars == 2) {
+      const T v = *b;
+      for (int64_t i = 0; i < n; ++i) y[i] = Row::value(a[i], v);
+    } else {
+      const T v = *a;
+      const int64_t step = scalars == 1;
+      for (int64_t i = 0; i < n; ++i) y[i] = Row::value(v, b[i * step]);
+    }
+  }
+};
+
+template <class T> struct WhereTile {
+  static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars,
+                  const Params&) {
+    T* y = static_cast<T*>(y_data);
+    const bool* c = static_cast<const bool*>(x_data[0]);
+    const T* a = static_cast<const T*>(x_data[1]);
+    const T* b = static_cast<const T*>(x_data[2]);
+    if (scalars == 0 || scalars == stream) {
+      for (int64_t i = 0; i < n; ++i) y[i] = c[i] ? a[i] : b[i];
+      return;
+    }
+    const int64_t ci = !(scalars & 1), ai = !(scalars & 2), bi = !(scalars & 4);
+    for (int64_t i = 0; i < n; ++i) y[i] = c[i * ci] ? a[i * ai] : b[i * bi];
+  }
+};
+
+template <class Out, class T> struct Convert {
+  static void run(int64_t n, void* y, const void* const* x, uint32_t, const Params&) {
+    for (int64_t i = 0; i < n; ++i)
+      static_cast<Out*>(y)[i] = static_cast<Out>(static_cast<const T*>(x[0])[i]);
+  }
+};
+
+constexpr auto at(DType t) { return static_cast<size_t>(t); }
+
+template <template <class, class> class Tile, class Row> constexpr ByDType numbers_or_floating() {
+  ByDType by{};
+  by[at(DType::float32)] = Tile<Row, float>::run;
+  by[at(DType::float64)] = Tile<Row, double>::run;
+  if constexpr (Row::takes == Takes::numbers) {
+    by[at(DType::uint8)] = Tile<Row, uint8_t>::run;
+    by[at(DType::int32)] = Tile<Row, int32_t>::run;
+    by[at(DType::int64)] = Tile<Row, int64_t>::run;
+  }
+  return by;
+}
+template <class Row> constexpr ByDType floating_vjp() {
+  ByDType by{};
+  by[at(DType::float32)] = UnaryVjpTile<Row, float>::run;
+  by[at(DType::float64)] = UnaryVjpTile<Row, double>::run;
+  return by;
+}
+template <class Row> constexpr ByDType tests() {
+  return {PlainTile<Row, bool, bool>::run,
+          PlainTile<Row, uint8_t, bool>::run,
+          PlainTile<Row, int32_t, bool>::run,
+          PlainTile<Row, int64_t, bool>::run,
+          nullptr,
+          PlainTile<Row, float, bool>::run,
+          PlainTile<Row, double, bool>::run};
+}
+template <class Row> constexpr ByDType logic() {
+  return {PlainTile<Row, bool, bool>::run,
+          PlainTile<Row, uint8_t, uint8_t>::run,
+          PlainTile<Row, int32_t, int32_t>::run,
+          PlainTile<Row, int64_t, int64_t>::run,
+          nullptr,
+          nullptr,
+          nullptr};
+}
+
+template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> unary_table(List<Rows...>) {
+  return {numbers_or_floating<UnaryTile, Rows>()...};
+}
+template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> vjp_table(List<Rows...>) {
+  return {floating_vjp<Rows>()...};
+}
+template <class... Rows>
+constexpr std::array<ByDType, sizeof...(Rows)> binary_table(List<Rows...>) {
+  return {numbers_or_floating<BinaryTile, Rows>()...};
+}
+template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> test_table(List<Rows...>) {
+  return {tests<Rows>()...};
+}
+template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> logic_table(List<Rows...>) {
+  return {logic<Rows>()...};
+}
+
+}  // namespace
+
+extern constexpr ElementwiseKernels elementwise_kernels{
+    unary_table(UnaryRows{}),
+    vjp_table(UnaryRows{}),
+    binary_table(BinaryRows{}),
+    test_table(TestRows{}),
+    logic_table(LogicRows{}),
+    {WhereTile<bool>::run, WhereTile<uint8_t>::run, WhereTile<int32_t>::run,
+     WhereTile<int64_t>::run, nullptr, WhereTile<float>::run, WhereTile<double>::run},
+    Convert<float, bfloat16>::run,
+    Convert<bfloat16, float>::run};
+
+}  // namespace wengert::WENGERT_ISA

@@ -1,0 +1,255 @@
+// matmul: y[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]; vectors and batches as in
+// NumPy.
+//
+// The op itself takes matrices, or stacks of them with batch axes that broadcast; vectors become
+// matrices before.
+#include "ops/matmul/matmul.h"
+
+#include <atomic>
+
+#include "base/pool.h"
+#include "ops/functions.h"
+#include "ops/gpu.h"
+#include "tensor/copy.h"
+
+namespace wengert {
+
+namespace {
+
+// A stack is shared out matrix by matrix if these have up to so many multiply-adds, and with at
+// least so many to a thread at once.
+constexpr double small_product = 1 << 18, stack_chunk = 1 << 14;
+
+Shape batch_of(const Shape& shape) {
+  Shape batch;
+  for (int d = 0; d + 2 < shape.size(); ++d) batch.push_back(shape[d]);
+  return batch;
+}
+
+void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
+  const Shape &a = in[0].shape(), &b = in[1].shape();
+  if (a.back() != b[b.size() - 2])
+    fail<ShapeError>("matmul: inner sizes differ: ", a, " @ ", b, "; the last axis of a (",
+                     a.back(), ") must equal the second-to-last of b (", b[b.size() - 2], ")");
+  Shape shape = broadcast("matmul (batch axes)", batch_of(a), batch_of(b));
+  shape.push_back(a[a.size() - 2]);
+  shape.push_back(b.back());
+  out.emplace_back(shape, in[0].dtype(), in[0].device());
+}
+
+// How the inputs lie: the gradient of a transposed input (the weights of x @ W.T) is written
+// transposed too, so that it is contiguous when it reaches what was transposed.
+struct MatmulAttrs {
+  bool a_transposed = false, b_transposed = false;
+  MatmulPrecision precision;
+};
+std::atomic<MatmulPrecision> the_precision{MatmulPrecision::strict};
+
+void run(Views out, Views in, const Attrs& attrs) {
+  if (!is_cuda(out[0].device)) return matmul(out[0], in[0], in[1]);
+  const MatmulPrecision precision = attrs.as<MatmulAttrs>().precision;
+  if (out[0].dtype != DType::bfloat16)
+    return cuda_kernels().matmul(out[0], in[0], in[1], precision, {}, nullptr);
+  // Products and sums in float32; one plane holds all of a bfloat16.
+  const auto wide = [](const View& x) { return Tensor({x.shape, DType::float32, x.device}); };
+  const Tensor y = wide(out[0]), a = wide(in[0]), b = wide(in[1]);
+  copy_into(a.view(), in[0]);
+  copy_into(b.view(), in[1]);
+  cuda_kernels().matmul(y.view(), a.view(), b.view(),
+                        precision == MatmulPrecision::strict ? precision : MatmulPrecision::bf16,
+                        {}, nullptr);
+  copy_into(out[0], y.view());
+}
+
+Saves saves(uint32_t needs, const Attrs&) {
+  return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
+}
+bool transposed(const Tensor& x) {
+  const int n = x.dim();
+  return x.strides()[n - 2] == 1 && x.strides()[n - 1] != 1;
+}
+void vjp(const Line& line, const Tensor& g, Gradients& dx);
+Cost cost(Tensors in, const Tensor& out, const Attrs&) {
+  Cost c = default_cost(in, out);
+  c.flops = 2 * static_cast<double>(out.numel()) * static_cast<double>(in[0].shape().back());
+  return c;
+}
+const Op the_matmul_op{.name = "matmul",
+                       .formula = "a @ b",
+                       .gradient = "da = g @ transpose(b), db = transpose(a) @ g",
+                       .infer = infer,
+                       .run = run,
+                       .vjp = vjp,
+                       .saves = saves,
+                       .cost = cost,
+                       .cuda = true,
+                       .bfloat16 = true};
+Tensor product(const Tensor& a, const Tensor& b, MatmulPrecision precision) {
+  return apply(the_matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b), precision});
+}
+Tensor t(const Tensor& x) { return transpose(x, -2, -1); }
+void vjp(const Line& line, const Tensor& g, Gradients& dx) {
+  const auto [a_transposed, b_transposed, precision] = line.attrs.as<MatmulAttrs>();
+  if (line.needs(0)) {
+    const Tensor& b = line.input(1);
+    dx[0] = a_transposed ? t(product(b, t(g), precision)) : product(g, t(b), precision);
+  }
+  if (line.needs(1)) {
+    const Tensor& a = line.input(0);
+    dx[1] = b_transposed ? t(product(t(g), a, precision)) : product(t(a), g, precision);
+  }
+}
+
+}  // namespace
+
+const Op& matmul_op = the_matmul_op;
+MatmulPrecision precision_of(const Attrs& attrs) { return attrs.as<MatmulAttrs>().precision; }
+
+MatmulPrecision matmul_precision() { return the_precision; }
+void set_matmul_precision(MatmulPrecision precision) { the_precision = precision; }
+
+GemmKernel gemm_kernel(DType dtype) {
+  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
+  switch (dtype) {
+    case DType::float32:
+      return table.f32;
+    case DType::float64:
+      return table.f64;
+    case DType::bfloat16:
+      return nullptr;
+    case DType::int32:
+      return table.i32;
+    default:
+      return table.i64;
+  }
+}
+
+int64_t packed_bytes(DType dtype, const Gemm& g) {
+  // Up to 64 rows, adjacent columns are read where they lie. Of 512 rows or more, a copy of b is a
+  // small part of the work. Sums of more than 4096 terms are made in another way.
+  const bool copied = g.b_col != 1 ? g.n > 1 : g.m > 64;
+  if (!is_floating(dtype) || dtype == DType::bfloat16 || !copied || g.m > 512 || g.k > 4096 ||
+      g.n * g.k < 4096)
+    return 0;
+  return ceil_div(g.n, 32) * 32 * g.k * size_of(dtype);
+}
+
+bool makes_whole_rows(const Gemm& g) {
+  return g.b_col == 1 && g.k <= 256 && g.n * g.k <= (1 << 17);
+}
+
+void pack_operand(DType dtype, const Gemm& g, void* to) {
+  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
+  (dtype == DType::float32 ? table.pack_f32 : table.pack_f64)(g, to);
+}
+
+Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
+  const int ya = y.shape.size(), aa = a.shape.size(), ba = b.shape.size();
+  return {.m = y.shape[ya - 2],
+          .n = y.shape[ya - 1],
+          .k = a.shape[aa - 1],
+          .a = a.data,
+          .a_row = a.strides[aa - 2],
+          .a_col = a.strides[aa - 1],
+          .b = b.data,
+          .b_row = b.strides[ba - 2],
+          .b_col = b.strides[ba - 1],
+          .c = y.data,
+          .c_row = y.shape[ya - 1],
+          .epilogue = epilogue};
+}
+
+void matmul(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
+  if (y.dtype == DType::bfloat16) return matmul_bfloat16(y, a, b);
+  multiply(gemm_kernel(y.dtype), y, a, b, epilogue);
+}
+
+void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
+              const Epilogue& epilogue) {
+  const Gemm gemm = gemm_of(y, a, b, epilogue);
+  if (y.shape.size() == 2) return kernel(gemm);
+
+  const Shape batch = batch_of(y.shape);
+  const Strides a_strides = broadcast_strides(batch_of(a.shape), batch_of(a.strides), batch);
+  const Strides b_strides = broadcast_strides(batch_of(b.shape), batch_of(b.strides), batch);
+  const int64_t size = size_of(y.dtype);
+  const auto one = [&](int64_t i) {
+    Gemm g = gemm;
+    int64_t rest = i, a_at = 0, b_at = 0;
+    for (int d = batch.size() - 1; d >= 0; --d) {
+      const int64_t before = d > 0 ? rest / batch[d] : 0, at = rest - before * batch[d];
+      a_at += at * a_strides[d];
+      b_at += at * b_strides[d];
+      rest = before;
+    }
+    g.a = a.as<char>() + a_at * size;
+    g.b = b.as<char>() + b_at * size;
+    g.c = y.as<char>() + i * g.m * g.n * size;
+    g.row = i * g.m;
+    kernel(g);
+  };
+  const int64_t count = numel(batch);
+  const double work =
+      static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k);
+  if (work > small_product) {
+    for (int64_t i = 0; i < count; ++i) {
+      one(i);
+      poll_interrupt();
+    }
+    return;
+  }
+  const int64_t per_chunk = 1 + static_cast<int64_t>(stack_chunk / (work + 1));
+  parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
+    for (int64_t i = chunk * per_chunk; i < count && i < (chunk + 1) * per_chunk; ++i) one(i);
+  });
+}
+
+void add_matmul_ops(std::vector<const Op*>& ops) { ops.push_back(&matmul_op); }
+
+Tensor matmul(const Tensor& a, const Tensor& b) {
+  if (a.dim() == 0 || b.dim() == 0)
+    fail<ShapeError>("matmul: got shapes ", a.shape(), " @ ", b.shape(),
+                     "; expected at least one axis on either side: multiply by a scalar with *");
+  if (a.dtype() != b.dtype()) {
+    const auto [x, y] = promote_both(a, b, DType::bool_);
+    return matmul(x, y);
+  }
+  if (a.dtype() == DType::bool_ || a.dtype() == DType::uint8)
+    fail<DTypeError>("matmul: does not take ", a.dtype(),
+                     "; convert with .to(\"int32\") or .float() first");
+  const bool row = a.dim() == 1, column = b.dim() == 1;
+  if (a.shape().back() != b.shape()[column ? 0 : b.dim() - 2])
+    fail<ShapeError>("matmul: inner sizes differ: ", a.shape(), " @ ", b.shape(),
+                     "; the last axis of a (", a.shape().back(), ") must equal the ",
+                     column ? "only" : "second-to-last", " axis of b (",
+                     b.shape()[column ? 0 : b.dim() - 2], ")");
+  if (!row && !column) return product(a, b, matmul_precision());
+  const Tensor y =
+      product(row ? unsqueeze(a, 0) : a, column ? unsqueeze(b, 1) : b, matmul_precision());
+  AxisMask gone = 0;
+  if (row) gone |= 1u << (y.dim() - 2);
+  if (column) gone |= 1u << (y.dim() - 1);
+  return squeeze(y, gone);
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const int64_t in = weight.shape().back();
+  if (x.dim() == 0 || x.shape().back() != in)
+    fail<ShapeError>("linear: input has shape ", x.shape(), "; its last axis must be ", in, ".");
+  if (x.dtype() != weight.dtype())
+    fail<DTypeError>(
+        "input is ", x.dtype(), " and the weight is ", weight.dtype(),
+        "; convert it with x.astype('", weight.dtype(), "')",
+        is_floating(x.dtype()) ? concat(", or the module with .to('", x.dtype(), "')") : "");
+  // As one matrix: a stack of matrices would have a product, and a gradient of W, for each.
+  const bool stack = x.dim() != 2 && x.numel() > 0;
+  const Tensor rows = stack ? reshape(x, Shape{-1, in}) : x;
+  Tensor y = matmul(rows, transpose(weight, 0, 1));
+  if (bias.defined()) y = y + bias;
+  if (!stack) return y;
+  Shape shape = x.shape();
+  shape[shape.size() - 1] = weight.shape()[0];
+  return reshape(y, shape);
+}
+
+}  // namespace wengert

@@ -1,0 +1,89 @@
+// Matrix product: c[m, n] = sum over k of a[m, k] * b[k, n], for any strides of a and b.
+#pragma once
+
+#include <cstdint>
+
+#include "base/isa.h"
+#include "tensor/view.h"
+
+namespace wengert {
+
+// What is done with each finished block of the product by the thread that made it, while it is in
+// cache. The blocks cover the output once, are some rows by up to 512 columns, and do not depend on
+// the number of threads. A stack of products counts as one tall matrix.
+struct Epilogue {
+  struct Block {
+    void* c;  // the block's first element, at (row, col) of the output
+    int64_t c_row, rows, cols, row, col;
+  };
+  void (*apply)(const void* context, const Block& block) = nullptr;
+  const void* context = nullptr;
+  bool whole_rows = false;  // in blocks of a few whole rows, where makes_whole_rows()
+};
+
+// y = a @ b: matrices or stacks of them, whose batch axes broadcast; y is contiguous.
+void matmul(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
+
+// Strides count elements, may be zero or negative; c does not overlap a or b and is overwritten.
+struct Gemm {
+  int64_t m, n, k;
+  const void* a;
+  int64_t a_row, a_col;
+  const void* b;
+  int64_t b_row, b_col;
+  void* c;
+  int64_t c_row;  // c's columns are adjacent
+  Epilogue epilogue = {};
+  int64_t row = 0, col = 0;      // of c's first element in the whole output, for the epilogue
+  const void* packed = nullptr;  // b as pack_operand() wrote it, if it did
+};
+
+// y = a @ b of bfloat16, summed in float32 and rounded once (matmul_bfloat16.cpp).
+void matmul_bfloat16(const View& y, const View& a, const View& b);
+
+struct MatmulKernels {
+  void (*f32)(const Gemm&);
+  void (*f64)(const Gemm&);
+  void (*i32)(const Gemm&);
+  void (*i64)(const Gemm&);
+  void (*pack_f32)(const Gemm&, void* to);
+  void (*pack_f64)(const Gemm&, void* to);
+};
+WENGERT_DECLARE_KERNELS(MatmulKernels, matmul_kernels)
+#if defined(__x86_64__)
+// a and b hold pairs of bfloat16, of terms that follow each other, in each 32 bits; c is float32.
+// n > 1. matmul.simd.cpp once more, for processors with AVX512-BF16.
+namespace avx512bf16 {
+extern void (*const multiply_pairs)(const Gemm&);
+}
+#endif
+
+// What matmul() does for two matrices, in two parts: for those who do it again and again.
+using GemmKernel = void (*)(const Gemm&);
+GemmKernel gemm_kernel(DType dtype);  // null for bfloat16
+void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
+              const Epilogue& epilogue);
+Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
+
+// How a GPU multiplies float32 (ops/matmul/tensor_cores.cu): without tensor cores, or with so many
+// products of bfloat16 that the result is float32's, nearly so, or bfloat16's. The CPU's are always
+// strict.
+enum class MatmulPrecision : uint8_t { strict, fp32, fast, bf16 };
+// Of products written from now on, by any thread; their gradients' products have the same.
+MatmulPrecision matmul_precision();
+void set_matmul_precision(MatmulPrecision precision);
+
+// Whether blocks of whole rows cost nothing: each needs all of b, as it lies, in the cache.
+bool makes_whole_rows(const Gemm& g);
+
+// b, rewritten in the order in which the kernels read it: for one that many products share.
+// Bytes that this takes; 0 where a product copies nothing of b, or has no use for such a copy.
+int64_t packed_bytes(DType dtype, const Gemm& g);
+void pack_operand(DType dtype, const Gemm& g, void* to);
+
+struct Op;
+class Attrs;
+extern const Op& matmul_op;                        // of matrices and stacks of them
+MatmulPrecision precision_of(const Attrs& attrs);  // of its line
+
+}  // namespace wengert

@@ -1,0 +1,161 @@
+// Random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
+// 3"), a function from (seed, counter) to 128 bits. So any chunk can be drawn by any thread, and on
+// any device, with the same result.
+//
+// The state is an int64 tensor (seed, counter). A line takes it as its input and advances the
+// counter by the blocks it used. Normal numbers are the inverse of the distribution function
+// (Wichura 1988, algorithm AS 241), written with + - * / and sqrt alone, so that every device
+// agrees to the bit.
+#include <algorithm>
+#include <limits>
+
+#include "base/pool.h"
+#include "ops/functions.h"
+#include "ops/gpu.h"
+#include "ops/random/philox.h"
+
+namespace wengert {
+
+namespace {
+
+constexpr int64_t chunk_blocks = 1 << 13;
+
+using Kind = RandomKind;
+struct RandomAttrs {
+  Kind kind;
+  DType dtype;
+  Device device;
+  int64_t low, high;  // of integers
+  Shape shape;
+};
+
+void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  const Tensor& state = in[0];
+  if (state.dtype() != DType::int64 || !(state.shape() == Shape{2}) || !state.is_contiguous() ||
+      is_cuda(state.device()))
+    fail<ValueError>(
+        "random: the state has dtype ", state.dtype(), " and shape ", state.shape(),
+        "; expected int64 and (2,), on the CPU: seed and counter, as Generator(seed).state holds "
+        "them");
+  const auto& a = attrs.as<RandomAttrs>();
+  out.emplace_back(a.shape, a.dtype, a.device);
+}
+
+template <class T> void fill(T* y, int64_t n, int64_t* state, const RandomAttrs& a) {
+  const int64_t per = per_block<T>(a.kind), blocks = ceil_div(n, per);
+  const uint64_t seed = static_cast<uint64_t>(state[0]), first = static_cast<uint64_t>(state[1]);
+  const uint64_t span = static_cast<uint64_t>(a.high) - static_cast<uint64_t>(a.low);
+  parallel_for(ceil_div(blocks, chunk_blocks), [&](int64_t chunk) {
+    const int64_t end = std::min(blocks, (chunk + 1) * chunk_blocks);
+    for (int64_t block = chunk * chunk_blocks; block < end; ++block) {
+      const RandomBlock bits = philox(seed, first + static_cast<uint64_t>(block));
+      for (int i = 0; i < per && block * per + i < n; ++i)
+        y[block * per + i] = draw_one<T>(bits, i, a.kind, a.low, span);
+    }
+  });
+  state[1] += blocks;
+}
+
+void run(Views out, Views in, const Attrs& attrs) {
+  const auto& a = attrs.as<RandomAttrs>();
+  int64_t* state = in[0].as<int64_t>();
+  if (is_cuda(out[0].device)) {
+    cuda_kernels().random(a.kind, out[0], static_cast<uint64_t>(state[0]),
+                          static_cast<uint64_t>(state[1]), a.low, a.high);
+    const bool four = a.kind == Kind::uniform && a.dtype == DType::float32;
+    state[1] += ceil_div(out[0].numel(), four ? 4 : 2);
+    return;
+  }
+  if (a.dtype == DType::float32) fill(out[0].as<float>(), out[0].numel(), state, a);
+  if (a.dtype == DType::float64) fill(out[0].as<double>(), out[0].numel(), state, a);
+  if (a.dtype == DType::int64) fill(out[0].as<int64_t>(), out[0].numel(), state, a);
+}
+void describe(const Attrs& attrs, AttrText& text) {
+  const auto& a = attrs.as<RandomAttrs>();
+  text.emplace_back("shape", concat(a.shape));
+  text.emplace_back("dtype", name(a.dtype));
+  if (a.kind != Kind::integers) return;
+  text.emplace_back("low", concat(a.low));
+  text.emplace_back("high", concat(a.high));
+}
+
+constexpr auto why_not = "random numbers do not depend on any input but the generator's state";
+const Op uniform_op{.name = "uniform",
+                    .formula = "uniform in [0, 1)",
+                    .gradient = "",
+                    .infer = infer,
+                    .run = run,
+                    .no_gradient = why_not,
+                    .describe = describe,
+                    .edits = 1,
+                    .cuda = true};
+const Op normal_op{.name = "normal",
+                   .formula = "normal, mean 0 and variance 1",
+                   .gradient = "",
+                   .infer = infer,
+                   .run = run,
+                   .no_gradient = why_not,
+                   .describe = describe,
+                   .edits = 1,
+                   .cuda = true};
+const Op integers_op{.name = "integers",
+                     .formula = "whole, low to high - 1",
+                     .gradient = "",
+                     .infer = infer,
+                     .run = run,
+                     .no_gradient = why_not,
+                     .describe = describe,
+                     .edits = 1,
+                     .cuda = true};
+
+void check_floating(const char* op, DType dtype) {
+  if (!is_floating(dtype))
+    fail<DTypeError>(op, ": got dtype ", dtype, "; expected float32, float64 or bfloat16");
+}
+// bfloat16 is drawn in float32, and rounded; of uniform numbers not up to 1.
+Tensor draw(const Op& op, const Tensor& state, Kind kind, const Shape& shape, DType dtype,
+            Device device) {
+  const DType drawn = dtype == DType::bfloat16 ? DType::float32 : dtype;
+  Tensor x = apply(op, state, RandomAttrs{kind, drawn, device, 0, 0, shape});
+  if (drawn != dtype && kind == Kind::uniform) x = minimum(x, 1 - 0x1p-8);
+  return to_dtype(x, dtype);
+}
+
+}  // namespace
+
+void add_random_ops(std::vector<const Op*>& ops) {
+  for (const Op* op : {&uniform_op, &normal_op, &integers_op}) ops.push_back(op);
+}
+
+Tensor random_uniform(const Tensor& state, const Shape& shape, DType dtype, Device device) {
+  check_floating("rand", dtype);
+  return draw(uniform_op, state, Kind::uniform, shape, dtype, device);
+}
+Tensor random_normal(const Tensor& state, const Shape& shape, DType dtype, Device device) {
+  check_floating("randn", dtype);
+  return draw(normal_op, state, Kind::normal, shape, dtype, device);
+}
+Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int64_t high,
+                       Device device) {
+  if (low >= high)
+    fail<ValueError>("randint: got low = ", low, " and high = ", high, "; expected low < high");
+  return apply(integers_op, state,
+               RandomAttrs{Kind::integers, DType::int64, device, low, high, shape});
+}
+
+Tensor random_permutation(const Tensor& state, int64_t n) {
+  refuse_in_trace("randperm");
+  if (n < 0) fail<ValueError>("randperm: got n = ", n, "; expected n >= 0");
+  const Tensor order = arange(0, 1, n, DType::int64);
+  // Fisher and Yates: place i swaps with a place up to i. A 63-bit draw modulo i + 1 is uneven by
+  // less than n / 2^63.
+  const Tensor draws = random_integers(state, Shape{n}, 0, std::numeric_limits<int64_t>::max());
+  int64_t* const at = order.data<int64_t>();
+  const int64_t* const draw = draws.data<int64_t>();
+  serial_for(n, 1 << 16, [=](int64_t first, int64_t end) {
+    for (int64_t i = n - 1 - first; i > n - 1 - end; --i) std::swap(at[i], at[draw[i] % (i + 1)]);
+  });
+  return order;
+}
+
+}  // namespace wengert

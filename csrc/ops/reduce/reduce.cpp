@@ -1,0 +1,466 @@
+// Reductions: the way to blocks (see ops/reduce/reduce.h), and the ops.
+#include "ops/reduce/reduce.h"
+
+#include <algorithm>
+
+#include "base/pool.h"
+#include "ops/functions.h"
+#include "ops/gpu.h"
+#include "tensor/copy.h"
+#include "tensor/loop.h"
+
+namespace wengert {
+
+namespace {
+
+constexpr int64_t chunk_elements = 1 << 16;
+constexpr int64_t column_tile = 512;
+constexpr int64_t largest_accumulator = 16;
+
+struct ReduceAttrs {
+  AxisMask axes;
+  bool keepdims;
+};
+
+const ReduceKernels& table() {
+  static const ReduceKernels& t = WENGERT_PICK_KERNELS(reduce_kernels);
+  return t;
+}
+
+struct Axis {
+  int64_t size, stride;
+};
+// Axes that lie end to end become one; those of size one go.
+void append(SmallVector<Axis, max_dims>& axes, int64_t size, int64_t stride) {
+  if (size == 1) return;
+  if (!axes.empty() && axes[axes.size() - 1].stride == stride * size) {
+    axes[axes.size() - 1] = {axes[axes.size() - 1].size * size, stride};
+    return;
+  }
+  axes.emplace_back(size, stride);
+}
+
+// [outer kept axes], then the reduced run, then `inner` adjacent kept elements.
+struct Block {
+  SmallVector<Axis, max_dims> outer;
+  int64_t rows = 1, row_stride = 1, inner = 1;
+
+  int64_t outers() const {
+    int64_t n = 1;
+    for (const Axis& a : outer) n *= a.size;
+    return n;
+  }
+  int64_t offset(int64_t o) const {
+    int64_t at = 0;
+    for (size_t i = outer.size(); i-- > 0;) {
+      at += o % outer[i].size * outer[i].stride;
+      o /= outer[i].size;
+    }
+    return at;
+  }
+};
+
+// False where the reduced axes do not lie end to end.
+bool to_block(const View& x, AxisMask axes, Block& block) {
+  SmallVector<Axis, max_dims> reduced;
+  for (int d = 0; d < x.shape.size(); ++d)
+    append(has(axes, d) ? reduced : block.outer, x.shape[d], x.strides[d]);
+  if (reduced.size() > 1) return false;
+  if (reduced.size() == 1) {
+    block.rows = reduced[0].size;
+    block.row_stride = reduced[0].stride;
+  }
+  if (block.row_stride != 1 && !block.outer.empty() &&
+      block.outer[block.outer.size() - 1].stride == 1) {
+    block.inner = block.outer[block.outer.size() - 1].size;
+    block.outer[block.outer.size() - 1] = {1, 0};
+  }
+  return true;
+}
+
+void reduce_on_cuda(Reduction kind, const View& out, const View& x, const Block& b,
+                    double divisor) {
+  ReduceBlock plain{.dims = static_cast<int>(b.outer.size()),
+                    .size = {},
+                    .stride = {},
+                    .rows = b.rows,
+                    .row_stride = b.row_stride,
+                    .inner = b.inner};
+  for (size_t i = 0; i < b.outer.size(); ++i) {
+    plain.size[i] = b.outer[i].size;
+    plain.stride[i] = b.outer[i].stride;
+  }
+  cuda_kernels().reduce(kind, out, x, plain, divisor);
+}
+
+void reduce_block(Reduction kind, const View& out, const View& x, const Block& b, double divisor) {
+  if (is_cuda(x.device)) return reduce_on_cuda(kind, out, x, b, divisor);
+  const ReduceKernel& k = table().by[static_cast<size_t>(kind)][static_cast<size_t>(x.dtype)];
+  const int64_t outers = b.outers();
+  const int64_t columns = b.inner < column_tile ? b.inner : column_tile;
+  const int64_t tiles = ceil_div(b.inner, columns);
+  const int64_t rows_a_chunk = std::max<int64_t>(1, chunk_elements / columns);
+  const int64_t pieces = std::max<int64_t>(1, ceil_div(b.rows, rows_a_chunk));
+  const int64_t element = size_of(x.dtype), out_element = size_of(out.dtype);
+
+  const auto fold = [&](int64_t o, int64_t tile, int64_t piece, void* acc) {
+    const int64_t first = piece * rows_a_chunk, c = tile * columns;
+    const int64_t rows = std::min(rows_a_chunk, b.rows - first),
+                  width = std::min(columns, b.inner - c);
+    const char* from = x.as<char>() + (b.offset(o) + first * b.row_stride + c) * element;
+    k.start(width, acc);
+    if (width == 1 && b.row_stride == 1)
+      k.fold_run(rows, acc, from, first);
+    else
+      k.fold_rows(rows, width, acc, from, b.row_stride, first);
+  };
+  const auto finish = [&](int64_t o, int64_t tile, const void* acc) {
+    const int64_t c = tile * columns;
+    k.finish(std::min(columns, b.inner - c), out.as<char>() + (o * b.inner + c) * out_element, acc,
+             divisor);
+  };
+
+  if (pieces == 1) {
+    const int64_t units = outers * tiles;
+    const int64_t per_chunk =
+        std::max<int64_t>(1, chunk_elements / (std::max<int64_t>(1, b.rows) * columns));
+    parallel_for(ceil_div(units, per_chunk), [&](int64_t chunk) {
+      alignas(64) char acc[column_tile * largest_accumulator];
+      const int64_t end = std::min(units, (chunk + 1) * per_chunk);
+      for (int64_t u = chunk * per_chunk; u < end; ++u) {
+        fold(u / tiles, u % tiles, 0, acc);
+        finish(u / tiles, u % tiles, acc);
+      }
+    });
+    return;
+  }
+
+  // Long runs: every piece has its own accumulators, merged in order.
+  const int64_t unit = columns * k.accumulator;
+  const Tensor partial(Shape{outers, tiles, pieces, unit}, DType::uint8);
+  char* const acc = partial.data<char>();
+  parallel_for(outers * tiles * pieces, [&](int64_t i) {
+    fold(i / pieces / tiles, i / pieces % tiles, i % pieces, acc + i * unit);
+  });
+  for (int64_t u = 0; u < outers * tiles; ++u) {
+    char* const first = acc + u * pieces * unit;
+    const int64_t width = std::min(columns, b.inner - u % tiles * columns);
+    for (int64_t p = 1; p < pieces; ++p) k.merge(width, first, first + p * unit);
+    finish(u / tiles, u % tiles, first);
+  }
+}
+
+void reduce(Reduction kind, const View& out, const View& x, AxisMask axes, double divisor = 1) {
+  if (out.numel() == 0) return;
+  Block block;
+  if (to_block(x, axes, block)) return reduce_block(kind, out, x, block, divisor);
+  // Reduced axes that lie apart: copied, reduced axes last. Argmax never comes here with more than
+  // one.
+  Shape shape;
+  Strides strides;
+  int64_t rows = 1;
+  for (int kept = 1; kept >= 0; --kept)
+    for (int d = 0; d < x.shape.size(); ++d) {
+      if (has(axes, d) == static_cast<bool>(kept)) continue;
+      shape.push_back(x.shape[d]);
+      strides.push_back(x.strides[d]);
+      if (!kept) rows *= x.shape[d];
+    }
+  const Tensor copy({shape, x.dtype, x.device});
+  copy_into(copy.view(), {x.data, shape, strides, x.dtype, x.device});
+  Block flat;
+  flat.outer.emplace_back(out.numel(), rows);
+  flat.rows = rows;
+  reduce_block(kind, out, copy.view(), flat, divisor);
+}
+
+int64_t count(const Shape& shape, AxisMask axes) {
+  int64_t n = 1;
+  for (int d = 0; d < shape.size(); ++d)
+    if (has(axes, d)) n *= shape[d];
+  return n;
+}
+
+// g, which lacks the reduced axes or has them as ones, with them as ones.
+Tensor keep_axes(const Tensor& g, const Shape& x, AxisMask axes) {
+  return reshape(g, reduced_shape(x, axes, true));
+}
+
+void describe(const Attrs& attrs, AttrText& text) {
+  const auto& a = attrs.as<ReduceAttrs>();
+  Dims axes;
+  for (int d = 0; d < max_dims; ++d)
+    if (has(a.axes, d)) axes.push_back(d);
+  text.emplace_back("axis", concat(axes));
+  text.emplace_back("keepdims", a.keepdims ? "True" : "False");
+}
+
+DType sum_dtype(DType t) { return is_floating(t) ? t : DType::int64; }
+
+template <Reduction kind> void run(Views out, Views in, const Attrs& attrs) {
+  reduce(kind, out[0], in[0], attrs.as<ReduceAttrs>().axes);
+}
+
+void infer_sum(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  const auto& a = attrs.as<ReduceAttrs>();
+  out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), sum_dtype(in[0].dtype()),
+                   in[0].device());
+}
+Cost cost_reduce(Tensors in, const Tensor& out, const Attrs&) {
+  Cost cost = default_cost(in, out);
+  cost.flops = static_cast<double>(in[0].numel());
+  return cost;
+}
+void vjp_sum(const Line& line, const Tensor& g, Gradients& dx) {
+  const Shape& shape = line.inputs[0].shape;
+  dx[0] = expand(keep_axes(g, shape, line.attrs.as<ReduceAttrs>().axes), shape);
+}
+const Op sum_op{.name = "sum",
+                .formula = "sum of x over the axes",
+                .gradient = "g, repeated over the axes",
+                .infer = infer_sum,
+                .run = run<Reduction::sum>,
+                .vjp = vjp_sum,
+                .cost = cost_reduce,
+                .describe = describe,
+                .cuda = true};
+
+void infer_mean(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  const auto& a = attrs.as<ReduceAttrs>();
+  if (!is_floating(in[0].dtype()))
+    fail<DTypeError>("mean: got ", in[0].dtype(),
+                     "; expected a floating dtype: convert with .float() first");
+  out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), in[0].dtype(), in[0].device());
+}
+void run_mean(Views out, Views in, const Attrs& attrs) {
+  const AxisMask axes = attrs.as<ReduceAttrs>().axes;
+  reduce(Reduction::sum, out[0], in[0], axes, static_cast<double>(count(in[0].shape, axes)));
+}
+void vjp_mean(const Line& line, const Tensor& g, Gradients& dx) {
+  const Shape& shape = line.inputs[0].shape;
+  const AxisMask axes = line.attrs.as<ReduceAttrs>().axes;
+  dx[0] = expand(keep_axes(g, shape, axes) / static_cast<double>(count(shape, axes)), shape);
+}
+const Op mean_op{.name = "mean",
+                 .formula = "sum of x over the axes / n",
+                 .gradient = "g / n, repeated over the axes",
+                 .infer = infer_mean,
+                 .run = run_mean,
+                 .vjp = vjp_mean,
+                 .cost = cost_reduce,
+                 .describe = describe,
+                 .cuda = true};
+
+void infer_squares(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  const auto& a = attrs.as<ReduceAttrs>();
+  out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), DType::float64,
+                   in[0].device());
+}
+const Op squares_op{.name = "sum_squares",
+                    .formula = "sum of x * x over the axes, float64",
+                    .gradient = "",
+                    .infer = infer_squares,
+                    .run = run<Reduction::sum_squares>,
+                    .no_gradient = "it measures gradients (clip_grad_norm_)",
+                    .cost = cost_reduce,
+                    .describe = describe,
+                    .cuda = true};
+
+Saves save_x(uint32_t, const Attrs&) { return save_input(0); }
+// Of each element of x (rows, n) the product of the others in its row, without a division, which
+// zeros, infinities and large products would spoil: that of its neighbour and of all other pairs.
+Tensor product_of_others(const Tensor& x) {
+  const int64_t rows = x.shape()[0], n = x.shape()[1], pairs = (n + 1) / 2;
+  if (n == 1) return full_like(x, 1);
+  Tensor even = x;
+  if (n % 2) {
+    const Tensor parts[] = {x, full(Shape{rows, 1}, 1, x.dtype(), x.device())};
+    even = concatenate(Tensors(parts), 1);
+  }
+  const Tensor by_two = reshape(even, Shape{rows, pairs, 2});
+  const Tensor neighbour = slice(by_two, 2, 1, -1, 2);
+  if (n == 2) return reshape(neighbour, x.shape());
+  const Tensor above = product_of_others(pick(by_two, 2, 0) * pick(by_two, 2, 1));
+  return slice(reshape(unsqueeze(above, 2) * neighbour, Shape{rows, 2 * pairs}), 1, 0, 1, n);
+}
+void vjp_prod(const Line& line, const Tensor& g, Gradients& dx) {
+  const Tensor& x = line.input(0);
+  const AxisMask axes = line.attrs.as<ReduceAttrs>().axes;
+  if (x.numel() == 0) {
+    dx[0] = full_like(x, 0);
+    return;
+  }
+  Dims order;
+  for (int pass = 0; pass < 2; ++pass)
+    for (int d = 0; d < x.dim(); ++d)
+      if (has(axes, d) == (pass == 1)) order.push_back(d);
+  Dims back = order;
+  for (int i = 0; i < order.size(); ++i) back[static_cast<int>(order[i])] = i;
+  const Tensor moved = permute(x, order);
+  const int64_t n = count(x.shape(), axes);
+  const Tensor rows = to_dtype(reshape(moved, Shape{x.numel() / n, n}), DType::float64);
+  const Tensor others = to_dtype(product_of_others(rows), x.dtype());
+  dx[0] = times(keep_axes(g, x.shape(), axes), permute(reshape(others, moved.shape()), back));
+}
+const Op prod_op{.name = "prod",
+                 .formula = "product of x over the axes",
+                 .gradient = "g * the product of the other elements",
+                 .infer = infer_sum,
+                 .run = run<Reduction::prod>,
+                 .vjp = vjp_prod,
+                 .saves = save_x,
+                 .cost = cost_reduce,
+                 .describe = describe,
+                 .cuda = true};
+
+template <const Op& op>
+void infer_extreme(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  const auto& a = attrs.as<ReduceAttrs>();
+  const Shape shape = reduced_shape(in[0].shape(), a.axes, a.keepdims);
+  if (count(in[0].shape(), a.axes) == 0 && numel(shape) > 0)
+    fail<ValueError>(op.name, ": no elements to choose from: shape ", in[0].shape(),
+                     " is empty along the reduced axes");
+  const bool gives_index = op.no_gradient;
+  out.emplace_back(shape, gives_index ? DType::int64 : in[0].dtype(), in[0].device());
+}
+Saves save_x_and_y(uint32_t, const Attrs&) { return save_input(0) | save_output; }
+void vjp_extreme(const Line& line, const Tensor& g, Gradients& dx) {
+  const Tensor& x = line.input(0);
+  const AxisMask axes = line.attrs.as<ReduceAttrs>().axes;
+  const Tensor y = keep_axes(line.result(), x.shape(), axes);
+  const Tensor hit = x == y, whole = keep_axes(g, x.shape(), axes);
+  const Tensor share = whole / to_dtype(sum(hit, axes, true), x.dtype());
+  // Nothing equals NaN: the NaN goes to all.
+  const Tensor rest = select(y == y, 0.0, times(whole, y));
+  dx[0] = flat(select(hit, expand(share, x.shape()), rest), x);
+}
+extern const Op max_op, min_op, argmax_op, argmin_op;
+const Op max_op{.name = "max",
+                .formula = "largest x over the axes; NaN if there is one",
+                .gradient = "g to the largest, in equal shares where several are equal",
+                .infer = infer_extreme<max_op>,
+                .run = run<Reduction::max>,
+                .vjp = vjp_extreme,
+                .saves = save_x_and_y,
+                .cost = cost_reduce,
+                .describe = describe,
+                .cuda = true};
+const Op min_op{.name = "min",
+                .formula = "smallest x over the axes; NaN if there is one",
+                .gradient = "g to the smallest, in equal shares where several are equal",
+                .infer = infer_extreme<min_op>,
+                .run = run<Reduction::min>,
+                .vjp = vjp_extreme,
+                .saves = save_x_and_y,
+                .cost = cost_reduce,
+                .describe = describe,
+                .cuda = true};
+const Op argmax_op{.name = "argmax",
+                   .formula = "index of the first largest x",
+                   .gradient = "",
+                   .infer = infer_extreme<argmax_op>,
+                   .run = run<Reduction::argmax>,
+                   .no_gradient = "an index is piecewise constant",
+                   .cost = cost_reduce,
+                   .describe = describe,
+                   .cuda = true};
+const Op argmin_op{.name = "argmin",
+                   .formula = "index of the first smallest x",
+                   .gradient = "",
+                   .infer = infer_extreme<argmin_op>,
+                   .run = run<Reduction::argmin>,
+                   .no_gradient = "an index is piecewise constant",
+                   .cost = cost_reduce,
+                   .describe = describe,
+                   .cuda = true};
+
+void infer_bool(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
+  const auto& a = attrs.as<ReduceAttrs>();
+  out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), DType::bool_, in[0].device());
+}
+const Op any_op{.name = "any",
+                .formula = "is any x not zero?",
+                .gradient = "",
+                .infer = infer_bool,
+                .run = run<Reduction::any>,
+                .no_gradient = "its result is piecewise constant",
+                .cost = cost_reduce,
+                .describe = describe,
+                .cuda = true};
+const Op all_op{.name = "all",
+                .formula = "is no x zero?",
+                .gradient = "",
+                .infer = infer_bool,
+                .run = run<Reduction::all>,
+                .no_gradient = "its result is piecewise constant",
+                .cost = cost_reduce,
+                .describe = describe,
+                .cuda = true};
+
+Tensor arg_extreme(const Op& op, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
+  if (axis)
+    return apply(op, x, ReduceAttrs{1u << normalize_axis(op.name, *axis, x.dim()), keepdims});
+  const Tensor at = apply(op, reshape(x, Shape{x.numel()}), ReduceAttrs{1, false});
+  return keepdims ? reshape(at, Dims::filled(x.dim(), 1)) : at;
+}
+
+}  // namespace
+
+void add_reduce_ops(std::vector<const Op*>& ops) {
+  for (const Op* op : {&sum_op, &mean_op, &prod_op, &squares_op, &max_op, &min_op, &argmax_op,
+                       &argmin_op, &any_op, &all_op})
+    ops.push_back(op);
+}
+
+AxisMask all_axes(const Tensor& x) { return (1u << x.dim()) - 1; }
+Tensor sum(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(sum_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor mean(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(mean_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor prod(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(prod_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor amax(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(max_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor amin(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(min_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor any(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(any_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor all(const Tensor& x, AxisMask axes, bool keepdims) {
+  return apply(all_op, x, ReduceAttrs{axes, keepdims});
+}
+Tensor argmax(const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
+  return arg_extreme(argmax_op, x, axis, keepdims);
+}
+Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
+  return arg_extreme(argmin_op, x, axis, keepdims);
+}
+
+Tensor sum_to(const Tensor& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  const int shift = x.dim() - shape.size();
+  AxisMask axes = 0;
+  for (int d = 0; d < x.dim(); ++d)
+    if (d < shift || (shape[d - shift] == 1 && x.shape()[d] != 1)) axes |= 1u << d;
+  return reshape(sum(x, axes, true), shape);
+}
+
+Tensor sum_squares(const Tensor& x) {
+  return apply(squares_op, x, ReduceAttrs{all_axes(x), false});
+}
+
+Tensor variance(const Tensor& x, AxisMask axes, double correction, bool keepdims) {
+  const double n = static_cast<double>(count(x.shape(), axes)) - correction;
+  return sum(square(x - mean(x, axes, true)), axes, keepdims) / (n > 0 ? n : 0);
+}
+Tensor deviation(const Tensor& x, AxisMask axes, double correction, bool keepdims) {
+  const Tensor y = variance(x, axes, correction, keepdims);
+  return select(y == 0.0, 0.0, sqrt(y));  // a gradient that the root does not get cannot grow there
+}
+
+}  // namespace wengert

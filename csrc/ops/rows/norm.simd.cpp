@@ -1,0 +1,82 @@
+// The rows of ops/rows/norm.h, vector by vector. Mean first, then the squares of the differences: a
+// row is in L1 for the second pass, and nothing cancels.
+#include "ops/rows/norm.h"
+
+#include "ops/rows/row_sums.h"
+
+namespace wengert::WENGERT_ISA {
+namespace {
+
+template <class T> struct Norm : RowSums<T> {
+  using V = Simd<T>;
+  using RowSums<T>::each, RowSums<T>::sum;
+
+  static void layer_norm(int64_t rows, int64_t n, T* y, T* kept, const T* x, const T* w, const T* b,
+                         double eps) {
+    const double count = static_cast<double>(n);
+    for (int64_t r = 0; r < rows; ++r, y += n, x += n, kept += 2) {
+      const double mean =
+          sum(n, [&](int64_t i, int c) INLINE { return load<V>(x + i, c); }) / count;
+      const V m(static_cast<T>(mean));
+      // What rounding m to T lost is taken out of the variance again.
+      const double lost = mean - static_cast<double>(static_cast<T>(mean));
+      const double var = sum(n,
+                             [&](int64_t i, int c) INLINE {
+                               const V d = load<V>(x + i, c) - m;
+                               return d * d;
+                             }) /
+                             count -
+                         lost * lost;
+      const double rstd = 1.0 / __builtin_sqrt((var > 0 ? var : var == var ? 0 : var) + eps);
+      kept[0] = m.v[0], kept[1] = static_cast<T>(rstd);
+      const V scale(kept[1]);
+      if (w && b)
+        each(n, [&](int64_t i, int c) INLINE {
+          store(y + i, c,
+                fma((load<V>(x + i, c) - m) * scale, load<V>(w + i, c), load<V>(b + i, c)));
+        });
+      else
+        each(n, [&](int64_t i, int c) INLINE {
+          const V xhat = (load<V>(x + i, c) - m) * scale;
+          store(y + i, c, w ? xhat * load<V>(w + i, c) : xhat);
+        });
+    }
+  }
+  static void layer_norm_vjp(int64_t rows, int64_t n, T* dx, const T* g, const T* x, const T* w,
+                             const T* kept) {
+    const double count = static_cast<double>(n);
+    for (int64_t r = 0; r < rows; ++r, dx += n, g += n, x += n, kept += 2) {
+      const V m(kept[0]), scale(kept[1]);
+      const auto h = [&](int64_t i, int c) INLINE {
+        const V v = load<V>(g + i, c);
+        return w ? v * load<V>(w + i, c) : v;
+      };
+      const auto xhat = [&](int64_t i, int c) INLINE { return (load<V>(x + i, c) - m) * scale; };
+      const V mean(static_cast<T>(sum(n, h) / count));
+      const V along(static_cast<T>(
+          sum(n, [&](int64_t i, int c) INLINE { return h(i, c) * xhat(i, c); }) / count));
+      each(n, [&](int64_t i, int c)
+                  INLINE { store(dx + i, c, scale * (h(i, c) - mean - xhat(i, c) * along)); });
+    }
+  }
+  static void affine_vjp(int64_t rows, int64_t n, T* dw, T* db, const T* g, const T* x,
+                         const T* kept) {
+    each(n, [&](int64_t i, int c) INLINE {
+      V w_sum(0.0), b_sum(0.0);
+      for (int64_t r = 0; r < rows; ++r) {
+        const V gr = load<V>(g + r * n + i, c);
+        b_sum += gr;
+        w_sum += gr * ((load<V>(x + r * n + i, c) - V(kept[2 * r])) * V(kept[2 * r + 1]));
+      }
+      store(dw + i, c, w_sum);
+      store(db + i, c, b_sum);
+    });
+  }
+  static constexpr NormKernel<T> kernel{layer_norm, layer_norm_vjp, affine_vjp};
+};
+
+}  // namespace
+
+extern constexpr NormKernels norm_kernels{Norm<float>::kernel, Norm<double>::kernel};
+
+}  // namespace wengert::WENGERT_ISA
