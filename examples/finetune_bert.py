@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 
 import wengert as wg
-from wengert import nn, optim, report
+from wengert import nn, optim
 from wengert.cli import UsageError, encoder_directory
 from wengert.models.bert import BertForSequenceClassification, BertTokenizer
+from wengert.train import report
 
 DEBIAN = "/usr/share/games/fortunes"
 FILES = ["computers", "politics", "science", "songs-poems", "work"]

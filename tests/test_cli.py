@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 import wengert
-from wengert import cli, data, io, optim, report, train
+from wengert import cli, data, io, optim, train
 from wengert.io import load, load_metadata, save
+from wengert.train import report
 
 NAMES = ("caf\u00e9", "\u5317\u4eac", "\x1b[31mred\x1b]0;owned\x07", "tab\there")
 
@@ -453,10 +454,10 @@ def test_checkpoints_with_other_tensors(here: Path, capsys: Any, change: str) ->
 
 
 def test_faults_of_ours_are_not_hidden(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Any) -> int:
+    def broken() -> int:
         raise KeyError("x")
 
-    monkeypatch.setattr(cli, "info_command", broken)
+    monkeypatch.setattr(wengert, "simd_level", broken)
     with pytest.raises(KeyError):
         cli.main(["info"])
 

@@ -9,8 +9,9 @@ import pytest
 
 import wengert as wg
 from wengert import nn
+from wengert.study import attribution
 
-MODULES = ("nn.init", "interpret", "cuda", "testing", "io", "nn", "optim", "train", "data")
+MODULES = ("nn.init", "study.attribution", "cuda", "testing", "io", "nn", "optim", "train", "data")
 LAYER = nn.Linear(2, 2)
 GOOD = {
     "model": LAYER,
@@ -85,7 +86,7 @@ def test_wrong_types_are_told_by_name(name, tmp_path, monkeypatch):
         (lambda: wg.optim.StepLR(5, 1), "StepLR: optimizer is int, not an Optimizer"),
         (lambda: wg.optim.clip_grad_norm_(5, 1.0), r"clip_grad_norm_: parameters is 5 .*list of"),
         (lambda: wg.io.load(5), r"load: path is 5 \(int\); expected a str or a path"),
-        (lambda: wg.interpret.saliency(5, GOOD["x"]), r"saliency: model is 5 .* a Module"),
+        (lambda: attribution.saliency(5, GOOD["x"]), r"saliency: model is 5 .* a Module"),
     ],
 )
 def test_sentences(call, text):

@@ -80,7 +80,7 @@ def test_dir_shows_what_there_is_to_use(name):
     for entry in shown:
         assert hasattr(module, entry)
         assert entry == "__version__" or not entry.startswith("_")
-    for hidden in ("annotations", "importlib", "Any", "os", "math", "adam_step", "shaping"):
+    for hidden in ("annotations", "importlib", "Any", "os", "math", "adam_step", "losses"):
         assert hidden not in shown
 
 

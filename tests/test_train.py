@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 import wengert
-from wengert import nn, optim, report, train
+from wengert import nn, optim, train
 from wengert.data import Batches
 from wengert.io import load, load_checkpoint, save_checkpoint
-from wengert.train import TrainingError, fit
+from wengert.train import TrainingError, fit, loop, report
 
 FAST = ["--layers", "16", "--epochs", "2", "--quiet"]
 
@@ -348,7 +348,7 @@ def test_validation_chooses_and_the_test_part_is_looked_at_once(
     arguments = misleading(run if kept else None)
     looked: list[Any] = []
     real = train.predict
-    monkeypatch.setattr(train, "predict", lambda m, x, *a: looked.append(x) or real(m, x, *a))
+    monkeypatch.setattr(loop, "predict", lambda m, x, *a: looked.append(x) or real(m, x, *a))
     result = fit(**arguments, epochs=6)
     assert sum(x is arguments["test"][0] for x in looked) == 1
     assert looked[-1] is arguments["test"][0] and len(looked) == 7
@@ -452,7 +452,7 @@ def test_best_is_the_best_when_killed_between_two_saves(
     tmp_path: Path, rising: bool, killed_at: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run dies before one of the two files of an epoch is written, and is resumed."""
-    run, real = tmp_path / "run", train._Run._save
+    run, real = tmp_path / "run", loop._Run._save
 
     def arguments() -> dict[str, Any]:
         found = misleading(run)
@@ -466,7 +466,7 @@ def test_best_is_the_best_when_killed_between_two_saves(
         real(self, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train._Run, "_save", save)
+        patch.setattr(loop._Run, "_save", save)
         with pytest.raises(ZeroDivisionError):
             fit(**arguments(), epochs=5)
     fit(**arguments(), epochs=5, resume=run / "last.safetensors")
@@ -534,7 +534,7 @@ def test_a_directory_has_one_run_at_a_time(tmp_path: Path) -> None:
     fit(**misleading(run), epochs=1)
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     hold = (
-        "import sys, time; from pathlib import Path; from wengert._files import claimed\n"
+        "import sys, time; from pathlib import Path; from wengert.train.directory import claimed\n"
         "with claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", hold, run], stdout=subprocess.PIPE)

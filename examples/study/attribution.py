@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 import wengert
-from wengert import data, interpret, nn, optim
+from wengert import data, nn, optim
+from wengert.study import attribution
 from wengert.train import fit, predict
 
 
@@ -45,15 +46,15 @@ def main() -> None:
     fit(model, wengert.cross_entropy, optimizer, batches, epochs=arguments.epochs)
 
     outputs = predict(model, parts.x_test, transform=dataset.standardizer)
-    table = interpret.bias_table(outputs, parts.y_test, names=classes)
-    print(interpret.bias_text(table))
+    table = attribution.bias_table(outputs, parts.y_test, names=classes)
+    print(attribution.bias_text(table))
 
     # The samples: the one that hurts most of each of the worst classes.
     chosen = [group.worst[0] for group in table[:-1]][: arguments.samples]
     shown = dataset.standardizer(parts.x_test[chosen]).astype(np.float32)
     nothing = dataset.standardizer(np.zeros_like(parts.x_test[chosen])).astype(np.float32)
     target = outputs[chosen].argmax(axis=1)
-    integrated, completeness = interpret.integrated_gradients(
+    integrated, completeness = attribution.integrated_gradients(
         model, shown, nothing, target, steps=256
     )
     print("\nintegrated gradients add up to the difference of the scores:")
@@ -65,18 +66,18 @@ def main() -> None:
         for i, t in zip(chosen, target, strict=True)
     ]
     maps = {
-        "saliency": interpret.saliency(model, shown, target),
-        "input x gradient": interpret.input_x_gradient(model, shown, target),
+        "saliency": attribution.saliency(model, shown, target),
+        "input x gradient": attribution.input_x_gradient(model, shown, target),
         "integrated gradients": integrated,
-        "saliency, untrained": interpret.saliency(untrained, shown, target),
+        "saliency, untrained": attribution.saliency(untrained, shown, target),
     }
-    written = [interpret.pictures(arguments.out / "attributions.png", images, maps, titles)]
+    written = [attribution.pictures(arguments.out / "attributions.png", images, maps, titles)]
 
-    layers = interpret.layer_attribution(model, shown, target)
+    layers = attribution.layer_attribution(model, shown, target)
     print("\nthe score of each sample, carried from layer to layer (sum of activation x gradient):")
     for name, part in layers.items():
         print(f"  {name:10}" + "".join(f"{v:10.3f}" for v in part.sum(axis=1)))
-    written.append(interpret.pictures(arguments.out / "layers.png", images, layers, titles))
+    written.append(attribution.pictures(arguments.out / "layers.png", images, layers, titles))
     print("\nwrote " + " and ".join(str(path) for path in written))
 
 

@@ -21,13 +21,13 @@ import sys as _sys
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from . import _core
+from . import _core, _names
 from . import _tensor as _tensor  # completes the class Tensor
 from ._core import *  # noqa: F403
 from ._core import __version__
 from .autograd import enable_grad, no_grad, value_and_grad
 from .compiling import compile
-from .losses import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from .functional import binary_cross_entropy_with_logits, cross_entropy, einsum, mse_loss, pad
 from .random import (
     Generator,
     bernoulli,
@@ -38,15 +38,13 @@ from .random import (
     randn,
     randperm,
 )
-from .shaping import einsum, pad
 
 if _TYPE_CHECKING:
     from . import autograd as autograd
     from . import cuda as cuda
     from . import data as data
-    from . import interpret as interpret
+    from . import functional as functional
     from . import io as io
-    from . import losses as losses
     from . import models as models
     from . import nn as nn
     from . import optim as optim
@@ -56,19 +54,19 @@ if _TYPE_CHECKING:
     from . import train as train
     from .cuda import get_matmul_precision as get_matmul_precision
     from .cuda import set_matmul_precision as set_matmul_precision
+    from .nn.summary import summary as summary
     from .study import diff as diff
     from .study import trace as trace
-    from .summaries import summary as summary
 
 _core._set_package_directory(_path.dirname(__file__))  # noqa: PTH120 - pathlib is slow to load
+_sys.modules.update((name, _names.Moved(name)) for name in _names.MOVED)
 
 _MODULES = (
     "autograd",
     "cuda",
     "data",
-    "interpret",
+    "functional",
     "io",
-    "losses",
     "models",
     "nn",
     "optim",
@@ -80,7 +78,7 @@ _MODULES = (
 _FUNCTIONS = {
     "save": "io",
     "load": "io",
-    "summary": "summaries",
+    "summary": "nn.summary",
     "diff": "study",
     "trace": "study",
     "get_matmul_precision": "cuda",
@@ -93,8 +91,8 @@ def __getattr__(name: str) -> _Any:
         return _importlib.import_module(f"{__name__}.{name}")
     if name in _FUNCTIONS:
         return getattr(_importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
-    from . import _names
-
+    if (moved := f"{__name__}.{name}") in _names.MOVED:
+        return _sys.modules[moved]
     raise _names.no_attribute(
         _sys.modules[__name__],
         name,

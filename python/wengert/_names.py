@@ -125,7 +125,6 @@ WENGERT = {
     "float": "float32",
     "float16": "bfloat16: there is no float16",
     "from_file": "wengert.io.load(path)",
-    "functional": "wengert.nn.functional",
     "half": "bfloat16: there is no float16",
     "hstack": "concatenate(tensors, axis=1)",
     "inf": 'float("inf")',
@@ -227,6 +226,17 @@ FUNCTIONAL = {
 FUNCTIONAL |= dict.fromkeys(("conv1d", "conv2d", "max_pool2d", "avg_pool2d"), _NO_CONVOLUTION)
 
 
+# Modules under their former names.
+MOVED = {
+    "wengert.interpret": "wengert.study.attribution",
+    "wengert.losses": "wengert.functional",
+    "wengert.nn.losses": "wengert.nn.layers",
+    "wengert.report": "wengert.train.report",
+    "wengert.shaping": "wengert.functional",
+    "wengert.summaries": "wengert.nn.summary",
+}
+
+
 def _text(of: str, name: str, hint: str) -> str:
     says = hint.startswith(("there ", "nothing", "override ", "numpy"))
     return f"{of} has no attribute {name!r}: {'' if says else 'write '}{hint}"
@@ -246,6 +256,21 @@ def no_attribute(
             return AttributeError(_text(of, name, f"{other}.{name}"))
     # With name and obj, the traceback adds "Did you mean: ...?".
     return AttributeError(f"{of} has no attribute {name!r}", name=name, obj=module)
+
+
+class Moved(ModuleType):
+    """Stands in sys.modules for a module of MOVED: it has what the module has, with a warning."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(name)  # of tools that look at every module
+        import importlib
+        import warnings
+
+        new = MOVED[self.__name__]
+        text = f"{self.__name__} is {new} now, and will go"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(new), name)
 
 
 class Missing:

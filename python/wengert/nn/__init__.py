@@ -3,11 +3,14 @@
 import sys as _sys
 from typing import Any as _Any
 
+from .. import _names
 from . import functional, init
 from .layers import (
     ELU,
     GELU,
     MLP,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
     Dropout,
     Embedding,
     Flatten,
@@ -16,6 +19,7 @@ from .layers import (
     LeakyReLU,
     Linear,
     LogSoftmax,
+    MSELoss,
     ReLU,
     Sequential,
     Sigmoid,
@@ -24,7 +28,6 @@ from .layers import (
     Softplus,
     Tanh,
 )
-from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from .module import Module, Parameter
 
 __all__ = [
@@ -57,8 +60,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    from .. import _names
-
+    if (moved := f"{__name__}.{name}") in _names.MOVED:
+        return _sys.modules[moved]
     raise _names.no_attribute(
         _sys.modules[__name__],
         name,

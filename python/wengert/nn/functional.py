@@ -22,7 +22,7 @@ from .._core import (
     softplus,
     tanh,
 )
-from ..losses import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from ..functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 __all__ = [
     "binary_cross_entropy_with_logits",

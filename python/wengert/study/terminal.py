@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..io import write_text
-from ..report import plain
+from ..train.report import plain
 from .listing import Line, Program, StudyError, _short
 from .run import Array, statistics
 from .stepper import BARS, Stepper

@@ -35,12 +35,14 @@ import numpy as np
 import numpy.typing as npt
 
 import wengert
-from wengert import _explained, report
-from wengert._files import claimed, replace_text
+from wengert import _explained
 from wengert.data import Batches, to_tensors
 from wengert.io import load_checkpoint, save_checkpoint, writing
 from wengert.nn.module import kept_modes
 from wengert.optim import ReduceLROnPlateau
+
+from . import report
+from .directory import claimed, replace_text
 
 if TYPE_CHECKING:
     from wengert import nn

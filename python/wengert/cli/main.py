@@ -324,7 +324,7 @@ def _open_streams() -> None:
 
 def _told(error: BaseException) -> str:
     """The error in one line that a terminal can show."""
-    from wengert.report import plain
+    from wengert.train.report import plain
 
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -345,9 +345,9 @@ def _complain(command: str, text: str) -> None:
 def train_command(arguments: argparse.Namespace) -> int:
     """wengert train"""
     import wengert
-    from wengert import data, report
+    from wengert import data
     from wengert.optim import CosineAnnealingLR
-    from wengert.train import TrainingError, fit
+    from wengert.train import TrainingError, fit, report
 
     given = {k: v for k, v in vars(arguments).items() if k in DEFAULTS}
     resume: str | None = getattr(arguments, "resume", None)
@@ -494,7 +494,7 @@ def _run_directory(out: str | None, resume: str | None, name: str) -> Path:
 
 def _shown(path: str | Path) -> str:
     """A path as one types it in a shell."""
-    from wengert.report import plain
+    from wengert.train.report import plain
 
     return plain(shlex.quote(str(path)))
 
@@ -504,8 +504,8 @@ def _report(result: Result, dataset: Dataset, config: dict[str, Any], run_dir: P
     that the validation part chose."""
     import numpy as np
 
-    from wengert import report
     from wengert.io import write_text
+    from wengert.train import report
 
     drawn = report.curves(result.history, run_dir / "curves.png")
     outputs, y = result.outputs, dataset.parts.y_test
@@ -657,8 +657,8 @@ def predict_command(arguments: argparse.Namespace) -> int:
     import wengert
     from wengert import data
     from wengert.io import load_checkpoint
-    from wengert.report import plain
     from wengert.train import predict
+    from wengert.train.report import plain
 
     config = read_config(arguments.checkpoint)
     model = build_model(config)

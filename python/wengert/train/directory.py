@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .io import _replacing
+from ..io import _replacing
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import _core, _explained
-from ._core import Tensor
-from ._trees import map_tensors, tensors_of
-from .autograd import enable_grad, no_grad
-from .nn.module import Module, kept_modes
+from .. import _core, _explained
+from .._core import Tensor
+from .._trees import map_tensors, tensors_of
+from ..autograd import enable_grad, no_grad
+from .module import Module, kept_modes
 
 __all__ = ["LayerCost", "Summary", "summary"]
 

@@ -1,4 +1,4 @@
-"""wengert.interpret: attributions against what is known of them, and the bias table."""
+"""wengert.study.attribution: attributions against what is known of them, and the bias table."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert import interpret, nn
+from wengert import nn
+from wengert.study import attribution
 from wengert.train import predict
 
 
@@ -24,11 +25,11 @@ X = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
 def test_of_a_linear_model_they_are_its_weights() -> None:
     model, weight = linear()
     target = np.array([0, 1, 2, 0])
-    np.testing.assert_allclose(interpret.saliency(model, X, target), np.abs(weight[target]))
+    np.testing.assert_allclose(attribution.saliency(model, X, target), np.abs(weight[target]))
     np.testing.assert_allclose(
-        interpret.input_x_gradient(model, X, target), X * weight[target], rtol=1e-6
+        attribution.input_x_gradient(model, X, target), X * weight[target], rtol=1e-6
     )
-    attributions, complete = interpret.integrated_gradients(model, X, 0.0, target, steps=3)
+    attributions, complete = attribution.integrated_gradients(model, X, 0.0, target, steps=3)
     np.testing.assert_allclose(attributions, X * weight[target], rtol=1e-5, atol=1e-6)
     assert complete.error < 1e-5 and "largest gap" in str(complete)
 
@@ -37,7 +38,7 @@ def test_integrated_gradients_become_complete_with_more_steps() -> None:
     wg.manual_seed(1)
     model = nn.MLP([6, 32, 16, 3], activation="tanh")
     errors = [
-        interpret.integrated_gradients(model, X, -0.5, steps=steps)[1].error
+        attribution.integrated_gradients(model, X, -0.5, steps=steps)[1].error
         for steps in (2, 8, 128)
     ]
     assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-4
@@ -47,7 +48,7 @@ def test_layers_carry_the_score_of_a_network_without_biases() -> None:
     """relu is homogeneous: activation times gradient sums to the score at every layer."""
     wg.manual_seed(2)
     model = nn.Sequential(nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False))
-    layers = interpret.layer_attribution(model, X, 1)
+    layers = attribution.layer_attribution(model, X, 1)
     score = model(wg.tensor(X)).detach().numpy()[:, 1]
     assert set(layers) == {"linear0", "relu1", "linear2"}
     for part in layers.values():
@@ -57,8 +58,8 @@ def test_layers_carry_the_score_of_a_network_without_biases() -> None:
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.MLP([6, 8, 3], dropout=0.5)
     model.train()
-    first = interpret.saliency(model, X)
-    np.testing.assert_array_equal(first, interpret.saliency(model, X))  # in evaluation mode
+    first = attribution.saliency(model, X)
+    np.testing.assert_array_equal(first, attribution.saliency(model, X))  # in evaluation mode
     assert model.training and all(p.grad is None for p in model.parameters())
 
 
@@ -70,10 +71,10 @@ class Stops(nn.Module):
 @pytest.mark.parametrize(
     "run",
     [
-        lambda m: interpret.saliency(m, X),
-        lambda m: interpret.input_x_gradient(m, X),
-        lambda m: interpret.integrated_gradients(m, X, steps=2),
-        lambda m: interpret.layer_attribution(m, X),
+        lambda m: attribution.saliency(m, X),
+        lambda m: attribution.input_x_gradient(m, X),
+        lambda m: attribution.integrated_gradients(m, X, steps=2),
+        lambda m: attribution.layer_attribution(m, X),
         lambda m: predict(m, X),
         lambda m: wg.summary(m, wg.tensor(X)),
     ],
@@ -97,25 +98,25 @@ def test_every_part_keeps_its_mode(run: Callable[[nn.Module], object]) -> None:
 def test_wrong_arguments() -> None:
     model, _ = linear()
     with pytest.raises(wg.DTypeError, match="float32 or float64"):
-        interpret.saliency(model, np.zeros((2, 6), np.int64))
+        attribution.saliency(model, np.zeros((2, 6), np.int64))
     with pytest.raises(wg.ShapeError, match="samples"):
-        interpret.saliency(model, np.zeros(6, np.float32))
+        attribution.saliency(model, np.zeros(6, np.float32))
     with pytest.raises(IndexError, match="not one of 3"):
-        interpret.saliency(model, X, 7)
+        attribution.saliency(model, X, 7)
     with pytest.raises(ValueError, match="at least 1"):
-        interpret.integrated_gradients(model, X, steps=0)
+        attribution.integrated_gradients(model, X, steps=0)
     with pytest.raises(wg.ShapeError):
-        interpret.bias_table(np.zeros((3, 2)), np.zeros(4))
+        attribution.bias_table(np.zeros((3, 2)), np.zeros(4))
     with pytest.raises(wg.ShapeError):
-        interpret.bias_table(np.zeros((3, 2)), np.zeros(3), groups=["a"])
+        attribution.bias_table(np.zeros((3, 2)), np.zeros(3), groups=["a"])
     with pytest.raises(ValueError, match="no samples"):
-        interpret.bias_table(np.zeros((0, 2)), np.zeros(0))
+        attribution.bias_table(np.zeros((0, 2)), np.zeros(0))
 
 
 def test_bias_table() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.3, 0.7]])
     y = np.array([0, 1, 0, 1])
-    table = interpret.bias_table(probabilities, y, logits=False, names=["no", "yes"])
+    table = attribution.bias_table(probabilities, y, logits=False, names=["no", "yes"])
     assert [(g.name, g.count, g.accuracy) for g in table] == [
         ("yes", 2, 0.5), ("no", 2, 1.0), ("all", 4, 0.75),
     ]  # fmt: skip
@@ -124,14 +125,14 @@ def test_bias_table() -> None:
     assert yes.confidence == pytest.approx(0.75) and yes.overconfidence == pytest.approx(0.25)
     # bins: 0.8 was wrong, 0.7 right
     assert yes.calibration_error == pytest.approx((0.8 + 0.3) / 2)
-    groups = interpret.bias_table(np.log(probabilities), y, groups=["b", "b", "a", "a"])
+    groups = attribution.bias_table(np.log(probabilities), y, groups=["b", "b", "a", "a"])
     assert [(g.name, g.accuracy) for g in groups] == [("b", 0.5), ("a", 1.0), ("all", 0.75)]
-    assert "yes" in interpret.bias_text(table) and "75.00%" in interpret.bias_text(table)
+    assert "yes" in attribution.bias_text(table) and "75.00%" in attribution.bias_text(table)
 
 
 def test_pictures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     images = X[:, :4].reshape(4, 2, 2)
     maps = {"a": X[:, :4], "units": np.ones((4, 7))}
-    path = interpret.pictures(tmp_path / "p.png", images, maps, ["w", "x"])
+    path = attribution.pictures(tmp_path / "p.png", images, maps, ["w", "x"])
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _core, _explained
-from ._core import Tensor
-from .io import writing
-from .nn.module import kept_modes
+from .. import _core, _explained
+from .._core import Tensor
+from ..io import writing
+from ..nn.module import kept_modes
 
 if TYPE_CHECKING:
-    from .nn import Module
+    from ..nn import Module
 
 __all__ = [
     "Completeness",
@@ -90,7 +90,7 @@ def _score(model: Module, x: Tensor, target: Any, name: str) -> tuple[Tensor, Te
 
 def _gradient(model: Module, x: Tensor, target: Any, name: str) -> tuple[Array, Array, Any]:
     """(d score / d x, scores, the program): model in evaluation mode; its own .grad stay."""
-    from .study.tracing import trace
+    from .tracing import trace
 
     with kept_modes(model):
         model.eval()

@@ -1,0 +1,3 @@
+"""The `wengert` command: train, predict, embed, study, info."""
+
+from .main import *  # noqa: F403
