@@ -479,7 +479,7 @@ def test_a_full_memory_is_one_line(
     def full(*_: Any) -> Callable[..., Any]:
         raise MemoryError
 
-    monkeypatch.setattr(cli, "build_model", full)
+    monkeypatch.setattr(cli.train, "build_model", full)
     assert cli.main(RUN) == 2
     assert capsys.readouterr().err == "wengert train: error: not enough memory\n"
     assert not Path("runs").exists()

@@ -6,6 +6,7 @@ share a symbol: the linker would keep one copy, maybe one the processor cannot r
 """
 
 import ast
+import graphlib
 import json
 import platform
 import re
@@ -203,11 +204,57 @@ def test_import_is_light():
     assert seconds > 0
 
 
+PYTHON = ROOT / "python" / "wengert"
+
+
+def module_name(path):
+    parts = ["wengert", *path.relative_to(PYTHON).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 def test_every_submodule_can_be_imported_first():
-    package = ROOT / "python" / "wengert"
-    names = sorted(p.stem for p in package.glob("*.py") if not p.stem.startswith("__"))
-    for name in names:
-        python(f"import wengert.{name}; print(1)")
+    names = [module_name(p) for p in PYTHON.rglob("*.py") if p.stem != "__main__"]
+    code = "import json, os, sys\ncodes = {}\n"
+    code += f"for name in {sorted(names)}:\n"
+    code += (
+        "    if (child := os.fork()) == 0:\n"
+        "        __import__(name)\n"
+        "        os._exit(0)\n"
+        "    codes[name] = os.waitpid(child, 0)[1]\n"
+        "print(json.dumps([name for name, code in codes.items() if code]))"
+    )
+    assert len(names) > 40 and python(code) == []
+
+
+def imported(path):
+    """The modules of the package that a file imports when it runs, those of functions included."""
+    package = module_name(path).split(".")[: None if path.stem == "__init__" else -1]
+    pending: list[ast.AST] = [ast.parse(path.read_text())]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        pending += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *filter(None, [node.module])])
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def test_rooms_of_the_package_have_no_circle():
+    """A room is a folder or file of python/wengert: cli needs train, which needs study; none of
+    them the other way round, not even in a function."""
+    rooms = {p.stem for p in PYTHON.iterdir() if not p.stem.startswith("__")}
+    needs = {room: set() for room in rooms}
+    for path in PYTHON.rglob("*.py"):
+        room = path.relative_to(PYTHON).parts[0].removesuffix(".py")
+        if room in rooms:
+            names = (name.split(".") for name in imported(path))
+            needs[room] |= {n[1] for n in names if n[0] == "wengert" and n[1:]} & rooms - {room}
+    assert "study" in needs["train"] and "train" in needs["cli"]
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError
 
 
 # ---- headers

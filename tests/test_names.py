@@ -84,6 +84,42 @@ def test_dir_shows_what_there_is_to_use(name):
         assert hidden not in shown
 
 
+@pytest.mark.parametrize("former", _names.MOVED)
+def test_modules_under_their_former_names(former):
+    """Imported in any way: everything that the module has, and where it is now."""
+    new = importlib.import_module(_names.MOVED[former])
+    with pytest.warns(DeprecationWarning, match=f"{former} is {new.__name__} now") as warned:
+        exec(f"from {former} import {new.__all__[0] if hasattr(new, '__all__') else 'plain'}", {})
+    assert {w.filename for w in warned} == {"<string>"}  # of the import
+    package, _, name = former.rpartition(".")
+    for module in (
+        importlib.import_module(former),
+        getattr(importlib.import_module(package), name),
+    ):
+        for entry in (n for n in dir(new) if not n.startswith("_")):
+            with pytest.warns(DeprecationWarning, match="and will go"):
+                assert getattr(module, entry) is getattr(new, entry)
+        assert not hasattr(module, "__file__")  # tools that look at every module get no warning
+
+
+def test_what_the_modules_had():
+    """The names that were in the modules before they moved."""
+    had = {
+        "wengert.interpret": "bias_table bias_text integrated_gradients layer_attribution saliency",
+        "wengert.losses": "binary_cross_entropy_with_logits cross_entropy mse_loss",
+        "wengert.nn.losses": "BCEWithLogitsLoss CrossEntropyLoss MSELoss",
+        "wengert.report": "Bar Lines Progress Silent confusion curves plain progress say",
+        "wengert.shaping": "einsum pad",
+        "wengert.summaries": "LayerCost Summary summary",
+    }
+    assert had.keys() == _names.MOVED.keys()
+    for former, names in had.items():
+        module = importlib.import_module(former)
+        for name in names.split():
+            with pytest.warns(DeprecationWarning):
+                assert getattr(module, name)
+
+
 def test_functional():
     f = importlib.import_module("wengert.nn.functional")
     np.testing.assert_array_equal(f.relu(X - 5).numpy(), (X - 5).relu().numpy())

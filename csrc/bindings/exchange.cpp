@@ -337,7 +337,7 @@ py::object to_numpy(const Tensor& x, bool writable) {
   interface["typestr"] = typestr[static_cast<int>(x.dtype())];
   interface["data"] = py::make_tuple(reinterpret_cast<uintptr_t>(x.data()), !writable);
   static const py::handle holder =
-      py::object(py::module_::import("wengert._memory").attr("Memory")).release();
+      py::object(py::module_::import("wengert._tensor").attr("Memory")).release();
   return py::module_::import("numpy").attr("asarray")(holder(interface, keep_alive(x)));
 }
 

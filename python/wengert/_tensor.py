@@ -1,4 +1,4 @@
-"""Methods of Tensor that are written in Python: how it is shown, searched and copied."""
+"""Methods of Tensor that are written in Python: how it is shown, searched and copied; and Memory."""
 
 from __future__ import annotations
 
@@ -83,6 +83,14 @@ def _array_wrap(
         return _core.from_numpy(array)
     except _core.DTypeError:
         return array
+
+
+class Memory:
+    """A tensor's memory under NumPy's array interface, and what keeps it alive: an array's base."""
+
+    def __init__(self, interface: dict[str, Any], owner: object) -> None:
+        self.__array_interface__ = interface
+        self.owner = owner
 
 
 Tensor.__array_wrap__ = _array_wrap  # type: ignore[method-assign]

@@ -1,27 +1,21 @@
-"""`wengert study`: the stepper in the terminal, and the same program as text, page, file or code.
+"""The stepper in the terminal: `wengert study` (wengert/cli/study.py).
 
 The commands are in HELP. What a command cannot do is told in a line; the session goes on.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..io import write_text
-from ..train.report import plain
 from .listing import Line, Program, StudyError, _short
 from .run import Array, statistics
 from .stepper import BARS, Stepper
-from .tracing import record
 
 HELP = """\
 n, Enter     forward one line          b           back one line
@@ -314,131 +308,3 @@ def _line(text: str) -> int:
         return int(text)
     except ValueError:
         raise StudyError(f"study: {text!r} is not a line number; write g 12") from None
-
-
-# ---- the command
-
-
-def trace_script(path: Path, arguments: list[str], steps: int, every: int | None = None) -> Program:
-    """Runs a script under trace until its optimizer has made so many steps, or to its end, which
-    the program's notes then say.
-
-    With `every`, each so-many-th step before is kept in `program.earlier`.
-
-    What the script raises is told, and what was recorded until then is kept.
-    """
-    if not path.is_file():
-        raise StudyError(f"study: no script {path}")
-    former = sys.argv, sys.path[:]
-    sys.argv = [str(path), *arguments]
-    sys.path.insert(0, str(path.parent.resolve()))
-    try:
-        return record(
-            lambda: runpy.run_path(str(path), run_name="__main__"), steps=steps, every=every
-        )
-    except Exception as error:
-        program: Program | None = getattr(error, "program", None)
-        if program is None:
-            raise
-        if not program.lines:
-            raise StudyError(
-                f"study: {path.name} raised {type(error).__name__}: {error}, before it ran any op "
-                "of wengert; run it by itself first"
-            ) from None
-        return program
-    finally:
-        sys.argv, sys.path[:] = former
-
-
-def trace_model(arguments: argparse.Namespace) -> Program:
-    """One training step of a small network on data that `wengert train` knows."""
-    import wengert
-    from wengert import cli, data
-
-    from .tracing import trace
-
-    config = {**cli.DEFAULTS, "data": arguments.data, "layers": arguments.layers}
-    dataset = data.load(config["data"], -1, "auto", cli.TEST_FRACTION, config["seed"])
-    config |= {"features": dataset.features, "outputs": dataset.outputs}
-    config["loss"] = "mse" if dataset.classes is None else "cross_entropy"
-    config["lr"] = cli.LEARNING_RATES[config["optimizer"]]
-    wengert.manual_seed(config["seed"])
-    model = cli.build_model(config)
-    optimizer = cli.build_optimizer(model, config)
-    loss_fn = cli.build_loss(config["loss"])
-    batches = data.Batches(
-        dataset.parts.x_train, dataset.parts.y_train, arguments.batch, seed=0,
-        dtype=config["dtype"], transform=dataset.standardizer,
-    )  # fmt: skip
-    x, y = next(iter(batches))
-
-    def step(x: Any, y: Any) -> Any:
-        optimizer.zero_grad()
-        prediction = model(x)
-        loss = loss_fn(prediction, y)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return trace(step)(x, y)
-
-
-def _page(program: Program, path: str) -> Path:
-    """The page; over the steps that were kept, where their lists are alike."""
-    ops = [line.op for line in program.lines]
-    alike = [p for p in program.earlier if [line.op for line in p.lines] == ops]
-    if len(alike) < len(program.earlier):
-        skipped = len(program.earlier) - len(alike)
-        print(f"left out {skipped} kept steps whose list differs from the last step's")
-    first, *others = [*alike, program]
-    return first.to_html(path, others)
-
-
-def study_command(arguments: argparse.Namespace) -> int:
-    """wengert study"""
-    if arguments.drill is not None:
-        from .drills import run_drill
-
-        return run_drill(arguments.drill)
-    if arguments.arguments and not arguments.script:
-        raise StudyError(f"study: unrecognized arguments: {' '.join(arguments.arguments)}")
-    if arguments.script and arguments.model:
-        raise StudyError("study: give a script or --model, not both")
-    if arguments.load:
-        from .schema import load
-
-        program = load(arguments.load)
-    elif arguments.script:
-        program = trace_script(
-            Path(arguments.script), arguments.arguments, arguments.step, arguments.every
-        )
-    else:
-        program = trace_model(arguments)
-    for note in program.notes:
-        if note.startswith(f"step {arguments.step} was asked for") and not arguments.list:
-            print(f"wengert study: {note}", file=sys.stderr)
-    shown = False
-    for wanted, text in (
-        (arguments.list, program.listing),
-        (arguments.costs, program.costs),
-        (arguments.check, lambda: str(program.check())),
-    ):
-        if wanted:
-            print(plain(text(), keep="\n"))
-            shown = True
-    for path, write in (
-        (arguments.html, lambda p: _page(program, p)),
-        (arguments.json, program.to_json),
-        (arguments.numpy, program.to_numpy),
-        (arguments.dot, lambda p: write_text(p, program.to_dot())),
-    ):
-        if path:
-            write(path)
-            print(f"wrote {plain(path)} ({Path(path).stat().st_size:,} bytes)")
-            shown = True
-    if not shown:
-        if program._core is None:
-            print(plain(str(program), keep="\n"))
-        else:
-            Session(program).run()
-    return 0

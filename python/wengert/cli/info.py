@@ -1,0 +1,50 @@
+"""`wengert info`: versions, the machine, and which extras are installed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """The command and its options."""
+    info = commands.add_parser("info", help="version, SIMD level, threads, memory, CUDA, extras")
+    info.set_defaults(run=info_command)
+
+
+def info_command(arguments: argparse.Namespace) -> int:
+    """wengert info"""
+    import numpy as np
+
+    import wengert
+
+    def extra(module: str, purpose: str, line: str) -> str:
+        found = importlib.util.find_spec(module) is not None
+        return f"installed ({purpose})" if found else f"not installed: {line} ({purpose})"
+
+    rows = [
+        ("wengert", wengert.__version__),
+        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        ("numpy", np.__version__),
+        ("simd", wengert.simd_level()),
+        ("threads", f"{wengert.num_threads()} of {os.cpu_count()} processors"),
+        (
+            "memory",
+            f"{wengert.memory_allocated():,} bytes in tensors, {wengert.memory_cached():,} cached "
+            f"(at most {wengert.cache_limit():,})",
+        ),
+        ("cuda", wengert.cuda_status()),
+        ("rich", extra("rich", "progress bar", 'pip install "wengert[train]"')),
+        ("tokenizers", extra("tokenizers", "BertTokenizer", 'pip install "wengert[hf]"')),
+        ("matplotlib", extra("matplotlib", "curves.png", 'pip install "wengert[train]"')),
+    ]
+    if wengert.cuda.is_available():
+        at = [name for name, _ in rows].index("cuda") + 1
+        rows.insert(at, ("chains", f"{wengert.cuda.fusion_status()} (compiled steps on a GPU)"))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name.ljust(width)}  {value}")
+    return 0

@@ -1,0 +1,234 @@
+"""The settings of a network and its training: as options, as a checkpoint notes them, and as the
+objects that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from wengert import nn
+    from wengert.optim import Optimizer
+    from wengert.train import Loss
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "elu", "leaky_relu", "softplus")
+LOSSES = ("cross_entropy", "mse", "mse_half")
+OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
+TEST_FRACTION = 0.2
+
+
+def number(kind: type, low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
+    """An argparse type: a finite number within [low, high], or (low, high] with open_low."""
+    name = "a whole number" if kind is int else "a number"
+    bounds = f"{'above' if open_low else 'at least'} {low}"
+    if high < math.inf:
+        bounds += f" and at most {high:,}"
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        good = math.isfinite(value) and low <= value <= high and not (open_low and value == low)
+        if not good:
+            raise argparse.ArgumentTypeError(f"{text} will not do; it must be {name}, {bounds}")
+        return value
+
+    return parse
+
+
+class Setting(NamedTuple):
+    """An option of `wengert train` that is noted in its checkpoints."""
+
+    default: Any  # None: chosen to suit the data, as the help says
+    kind: Any  # the words that it may be, or what makes a value of its text
+    help: str
+    metavar: str | None = None
+
+    def check(self, value: Any) -> Any:
+        """The value, where the command line would take it. ValueError says what it may be."""
+        if value is None and self.default is None:
+            return value
+        if isinstance(self.default, list):
+            if not isinstance(value, list):
+                raise ValueError(f"{value!r} is not a list")
+            one = self._replace(default=0)
+            return [one.check(item) for item in value]
+        if isinstance(self.kind, tuple):
+            if value not in self.kind:
+                raise ValueError(f"{value!r} is none of {', '.join(self.kind)}")
+            return value
+        try:
+            return self.kind(str(value))
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(str(error)) from None
+
+
+_SIZE = number(int, 1, 10**6)
+_COUNT = number(int, 1, 2**31)
+_SHARE = number(float, 0, 0.9)
+LEARNING_RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 0.005, "adamw": 0.005, "rmsprop": 0.001}
+_RATES = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
+
+# Tuned on the digits: 98 % of the test part, in seconds.
+SETTINGS = {
+    "data": Setting(
+        "digits", str, "digits, a directory of IDX files, FILE.csv or FILE.npz (digits)", "WHAT"
+    ),
+    "target": Setting(
+        "-1", str, "CSV: name or number of the target column (-1, the last)", "COLUMN"
+    ),
+    "task": Setting(
+        None,
+        ("classify", "regress"),
+        "what the target is (classify for text or few whole numbers, else regress)",
+    ),
+    "layers": Setting([128], _SIZE, "hidden sizes (128)", "N"),
+    "activation": Setting("relu", ACTIVATIONS, "between the layers (relu)"),
+    "loss": Setting(None, LOSSES, "(cross_entropy for classes, mse for values)"),
+    "optimizer": Setting("adam", OPTIMIZERS, "(adam)"),
+    "lr": Setting(
+        None, number(float, 0, open_low=True), f"learning rate at the start ({_RATES})", "RATE"
+    ),
+    "schedule": Setting("cosine", ("none", "cosine"), "of the learning rate (cosine)"),
+    "batch": Setting(32, _COUNT, "samples per step (32)", "N"),
+    "epochs": Setting(30, _COUNT, "passes over the data (30)", "N"),
+    "validation": Setting(
+        None,
+        _SHARE,
+        "share of the samples outside the test part that is kept back to choose the best epoch "
+        "(0.1, or 0 for fewer than 10 samples)",
+        "SHARE",
+    ),
+    "patience": Setting(
+        None,
+        _COUNT,
+        "stop after N epochs without a lower validation loss (no limit: all epochs are run)",
+        "N",
+    ),
+    "seed": Setting(0, number(int, 0, 2**63 - 1), "of the parts, weights and order (0)", "N"),
+    "dtype": Setting("float32", ("float32", "float64"), "(float32)"),
+    "weight_decay": Setting(0.0, number(float, 0), "pulls the weights to 0 (0)", "W"),
+    "dropout": Setting(0.0, number(float, 0, 0.99), "after each hidden layer (0)", "P"),
+}
+DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
+# What the data add to the settings; all of it is in the checkpoint, for predict and --resume.
+DESCRIBED = ("features", "outputs", "classes", "columns", "standardizer", "fraction")
+CHANGEABLE = ("epochs", "patience", "data")  # on a resume
+
+
+def add_setting(parser: argparse.ArgumentParser, name: str, **other: Any) -> None:
+    """The option of a setting; `other` is what a command has otherwise."""
+    setting = SETTINGS[name]
+    more: dict[str, Any] = {"type": setting.kind, "metavar": setting.metavar}
+    if isinstance(setting.kind, tuple):
+        more = {"choices": setting.kind}
+    if isinstance(setting.default, list):
+        more["nargs"] = "*"
+    parser.add_argument("--" + name.replace("_", "-"), **{"help": setting.help, **more, **other})
+
+
+def column(text: str) -> int | str:
+    """--target: a number, or a name."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def build_model(config: dict[str, Any]) -> nn.Module:
+    """The network that the settings describe."""
+    from wengert import nn
+
+    sizes = [config["features"], *config["layers"], config["outputs"]]
+    return nn.MLP(sizes, config["activation"], dropout=config["dropout"], dtype=config["dtype"])
+
+
+def build_loss(name: str) -> Loss:
+    """loss(prediction, target) by its name on the command line."""
+    import wengert
+
+    if name == "cross_entropy":
+        return wengert.cross_entropy
+    reduction = "mean" if name == "mse" else "half_mean"
+    return lambda prediction, target: wengert.mse_loss(prediction, target, reduction=reduction)
+
+
+def build_optimizer(model: nn.Module, config: dict[str, Any]) -> Optimizer:
+    """The optimizer that the settings describe, over all of the model's parameters."""
+    from wengert import optim
+
+    parameters, lr, decay = model.parameters(), config["lr"], config["weight_decay"]
+    name = config["optimizer"]
+    if name in ("sgd", "momentum"):
+        momentum = 0.9 if name == "momentum" else 0.0
+        return optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=decay)
+    kinds: dict[str, Callable[..., Optimizer]] = {
+        "adam": optim.Adam,
+        "adamw": optim.AdamW,
+        "rmsprop": optim.RMSprop,
+    }
+    return kinds[name](parameters, lr=lr, weight_decay=decay)
+
+
+def read_config(checkpoint: str) -> dict[str, Any]:
+    """The settings that `wengert train` noted in a checkpoint: each as the command line takes it,
+    and all of a network as large as the one in the file."""
+    import numpy as np
+
+    from wengert.data import Standardizer
+    from wengert.io import load_checkpoint
+
+    if not Path(checkpoint).is_file():
+        raise UsageError(
+            f"no checkpoint {checkpoint}; wengert train writes last.safetensors into its run"
+        )
+    found = load_checkpoint(checkpoint)
+    config = found.extra.get("config") if isinstance(found.extra, dict) else None
+    if not isinstance(config, dict) or not {*DEFAULTS, *DESCRIBED} <= set(config):
+        raise UsageError(
+            f"{checkpoint} was not written by wengert train, so its network is not known"
+        )
+    at = ""
+    try:
+        for at, setting in SETTINGS.items():
+            config[at] = setting.check(config[at])
+        for at in ("features", "outputs"):
+            config[at] = _COUNT(str(config[at]))
+        for at, length in (("classes", config["outputs"]), ("columns", config["features"])):
+            names = config[at]
+            if names is not None and not _is_names(names, length):
+                raise ValueError(f"{names!r:.40} are not {length} names")
+        at = "fraction"
+        if not 0 < config[at] < 1:
+            raise ValueError(f"{config[at]!r} is not between 0 and 1")
+        at = "standardizer"
+        scaler = Standardizer(**config[at])
+        for array in (scaler.mean, scaler.scale):
+            if array.shape not in ((), (config["features"],)) or np.isnan(array).any():
+                raise ValueError(f"it has no number for each of {config['features']} features")
+        at = "layers"
+        sizes = [config["features"], *config["layers"], config["outputs"]]
+        needed = sum((a + 1) * b for a, b in pairwise(sizes))
+        there = sum(tensor.numel() for tensor in found.model.values())
+        if needed != there:
+            raise ValueError(f"a network of {sizes} has {needed} parameters, the file {there}")
+    except (argparse.ArgumentTypeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{checkpoint} was altered, or written by another version: its {at}: {error!s:.200}"
+        ) from None
+    return config
+
+
+def _is_names(names: Any, length: int) -> bool:
+    return (
+        isinstance(names, list)
+        and len(names) == length
+        and all(isinstance(name, str) for name in names)
+    )
