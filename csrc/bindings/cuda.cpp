@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "bindings/bindings.h"
 #include "ops/gpu.h"
+#include "ops/matmul/gpu.h"
 #include "tensor/copy.h"
 
 namespace wengert::bindings {
@@ -169,7 +170,7 @@ void add_cuda(py::module_& m, TensorClass& cls) {
       .def("done", &Event::done, py::arg("wait"))
       .def("elapsed_time", &Event::elapsed_time, py::arg("end"));
   m.def("_cuda_empty_cache", of_gpu<[](Device d) { cuda().empty_cache(d); }>(), py::arg("number"));
-  m.def("_cuda_matmul_units", of_gpu<[](Device d) { return cuda_kernels().matmul_units(d); }>(),
+  m.def("_cuda_matmul_units", of_gpu<[](Device d) { return gpu_kernels().matmul->units(d); }>(),
         py::arg("number"));
   m.def("_set_matmul_precision", set_precision, py::arg("precision"));
   m.def("_get_matmul_precision", [] { return precisions[static_cast<int>(matmul_precision())]; });

@@ -216,7 +216,7 @@ void add_host(py::module_& m) {
           d["gradient"] = op->gradient;
           d["no_gradient"] =
               op->no_gradient ? py::object(py::str(op->no_gradient)) : py::object(py::none());
-          d["cuda"] = op->cuda || op->alias != nullptr;
+          d["cuda"] = op->gpu || op->alias != nullptr;
           list.append(d);
         }
         return list;

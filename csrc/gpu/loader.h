@@ -17,11 +17,11 @@
 namespace wengert {
 
 struct View;
-struct CudaKernels;
+struct GpuKernels;
 struct ChainArguments;
 
 // A step of a compiled program, put down once and launched any number of times: as a graph, or
-// inside one kernel. Made by `record` below (or CudaKernels::persistent): from then to end(), what
+// inside one kernel. Made by `record` below (or GpuKernels::persistent): from then to end(), what
 // this thread launches on the device is put down, and not run. What changes from step to step,
 // arguments, results and numbers of the host, is read from memory of the GPU.
 class CudaSteps {
@@ -98,7 +98,7 @@ struct CudaLibrary {
   void (*launch_chain)(Device d, const void* kernel, const ChainArguments& arguments,
                        int64_t threads);
 
-  const CudaKernels* kernels;
+  const GpuKernels* kernels;
 };
 constexpr int64_t cuda_abi = 1'000'000 + sizeof(CudaLibrary);  // raise it when the meaning changes
 

@@ -54,6 +54,9 @@ struct Layout {
   int64_t offset;
 };
 
+// A function that fills ready-made outputs. It knows views only.
+using OpKernel = void (*)(Views out, Views in, const Attrs& attrs);
+
 // Bits of what a line keeps for its vjp: input i, output 0, or an auxiliary output.
 using Saves = uint32_t;
 constexpr Saves save_input(int i) { return 1u << i; }
@@ -75,8 +78,8 @@ struct Op {
   // Shape and dtype of the outputs; every check of the arguments. Touches no memory.
   // The first output is the value; an op may have one auxiliary output, kept for its vjp.
   void (*infer)(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) = nullptr;
-  // Fills ready-made outputs. Knows views only.
-  void (*run)(Views out, Views in, const Attrs& attrs) = nullptr;
+  OpKernel run = nullptr;  // on the CPU
+  OpKernel gpu = nullptr;  // where any view is in a GPU's memory; null: the op has no GPU kernel
   // For ops that only look at their input's memory in another way, in place of infer and run.
   Layout (*alias)(const Tensor& x, const Attrs& attrs) = nullptr;
 
@@ -90,8 +93,7 @@ struct Op {
   Cost (*cost)(Tensors in, const Tensor& out,
                const Attrs& attrs) = nullptr;                      // null: see default_cost
   void (*describe)(const Attrs& attrs, AttrText& text) = nullptr;  // null: no attributes
-  int edits = 0;      // this many inputs, the first ones, are overwritten beside (random states)
-  bool cuda = false;  // run also knows what to do where the views lie on a GPU
+  int edits = 0;  // this many inputs, the first ones, are overwritten beside (random states)
   bool elementwise = false;  // each element of the output needs the same element of each input only
   bool in_place = false;     // run may write over its first input: the output may be that
   // Takes bfloat16 as it is, as elementwise ops and aliases do; of others apply() makes a line
@@ -102,6 +104,14 @@ struct Op {
   // null: `run` on the views
   std::unique_ptr<const Ready> (*ready)(Views out, Views in, const Attrs& attrs) = nullptr;
 };
+
+// The kernel of an op for these views.
+inline OpKernel kernel_for(const Op& op, Views out, Views in) {
+  for (const Views views : {out, in})
+    for (const View& x : views)
+      if (is_cuda(x.device)) return op.gpu;
+  return op.run;
+}
 
 // One operation an element of the output, each tensor read or written once.
 Cost default_cost(Tensors in, const Tensor& out);

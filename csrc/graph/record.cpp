@@ -70,8 +70,8 @@ const Op the_copy_op{.name = "copy",
                      .gradient = "g",
                      .infer = infer_copy,
                      .run = run_copy,
+                     .gpu = run_copy,
                      .vjp = vjp_copy,
-                     .cuda = true,
                      .elementwise = true};
 
 void infer_cast(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
@@ -89,9 +89,9 @@ const Op the_cast_op{.name = "cast",
                      .gradient = "g, converted back",
                      .infer = infer_cast,
                      .run = run_cast,
+                     .gpu = run_cast,
                      .vjp = vjp_cast,
                      .describe = describe_cast,
-                     .cuda = true,
                      .elementwise = true};
 
 // What a line keeps in place of a value that is about to change: a copy with the value's history.
@@ -163,7 +163,7 @@ std::vector<Tensor> inputs_apart(const Tensor& x, Tensors inputs, Saves saves) {
 }
 
 void check_kernel(const Op& op, Device device) {
-  if (is_cuda(device) && !op.cuda)
+  if (is_cuda(device) && !op.gpu)
     fail<DeviceError>(op.name, ": has no CUDA kernel; move its inputs to the CPU with .cpu()");
 }
 
@@ -180,7 +180,7 @@ void run_op(const Op& op, Views outputs, Tensors inputs, const Attrs& attrs) {
   // Other threads of Python run during all that takes long, whether its loops are parallel or not.
   std::optional<WithoutHostLock> unlocked;
   if (elements >= much && on_host) unlocked.emplace();
-  op.run(outputs, Views(views.begin(), views.size()), attrs);
+  (on_host ? op.run : op.gpu)(outputs, Views(views.begin(), views.size()), attrs);
 }
 
 }  // namespace

@@ -1,9 +1,36 @@
 // The one function that the CUDA library exports: the tables of gpu/loader.h and ops/gpu.h.
 #include "gpu/compiler.h"
 #include "gpu/runtime.h"
-#include "ops/cuda_ops.h"
+#include "ops/gpu.h"
 
 namespace wengert {
+
+// At the end of each family's .cu file.
+extern const AttentionGpu attention_gpu;
+extern const CreateGpu create_gpu;
+extern const ElementwiseGpu elementwise_gpu;
+extern const IndexGpu index_gpu;
+extern const MatmulGpu matmul_gpu;
+extern const NormGpu norm_gpu;
+extern const PersistentGpu persistent_gpu;
+extern const RandomGpu random_gpu;
+extern const ReduceGpu reduce_gpu;
+extern const SoftmaxGpu softmax_gpu;
+extern const UpdateGpu update_gpu;
+
+const GpuKernels gpu_kernel_tables{
+    .attention = &attention_gpu,
+    .create = &create_gpu,
+    .elementwise = &elementwise_gpu,
+    .index = &index_gpu,
+    .matmul = &matmul_gpu,
+    .norm = &norm_gpu,
+    .persistent = &persistent_gpu,
+    .random = &random_gpu,
+    .reduce = &reduce_gpu,
+    .softmax = &softmax_gpu,
+    .update = &update_gpu,
+};
 
 void cuda_copy(const View& to, const View& from);  // tensor/copy.cu
 
@@ -15,32 +42,6 @@ void cuda_copy(const View& to, const View& from);  // tensor/copy.cu
 extern "C" __attribute__((visibility("default"))) const wengert::CudaLibrary*
 wengert_cuda_library() {
   using namespace wengert;
-  static const CudaKernels kernels{
-      .elementwise = cuda_elementwise,
-      .fill = cuda_fill,
-      .arange = cuda_arange,
-      .reduce = cuda_reduce,
-      .rows = cuda_rows,
-      .matmul = cuda_matmul,
-      .matmul_planes = cuda_matmul_planes,
-      .matmul_units = cuda_matmul_units,
-      .ravel = cuda_ravel,
-      .take = cuda_take,
-      .put = cuda_put,
-      .embedding = cuda_embedding,
-      .embedding_vjp = cuda_embedding_vjp,
-      .one_hot = cuda_one_hot,
-      .layer_norm = cuda_layer_norm,
-      .layer_norm_vjp = cuda_layer_norm_vjp,
-      .layer_norm_affine_vjp = cuda_layer_norm_affine_vjp,
-      .attention = cuda_attention,
-      .attention_vjp = cuda_attention_vjp,
-      .random = cuda_random,
-      .sgd = cuda_sgd,
-      .adam = cuda_adam,
-      .rmsprop = cuda_rmsprop,
-      .persistent = cuda_persistent,
-  };
   static const CudaLibrary library{
       .abi = cuda_abi,
 #if defined(__CUDACC__)
@@ -83,7 +84,7 @@ wengert_cuda_library() {
       .compile_source = compile_source,
       .chain_kernel = chain_kernel,
       .launch_chain = launch_chain,
-      .kernels = &kernels,
+      .kernels = &gpu_kernel_tables,
   };
   return &library;
 }

@@ -17,7 +17,7 @@ void StepList::run(const Line& line) const {
     out.push_back(view(y));
   }
   for (int x : line.inputs) in.push_back(view(x));
-  line.op->run(Views(out), Views(in), line.attrs);
+  kernel_for(*line.op, Views(out), Views(in))(Views(out), Views(in), line.attrs);
 }
 
 std::vector<int> StepList::writers() const {

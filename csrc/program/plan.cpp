@@ -39,12 +39,15 @@ Parts parts_of(const StepList::Line& line) {
 class ReadyOp final : public Ready {
  public:
   ReadyOp(const Op& op, std::vector<View> out, std::vector<View> in, const Attrs& attrs)
-      : op_(op), out_(std::move(out)), in_(std::move(in)), attrs_(attrs) {}
-  void run() const override { op_.run(Views(out_), Views(in_), attrs_); }
+      : kernel_(kernel_for(op, Views(out), Views(in))),
+        out_(std::move(out)),
+        in_(std::move(in)),
+        attrs_(attrs) {}
+  void run() const override { kernel_(Views(out_), Views(in_), attrs_); }
   std::vector<View>& in() { return in_; }
 
  private:
-  const Op& op_;
+  OpKernel kernel_;
   std::vector<View> out_, in_;
   Attrs attrs_;
 };

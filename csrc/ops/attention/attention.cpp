@@ -16,6 +16,7 @@
 
 #include "base/pool.h"
 #include "base/scratch.h"
+#include "ops/attention/gpu.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/matmul/matmul.h"
@@ -24,10 +25,6 @@ namespace wengert {
 
 namespace {
 
-struct AttentionAttrs {
-  double scale;
-  bool causal;
-};
 template <class T> struct Kernels {
   const AttentionKernel<T>& rows;
   void (*gemm)(const Gemm&);
@@ -163,8 +160,6 @@ void attend(const Kernels<T>& kernels, const Sizes& n, Views out, Views in,
 }
 
 void run(Views out, Views in, const Attrs& attrs) {
-  const auto [scale, causal] = attrs.as<AttentionAttrs>();
-  if (is_cuda(out[0].device)) return cuda_kernels().attention(out[0], out[1], in, scale, causal);
   const Sizes n(in[0], in[1], in[2]);
   const int64_t blocks = ceil_div(n.queries, query_block);
   with_kernels(out[0].dtype, [&](const auto& kernels) {
@@ -209,7 +204,7 @@ View laid_out(const View& x, void* data) {
 
 template <class T>
 void attend_vjp(const Kernels<T>& kernels, const Sizes& n, Views in, const AttentionAttrs& attrs,
-                int64_t sample, int64_t h, const View (&grads)[3]) {
+                int64_t sample, int64_t h, const std::array<View, 3>& grads) {
   const Matrix<T> q = head<T>(in[0], sample, h), k = head<T>(in[1], sample, h),
                   v = head<T>(in[2], sample, h), g = head<T>(in[3], sample, h),
                   y = head<T>(in[4], sample, h), dq = head<T>(grads[0], sample, h),
@@ -257,14 +252,17 @@ void attend_vjp(const Kernels<T>& kernels, const Sizes& n, Views in, const Atten
   }
 }
 
+std::array<View, 3> parts_of(const View& out, Views in) {
+  char* const data = out.as<char>();
+  const int64_t size = size_of(out.dtype), q = in[0].numel() * size, k = in[1].numel() * size;
+  return {laid_out(in[0], data), laid_out(in[1], data + q), laid_out(in[2], data + q + k)};
+}
+void vjp_with_gpu(Views out, Views in, const Attrs& attrs) {
+  gpu_kernels().attention->backward(Views(parts_of(out[0], in)), in, attrs);
+}
 void run_vjp(Views out, Views in, const Attrs& attrs) {
   const Sizes n(in[0], in[1], in[2]);
-  char* const data = out[0].as<char>();
-  const int64_t size = size_of(out[0].dtype), q = in[0].numel() * size, k = in[1].numel() * size;
-  const View grads[3] = {laid_out(in[0], data), laid_out(in[1], data + q),
-                         laid_out(in[2], data + q + k)};
-  const auto [scale, causal] = attrs.as<AttentionAttrs>();
-  if (is_cuda(out[0].device)) return cuda_kernels().attention_vjp(Views(grads), in, scale, causal);
+  const std::array<View, 3> grads = parts_of(out[0], in);
   with_kernels(out[0].dtype, [&](const auto& kernels) {
     parallel_for(n.samples * n.heads, [&](int64_t chunk) {
       attend_vjp(kernels, n, in, attrs.as<AttentionAttrs>(), chunk / n.heads, chunk % n.heads,
@@ -284,10 +282,10 @@ const Op vjp_op{
     .gradient = "",
     .infer = infer_vjp,
     .run = run_vjp,
+    .gpu = vjp_with_gpu,
     .no_gradient = fused_only,
     .cost = cost_vjp,
-    .describe = describe,
-    .cuda = true};
+    .describe = describe};
 
 Tensor heads_first(const Tensor& x) { return permute(x, Dims{0, 2, 1, 3}); }  // and back
 // The weights (B, H, Tq, Tk) of q, k (B, H, T, D), in ops.
@@ -358,11 +356,11 @@ const Op attention_op{
         "dq = scale * ds @ k, dk = scale * transpose(ds) @ q",
     .infer = infer,
     .run = run,
+    .gpu = on_gpu<&GpuKernels::attention, &AttentionGpu::forward>,
     .vjp = vjp,
     .saves = saves,
     .cost = cost,
-    .describe = describe,
-    .cuda = true};
+    .describe = describe};
 
 constexpr auto user_name = "scaled_dot_product_attention";
 

@@ -17,7 +17,7 @@
 #include <algorithm>
 
 #include "base/vocab.h"
-#include "ops/cuda_ops.h"
+#include "ops/attention/gpu.h"
 #include "ops/rows/row_threads.h"
 
 namespace wengert::WENGERT_ISA {
@@ -272,8 +272,7 @@ template <class T> struct Attention {
     return {x.as<Element>(), x.strides[0] * size, x.strides[1] * size, x.strides[2] * size,
             x.strides[3] * size};
   }
-  static AttentionArguments<T> arguments(std::span<const View> in, const View* mask, double scale,
-                                         bool causal) {
+  static AttentionArguments<T> arguments(Views in, const View* mask, double scale, bool causal) {
     AttentionArguments<T> a{};
     a.heads = in[0].shape[2], a.depth = in[0].shape[3], a.width = in[2].shape[3];
     a.q = heads<const T>(in[0]), a.k = heads<const T>(in[1]), a.v = heads<const T>(in[2]);
@@ -293,14 +292,14 @@ template <class T> struct Attention {
                            std::max<int64_t>(1, divide_up(a.columns, tile));
     if (blocks) launch(op, out.device, grid_of(op, blocks), threads, attend<T, result>, a);
   }
-  static void forward(const View& y, const View& lse, std::span<const View> in, double scale,
-                      bool causal) {
+  static void forward(Views out, Views in, const Attrs& attrs) {
+    const auto [scale, causal] = attrs.as<AttentionAttrs>();
     AttentionArguments<T> a = arguments(in, in.size() > 3 ? &in[3] : nullptr, scale, causal);
-    a.lse = lse.as<T>();
-    run<Result::y>(a, y, in[1].shape[1]);
+    a.lse = out[1].as<T>();
+    run<Result::y>(a, out[0], in[1].shape[1]);
   }
-  static void backward(std::span<const View> grads, std::span<const View> in, double scale,
-                       bool causal) {  // q, k, v, g, y, lse, mask
+  static void backward(Views grads, Views in, const Attrs& attrs) {
+    const auto [scale, causal] = attrs.as<AttentionAttrs>();
     AttentionArguments<T> a = arguments(in, in.size() > 6 ? &in[6] : nullptr, scale, causal);
     a.g = heads<const T>(in[3]), a.y = heads<const T>(in[4]), a.lse = in[5].as<T>();
     const int64_t queries = in[0].shape[1], keys = in[1].shape[1], rows = in[5].numel();
@@ -316,22 +315,19 @@ template <class T> struct Attention {
   }
 };
 
+template <auto by_float, auto by_double> void by_dtype(Views out, Views in, const Attrs& attrs) {
+  (in[0].dtype == DType::float32 ? by_float : by_double)(out, in, attrs);
+}
+
 }  // namespace
 }  // namespace wengert::WENGERT_ISA
 
 namespace wengert {
 
-using WENGERT_ISA::Attention;
-
-void cuda_attention(const View& y, const View& lse, std::span<const View> in, double scale,
-                    bool causal) {
-  return y.dtype == DType::float32 ? Attention<float>::forward(y, lse, in, scale, causal)
-                                   : Attention<double>::forward(y, lse, in, scale, causal);
-}
-void cuda_attention_vjp(std::span<const View> grads, std::span<const View> in, double scale,
-                        bool causal) {
-  return in[0].dtype == DType::float32 ? Attention<float>::backward(grads, in, scale, causal)
-                                       : Attention<double>::backward(grads, in, scale, causal);
-}
+using namespace WENGERT_ISA;
+extern const AttentionGpu attention_gpu{
+    .forward = by_dtype<Attention<float>::forward, Attention<double>::forward>,
+    .backward = by_dtype<Attention<float>::backward, Attention<double>::backward>,
+};
 
 }  // namespace wengert

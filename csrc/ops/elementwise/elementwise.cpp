@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/pool.h"
+#include "ops/elementwise/gpu.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "tensor/copy.h"
@@ -241,13 +242,15 @@ void check_takes(const Op* op, const ByDType& by, DType dtype) {
                                         : "; convert with .to(\"float32\") or another dtype first");
 }
 
-// Runs a row's kernel where the views lie; `of` picks its kernels from a table.
-template <class Of>
-void run_row(const Of& of, DType dtype, const View& out, Views in, const Params& params = {}) {
-  if (is_cuda(out.device))
-    of(cuda_kernels().elementwise)[static_cast<size_t>(dtype)](out, in.data(), params);
-  else
-    run_elementwise(kernel_of(of(elementwise_table()), dtype), out, in, params);
+// Run a row's kernel; `Of` picks it from a table. The dtype is the output's, or, of a test, the
+// first input's.
+template <class Of, bool by_input = false> void run(Views out, Views in, const Attrs& attrs) {
+  const DType dtype = by_input ? in[0].dtype : out[0].dtype;
+  run_elementwise(kernel_of(Of{}(elementwise_table()), dtype), out[0], in, attrs.as<Params>());
+}
+template <class Of, bool by_input = false> void gpu(Views out, Views in, const Attrs& attrs) {
+  const DType dtype = by_input ? in[0].dtype : out[0].dtype;
+  Of{}(*gpu_kernels().elementwise)[static_cast<size_t>(dtype)](out, in, attrs);
 }
 
 template <class Row> struct UnaryOp {
@@ -273,9 +276,6 @@ template <class Row> struct UnaryOp {
     check_takes(&op, of(elementwise_table()), in[0].dtype());
     out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
   }
-  static void run(Views out, Views in, const Attrs& attrs) {
-    run_row(of, out[0].dtype, out[0], in, attrs.as<Params>());
-  }
   static Saves saves(uint32_t, const Attrs&) {
     return Row::saves == Keep::input ? save_input(0) : Row::saves == Keep::output ? save_output : 0;
   }
@@ -296,9 +296,6 @@ template <class Row> struct UnaryOp {
     out.emplace_back(broadcast(vjp_op.name, in[0].shape(), in[1].shape()), in[0].dtype(),
                      in[0].device());
   }
-  static void run_vjp(Views out, Views in, const Attrs& attrs) {
-    run_row(of_vjp, out[0].dtype, out[0], in, attrs.as<Params>());
-  }
 
   static const Op op, vjp_op;
 };
@@ -316,11 +313,11 @@ const Op UnaryOp<Row>::op{.name = Row::name,
                           .formula = Row::formula,
                           .gradient = Row::gradient,
                           .infer = infer,
-                          .run = run,
+                          .run = run<decltype(of)>,
+                          .gpu = gpu<decltype(of)>,
                           .vjp = vjp,
                           .saves = saves,
                           .describe = has_params ? describe : nullptr,
-                          .cuda = true,
                           .elementwise = true,
                           .tile = tile};
 template <class Row>
@@ -328,10 +325,10 @@ const Op UnaryOp<Row>::vjp_op{.name = vjp_name<Row>.data(),
                               .formula = Row::gradient,
                               .gradient = "",
                               .infer = infer_vjp,
-                              .run = run_vjp,
+                              .run = run<decltype(of_vjp)>,
+                              .gpu = gpu<decltype(of_vjp)>,
                               .no_gradient = fused_only,
                               .describe = has_params ? describe : nullptr,
-                              .cuda = true,
                               .elementwise = true,
                               .tile = vjp_tile};
 
@@ -346,7 +343,6 @@ template <class Row> struct BinaryOp {
     out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()), in[0].dtype(),
                      in[0].device());
   }
-  static void run(Views out, Views in, const Attrs&) { run_row(of, out[0].dtype, out[0], in); }
   static Saves saves(uint32_t needs, const Attrs&) {
     if (Row::saves == Keep::nothing) return 0;
     // a product needs only the other factor
@@ -369,10 +365,10 @@ const Op BinaryOp<Row>::op{.name = Row::name,
                            .formula = Row::formula,
                            .gradient = Row::gradient,
                            .infer = infer,
-                           .run = run,
+                           .run = run<decltype(of)>,
+                           .gpu = gpu<decltype(of)>,
                            .vjp = vjp,
                            .saves = saves,
-                           .cuda = true,
                            .elementwise = true,
                            .tile = tile};
 
@@ -391,7 +387,6 @@ template <class Row, class Rows> struct PlainOp {
     out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()),
                      compares ? DType::bool_ : in[0].dtype(), in[0].device());
   }
-  static void run(Views out, Views in, const Attrs&) { run_row(of, in[0].dtype, out[0], in); }
   static const Op op;
 };
 template <class Row, class Rows>
@@ -399,9 +394,9 @@ const Op PlainOp<Row, Rows>::op{.name = Row::name,
                                 .formula = Row::formula,
                                 .gradient = "",
                                 .infer = infer,
-                                .run = run,
+                                .run = run<decltype(of), compares>,
+                                .gpu = gpu<decltype(of), compares>,
                                 .no_gradient = "its result is piecewise constant",
-                                .cuda = true,
                                 .elementwise = true,
                                 .tile = tile};
 
@@ -412,9 +407,7 @@ void infer_where(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(broadcast("where", in[0].shape(), branches), in[1].dtype(), in[1].device());
 }
 TileFn tile_where(DType out, DType) { return elementwise_table().where[static_cast<size_t>(out)]; }
-void run_where(Views out, Views in, const Attrs&) {
-  run_row([](const auto& table) -> auto& { return table.where; }, out[0].dtype, out[0], in);
-}
+using OfWhere = decltype([](const auto& table) -> auto& { return table.where; });
 Saves saves_where(uint32_t, const Attrs&) { return save_input(0); }
 void vjp_where(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor& condition = line.input(0);
@@ -425,10 +418,10 @@ const Op where_op{.name = "where",
                   .formula = "a where c, else b",
                   .gradient = "da = g where c, else 0; db = 0 where c, else g",
                   .infer = infer_where,
-                  .run = run_where,
+                  .run = run<OfWhere>,
+                  .gpu = gpu<OfWhere>,
                   .vjp = vjp_where,
                   .saves = saves_where,
-                  .cuda = true,
                   .elementwise = true,
                   .tile = tile_where};
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "ops/elementwise/formulas.h"
-#include "ops/gpu.h"
+#include "ops/elementwise/gpu.h"
 #include "tensor/walk.h"
 
 namespace wengert::WENGERT_ISA {
@@ -114,8 +114,8 @@ template <class Out, class... In> struct Kernel {
   const char* name;
   void (*kernel)(Walk<1 + sizeof...(In)>, bool, Result<Out>, Params, Operand<In>...);
 
-  void run(const View& out, const View* in, const Params& p) const {
-    run(out, in, p, std::index_sequence_for<In...>());
+  void run(Views out, Views in, const Params& p) const {
+    run(out[0], in, p, std::index_sequence_for<In...>());
   }
 
  private:
@@ -139,7 +139,7 @@ template <class Out, class... In> struct Kernel {
     return stride == 1 && reinterpret_cast<uintptr_t>(data) % 16 == 0;
   }
   template <size_t... k>
-  void run(const View& out, const View* in, const Params& p, std::index_sequence<k...>) const {
+  void run(const View& out, Views in, const Params& p, std::index_sequence<k...>) const {
     constexpr int N = 1 + sizeof...(In);
     const Device d = out.device;
     if (out.numel() == 0) return;
@@ -162,15 +162,14 @@ template <class Out, class... In> struct Kernel {
     });
   }
 };
-template <class F, class Out, class... In>
-void run(const View& out, const View* in, const Params& p) {
-  Kernel<Out, In...>{F::name, map_elements<F, Out, In...>}.run(out, in, p);
+template <class F, class Out, class... In> void run(Views out, Views in, const Attrs& attrs) {
+  Kernel<Out, In...>{F::name, map_elements<F, Out, In...>}.run(out, in, attrs.as<Params>());
 }
 template <class F, class Out, class... In>
-constexpr CudaElementwise kernel_of(Out (*)(const Params&, In...)) {
+constexpr OpKernel kernel_of(Out (*)(const Params&, In...)) {
   return run<F, Out, In...>;
 }
-template <class F> constexpr CudaElementwise kernel = kernel_of<F>(&F::apply);
+template <class F> constexpr OpKernel kernel = kernel_of<F>(&F::apply);
 
 // A kernel for all rows of a list; the parameters say which it is.
 template <class Rows, class T, class Out> struct OneOf;
@@ -183,12 +182,12 @@ template <class... Rows, class T, class Out> struct OneOf<List<Rows...>, T, Out>
   }
 };
 template <class Row, class Rows, class T, class Out>
-void one_of(const View& out, const View* in, const Params&) {
+void one_of(Views out, Views in, const Attrs&) {
   const Params which{static_cast<double>(index_of<Row>(Rows{}))};
   Kernel<Out, T, T>{Row::name, map_elements<OneOf<Rows, T, Out>, Out, T, T>}.run(out, in, which);
 }
 
-using Table = ElementwiseTable<CudaElementwise>;
+using Table = ElementwiseGpu;
 
 template <template <class, class> class F, class Row> constexpr Table::ByDType floating() {
   Table::ByDType by{};
@@ -218,24 +217,24 @@ template <class Row> constexpr Table::ByDType logic() {
 }
 template <class... U, class... B, class... T, class... L>
 constexpr Table make(List<U...>, List<B...>, List<T...>, List<L...>) {
-  return {
-      {by_dtype<UnaryFormula, U>()...},
-      {floating<VjpFormula, U>()...},
-      {by_dtype<BinaryFormula, B>()...},
-      {tests<T>()...},
-      {logic<L>()...},
-      // by size alone
-      {kernel<WhereFormula<uint8_t>>, kernel<WhereFormula<uint8_t>>, kernel<WhereFormula<uint32_t>>,
-       kernel<WhereFormula<uint64_t>>, kernel<WhereFormula<uint16_t>>,
-       kernel<WhereFormula<uint32_t>>, kernel<WhereFormula<uint64_t>>},
-      nullptr,
-      nullptr};
+  return {{{by_dtype<UnaryFormula, U>()...},
+           {floating<VjpFormula, U>()...},
+           {by_dtype<BinaryFormula, B>()...},
+           {tests<T>()...},
+           {logic<L>()...},
+           // by size alone
+           {kernel<WhereFormula<uint8_t>>, kernel<WhereFormula<uint8_t>>,
+            kernel<WhereFormula<uint32_t>>, kernel<WhereFormula<uint64_t>>,
+            kernel<WhereFormula<uint16_t>>, kernel<WhereFormula<uint32_t>>,
+            kernel<WhereFormula<uint64_t>>},
+           nullptr,
+           nullptr}};
 }
 
 }  // namespace
 }  // namespace wengert::WENGERT_ISA
 
 namespace wengert {
-extern const ElementwiseTable<CudaElementwise> cuda_elementwise =
+extern const ElementwiseGpu elementwise_gpu =
     WENGERT_ISA::make(UnaryRows{}, BinaryRows{}, TestRows{}, LogicRows{});
 }

@@ -12,7 +12,7 @@
 
 namespace wengert {
 
-// Fn is TileFn here, and a kernel over whole views on a GPU (ops/gpu.h).
+// Fn is TileFn here, and an OpKernel on a GPU (ops/elementwise/gpu.h).
 template <class Fn> struct ElementwiseTable {
   // Null where a row does not take the dtype, and for bfloat16, which uses the kernel of float32.
   using ByDType = std::array<Fn, dtype_count>;

@@ -8,6 +8,7 @@
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/index/gpu.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -16,10 +17,6 @@ namespace {
 
 constexpr int64_t chunk_elements = 1 << 16;
 
-struct EmbeddingAttrs {
-  int64_t rows;     // of the table
-  int64_t padding;  // this row gets no gradient; -1: every row does
-};
 void describe(const Attrs& attrs, AttrText& text) {
   const auto [rows, padding] = attrs.as<EmbeddingAttrs>();
   text.emplace_back("rows", concat(rows));
@@ -51,7 +48,6 @@ void infer_embedding(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(shape, in[0].dtype(), in[0].device());
 }
 void run_embedding(Views out, Views in, const Attrs&) {  // inputs table, ids
-  if (is_cuda(out[0].device)) return cuda_kernels().embedding(out[0], in[0], in[1]);
   check_ids("embedding", in[1], in[0].shape[0], "the table's rows are");
   copy_rows(out[0].data, in[0].data, in[1].as<int64_t>(), in[1].numel(),
             in[0].shape[1] * size_of(out[0].dtype));
@@ -63,10 +59,10 @@ const Op embedding_op{.name = "embedding",
                       .gradient = "zeros, with g added at the rows of ids",
                       .infer = infer_embedding,
                       .run = run_embedding,
+                      .gpu = on_gpu<&GpuKernels::index, &IndexGpu::embedding>,
                       .vjp = vjp_embedding,
                       .saves = save_ids,
                       .describe = describe,
-                      .cuda = true,
                       .bfloat16 = true};
 
 void infer_embedding_vjp(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
@@ -75,7 +71,6 @@ void infer_embedding_vjp(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& o
 }
 void run_embedding_vjp(Views out, Views in, const Attrs& attrs) {  // inputs g, ids
   const auto [rows, padding] = attrs.as<EmbeddingAttrs>();
-  if (is_cuda(out[0].device)) return cuda_kernels().embedding_vjp(out[0], in[0], in[1], padding);
   const int64_t n = out[0].shape[1], *ids = in[1].as<int64_t>();
   check_ids("embedding", in[1], rows, "the table's rows are");
   // Places with equal ids together, in their order: counted, then dealt out.
@@ -132,10 +127,10 @@ const Op embedding_vjp_op{.name = "embedding_vjp",
                           .gradient = "g[ids]",
                           .infer = infer_embedding_vjp,
                           .run = run_embedding_vjp,
+                          .gpu = on_gpu<&GpuKernels::index, &IndexGpu::embedding_vjp>,
                           .vjp = vjp_embedding_vjp,
                           .saves = save_ids,
                           .describe = describe,
-                          .cuda = true,
                           .bfloat16 = true};
 void vjp_embedding(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = apply(embedding_vjp_op, contiguous(g), line.input(1), line.attrs);
@@ -153,7 +148,6 @@ void infer_one_hot(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   out.emplace_back(shape, attrs.as<OneHotAttrs>().dtype, in[0].device());
 }
 void run_one_hot(Views out, Views in, const Attrs& attrs) {
-  if (is_cuda(out[0].device)) return cuda_kernels().one_hot(out[0], in[0]);
   const int64_t classes = attrs.as<OneHotAttrs>().classes, *ids = in[0].as<int64_t>();
   check_ids("one_hot", in[0], classes, "num_classes is");
   clear(out[0].data, nbytes(out[0].shape, out[0].dtype));
@@ -173,9 +167,9 @@ const Op one_hot_op{.name = "one_hot",
                     .gradient = "",
                     .infer = infer_one_hot,
                     .run = run_one_hot,
+                    .gpu = on_gpu<&GpuKernels::index, &IndexGpu::one_hot>,
                     .no_gradient = "it is piecewise constant",
-                    .describe = describe_one_hot,
-                    .cuda = true};
+                    .describe = describe_one_hot};
 
 Tensor integers(const char* op, const Tensor& ids) {
   if (!is_integer(ids.dtype()))

@@ -1,7 +1,8 @@
 // embedding and one_hot on a GPU. Ids are checked into row numbers first, -1 where there is no row,
 // by which rows are then taken or gathered (ops/index/index.cu).
 #include "gpu/launch.h"
-#include "ops/cuda_ops.h"
+#include "ops/index/gpu.h"
+#include "ops/memory/gpu.h"
 
 namespace wengert {
 
@@ -48,20 +49,23 @@ __global__ void __launch_bounds__(block_threads)
 
 }  // namespace
 
-void cuda_embedding(const View& out, const View& table, const View& ids) {
-  cuda_take(out, table, Rows(ids, table.shape[0], -1), table.shape[1]);
+void embedding_on_gpu(Views out, Views in, const Attrs&) {  // table, ids
+  const Shape& table = in[0].shape;
+  take_on_gpu(out[0], in[0], Rows(in[1], table[0], -1), table[1]);
 }
-void cuda_embedding_vjp(const View& out, const View& g, const View& ids, int64_t padding) {
-  cuda_fill(out, 0);
-  cuda_put(out, g, Rows(ids, out.shape[0], padding), out.shape[1], Put::gather);
+void embedding_vjp_on_gpu(Views out, Views in, const Attrs& attrs) {  // g, ids
+  const auto [rows, padding] = attrs.as<EmbeddingAttrs>();
+  full_on_gpu(out, {}, FullAttrs{out[0].shape, 0, out[0].dtype, out[0].device});
+  put_on_gpu(out[0], in[0], Rows(in[1], rows, padding), out[0].shape[1], Put::gather);
 }
-void cuda_one_hot(const View& out, const View& ids) {
+void one_hot_on_gpu(Views outs, Views in, const Attrs&) {
+  const View& out = outs[0];
   const int64_t n = out.numel();
   if (n == 0) return;
   dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     launch("one_hot", out.device, grid_for(out.device, n), block_threads, mark<T>, n, out.as<T>(),
-           ids.as<int64_t>(), out.shape.back(), report_of(out.device));
+           in[0].as<int64_t>(), out.shape.back(), report_of(out.device));
   });
 }
 

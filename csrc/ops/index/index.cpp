@@ -7,6 +7,7 @@
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/index/gpu.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -22,7 +23,6 @@ void infer_ravel(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
 }
 void run_ravel(Views out, Views in, const Attrs& attrs) {
   const Dims& sizes = attrs.as<Dims>();
-  if (is_cuda(out[0].device)) return cuda_kernels().ravel(out[0], in, sizes);
   int64_t* rows = out[0].as<int64_t>();
   const int64_t n = out[0].numel();
   for (int axis = 0; axis < sizes.size(); ++axis) {
@@ -46,21 +46,12 @@ const Op ravel_op{.name = "ravel_index",
                   .gradient = "",
                   .infer = infer_ravel,
                   .run = run_ravel,
+                  .gpu = on_gpu<&GpuKernels::index, &IndexGpu::ravel>,
                   .no_gradient = "an index is piecewise constant",
-                  .describe = describe_ravel,
-                  .cuda = true};
+                  .describe = describe_ravel};
 
 // ---- take_rows, put_rows ----
 
-struct RowsAttrs {
-  int64_t lead;  // so many of x's axes are taken as one
-  bool add;
-};
-int64_t row_elements(const Shape& x, int64_t lead) {
-  int64_t n = 1;
-  for (int d = static_cast<int>(lead); d < x.size(); ++d) n *= x[d];
-  return n;
-}
 Shape taken_shape(const Shape& x, const Shape& rows, int64_t lead) {
   Shape shape = rows;
   for (int d = static_cast<int>(lead); d < x.size(); ++d) shape.push_back(x[d]);
@@ -78,7 +69,6 @@ void infer_take(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
 void run_take(Views out, Views in, const Attrs& attrs) {
   const int64_t n = row_elements(in[0].shape, attrs.as<RowsAttrs>().lead),
                 bytes = n * size_of(out[0].dtype);
-  if (is_cuda(out[0].device)) return cuda_kernels().take(out[0], in[0], in[1], n);
   copy_rows(out[0].data, in[0].data, in[1].as<int64_t>(), in[1].numel(), bytes);
 }
 Saves save_rows(uint32_t, const Attrs&) { return save_input(1); }
@@ -92,10 +82,10 @@ const Op take_op{.name = "take_rows",
                  .gradient = "zeros, with g added at the rows",
                  .infer = infer_take,
                  .run = run_take,
+                 .gpu = on_gpu<&GpuKernels::index, &IndexGpu::take>,
                  .vjp = vjp_take,
                  .saves = save_rows,
                  .describe = describe_rows,
-                 .cuda = true,
                  .bfloat16 = true};
 
 void infer_put(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
@@ -137,8 +127,6 @@ void run_put(Views out, Views in, const Attrs& attrs) {  // inputs x, value, row
   if (n == 0) return;
   if (!is_contiguous(out[0].shape, out[0].strides))  // of set_item, on the CPU: no sums
     return put_strided(out[0], in[1], in[2], lead);
-  if (is_cuda(out[0].device))
-    return cuda_kernels().put(out[0], in[1], in[2], n, add ? Put::add : Put::replace);
   // Shared out by columns: each thread sees all rows, in order.
   dispatch(out[0].dtype, [&, add = add](auto type) {
     using T = typename decltype(type)::type;
@@ -156,6 +144,10 @@ void run_put(Views out, Views in, const Attrs& attrs) {  // inputs x, value, row
       }
     });
   });
+}
+void put_with_gpu(Views out, Views in, const Attrs& attrs) {
+  if (out[0].data != in[0].data) copy_into(out[0], in[0]);
+  gpu_kernels().index->put(out, in, attrs);
 }
 Saves save_put(uint32_t, const Attrs&) { return save_input(2); }
 void vjp_put(const Line& line, const Tensor& g, Gradients& dx) {
@@ -185,10 +177,10 @@ const Op put_op{
     .gradient = "dx = g (zero at written rows), dvalue = g[rows] (the last where rows repeat)",
     .infer = infer_put,
     .run = run_put,
+    .gpu = put_with_gpu,
     .vjp = vjp_put,
     .saves = save_put,
     .describe = describe_rows,
-    .cuda = true,
     .in_place = true};
 
 // ---- reading a key ----

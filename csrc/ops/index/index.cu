@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "gpu/launch.h"
-#include "ops/cuda_ops.h"
+#include "ops/index/gpu.h"
 
 namespace wengert {
 
@@ -91,7 +91,9 @@ template <class Body> void by_size(DType dtype, const Body& body) {
 
 }  // namespace
 
-void cuda_ravel(const View& rows, std::span<const View> indices, const Dims& sizes) {
+static void ravel_on_gpu(Views out, Views indices, const Attrs& attrs) {
+  const View& rows = out[0];
+  const Dims& sizes = attrs.as<Dims>();
   Indices x{sizes.size(), {}, {}};
   for (int a = 0; a < x.axes; ++a) {
     x.index[a] = indices[static_cast<size_t>(a)].as<int64_t>();
@@ -103,7 +105,7 @@ void cuda_ravel(const View& rows, std::span<const View> indices, const Dims& siz
          rows.as<int64_t>(), x, report_of(rows.device));
 }
 
-void cuda_take(const View& out, const View& x, const View& rows, int64_t n) {
+void take_on_gpu(const View& out, const View& x, const View& rows, int64_t n) {
   const int64_t total = out.numel();
   if (total == 0) return;
   by_size(out.dtype, [&](auto type) {
@@ -113,7 +115,7 @@ void cuda_take(const View& out, const View& x, const View& rows, int64_t n) {
   });
 }
 
-void cuda_put(const View& out, const View& value, const View& rows, int64_t n, Put how) {
+void put_on_gpu(const View& out, const View& value, const View& rows, int64_t n, Put how) {
   const int64_t count = rows.numel();
   if (count == 0 || n == 0) return;
   dim3 grid = grid_of("put_rows", count);
@@ -134,5 +136,22 @@ void cuda_put(const View& out, const View& value, const View& rows, int64_t n, P
       run(type, put<T, Put::gather>);
   });
 }
+
+extern const IndexGpu index_gpu{
+    .ravel = ravel_on_gpu,
+    .take =
+        [](Views out, Views in, const Attrs& attrs) {
+          take_on_gpu(out[0], in[0], in[1], row_elements(in[0].shape, attrs.as<RowsAttrs>().lead));
+        },
+    .put =
+        [](Views out, Views in, const Attrs& attrs) {
+          const auto [lead, add] = attrs.as<RowsAttrs>();
+          put_on_gpu(out[0], in[1], in[2], row_elements(in[0].shape, lead),
+                     add ? Put::add : Put::replace);
+        },
+    .embedding = embedding_on_gpu,
+    .embedding_vjp = embedding_vjp_on_gpu,
+    .one_hot = one_hot_on_gpu,
+};
 
 }  // namespace wengert

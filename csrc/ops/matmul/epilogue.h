@@ -2,7 +2,7 @@
 // elementwise steps, such as a bias and an activation, or the gradient of one; the last result as
 // planes of bfloat16 for the next product; the update of the parameter whose gradient it is. Plain
 // data, written by the plan of a compiled step (program/gpu/matmul.cpp); the kernels' part is
-// ops/cuda_finish.h.
+// ops/matmul/finish.h.
 #pragma once
 
 #include <string_view>

@@ -10,6 +10,7 @@
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/matmul/gpu.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -45,20 +46,20 @@ struct MatmulAttrs {
 };
 std::atomic<MatmulPrecision> the_precision{MatmulPrecision::strict};
 
-void run(Views out, Views in, const Attrs& attrs) {
-  if (!is_cuda(out[0].device)) return matmul(out[0], in[0], in[1]);
+void run(Views out, Views in, const Attrs&) { matmul(out[0], in[0], in[1]); }
+void gpu(Views out, Views in, const Attrs& attrs) {
   const MatmulPrecision precision = attrs.as<MatmulAttrs>().precision;
-  if (out[0].dtype != DType::bfloat16)
-    return cuda_kernels().matmul(out[0], in[0], in[1], precision, {}, nullptr);
-  // Products and sums in float32; one plane holds all of a bfloat16.
+  const auto matmul = gpu_kernels().matmul->matmul;
+  if (out[0].dtype != DType::bfloat16) return matmul(out, in, MatmulGpuAttrs{precision});
+  // Products and sums in float32; one slice holds all of a bfloat16.
   const auto wide = [](const View& x) { return Tensor({x.shape, DType::float32, x.device}); };
   const Tensor y = wide(out[0]), a = wide(in[0]), b = wide(in[1]);
   copy_into(a.view(), in[0]);
   copy_into(b.view(), in[1]);
-  cuda_kernels().matmul(y.view(), a.view(), b.view(),
-                        precision == MatmulPrecision::strict ? precision : MatmulPrecision::bf16,
-                        {}, nullptr);
-  copy_into(out[0], y.view());
+  const View to = y.view(), from[] = {a.view(), b.view()};
+  matmul(Views(&to, 1), Views(from),
+         MatmulGpuAttrs{precision == MatmulPrecision::strict ? precision : MatmulPrecision::bf16});
+  copy_into(out[0], to);
 }
 
 Saves saves(uint32_t needs, const Attrs&) {
@@ -79,10 +80,10 @@ const Op the_matmul_op{.name = "matmul",
                        .gradient = "da = g @ transpose(b), db = transpose(a) @ g",
                        .infer = infer,
                        .run = run,
+                       .gpu = gpu,
                        .vjp = vjp,
                        .saves = saves,
                        .cost = cost,
-                       .cuda = true,
                        .bfloat16 = true};
 Tensor product(const Tensor& a, const Tensor& b, MatmulPrecision precision) {
   return apply(the_matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b), precision});

@@ -8,8 +8,8 @@
 #include <algorithm>
 
 #include "gpu/launch.h"
-#include "ops/cuda_ops.h"
 #include "ops/matmul/finish.h"
+#include "ops/matmul/gpu.h"
 #include "tensor/walk.h"
 
 namespace wengert {
@@ -309,12 +309,13 @@ template <class T> void run(const View& y, const View& a, const View& b, const C
 
 }  // namespace
 
-void cuda_add_slabs(const View& y, int64_t slabs, const float* partial, const CudaEpilogue& e) {
+void add_slabs(const View& y, int64_t slabs, const float* partial, const CudaEpilogue& e) {
   add(y, slabs, partial, e);
 }
 
-void cuda_matmul(const View& y, const View& a, const View& b, MatmulPrecision precision,
-                 const KeptPlanes& kept, const CudaEpilogue* epilogue) {
+static void matmul_on_gpu(Views out, Views in, const Attrs& attrs) {
+  const View &y = out[0], &a = in[0], &b = in[1];
+  const auto& [precision, kept, epilogue] = attrs.as<MatmulGpuAttrs>();
   if (y.numel() == 0) return;
   CudaEpilogue e = epilogue ? *epilogue : CudaEpilogue{};
   for (int k = 0; k < e.steps; ++k)
@@ -325,8 +326,8 @@ void cuda_matmul(const View& y, const View& a, const View& b, MatmulPrecision pr
     }
   if (e.update.p) e.update.at = varying(e.update.constants).slot;
   if (left_out("matmul")) return;  // only the numbers were wanted
-  if (const int planes = cuda_matmul_planes(y, a, b, precision))
-    return cuda_multiply_planes(y, a, b, planes, kept, epilogue ? &e : nullptr);
+  if (const int planes = matmul_planes(y, a, b, precision))
+    return multiply_planes(y, a, b, planes, kept, epilogue ? &e : nullptr);
   switch (y.dtype) {
     case DType::float32:
       return run<float>(y, a, b, e);
@@ -338,5 +339,7 @@ void cuda_matmul(const View& y, const View& a, const View& b, MatmulPrecision pr
       return run<int64_t>(y, a, b, e);
   }
 }
+
+extern const MatmulGpu matmul_gpu{matmul_on_gpu, matmul_planes, matmul_units};
 
 }  // namespace wengert

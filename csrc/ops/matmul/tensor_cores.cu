@@ -16,8 +16,8 @@
 #include <optional>
 
 #include "gpu/tensor_core.h"
-#include "ops/cuda_ops.h"
 #include "ops/matmul/finish.h"
+#include "ops/matmul/gpu.h"
 #include "ops/matmul/tiles.h"
 #include "tensor/walk.h"
 
@@ -554,12 +554,12 @@ void run(const View& y, const View& a, const View& b, bool wgmma, const KeptPlan
   g.y = partial.as<float>();
   g.finishes = false;
   multiply();
-  cuda_add_slabs(y, g.tiles.slabs, g.y, g.epilogue);
+  add_slabs(y, g.tiles.slabs, g.y, g.epilogue);
 }
 
 }  // namespace
 
-const char* cuda_matmul_units(Device d) {
+const char* matmul_units(Device d) {
   switch (units(d)) {
     case Units::wgmma:
       return "wgmma";
@@ -570,7 +570,7 @@ const char* cuda_matmul_units(Device d) {
   }
 }
 
-int cuda_matmul_planes(const View& y, const View& a, const View& b, MatmulPrecision precision) {
+int matmul_planes(const View& y, const View& a, const View& b, MatmulPrecision precision) {
   if (y.dtype != DType::float32 || precision == MatmulPrecision::strict) return 0;
   const int planes = precision == MatmulPrecision::fp32   ? 3
                      : precision == MatmulPrecision::fast ? 2
@@ -578,8 +578,8 @@ int cuda_matmul_planes(const View& y, const View& a, const View& b, MatmulPrecis
   return units(y.device) != Units::none && fits(y, a, b, planes) ? planes : 0;
 }
 
-void cuda_multiply_planes(const View& y, const View& a, const View& b, int planes,
-                          const KeptPlanes& kept, const CudaEpilogue* epilogue) {
+void multiply_planes(const View& y, const View& a, const View& b, int planes,
+                     const KeptPlanes& kept, const CudaEpilogue* epilogue) {
   const bool wgmma = units(y.device) == Units::wgmma;
   (planes == 3 ? run<3> : planes == 2 ? run<2> : run<1>)(y, a, b, wgmma, kept, epilogue);
 }

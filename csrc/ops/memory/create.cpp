@@ -4,6 +4,7 @@
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/memory/gpu.h"
 
 namespace wengert {
 
@@ -20,18 +21,11 @@ template <class T, class Value> void fill(const View& y, const Value& value) {
   });
 }
 
-struct FullAttrs {
-  Shape shape;
-  Number value;
-  DType dtype;
-  Device device;
-};
 void infer_full(Tensors, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<FullAttrs>();
   out.emplace_back(a.shape, a.dtype, a.device);
 }
 void run_full(Views out, Views, const Attrs& attrs) {
-  if (is_cuda(out[0].device)) return cuda_kernels().fill(out[0], attrs.as<FullAttrs>().value);
   dispatch(out[0].dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const T value = attrs.as<FullAttrs>().value.template as<T>();
@@ -50,23 +44,16 @@ const Op full_op{.name = "full",
                  .gradient = "",
                  .infer = infer_full,
                  .run = run_full,
+                 .gpu = on_gpu<&GpuKernels::create, &CreateGpu::full>,
                  .no_gradient = "it has no inputs",
-                 .describe = describe_full,
-                 .cuda = true};
+                 .describe = describe_full};
 
-struct RangeAttrs {
-  Number start, step;
-  int64_t count;
-  DType dtype;
-  Device device;
-};
 void infer_arange(Tensors, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<RangeAttrs>();
   out.emplace_back(Shape{a.count}, a.dtype, a.device);
 }
 void run_arange(Views out, Views, const Attrs& attrs) {
   const auto& a = attrs.as<RangeAttrs>();
-  if (is_cuda(out[0].device)) return cuda_kernels().arange(out[0], a.start, a.step);
   dispatch(out[0].dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     fill<T>(out[0], [&a](int64_t i) {
@@ -92,9 +79,9 @@ const Op arange_op{.name = "arange",
                    .gradient = "",
                    .infer = infer_arange,
                    .run = run_arange,
+                   .gpu = on_gpu<&GpuKernels::create, &CreateGpu::arange>,
                    .no_gradient = "it has no inputs",
-                   .describe = describe_arange,
-                   .cuda = true};
+                   .describe = describe_arange};
 
 }  // namespace
 

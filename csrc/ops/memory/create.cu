@@ -1,6 +1,6 @@
 // Constants and ranges on a GPU.
 #include "gpu/launch.h"
-#include "ops/cuda_ops.h"
+#include "ops/memory/gpu.h"
 
 namespace wengert {
 
@@ -26,7 +26,9 @@ template <class T> Count<T> count_of(Number x) {
 
 }  // namespace
 
-void cuda_fill(const View& out, Number value) {
+void full_on_gpu(Views views, Views, const Attrs& attrs) {
+  const View& out = views[0];
+  const Number value = attrs.as<FullAttrs>().value;
   const int64_t n = out.numel();
   if (n == 0) return;
   dispatch(out.dtype, [&](auto type) {
@@ -36,14 +38,18 @@ void cuda_fill(const View& out, Number value) {
   });
 }
 
-void cuda_arange(const View& out, Number start, Number step) {
+static void arange_on_gpu(Views views, Views, const Attrs& attrs) {
+  const View& out = views[0];
+  const auto& a = attrs.as<RangeAttrs>();
   const int64_t n = out.numel();
   if (n == 0) return;
   dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     launch("arange", out.device, grid_for(out.device, n), block_threads, range<T>, n, out.as<T>(),
-           count_of<T>(start), count_of<T>(step));
+           count_of<T>(a.start), count_of<T>(a.step));
   });
 }
+
+extern const CreateGpu create_gpu{full_on_gpu, arange_on_gpu};
 
 }  // namespace wengert

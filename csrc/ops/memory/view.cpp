@@ -3,6 +3,7 @@
 
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/memory/gpu.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -135,13 +136,14 @@ void infer_embed(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   shape[static_cast<int>(a.slice.axis)] = a.size;
   out.emplace_back(shape, in[0].dtype(), in[0].device());
 }
-void run_embed(Views out, Views in, const Attrs& attrs) {
+void clear(const View& y) { std::memset(y.data, 0, static_cast<size_t>(nbytes(y.shape, y.dtype))); }
+void clear_on_gpu(const View& y) {
+  gpu_kernels().create->full(Views(&y, 1), {}, FullAttrs{y.shape, 0, y.dtype, y.device});
+}
+template <auto clear> void run_embed(Views out, Views in, const Attrs& attrs) {
   const auto& [axis, start, step, length] = attrs.as<EmbedAttrs>().slice;
   const int a = static_cast<int>(axis);
-  if (is_cuda(out[0].device))
-    cuda_kernels().fill(out[0], 0);
-  else
-    std::memset(out[0].data, 0, static_cast<size_t>(nbytes(out[0].shape, out[0].dtype)));
+  clear(out[0]);
   if (length == 0) return;
   View part = out[0];
   part.data = part.as<char>() + start * part.strides[a] * size_of(part.dtype);
@@ -162,10 +164,10 @@ const Op embed_op{.name = "embed",
                   .formula = "zeros, with x at a slice",
                   .gradient = "g at the slice",
                   .infer = infer_embed,
-                  .run = run_embed,
+                  .run = run_embed<clear>,
+                  .gpu = run_embed<clear_on_gpu>,
                   .vjp = vjp_embed,
                   .describe = describe_embed,
-                  .cuda = true,
                   .bfloat16 = true};
 Tensor embed(const Tensor& x, const Shape& shape, const SliceAttrs& where) {
   return apply(embed_op, x, EmbedAttrs{where, shape[static_cast<int>(where.axis)]});
@@ -226,9 +228,9 @@ const Op the_put_region_op{.name = "put_region",
                            .gradient = "dx = g with zeros at the region, dvalue = g at the region",
                            .infer = infer_put_region,
                            .run = run_put_region,
+                           .gpu = run_put_region,
                            .vjp = vjp_put_region,
                            .describe = describe_region,
-                           .cuda = true,
                            .bfloat16 = true};
 
 // ---- copies ----
@@ -276,9 +278,9 @@ const Op concatenate_op{.name = "concatenate",
                         .gradient = "each input's part of g",
                         .infer = infer_concatenate,
                         .run = run_concatenate,
+                        .gpu = run_concatenate,
                         .vjp = vjp_concatenate,
                         .describe = describe_axis,
-                        .cuda = true,
                         .bfloat16 = true};
 
 struct MoveAttrs {
@@ -302,9 +304,9 @@ const Op move_op{.name = "move",
                  .gradient = "g, moved back",
                  .infer = infer_move,
                  .run = run_move,
+                 .gpu = run_move,
                  .vjp = vjp_move,
-                 .describe = describe_move,
-                 .cuda = true};
+                 .describe = describe_move};
 
 }  // namespace
 

@@ -12,7 +12,7 @@
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
-#include "ops/random/philox.h"
+#include "ops/random/gpu.h"
 
 namespace wengert {
 
@@ -21,13 +21,6 @@ namespace {
 constexpr int64_t chunk_blocks = 1 << 13;
 
 using Kind = RandomKind;
-struct RandomAttrs {
-  Kind kind;
-  DType dtype;
-  Device device;
-  int64_t low, high;  // of integers
-  Shape shape;
-};
 
 void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const Tensor& state = in[0];
@@ -59,16 +52,15 @@ template <class T> void fill(T* y, int64_t n, int64_t* state, const RandomAttrs&
 void run(Views out, Views in, const Attrs& attrs) {
   const auto& a = attrs.as<RandomAttrs>();
   int64_t* state = in[0].as<int64_t>();
-  if (is_cuda(out[0].device)) {
-    cuda_kernels().random(a.kind, out[0], static_cast<uint64_t>(state[0]),
-                          static_cast<uint64_t>(state[1]), a.low, a.high);
-    const bool four = a.kind == Kind::uniform && a.dtype == DType::float32;
-    state[1] += ceil_div(out[0].numel(), four ? 4 : 2);
-    return;
-  }
   if (a.dtype == DType::float32) fill(out[0].as<float>(), out[0].numel(), state, a);
   if (a.dtype == DType::float64) fill(out[0].as<double>(), out[0].numel(), state, a);
   if (a.dtype == DType::int64) fill(out[0].as<int64_t>(), out[0].numel(), state, a);
+}
+void gpu(Views out, Views in, const Attrs& attrs) {
+  gpu_kernels().random->draw(out, in, attrs);
+  const auto& a = attrs.as<RandomAttrs>();
+  const bool four = a.kind == Kind::uniform && a.dtype == DType::float32;
+  in[0].as<int64_t>()[1] += ceil_div(out[0].numel(), four ? 4 : 2);
 }
 void describe(const Attrs& attrs, AttrText& text) {
   const auto& a = attrs.as<RandomAttrs>();
@@ -85,28 +77,28 @@ const Op uniform_op{.name = "uniform",
                     .gradient = "",
                     .infer = infer,
                     .run = run,
+                    .gpu = gpu,
                     .no_gradient = why_not,
                     .describe = describe,
-                    .edits = 1,
-                    .cuda = true};
+                    .edits = 1};
 const Op normal_op{.name = "normal",
                    .formula = "normal, mean 0 and variance 1",
                    .gradient = "",
                    .infer = infer,
                    .run = run,
+                   .gpu = gpu,
                    .no_gradient = why_not,
                    .describe = describe,
-                   .edits = 1,
-                   .cuda = true};
+                   .edits = 1};
 const Op integers_op{.name = "integers",
                      .formula = "whole, low to high - 1",
                      .gradient = "",
                      .infer = infer,
                      .run = run,
+                     .gpu = gpu,
                      .no_gradient = why_not,
                      .describe = describe,
-                     .edits = 1,
-                     .cuda = true};
+                     .edits = 1};
 
 void check_floating(const char* op, DType dtype) {
   if (!is_floating(dtype))

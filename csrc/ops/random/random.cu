@@ -1,6 +1,6 @@
 // Random numbers on a GPU: a thread for each block of Philox. The bits are those of the CPU.
 #include "gpu/launch.h"
-#include "ops/cuda_ops.h"
+#include "ops/random/gpu.h"
 
 namespace wengert {
 
@@ -21,13 +21,14 @@ __global__ void __launch_bounds__(block_threads)
 
 }  // namespace
 
-void cuda_random(RandomKind kind, const View& out, uint64_t seed, uint64_t first, int64_t low,
-                 int64_t high) {
+static void draw_on_gpu(Views outs, Views in, const Attrs& attrs) {
+  const View& out = outs[0];
+  const auto& [kind, dtype, device, low, high, shape] = attrs.as<RandomAttrs>();
   const int64_t n = out.numel();
   if (n == 0) return;
   const uint64_t span = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
-  const Varying<RandomState> state = varying(RandomState{seed, first});
-  const auto run = [&](auto type) {
+  const Varying<RandomState> state = varying(*in[0].as<const RandomState>());
+  const auto run = [&, kind = kind, low = low](auto type) {
     using T = typename decltype(type)::type;
     launch("random", out.device, grid_for(out.device, divide_up(n, per_block<T>(kind))),
            block_threads, draw<T>, kind, n, out.as<T>(), state, low, span);
@@ -39,5 +40,7 @@ void cuda_random(RandomKind kind, const View& out, uint64_t seed, uint64_t first
   else
     run(Type<int64_t>{});
 }
+
+extern const RandomGpu random_gpu{draw_on_gpu};
 
 }  // namespace wengert

@@ -6,6 +6,7 @@
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/reduce/gpu.h"
 #include "tensor/copy.h"
 #include "tensor/loop.h"
 
@@ -78,8 +79,7 @@ bool to_block(const View& x, AxisMask axes, Block& block) {
   return true;
 }
 
-void reduce_on_cuda(Reduction kind, const View& out, const View& x, const Block& b,
-                    double divisor) {
+void block_on_gpu(Reduction kind, const View& out, const View& x, const Block& b, double divisor) {
   ReduceBlock plain{.dims = static_cast<int>(b.outer.size()),
                     .size = {},
                     .stride = {},
@@ -90,11 +90,11 @@ void reduce_on_cuda(Reduction kind, const View& out, const View& x, const Block&
     plain.size[i] = b.outer[i].size;
     plain.stride[i] = b.outer[i].stride;
   }
-  cuda_kernels().reduce(kind, out, x, plain, divisor);
+  gpu_kernels().reduce->by[static_cast<int>(kind)](Views(&out, 1), Views(&x, 1),
+                                                   ReduceBlockAttrs{&plain, divisor});
 }
 
-void reduce_block(Reduction kind, const View& out, const View& x, const Block& b, double divisor) {
-  if (is_cuda(x.device)) return reduce_on_cuda(kind, out, x, b, divisor);
+void block_on_cpu(Reduction kind, const View& out, const View& x, const Block& b, double divisor) {
   const ReduceKernel& k = table().by[static_cast<size_t>(kind)][static_cast<size_t>(x.dtype)];
   const int64_t outers = b.outers();
   const int64_t columns = b.inner < column_tile ? b.inner : column_tile;
@@ -150,6 +150,7 @@ void reduce_block(Reduction kind, const View& out, const View& x, const Block& b
   }
 }
 
+template <auto reduce_block>
 void reduce(Reduction kind, const View& out, const View& x, AxisMask axes, double divisor = 1) {
   if (out.numel() == 0) return;
   Block block;
@@ -197,8 +198,9 @@ void describe(const Attrs& attrs, AttrText& text) {
 
 DType sum_dtype(DType t) { return is_floating(t) ? t : DType::int64; }
 
-template <Reduction kind> void run(Views out, Views in, const Attrs& attrs) {
-  reduce(kind, out[0], in[0], attrs.as<ReduceAttrs>().axes);
+template <Reduction kind, auto reduce_block = block_on_cpu>
+void run(Views out, Views in, const Attrs& attrs) {
+  reduce<reduce_block>(kind, out[0], in[0], attrs.as<ReduceAttrs>().axes);
 }
 
 void infer_sum(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
@@ -220,10 +222,10 @@ const Op sum_op{.name = "sum",
                 .gradient = "g, repeated over the axes",
                 .infer = infer_sum,
                 .run = run<Reduction::sum>,
+                .gpu = run<Reduction::sum, block_on_gpu>,
                 .vjp = vjp_sum,
                 .cost = cost_reduce,
-                .describe = describe,
-                .cuda = true};
+                .describe = describe};
 
 void infer_mean(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
@@ -232,9 +234,10 @@ void infer_mean(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
                      "; expected a floating dtype: convert with .float() first");
   out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), in[0].dtype(), in[0].device());
 }
-void run_mean(Views out, Views in, const Attrs& attrs) {
+template <auto reduce_block> void run_mean(Views out, Views in, const Attrs& attrs) {
   const AxisMask axes = attrs.as<ReduceAttrs>().axes;
-  reduce(Reduction::sum, out[0], in[0], axes, static_cast<double>(count(in[0].shape, axes)));
+  reduce<reduce_block>(Reduction::sum, out[0], in[0], axes,
+                       static_cast<double>(count(in[0].shape, axes)));
 }
 void vjp_mean(const Line& line, const Tensor& g, Gradients& dx) {
   const Shape& shape = line.inputs[0].shape;
@@ -245,11 +248,11 @@ const Op mean_op{.name = "mean",
                  .formula = "sum of x over the axes / n",
                  .gradient = "g / n, repeated over the axes",
                  .infer = infer_mean,
-                 .run = run_mean,
+                 .run = run_mean<block_on_cpu>,
+                 .gpu = run_mean<block_on_gpu>,
                  .vjp = vjp_mean,
                  .cost = cost_reduce,
-                 .describe = describe,
-                 .cuda = true};
+                 .describe = describe};
 
 void infer_squares(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
@@ -261,10 +264,10 @@ const Op squares_op{.name = "sum_squares",
                     .gradient = "",
                     .infer = infer_squares,
                     .run = run<Reduction::sum_squares>,
+                    .gpu = run<Reduction::sum_squares, block_on_gpu>,
                     .no_gradient = "it measures gradients (clip_grad_norm_)",
                     .cost = cost_reduce,
-                    .describe = describe,
-                    .cuda = true};
+                    .describe = describe};
 
 Saves save_x(uint32_t, const Attrs&) { return save_input(0); }
 // Of each element of x (rows, n) the product of the others in its row, without a division, which
@@ -307,11 +310,11 @@ const Op prod_op{.name = "prod",
                  .gradient = "g * the product of the other elements",
                  .infer = infer_sum,
                  .run = run<Reduction::prod>,
+                 .gpu = run<Reduction::prod, block_on_gpu>,
                  .vjp = vjp_prod,
                  .saves = save_x,
                  .cost = cost_reduce,
-                 .describe = describe,
-                 .cuda = true};
+                 .describe = describe};
 
 template <const Op& op>
 void infer_extreme(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
@@ -340,39 +343,39 @@ const Op max_op{.name = "max",
                 .gradient = "g to the largest, in equal shares where several are equal",
                 .infer = infer_extreme<max_op>,
                 .run = run<Reduction::max>,
+                .gpu = run<Reduction::max, block_on_gpu>,
                 .vjp = vjp_extreme,
                 .saves = save_x_and_y,
                 .cost = cost_reduce,
-                .describe = describe,
-                .cuda = true};
+                .describe = describe};
 const Op min_op{.name = "min",
                 .formula = "smallest x over the axes; NaN if there is one",
                 .gradient = "g to the smallest, in equal shares where several are equal",
                 .infer = infer_extreme<min_op>,
                 .run = run<Reduction::min>,
+                .gpu = run<Reduction::min, block_on_gpu>,
                 .vjp = vjp_extreme,
                 .saves = save_x_and_y,
                 .cost = cost_reduce,
-                .describe = describe,
-                .cuda = true};
+                .describe = describe};
 const Op argmax_op{.name = "argmax",
                    .formula = "index of the first largest x",
                    .gradient = "",
                    .infer = infer_extreme<argmax_op>,
                    .run = run<Reduction::argmax>,
+                   .gpu = run<Reduction::argmax, block_on_gpu>,
                    .no_gradient = "an index is piecewise constant",
                    .cost = cost_reduce,
-                   .describe = describe,
-                   .cuda = true};
+                   .describe = describe};
 const Op argmin_op{.name = "argmin",
                    .formula = "index of the first smallest x",
                    .gradient = "",
                    .infer = infer_extreme<argmin_op>,
                    .run = run<Reduction::argmin>,
+                   .gpu = run<Reduction::argmin, block_on_gpu>,
                    .no_gradient = "an index is piecewise constant",
                    .cost = cost_reduce,
-                   .describe = describe,
-                   .cuda = true};
+                   .describe = describe};
 
 void infer_bool(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
@@ -383,19 +386,19 @@ const Op any_op{.name = "any",
                 .gradient = "",
                 .infer = infer_bool,
                 .run = run<Reduction::any>,
+                .gpu = run<Reduction::any, block_on_gpu>,
                 .no_gradient = "its result is piecewise constant",
                 .cost = cost_reduce,
-                .describe = describe,
-                .cuda = true};
+                .describe = describe};
 const Op all_op{.name = "all",
                 .formula = "is no x zero?",
                 .gradient = "",
                 .infer = infer_bool,
                 .run = run<Reduction::all>,
+                .gpu = run<Reduction::all, block_on_gpu>,
                 .no_gradient = "its result is piecewise constant",
                 .cost = cost_reduce,
-                .describe = describe,
-                .cuda = true};
+                .describe = describe};
 
 Tensor arg_extreme(const Op& op, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
   if (axis)

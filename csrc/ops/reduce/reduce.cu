@@ -3,8 +3,8 @@
 // on the shape alone, folded by the same kernel in a second pass. No atomics: the same bits every
 // time.
 #include "gpu/launch.h"
-#include "ops/cuda_ops.h"
 #include "ops/reduce/folds.h"
+#include "ops/reduce/gpu.h"
 
 namespace wengert::WENGERT_ISA {
 namespace {
@@ -136,20 +136,19 @@ template <template <class> class Fold> Folds folds_of(DType t) {
   });
 }
 
+template <template <class> class Fold> void reduce(Views out, Views in, const Attrs& attrs) {
+  const auto [block, divisor] = attrs.as<ReduceBlockAttrs>();
+  if (out[0].numel()) run(folds_of<Fold>(in[0].dtype), out[0], in[0], *block, divisor);
+}
+
 }  // namespace
 }  // namespace wengert::WENGERT_ISA
 
 namespace wengert {
 
-void cuda_reduce(Reduction kind, const View& out, const View& x, const ReduceBlock& block,
-                 double divisor) {
-  using namespace WENGERT_ISA;
-  if (out.numel() == 0) return;
-  // In the order of Reduction.
-  static constexpr Folds (*folds[])(DType) = {
-      folds_of<Sum>, folds_of<Prod>,   folds_of<Max>,    folds_of<Min>,       folds_of<Any>,
-      folds_of<All>, folds_of<ArgMax>, folds_of<ArgMin>, folds_of<SumSquares>};
-  run(folds[static_cast<int>(kind)](x.dtype), out, x, block, divisor);
-}
+using namespace WENGERT_ISA;
+extern const ReduceGpu reduce_gpu{{reduce<Sum>, reduce<Prod>, reduce<Max>, reduce<Min>, reduce<Any>,
+                                   reduce<All>, reduce<ArgMax>, reduce<ArgMin>,
+                                   reduce<SumSquares>}};
 
 }  // namespace wengert

@@ -7,17 +7,15 @@
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/rows/gpu.h"
 
 namespace wengert {
 
 namespace {
 
 constexpr int64_t chunk_elements = 1 << 14;
-constexpr int64_t rows_summed = 32;  // that many terms are added in T, then in float64
+constexpr int64_t rows_summed = norm_rows_summed;
 
-struct NormAttrs {
-  double eps;
-};
 template <class Body> void with_kernel(DType dtype, const Body& body) {
   static const NormKernels& table = WENGERT_PICK_KERNELS(norm_kernels);
   if (dtype == DType::float32)
@@ -42,8 +40,6 @@ void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(kept, in[0].dtype(), in[0].device());
 }
 void run(Views out, Views in, const Attrs& attrs) {
-  if (is_cuda(out[0].device))
-    return cuda_kernels().layer_norm(out[0], out[1], in, attrs.as<NormAttrs>().eps);
   const int64_t n = in[0].shape.back(), rows = row_count(in[0]);
   const int64_t per_chunk = std::max<int64_t>(1, chunk_elements / std::max<int64_t>(1, n));
   with_kernel(out[0].dtype, [&](const auto& k, auto type) {
@@ -65,7 +61,6 @@ void infer_vjp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[1].shape(), in[1].dtype(), in[1].device());
 }
 void run_vjp(Views out, Views in, const Attrs&) {
-  if (is_cuda(out[0].device)) return cuda_kernels().layer_norm_vjp(out[0], in);
   const int64_t n = in[1].shape.back(), rows = row_count(in[1]);
   const int64_t per_chunk = std::max<int64_t>(1, chunk_elements / std::max<int64_t>(1, n));
   with_kernel(out[0].dtype, [&](const auto& k, auto type) {
@@ -84,9 +79,9 @@ const Op vjp_op{.name = "layer_norm_vjp",
                 .gradient = "",
                 .infer = infer_vjp,
                 .run = run_vjp,
+                .gpu = on_gpu<&GpuKernels::norm, &NormGpu::layer_norm_vjp>,
                 .no_gradient = fused_only,
-                .cost = cost,
-                .cuda = true};
+                .cost = cost};
 
 // (dw, db) as (2, n), of inputs g, x, kept.
 void infer_affine(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
@@ -96,8 +91,6 @@ void infer_affine(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(Shape{ceil_div(rows, rows_summed), 2, n}, in[1].dtype(), in[1].device());
 }
 void run_affine(Views out, Views in, const Attrs&) {
-  if (is_cuda(out[0].device))
-    return cuda_kernels().layer_norm_affine_vjp(out[0], out[1], in, rows_summed);
   const int64_t n = in[1].shape.back(), rows = row_count(in[1]), parts = out[1].shape[0];
   with_kernel(out[0].dtype, [&](const auto& k, auto type) {
     using T = typename decltype(type)::type;
@@ -124,9 +117,9 @@ const Op affine_op{.name = "layer_norm_affine_vjp",
                    .gradient = "",
                    .infer = infer_affine,
                    .run = run_affine,
+                   .gpu = on_gpu<&GpuKernels::norm, &NormGpu::affine_vjp>,
                    .no_gradient = fused_only,
-                   .cost = cost,
-                   .cuda = true};
+                   .cost = cost};
 
 void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
   const Tensor& x = line.input(0);
@@ -166,11 +159,11 @@ const Op layer_norm_op{
         "db = sum(g)",
     .infer = infer,
     .run = run,
+    .gpu = on_gpu<&GpuKernels::norm, &NormGpu::layer_norm>,
     .vjp = vjp,
     .saves = saves,
     .cost = cost,
-    .describe = describe,
-    .cuda = true};
+    .describe = describe};
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // layer_norm on a GPU (ops/rows/norm.h says what the arguments are). As on the CPU: the mean first,
 // then the squares of the differences, and dw and db from partial sums of 32 rows each.
 #include "base/vocab.h"
-#include "ops/cuda_ops.h"
+#include "ops/rows/gpu.h"
 #include "ops/rows/row_threads.h"
 
 namespace wengert::WENGERT_ISA {
@@ -88,9 +88,7 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 template <class T> struct Norm {
-  static const T* of(std::span<const View> in, size_t i) {
-    return in.size() > i ? in[i].as<T>() : nullptr;
-  }
+  static const T* of(Views in, size_t i) { return in.size() > i ? in[i].as<T>() : nullptr; }
   static NormArguments<T> arguments(const View& x) {
     NormArguments<T> a{};
     a.n = x.shape.back();
@@ -98,15 +96,18 @@ template <class T> struct Norm {
     a.x = x.as<T>();
     return a;
   }
-  static void run(const View& y, const View& kept, std::span<const View> in, double eps) {
+  static void run(Views out, Views in, const Attrs& attrs) {
+    const View& y = out[0];
     NormArguments<T> a = arguments(in[0]);
-    a.y = y.as<T>(), a.kept = kept.as<T>(), a.w = of(in, 1), a.b = of(in, 2), a.eps = eps;
+    a.y = y.as<T>(), a.kept = out[1].as<T>(), a.w = of(in, 1), a.b = of(in, 2);
+    a.eps = attrs.as<NormAttrs>().eps;
     const bool whole = a.n > short_row;
     if (a.rows)
       launch("layer_norm", y.device, grid_for(y.device, a.rows * (whole ? 256 : 32)), block_threads,
              whole ? layer_norm<T, 256> : layer_norm<T, 32>, a);
   }
-  static void run_vjp(const View& dx, std::span<const View> in) {  // g, x, kept, w
+  static void run_vjp(Views out, Views in, const Attrs&) {  // g, x, kept, w
+    const View& dx = out[0];
     NormArguments<T> a = arguments(in[1]);
     a.y = dx.as<T>(), a.kept = in[2].as<T>(), a.g = in[0].as<T>(), a.w = of(in, 3);
     const bool whole = a.n > short_row;
@@ -114,39 +115,35 @@ template <class T> struct Norm {
       launch("layer_norm_vjp", dx.device, grid_for(dx.device, a.rows * (whole ? 256 : 32)),
              block_threads, whole ? layer_norm_vjp<T, 256> : layer_norm_vjp<T, 32>, a);
   }
-  static void run_affine(const View& both, const View& sums, std::span<const View> in,
-                         int64_t part_rows) {  // g, x, kept
+  static void run_affine(Views out, Views in, const Attrs&) {  // g, x, kept
+    const View &both = out[0], &sums = out[1];
     const NormArguments<T> a = arguments(in[1]);
     const int64_t parts = sums.shape[0];
     if (a.n == 0) return;
     if (parts)
       launch("layer_norm_affine_vjp", both.device,
              grid_of("layer_norm_affine_vjp", divide_up(a.n, block_threads) * parts), block_threads,
-             sum_columns<T>, a.rows, a.n, part_rows, sums.as<T>(), in[0].as<T>(), a.x,
+             sum_columns<T>, a.rows, a.n, norm_rows_summed, sums.as<T>(), in[0].as<T>(), a.x,
              in[2].as<T>());
     launch("layer_norm_affine_vjp", both.device, grid_for(both.device, 2 * a.n), block_threads,
            add_parts<T>, 2 * a.n, parts, both.as<T>(), sums.as<T>());
   }
 };
 
+template <auto by_float, auto by_double> void by_dtype(Views out, Views in, const Attrs& attrs) {
+  (out[0].dtype == DType::float32 ? by_float : by_double)(out, in, attrs);
+}
+
 }  // namespace
 }  // namespace wengert::WENGERT_ISA
 
 namespace wengert {
 
-using WENGERT_ISA::Norm;
-
-void cuda_layer_norm(const View& y, const View& kept, std::span<const View> in, double eps) {
-  return y.dtype == DType::float32 ? Norm<float>::run(y, kept, in, eps)
-                                   : Norm<double>::run(y, kept, in, eps);
-}
-void cuda_layer_norm_vjp(const View& dx, std::span<const View> in) {
-  return dx.dtype == DType::float32 ? Norm<float>::run_vjp(dx, in) : Norm<double>::run_vjp(dx, in);
-}
-void cuda_layer_norm_affine_vjp(const View& both, const View& sums, std::span<const View> in,
-                                int64_t part_rows) {
-  return both.dtype == DType::float32 ? Norm<float>::run_affine(both, sums, in, part_rows)
-                                      : Norm<double>::run_affine(both, sums, in, part_rows);
-}
+using namespace WENGERT_ISA;
+extern const NormGpu norm_gpu{
+    .layer_norm = by_dtype<Norm<float>::run, Norm<double>::run>,
+    .layer_norm_vjp = by_dtype<Norm<float>::run_vjp, Norm<double>::run_vjp>,
+    .affine_vjp = by_dtype<Norm<float>::run_affine, Norm<double>::run_affine>,
+};
 
 }  // namespace wengert

@@ -7,6 +7,7 @@
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/rows/gpu.h"
 
 namespace wengert {
 
@@ -44,8 +45,7 @@ Cost cost_rows(Tensors in, const Tensor& out, const Attrs&) {
 }
 
 // y = f(x) and dx = f_vjp(g, y), both row by row.
-template <RowOp op, auto member> void run_rows(Views out, Views in, const Attrs&) {
-  if (is_cuda(out[0].device)) return cuda_kernels().rows(op, out[0], nullptr, in);
+template <auto member> void run_rows(Views out, Views in, const Attrs&) {
   const int64_t n = row_length(in[0]);
   by_rows(out[0].dtype, row_count(in[0]), n,
           [&](const auto& k, auto type, int64_t first, int64_t rows) {
@@ -60,15 +60,14 @@ template <RowOp op, auto member> void run_rows(Views out, Views in, const Attrs&
 }
 Saves save_y(uint32_t, const Attrs&) { return save_output; }
 
-const Op softmax_vjp_op{
-    .name = "softmax_vjp",
-    .formula = "y * (g - sum(g * y))",
-    .gradient = "",
-    .infer = infer_same,
-    .run = run_rows<RowOp::softmax_vjp, [](const auto& k) { return k.softmax_vjp; }>,
-    .no_gradient = fused_only,
-    .cost = cost_rows,
-    .cuda = true};
+const Op softmax_vjp_op{.name = "softmax_vjp",
+                        .formula = "y * (g - sum(g * y))",
+                        .gradient = "",
+                        .infer = infer_same,
+                        .run = run_rows<[](const auto& k) { return k.softmax_vjp; }>,
+                        .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::softmax_vjp>,
+                        .no_gradient = fused_only,
+                        .cost = cost_rows};
 void vjp_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
   dx[0] = may_fuse(g, y) ? apply(softmax_vjp_op, contiguous(g), y)
@@ -78,43 +77,40 @@ const Op softmax_op{.name = "softmax",
                     .formula = "exp(x - m) / sum(exp(x - m)), m = max(x), along the last axis",
                     .gradient = "y * (g - sum(g * y))",
                     .infer = infer_same,
-                    .run = run_rows<RowOp::softmax, [](const auto& k) { return k.softmax; }>,
+                    .run = run_rows<[](const auto& k) { return k.softmax; }>,
+                    .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::softmax>,
                     .vjp = vjp_softmax,
                     .saves = save_y,
-                    .cost = cost_rows,
-                    .cuda = true};
+                    .cost = cost_rows};
 
-const Op log_softmax_vjp_op{
-    .name = "log_softmax_vjp",
-    .formula = "g - exp(y) * sum(g)",
-    .gradient = "",
-    .infer = infer_same,
-    .run = run_rows<RowOp::log_softmax_vjp, [](const auto& k) { return k.log_softmax_vjp; }>,
-    .no_gradient = fused_only,
-    .cost = cost_rows,
-    .cuda = true};
+const Op log_softmax_vjp_op{.name = "log_softmax_vjp",
+                            .formula = "g - exp(y) * sum(g)",
+                            .gradient = "",
+                            .infer = infer_same,
+                            .run = run_rows<[](const auto& k) { return k.log_softmax_vjp; }>,
+                            .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::log_softmax_vjp>,
+                            .no_gradient = fused_only,
+                            .cost = cost_rows};
 void vjp_log_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
   dx[0] = may_fuse(g, y) ? apply(log_softmax_vjp_op, contiguous(g), y)
                          : g - times(sum(g, 1u << (y.dim() - 1), true), exp(y));
 }
-const Op log_softmax_op{
-    .name = "log_softmax",
-    .formula = "x - m - log(sum(exp(x - m))), m = max(x), along the last axis",
-    .gradient = "g - exp(y) * sum(g)",
-    .infer = infer_same,
-    .run = run_rows<RowOp::log_softmax, [](const auto& k) { return k.log_softmax; }>,
-    .vjp = vjp_log_softmax,
-    .saves = save_y,
-    .cost = cost_rows,
-    .cuda = true};
+const Op log_softmax_op{.name = "log_softmax",
+                        .formula = "x - m - log(sum(exp(x - m))), m = max(x), along the last axis",
+                        .gradient = "g - exp(y) * sum(g)",
+                        .infer = infer_same,
+                        .run = run_rows<[](const auto& k) { return k.log_softmax; }>,
+                        .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::log_softmax>,
+                        .vjp = vjp_log_softmax,
+                        .saves = save_y,
+                        .cost = cost_rows};
 
 void infer_logsumexp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(reduced_shape(in[0].shape(), 1u << (in[0].dim() - 1), false), in[0].dtype(),
                    in[0].device());
 }
 void run_logsumexp(Views out, Views in, const Attrs&) {
-  if (is_cuda(out[0].device)) return cuda_kernels().rows(RowOp::logsumexp, out[0], nullptr, in);
   const int64_t n = row_length(in[0]);
   by_rows(out[0].dtype, out[0].numel(), n,
           [&](const auto& k, auto type, int64_t first, int64_t rows) {
@@ -137,10 +133,10 @@ const Op logsumexp_op{.name = "logsumexp",
                       .gradient = "g * exp(x - y)",
                       .infer = infer_logsumexp,
                       .run = run_logsumexp,
+                      .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::logsumexp>,
                       .vjp = vjp_logsumexp,
                       .saves = save_x_and_y,
-                      .cost = cost_rows,
-                      .cuda = true};
+                      .cost = cost_rows};
 
 // ---- cross-entropy against class indices ----
 
@@ -163,7 +159,6 @@ void check_classes(const View& x, const View& classes) {
   });
 }
 void run_cross_entropy(Views out, Views in, const Attrs&) {
-  if (is_cuda(out[0].device)) return cuda_kernels().rows(RowOp::cross_entropy, out[0], &out[1], in);
   check_classes(in[0], in[1]);
   const int64_t n = in[0].shape[1], *target = in[1].as<int64_t>();
   by_rows(out[0].dtype, in[0].shape[0], n,
@@ -178,8 +173,6 @@ Saves save_cross_entropy(uint32_t, const Attrs&) {
 }
 
 void run_cross_entropy_vjp(Views out, Views in, const Attrs&) {  // inputs g, x, target, kept
-  if (is_cuda(out[0].device))
-    return cuda_kernels().rows(RowOp::cross_entropy_vjp, out[0], nullptr, in);
   const int64_t n = in[1].shape[1];
   by_rows(out[0].dtype, in[1].shape[0], n,
           [&](const auto& k, auto type, int64_t first, int64_t rows) {
@@ -218,9 +211,9 @@ const Op cross_entropy_vjp_op{.name = "cross_entropy_vjp",
                               .gradient = "",
                               .infer = infer_cross_entropy_vjp,
                               .run = run_cross_entropy_vjp,
+                              .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::cross_entropy_vjp>,
                               .no_gradient = fused_only,
-                              .cost = cost_rows,
-                              .cuda = true};
+                              .cost = cost_rows};
 void vjp_cross_entropy(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor &x = line.input(0), &target = line.input(1);
   if (may_fuse(g, x)) {
@@ -237,10 +230,10 @@ const Op cross_entropy_op{.name = "cross_entropy",
                           .gradient = "g * (softmax(x) - onehot(target))",
                           .infer = infer_cross_entropy,
                           .run = run_cross_entropy,
+                          .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::cross_entropy>,
                           .vjp = vjp_cross_entropy,
                           .saves = save_cross_entropy,
-                          .cost = cost_rows,
-                          .cuda = true};
+                          .cost = cost_rows};
 
 // Applies a row op along any axis: the axis is brought last, and back.
 Tensor along(const Op& op, const Tensor& given, int64_t axis_given) {

@@ -1,10 +1,20 @@
 // The softmax family on a GPU. Like the CPU's kernels these take the row's maximum out first.
 #include "base/vocab.h"
-#include "ops/cuda_ops.h"
+#include "ops/rows/gpu.h"
 #include "ops/rows/row_threads.h"
 
 namespace wengert::WENGERT_ISA {
 namespace {
+
+enum class RowOp {
+  softmax,
+  log_softmax,
+  softmax_vjp,
+  log_softmax_vjp,
+  logsumexp,
+  cross_entropy,
+  cross_entropy_vjp
+};
 
 template <class T> struct RowArguments {
   int64_t rows, n;
@@ -85,8 +95,7 @@ template <RowOp op, class T> void run(Device d, const RowArguments<T>& a) {
   launch("softmax", d, grid_for(d, a.rows * 32), block_threads, row_kernel<op, T, 32>, a);
 }
 
-template <class T>
-void run_op(RowOp op, const View& out, const View* kept, std::span<const View> in) {
+template <RowOp op, class T> void run_op(const View& out, Views outs, Views in) {
   const View& x = op == RowOp::cross_entropy_vjp ? in[1] : in[0];
   RowArguments<T> a{};
   a.n = x.shape.back();
@@ -94,30 +103,22 @@ void run_op(RowOp op, const View& out, const View* kept, std::span<const View> i
   a.y = out.as<T>();
   a.a = x.as<T>();
   a.report = report_of(out.device);
-  switch (op) {
-    case RowOp::softmax:
-      return run<RowOp::softmax>(out.device, a);
-    case RowOp::log_softmax:
-      return run<RowOp::log_softmax>(out.device, a);
-    case RowOp::logsumexp:
-      return run<RowOp::logsumexp>(out.device, a);
-    case RowOp::softmax_vjp:
-      a.b = in[1].as<T>();
-      return run<RowOp::softmax_vjp>(out.device, a);
-    case RowOp::log_softmax_vjp:
-      a.b = in[1].as<T>();
-      return run<RowOp::log_softmax_vjp>(out.device, a);
-    case RowOp::cross_entropy:
-      a.target = in[1].as<int64_t>();
-      a.kept = kept->as<T>();
-      return run<RowOp::cross_entropy>(out.device, a);
-    case RowOp::cross_entropy_vjp:
-      a.b = in[0].as<T>();
-      a.g_stride = in[0].strides[0];
-      a.target = in[2].as<int64_t>();
-      a.kept = in[3].as<T>();
-      return run<RowOp::cross_entropy_vjp>(out.device, a);
+  if constexpr (op == RowOp::softmax_vjp || op == RowOp::log_softmax_vjp) {
+    a.b = in[1].as<T>();
+  } else if constexpr (op == RowOp::cross_entropy) {
+    a.target = in[1].as<int64_t>();
+    a.kept = outs[1].as<T>();
+  } else if constexpr (op == RowOp::cross_entropy_vjp) {
+    a.b = in[0].as<T>();
+    a.g_stride = in[0].strides[0];
+    a.target = in[2].as<int64_t>();
+    a.kept = in[3].as<T>();
   }
+  run<op>(out.device, a);
+}
+template <RowOp op> void run_op(Views out, Views in, const Attrs&) {
+  out[0].dtype == DType::float32 ? run_op<op, float>(out[0], out, in)
+                                 : run_op<op, double>(out[0], out, in);
 }
 
 }  // namespace
@@ -125,11 +126,15 @@ void run_op(RowOp op, const View& out, const View* kept, std::span<const View> i
 
 namespace wengert {
 
-void cuda_rows(RowOp op, const View& out, const View* auxiliary, std::span<const View> in) {
-  if (out.dtype == DType::float32)
-    WENGERT_ISA::run_op<float>(op, out, auxiliary, in);
-  else
-    WENGERT_ISA::run_op<double>(op, out, auxiliary, in);
-}
+using namespace WENGERT_ISA;
+extern const SoftmaxGpu softmax_gpu{
+    .softmax = run_op<RowOp::softmax>,
+    .log_softmax = run_op<RowOp::log_softmax>,
+    .softmax_vjp = run_op<RowOp::softmax_vjp>,
+    .log_softmax_vjp = run_op<RowOp::log_softmax_vjp>,
+    .logsumexp = run_op<RowOp::logsumexp>,
+    .cross_entropy = run_op<RowOp::cross_entropy>,
+    .cross_entropy_vjp = run_op<RowOp::cross_entropy_vjp>,
+};
 
 }  // namespace wengert

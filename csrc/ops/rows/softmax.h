@@ -9,16 +9,6 @@
 
 namespace wengert {
 
-enum class RowOp {
-  softmax,
-  log_softmax,
-  softmax_vjp,
-  log_softmax_vjp,
-  logsumexp,
-  cross_entropy,
-  cross_entropy_vjp
-};
-
 template <class T> struct RowKernels {
   void (*softmax)(int64_t rows, int64_t n, T* y, const T* x);
   void (*log_softmax)(int64_t rows, int64_t n, T* y, const T* x);

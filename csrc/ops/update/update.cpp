@@ -8,6 +8,7 @@
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/update/gpu.h"
 #include "ops/update/lines.h"
 #include "tensor/copy.h"
 
@@ -67,7 +68,7 @@ struct Sgd {
   static constexpr auto name = "sgd_step";
   static constexpr int numbers = 4, states = 1;
   static constexpr auto names = "lr, momentum, dampening, weight_decay";
-  static constexpr auto on_cuda = &CudaKernels::sgd;
+  static constexpr auto on_cuda = &UpdateGpu::sgd;
   static double momentum(const double* o) { return o[1]; }
   static SgdStep constants(const double* o, bool nesterov, int64_t t) {
     return {.lr = o[0],
@@ -87,7 +88,7 @@ struct Adam {
   static constexpr auto name = "adam_step";
   static constexpr int numbers = 5, states = 2;
   static constexpr auto names = "lr, beta1, beta2, eps, weight_decay";
-  static constexpr auto on_cuda = &CudaKernels::adam;
+  static constexpr auto on_cuda = &UpdateGpu::adam;
   static double momentum(const double*) { return 0; }
   static AdamStep constants(const double* o, bool decoupled, int64_t steps) {
     const auto t = static_cast<double>(steps);
@@ -113,7 +114,7 @@ struct Rmsprop {
   static constexpr auto name = "rmsprop_step";
   static constexpr int numbers = 5, states = 2;
   static constexpr auto names = "lr, alpha, eps, weight_decay, momentum";
-  static constexpr auto on_cuda = &CudaKernels::rmsprop;
+  static constexpr auto on_cuda = &UpdateGpu::rmsprop;
   static double momentum(const double* o) { return o[4]; }
   static RmspropStep constants(const double* o, bool, int64_t) {
     return {.lr = o[0], .alpha = o[1], .eps = o[2], .weight_decay = o[3], .momentum = o[4]};
@@ -215,7 +216,8 @@ template <class Rule> class Update final : public ReadyUpdate {
         for (int64_t s = 0; s < group.states; ++s)
           parts.back().state[s] = in[group.state(s, i)].data;
       }
-      if (!parts.empty()) (cuda_kernels().*Rule::on_cuda)(in[0].device, dtype, parts, constants_);
+      if (!parts.empty())
+        (gpu_kernels().update->*Rule::on_cuda)(in[0].device, dtype, parts, constants_);
     }
   }
 
@@ -266,9 +268,9 @@ const Op sgd_op{.name = "sgd_step",
                 .gradient = "",
                 .infer = infer<Sgd, sgd_op>,
                 .run = run<Sgd>,
+                .gpu = run<Sgd>,
                 .no_gradient = why_not,
                 .describe = describe_sgd,
-                .cuda = true,
                 .ready = ready<Sgd>};
 const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; decoupled: Loshchilov
                                        // and Hutter 2017, 1711.05101
@@ -279,9 +281,9 @@ const Op adam_op{.name = "adam_step",  // Kingma and Ba 2014, arXiv 1412.6980; d
                  .gradient = "",
                  .infer = infer<Adam, adam_op>,
                  .run = run<Adam>,
+                 .gpu = run<Adam>,
                  .no_gradient = why_not,
                  .describe = describe_adam,
-                 .cuda = true,
                  .ready = ready<Adam>};
 const Op rmsprop_op{.name = "rmsprop_step",  // Tieleman and Hinton 2012, lecture 6.5
                     .formula =
@@ -290,8 +292,8 @@ const Op rmsprop_op{.name = "rmsprop_step",  // Tieleman and Hinton 2012, lectur
                     .gradient = "",
                     .infer = infer<Rmsprop, rmsprop_op>,
                     .run = run<Rmsprop>,
+                    .gpu = run<Rmsprop>,
                     .no_gradient = why_not,
-                    .cuda = true,
                     .ready = ready<Rmsprop>};
 
 void infer_count(Tensors, const Attrs&, SmallVector<Meta, 2>&) {}

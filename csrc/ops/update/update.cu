@@ -1,7 +1,7 @@
 // Optimizer updates on a GPU: many parameters in one launch, each block a chunk of one of them.
 #include "gpu/launch.h"
-#include "ops/cuda_ops.h"
 #include "ops/update/formulas.h"
+#include "ops/update/gpu.h"
 
 namespace wengert::WENGERT_ISA {
 namespace {
@@ -73,15 +73,14 @@ void by_dtype(const char* op, Device d, DType dtype, std::span<const UpdatePart<
 
 namespace wengert {
 
-void cuda_sgd(Device d, DType dtype, std::span<const UpdatePart<>> parts, const SgdStep& s) {
-  WENGERT_ISA::by_dtype("sgd_step", d, dtype, parts, s);
-}
-void cuda_adam(Device d, DType dtype, std::span<const UpdatePart<>> parts, const AdamStep& s) {
-  WENGERT_ISA::by_dtype("adam_step", d, dtype, parts, s);
-}
-void cuda_rmsprop(Device d, DType dtype, std::span<const UpdatePart<>> parts,
-                  const RmspropStep& s) {
-  WENGERT_ISA::by_dtype("rmsprop_step", d, dtype, parts, s);
-}
+using WENGERT_ISA::by_dtype;
+extern const UpdateGpu update_gpu{
+    .sgd = [](Device d, DType dtype, std::span<const UpdatePart<>> parts,
+              const SgdStep& s) { by_dtype("sgd_step", d, dtype, parts, s); },
+    .adam = [](Device d, DType dtype, std::span<const UpdatePart<>> parts,
+               const AdamStep& s) { by_dtype("adam_step", d, dtype, parts, s); },
+    .rmsprop = [](Device d, DType dtype, std::span<const UpdatePart<>> parts,
+                  const RmspropStep& s) { by_dtype("rmsprop_step", d, dtype, parts, s); },
+};
 
 }  // namespace wengert

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/gpu.h"
+#include "ops/matmul/gpu.h"
 #include "ops/update/lines.h"
 #include "program/cpu/chain.h"
 #include "program/passes.h"
@@ -43,14 +44,16 @@ class DeviceMatmul final : public Ready {
         update_(std::move(update)) {}
 
   void run() const override {
+    const View in[] = {a_, b_};
+    const auto matmul = gpu_kernels().matmul->matmul;
     if (!epilogue_.finishes() && !update_)
-      return cuda_kernels().matmul(y_, a_, b_, precision_, kept_, nullptr);
+      return matmul(Views(&y_, 1), Views(in), MatmulGpuAttrs{precision_, kept_});
     CudaEpilogue epilogue = epilogue_;
     if (update_) {
       update_->begin();
       update_->put_into(epilogue.update);
     }
-    cuda_kernels().matmul(y_, a_, b_, precision_, kept_, &epilogue);
+    matmul(Views(&y_, 1), Views(in), MatmulGpuAttrs{precision_, kept_, &epilogue});
   }
 
  private:

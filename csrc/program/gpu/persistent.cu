@@ -1,7 +1,7 @@
 // Steps of a small network inside one kernel: one block, all of whose memory lies in the block's
 // shared memory, runs the lines of a step one after another, and the steps of a launch likewise.
 //
-// The lines are put down as instructions by a table of ops (CudaKernels) of its own, in place of
+// The lines are put down as instructions by a table of ops (GpuKernels) of its own, in place of
 // the one that launches kernels; what has no place there is refused, and the step becomes a graph.
 // Thread i has the elements i, i + threads, ... of what a line makes, so that a line needs a
 // barrier before it only where it reads another thread's elements; `add` finds out. Formulas and
@@ -12,10 +12,17 @@
 
 #include "gpu/runtime.h"
 #include "gpu/steps.h"
-#include "ops/cuda_ops.h"
+
 #include "ops/elementwise/formulas.h"
-#include "ops/random/philox.h"
+#include "ops/elementwise/gpu.h"
+#include "ops/matmul/gpu.h"
+#include "ops/memory/gpu.h"
+#include "ops/random/gpu.h"
+#include "ops/reduce/gpu.h"
+#include "ops/rows/gpu.h"
 #include "ops/update/formulas.h"
+#include "ops/update/gpu.h"
+#include "program/gpu/persistent.h"
 #include "tensor/loop.h"
 
 namespace wengert::WENGERT_ISA {
@@ -312,10 +319,10 @@ int64_t bytes_of(const View& x) {  // from its first element to its last one
 class PersistentSteps final : public Steps {
  public:
   PersistentSteps(Device d, std::span<const Moved> in, std::span<const Moved> out,
-                  std::span<const CudaPersistent::Memory> memories)
+                  std::span<const Persistent::Memory> memories)
       : Steps(d, in, out) {
     int64_t end = slots_room;
-    for (const CudaPersistent::Memory& m : memories) {
+    for (const Persistent::Memory& m : memories) {
       const auto* const data = static_cast<const char*>(m.data);
       for (const Region& r : regions_)  // an array of others may be seen by two tensors
         if (data < r.data + r.bytes && r.data < data + m.bytes)
@@ -450,11 +457,11 @@ bool forwards(const View& x) {
   return all;
 }
 
-void put_elementwise(Kind kind, int formula, int inputs, const View& out, const View* in,
+void put_elementwise(Kind kind, int formula, int inputs, const View& out, Views in,
                      const Params& params) {
   PersistentSteps& to = recording();
   want(is_contiguous(out.shape, out.strides) && out.numel() > 0, "elementwise op");
-  const View& other = in[inputs - 1];
+  const View& other = in[static_cast<size_t>(inputs) - 1];
   const Strides strides[] = {broadcast_strides(in[0].shape, in[0].strides, out.shape),
                              broadcast_strides(other.shape, other.strides, out.shape)};
   const Loop<3> loop(out.shape, {&out.strides, &strides[0], &strides[1]});
@@ -464,7 +471,7 @@ void put_elementwise(Kind kind, int formula, int inputs, const View& out, const 
   s.columns = static_cast<int>(loop.inner());
   s.rows = static_cast<int>(loop.outer());
   s.out = to.write(out, true);
-  for (int i = 0; i < inputs; ++i) {
+  for (size_t i = 0; i < static_cast<size_t>(inputs); ++i) {
     if (!is_cuda(in[i].device)) {
       s.in[i] = to.number(in[i].data, size_of(in[i].dtype));
       continue;
@@ -477,21 +484,25 @@ void put_elementwise(Kind kind, int formula, int inputs, const View& out, const 
   to.add(s);
 }
 
-void put_fill(const View& out, wengert::Number value) {  // not the concept of simd.h
+void put_fill(Views outs, Views, const Attrs& attrs) {
+  const View& out = outs[0];
   want(out.dtype == DType::float32 && out.numel() > 0, "full");
   Instruction s{.kind = Kind::fill};
   s.columns = static_cast<int>(out.numel());
   s.out = recording().write(out, true);
-  s.value = value.as();
+  s.value = attrs.as<FullAttrs>().value.as();
   recording().add(s);
 }
 
-void put_random(RandomKind kind, const View& out, uint64_t seed, uint64_t first, int64_t, int64_t) {
-  want(kind == RandomKind::uniform && out.dtype == DType::float64 && out.numel() > 0, "random op");
-  const RandomState state{seed, first};
-  recording().add_flat(Kind::uniform, out, recording().number(&state, sizeof state));
+void put_random(Views outs, Views in, const Attrs& attrs) {
+  const View& out = outs[0];
+  want(attrs.as<RandomAttrs>().kind == RandomKind::uniform && out.dtype == DType::float64 &&
+           out.numel() > 0,
+       "random op");
+  recording().add_flat(Kind::uniform, out, recording().number(in[0].data, sizeof(RandomState)));
 }
-void put_less(const View& out, const View* in, const Params&) {
+void put_less(Views outs, Views in, const Attrs&) {
+  const View& out = outs[0];
   PersistentSteps& to = recording();
   want(to.same_places(out, in[0]) && !is_cuda(in[1].device), "comparison");
   const Place bound = to.number(in[1].data, sizeof(double));
@@ -499,8 +510,8 @@ void put_less(const View& out, const View* in, const Params&) {
 }
 
 // (Tensor cores would not serve products as small as these.)
-void put_matmul(const View& y, const View& a, const View& b, MatmulPrecision, const KeptPlanes&,
-                const CudaEpilogue*) {
+void put_matmul(Views out, Views in, const Attrs&) {
+  const View &y = out[0], &a = in[0], &b = in[1];
   want(y.dtype == DType::float32 && y.shape.size() == 2 && y.numel() > 0 && forwards(a) &&
            forwards(b) && a.shape[1] < 4096,
        "matmul");
@@ -515,8 +526,9 @@ void put_matmul(const View& y, const View& a, const View& b, MatmulPrecision, co
   recording().add(s);
 }
 
-void put_reduce(Reduction kind, const View& out, const View& x, const ReduceBlock& b,
-                double divisor) {
+void put_sum(Views outs, Views in, const Attrs& attrs) {
+  const View &out = outs[0], &x = in[0];
+  const ReduceBlock& b = *attrs.as<ReduceBlockAttrs>().block;
   int64_t outers = 1, stride = 0;
   int axes = 0;
   for (int d = 0; d < b.dims; ++d) {
@@ -528,21 +540,20 @@ void put_reduce(Reduction kind, const View& out, const View& x, const ReduceBloc
   Instruction s{.kind = Kind::sum};
   const int widest = b.inner == 1 ? 256 : 8;
   while (s.lanes < widest && s.lanes < b.rows) s.lanes *= 2;
-  want(kind == Reduction::sum && x.dtype == DType::float32 && axes <= 1 && forwards(x) &&
-           b.rows <= s.lanes * most_rounds,
+  want(x.dtype == DType::float32 && axes <= 1 && forwards(x) && b.rows <= s.lanes * most_rounds,
        "reduction");
   s.rows = static_cast<int>(b.rows);
   s.columns = static_cast<int>(outers * b.inner);
   s.k = static_cast<int>(b.inner);
-  s.value = divisor;
+  s.value = attrs.as<ReduceBlockAttrs>().divisor;
   s.out = recording().write(out, false);
   s.in[0] = recording().read(x, b.row_stride, stride);
   recording().add(s);
 }
 
-void put_rows(RowOp op, const View& out, const View* kept, std::span<const View> in) {
-  const bool vjp = op == RowOp::cross_entropy_vjp;
-  want((vjp || op == RowOp::cross_entropy) && out.dtype == DType::float32, "op of rows");
+template <bool vjp> void put_loss(Views outs, Views in, const Attrs&) {
+  const View& out = outs[0];
+  want(out.dtype == DType::float32, "cross_entropy");
   const View& x = vjp ? in[1] : in[0];
   want(forwards(x) && forwards(in[0]) && x.shape.back() <= longest_row, "cross_entropy");
   Instruction s{.kind = vjp ? Kind::loss_vjp : Kind::loss};
@@ -551,7 +562,7 @@ void put_rows(RowOp op, const View& out, const View* kept, std::span<const View>
   s.out = recording().write(out, vjp);
   for (size_t i = 0; i < in.size(); ++i)
     s.in[i] = recording().read(in[i], vjp && i == 0 ? in[0].strides[0] : 0);
-  if (!vjp) s.in[2] = recording().write(*kept, false);
+  if (!vjp) s.in[2] = recording().write(outs[1], false);
   recording().add(s);
 }
 
@@ -576,42 +587,56 @@ template <Kind kind, int inputs, class... Rows> void fill_rows(auto& table, List
   const auto one = [&]<class Row>(Type<Row>) {
     constexpr int row = index_of<Row>(List<Rows...>{});
     if constexpr (fits<Row>)
-      table[row][static_cast<size_t>(DType::float32)] = [](const View& out, const View* in,
-                                                           const Params& params) {
-        put_elementwise(kind, row, inputs, out, in, params);
+      table[row][static_cast<size_t>(DType::float32)] = [](Views out, Views in,
+                                                           const Attrs& attrs) {
+        put_elementwise(kind, row, inputs, out[0], in, attrs.as<Params>());
       };
   };
   (one(Type<Rows>{}), ...);
 }
 
-// The table that launches, but for what an instruction does. What is launched is refused.
-CudaKernels recording_table() {
-  CudaKernels table = *wengert_cuda_library()->kernels;
-  fill_rows<Kind::unary, 1>(table.elementwise.unary, UnaryRows{});
-  fill_rows<Kind::vjp, 2>(table.elementwise.unary_vjp, UnaryRows{});
-  fill_rows<Kind::binary, 2>(table.elementwise.binary, BinaryRows{});
-  table.fill = put_fill;
-  table.random = put_random;
-  table.elementwise.test[index_of<Lt>(TestRows{})][static_cast<size_t>(DType::float64)] = put_less;
-  table.matmul = put_matmul;
-  table.reduce = put_reduce;
-  table.rows = put_rows;
-  table.sgd = put_update<Kind::sgd, SgdStep>;
-  table.adam = put_update<Kind::adam, AdamStep>;
-  table.rmsprop = put_update<Kind::rmsprop, RmspropStep>;
-  return table;
+// The tables that launch, but for what an instruction does. What is launched is refused.
+struct RecordingTables {
+  GpuKernels kernels = gpu_kernel_tables;
+  ElementwiseGpu elementwise = *kernels.elementwise;
+  CreateGpu create = *kernels.create;
+  RandomGpu random{put_random};
+  MatmulGpu matmul = *kernels.matmul;
+  ReduceGpu reduce = *kernels.reduce;
+  SoftmaxGpu softmax = *kernels.softmax;
+  UpdateGpu update{put_update<Kind::sgd, SgdStep>, put_update<Kind::adam, AdamStep>,
+                   put_update<Kind::rmsprop, RmspropStep>};
+
+  RecordingTables() {
+    fill_rows<Kind::unary, 1>(elementwise.unary, UnaryRows{});
+    fill_rows<Kind::vjp, 2>(elementwise.unary_vjp, UnaryRows{});
+    fill_rows<Kind::binary, 2>(elementwise.binary, BinaryRows{});
+    elementwise.test[index_of<Lt>(TestRows{})][static_cast<size_t>(DType::float64)] = put_less;
+    create.full = put_fill;
+    matmul.matmul = put_matmul;
+    reduce.by[static_cast<int>(Reduction::sum)] = put_sum;
+    softmax.cross_entropy = put_loss<false>;
+    softmax.cross_entropy_vjp = put_loss<true>;
+    kernels.elementwise = &elementwise;
+    kernels.create = &create;
+    kernels.random = &random;
+    kernels.matmul = &matmul;
+    kernels.reduce = &reduce;
+    kernels.softmax = &softmax;
+    kernels.update = &update;
+  }
+};
+
+Persistent record(Device d, std::span<const CudaSteps::Moved> in,
+                  std::span<const CudaSteps::Moved> out,
+                  std::span<const Persistent::Memory> memories) {
+  static const RecordingTables tables;
+  return {std::make_unique<PersistentSteps>(d, in, out, memories), &tables.kernels};
 }
 
 }  // namespace
 }  // namespace wengert::WENGERT_ISA
 
 namespace wengert {
-
-CudaPersistent cuda_persistent(Device d, std::span<const CudaSteps::Moved> in,
-                               std::span<const CudaSteps::Moved> out,
-                               std::span<const CudaPersistent::Memory> memories) {
-  static const CudaKernels table = WENGERT_ISA::recording_table();
-  return {std::make_unique<WENGERT_ISA::PersistentSteps>(d, in, out, memories), &table};
-}
-
+extern const PersistentGpu persistent_gpu{WENGERT_ISA::record};
 }  // namespace wengert

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "base/pool.h"
-#include "ops/gpu.h"
+#include "program/gpu/persistent.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -41,8 +41,8 @@ constexpr double most_flops = 1 << 20;
 constexpr int64_t most_bytes = 1 << 20;  // of results that share places in a block's memory
 
 // The GPU's memory that a step touches, as one kernel wants to know it.
-std::vector<CudaPersistent::Memory> memories(const std::vector<Plan::Region>& regions) {
-  std::vector<CudaPersistent::Memory> found;
+std::vector<Persistent::Memory> memories(const std::vector<Plan::Region>& regions) {
+  std::vector<Persistent::Memory> found;
   using Kind = StepList::Memory;
   for (const Plan::Region& r : regions)
     if (is_cuda(r.device)) {
@@ -127,7 +127,8 @@ void DeviceReplay::record(bool persistent) {
   }
   const Recording reset;
   if (persistent) {
-    CudaPersistent made = cuda_kernels().persistent(device_, in, out, memories(plan_->regions()));
+    Persistent made =
+        gpu_kernels().persistent->record(device_, in, out, memories(plan_->regions()));
     steps_ = std::move(made.steps);
     recording_kernels = made.kernels;
   } else {

@@ -10,7 +10,7 @@
 
 #include <string>
 
-#include "ops/gpu.h"
+#include "gpu/loader.h"
 #include "program/plan.h"
 #include "tensor/tensor.h"
 

@@ -8,6 +8,7 @@
 //   v4 = matmul(v3, c6.T)                     p4 = planes(v3)
 //                                           v4 = matmul(v3, c6.T, p4)
 #include "ops/gpu.h"
+#include "ops/matmul/gpu.h"
 #include "program/gpu/matmul.h"
 #include "program/passes.h"
 
@@ -69,7 +70,7 @@ void keep_planes(StepList& list) {
     if (!device_product(list, line)) continue;
     StepList::Line& product = line.body.empty() ? line : line.body[0];
     const int y = product.outputs[0], a = product.inputs[0], b = product.inputs[1];
-    const int count = cuda_kernels().matmul_planes(list.view(y), list.view(a), list.view(b),
+    const int count = gpu_kernels().matmul->planes(list.view(y), list.view(a), list.view(b),
                                                    precision_of(product.attrs));
     const int64_t k = list.value(a).shape.back();
     if (count == 0 || k % 8) continue;  // else rows of planes are padded
