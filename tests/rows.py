@@ -787,6 +787,7 @@ ELSEWHERE = {
     "sgd_step": ("test_optim.py", "SGD"),
     "adam_step": ("test_optim.py", "Adam"),
     "rmsprop_step": ("test_optim.py", "RMSprop"),
+    "product_of_others": ("test_ops.py", "test_gradient_of_prod_is_the_product_of_the_others"),
     "sum_squares": ("test_optim.py", "test_norms_of_any_range"),
 }
 

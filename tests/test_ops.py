@@ -275,6 +275,26 @@ def test_gradient_of_prod_is_the_product_of_the_others(x: list[float], dtype: st
     assert_close(g, quiet(np.asarray, [expected, expected[::-1]], dtype), 1e-6, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [*FLOATS, "bfloat16"])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((7, 5), 0), ((7, 5), 1), ((3, 4, 5), 1), ((3, 4, 5), (0, 2)), ((3, 4, 5), (0, 1)),
+     ((9, 40), 0), ((2, 1, 3), 1), ((300_001,), 0), ((0, 3), 1), ((3, 0), 1), ((), ())],
+)  # fmt: skip
+def test_gradient_of_prod_has_the_same_bits_recorded_or_not(
+    shape: tuple, axis: Any, dtype: str
+) -> None:
+    values = wg.tensor(np.random.default_rng(4).uniform(-1.5, 1.5, shape), dtype)
+    axes = range(values.ndim)[::-1]
+    for t in (values.clone(), values.permute(*axes).clone().permute(*axes)):
+        t.requires_grad_()
+        y = t.prod(axis)
+        slope = wg.ones(y.shape, dtype) * 3
+        (g,) = wg.grad(y, [t], slope, retain_graph=True)
+        (recorded,) = wg.grad(y, [t], slope, create_graph=True)
+        assert g.double().numpy().tobytes() == recorded.detach().double().numpy().tobytes()
+
+
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_std_of_equal_values_has_the_gradient_zero(create_graph: bool) -> None:
     def slope(x: list, **how: Any) -> list:

@@ -21,23 +21,45 @@ using Tensors = std::span<const Tensor>;
 using Views = std::span<const View>;
 using Gradients = SmallVector<Tensor, 4>;
 
-// The attributes of a line: a plain struct of the op's own, held in place.
+// The attributes of a line: a plain struct of the op's own, held in place. A large one is boxed, so
+// that all other lines stay small; copies share the box.
 class Attrs {
+  struct Box : RefCounted {
+    virtual ~Box() = default;
+    static void destroy(Box* box) { delete box; }
+  };
+  template <class T> struct Boxed final : Box {
+    explicit Boxed(const T& value) : value(value) {}
+    T value;
+  };
+  static constexpr size_t room = sizeof(Shape) + 24;
+
  public:
   Attrs() = default;
   template <class T>
     requires(!std::is_same_v<T, Attrs>)
   Attrs(const T& value) {  // NOLINT: implicit on purpose, `apply(op, inputs, SumAttrs{...})`
-    static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(bytes_));
-    new (bytes_) T(value);
+    static_assert(std::is_trivially_copyable_v<T>);
+    if constexpr (sizeof(T) <= room)
+      new (bytes_) T(value);
+    else
+      box_ = Ref<Box>(new Boxed<T>(value));
   }
   template <class T> const T& as() const {
-    return *std::launder(reinterpret_cast<const T*>(bytes_));
+    if constexpr (sizeof(T) <= room)
+      return *std::launder(reinterpret_cast<const T*>(bytes_));
+    else
+      return static_cast<const Boxed<T>*>(box_.get())->value;
   }
-  template <class T> T& as() { return *std::launder(reinterpret_cast<T*>(bytes_)); }
+  template <class T>
+    requires(sizeof(T) <= room)
+  T& as() {
+    return *std::launder(reinterpret_cast<T*>(bytes_));
+  }
 
  private:
-  alignas(8) std::byte bytes_[sizeof(Shape) * 2 + 8] = {};
+  alignas(8) std::byte bytes_[room] = {};
+  Ref<Box> box_;
 };
 
 // An attribute as text, for listings: `axis=1`.

@@ -117,7 +117,8 @@ void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
   line->output = {out.shape(), out.dtype(), out.device()};
   line->inputs.reserve(inputs.size());
   for (const Tensor& x : inputs) {
-    check_history(op.name, x);
+    if (x.is_stale()) [[unlikely]]
+      check_history(op.name, x);
     Edge& edge = line->inputs.emplace_back();
     edge.line = x->line;
     if (x->leaf_requires_grad) edge.leaf = x;
@@ -246,8 +247,8 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     op.infer(inputs, attrs, metas);
     // The input that the op took for the model of its output may be a constant on the CPU.
     if (op.elementwise && is_cuda(device)) metas[0].device = device;
-    if (tracer)
-      for (int i = 0; i < op.edits; ++i) tracer->before_edit(inputs[i]);
+    if (listener)
+      for (int i = 0; i < op.edits; ++i) listener->before_edit(inputs[i]);
     out = runs ? Tensor(metas[0]) : Tensor::promise(metas[0]);
     if (metas.size() > 1) auxiliary = runs ? Tensor(metas[1]) : Tensor::promise(metas[1]);
     check_kernel(op, out.device());

@@ -130,7 +130,7 @@ struct Gelu {  // Hendrycks and Gimpel 2016, arXiv 1606.08415
   // times: 0 at -inf
   FN static V value(V x) { return times(0.5 * (1.0 + erf(x * 0.70710678118654752)), x); }
   template <class V> FN static V vjp(V g, V x) {
-    const V z = minimum(maximum(x, -40.0), 40.0);  // beyond, phi is 0
+    const V z = select(x < -40.0, -40.0, select(x > 40.0, 40.0, x));  // beyond, phi is 0
     const V cdf = 0.5 * (1.0 + erf(z * 0.70710678118654752));
     return times(g, cdf + z * (0.39894228040143268 * exp(-0.5 * z * z)));
   }
@@ -143,7 +143,8 @@ struct GeluTanh {
   }
   template <class V> FN static V vjp(V g, V x) {
     const V z =
-        minimum(maximum(x, -20.0), 20.0);  // beyond, t is 1 and a cube could overflow: 0 * inf
+        select(x < -20.0, -20.0,
+               select(x > 20.0, 20.0, x));  // beyond, t is 1 and a cube could overflow: 0 * inf
     const V t = tanh(0.79788456080286536 * (z + 0.044715 * z * z * z));
     const V du = 0.79788456080286536 * (1.0 + 0.134145 * z * z);
     return times(g, 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * du);
@@ -153,7 +154,7 @@ struct Silu {
   ROW("silu", "x * sigmoid(x)", "g * s * (1 + x * (1 - s)), s = sigmoid(x)", input, floating)
   FN static V value(V x) { return times(sigmoid(x), x); }  // 0 at -inf
   template <class V> FN static V vjp(V g, V x) {
-    const V z = minimum(maximum(x, -1000.0), 1000.0);  // beyond, s is 0 or 1
+    const V z = select(x < -1000.0, -1000.0, select(x > 1000.0, 1000.0, x));  // beyond, s is 0 or 1
     const V s = sigmoid(z);
     return times(g, s * (1.0 + z * (1.0 - s)));
   }

@@ -2,6 +2,7 @@
 #include "ops/reduce/reduce.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/pool.h"
 #include "ops/functions.h"
@@ -270,39 +271,92 @@ const Op squares_op{.name = "sum_squares",
                     .describe = describe};
 
 Saves save_x(uint32_t, const Attrs&) { return save_input(0); }
-// Of each element of x (rows, n) the product of the others in its row, without a division, which
-// zeros, infinities and large products would spoil: that of its neighbour and of all other pairs.
-Tensor product_of_others(const Tensor& x) {
-  const int64_t rows = x.shape()[0], n = x.shape()[1], pairs = (n + 1) / 2;
-  if (n == 1) return full_like(x, 1);
+// Of each element of x (outer, n, inner) the product of the others along n, without a division,
+// which zeros, infinities and large products would spoil: that of its counterpart in the other half
+// of n and of all other such pairs. As ops, which have gradients and run on GPUs, in float64:
+Tensor pairwise_others(const Tensor& x) {
+  const int64_t outer = x.shape()[0], n = x.shape()[1], inner = x.shape()[2], pairs = (n + 1) / 2;
+  if (n <= 1) return full_like(x, 1);
   Tensor even = x;
   if (n % 2) {
-    const Tensor parts[] = {x, full(Shape{rows, 1}, 1, x.dtype(), x.device())};
+    const Tensor parts[] = {x, full(Shape{outer, 1, inner}, 1, x.dtype(), x.device())};
     even = concatenate(Tensors(parts), 1);
   }
-  const Tensor by_two = reshape(even, Shape{rows, pairs, 2});
-  const Tensor neighbour = slice(by_two, 2, 1, -1, 2);
-  if (n == 2) return reshape(neighbour, x.shape());
-  const Tensor above = product_of_others(pick(by_two, 2, 0) * pick(by_two, 2, 1));
-  return slice(reshape(unsqueeze(above, 2) * neighbour, Shape{rows, 2 * pairs}), 1, 0, 1, n);
+  const Tensor halves = reshape(even, Shape{outer, 2, pairs, inner});
+  const Tensor counterpart = slice(halves, 1, 1, -1, 2);
+  const Tensor above = pairwise_others(pick(halves, 1, 0) * pick(halves, 1, 1));
+  return slice(reshape(unsqueeze(above, 1) * counterpart, Shape{outer, 2 * pairs, inner}), 1, 0, 1,
+               n);
 }
+// As a kernel, with the same bits, in place: behind x[n][inner] is room for pairs, their pairs, ...
+void pairwise_others(double* x, int64_t n, int64_t inner) {
+  if (n == 1) return void(std::fill_n(x, inner, 1.0));
+  const int64_t pairs = (n + 1) / 2, size = pairs * inner;
+  double *const counterpart = x + size, *const above = counterpart + size;
+  const auto each = [&](const auto& body) {
+    parallel_for(ceil_div(size, chunk_elements), [&](int64_t chunk) {
+      const int64_t first = chunk * chunk_elements, end = std::min(size, first + chunk_elements);
+      for (int64_t i = first; i < end; ++i) body(i);
+    });
+  };
+  if (n % 2) std::fill_n(x + n * inner, inner, 1.0);
+  each([&](int64_t i) { above[i] = x[i] * counterpart[i]; });
+  pairwise_others(above, pairs, inner);
+  each([&](int64_t i) {
+    const double first = std::exchange(x[i], above[i] * counterpart[i]);
+    counterpart[i] = above[i] * first;
+  });
+}
+void infer_others(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
+  out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
+}
+void run_others(Views out, Views in, const Attrs&) {
+  if (in[0].numel() == 0) return;
+  const int64_t outer = in[0].shape[0], n = in[0].shape[1], inner = in[0].shape[2];
+  const int64_t width = std::min<int64_t>(inner, 16), tiles = ceil_div(inner, width);
+  const int64_t rows = std::clamp<int64_t>(chunk_elements / 8 / (n * width), 1, outer);
+  parallel_for(ceil_div(outer, rows) * tiles, [&](int64_t chunk) {
+    const int64_t row = chunk / tiles * rows, column = chunk % tiles * width;
+    const Shape shape{std::min(rows, outer - row), n, std::min(width, inner - column)};
+    const int64_t side = shape[0] * shape[2];
+    const auto part = [&](const View& x) {
+      const int64_t at = (row * x.strides[0] + column * x.strides[2]) * size_of(x.dtype);
+      return View{x.as<char>() + at, shape, x.strides, x.dtype, x.device};
+    };
+    const int64_t levels = 64 - std::countl_zero(static_cast<uint64_t>(n));
+    const Tensor room({2 * (n + levels) * side}, DType::float64);
+    const View work{room.data(), shape, Strides{shape[2], side, 1}, DType::float64, Device::cpu};
+    copy_into(work, part(in[0]));
+    pairwise_others(work.as<double>(), n, side);
+    copy_into(part(out[0]), work);
+  });
+}
+const Op others_op{.name = "product_of_others",
+                   .formula = "product of the other x along axis 1",
+                   .gradient = "",
+                   .infer = infer_others,
+                   .run = run_others,
+                   .no_gradient = "a gradient of prod that is recorded is made of pairs instead"};
+
 void vjp_prod(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor& x = line.input(0);
   const AxisMask axes = line.attrs.as<ReduceAttrs>().axes;
-  if (x.numel() == 0) {
-    dx[0] = full_like(x, 0);
-    return;
-  }
+  // Axes apart are brought together, to where the first is.
+  const int lead = std::countr_zero(axes);
   Dims order;
-  for (int pass = 0; pass < 2; ++pass)
+  int64_t size[] = {1, 1, 1};
+  for (int part = 0; part < 3; ++part)
     for (int d = 0; d < x.dim(); ++d)
-      if (has(axes, d) == (pass == 1)) order.push_back(d);
+      if (part == (has(axes, d) ? 1 : d < lead ? 0 : 2)) {
+        order.push_back(d);
+        size[part] *= x.shape()[d];
+      }
   Dims back = order;
   for (int i = 0; i < order.size(); ++i) back[static_cast<int>(order[i])] = i;
-  const Tensor moved = permute(x, order);
-  const int64_t n = count(x.shape(), axes);
-  const Tensor rows = to_dtype(reshape(moved, Shape{x.numel() / n, n}), DType::float64);
-  const Tensor others = to_dtype(product_of_others(rows), x.dtype());
+  const Tensor moved = permute(x, order), rows = reshape(moved, Shape{size[0], size[1], size[2]});
+  const Tensor others = grad_enabled() || is_cuda(x.device())
+                            ? to_dtype(pairwise_others(to_dtype(rows, DType::float64)), x.dtype())
+                            : apply(others_op, rows);
   dx[0] = times(keep_axes(g, x.shape(), axes), permute(reshape(others, moved.shape()), back));
 }
 const Op prod_op{.name = "prod",
@@ -410,8 +464,8 @@ Tensor arg_extreme(const Op& op, const Tensor& x, std::optional<int64_t> axis, b
 }  // namespace
 
 void add_reduce_ops(std::vector<const Op*>& ops) {
-  for (const Op* op : {&sum_op, &mean_op, &prod_op, &squares_op, &max_op, &min_op, &argmax_op,
-                       &argmin_op, &any_op, &all_op})
+  for (const Op* op : {&sum_op, &mean_op, &prod_op, &others_op, &squares_op, &max_op, &min_op,
+                       &argmax_op, &argmin_op, &any_op, &all_op})
     ops.push_back(op);
 }
 

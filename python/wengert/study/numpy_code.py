@@ -409,6 +409,10 @@ class _Writer:
             usual = width and f"{width**-0.5:g}" == a["scale"]
             scale = f"{width} ** -0.5" if usual else a["scale"]
             return f"{op}({take}, {scale}, {a['is_causal']})"
+        if op == "product_of_others":
+            n = self.program.values[x.inputs[0]].shape[1]
+            rest = f"np.delete({names[0]}, i, 1).prod(1, float) for i in range({n})"
+            return f"np.stack([{rest}], 1).astype({names[0]}.dtype)"
         if op == "sum_squares":
             return f"np.square({names[0]}, dtype=float).sum(axis={a['axis']})"
         if op in ("sum", "mean", "prod", "max", "min", "any", "all"):
