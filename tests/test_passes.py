@@ -358,6 +358,15 @@ def test_unknown_passes_are_named() -> None:
         wg.compile(lambda x: x, passes=["loops"])
 
 
+# ---- names ----
+
+
+def test_former_names_of_passes_are_accepted() -> None:
+    assert wg.compile(lambda x: x, passes=["dead", "planes"]).passes == ("dead", "slices")
+    with pytest.raises(ValueError, match="no pass 'plane'; there are constants, "):
+        wg.compile(lambda x: x, passes=["plane"])
+
+
 # ---- packing ----
 
 
