@@ -24,7 +24,8 @@ of lists and dicts. Where that has changed, the step is traced again; `step.reas
 optimizer's numbers are stored in tensors, so they change without a new trace.
 
 A trace is improved by passes (csrc/program/passes/ has a file for each) and its memory planned once
-into one block; both leave every bit of the results as it was. `step.program.before` is the list as traced.
+into one block; both leave every bit of the results as it was. `step.program.before` is the list as
+traced.
 
 On a GPU the list is put down once, as one CUDA graph or, for small networks, as a loop inside one
 kernel, and `run` launches any number of steps without waiting between them; `step.program.replay`
