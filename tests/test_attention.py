@@ -40,6 +40,7 @@ def test_blocks(queries: int, keys: int, causal: bool) -> None:
             assert np.abs(found - right).max() <= eps * max(np.abs(right).max(), 1)
 
 
+@pytest.mark.smoke
 def test_a_query_that_may_look_at_nothing_gets_zeros() -> None:
     mask = np.ones((4, 300), bool)
     mask[1] = False
@@ -186,12 +187,14 @@ def test_the_scores_are_never_held() -> None:
         (((3, 4), (5, 4), (5, 2)), (3, 4), "attn_mask"),
     ],
 )
+@pytest.mark.smoke
 def test_shapes_that_do_not_fit(shapes: Any, mask: Any, says: str) -> None:
     q, k, v = (wg.zeros(s) for s in shapes)
     with pytest.raises(wg.ShapeError, match=says):
         wg.scaled_dot_product_attention(q, k, v, None if mask is None else wg.zeros(mask))
 
 
+@pytest.mark.smoke
 def test_dtypes_that_do_not_fit() -> None:
     x = wg.zeros((2, 3))
     with pytest.raises(wg.DTypeError, match="one floating dtype"):

@@ -22,6 +22,7 @@ def linear() -> tuple[nn.Module, np.ndarray]:
 X = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
 
 
+@pytest.mark.smoke
 def test_of_a_linear_model_they_are_its_weights() -> None:
     model, weight = linear()
     target = np.array([0, 1, 2, 0])
@@ -113,6 +114,7 @@ def test_wrong_arguments() -> None:
         attribution.bias_table(np.zeros((0, 2)), np.zeros(0))
 
 
+@pytest.mark.smoke
 def test_bias_table() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.3, 0.7]])
     y = np.array([0, 1, 0, 1])

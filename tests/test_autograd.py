@@ -46,6 +46,7 @@ def run_python(code, timeout=120, stack_kib=8192):
 # ---- leaves
 
 
+@pytest.mark.smoke
 def test_gradients_add_up_in_leaves():
     x = leaf(1.0, 2.0)
     (x * 3).sum().backward()
@@ -67,6 +68,7 @@ def test_a_gradient_is_nobody_elses_memory():
     assert values(cotangent) == [2.0]
 
 
+@pytest.mark.smoke
 def test_one_leaf_used_many_ways():
     x = leaf(0.5, -1.5)
     y = (x * x.sin() + x[::-1] * 2 + x.reshape(2, 1).sum()).sum()
@@ -123,6 +125,7 @@ def test_what_is_a_leaf():
 # ---- the graph, once and again
 
 
+@pytest.mark.smoke
 def test_second_backward_is_an_error_that_says_what_to_do():
     x = leaf(1.0, 2.0)
     y = (x * x).sum()
@@ -144,6 +147,7 @@ def test_second_backward_through_a_shared_part_is_an_error():
         wg.grad((shared * 2).sum(), x)
 
 
+@pytest.mark.smoke
 def test_retain_graph():
     x = leaf(1.0, 2.0)
     y = (x * x).sum()
@@ -273,6 +277,7 @@ def test_grad_of_one_branch_leaves_the_other_usable():
 # ---- gradients of gradients
 
 
+@pytest.mark.smoke
 def test_third_derivative():
     x = leaf(1.5)
     y = x**5
@@ -281,6 +286,7 @@ def test_third_derivative():
         np.testing.assert_allclose(values(y), [expected], rtol=1e-13)
 
 
+@pytest.mark.smoke
 def test_hessian_vector_product_against_closed_form():
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((5, 5)), rng.standard_normal(5)
@@ -385,6 +391,7 @@ def test_detach_stops_gradients_and_shares_memory():
 # ---- hooks
 
 
+@pytest.mark.smoke
 def test_hooks_run_in_order_and_may_replace_or_be_removed():
     for make in (lambda: leaf(1.0), lambda: leaf(1.0) * 1):
         x = make()
@@ -768,6 +775,7 @@ def test_views_are_tensors_of_their_own():
     assert x.contiguous() is x and x.to("float32") is x
 
 
+@pytest.mark.smoke
 def test_a_recorded_edit_passes_gradients_on():
     x = leaf(1.0, 2.0)
     y = x * 2
@@ -983,6 +991,7 @@ SAVERS = {
 
 @pytest.mark.parametrize("saver", SAVERS)
 @pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.smoke
 def test_a_saved_value_that_was_changed_is_never_silently_wrong(edit, saver):
     x = leaf(0.5, -1.5, 2.0)
     expected = wg.grad(SAVERS[saver](x.exp(), x).sum(), x)
@@ -1046,6 +1055,7 @@ def test_an_edit_that_nothing_saved_is_fine():
 # ---- memory and depth
 
 
+@pytest.mark.smoke
 def test_memory_goes_with_the_last_reference_without_the_collector():
     def step(x):
         h = x

@@ -116,6 +116,7 @@ def arrays_of(model: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.smoke
 def test_agrees_with_numpy(dtype: str) -> None:
     model, x = small().to(dtype), batch(SMALL)
     outputs = model(**tensors(x))
@@ -128,6 +129,7 @@ def test_agrees_with_numpy(dtype: str) -> None:
     assert outputs[0] is outputs.last_hidden_state and outputs[1] is outputs.pooler_output
 
 
+@pytest.mark.smoke
 def test_gradients_by_differences() -> None:
     model = small(num_hidden_layers=1).double()
     x = tensors(batch(SMALL))
@@ -214,6 +216,7 @@ def test_shapes_of_base_and_large() -> None:
 # ---- compiled ----
 
 
+@pytest.mark.smoke
 def test_compiled_forward_has_the_same_bits() -> None:
     model = small()
     forward = wg.compile(lambda **x: model(**x))
@@ -286,6 +289,7 @@ def test_a_step_in_the_study_tools() -> None:
 
 
 @pytest.mark.parametrize("kind", [BertModel, BertForSequenceClassification, BertForMaskedLM])
+@pytest.mark.smoke
 def test_saved_and_loaded(kind: Any, tmp_path: Path) -> None:
     model, x = small(kind), tensors(batch(SMALL))
     model.save_pretrained(tmp_path)
@@ -497,6 +501,7 @@ def tokenizer(tmp_path: Path) -> BertTokenizer:
     return BertTokenizer.from_pretrained(tmp_path)
 
 
+@pytest.mark.smoke
 def test_tokenizer(tokenizer: BertTokenizer, tmp_path: Path) -> None:
     assert tokenizer("Hello, unknown WORLD!")["input_ids"] == [2, 5, 1, 7, 8, 6, 9, 3]
     pair = tokenizer("hello", "world !")

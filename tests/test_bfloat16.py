@@ -103,6 +103,7 @@ def test_widening_is_exact():
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float64"])
+@pytest.mark.smoke
 def test_casts(dtype):
     x = np.array([0, 1, 2, 127, 200, 255]).astype(dtype)
     y = wg.tensor(x).bfloat16()
@@ -145,6 +146,7 @@ def wide_then_rounded(f, *inputs):
 
 @pytest.mark.parametrize("name", UNARY)
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.smoke
 def test_unary_is_rounded_once(name, size):
     f = getattr(wg, name)
     x = bf(values(size))
@@ -277,6 +279,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("m, k, n", SHAPES)
+@pytest.mark.smoke
 def test_matmul(m, k, n):
     a, b = values((m, k), m), values((k, n), n)
     exact, bound = a.astype(np.float64) @ b, product_bound(a, b)
@@ -388,6 +391,7 @@ def test_gradients_of_mixed_precision():
         lambda x: wg.layer_norm(x, x.shape[-1:]),
     ],
 )
+@pytest.mark.smoke
 def test_gradients(f):
     a = values((6, 8))
     x, wide = bf(a).requires_grad_(), wg.tensor(a).requires_grad_()

@@ -170,6 +170,7 @@ def test_optimizers_are_made_as_asked(here: Path) -> None:
         assert {key: made.param_groups[0][key] for key in wanted} == wanted
 
 
+@pytest.mark.smoke
 def test_threads_out_and_quiet(here: Path, capsys: Any) -> None:
     for n in (1, 2):
         trained(f"r{n}", "--threads", str(n))
@@ -216,6 +217,7 @@ def test_the_report_says_which_part_each_number_is_from(here: Path, capsys: Any)
     assert not Path("runs").exists()
 
 
+@pytest.mark.smoke
 def test_resume_keeps_the_parts(here: Path, capsys: Any) -> None:
     split = ["--validation", "0.3", "--seed", "4", "--schedule", "none", "--dropout", "0.2"]
     split += ["--target", "third", "--lr", "0.1"]
@@ -292,6 +294,7 @@ def test_training_ends_whatever_its_terminal(
         assert "\x1b" not in done.stdout
 
 
+@pytest.mark.smoke
 def test_predict_says_how_far_off_the_values_are(here: Path, capsys: Any) -> None:
     y = np.arange(20.0) / 3
     np.savez("v.npz", x=y[:, None] ** 2, y=y)
@@ -338,6 +341,7 @@ def test_names_do_not_reach_the_terminal_raw(here: Path, capsys: Any) -> None:
     assert "tab\\there" in text and "caf\u00e9" in text and "\u5317\u4eac" in text
 
 
+@pytest.mark.smoke
 def test_plain() -> None:
     assert report.plain("caf\u00e9 \u3000\u5317") == "caf\u00e9 \u3000\u5317"
     assert report.plain("a\nb\tc", keep="\n") == "a\nb\\tc"
@@ -462,6 +466,7 @@ def test_faults_of_ours_are_not_hidden(here: Path, monkeypatch: pytest.MonkeyPat
         cli.main(["info"])
 
 
+@pytest.mark.smoke
 def test_errors_say_a_word_once(here: Path, capsys: Any) -> None:
     checks: list[tuple[list[str], str]] = [
         (["study", "none.py"], "wengert study: error: no script none.py"),

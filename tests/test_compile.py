@@ -30,6 +30,7 @@ from wengert import nn, optim
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("extras", [{}, {"dropout": 0.5, "clip": True}], ids=["plain", "extras"])
+@pytest.mark.smoke
 def test_same_bits_as_eager(optimizer: str, extras: dict[str, Any]) -> None:
     xs, ys = batches(12)
     eager, called, run = (Training(optimizer, **extras) for _ in range(3))
@@ -93,6 +94,7 @@ def test_gradients_taken_away_outside_are_noticed() -> None:
         w.grad = None
 
 
+@pytest.mark.smoke
 def test_new_shapes_dtypes_and_constants_are_traced_anew() -> None:
     @wg.compile
     def step(x: wg.Tensor, power: float = 1) -> wg.Tensor:
@@ -112,6 +114,7 @@ def test_new_shapes_dtypes_and_constants_are_traced_anew() -> None:
     assert step.traces == 4  # the first call runs as it is
 
 
+@pytest.mark.smoke
 def test_a_changed_model_is_noticed() -> None:
     wg.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
@@ -137,6 +140,7 @@ def test_a_compiled_step_inside_another_becomes_a_part_of_it() -> None:
     assert "mul" in [line["op"] for line in outer.program.before.lines]
 
 
+@pytest.mark.smoke
 def test_results_are_copies() -> None:
     step = wg.compile(lambda x: {"double": x * 2, "parts": [x + 1, 5]})
     results = [step(wg.full((2,), float(i))) for i in range(4)]
@@ -168,6 +172,7 @@ def test_looking_at_values_is_an_error_that_says_where(look: Callable[..., wg.Te
     assert look(x).shape == (3,)  # nothing is left behind
 
 
+@pytest.mark.smoke
 def test_an_error_in_a_replay_leaves_the_model_as_it_was() -> None:
     xs, ys = batches(4)
     training = Training()
@@ -552,6 +557,7 @@ def test_an_argument_changed_in_place_is_an_error() -> None:
     assert x.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.smoke
 def test_run_wants_a_first_axis_of_steps() -> None:
     step = wg.compile(lambda x: x.sum())
     with pytest.raises(wg.ShapeError, match=r"batch 0 has shape \(5, 2\); its first axis must be"):
@@ -595,6 +601,7 @@ print("goes on")
 
 
 @pytest.mark.parametrize("sizes", [(300, 900, 300, 600), (900, 300, 600, 900)])
+@pytest.mark.smoke
 def test_shapes_of_a_step_share_one_arena(sizes: tuple[int, ...]) -> None:
     w = wg.tensor(np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32))
 
@@ -691,6 +698,7 @@ GENERATOR = np.random.default_rng(1)
 
 
 @pytest.mark.parametrize("read", READS)
+@pytest.mark.smoke
 def test_changed_state_is_noticed(read: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fn, change = READS[read]
     monkeypatch.setattr(nn, "functional_of_a_test", wg.relu, raising=False)

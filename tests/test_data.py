@@ -61,6 +61,7 @@ def write_idx_directory(
 # digits
 
 
+@pytest.mark.smoke
 def test_digits() -> None:
     x, y = load_digits()
     assert x.shape == (1797, 64) and x.dtype == np.float32
@@ -150,6 +151,7 @@ def csv(tmp_path: Path, text: str, name: str = "a.csv") -> Path:
     return file
 
 
+@pytest.mark.smoke
 def test_csv_text_labels_and_header(tmp_path: Path) -> None:
     table = load_csv(csv(tmp_path, "a,b,kind\n1,2,cat\n3,4.5,dog\n5,6,cat\n"))
     assert table.features == ["a", "b"] and table.classes == ["cat", "dog"]
@@ -357,6 +359,7 @@ def test_csv_missing_directory_and_binary(tmp_path: Path) -> None:
 # NPZ
 
 
+@pytest.mark.smoke
 def test_npz(tmp_path: Path) -> None:
     x, y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
     for names in (("x", "y"), ("images", "labels"), ("data", "target")):
@@ -476,6 +479,7 @@ def test_npz_refuses(tmp_path: Path) -> None:
 # split, standardise, batches
 
 
+@pytest.mark.smoke
 def test_split_is_seeded_stratified_and_complete() -> None:
     x, y = load_digits()
     train, test = split_indices(y, 0.2, seed=3)
@@ -492,6 +496,7 @@ def test_split_is_seeded_stratified_and_complete() -> None:
             split(x, y, bad)
 
 
+@pytest.mark.smoke
 def test_standardizer() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(5.0, 3.0, (9000, 3))
@@ -559,6 +564,7 @@ def rows_of(data: Batches) -> list[list[int]]:
     return [y.tolist() for _, y in data]
 
 
+@pytest.mark.smoke
 def test_batches_cover_an_epoch_once_and_differ_by_epoch() -> None:
     x, y = np.arange(20, dtype=np.uint8).reshape(10, 2), np.arange(10)
     data = Batches(x, y, 4, seed=7)
@@ -573,6 +579,7 @@ def test_batches_cover_an_epoch_once_and_differ_by_epoch() -> None:
     )
 
 
+@pytest.mark.smoke
 def test_the_order_is_pinned() -> None:
     """It must not change with NumPy's version: runs are resumed and compared years later."""
     order = Batches(np.zeros((8, 1)), np.zeros(8), 8, seed=5).indices(2)

@@ -52,6 +52,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.smoke
 def test_numpy_and_back_is_the_same_memory(name, layout):
     a = LAYOUTS[layout](sample(name))
     t = wg.from_numpy(a)
@@ -285,6 +286,7 @@ def test_operators_between_arrays_and_tensors_give_tensors():
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.smoke
 def test_buffers(name):
     t = wg.asarray(sample(name))
     m = memoryview(t)
@@ -323,6 +325,7 @@ def test_a_buffer_keeps_the_memory():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.smoke
 def test_dlpack_with_numpy(name, layout):
     a = LAYOUTS[layout](sample(name))
     t = wg.from_dlpack(a)
@@ -559,6 +562,7 @@ def test_masked_arrays_do_not_lose_their_mask_silently():
         (lambda: wg.tensor([1.0, 2.0], requires_grad=True).sum(), "tensor(3., made_by=sum)"),
     ],
 )
+@pytest.mark.smoke
 def test_repr(make, text):
     assert repr(make()) == text
     assert str(make()) == text
@@ -572,6 +576,7 @@ def test_repr_of_many_elements_is_short():
 # ---- copies
 
 
+@pytest.mark.smoke
 def test_copies_of_tensors():
     x = wg.tensor([1.0, 2.0], requires_grad=True)
     y = copy.deepcopy(x)

@@ -89,6 +89,7 @@ def test_wrong_types_are_told_by_name(name, tmp_path, monkeypatch):
         (lambda: attribution.saliency(5, GOOD["x"]), r"saliency: model is 5 .* a Module"),
     ],
 )
+@pytest.mark.smoke
 def test_sentences(call, text):
     with pytest.raises(TypeError, match=text):
         call()

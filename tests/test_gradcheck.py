@@ -17,6 +17,7 @@ def leaf(rng, *shape):
 
 
 @pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.smoke
 def test_right_gradients_pass(order, rng):
     a, b = leaf(rng, 3, 4), leaf(rng, 4, 2)
     assert gradcheck(lambda x, y: wg.tanh(x @ y), [a, b], order=order)
@@ -38,6 +39,7 @@ def half_detached(x):
     return x * x.detach()
 
 
+@pytest.mark.smoke
 def test_a_wrong_gradient_is_caught_with_its_place(rng):
     with pytest.raises(AssertionError) as caught:
         gradcheck(lambda a, b: (a * 2.0, half_detached(b)), [leaf(rng, 2), leaf(rng, 2, 3)])

@@ -128,6 +128,7 @@ X = wg.ones((2, 3))
         (lambda: wg.concatenat, AttributeError, "no attribute 'concatenat'"),
     ],
 )
+@pytest.mark.smoke
 def test_errors_say_what_to_write(call, kind, text):
     with pytest.raises(kind, match=text):
         call()

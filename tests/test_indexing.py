@@ -68,6 +68,7 @@ def tensor_key(key: Any) -> Any:
 
 
 @pytest.mark.parametrize("key", KEYS, ids=shown)
+@pytest.mark.smoke
 def test_get(key: Any) -> None:
     a = numbers(3, 4, 5)
     same(wg.tensor(a)[key], a[key])
@@ -184,6 +185,7 @@ def test_random_keys(seed: int) -> None:
 
 
 @pytest.mark.parametrize("key", BASIC, ids=shown)
+@pytest.mark.smoke
 def test_basic_keys_give_views(key: Any) -> None:
     a = numbers(3, 4, 5)
     x = wg.tensor(a)
@@ -256,6 +258,7 @@ def test_values_are_converted_to_the_tensors_dtype() -> None:
 # ---- gradients -----------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_repeated_indices_gather_gradients() -> None:
     x = wg.tensor([1.0, 2.0, 3.0], requires_grad=True)
     (g,) = wg.grad(x[[0, 2, 2, 2]].sum(), [x])
@@ -460,6 +463,7 @@ X = wg.zeros((3, 4))
     ],
     ids=str,
 )
+@pytest.mark.smoke
 def test_bad_keys(key: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         X[key]

@@ -57,6 +57,7 @@ def raw(path, header, data=b""):
 # ---- round trips
 
 
+@pytest.mark.smoke
 def test_round_trip(tmp_path):
     path = tmp_path / "a.safetensors"
     tensors = sample()
@@ -104,6 +105,7 @@ def test_relative_path(tmp_path, monkeypatch):
     assert io.load("here")["x"].item() == 1.0
 
 
+@pytest.mark.smoke
 def test_save_refuses(tmp_path):
     path = tmp_path / "a"
     x = wg.ones((1,))
@@ -175,6 +177,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("header", "data", "text"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG]
 )
+@pytest.mark.smoke
 def test_wrong_files(tmp_path, header, data, text):
     path = tmp_path / "wrong"
     if header == b"":
@@ -299,6 +302,7 @@ def test_damaged_files_without_checksums_never_crash(tmp_path):
     assert accepted > 20
 
 
+@pytest.mark.smoke
 def test_checksums(tmp_path):
     path = tmp_path / "a"
     io.save(path, {"x": wg.ones((3,)), "y": wg.zeros((2,))})
@@ -636,6 +640,7 @@ def train(model, optimizer, schedule, steps, start=0):
         schedule.step()
 
 
+@pytest.mark.smoke
 def test_a_checkpoint_resumes_to_the_same_bits(tmp_path):
     path = tmp_path / "c"
     one = trainer()

@@ -36,6 +36,7 @@ SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 65]
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("k", [1, 2, 3, 8, 17, 64])
+@pytest.mark.smoke
 def test_small_sizes(k: int, dtype: str) -> None:
     for m, n in itertools.product(SIZES, SIZES):
         a, b = normal(m, k, dtype=dtype), normal(k, n, dtype=dtype, seed=1)
@@ -155,6 +156,7 @@ def test_batch_axes_in_another_order() -> None:
      ((0, 1, 3, 4), (2, 4, 1)),
      ((1, 3, 4), (0, 4, 5))],
 )  # fmt: skip
+@pytest.mark.smoke
 def test_zero_sizes(a_shape: Any, b_shape: Any) -> None:
     a, b = np.ones(a_shape, "float32"), np.ones(b_shape, "float32")
     x, y = wg.tensor(a, requires_grad=True), wg.tensor(b, requires_grad=True)
@@ -211,6 +213,7 @@ def test_neighbours_of_a_part_are_not_touched() -> None:
 
 
 @pytest.mark.parametrize(("a_shape", "b_shape"), [s for s in BATCHES if max(map(max, s)) < 9])
+@pytest.mark.smoke
 def test_gradients(a_shape: Any, b_shape: Any) -> None:
     a, b = wg.tensor(normal(*a_shape)), wg.tensor(normal(*b_shape, seed=1))
     gradcheck(wg.matmul, [a, b], order=2)

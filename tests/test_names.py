@@ -22,6 +22,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("where", TABLES)
+@pytest.mark.smoke
 def test_each_hint_is_of_a_missing_name_and_names_what_there_is(where):
     owner, known = TABLES[where]
     for name, hint in known.items():
@@ -73,6 +74,7 @@ def test_attributes_may_have_such_names():
 @pytest.mark.parametrize(
     "name", ["", *(f".{name}" for name in wg._MODULES), ".nn.init", ".nn.functional"]
 )
+@pytest.mark.smoke
 def test_dir_shows_what_there_is_to_use(name):
     module = importlib.import_module(f"wengert{name}")
     shown = dir(module)
@@ -85,6 +87,7 @@ def test_dir_shows_what_there_is_to_use(name):
 
 
 @pytest.mark.parametrize("former", _names.MOVED)
+@pytest.mark.smoke
 def test_modules_under_their_former_names(former):
     """Imported in any way: everything that the module has, and where it is now."""
     new = importlib.import_module(_names.MOVED[former])
@@ -120,6 +123,7 @@ def test_what_the_modules_had():
                 assert getattr(module, name)
 
 
+@pytest.mark.smoke
 def test_functional():
     f = importlib.import_module("wengert.nn.functional")
     np.testing.assert_array_equal(f.relu(X - 5).numpy(), (X - 5).relu().numpy())

@@ -34,6 +34,7 @@ class Net(nn.Module):
 # ---- structure
 
 
+@pytest.mark.smoke
 def test_parameters_are_found_in_attributes_lists_and_dicts():
     class Many(nn.Module):
         def __init__(self):
@@ -241,6 +242,7 @@ def test_buffers():
         net.register_buffer("x", 3)
 
 
+@pytest.mark.smoke
 def test_train_eval_apply_requires_grad_zero_grad():
     net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Dropout(0.5)))
     assert net.training and net[1][0].training
@@ -259,6 +261,7 @@ def test_train_eval_apply_requires_grad_zero_grad():
     assert "frozen" in repr(net)
 
 
+@pytest.mark.smoke
 def test_sequential():
     net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
     assert len(net) == 3 and isinstance(net[-1], nn.Linear) and len(net[:2]) == 2
@@ -335,6 +338,7 @@ def test_linear_refuses():
         nn.Linear(2, 2, dtype="int64")
 
 
+@pytest.mark.smoke
 def test_other_refusals():
     with pytest.raises(ValueError, match="two or more"):
         nn.MLP([3])
@@ -359,6 +363,7 @@ def test_other_refusals():
 # ---- state
 
 
+@pytest.mark.smoke
 def test_state_dict_round_trip_and_sharing():
     a, b = nn.MLP([3, 4, 2]), nn.MLP([3, 4, 2])
     b.load_state_dict(a.state_dict())
@@ -496,6 +501,7 @@ def test_linear_starts_as_pytorch():
         ),
     ],
 )
+@pytest.mark.smoke
 def test_initialisers(fn, bound, std):
     wg.manual_seed(1)
     p = nn.Parameter(wg.empty((200, 300), "float64"))
@@ -624,12 +630,14 @@ def test_losses(reduction, rng):
         )
 
 
+@pytest.mark.smoke
 def test_half_mean(rng):
     x, t = f64(rng, 6, 4), f64(rng, 6, 4)
     loss = nn.MSELoss("half_mean")(wg.tensor(x), wg.tensor(t)).item()
     assert loss == pytest.approx(((x - t) ** 2).sum() / (2 * 24), rel=1e-14)
 
 
+@pytest.mark.smoke
 def test_dropout():
     layer = nn.Dropout(0.25, wg.Generator(0))
     x = wg.ones((100, 100), "float64").requires_grad_()

@@ -67,6 +67,7 @@ def assert_within(actual: np.ndarray, reference: Any, row: Row) -> None:
 # ---- the table is complete -----------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_every_op_has_a_row() -> None:
     ops = {op["name"] for op in wg._core.ops()}
     assert ops - covered() == set(), "add a row for these in tests/rows.py"
@@ -75,6 +76,7 @@ def test_every_op_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("op", wg._core.ops(), ids=lambda op: op["name"])
+@pytest.mark.smoke
 def test_op_describes_itself(op: dict[str, str]) -> None:
     assert op["formula"]
     assert bool(op["gradient"]) != bool(op["no_gradient"]), "a formula, or the reason why not"
@@ -91,6 +93,7 @@ def test_ops_without_a_row_are_tested_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name)
+@pytest.mark.smoke
 def test_row_exercises_its_op(row: Row) -> None:
     given = tensors(row, row.draw(row.shapes[-1]), "float32")
     y = row.call(*(x.requires_grad_(x.dtype == wg.float32) for x in given))
@@ -115,6 +118,7 @@ def test_first_gradient_is_one_fused_line(row: Row) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("row", "shapes"), CASES, ids=name)
+@pytest.mark.smoke
 def test_value(row: Row, shapes: Shapes, dtype: str) -> None:
     for seed in range(3):
         given = tensors(row, row.draw(shapes, seed), dtype)
@@ -150,6 +154,7 @@ def test_extremes(row: Row, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise and r.gradient], ids=name)
+@pytest.mark.smoke
 def test_nan_propagates(row: Row) -> None:
     for place, draw in enumerate(row.inputs):
         if draw.kind != "f":
@@ -193,6 +198,7 @@ def test_classification_of_numbers() -> None:
 
 
 @pytest.mark.parametrize(("row", "shapes"), GRADIENT_CASES, ids=name)
+@pytest.mark.smoke
 def test_gradients(row: Row, shapes: Shapes) -> None:
     """First and second, against differences, with respect to every input."""
     gradcheck(row.call, tensors(row, row.draw(shapes), "float64"), order=2, rtol=3e-6, atol=1e-7)
@@ -541,6 +547,7 @@ def test_promotion_table_is_the_array_apis() -> None:
 @pytest.mark.parametrize("b", DTYPES)
 @pytest.mark.parametrize("a", DTYPES)
 @pytest.mark.parametrize("shape", [(), (3,)])
+@pytest.mark.smoke
 def test_promotion(a: str, b: str, shape: tuple[int, ...]) -> None:
     x, y = wg.ones(shape, a), wg.ones((3,), b)
     for op in ("mul", "maximum", "minimum", "add"):
@@ -555,6 +562,7 @@ def test_promotion(a: str, b: str, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.smoke
 def test_python_numbers_are_weak(dtype: str) -> None:
     x = wg.ones((2,), dtype)
     for y in (x * 2, 2 * x, x + 2, x - 1, 2 - x, wg.maximum(x, 2), wg.where(x == 1, x, 2)):
@@ -1007,6 +1015,7 @@ BAD: list[tuple[Any, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("call", "error", "message"), BAD, ids=[m[:40] for *_, m in BAD])
+@pytest.mark.smoke
 def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
         call()

@@ -74,6 +74,7 @@ def test_trajectory_is_pytorchs(name, options):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+@pytest.mark.smoke
 def test_float32_follows_float64(name, options):
     """Rough, but a scalar rounded to float32 on its way (beta2, lr) would show."""
     wide, narrow = nn.MLP(SIZES, "tanh", dtype="float64"), nn.MLP(SIZES, "tanh")
@@ -142,6 +143,7 @@ def test_both_dtypes_in_one_optimizer():
     assert q.tolist()[0] == pytest.approx(0.9, rel=1e-7)
 
 
+@pytest.mark.smoke
 def test_groups():
     p, q = parameters([1.0], [1.0])
     optimizer = optim.SGD([{"params": [p]}, {"params": q, "lr": 0.5}], lr=0.1)
@@ -160,6 +162,7 @@ def test_groups():
     assert "lr=0.3" in repr(optimizer)
 
 
+@pytest.mark.smoke
 def test_step_is_not_recorded_and_zero_grad():
     (p,) = parameters([1.0, 2.0])
     optimizer = optim.Adam([p], 0.1)
@@ -196,6 +199,7 @@ def test_learning_rate(cls, lr):
         cls(parameters([1.0]), lr=lr)
 
 
+@pytest.mark.smoke
 def test_refusals():
     (p,) = parameters([1.0])
     with pytest.raises(ValueError, match="empty"):
@@ -242,6 +246,7 @@ def test_refusals():
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+@pytest.mark.smoke
 def test_state_dict_resumes_to_the_same_bits(name, options):
     def run(model, optimizer, batches):
         for x, t in batches:
@@ -494,6 +499,7 @@ MAKERS = [
     "adam", [lambda p: optim.SGD(p, 0.1, momentum=0.7), lambda p: optim.Adam(p, 0.1)]
 )
 @pytest.mark.parametrize("order", ["all made first", "schedule made last", "schedule loaded first"])
+@pytest.mark.smoke
 def test_schedule_goes_on_where_it_stood(make, adam, order):
     """Rates and momenta of the next steps are those of the run that was not interrupted."""
     first = parameters([1.0, -2.0])

@@ -207,6 +207,7 @@ def test_what_the_user_can_change_is_no_constant() -> None:
     assert step(wg.ones(1)).item() == 4.0
 
 
+@pytest.mark.smoke
 def test_dead_lines() -> None:
     def step(x: wg.Tensor) -> wg.Tensor:
         (x.exp() * 2.0).sum()
@@ -227,6 +228,7 @@ def test_an_edit_that_is_looked_at_is_not_dead() -> None:
     assert total.tolist() == [10.0, 10.0, 10.0]
 
 
+@pytest.mark.smoke
 def test_common_lines() -> None:
     def step(x: wg.Tensor) -> wg.Tensor:
         return x.exp() * x.exp().reshape(2, 2).reshape(4) + x.sigmoid()
@@ -248,6 +250,7 @@ def test_lines_with_an_edit_between_are_not_common() -> None:
     assert ops(listing(step, wg.ones(2), passes=["common"]).lines).count("exp") == 2
 
 
+@pytest.mark.smoke
 def test_views() -> None:
     w = wg.ones((3, 4))
     program = listing(lambda x: x @ w.transpose(0, 1), wg.ones((2, 4)), passes=["views"])
@@ -257,6 +260,7 @@ def test_views() -> None:
     assert program.lines[0]["inputs"][1].endswith(".T")
 
 
+@pytest.mark.smoke
 def test_chains() -> None:
     def step(x: wg.Tensor, b: wg.Tensor) -> wg.Tensor:
         return ((x + b).tanh() * 2.0).sum()
@@ -270,6 +274,7 @@ def test_chains() -> None:
     assert program.memory["all"] >= 3 * 8 * 40 * 4
 
 
+@pytest.mark.smoke
 def test_epilogues() -> None:
     w, b = wg.ones((40, 20)), wg.ones(20)
     program = listing(lambda x: (x @ w + b).sigmoid(), wg.ones((8, 40)))
@@ -277,6 +282,7 @@ def test_epilogues() -> None:
     assert [part["op"] for part in line["body"]] == ["matmul", "add", "sigmoid"]
 
 
+@pytest.mark.smoke
 def test_losses() -> None:
     step = classifier("sgd")
     x, y = wg.ones((40, 20)), wg.zeros(40, dtype="int64")
@@ -284,6 +290,7 @@ def test_losses() -> None:
     assert "cross_entropy_with_gradient" in [line["op"] for line in lines]
 
 
+@pytest.mark.smoke
 def test_updates() -> None:
     step = classifier("adamw")
     lines = listing(step, wg.ones((40, 20)), wg.zeros(40, dtype="int64")).lines
@@ -333,6 +340,7 @@ def test_updates_within_a_large_product_give_the_same_bits(
         wg.set_num_threads(before)
 
 
+@pytest.mark.smoke
 def test_memory() -> None:
     def step(x: wg.Tensor) -> wg.Tensor:
         for _ in range(10):
@@ -350,6 +358,15 @@ def test_unknown_passes_are_named() -> None:
         wg.compile(lambda x: x, passes=["loops"])
 
 
+# ---- names ----
+
+
+def test_former_names_of_passes_are_accepted() -> None:
+    assert wg.compile(lambda x: x, passes=["dead", "planes"]).passes == ("dead", "slices")
+    with pytest.raises(ValueError, match="no pass 'plane'; there are constants, "):
+        wg.compile(lambda x: x, passes=["plane"])
+
+
 # ---- packing ----
 
 
@@ -357,6 +374,7 @@ def test_unknown_passes_are_named() -> None:
 @pytest.mark.parametrize(
     ("m", "k", "n"), [(1, 70, 100), (5, 300, 33), (33, 777, 515), (100, 64, 64)]
 )
+@pytest.mark.smoke
 def test_packed_weights_give_the_same_bits(dtype: str, m: int, k: int, n: int) -> None:
     rng = np.random.default_rng(0)
     x = wg.tensor(rng.normal(size=(m, k)).astype(dtype))

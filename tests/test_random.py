@@ -8,6 +8,7 @@ import pytest
 import wengert as wg
 
 
+@pytest.mark.smoke
 def test_philox_gives_the_published_numbers() -> None:
     # Random123's known answers for philox4x32-10, counter 0 and key 0.
     words = (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
@@ -74,6 +75,7 @@ def test_whole_numbers_and_permutations() -> None:
     assert wg.randint(-(2**63), 2**63 - 1, (2,), generator=generator).dtype == wg.int64
 
 
+@pytest.mark.smoke
 def test_same_bits_for_any_threads_and_any_cut() -> None:
     drawn = []
     for threads in (1, 2, 3):
@@ -89,6 +91,7 @@ def test_same_bits_for_any_threads_and_any_cut() -> None:
     assert parts == drawn[0][0][:100_004]
 
 
+@pytest.mark.smoke
 def test_state_can_be_kept_and_put_back() -> None:
     generator = wg.Generator(1)
     wg.randn(10, generator=generator)

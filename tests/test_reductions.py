@@ -73,6 +73,7 @@ def test_gradients_of_long_sums() -> None:
     assert relative_error(dw, 10**7 * TENTH) < 2e-7
 
 
+@pytest.mark.smoke
 def test_sum_of_numbers_that_cancel() -> None:
     """Float32 terms are gathered in float64: what cancels leaves what remains."""
     x = np.full(200_001, 1e8, "float32")

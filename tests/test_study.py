@@ -101,6 +101,7 @@ def training(steps: int = 1, dtype: str = "float32", **options: Any) -> Program:
 # ---- the list
 
 
+@pytest.mark.smoke
 def test_names_formulas_and_sources() -> None:
     text = str(Net().program())
     assert "h: float64[8, 5] = sigmoid(add1)" in text
@@ -120,6 +121,7 @@ def test_layers_and_parameters_are_named_by_the_module() -> None:
     assert set(program.gradients()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 
 
+@pytest.mark.smoke
 def test_backward_lines_answer_forward_lines() -> None:
     program = Net().program()
     for answer in program.answers:
@@ -132,6 +134,7 @@ def test_backward_lines_answer_forward_lines() -> None:
     assert answered == {line.number for line in program.lines if line.recorded}
 
 
+@pytest.mark.smoke
 def test_a_step_is_as_without_tracing() -> None:
     """The same losses, gradients and weights, bit by bit, whether somebody watches or not."""
     plain: Any = None
@@ -155,6 +158,7 @@ def test_a_step_is_as_without_tracing() -> None:
         plain = found
 
 
+@pytest.mark.smoke
 def test_replay_has_the_bits_of_the_step() -> None:
     net = Net("float32")
     program = net.program()
@@ -193,6 +197,7 @@ def test_saved_bytes_and_until_when() -> None:
     assert program.saved_bytes() == (8 * 5 + 8) * 8  # h and z; the rest lies outside
 
 
+@pytest.mark.smoke
 def test_costs_sums_and_times() -> None:
     program = training()
     sums = program.per_layer()
@@ -242,6 +247,7 @@ def test_grad_accumulation_across_backwards_and_second_derivatives() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.smoke
 def test_check_of_a_training_step(dtype: str) -> None:
     checks = training(dtype=dtype, dropout=0.5).check()
     assert checks, checks
@@ -261,6 +267,7 @@ def test_check_counts_outputs_at_kinks() -> None:
 
 
 @pytest.mark.parametrize("name", DRILLS)
+@pytest.mark.smoke
 def test_check_finds_every_drill(name: str) -> None:
     d = drill(name)
     checks = d.program.check()
@@ -295,6 +302,7 @@ def test_faults_that_do_not_fit_are_refused() -> None:
         program.with_fault(line.number, "sigmoid", ["w1"])
 
 
+@pytest.mark.smoke
 def test_first_bad_forward_backward_and_from_outside() -> None:
     x = wg.tensor([1.0, 0.0, 4.0], requires_grad=True)
 
@@ -314,6 +322,7 @@ def test_first_bad_forward_backward_and_from_outside() -> None:
     assert Net().program().first_bad() is None
 
 
+@pytest.mark.smoke
 def test_diff() -> None:
     program = Net("float32").program()
     assert not wg.diff(program, Net("float32").program())
@@ -331,6 +340,7 @@ def test_diff() -> None:
 # ---- stepping
 
 
+@pytest.mark.smoke
 def test_stepping_forward_and_back() -> None:
     program = training()
     stepper = program.stepper()
@@ -421,6 +431,7 @@ def test_statistics() -> None:
 # ---- files and code
 
 
+@pytest.mark.smoke
 def test_json_loads_back(tmp_path: Path) -> None:
     program = training().measure()
     program.to_json(tmp_path / "p.json")
@@ -543,6 +554,7 @@ def many_ops(x: wg.Tensor) -> wg.Tensor:
         lambda x: wg.binary_cross_entropy_with_logits(x, (x > 0).double(), "none"),
     ],
 )  # fmt: skip
+@pytest.mark.smoke
 def test_numpy_code_gives_the_same_at_infinities(f: Any, tmp_path: Path) -> None:
     """And where no gradient arrives, whatever the slope."""
     x = np.array([math.inf, -math.inf, 0.0, 1.5, -2.0, 1.0, math.nan, 1e4, -math.inf, -math.inf,
@@ -781,6 +793,7 @@ def test_each_option_of_the_command_changes_what_comes(tmp_path: Path, capsys: A
     )
 
 
+@pytest.mark.smoke
 def test_a_step_beyond_the_end_is_told(tmp_path: Path, capsys: Any) -> None:
     script, code = tmp_path / "script.py", tmp_path / "n.py"
     script.write_text(SCRIPT)

@@ -9,6 +9,7 @@ from wengert import nn
 from wengert.models.bert import BertConfig, BertModel
 
 
+@pytest.mark.smoke
 def test_a_linear_layer_by_hand() -> None:
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
     total, first, relu, last = wg.summary(model, wg.randn((7, 6))).layers

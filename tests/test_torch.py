@@ -15,9 +15,21 @@ from rows import ROWS, Row, Shapes
 import wengert as wg
 from wengert.testing import assert_close
 
-torch = pytest.importorskip("torch")
-F = torch.nn.functional
 pytestmark = pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+
+torch: Any = None
+F: Any = None
+TORCH: dict[str, Callable[..., Any]] = {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def oracle() -> None:
+    """PyTorch is imported by the first test that runs: that takes seconds, which those who collect
+    the tests for a few others need not wait for."""
+    global torch, F
+    torch = pytest.importorskip("torch")
+    F = torch.nn.functional
+    TORCH.update(counterparts())
 
 
 def with_items(x: Any, value: Any, key: Any) -> Any:
@@ -80,65 +92,69 @@ SAME_NAME = [
     "where",
 ]
 
-TORCH: dict[str, Callable[..., Any]] = {
-    **{op: getattr(torch, op) for op in SAME_NAME},
-    "leaky_relu": F.leaky_relu,
-    "leaky_relu 0.3": lambda x: F.leaky_relu(x, 0.3),
-    "elu": F.elu,
-    "elu 0.5": lambda x: F.elu(x, 0.5),
-    "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": F.silu,
-    "softplus": lambda x: F.softplus(x, threshold=100),
-    "clamp": lambda x: x.clamp(-1.0, 2.0),
-    "clamp min": lambda x: x.clamp(min=0.5),
-    "floor_divide": lambda a, b: torch.div(a, b, rounding_mode="floor"),
-    "pow 3": lambda x: x**3,
-    "times": lambda a, b: a * b,
-    "bce_with_logits": lambda a, b: F.binary_cross_entropy_with_logits(
-        *torch.broadcast_tensors(a, b), reduction="none"
-    ),
-    "reshape": lambda x: x.reshape(3, -1),
-    "permute": lambda x: x.permute(2, 0, 1),
-    "expand": lambda x: x.broadcast_to((2, 3, 4)),
-    "slice": lambda x: x[1:4],
-    "slice negative step": lambda x: x.flip(-1)[..., ::2],
-    "copy": lambda x: x.clone(),
-    "copy transposed": lambda x: x.T,
-    "concatenate": lambda a, b: torch.cat([a, b, a], 1),
-    "concatenate stack": lambda a, b: torch.stack([a, b], -1),
-    "take_rows": lambda x: x[[2, 0, 2, -1]],
-    "take_rows apart": lambda x: x[:, [[0, 2], [2, 2]], None, [1, 0]],
-    "put_rows": lambda x, v: with_items(x, v, [2, 0]),
-    "put_rows slice": lambda x, v: with_items(x, v, np.s_[1:, ::2]),
-    "put_region": lambda x, v: with_items(x, v, np.s_[1:, ::2]),
-    **reductions("sum"),
-    **reductions("mean"),
-    **reductions("amax"),
-    **reductions("amin"),
-    **reductions("logsumexp"),
-    "prod": torch.prod,
-    "prod last": lambda x: x.prod(-1),
-    "prod first": lambda x: x.prod(0),
-    "prod apart": lambda x: x.prod(2, keepdim=True).prod(0, keepdim=True),
-    "prod middle": lambda x: x.prod(-2, keepdim=True),
-    **spread("var"),
-    **spread("std"),
-    "softmax axis -1": lambda x: x.softmax(-1),
-    "softmax axis 0": lambda x: x.softmax(0),
-    "log_softmax axis -1": lambda x: x.log_softmax(-1),
-    "log_softmax axis 0": lambda x: x.log_softmax(0),
-    "cross_entropy": lambda x, t: F.cross_entropy(x, t, reduction="none"),
-    "cross_entropy smoothed": lambda x, t: F.cross_entropy(x, t, label_smoothing=0.1),
-    "cross_entropy probabilities": F.cross_entropy,
-    "embedding": lambda w, ids: F.embedding(ids, w),
-    "embedding padding": lambda w, ids: F.embedding(ids, w, padding_idx=5),
-    "take_rows gather": lambda x, i: x.gather(1, i),
-    "slice split": lambda x: torch.cat(
-        [y * (i + 1) for i, y in enumerate(x.split([2, 0, 3], -1))], -1
-    ),
-    "concatenate pad": lambda x: F.pad(x, (0, 3, 1, 2), value=1.5),
-}
+
+def counterparts() -> dict[str, Callable[..., Any]]:
+    return {
+        **{op: getattr(torch, op) for op in SAME_NAME},
+        "leaky_relu": F.leaky_relu,
+        "leaky_relu 0.3": lambda x: F.leaky_relu(x, 0.3),
+        "elu": F.elu,
+        "elu 0.5": lambda x: F.elu(x, 0.5),
+        "gelu": F.gelu,
+        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+        "silu": F.silu,
+        "softplus": lambda x: F.softplus(x, threshold=100),
+        "clamp": lambda x: x.clamp(-1.0, 2.0),
+        "clamp min": lambda x: x.clamp(min=0.5),
+        "floor_divide": lambda a, b: torch.div(a, b, rounding_mode="floor"),
+        "pow 3": lambda x: x**3,
+        "times": lambda a, b: a * b,
+        "bce_with_logits": lambda a, b: F.binary_cross_entropy_with_logits(
+            *torch.broadcast_tensors(a, b), reduction="none"
+        ),
+        "reshape": lambda x: x.reshape(3, -1),
+        "permute": lambda x: x.permute(2, 0, 1),
+        "expand": lambda x: x.broadcast_to((2, 3, 4)),
+        "slice": lambda x: x[1:4],
+        "slice negative step": lambda x: x.flip(-1)[..., ::2],
+        "copy": lambda x: x.clone(),
+        "copy transposed": lambda x: x.T,
+        "concatenate": lambda a, b: torch.cat([a, b, a], 1),
+        "concatenate stack": lambda a, b: torch.stack([a, b], -1),
+        "take_rows": lambda x: x[[2, 0, 2, -1]],
+        "take_rows apart": lambda x: x[:, [[0, 2], [2, 2]], None, [1, 0]],
+        "put_rows": lambda x, v: with_items(x, v, [2, 0]),
+        "put_rows slice": lambda x, v: with_items(x, v, np.s_[1:, ::2]),
+        "put_region": lambda x, v: with_items(x, v, np.s_[1:, ::2]),
+        **reductions("sum"),
+        **reductions("mean"),
+        **reductions("amax"),
+        **reductions("amin"),
+        **reductions("logsumexp"),
+        "prod": torch.prod,
+        "prod last": lambda x: x.prod(-1),
+        "prod first": lambda x: x.prod(0),
+        "prod apart": lambda x: x.prod(2, keepdim=True).prod(0, keepdim=True),
+        "prod middle": lambda x: x.prod(-2, keepdim=True),
+        **spread("var"),
+        **spread("std"),
+        "softmax axis -1": lambda x: x.softmax(-1),
+        "softmax axis 0": lambda x: x.softmax(0),
+        "log_softmax axis -1": lambda x: x.log_softmax(-1),
+        "log_softmax axis 0": lambda x: x.log_softmax(0),
+        "cross_entropy": lambda x, t: F.cross_entropy(x, t, reduction="none"),
+        "cross_entropy smoothed": lambda x, t: F.cross_entropy(x, t, label_smoothing=0.1),
+        "cross_entropy probabilities": F.cross_entropy,
+        "embedding": lambda w, ids: F.embedding(ids, w),
+        "embedding padding": lambda w, ids: F.embedding(ids, w, padding_idx=5),
+        "take_rows gather": lambda x, i: x.gather(1, i),
+        "slice split": lambda x: torch.cat(
+            [y * (i + 1) for i, y in enumerate(x.split([2, 0, 3], -1))], -1
+        ),
+        "concatenate pad": lambda x: F.pad(x, (0, 3, 1, 2), value=1.5),
+    }
+
+
 RENAMED = {"max": "amax", "min": "amin"}
 # What torch leaves open: of repeated indices, which one is written.
 NOT_IN_TORCH = {"put_rows repeated"}

@@ -341,6 +341,7 @@ def epoch_of(checkpoint: Path) -> int:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["run_dir", "in memory"])
+@pytest.mark.smoke
 def test_validation_chooses_and_the_test_part_is_looked_at_once(
     tmp_path: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +421,7 @@ def test_without_validation_the_last_weights_are_tested(tmp_path: Path) -> None:
         fit(**{**arguments, "validation": (np.ones((2, 6)), np.ones(1))}, epochs=4)
 
 
+@pytest.mark.smoke
 def test_patience(tmp_path: Path) -> None:
     run = tmp_path / "run"
     result = fit(**misleading(run), epochs=50, patience=3)
@@ -617,6 +619,7 @@ def test_history_with_a_damaged_line(tmp_path: Path) -> None:
 # divergence
 
 
+@pytest.mark.smoke
 def test_divergence_names_the_step_and_the_op(tmp_path: Path) -> None:
     done = cli(
         "train",
@@ -741,6 +744,7 @@ def test_damaged_and_foreign_checkpoints(tmp_path: Path) -> None:
 # what is printed
 
 
+@pytest.mark.smoke
 def test_confusion_text() -> None:
     counts = report.confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]), 4)
     text = report.confusion_text(counts, ["a", "b", "c", "d"])
@@ -749,6 +753,7 @@ def test_confusion_text() -> None:
     assert "none" in many
 
 
+@pytest.mark.smoke
 def test_bar_and_lines(capsys: pytest.CaptureFixture[str]) -> None:
     epoch = {
         "epoch": 1,

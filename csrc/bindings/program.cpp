@@ -1,6 +1,7 @@
 // Compiled steps: the class Program, which python/wengert/compiling.py traces and replays.
 #include "program/program.h"
 
+#include <algorithm>
 #include <map>
 
 #include "bindings/bindings.h"
@@ -52,10 +53,16 @@ void add_program(py::module_& m) {
       "_pass_names",
       [] {
         std::vector<std::string> names;
-        for (const Pass& pass : all_passes()) names.emplace_back(pass.name);
+        const auto add = [&](std::span<const Pass> passes) {
+          for (const Pass& pass : passes)
+            if (std::find(names.begin(), names.end(), pass.name) == names.end())
+              names.emplace_back(pass.name);
+        };
+        add(simplifying_passes);
+        add(fusing_passes);
         return names;
       },
-      "The passes over a compiled step's list, in the order in which they run.");
+      "The names of the passes over a compiled step's list.");
 
   m.def("_is_tracing", [] { return tracer != nullptr; }, "Whether a step is being traced here.");
 
@@ -98,8 +105,14 @@ void add_program(py::module_& m) {
           "what the step changes outside.")
       .def("escaped", &Program::escaped,
            "A tensor made by the step that is held outside it, as text; or an empty string.")
-      .def("improve", &Program::improve, py::arg("passes"),
-           "Runs the passes of these names, and makes the list ready to run.")
+      .def(
+          "improve",
+          [](Program& p, const std::vector<std::string>& passes, bool memory, bool packing,
+             bool graph,
+             bool persistent) { p.improve(passes, {memory, packing, graph, persistent}); },
+          py::arg("passes"), py::arg("memory") = false, py::arg("packing") = false,
+          py::arg("graph") = false, py::arg("persistent") = false,
+          "Runs the passes of these names, and makes the list ready to run.")
       .def("share_memory", &Program::share_memory, py::arg("other"),
            "Between two programs of one step, of which only one runs at a time from now on.")
       .def("fits", &Program::fits)

@@ -90,6 +90,12 @@ constexpr Saves save_auxiliary = 1u << 17;
 struct Ready {
   virtual ~Ready() = default;
   virtual void run() const = 0;
+  // Adds where it keeps pointers into its inputs: setting all of them moves an input. An input that
+  // none of them points into cannot be moved.
+  virtual void pointers(std::vector<void*>& /*at*/) {}
+  // No line of the step writes to this storage, so a copy in another order may be kept. Returns the
+  // bytes that it takes.
+  virtual int64_t may_keep(const Ref<Storage>& /*storage*/) { return 0; }
 };
 
 struct Op {
@@ -123,8 +129,8 @@ struct Op {
   bool bfloat16 = false;
   // The kernel of an elementwise op, by the dtypes of output and first input; null: it has none.
   TileFn (*tile)(DType out, DType in) = nullptr;
-  // null: `run` on the views
-  std::unique_ptr<const Ready> (*ready)(Views out, Views in, const Attrs& attrs) = nullptr;
+  // null, or what it returns is: `run` on the views
+  std::unique_ptr<Ready> (*ready)(Views out, Views in, const Attrs& attrs) = nullptr;
 };
 
 // The kernel of an op for these views.

@@ -15,6 +15,8 @@
 
 namespace wengert {
 
+class Plan;
+
 struct StepList {
   struct Memory {
     Ref<Storage> storage;  // null once a plan has given it another place
@@ -39,7 +41,9 @@ struct StepList {
     int edited = 0;                 // this many inputs, the first ones, are overwritten (updates)
     bool edit = false;              // the output is an earlier value, overwritten
     Cost cost = {};
-    std::vector<Line> body = {};  // of a fused line: what is done in its place, part by part
+    std::vector<Line> body = {};  // of a fused line: the lines that it does, in order
+    // Of a fused line, how a plan makes it ready; null: as its op says (Op::ready).
+    std::unique_ptr<Ready> (*ready)(const Plan& plan, const Line& line) = nullptr;
   };
 
   std::vector<Memory> memories;

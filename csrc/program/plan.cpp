@@ -4,12 +4,8 @@
 
 #include "base/allocator.h"
 #include "base/pool.h"
-#include "ops/matmul/matmul.h"
 #include "ops/update/lines.h"
 #include "program/cpu/chain.h"
-#include "program/gpu/chain.h"
-#include "program/gpu/matmul.h"
-#include "program/passes.h"
 
 namespace wengert {
 
@@ -17,25 +13,11 @@ namespace {
 
 size_t at(int i) { return static_cast<size_t>(i); }
 
-bool has_chain(const StepList::Line& line) {
-  return line.op == &fused_op || (line.op == &matmul_op && !line.body.empty());
+bool updates(const StepList::Line& line) {
+  return is_update(*line.op) || std::any_of(line.body.begin(), line.body.end(), updates);
 }
 
-// The parts of a fused line: elementwise ones, behind the matmul if it is one, then updates.
-// (Planes between them are no part of either.)
-struct Parts {
-  std::span<const StepList::Line> chain, updates;
-};
-Parts parts_of(const StepList::Line& line) {
-  std::span<const StepList::Line> body = line.body;
-  if (!has_chain(line)) return {};
-  if (line.op == &matmul_op) body = body.subspan(1);
-  size_t end = body.size();
-  while (end > 0 && is_update(*body[end - 1].op)) --end;
-  const bool planes = end > 0 && body[end - 1].op == &planes_op;
-  return {body.first(end - planes), body.subspan(end)};
-}
-
+// A line whose op has no way of its own to make it ready.
 class ReadyOp final : public Ready {
  public:
   ReadyOp(const Op& op, std::vector<View> out, std::vector<View> in, const Attrs& attrs)
@@ -44,132 +26,14 @@ class ReadyOp final : public Ready {
         in_(std::move(in)),
         attrs_(attrs) {}
   void run() const override { kernel_(Views(out_), Views(in_), attrs_); }
-  std::vector<View>& in() { return in_; }
+  void pointers(std::vector<void*>& to) override {
+    for (View& x : in_) to.push_back(&x.data);
+  }
 
  private:
   OpKernel kernel_;
   std::vector<View> out_, in_;
   Attrs attrs_;
-};
-
-class ReadyChain final : public Ready {
- public:
-  explicit ReadyChain(Chain chain) : chain_(std::move(chain)) {}
-  void run() const override { chain_.run_all(); }
-  Chain& chain() { return chain_; }
-
- private:
-  Chain chain_;
-};
-
-// Gradient, parameter and states, in the caches of two cores: 784-128-10 with momentum has 1.2 MB,
-// and takes 127 instead of 141 us a step on two threads; 784-512-512-10 with Adam 6.4, and gains
-// nothing (Intel Xeon, 2 MB of L2 a core).
-constexpr int64_t cached_bytes = 2 << 20;
-
-// A product, and what is done with it: with each block of it while the block is in the cache, where
-// blocks are whole rows, as in small products, or in gradients of parameters that the cores' caches
-// hold from step to step: a thread then makes and updates the rows that it reads in the next step.
-// Else with the whole: chunks of larger products have a few columns, and short pieces of many rows
-// take longer than reading it all again does (784-512-512-10 with Adam, one thread of an Intel
-// Xeon: 4.28 against 3.75 ms a step).
-class ReadyMatmul final : public Ready {
- public:
-  // `source`: of b, if the step only reads it and it may be packed.
-  ReadyMatmul(const View& c, const View& a, const View& b, std::optional<Chain> chain,
-              std::vector<std::unique_ptr<const ReadyUpdate>> updates, Ref<Storage> source)
-      : c_(c), a_(a), b_(b), chain_(std::move(chain)), updates_(std::move(updates)) {
-    gemm_ = gemm_of(c_, a_, b_);
-    kernel_ = gemm_kernel(c_.dtype);
-    const double work =
-        static_cast<double>(gemm_.m) * static_cast<double>(gemm_.n) * static_cast<double>(gemm_.k);
-    const int64_t updated = updates_.empty() ? 0 : updates_[0]->bytes();
-    const bool whole_rows = updated > 0 && updated <= cached_bytes && makes_whole_rows(gemm_);
-    in_blocks_ = whole_rows || ((chain_ || updated > 0) && gemm_.n <= 512 && work <= (1 << 19));
-    if (in_blocks_) gemm_.epilogue = {then, this, whole_rows};
-    if (source && c_.shape.size() == 2 && packed_bytes(c_.dtype, gemm_) > 0)
-      packed_ = std::make_unique<Packed>(std::move(source));
-  }
-
-  void run() const override {
-    if (in_blocks_)
-      for (const auto& update : updates_) update->begin();
-    if (packed_) {
-      Gemm gemm = gemm_;
-      gemm.packed = packed_->of(c_.dtype, gemm_);
-      kernel_(gemm);
-    } else if (kernel_ && c_.shape.size() == 2) {
-      kernel_(gemm_);
-    } else {
-      matmul(c_, a_, b_, gemm_.epilogue);
-    }
-    if (in_blocks_) return;
-    if (chain_) chain_->run_all();
-    for (const auto& update : updates_) update->run();
-  }
-
-  int64_t bytes_packed() const { return packed_ ? packed_bytes(c_.dtype, gemm_) : 0; }
-
-  template <class Fn> void each_pointer(int a, int b, const Fn& fn) {  // memories of the operands
-    fn(a, a_.data);
-    fn(a, gemm_.a);
-    fn(b, b_.data);
-    fn(b, gemm_.b);
-    if (chain_) chain_->each_pointer(fn);
-  }
-
- private:
-  // b in the order in which the kernel reads it. It is made when b is met a second time unchanged,
-  // and left alone where others may write to b unseen.
-  class Packed {
-   public:
-    explicit Packed(Ref<Storage> source) : source_(std::move(source)) {}
-    ~Packed() {
-      if (data_) deallocate(data_, bytes_);
-    }
-    Packed(const Packed&) = delete;
-    const void* of(DType dtype, const Gemm& gemm) {
-      if (source_->exposed) return nullptr;
-      if (made_ && version_ == source_->version) return data_;
-      const bool again = met_ && version_ == source_->version;
-      met_ = true, made_ = false, version_ = source_->version;
-      if (!again) return nullptr;
-      bytes_ = packed_bytes(dtype, gemm);
-      if (!data_) data_ = allocate(bytes_);
-      if (!data_) return nullptr;
-      pack_operand(dtype, gemm, data_);
-      made_ = true;
-      return data_;
-    }
-
-   private:
-    Ref<Storage> source_;
-    uint32_t version_ = 0;  // of the source, when it was last met
-    bool met_ = false, made_ = false;
-    void* data_ = nullptr;
-    int64_t bytes_ = 0;
-  };
-
-  static void then(const void* context, const Epilogue::Block& block) {
-    const auto& self = *static_cast<const ReadyMatmul*>(context);
-    if (self.chain_) self.chain_->run(block.row, block.rows, block.col, block.cols);
-    const int64_t all = self.gemm_.n;
-    for (const auto& update : self.updates_) {
-      if (block.cols == all)
-        update->apply(0, block.row * all, block.rows * all);
-      else
-        for (int64_t r = block.row; r < block.row + block.rows; ++r)
-          update->apply(0, r * all + block.col, block.cols);
-    }
-  }
-
-  View c_, a_, b_;
-  std::optional<Chain> chain_;
-  std::vector<std::unique_ptr<const ReadyUpdate>> updates_;
-  Gemm gemm_;
-  GemmKernel kernel_;
-  bool in_blocks_;
-  std::unique_ptr<Packed> packed_;
 };
 
 }  // namespace
@@ -223,8 +87,7 @@ void Plan::make_ready() {
     if (line.op->alias) continue;
     steps_.push_back(ready(line));
     line_of_.push_back(i);
-    const bool updates = is_update(*line.op) || !parts_of(line).updates.empty();
-    if (!updates && first_update_ == steps_.size() - 1) first_update_ = steps_.size();
+    if (!updates(line) && first_update_ == steps_.size() - 1) first_update_ = steps_.size();
   }
 }
 
@@ -245,6 +108,12 @@ View Plan::view(int v) const {
   const StepList::Memory& memory = list_.memories[at(x.memory)];
   return {base_[at(x.memory)] + x.offset, x.shape, x.strides, x.dtype,
           memory.storage ? memory.storage->device : arena_device_};
+}
+
+std::vector<View> Plan::views(const std::vector<int>& values) const {
+  std::vector<View> found;
+  for (int v : values) found.push_back(view(v));
+  return found;
 }
 
 bool Plan::touches(size_t i, Device d) const {
@@ -271,11 +140,9 @@ std::vector<Plan::Region> Plan::regions() const {
   return found;
 }
 
-// Whether a memory is only on its way through this fused line: made by one of its elementwise
-// parts, or its product, and read by the others as it was made.
+// Whether one part of this fused line makes the memory, and only parts that are no updates read it,
+// as it was made.
 bool Plan::passes_through(int memory, const StepList::Line& line) const {
-  const auto chain = parts_of(line).chain;
-  if (chain.empty()) return false;
   int made = -1;
   for (const StepList::Line& part : line.body)
     for (int y : part.outputs)
@@ -301,7 +168,8 @@ void Plan::leave_out_intermediates() {
   std::vector<char*> base(list_.memories.size());
   static char somewhere;
   for (const StepList::Line& line : list_.lines) {
-    if (!has_chain(line)) continue;
+    const auto chain = chain_of(line);
+    if (chain.empty()) continue;
     std::vector<int> left_out;
     each_memory(list_, line, [&](int m, bool) {
       const StepList::Memory& memory = list_.memories[at(m)];
@@ -311,26 +179,26 @@ void Plan::leave_out_intermediates() {
         stored_[at(m)] = false;
       }
     });
-    if (line.op == &matmul_op) lend_memory(line);
+    if (!line.body[0].op->elementwise) lend_memory(line);
     for (size_t m = 0; m < base.size(); ++m)
       base[m] = stored_[m] || lender_[m] >= 0 ? &somewhere : nullptr;
-    if (!parts_of(line).chain.empty() && !Chain::enough_tiles(list_, parts_of(line).chain, base))
+    if (!Chain::enough_tiles(list_, chain, base))
       for (int m : left_out)
         if (lender_[at(m)] < 0) stored_[at(m)] = true;
   }
 }
 
-// A product that nobody else needs lies where a result of its chain will: that of the last part
-// that reads the product, or of a later one.
+// A matmul's result that only its chain reads lies where a result of the chain will: that of the
+// last part that reads it, or of a later one.
 void Plan::lend_memory(const StepList::Line& line) {
-  const int product = line.body[0].outputs[0], memory = list_.value(product).memory;
+  const int made = line.body[0].outputs[0], memory = list_.value(made).memory;
   if (stored_[at(memory)]) return;
   bool read = false;
-  const auto chain = parts_of(line).chain;
+  const auto chain = chain_of(line);
   for (size_t i = chain.size(); i-- > 0 && !read;) {
     const int y = chain[i].outputs[0];
-    read = std::count(chain[i].inputs.begin(), chain[i].inputs.end(), product) > 0;
-    if (stored_[at(list_.value(y).memory)] && list_.value(y).dtype == list_.value(product).dtype)
+    read = std::count(chain[i].inputs.begin(), chain[i].inputs.end(), made) > 0;
+    if (stored_[at(list_.value(y).memory)] && list_.value(y).dtype == list_.value(made).dtype)
       lender_[at(memory)] = list_.value(y).memory;
   }
   if (lender_[at(memory)] < 0) stored_[at(memory)] = true;
@@ -400,67 +268,35 @@ void Plan::place(bool arena) {
   }
 }
 
-std::unique_ptr<const Ready> Plan::ready(const StepList::Line& line) {
-  const auto views = [&](const std::vector<int>& values) {
-    std::vector<View> result;
-    for (int v : values) result.push_back(view(v));
-    return result;
-  };
-  const auto note = [&](int memory, auto& pointer) {
-    if (list_.memories[at(memory)].kind == StepList::Memory::argument)
-      pointers_[at(memory)].push_back(
-          {&pointer, static_cast<const char*>(pointer) - base_[at(memory)]});
-  };
-  const auto fix = [&](const std::vector<int>& values) {
-    for (int v : values) fixed_[at(list_.value(v).memory)] = true;
-  };
-  const auto chain = parts_of(line).chain;
-  if (line.op == &fused_op) {
-    const Grid grid = *grid_of(list_, chain);
-    const Device device = view(chain[0].outputs[0]).device;
-    if (is_cuda(device)) {
-      fix(line.inputs);
-      return device_chain(list_, chain, grid, base_, device);
+std::unique_ptr<Ready> Plan::ready(const StepList::Line& line) {
+  std::unique_ptr<Ready> made;
+  if (line.ready) {
+    made = line.ready(*this, line);
+  } else {
+    std::vector<View> out = views(line.outputs), in = views(line.inputs);
+    if (line.op->ready) made = line.op->ready(Views(out), Views(in), line.attrs);
+    if (!made)
+      made = std::make_unique<ReadyOp>(*line.op, std::move(out), std::move(in), line.attrs);
+  }
+  std::vector<void*> pointers;
+  made->pointers(pointers);
+  std::vector<bool> seen(list_.memories.size(), false);
+  for (int x : line.inputs) {
+    const int m = list_.value(x).memory;
+    const StepList::Memory& memory = list_.memories[at(m)];
+    if (seen[at(m)]) continue;
+    seen[at(m)] = true;
+    if (!only_read_.empty() && only_read_[at(m)]) bytes_.packed += made->may_keep(memory.storage);
+    if (memory.kind != StepList::Memory::argument) continue;
+    const size_t known = pointers_[at(m)].size();
+    for (void* p : pointers) {
+      const char* into;
+      std::memcpy(&into, p, sizeof into);
+      if (into >= base_[at(m)] && into < base_[at(m)] + memory.bytes)
+        pointers_[at(m)].push_back({p, into - base_[at(m)]});
     }
-    auto made = std::make_unique<ReadyChain>(Chain(list_, chain, grid, base_));
-    made->chain().each_pointer(note);
-    return made;
+    if (pointers_[at(m)].size() == known) fixed_[at(m)] = true;
   }
-  const StepList::Line& product = line.body.empty() ? line : line.body[0];
-  if (line.op == &matmul_op && !line.edit && !is_cuda(view(product.outputs[0]).device)) {
-    const View c = view(product.outputs[0]);
-    std::optional<Chain> then;
-    if (!chain.empty())
-      then.emplace(list_, chain, Grid{c.numel() / c.shape.back(), c.shape.back()}, base_);
-    std::vector<std::unique_ptr<const ReadyUpdate>> updates;
-    for (const StepList::Line& update : parts_of(line).updates) {
-      fix(update.inputs);
-      updates.push_back(ready_update(*update.op, Views(views(update.inputs)), update.attrs));
-    }
-    const int b = list_.value(product.inputs[1]).memory;
-    Ref<Storage> source;
-    if (!only_read_.empty() && only_read_[at(b)]) source = list_.memories[at(b)].storage;
-    auto made =
-        std::make_unique<ReadyMatmul>(c, view(product.inputs[0]), view(product.inputs[1]),
-                                      std::move(then), std::move(updates), std::move(source));
-    bytes_.packed += made->bytes_packed();
-    made->each_pointer(list_.value(product.inputs[0]).memory, b, note);
-    return made;
-  }
-  if (line.op == &matmul_op && (!line.body.empty() || line.inputs.size() > 2)) {
-    fix(line.inputs);
-    return device_matmul(
-        list_, line, [&](int v) { return view(v); },
-        [&](int v) { return stored_[at(list_.value(v).memory)]; });
-  }
-  const std::vector<View> in = views(line.inputs), out = views(line.outputs);
-  if (line.op->ready) {
-    fix(line.inputs);
-    return line.op->ready(Views(out), Views(in), line.attrs);
-  }
-  auto made = std::make_unique<ReadyOp>(*line.op, out, in, line.attrs);
-  for (size_t i = 0; i < in.size(); ++i)
-    note(list_.value(line.inputs[i]).memory, made->in()[i].data);
   return made;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <memory>
+#include <span>
 
 #include "program/list.h"
 
@@ -12,8 +13,8 @@ namespace wengert {
 class Plan {
  public:
   // `arena`: whether what the step makes moves into one block; else it stays where the trace put
-  // it. `pack`: whether matrices that the step only reads, such as the weights of a model that is
-  // not trained here, are kept in the order in which products read them.
+  // it. `pack`: whether lines may keep copies, in an order of their own, of what the step only
+  // reads, such as the weights of a model that is not trained here (Ready::may_keep).
   Plan(StepList list, bool arena, bool pack);
   // Two plans that never run at the same time use the larger arena of both. Whether one let go of
   // its own.
@@ -38,9 +39,13 @@ class Plan {
   const StepList::Line& line(size_t i) const { return list_.lines[line_of_[i]]; }
   size_t number(size_t i) const { return line_of_[i] + 1; }  // as listings have it
   bool touches(size_t i, Device d) const;  // whether it reads or writes memory of d
-  // Where a value lies; and each memory, once: what the step makes and nobody keeps is one, the
-  // arena.
-  View view(int value) const;
+  View view(int value) const;              // where it lies
+  std::vector<View> views(const std::vector<int>& values) const;
+  // Where each memory begins; null: only one fused line needs it, and never stores it.
+  std::span<char* const> base() const { return base_; }
+  // False if not, and if a fused line only passes it through memory of another value.
+  bool stored(int value) const { return stored_[static_cast<size_t>(list_.value(value).memory)]; }
+  // Each memory, once: what the step makes and nobody keeps is one, the arena.
   struct Region {
     StepList::Memory::Kind kind;
     char* data;
@@ -63,7 +68,7 @@ class Plan {
   void lend_memory(const StepList::Line& line);
   void place(bool arena);
   void make_ready();
-  std::unique_ptr<const Ready> ready(const StepList::Line& line);
+  std::unique_ptr<Ready> ready(const StepList::Line& line);
 
   struct Pointer {  // a line's, into an argument
     void* at;
@@ -76,11 +81,11 @@ class Plan {
   Device arena_device_ = Device::cpu;  // the GPU's, where the step uses one
   std::vector<char*> base_;            // where each memory begins; null: it is never stored
   std::vector<bool> stored_;           // whether it is
-  std::vector<int> lender_;  // of a product that is only on its way: whose memory it lies in; -1
+  std::vector<int> lender_;  // of a matmul's result that a chain takes on: whose memory it uses; -1
   std::vector<std::vector<Pointer>> pointers_;  // into each memory
   std::vector<bool> fixed_;                     // whether it cannot be bound
-  std::vector<bool> only_read_;                 // whether it may be packed; empty: nothing is
-  std::vector<std::unique_ptr<const Ready>> steps_;
+  std::vector<bool> only_read_;                 // whether copies may be kept; empty: none
+  std::vector<std::unique_ptr<Ready>> steps_;
   std::vector<size_t> line_of_;  // by step
   size_t first_update_ = 0;
 };

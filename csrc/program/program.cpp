@@ -271,38 +271,27 @@ std::string Program::escaped() const {
   return {};
 }
 
-void Program::improve(const std::vector<std::string>& passes) {
+void Program::improve(const std::vector<std::string>& passes, const Options& options) {
   StepList list = traced_;
-  // Other fused lines are the CPU's.
   const bool gpu = std::any_of(
       list.memories.begin(), list.memories.end(),
       [](const StepList::Memory& m) { return m.storage && is_cuda(m.storage->device); });
-  const auto chosen = [&](const std::string& name) {
-    const bool any_device = name == "constants" || name == "dead" || name == "common" ||
-                            name == "views" || name == "epilogues" || name == "planes" ||
-                            name == "updates" || name == "memory" || name == "graph" ||
-                            name == "persistent";
-    return (any_device || !gpu || (name == "chains" && cuda_fuses())) &&
-           std::find(passes.begin(), passes.end(), name) != passes.end();
-  };
-  StepList unfused;  // for one kernel of a GPU, which fuses in its own way
-  for (const Pass& pass : all_passes()) {
-    const std::string_view name = pass.name;
-    if (gpu && name == "chains") {  // products come first: what they take costs nothing
-      unfused = list;
-      if (chosen("epilogues")) fuse_device_epilogues(list);
+  const auto run = [&](std::span<const Pass> some) {
+    for (const Pass& pass : some) {
+      const auto on_device = gpu ? pass.on_gpu : pass.on_cpu;
+      if (on_device && std::find(passes.begin(), passes.end(), pass.name) != passes.end())
+        on_device(list);
     }
-    if (chosen(pass.name) && !(gpu && name == "epilogues")) pass.run(list);
-  }
-  const bool arena = chosen("memory");
-  plan_ = std::make_unique<Plan>(std::move(list), arena, chosen("packing"));
-  if (gpu) {
-    std::unique_ptr<Plan> single;
-    if (chosen("persistent") && DeviceReplay::too_much(unfused).empty())
-      single = std::make_unique<Plan>(std::move(unfused), arena, false);
+  };
+  run(simplifying_passes);
+  std::unique_ptr<Plan> single;  // one kernel of a GPU fuses in its own way
+  if (gpu && options.persistent && DeviceReplay::too_much(list).empty())
+    single = std::make_unique<Plan>(list, options.memory, false);
+  run(fusing_passes);
+  plan_ = std::make_unique<Plan>(std::move(list), options.memory, options.packing && !gpu);
+  if (gpu)
     replay_ = std::make_unique<DeviceReplay>(*plan_, std::move(single), arguments_, outputs_,
-                                             chosen("graph"));
-  }
+                                             options.graph);
   const auto written = [&](const Storage& s) {
     const auto* const first = static_cast<const char*>(s.data);
     written_.emplace_back(first, first + s.bytes);
@@ -310,7 +299,7 @@ void Program::improve(const std::vector<std::string>& passes) {
   for (const Tensor& x : edited_) written(*x->storage.get());
   for (const LeafGradient& g : gradients_)
     if (g.after.defined()) written(*g.after->storage.get());
-  if (!arena) return;
+  if (!options.memory) return;
   // What the step makes lies in the plan's arena now; only what is seen from outside stays.
   keep_.clear();
   for (StepList::Memory& m : traced_.memories)

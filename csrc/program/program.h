@@ -38,8 +38,14 @@ class Program : public Tracer, public RefCounted {
   // After finish: a tensor that the step made and somebody outside holds on to, as text; a replay
   // with an arena would not change it. Empty if there is none.
   std::string escaped() const;
+  struct Options {
+    bool memory = false;      // what the step makes shares one block (Plan::place)
+    bool packing = false;     // lines may keep copies of what the step only reads (Ready::may_keep)
+    bool graph = false;       // on a GPU a replay may be one CUDA graph,
+    bool persistent = false;  // or, of a small step, a loop inside one kernel
+  };
   // Runs the passes of these names over the list, in the order of passes.h, and plans its replay.
-  void improve(const std::vector<std::string>& passes);
+  void improve(const std::vector<std::string>& passes, const Options& options);
 
   // From now on only one of the two runs at a time, in the same memory.
   void share_memory(Program& other);

@@ -794,7 +794,7 @@ class _Program:
         ...
     def fits(self) -> builtins.bool:
         ...
-    def improve(self, passes: Sequence[str]) -> None:
+    def improve(self, passes: Sequence[str], memory: builtins.bool = False, packing: builtins.bool = False, graph: builtins.bool = False, persistent: builtins.bool = False) -> None:
         """
         Runs the passes of these names, and makes the list ready to run.
         """
@@ -966,7 +966,7 @@ def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None
     """
 def _pass_names() -> list[str]:
     """
-    The passes over a compiled step's list, in the order in which they run.
+    The names of the passes over a compiled step's list.
     """
 def _permutation(state: Tensor, n: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """

@@ -1,4 +1,4 @@
-"""Methods of Tensor that are written in Python: how it is shown, searched and copied; and Memory."""
+"""Methods of Tensor that are written in Python: how it is shown, searched and copied; Memory."""
 
 from __future__ import annotations
 

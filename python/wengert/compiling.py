@@ -23,8 +23,9 @@ requires_grad, hooks, optimizer groups, generators, globals, variables of functi
 of lists and dicts. Where that has changed, the step is traced again; `step.reasons` says why. An
 optimizer's numbers are stored in tensors, so they change without a new trace.
 
-A trace is improved by passes (csrc/README.md describes each) and its memory planned once into one
-block; both leave every bit of the results as it was. `step.program.before` is the list as traced.
+A trace is improved by passes (csrc/program/passes/ has a file for each) and its memory planned once
+into one block; both leave every bit of the results as it was. `step.program.before` is the list as
+traced.
 
 On a GPU the list is put down once, as one CUDA graph or, for small networks, as a loop inside one
 kernel, and `run` launches any number of steps without waiting between them; `step.program.replay`
@@ -55,7 +56,9 @@ from ._trees import Branch, Constant, flatten, unflatten
 
 __all__ = ["PASSES", "CompiledStep", "Listing", "compile"]
 
-PASSES: tuple[str, ...] = tuple(_core._pass_names())
+_OPTIONS = ("memory", "packing", "graph", "persistent")  # how the list runs
+PASSES: tuple[str, ...] = (*_core._pass_names(), *_OPTIONS)
+_RENAMED = {"planes": "slices"}
 
 _MAX_TRACES = 64
 _WARN_AFTER = 8  # traces for one reason
@@ -101,10 +104,11 @@ class CompiledStep:
         """`fn` takes and returns tensors, or lists, tuples and dicts of them, and constants."""
         functools.update_wrapper(self, fn)
         self._fn = fn
-        self.passes = PASSES if passes is None else tuple(passes)
+        self.passes = PASSES if passes is None else tuple(_RENAMED.get(p, p) for p in passes)
         for name in self.passes:
             if name not in PASSES:
                 raise ValueError(f"compile: no pass {name!r}; there are {', '.join(PASSES)}")
+        self._options = {name: name in self.passes for name in _OPTIONS}
         if max_traces < 1:
             raise ValueError(f"compile: max_traces is {max_traces}; expected at least 1")
         self._max_traces = max_traces
@@ -237,7 +241,7 @@ class CompiledStep:
             program.improve([])
             return unflatten(results, program.run(tensors))
         self._escaped.pop(key, None)
-        program.improve(list(self.passes))
+        program.improve(self.passes, **self._options)
         for others in self._cache.values():
             for other in others:
                 program.share_memory(other.program)

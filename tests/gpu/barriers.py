@@ -1,6 +1,6 @@
 """Takes the barriers of the CUDA kernels out, one by one, and looks whether that is noticed.
 
-Each __syncthreads() of the .cu files of csrc/ and of the headers that they share is deleted in turn, the
+Each __syncthreads() of the .cu files of csrc/ and of the headers that they share is deleted, the
 library emulated under ThreadSanitizer (tests/gpu/emulation.h), and tests of that file run: they
 must fail. A barrier that nobody misses is either not needed or not tested. Takes some minutes:
 

@@ -52,8 +52,8 @@ int nvrtcCompileProgram(Program* p, int, const char* const*) {
   const int failed = std::system(
       ("g++ -std=c++20 -O1 -fwrapv -ffp-contract=off -fno-math-errno -fPIC -shared -Wall -Wextra "
        "-Wno-unknown-pragmas -Werror -I" +
-       at + " -I" + std::getenv("BY_GCC_CSRC") + " " + at + "/chain.cpp -o " + at +
-       "/chain.so 2> " + at + "/log")
+       at + " -I" + std::getenv("BY_GCC_CSRC") + " -I" + std::getenv("BY_GCC_TESTS") + " " + at +
+       "/chain.cpp -o " + at + "/chain.so 2> " + at + "/log")
           .c_str());
   p->log = read(p->folder / "log");
   p->code = read(p->folder / "chain.so");

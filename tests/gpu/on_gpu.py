@@ -1,6 +1,6 @@
 """The engine on a GPU: every row of rows.py, and what the rows do not reach.
 
-With a GPU: `pytest tests/gpu/on_gpu.py`. Without: tests/gpu/test_cuda.py runs this file against a library
+With a GPU: `pytest tests/gpu/on_gpu.py`. Without: test_cuda.py runs this file against a library
 made of the same kernels, compiled for the CPU (tests/gpu/emulation.h). What is exact is compared
 exactly with the CPU: copies, indexing, random numbers; everything else to rounding.
 """

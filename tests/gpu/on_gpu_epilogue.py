@@ -1,4 +1,4 @@
-"""What a product of a compiled step does besides: epilogues, planes and updates on a GPU.
+"""What a product of a compiled step does besides: epilogues, slices and updates on a GPU.
 
 All have the bits of the same step line by line. With a GPU: `pytest tests/gpu/on_gpu_epilogue.py`.
 Without: test_cuda_matmul.py runs this file against the emulation as compute capability 7.5 (plain
@@ -108,7 +108,7 @@ def test_activations_and_their_gradients(name: str, precision: str) -> None:
         return y.detach(), hidden.detach(), *wg.grad(y.square().sum(), [leaf])
 
     f = same(step, x)
-    found = [part for body in bodies(f) for part in body if part != "planes"]
+    found = [part for body in bodies(f) for part in body if part != "slices"]
     assert found == [name, f"{name}_vjp"], f.program
 
 
@@ -166,9 +166,9 @@ def test_layers_of_more_axes(precision: str) -> None:
 
     row = draw(2, 1, 112, seed=1)
     f = same(step, x)
-    found = [part for body in bodies(f) for part in body if part != "planes"]
+    found = [part for body in bodies(f) for part in body if part != "slices"]
     assert found == ["add", "gelu", "add", "gelu_vjp"], f.program
-    assert sum("planes" in body for body in bodies(f)) == (precision != "strict")
+    assert sum("slices" in body for body in bodies(f)) == (precision != "strict")
 
 
 def test_numbers_from_the_cpu_are_read_at_each_launch() -> None:
@@ -205,7 +205,7 @@ def test_what_is_not_finite(precision: str) -> None:
     assert y[3, 0].item() == 1 and y[3, 1].item() == -1 and np.isnan(y[3, 2].item())
 
 
-# ---- planes --------------------------------------------------------------------------------------
+# ---- slices --------------------------------------------------------------------------------------
 
 
 needs_units = pytest.mark.skipif(not wg.cuda.matmul_units(), reason="no tensor cores for bfloat16")
@@ -213,7 +213,7 @@ needs_units = pytest.mark.skipif(not wg.cuda.matmul_units(), reason="no tensor c
 
 @needs_units
 @pytest.mark.parametrize("precision", ["fp32", "fast", "bf16"])
-def test_planes_are_made_once(precision: str) -> None:
+def test_slices_are_made_once(precision: str) -> None:
     wg.set_matmul_precision(precision)
     x, w, v, bias = draw(130, 96), draw(200, 96, seed=1), draw(90, 200, seed=2), draw(200, seed=3)
     x[5, 3] = np.inf
@@ -223,9 +223,9 @@ def test_planes_are_made_once(precision: str) -> None:
         return ((x @ w.T + bias).relu() @ v.T,)
 
     f = same(step, x)
-    assert bodies(f) == [["add", "relu", "planes"], []]
+    assert bodies(f) == [["add", "relu", "slices"], []]
     assert len(products(f)[1]["inputs"]) == 3
-    assert kernels(f) == kernels(same(step, x, without=("planes",))) - 1
+    assert kernels(f) == kernels(same(step, x, without=("slices",))) - 1
     if precision != "bf16":
         return
     for other, fewer in (
@@ -235,12 +235,12 @@ def test_planes_are_made_once(precision: str) -> None:
         (lambda x: ((x @ w.T).reshape(2, 65, 200) @ v.T,), 1),
     ):
         f = same(other, x)
-        assert bodies(f)[0] == ["planes"], f.program
-        assert kernels(f) == kernels(same(other, x, without=("planes",))) - fewer
+        assert bodies(f)[0] == ["slices"], f.program
+        assert kernels(f) == kernels(same(other, x, without=("slices",))) - fewer
 
 
 @needs_units
-def test_where_planes_are_not_kept() -> None:
+def test_where_slices_are_not_kept() -> None:
     wg.set_matmul_precision("bf16")
     x, w, v = draw(130, 96), draw(200, 96, seed=1), draw(90, 200, seed=2)
     odd, u = draw(196, 96, seed=3), draw(90, 196, seed=4)
@@ -251,12 +251,12 @@ def test_where_planes_are_not_kept() -> None:
         return (y @ v.T,)
 
     for step in (
-        lambda x: ((x @ odd.T) @ u.T,),  # rows of planes would be padded
+        lambda x: ((x @ odd.T) @ u.T,),  # rows of slices would be padded
         lambda x: ((x @ w.T) @ v.T[:, :20],),  # a product for the plain kernels
         lambda x: ((x @ w.T)[:65] @ v.T,),  # a part
         edited,
     ):
-        assert not any("planes" in body for body in bodies(same(step, x)))
+        assert not any("slices" in body for body in bodies(same(step, x)))
     # The other way round; square, so that only strides tell.
     square = draw(136, 120, seed=5)
     f = same(lambda x: ((x @ square.T).T @ x,), draw(136, 120, seed=6))
@@ -316,10 +316,10 @@ def test_training_on_tensor_cores() -> None:
     for _ in range(3):
         assert f(x, y).item() == eager.step(x, y).item()
     assert compiled.state() == eager.state()
-    assert bodies(f)[:3] == [["add", "gelu", "planes"], ["add", "gelu"], ["add"]]
+    assert bodies(f)[:3] == [["add", "gelu", "slices"], ["add", "gelu"], ["add"]]
     assert sorted(bodies(f)[3:]) == [["adam_step"]] * 3 + [
         ["gelu_vjp"],
-        ["gelu_vjp", "planes"],
+        ["gelu_vjp", "slices"],
     ]
 
 

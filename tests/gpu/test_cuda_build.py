@@ -99,7 +99,7 @@ def test_kernels_fit_into_registers(source: Path, tmp_path: Path) -> None:
         # CUDA's sin and cos reduce huge arguments with a small table on the stack.
         trigonometry = re.search(r"3(Sin|Cos)", name)
         assert stack <= (40 if trigonometry else 0), f"{name} has a stack of {stack} bytes"
-        # Two blocks fit; float64 may have one. Of wgmma_tiles tests/gpu/test_cuda_matmul.py says more.
+        # Two blocks fit; float64 may have one. Of wgmma_tiles test_cuda_matmul.py says more.
         most = 255 if "attendId" in name else 168 if "wgmma_tiles" in name else 128
         assert used <= most, f"{name} uses {used} registers"
     print(f"{source.name}: {len(found)} kernels, at most {max((k[3] for k in found), default=0)} "

@@ -2,7 +2,7 @@
 
 on_gpu_matmul.py and on_gpu_epilogue.py run on the emulated library as if it were a GPU of compute
 capability 8.0, with mma, and 9.0, with wgmma, TMA and mbarriers; the second also as one without.
-tests/gpu/tiles.cpp tests the plain functions. The rest reads ptxas's reports, the PTX and, where there
+tiles.cpp tests the plain functions. The rest reads ptxas's reports, the PTX and, where there
 is a disassembler (`pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm`), the machine code.
 """
 

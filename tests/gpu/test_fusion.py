@@ -232,6 +232,7 @@ class Machine:
             "WENGERT_CACHE_DIR": str(self.cache),
             "BY_GCC": str(self.sources),
             "BY_GCC_CSRC": str(CSRC),
+            "BY_GCC_TESTS": str(TESTS),
         }
 
     def start(self, code: str, **more: str) -> subprocess.Popen[str]:

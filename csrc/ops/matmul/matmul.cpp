@@ -7,10 +7,12 @@
 
 #include <atomic>
 
+#include "base/allocator.h"
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/matmul/gpu.h"
+#include "ops/matmul/ready.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -75,6 +77,10 @@ Cost cost(Tensors in, const Tensor& out, const Attrs&) {
   c.flops = 2 * static_cast<double>(out.numel()) * static_cast<double>(in[0].shape().back());
   return c;
 }
+std::unique_ptr<Ready> ready(Views out, Views in, const Attrs&) {
+  if (is_cuda(out[0].device)) return nullptr;
+  return std::make_unique<ReadyMatmul>(out[0], in[0], in[1]);
+}
 const Op the_matmul_op{.name = "matmul",
                        .formula = "a @ b",
                        .gradient = "da = g @ transpose(b), db = transpose(a) @ g",
@@ -84,7 +90,8 @@ const Op the_matmul_op{.name = "matmul",
                        .vjp = vjp,
                        .saves = saves,
                        .cost = cost,
-                       .bfloat16 = true};
+                       .bfloat16 = true,
+                       .ready = ready};
 Tensor product(const Tensor& a, const Tensor& b, MatmulPrecision precision) {
   return apply(the_matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b), precision});
 }
@@ -125,7 +132,9 @@ GemmKernel gemm_kernel(DType dtype) {
   }
 }
 
-int64_t packed_bytes(DType dtype, const Gemm& g) {
+// Bytes of b, rewritten in the order in which the kernels read it; 0 where a product copies nothing
+// of b, or has no use for such a copy.
+static int64_t packed_bytes(DType dtype, const Gemm& g) {
   // Up to 64 rows, adjacent columns are read where they lie. Of 512 rows or more, a copy of b is a
   // small part of the work. Sums of more than 4096 terms are made in another way.
   const bool copied = g.b_col != 1 ? g.n > 1 : g.m > 64;
@@ -137,11 +146,6 @@ int64_t packed_bytes(DType dtype, const Gemm& g) {
 
 bool makes_whole_rows(const Gemm& g) {
   return g.b_col == 1 && g.k <= 256 && g.n * g.k <= (1 << 17);
-}
-
-void pack_operand(DType dtype, const Gemm& g, void* to) {
-  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
-  (dtype == DType::float32 ? table.pack_f32 : table.pack_f64)(g, to);
 }
 
 Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
@@ -203,6 +207,50 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
   parallel_for(ceil_div(count, per_chunk), [&](int64_t chunk) {
     for (int64_t i = chunk * per_chunk; i < count && i < (chunk + 1) * per_chunk; ++i) one(i);
   });
+}
+
+ReadyMatmul::ReadyMatmul(const View& c, const View& a, const View& b)
+    : gemm_(gemm_of(c, a, b)), c_(c), a_(a), b_(b), kernel_(gemm_kernel(c.dtype)) {}
+ReadyMatmul::~ReadyMatmul() {
+  if (packed_) deallocate(packed_, packed_bytes_);
+}
+
+void ReadyMatmul::pointers(std::vector<void*>& at) {
+  at.insert(at.end(), {&a_.data, &gemm_.a, &b_.data, &gemm_.b});
+}
+
+int64_t ReadyMatmul::may_keep(const Ref<Storage>& storage) {
+  const auto* const first = static_cast<const char*>(storage->data);
+  if (b_.data < first || b_.data >= first + storage->bytes || c_.shape.size() != 2) return 0;
+  packed_bytes_ = packed_bytes(c_.dtype, gemm_);
+  if (packed_bytes_) source_ = storage;
+  return packed_bytes_;
+}
+
+const void* ReadyMatmul::packed() const {
+  if (source_->exposed) return nullptr;
+  const bool again = met_ && version_ == source_->version;
+  if (made_ && again) return packed_;
+  met_ = true, made_ = false, version_ = source_->version;
+  if (!again) return nullptr;
+  if (!packed_) packed_ = allocate(packed_bytes_);
+  if (!packed_) return nullptr;
+  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
+  (c_.dtype == DType::float32 ? table.pack_f32 : table.pack_f64)(gemm_, packed_);
+  made_ = true;
+  return packed_;
+}
+
+void ReadyMatmul::run() const {
+  if (source_) {
+    Gemm gemm = gemm_;
+    gemm.packed = packed();
+    kernel_(gemm);
+  } else if (kernel_ && c_.shape.size() == 2) {
+    kernel_(gemm_);
+  } else {
+    matmul(c_, a_, b_, gemm_.epilogue);
+  }
 }
 
 void add_matmul_ops(std::vector<const Op*>& ops) { ops.push_back(&matmul_op); }

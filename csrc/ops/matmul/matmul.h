@@ -35,7 +35,7 @@ struct Gemm {
   int64_t c_row;  // c's columns are adjacent
   Epilogue epilogue = {};
   int64_t row = 0, col = 0;      // of c's first element in the whole output, for the epilogue
-  const void* packed = nullptr;  // b as pack_operand() wrote it, if it did
+  const void* packed = nullptr;  // b as `pack_f32` or `pack_f64` wrote it
 };
 
 // y = a @ b of bfloat16, summed in float32 and rounded once (matmul_bfloat16.cpp).
@@ -75,11 +75,6 @@ void set_matmul_precision(MatmulPrecision precision);
 
 // Whether blocks of whole rows cost nothing: each needs all of b, as it lies, in the cache.
 bool makes_whole_rows(const Gemm& g);
-
-// b, rewritten in the order in which the kernels read it: for one that many products share.
-// Bytes that this takes; 0 where a product copies nothing of b, or has no use for such a copy.
-int64_t packed_bytes(DType dtype, const Gemm& g);
-void pack_operand(DType dtype, const Gemm& g, void* to);
 
 struct Op;
 class Attrs;

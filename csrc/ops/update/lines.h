@@ -38,6 +38,6 @@ class ReadyUpdate : public Ready {
   virtual void put_into(CudaEpilogue::Update& update) const = 0;
 };
 bool updates_in_epilogue(const Op& op);  // whether it may be there
-std::unique_ptr<const ReadyUpdate> ready_update(const Op& op, Views in, const Attrs& attrs);
+std::unique_ptr<ReadyUpdate> ready_update(const Op& op, Views in, const Attrs& attrs);
 
 }  // namespace wengert

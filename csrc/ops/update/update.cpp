@@ -245,7 +245,7 @@ template <class Rule> class Update final : public ReadyUpdate {
   mutable decltype(Rule::constants(nullptr, false, 0)) constants_;
 };
 
-template <class Rule> std::unique_ptr<const Ready> ready(Views, Views in, const Attrs& attrs) {
+template <class Rule> std::unique_ptr<Ready> ready(Views, Views in, const Attrs& attrs) {
   return std::make_unique<Update<Rule>>(in, attrs);
 }
 template <class Rule> void run(Views, Views in, const Attrs& attrs) {
@@ -343,7 +343,7 @@ Attrs with_group(const Attrs& attrs, const UpdateGroup& group) {
   copy.as<UpdateAttrs>().group = group;
   return copy;
 }
-std::unique_ptr<const ReadyUpdate> ready_update(const Op& op, Views in, const Attrs& attrs) {
+std::unique_ptr<ReadyUpdate> ready_update(const Op& op, Views in, const Attrs& attrs) {
   if (&op == &sgd_op) return std::make_unique<Update<Sgd>>(in, attrs);
   if (&op == &adam_op) return std::make_unique<Update<Adam>>(in, attrs);
   return std::make_unique<Update<Rmsprop>>(in, attrs);

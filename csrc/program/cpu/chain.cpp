@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/pool.h"
+#include "program/plan.h"
 
 namespace wengert {
 
@@ -100,6 +101,18 @@ bool chainable(const StepList& list, const StepList::Line& line) {
          is_contiguous(y.shape, y.strides) && numel(y.shape) > 0;
 }
 
+std::span<const StepList::Line> chain_of(const StepList::Line& line) {
+  const auto first = std::find_if(line.body.begin(), line.body.end(),
+                                  [](const StepList::Line& part) { return part.op->elementwise; });
+  return {first, std::find_if(first, line.body.end(),
+                              [](const StepList::Line& part) { return !part.op->elementwise; })};
+}
+
+std::unique_ptr<Ready> ready_chain(const Plan& plan, const StepList::Line& line) {
+  return std::make_unique<Chain>(plan.list(), line.body, *grid_of(plan.list(), line.body),
+                                 plan.base());
+}
+
 std::optional<Grid> grid_of(const StepList& list, std::span<const StepList::Line> lines) {
   const Shape& shape = list.value(lines[0].outputs[0]).shape;
   for (int split = 0; split <= shape.size(); ++split)
@@ -142,13 +155,13 @@ Chain::Chain(const StepList& list, std::span<const StepList::Line> lines, const 
     char* const start = base[static_cast<size_t>(x.memory)];
     if (start) {
       const auto [row, column] = *strides_of(x, shape, split);
-      operands_.push_back({start + x.offset, row, column, size_of(x.dtype), x.memory});
+      operands_.push_back({start + x.offset, row, column, size_of(x.dtype)});
       if (!operands_.back().linear(grid_))
         gathered_.push_back(static_cast<int>(numbers.size()) - 1);
     } else {
       const auto tile_of = std::find_if(tiles.begin(), tiles.end(),
                                         [&](const auto& t) { return t.first == x.memory; });
-      operands_.push_back({nullptr, tile_of->second, 1, size_of(x.dtype), x.memory});
+      operands_.push_back({nullptr, tile_of->second, 1, size_of(x.dtype)});
     }
     return static_cast<int>(numbers.size()) - 1;
   };
@@ -170,6 +183,11 @@ Chain::Chain(const StepList& list, std::span<const StepList::Line> lines, const 
     step.out = operand(y);
     steps_.push_back(step);
   }
+}
+
+void Chain::pointers(std::vector<void*>& at) {
+  for (Operand& x : operands_)
+    if (x.data) at.push_back(&x.data);
 }
 
 void Chain::steps(const Places& at, int64_t n, bool by_rows) const {
@@ -247,7 +265,7 @@ template <class Body> void Chain::with_tiles(const Body& body) const {
   body(at);
 }
 
-void Chain::run(int64_t row, int64_t rows, int64_t column, int64_t columns) const {
+void Chain::run_block(int64_t row, int64_t rows, int64_t column, int64_t columns) const {
   const bool whole_rows = columns == grid_.columns;
   with_tiles([&](Places& at) {
     if (whole_rows && gathered_.empty())
@@ -259,9 +277,9 @@ void Chain::run(int64_t row, int64_t rows, int64_t column, int64_t columns) cons
   });
 }
 
-void Chain::run_all() const {
+void Chain::run() const {
   const int64_t all = grid_.rows * grid_.columns;
-  if (all <= chunk_elements) return run(0, grid_.rows, 0, grid_.columns);
+  if (all <= chunk_elements) return run_block(0, grid_.rows, 0, grid_.columns);
   if (gathered_.empty()) {  // as one long row
     parallel_for(ceil_div(all, chunk_elements), [&](int64_t chunk) {
       const int64_t first = chunk * chunk_elements, n = std::min(chunk_elements, all - first);
@@ -274,7 +292,8 @@ void Chain::run_all() const {
   const int64_t across = ceil_div(grid_.columns, columns), down = ceil_div(grid_.rows, rows);
   parallel_for(across * down, [&](int64_t chunk) {
     const int64_t row = chunk / across * rows, column = chunk % across * columns;
-    run(row, std::min(rows, grid_.rows - row), column, std::min(columns, grid_.columns - column));
+    run_block(row, std::min(rows, grid_.rows - row), column,
+              std::min(columns, grid_.columns - column));
   });
 }
 

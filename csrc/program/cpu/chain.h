@@ -32,7 +32,12 @@ std::optional<RowColumn> strides_of(const StepList::Value& x, const Shape& shape
 // The axis at which a shape is cut into such rows and columns; -1 if there is none.
 int split_for(const Shape& shape, const Grid& grid);
 
-class Chain {
+// The elementwise lines of a fused line, in order.
+std::span<const StepList::Line> chain_of(const StepList::Line& line);
+// A line that is nothing but a chain.
+std::unique_ptr<Ready> ready_chain(const Plan& plan, const StepList::Line& line);
+
+class Chain final : public Ready {
  public:
   static constexpr size_t max_operands = 32;
 
@@ -43,16 +48,11 @@ class Chain {
   static bool enough_tiles(const StepList& list, std::span<const StepList::Line> lines,
                            std::span<char* const> base);
 
-  // A block of the grid, on this thread.
-  void run(int64_t row, int64_t rows, int64_t column, int64_t columns) const;
   // All of it, shared out in chunks of a fixed size.
-  void run_all() const;
-
-  // Calls fn(memory, pointer) for each pointer to an operand that has memory.
-  template <class Fn> void each_pointer(const Fn& fn) {
-    for (Operand& x : operands_)
-      if (x.data) fn(x.memory, x.data);
-  }
+  void run() const override;
+  // A block of the grid, on this thread.
+  void run_block(int64_t row, int64_t rows, int64_t column, int64_t columns) const;
+  void pointers(std::vector<void*>& at) override;
 
  private:
   static constexpr int64_t tile = 1024;   // elements
@@ -63,7 +63,6 @@ class Chain {
     char* data;           // null: a tile, number `row`
     int64_t row, column;  // strides in elements
     int64_t size;         // of an element in bytes
-    int memory;
     bool one() const { return row == 0 && column == 0; }
     bool linear(const Grid& g) const {  // its elements lie as those of the grid do
       return one() || ((column == 1 || g.columns == 1) && (g.rows == 1 || row == g.columns));

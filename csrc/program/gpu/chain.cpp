@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "gpu/loader.h"
+#include "program/cpu/chain.h"
+#include "program/plan.h"
 
 namespace wengert {
 
@@ -146,9 +148,9 @@ class Writer {
   std::vector<int> operands_;  // values, by number; -1: a result
 };
 
-class DeviceChain final : public Ready {
+class GpuChain final : public Ready {
  public:
-  DeviceChain(Device device, const Writer& writer)
+  GpuChain(Device device, const Writer& writer)
       : device_(device),
         kernel_(cuda().chain_kernel(device, writer.source.c_str())),
         arguments_(writer.arguments),
@@ -171,10 +173,10 @@ class DeviceChain final : public Ready {
 
 }  // namespace
 
-std::unique_ptr<const Ready> device_chain(const StepList& list,
-                                          std::span<const StepList::Line> lines, const Grid& grid,
-                                          std::span<char* const> base, Device device) {
-  return std::make_unique<DeviceChain>(device, Writer(list, lines, grid, base));
+std::unique_ptr<Ready> ready_gpu_chain(const Plan& plan, const StepList::Line& line) {
+  const Device device = plan.view(line.outputs[0]).device;
+  return std::make_unique<GpuChain>(
+      device, Writer(plan.list(), line.body, *grid_of(plan.list(), line.body), plan.base()));
 }
 
 }  // namespace wengert

@@ -4,14 +4,11 @@
 // unfused kernels (ops/elementwise/chain_kernel.h), so the bits are the same.
 #pragma once
 
-#include "program/cpu/chain.h"
+#include "program/list.h"
 
 namespace wengert {
 
-// As for Chain: the lines may be chained, `grid` is theirs, and `base` is null for what is not
-// stored. Where there is no compiler, cuda_fuses() is false, and no such chain is made.
-std::unique_ptr<const Ready> device_chain(const StepList& list,
-                                          std::span<const StepList::Line> lines, const Grid& grid,
-                                          std::span<char* const> base, Device device);
+// Where there is no compiler, cuda_fuses() is false, and no such chain is made.
+std::unique_ptr<Ready> ready_gpu_chain(const Plan& plan, const StepList::Line& line);
 
 }  // namespace wengert

@@ -7,6 +7,7 @@
 #include "ops/update/lines.h"
 #include "program/cpu/chain.h"
 #include "program/passes.h"
+#include "program/plan.h"
 
 namespace wengert {
 
@@ -14,9 +15,9 @@ namespace {
 
 size_t at(int i) { return static_cast<size_t>(i); }
 
-Grid grid_of_product(const Shape& shape) { return {numel(shape) / shape.back(), shape.back()}; }
+Grid grid_of_matmul(const Shape& shape) { return {numel(shape) / shape.back(), shape.back()}; }
 
-const StepList::Line& product_of(const StepList::Line& line) {
+const StepList::Line& matmul_of(const StepList::Line& line) {
   return line.body.empty() ? line : line.body[0];
 }
 
@@ -27,14 +28,14 @@ bool is_same(const StepList& list, int v, int x) {
          numel(a.shape) == numel(b.shape) && is_contiguous(a.shape, a.strides);
 }
 
-// Behind the product: elementwise lines, then perhaps the planes, then perhaps an update.
-bool is_step(const StepList::Line& part) { return part.op != &planes_op && !is_update(*part.op); }
+// Behind the matmul: elementwise lines, then perhaps the slices, then perhaps an update.
+bool is_step(const StepList::Line& part) { return part.op != &slices_op && !is_update(*part.op); }
 
-class DeviceMatmul final : public Ready {
+class GpuMatmul final : public Ready {
  public:
-  DeviceMatmul(const View& y, const View& a, const View& b, MatmulPrecision precision,
-               const KeptPlanes& kept, const CudaEpilogue& epilogue,
-               std::unique_ptr<const ReadyUpdate> update)
+  GpuMatmul(const View& y, const View& a, const View& b, MatmulPrecision precision,
+            const KeptPlanes& kept, const CudaEpilogue& epilogue,
+            std::unique_ptr<ReadyUpdate> update)
       : y_(y),
         a_(a),
         b_(b),
@@ -61,13 +62,13 @@ class DeviceMatmul final : public Ready {
   MatmulPrecision precision_;
   KeptPlanes kept_;
   CudaEpilogue epilogue_;
-  std::unique_ptr<const ReadyUpdate> update_;
+  std::unique_ptr<ReadyUpdate> update_;
 };
 
 }  // namespace
 
-bool device_product(const StepList& list, const StepList::Line& line) {
-  if (line.op != &matmul_op || line.edit) return false;
+bool is_gpu_matmul(const StepList& list, const StepList::Line& line) {
+  if (line.op != &matmul_op) return false;
   const StepList::Value& y = list.value(line.outputs[0]);
   return y.dtype == DType::float32 && numel(y.shape) > 0 &&
          numel(y.shape) / y.shape.back() < INT32_MAX && is_cuda(device_of(list, line));
@@ -101,16 +102,16 @@ bool takes_step(const StepList& list, const StepList::Line& line, const StepList
     if (device != device_of(list, line) && (is_cuda(device) || numel(o.shape) != 1)) return false;
   }
   return y.dtype == DType::float32 && numel(y.shape) == numel(shape) &&
-         fits_grid(list, std::span(&next, 1), grid_of_product(shape));
+         fits_grid(list, std::span(&next, 1), grid_of_matmul(shape));
 }
 
 bool takes_update(const StepList& list, const StepList::Line& line, int gradient,
                   const StepList::Line& update) {
-  return device_product(list, line) && gradient == last_value(line) &&
+  return is_gpu_matmul(list, line) && gradient == last_value(line) &&
          updates_in_epilogue(*update.op) && (line.body.empty() || !is_update(*line.body.back().op));
 }
 
-bool lies_as_planes(const StepList::Value& x, int operand) {
+bool lies_as_slices(const StepList::Value& x, int operand) {
   const int n = x.shape.size();
   if (operand == 0) return is_contiguous(x.shape, x.strides);
   Shape shape = x.shape;
@@ -120,25 +121,22 @@ bool lies_as_planes(const StepList::Value& x, int operand) {
   return is_contiguous(shape, strides);
 }
 
-std::unique_ptr<const Ready> device_matmul(const StepList& list, const StepList::Line& line,
-                                           const std::function<View(int)>& view,
-                                           const std::function<bool(int)>& stored) {
-  const StepList::Line& product = product_of(line);
-  const Grid grid = grid_of_product(list.value(product.outputs[0]).shape);
+std::unique_ptr<Ready> ready_gpu_matmul(const Plan& plan, const StepList::Line& line) {
+  const StepList& list = plan.list();
+  const StepList::Line& matmul = matmul_of(line);
+  const Grid grid = grid_of_matmul(list.value(matmul.outputs[0]).shape);
   CudaEpilogue e;
-  e.keeps_product = stored(product.outputs[0]);
-  std::unique_ptr<const ReadyUpdate> update;
-  int x = product.outputs[0];
+  e.keeps_product = plan.stored(matmul.outputs[0]);
+  std::unique_ptr<ReadyUpdate> update;
+  int x = matmul.outputs[0];
   for (size_t i = 1; i < line.body.size(); ++i) {
     const StepList::Line& part = line.body[i];
     if (is_update(*part.op)) {
-      std::vector<View> in;
-      for (int v : part.inputs) in.push_back(view(v));
-      update = ready_update(*part.op, Views(in), part.attrs);
+      update = ready_update(*part.op, Views(plan.views(part.inputs)), part.attrs);
       continue;
     }
-    const View y = view(part.outputs[0]);
-    if (part.op == &planes_op) {
+    const View y = plan.view(part.outputs[0]);
+    if (part.op == &slices_op) {
       e.planes = y.as<uint16_t>();
       e.plane_count = static_cast<int>(y.shape[0]);
       e.plane = y.numel() / y.shape[0];
@@ -147,11 +145,11 @@ std::unique_ptr<const Ready> device_matmul(const StepList& list, const StepList:
     CudaEpilogue::Step& step = e.step[e.steps];
     step = {.formula = CudaEpilogue::number_of(part.op->name),
             .swapped = !is_same(list, part.inputs[0], x),
-            .out = stored(part.outputs[0]) ? y.as<float>() : nullptr,
+            .out = plan.stored(part.outputs[0]) ? y.as<float>() : nullptr,
             .params = part.attrs.as<Params>()};
     for (int v : part.inputs)
       if (!is_same(list, v, x)) {
-        const View other = view(v);
+        const View other = plan.view(v);
         const auto [row, column] = *strides_of(list.value(v), y.shape, split_for(y.shape, grid));
         step.other = other.as<float>();
         step.row = row;
@@ -162,22 +160,22 @@ std::unique_ptr<const Ready> device_matmul(const StepList& list, const StepList:
     x = part.outputs[0];
   }
   KeptPlanes kept;
-  for (size_t i = 2; i < product.inputs.size(); ++i) {
-    const int planes = product.inputs[i];
+  for (size_t i = 2; i < matmul.inputs.size(); ++i) {
+    const int slices = matmul.inputs[i];
     for (const StepList::Line& maker : list.lines)
       for (const StepList::Line& part : maker.body) {
-        if (part.op != &planes_op || part.outputs[0] != planes) continue;
+        if (part.op != &slices_op || part.outputs[0] != slices) continue;
         const int memory = list.value(part.inputs[0]).memory;
         for (int operand : {0, 1}) {
-          const StepList::Value& v = list.value(product.inputs[at(operand)]);
-          if (v.memory == memory && lies_as_planes(v, operand))
-            (operand ? kept.b : kept.a) = view(planes).as<uint16_t>();
+          const StepList::Value& v = list.value(matmul.inputs[at(operand)]);
+          if (v.memory == memory && lies_as_slices(v, operand))
+            (operand ? kept.b : kept.a) = plan.view(slices).as<uint16_t>();
         }
       }
   }
-  return std::make_unique<DeviceMatmul>(view(product.outputs[0]), view(product.inputs[0]),
-                                        view(product.inputs[1]), precision_of(product.attrs), kept,
-                                        e, std::move(update));
+  return std::make_unique<GpuMatmul>(plan.view(matmul.outputs[0]), plan.view(matmul.inputs[0]),
+                                     plan.view(matmul.inputs[1]), precision_of(matmul.attrs), kept,
+                                     e, std::move(update));
 }
 
 }  // namespace wengert

@@ -1,6 +1,7 @@
 // chains: elementwise lines over one shape that feed each other become one line, which runs them
-// tile by tile while the tile is in L1 (chain.h), or as one kernel of a GPU (device_chain.h). What
-// only they need is never stored.
+// tile by tile while the tile is in L1 (program/cpu/chain.h), with the tile functions of the ops'
+// own tables, or, where NVRTC is there, in one kernel of a GPU (program/gpu/chain.h). Results that
+// only they need are never stored. Operands may be broadcast along rows or columns.
 //
 //   v9 = sub(v8, arg1)                    fused:
 //   v10 = square(v9)                 ->     v9 = sub(v8, arg1)
@@ -8,7 +9,9 @@
 //                                           v16 = square_vjp(v15, v9)
 #include <algorithm>
 
+#include "gpu/loader.h"
 #include "program/cpu/chain.h"
+#include "program/gpu/chain.h"
 #include "program/passes.h"
 
 namespace wengert {
@@ -39,13 +42,14 @@ bool reads_whole(const StepList& list, const std::vector<StepList::Line>& body,
 void fuse_chains(StepList& list) {
   const std::vector<int> writers = list.writers();
   const auto fusable = [&](const StepList::Line& line) {
-    return chainable(list, line) &&
+    return chainable(list, line) && (!is_cuda(device_of(list, line)) || cuda_fuses()) &&
            writers[static_cast<size_t>(list.value(line.outputs[0]).memory)] == 1;
   };
   for (size_t i = 0; i < list.lines.size(); ++i) {
     if (!fusable(list.lines[i])) continue;
     std::vector<StepList::Line> body{list.lines[i]};
     const Shape shape = list.value(body[0].outputs[0]).shape;
+    const bool on_gpu = is_cuda(device_of(list, body[0]));
     // The next lines that can come up to it: `end` is the last line of the chain so far.
     size_t end = i;
     for (size_t j = i + 1; j < list.lines.size() && body.size() < longest; ++j) {
@@ -65,7 +69,7 @@ void fuse_chains(StepList& list) {
       ++end;
     }
     if (body.size() < 2) continue;
-    list.lines[i] = fused(fused_op, std::move(body));
+    list.lines[i] = fused(fused_op, std::move(body), on_gpu ? ready_gpu_chain : ready_chain);
     list.lines.erase(list.lines.begin() + static_cast<std::ptrdiff_t>(i + 1),
                      list.lines.begin() + static_cast<std::ptrdiff_t>(end + 1));
   }

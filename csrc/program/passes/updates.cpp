@@ -1,6 +1,7 @@
-// updates: a parameter whose gradient a matmul makes is updated right there, while the gradient is
-// in the cache: block by block in small products. The other parameters keep their common line. The
-// step is counted once, before the first.
+// updates: a parameter whose gradient a matmul makes is updated in the matmul's line, block by
+// block where gradient, parameter and states fit into caches (program/cpu/matmul.cpp); on a GPU in
+// the matmul's kernel. The other parameters keep their common line. The step is counted once,
+// before the first. Where a line reads the gradient in between (clipping), nothing moves.
 //
 //   v28 = matmul(v24.T, arg0)             count_step(c36)
 //   ...                              ->   v28 = matmul(v24.T, arg0), then
@@ -12,6 +13,7 @@
 #include "ops/matmul/matmul.h"
 #include "ops/update/lines.h"
 #include "program/cpu/chain.h"
+#include "program/cpu/matmul.h"
 #include "program/gpu/matmul.h"
 #include "program/passes.h"
 
@@ -66,10 +68,10 @@ size_t maker_of(const StepList& list, size_t before, int gradient, const StepLis
     const StepList::Line& line = list.lines[i];
     const auto made = std::find(line.outputs.begin(), line.outputs.end(), gradient);
     if (made == line.outputs.end()) continue;
-    const int product = line.outputs[0];
-    bool fits = line.op == &matmul_op && !line.edit && list.value(product).shape.size() == 2 &&
-                list.value(gradient).shape == list.value(product).shape &&
-                list.value(gradient).dtype == list.value(product).dtype &&
+    const int made_first = line.outputs[0];
+    bool fits = line.op == &matmul_op && list.value(made_first).shape.size() == 2 &&
+                list.value(gradient).shape == list.value(made_first).shape &&
+                list.value(gradient).dtype == list.value(made_first).dtype &&
                 (!is_cuda(device_of(list, line)) || takes_update(list, line, gradient, update));
     for (int k = 0; k <= update.edited; ++k)
       fits &=
@@ -91,9 +93,10 @@ void fuse_updates(StepList& list) {
     const StepList::Line update = list.lines[u];
     const UpdateGroup& group = update_group(update.attrs);
     // The count goes before the first matmul that takes an update, so it must be free to move.
-    StepList::Line count{.op = &count_op, .place = update.place};
-    count.inputs = {update.inputs[group.step()]};
-    count.edited = 1;
+    const StepList::Line count{.op = &count_op,
+                               .place = update.place,
+                               .inputs = {update.inputs[group.step()]},
+                               .edited = 1};
     std::vector<int64_t> rest;
     size_t first = u;
     const StepList before = list;  // parts of one update do not stand in each other's way
@@ -106,10 +109,11 @@ void fuse_updates(StepList& list) {
         rest.push_back(i);
         continue;
       }
-      std::vector<StepList::Line> body = list.lines[maker].body;
-      if (body.empty()) body.push_back(list.lines[maker]);
+      StepList::Line& line = list.lines[maker];
+      std::vector<StepList::Line> body = body_of(line);
       body.push_back(std::move(part));
-      list.lines[maker] = fused(matmul_op, std::move(body));
+      const auto ready = is_cuda(device_of(list, line)) ? ready_gpu_matmul : ready_matmul;
+      line = fused(matmul_op, std::move(body), ready);
       first = std::min(first, maker);
     }
     if (first == u) continue;  // it stays as it was

@@ -14,6 +14,7 @@ from .errors import UsageError, complain, told
 from .options import (
     CHANGEABLE,
     DEFAULTS,
+    DESCRIBED,
     LEARNING_RATES,
     SETTINGS,
     TEST_FRACTION,
@@ -83,25 +84,8 @@ def train_command(arguments: argparse.Namespace) -> int:
     dataset = data.load(
         source, column(config["target"]), kind, TEST_FRACTION, config["seed"], config["validation"]
     )
-    if config["task"] == "regress" and dataset.classes is not None:
-        raise UsageError(f"{source} holds classes, not values; leave --task out")
-    if config["loss"] is None:
-        config["loss"] = "mse" if dataset.classes is None else "cross_entropy"
-    if dataset.classes is None and config["loss"] == "cross_entropy":
-        raise UsageError(f"{source}: the target holds measured values, not classes; use --loss mse")
-    if config["patience"] is not None and dataset.validation is None:
-        raise UsageError(
-            "--patience judges by the validation part, and there is none; give --validation 0.1"
-        )
-    described = {
-        "features": dataset.features,
-        "outputs": dataset.outputs,
-        "classes": dataset.classes,
-        "columns": dataset.columns,
-        "standardizer": dataset.standardizer.state_dict(),
-        "fraction": TEST_FRACTION,
-    }
-    if saved is not None and any(saved[k] != described[k] for k in described):
+    described = _described(config, dataset)
+    if saved is not None and any(saved[k] != described[k] for k in DESCRIBED):
         raise UsageError(
             f"{source} is not what {resume} was trained on; give that data, or train afresh"
         )
@@ -175,6 +159,30 @@ def _resumed(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
             )
     config = {key: saved[key] for key in DEFAULTS}
     return config | {key: given[key] for key in CHANGEABLE if key in given}
+
+
+def _described(config: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the data add to the settings, the loss among it where none is asked for. UsageError
+    where the settings do not suit the data."""
+    source = config["data"]
+    if config["task"] == "regress" and dataset.classes is not None:
+        raise UsageError(f"{source} holds classes, not values; leave --task out")
+    loss = config["loss"] or ("mse" if dataset.classes is None else "cross_entropy")
+    if dataset.classes is None and loss == "cross_entropy":
+        raise UsageError(f"{source}: the target holds measured values, not classes; use --loss mse")
+    if config["patience"] is not None and dataset.validation is None:
+        raise UsageError(
+            "--patience judges by the validation part, and there is none; give --validation 0.1"
+        )
+    return {
+        "loss": loss,
+        "features": dataset.features,
+        "outputs": dataset.outputs,
+        "classes": dataset.classes,
+        "columns": dataset.columns,
+        "standardizer": dataset.standardizer.state_dict(),
+        "fraction": TEST_FRACTION,
+    }
 
 
 def _targets(y: Any, config: dict[str, Any]) -> Any:
