@@ -141,6 +141,8 @@ DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.
 # What the data add to the settings; all of it is in the checkpoint, for predict and --resume.
 DESCRIBED = ("features", "outputs", "classes", "columns", "standardizer", "fraction")
 CHANGEABLE = ("epochs", "patience", "data")  # on a resume
+# Settings that former versions did not note, as those versions trained.
+ADDED: dict[str, Any] = {"validation": 0.0, "patience": None}
 
 
 class _Version(argparse.Action):
@@ -181,7 +183,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--threads",
         type=_number(int, 1, 256),
         metavar="N",
-        help=f"at most so many ({wengert.num_threads()}: one a core, or WENGERT_THREADS)",
+        help=f"number of threads ({wengert.num_threads()}: one a core, or WENGERT_THREADS)",
     )
     add(
         "--out",
@@ -604,7 +606,8 @@ def read_config(checkpoint: str) -> dict[str, Any]:
         )
     found = load_checkpoint(checkpoint)
     config = found.extra.get("config") if isinstance(found.extra, dict) else None
-    if not isinstance(config, dict) or not {*DEFAULTS, *DESCRIBED} <= set(config):
+    config = {**ADDED, **config} if isinstance(config, dict) else None
+    if config is None or not {*DEFAULTS, *DESCRIBED} <= set(config):
         raise UsageError(
             f"{checkpoint} was not written by wengert train, so its network is not known"
         )

@@ -6,7 +6,7 @@ All refuse shapes that differ: (n, 1) against (n,) would broadcast to (n, n) and
 
 from __future__ import annotations
 
-from . import _core
+from . import _core, _explained
 from ._calls import choice, describe
 from ._core import DTypeError, ShapeError, Tensor
 
@@ -123,3 +123,6 @@ def binary_cross_entropy_with_logits(
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_explained.explain_all(globals())
