@@ -137,6 +137,9 @@ class Setting:
         return self.value
 
 
+SETTING = Setting()
+
+
 class Unit(enum.Enum):
     ONE = 1.0
     HALF = 0.5
@@ -154,7 +157,7 @@ class Odd(Middle):
     """State of kinds that models seldom have; `factor` reads all of it."""
 
     __slots__ = ("late",)
-    setting = Setting()
+    setting = SETTING
     table = types.MappingProxyType({"k": 1.0})
 
     def __init__(self) -> None:
@@ -357,7 +360,7 @@ def reset() -> None:
         for name, value in former.items():
             if vars(cls).get(name) is not value:
                 setattr(cls, name, value)
-    vars(Odd)["setting"].value = 1.0
+    SETTING.value = 1.0
     decorated.__closure__[0].cell_contents = decorated.__wrapped__
     HIDDEN.clear()
     for f, (code, defaults, named) in ORIGINAL_CODES.items():
@@ -970,7 +973,7 @@ MUTATIONS = {
     "method of a descriptor": class_attribute(
         Setting, "__get__", lambda k: lambda self, owner, kind=None: k
     ),
-    "descriptor's value": lambda w, r: setattr(vars(Odd)["setting"], "value", number(r)),
+    "descriptor's value": lambda w, r: setattr(SETTING, "value", number(r)),
     "descriptor replaced": class_attribute(Odd, "setting", lambda k: property(lambda self: k)),
     "mapping proxy": class_attribute(Odd, "table", lambda k: types.MappingProxyType({"k": k})),
     "what __getattr__ reads": lambda w, r: HIDDEN.__setitem__("made_up", number(r)),
