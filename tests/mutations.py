@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import contextvars
 import copy
+import ctypes
+import enum
 import functools
+import os
 import random
 import sys
+import threading
 import types
 import warnings
 import weakref
-from collections import deque
-from dataclasses import dataclass, field
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserList, defaultdict, deque, namedtuple
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -94,6 +99,281 @@ class Called:
         return x * self.times
 
 
+class CalledTwice(Called):
+    def __call__(self, x):
+        return x * self.times * 2
+
+
+class Base:
+    k = 1.0
+
+
+class OtherBase:
+    k = 0.5
+
+
+class Middle(Base):
+    pass
+
+
+class Meta(type):
+    def __len__(cls):
+        return cls.size
+
+    size = 1
+
+
+class Measured(metaclass=Meta):
+    pass
+
+
+class Setting:
+    """A descriptor with a value of its own."""
+
+    def __init__(self) -> None:
+        self.value = 1.0
+
+    def __get__(self, owner, kind=None):
+        return self.value
+
+
+SETTING = Setting()
+
+
+class Unit(enum.Enum):
+    ONE = 1.0
+    HALF = 0.5
+
+
+class Bits(enum.Flag):
+    A = 1
+    B = 2
+
+
+Pair = namedtuple("Pair", "first second")
+
+
+class Odd(Middle):
+    """State of kinds that models seldom have; `factor` reads all of it."""
+
+    __slots__ = ("late",)
+    setting = SETTING
+    table = types.MappingProxyType({"k": 1.0})
+
+    def __init__(self) -> None:
+        self.name, self.by_name = "one", False
+        self.one, self.two = 1.0, 0.5
+        self.default = defaultdict(lambda: 1.0, a=1.0)
+        self.ordered = OrderedDict(a=1.0, b=0.5)
+        self.counter = Counter("ab")
+        self.chain = ChainMap({"k": 1.0}, {"k": 2.0, "j": 1.0})
+        self.users = UserList([1.0])
+        self.frozen = frozenset({1.0})
+        self.objects = (Called(), [Called()])
+        self.space = types.SimpleNamespace(k=1.0)
+        self.pair = Pair(1.0, 0.5)
+        self.unit, self.bits = Unit.ONE, Bits.A
+        self.scalar = np.float32(1.0)
+        self.array = array("d", [1.0, 0.5])
+        self.view = memoryview(bytearray([1, 2]))
+        self.c = ctypes.c_double(1.0)
+        self.local = threading.local()
+        self.local.k = 1.0
+        self.weak = weakref.WeakValueDictionary({"a": self.objects[0]})
+        self.objects_array = np.array([1.0, None], dtype=object)
+        self.deep = outer(1.0)
+        self.partial = functools.partial(scaled, 1.0)
+        self.cached = functools.lru_cache(read_knob)
+        self.slots = Short()
+        self.plain = {"a": 0.5, "b": 1.0}
+        self.counts, self.count = False, 0
+
+    def __getattr__(self, name):
+        if name.startswith("made_"):
+            return HIDDEN.get(name, 1.0)
+        raise AttributeError(name)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, i):
+        return self.pair[i]
+
+    def __contains__(self, key) -> bool:
+        return key == "k"
+
+    def __rmul__(self, x):
+        return x * self.pair.first
+
+    def __enter__(self):
+        return self.one
+
+    def __exit__(self, *error) -> None:
+        pass
+
+    def __iter__(self):
+        yield self.one
+
+    def __eq__(self, other) -> bool:
+        return True
+
+    __hash__ = object.__hash__
+
+    @functools.cached_property
+    def kept(self):
+        return self.one * 2
+
+    @classmethod
+    def of_class(cls):
+        return cls.k
+
+    @staticmethod
+    def static(k=1.0, *, j=1.0):
+        return k * j
+
+    def look_by_name(self) -> float:
+        return getattr(self, self.name)
+
+    def factor(self) -> float:
+        k = self.look_by_name() if self.by_name else 1.0
+        k *= self.default["a"] * next(iter(self.ordered.values()))
+        k *= self.default["b"] * self.counter["a"] * self.chain["k"] * self.users[0]
+        k *= sum(self.frozen) * self.objects[0].times * self.objects[1][0].times * self.space.k
+        k *= self.pair.second * self.unit.value * float(self.scalar) * self.array[0]
+        k *= self.view[0] * self.c.value * self.local.k
+        k *= sum(v.times for v in self.weak.values()) * float(self.objects_array[0])
+        k *= self.deep()() * self.partial() * self.kept * self.of_class() * self.static()
+        k *= self.k * self.setting * self.table["k"] * self.made_up * len(self) * self[0]
+        k *= len(Measured) * float(os.environ.get("WENGERT_TEST_K", "1")) * KNOB * self.cached()
+        k *= function_with_names(j=1.0) * decorated(1.0) * Made().k * len(str(self.slots))
+        for name in self.plain:
+            k = k * self.plain[name] + 0.25
+        if self.counts:
+            self.count += 1
+            k *= 1.0 + self.count % 3
+        try:
+            k *= self.late
+        except AttributeError:
+            k *= 2
+        with self as times:
+            k *= times
+        if Bits.B in self.bits:
+            k *= 2
+        if "k" in self:
+            k *= 2
+        if self:
+            k *= 0.5
+        if self != OTHER:
+            k *= 0.5
+        for times in self:
+            k *= times
+        import wengert_test_space  # made by World
+
+        return k * wengert_test_space.k
+
+
+HIDDEN: dict[str, float] = {}
+
+
+class Short:
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "1"
+
+
+class Longer(Short):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "22"
+
+
+class Made:
+    """Made anew in each step."""
+
+    def __init__(self) -> None:
+        self.k = 1.0
+
+
+OTHER = Middle()
+KNOB = 1.0
+
+
+def outer(k):
+    j = 1.0
+
+    def middle():
+        def inner():
+            return k * j
+
+        return inner
+
+    def set_inner(value):
+        nonlocal k, j
+        k, j = value, 2.0
+
+    middle.set = set_inner
+    return middle
+
+
+def scaled(k, times=1.0):
+    return k * times
+
+
+def read_knob():
+    return KNOB
+
+
+def function_with_names(i=(1.0,), *, j, k=1.0):
+    return i[0] * j * k
+
+
+def decorator(f):
+    @functools.wraps(f)
+    def wrapper(x):
+        return f(x)
+
+    return wrapper
+
+
+@decorator
+def decorated(x):
+    return x * 1.0
+
+
+CLASSES = (Odd, Middle, Base, Meta, Measured, Setting, Called, CalledTwice, Made, Short)
+FUNCTIONS = (scaled, read_knob, function_with_names, decorated, decorated.__wrapped__)
+THREADS = wg.num_threads()
+ORIGINAL_ATTRIBUTES = {c: dict(vars(c)) for c in CLASSES}
+ORIGINAL_CODES = {f: (f.__code__, f.__defaults__, f.__kwdefaults__) for f in FUNCTIONS}
+
+
+def reset() -> None:
+    """What mutations change of classes, functions and modules is again as it was."""
+    global KNOB
+    KNOB = 1.0
+    Middle.__bases__ = (Base,)
+    for cls, former in ORIGINAL_ATTRIBUTES.items():
+        for name in set(vars(cls)) - set(former):
+            delattr(cls, name)
+        for name, value in former.items():
+            if vars(cls).get(name) is not value:
+                setattr(cls, name, value)
+    SETTING.value = 1.0
+    decorated.__closure__[0].cell_contents = decorated.__wrapped__
+    HIDDEN.clear()
+    for f, (code, defaults, named) in ORIGINAL_CODES.items():
+        f.__code__, f.__defaults__ = code, defaults
+        f.__kwdefaults__ = dict(named) if named else None
+    for key in ("ONE", "HALF"):
+        Unit[key]._value_ = {"ONE": 1.0, "HALF": 0.5}[key]
+    wg.set_num_threads(THREADS)
+    os.environ.pop("WENGERT_TEST_K", None)
+    sys.modules["wengert_test_space"] = types.ModuleType("wengert_test_space")
+    sys.modules["wengert_test_space"].k = 1.0
+
+
 VARIABLE: contextvars.ContextVar[float] = contextvars.ContextVar("variable", default=1.0)
 
 
@@ -102,7 +382,10 @@ class World:
 
     def __init__(self, seed: int, optimizer: str, compiled: bool) -> None:
         wg.manual_seed(seed)
+        reset()
         Scaled.shift = 0.0
+        Scaled.factor = ORIGINAL_FACTOR
+        Scaled.__call__ = nn.Module.__call__
         Scaled.tail = ORIGINAL_TAIL
         VARIABLE.set(1.0)
         self.space = types.ModuleType("space")
@@ -115,6 +398,10 @@ class World:
         self.options = Options()
         self.slots = Slots()
         self.called = Called()
+        self.odd = Odd()
+        self.side = nn.Linear(WIDTH, WIDTH)
+        self.tied = nn.Linear(WIDTH, WIDTH)
+        self.no_grad = self.retains = False
         self.set = {1.0}
         self.queue = deque([1.0, 2.0])
         self.bytes = bytearray([1, 2])
@@ -148,6 +435,11 @@ class World:
                 h = h * self.random.random()
             if self.reference() is not None:
                 h = h + 0.125
+            with wg.no_grad() if self.no_grad else wg.enable_grad():
+                h = h + self.side(h.to(self.side.weight.dtype)).float() + self.tied(h)
+            if self.retains and h.requires_grad:
+                h.register_hook(lambda g: g * 0.5)
+            h = h * self.odd * self.odd.factor()
             loss = wg.cross_entropy(self.head(h), y, label_smoothing=self.options.smoothing)
             loss.backward()
             optim.clip_grad_norm_(self.model.parameters(), self.options.clip[0])
@@ -156,8 +448,10 @@ class World:
 
         self.step = wg.compile(step) if compiled else step
 
-    def make_optimizer(self):
+    def make_optimizer(self, count=None):
         params = [*self.model.parameters(), *self.head.parameters()]
+        params += [p for m in (self.side, self.tied) for p in m.parameters()]
+        params = list(dict.fromkeys(params))[:count]
         return {
             "sgd": lambda: optim.SGD(params, 0.05),
             "momentum": lambda: optim.SGD(params, 0.05, momentum=0.9),
@@ -167,11 +461,13 @@ class World:
         }[self.kind]()
 
     def state(self):
-        tensors = [*self.model.parameters(), *self.head.parameters(), self.model.mean]
+        modules = (self.model, self.head, self.side, self.tied)
+        tensors = [*(p for m in modules for p in m.parameters()), self.model.mean]
         return [t.detach().numpy().tobytes() for t in tensors]
 
 
 ORIGINAL_TAIL = Scaled.tail
+ORIGINAL_FACTOR = Scaled.factor
 
 
 def layer(w, r):
@@ -359,6 +655,168 @@ def replace_weight(w, r):
     w.head.weight = nn.Parameter(wg.randn((3, WIDTH)))
 
 
+def tie(w, r):
+    if w.tied.weight is w.side.weight:
+        w.tied.weight = nn.Parameter(w.side.weight.detach().clone())
+    else:
+        w.tied.weight = w.side.weight
+    w.opt = w.make_optimizer()
+
+
+def to_dtype(w, r):
+    dtype = r.choice(["float32", "float64"])
+    if w.tied.weight is w.side.weight:
+        tie(w, r)
+    w.side.to(dtype)
+    w.opt = w.make_optimizer()
+
+
+def remove_parameter(w, r):
+    w.opt = w.make_optimizer(r.randrange(1, 8))
+
+
+def schedule(make):
+    def mutate(w, r):
+        scheduler = make(w.opt)
+        for _ in range(r.randrange(1, 3)):
+            scheduler.step()
+
+    return mutate
+
+
+def plateau(w, r):
+    scheduler = optim.ReduceLROnPlateau(w.opt, patience=0)
+    for loss in (1.0, 2.0):
+        scheduler.step(loss)
+
+
+def zero_state(w, r):
+    for tensors in w.opt.state_dict()["state"].values():
+        for x in tensors.values() if isinstance(tensors, dict) else ():
+            if isinstance(x, wg.Tensor):
+                with wg.no_grad():
+                    x.fill_(0)
+
+
+def replace_hook(w, r):
+    unhook(w, r)
+    hook(w, r)
+
+
+def own_dict(w, r):
+    w.called.__dict__ = {"times": number(r)}
+
+
+def model_dict(w, r):
+    w.model.__dict__ = {**vars(w.model), "scale": number(r)}
+
+
+def swap_class(w, r):
+    w.called.__class__ = r.choice([Called, CalledTwice])
+
+
+def class_attribute(cls, name, make):
+    """Sets a class's attribute to make(number), or back to what it was."""
+
+    def mutate(w, r):
+        k = number(r)
+        former = ORIGINAL_ATTRIBUTES[cls].get(name, mutate)
+        if r.random() < 0.5:
+            setattr(cls, name, make(k))
+        elif former is not mutate:
+            setattr(cls, name, former)
+        elif name in vars(cls):
+            delattr(cls, name)
+
+    return mutate
+
+
+def odd_class(w, r):
+    w.odd.slots.__class__ = r.choice([Short, Longer])
+
+
+def patched_getattr(k):
+    def look(self, name):
+        if name == "made_up":
+            return k
+        raise AttributeError(name)
+
+    return look
+
+
+def scaled_factor(w, r):
+    k = number(r)
+    Scaled.factor = r.choice([ORIGINAL_FACTOR, property(lambda self: self.scale * k)])
+
+
+def module_call(w, r):
+    k = number(r)
+    Scaled.__call__ = r.choice([nn.Module.__call__, lambda self, x: self.forward(x) * k])
+
+
+def advance(w, r):
+    w.model.drop.generator.state[1] = r.randrange(9)
+
+
+def knob(w, r):
+    global KNOB
+    KNOB = number(r)
+
+
+def codes(f, *others):
+    def mutate(w, r):
+        f.__code__ = r.choice([ORIGINAL_CODES[f][0], *(o.__code__ for o in others)])
+
+    return mutate
+
+
+def late(w, r):
+    if r.random() < 0.5:
+        w.odd.late = number(r)
+    elif hasattr(w.odd, "late"):
+        del w.odd.late
+
+
+def forget(w, r):
+    vars(w.odd).pop("kept", None)
+
+
+def wrapped(w, r):
+    k = number(r)
+    decorated.__closure__[0].cell_contents = r.choice([decorated.__wrapped__, lambda x: x * k])
+
+
+def environment(w, r):
+    os.environ["WENGERT_TEST_K"] = str(number(r))
+
+
+def imported(w, r):
+    module = types.ModuleType("wengert_test_space")
+    module.k = number(r)
+    sys.modules["wengert_test_space"] = module
+
+
+def bases(w, r):
+    Middle.__bases__ = (r.choice([Base, OtherBase]),)
+
+
+def enum_value(w, r):
+    Unit.ONE._value_ = number(r)
+
+
+def odd(name, make=number):
+    return lambda w, r: setattr(w.odd, name, make(r))
+
+
+def new_factory(odd, k):
+    odd.default.default_factory = lambda: k
+    odd.default.pop("b", None)
+
+
+def edit_odd(f):
+    return lambda w, r: f(w.odd, number(r))
+
+
 def lapse(w, r):  # what the step does not read
     w.steps_taken += 1
     w.history.append(0.0)
@@ -456,6 +914,121 @@ MUTATIONS = {
     "backward outside": backward_outside,
     "zero_grad": lambda w, r: w.opt.zero_grad(set_to_none=r.random() < 0.5),
     "model replaced": new_model,
+    "to(dtype)": to_dtype,
+    "tied weights": tie,
+    "parameters removed": remove_parameter,
+    "StepLR": schedule(lambda opt: optim.StepLR(opt, 1, 0.5)),
+    "CosineAnnealingLR": schedule(lambda opt: optim.CosineAnnealingLR(opt, 4)),
+    "LambdaLR": schedule(lambda opt: optim.LambdaLR(opt, lambda epoch: 0.5**epoch)),
+    "ReduceLROnPlateau": plateau,
+    "optimizer's state": zero_state,
+    "params in another order": lambda w, r: r.shuffle(w.opt.param_groups[0]["params"]),
+    "hook replaced": replace_hook,
+    "hook of a tensor in the step": lambda w, r: setattr(w, "retains", not w.retains),
+    "no_grad": lambda w, r: setattr(w, "no_grad", not w.no_grad),
+    "number of threads": lambda w, r: wg.set_num_threads(r.choice([1, 2])),
+    "Generator's state": advance,
+    "Sequential.eval": lambda w, r: w.model.net.train(r.random() < 0.5),
+    "apply": lambda w, r: w.model.apply(lambda m: setattr(m, "training", r.random() < 0.5)),
+    "buffer deleted": lambda w, r: w.model.register_buffer("mean", wg.zeros(WIDTH), False),
+    "class of an object": swap_class,
+    "dict of an object": own_dict,
+    "dict of a module": model_dict,
+    "property": scaled_factor,
+    "__call__ of a module's class": module_call,
+    "__call__": class_attribute(Called, "__call__", lambda k: lambda self, x: x * k),
+    "__len__": class_attribute(Odd, "__len__", lambda k: lambda self: 2),
+    "__bool__": class_attribute(Odd, "__bool__", lambda k: lambda self: k > 0),
+    "__getitem__": class_attribute(Odd, "__getitem__", lambda k: lambda self, i: k),
+    "__contains__": class_attribute(Odd, "__contains__", lambda k: lambda self, key: k > 0),
+    "__rmul__": class_attribute(Odd, "__rmul__", lambda k: lambda self, x: x * k),
+    "__enter__": class_attribute(Odd, "__enter__", lambda k: lambda self: k),
+    "__iter__": class_attribute(Odd, "__iter__", lambda k: lambda self: iter((k, k))),
+    "__eq__": class_attribute(Odd, "__eq__", lambda k: lambda self, other: k > 0),
+    "__getattr__": class_attribute(Odd, "__getattr__", patched_getattr),
+    "__getattribute__": class_attribute(
+        Middle,
+        "__getattribute__",
+        lambda k: lambda self, name: k if name == "one" else object.__getattribute__(self, name),
+    ),
+    "method of a metaclass": class_attribute(Meta, "__len__", lambda k: lambda cls: int(k > 0) + 1),
+    "attribute of a metaclass": lambda w, r: setattr(Meta, "size", r.choice([1, 2])),
+    "bases": bases,
+    "__init__ of a class that the step uses": class_attribute(
+        Made, "__init__", lambda k: lambda self: setattr(self, "k", k)
+    ),
+    "__new__ of a class that the step uses": class_attribute(
+        Made, "__new__", lambda k: lambda cls: types.SimpleNamespace(k=k)
+    ),
+    "class of an object with slots": odd_class,
+    "dict in another order": lambda w, r: w.odd.plain.update(a=w.odd.plain.pop("a")),
+    "layers in another order": lambda w, r: w.model.by_name.update(
+        {k: w.model.by_name.pop(k) for k in list(w.model.by_name)[:1]}
+    ),
+    "a step that counts": odd("counts", lambda r: r.random() < 0.3),
+    "counter reset": odd("count", lambda r: 0),
+    "attribute of a base": class_attribute(Base, "k", lambda k: k),
+    "classmethod": class_attribute(Odd, "of_class", lambda k: classmethod(lambda cls: k)),
+    "staticmethod": class_attribute(Odd, "static", lambda k: staticmethod(lambda: k)),
+    "method of a descriptor": class_attribute(
+        Setting, "__get__", lambda k: lambda self, owner, kind=None: k
+    ),
+    "descriptor's value": lambda w, r: setattr(SETTING, "value", number(r)),
+    "descriptor replaced": class_attribute(Odd, "setting", lambda k: property(lambda self: k)),
+    "mapping proxy": class_attribute(Odd, "table", lambda k: types.MappingProxyType({"k": k})),
+    "what __getattr__ reads": lambda w, r: HIDDEN.__setitem__("made_up", number(r)),
+    "cached_property forgotten": forget,
+    "getattr": odd("by_name", lambda r: r.random() < 0.3),
+    "name for getattr": odd("name", lambda r: r.choice(["one", "two"])),
+    "attribute by that name": odd("two"),
+    "empty slot": late,
+    "defaultdict": edit_odd(lambda o, k: o.default.__setitem__("a", k)),
+    "default_factory": edit_odd(new_factory),
+    "OrderedDict": edit_odd(lambda o, k: o.ordered.move_to_end("a")),
+    "Counter": edit_odd(lambda o, k: o.counter.update("a")),
+    "ChainMap": edit_odd(lambda o, k: o.chain.__setitem__("k", k)),
+    "ChainMap's maps": edit_odd(lambda o, k: o.chain.maps.reverse()),
+    "UserList": edit_odd(lambda o, k: o.users.__setitem__(0, k)),
+    "frozenset": odd("frozen", lambda r: frozenset({number(r)})),
+    "object in a tuple": edit_odd(lambda o, k: setattr(o.objects[0], "times", k)),
+    "object in a list in a tuple": edit_odd(lambda o, k: setattr(o.objects[1][0], "times", k)),
+    "SimpleNamespace": edit_odd(lambda o, k: setattr(o.space, "k", k)),
+    "namedtuple": edit_odd(lambda o, k: setattr(o, "pair", o.pair._replace(second=k))),
+    "enum": odd("unit", lambda r: r.choice(list(Unit))),
+    "enum's value": enum_value,
+    "flags": odd("bits", lambda r: r.choice([Bits.A, Bits.B, Bits.A | Bits.B])),
+    "NumPy scalar": odd("scalar", lambda r: np.float32(number(r))),
+    "NumPy scalar's dtype": odd("scalar", lambda r: r.choice([np.float64, np.int64])(1)),
+    "array.array": edit_odd(lambda o, k: o.array.__setitem__(0, k)),
+    "array.array reversed": edit_odd(lambda o, k: o.array.reverse()),
+    "memoryview": edit_odd(lambda o, k: o.view.__setitem__(0, int(k > 0) + 1)),
+    "ctypes": edit_odd(lambda o, k: setattr(o.c, "value", k)),
+    "threading.local": edit_odd(lambda o, k: setattr(o.local, "k", k)),
+    "WeakValueDictionary": edit_odd(lambda o, k: o.weak.__setitem__("b", o.objects[1][0])),
+    "array of objects": edit_odd(lambda o, k: o.objects_array.__setitem__(0, k)),
+    "nested closures": edit_odd(lambda o, k: o.deep.set(k)),
+    "partial's arguments": odd("partial", lambda r: functools.partial(scaled, number(r))),
+    "partial's state": edit_odd(lambda o, k: o.partial.__setstate__((scaled, (k,), {}, None))),
+    "lru_cache forgotten": edit_odd(lambda o, k: o.cached.cache_clear()),
+    "global of this module": knob,
+    "module that the step imports": imported,
+    "environment": environment,
+    "code of a function": codes(scaled, lambda k, times=1.0: k * times * 2),
+    "defaults of a function": lambda w, r: setattr(scaled, "__defaults__", (number(r),)),
+    "keyword defaults": lambda w, r: function_with_names.__kwdefaults__.update(k=number(r)),
+    "keyword defaults replaced": lambda w, r: setattr(
+        function_with_names, "__kwdefaults__", {"k": number(r)}
+    ),
+    "mutable default": lambda w, r: setattr(function_with_names, "__defaults__", ([number(r)],)),
+    "edited default": lambda w, r: (
+        isinstance(function_with_names.__defaults__[0], list)
+        and function_with_names.__defaults__[0].__setitem__(0, number(r))
+    ),
+    "decorated function's code": codes(decorated.__wrapped__, lambda x: x * 0.5),
+    "decorated function": wrapped,
+    "dataclass by replace": lambda w, r: setattr(
+        w, "options", replace(w.options, smoothing=r.choice([0.0, 0.1]))
+    ),
     "not read": lapse,
 }
 
@@ -490,6 +1063,7 @@ def program(seed: int, calls: int = 8) -> tuple[int, int]:
                 MUTATIONS[name](w, r)
             done.append("|")
         results.append(seen)
+    reset()
     eager, compiled = results
     raised = 0
     for i, b in enumerate(compiled):

@@ -1281,3 +1281,50 @@ def test_gradients_with_history_are_freed_with_their_leaves():
     del alive, gradient
     gc.collect()
     assert wg.memory_allocated() <= before
+
+
+def test_augmented_assignment_of_a_tensor_and_a_part_of_itself():
+    """y **= y, y @= y: the values that the gradients need are kept."""
+    start = np.random.default_rng(0).uniform(0.5, 1.5, (3, 3)).astype("f4")
+
+    def power(y):
+        y **= y
+        return y
+
+    def product(y):
+        y @= y
+        return y
+
+    def part(y):
+        y[1:] **= y[:2]
+        return y
+
+    for edit, plain in (
+        (power, lambda y: y**y),
+        (product, lambda y: y @ y),
+        (part, lambda y: wg.concatenate([y[:1], y[1:] ** y[:2]])),
+    ):
+        grads = []
+        for f in (edit, plain):
+            x = wg.tensor(start, requires_grad=True)
+            y = f(x * 1.5)
+            (y * y).sum().backward()
+            grads.append((y.tolist(), x.grad.tolist()))
+        assert grads[0] == grads[1]
+
+
+def test_made_by_names_the_edit():
+    x = wg.tensor([1.0, 2.0], requires_grad=True)
+    for name, edit in {
+        "fill": lambda y: y.fill_(3.0),
+        "copy": lambda y: y.copy_(x),
+        "pow": lambda y: y.__ipow__(2),
+        "remainder": lambda y: y.__imod__(2.0),
+        "add": lambda y: y.add_(2),
+    }.items():
+        y = x * 2
+        edit(y)
+        assert y.made_by == name
+    y = (x * 2).sum().zero_()
+    with pytest.raises(wg.GradientError, match="made by 'fill'"):
+        y.backward()

@@ -438,6 +438,26 @@ def test_lying_checkpoints(here: Path, capsys: Any) -> None:
     assert [path.name for path in Path("lie").iterdir() if path.suffix] == ["last.safetensors"]
 
 
+def test_checkpoints_of_the_version_before_validation_parts(here: Path, capsys: Any) -> None:
+    """They go on as they began, without one, and judge nothing by the loss that chose then."""
+    now = ["--validation", "0", "--schedule", "none"]
+    whole = trained("whole", *now, "--epochs", "5")
+    former = trained("former", *now)
+    for name in ("last", "best"):
+        file = former / f"{name}.safetensors"
+        tensors, said = load(file), json.loads(load_metadata(file)["checkpoint"])
+        for key in ("validation", "patience"):
+            del said["extra"]["config"][key]
+        del said["extra"]["fit"]["best_epoch"]
+        said["extra"]["fit"]["best_loss"] = 1e-9
+        save(file, tensors, {"checkpoint": json.dumps(said)})
+    assert cli.main(["predict", "former/last.safetensors", "d.csv"]) == 0
+    resume = ["train", "--quiet", "--resume", "former/last.safetensors", "--epochs", "5"]
+    assert cli.main(resume) == 0
+    assert digest(whole) == digest(former)
+    assert metrics(former)[-1]["best_epoch"] in (4, 5)
+
+
 @pytest.mark.parametrize("change", ["missing", "renamed", "reshaped", "dtype"])
 def test_checkpoints_with_other_tensors(here: Path, capsys: Any, change: str) -> None:
     file = trained("r") / "last.safetensors"

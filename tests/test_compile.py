@@ -811,6 +811,75 @@ def test_traces_are_bounded_and_numbers_that_change_are_warned_of() -> None:
         wg.compile(lambda x: x, max_traces=0)
 
 
+def test_what_is_kept_of_former_traces_is_bounded() -> None:
+    made: dict[int, wg.Tensor] = {}
+
+    @wg.compile(max_traces=2)
+    def step(x: wg.Tensor, n: int) -> wg.Tensor:
+        return x * n
+
+    @wg.compile(max_traces=2)
+    def leaves(x: wg.Tensor, n: int) -> wg.Tensor:
+        if n not in made:
+            made[n] = x + n
+        return x * made[n]
+
+    for n in range(10):
+        step(wg.ones(2), n)
+        leaves(wg.ones(2), n)
+    assert step.traces == 9
+    assert step.reasons == [f"an argument was {n} and is {n + 1}" for n in (7, 8)]
+    assert 0 < len(leaves._escaped) <= 2
+
+
+def test_a_step_that_changes_what_it_reads_is_traced_at_each_call() -> None:
+    for compiled in (False, True):
+        count = [0]
+
+        def step(x: wg.Tensor, count: list[int] = count) -> wg.Tensor:
+            count[0] += 1
+            return x * count[0]
+
+        run = wg.compile(step) if compiled else step
+        seen = []
+        for reset in (False, False, False, True, False, False):
+            if reset:
+                count[0] = 1
+            seen.append(run(wg.ones(1)).item())
+        assert seen == [1.0, 2.0, 3.0, 2.0, 3.0, 4.0]
+
+
+# Kinds of state that no name in the bytecode tells of; see mutations.py.
+UNNAMED = [
+    *("__call__", "__call__ of a module's class", "__len__", "__bool__", "__getitem__", "__iter__"),
+    *("__contains__", "__rmul__", "__enter__", "__eq__", "__getattr__", "__getattribute__"),
+    *("__init__ of a class that the step uses", "class of an object with slots", "bases"),
+    *("method of a metaclass", "attribute of a metaclass", "method of a descriptor"),
+    *("OrderedDict", "dict in another order", "layers in another order", "default_factory"),
+    *("enum's value", "partial's state", "lru_cache forgotten", "ctypes", "threading.local"),
+    *("module that the step imports", "array of objects"),
+]
+
+
+@pytest.mark.parametrize("kind", UNNAMED)
+def test_a_kind_of_state(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = [mutations.MUTATIONS[kind], mutations.MUTATIONS["not read"]]
+    if kind == "lru_cache forgotten":
+        changes.append(mutations.MUTATIONS["global of this module"])
+    monkeypatch.setattr(mutations, "MUTATIONS", {str(i): f for i, f in enumerate(changes)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for seed in range(3):
+            mutations.program(seed)
+
+
+def test_an_array_of_objects_is_compared_not_used_up() -> None:
+    array = np.array([2.0, None], dtype=object)
+    step = wg.compile(lambda x: x * array[0])
+    assert [step(wg.ones(1)).item() for _ in range(4)] == [2.0] * 4
+    assert step.traces == 1
+
+
 def test_signs_of_zero_and_nan_are_constants() -> None:
     step = wg.compile(lambda x, k: x / k)
     for k in (0.0, -0.0, 0.0, -0.0, math.nan, math.nan):
@@ -979,3 +1048,78 @@ def test_a_module_and_a_partial_can_be_compiled() -> None:
         assert step(x).tolist() == model(x).tolist()
         model.append(nn.Linear(3, 3))
         assert step(x).tolist() == model(x).tolist()
+
+
+def _slice_mul(b: wg.Tensor, y: wg.Tensor) -> None:
+    b[2:] *= y[2:]
+
+
+def _slice_add(b: wg.Tensor, y: wg.Tensor) -> None:
+    b[:, 1] += y[:, 1]
+
+
+def _slice_pow(b: wg.Tensor, y: wg.Tensor) -> None:
+    b[1:] **= y[1:]
+
+
+def _slice_matmul(b: wg.Tensor, y: wg.Tensor) -> None:
+    b[:2, :2] @= y[:2, :2]
+
+
+def _assign(b: wg.Tensor, y: wg.Tensor) -> None:
+    b[0] = y[0] * 2
+
+
+def _of_itself(b: wg.Tensor, y: wg.Tensor) -> None:
+    b *= y
+    b **= b
+    b @= b
+
+
+def _matmul(b: wg.Tensor, y: wg.Tensor) -> None:
+    b @= y
+
+
+def _views(b: wg.Tensor, y: wg.Tensor) -> None:
+    v, t = b[1:3], b.T
+    v *= y[:2]
+    t /= y
+    v **= y[:2]
+
+
+def _filled(b: wg.Tensor, y: wg.Tensor) -> None:
+    b -= y
+    b[1].fill_(2.0)
+    b[2].copy_(y[0])
+    b[1:] += b[:-1] * 1.0
+
+
+@pytest.mark.parametrize("whose", ["own", "outside, whose values go on", "outside, set back"])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        *(_slice_mul, _slice_add, _slice_pow, _slice_matmul, _assign, _of_itself, _matmul),
+        *(_views, _filled),
+    ],
+)
+def test_recorded_edits_in_place(edit: Callable[..., None], whose: str) -> None:
+    results = []
+    for compiled in (False, True):
+        numbers = np.random.default_rng(0).uniform(0.5, 1.5, (2, 4, 4)).astype("f4")
+        buffer, y = wg.tensor(numbers[0]), wg.tensor(numbers[1], requires_grad=True)
+
+        def step(buffer: wg.Tensor = buffer, y: wg.Tensor = y) -> wg.Tensor:
+            b = buffer.clone() if whose == "own" else buffer.detach()
+            edit(b, y)
+            loss = b.square().mean()
+            loss.backward()
+            if whose == "outside, set back":
+                with wg.no_grad():
+                    buffer.fill_(0.75)
+            return loss
+
+        run = wg.compile(step) if compiled else step
+        seen = [(run().item(), buffer.tolist(), y.grad.tolist()) for _ in range(4)]
+        results.append(repr(seen))
+        assert not compiled or run.traces == 1
+    assert results[0] == results[1]

@@ -12,6 +12,7 @@ import pytest
 import wengert as wg
 from wengert import _core, nn, optim
 
+I = wg.tensor([0, 1])  # noqa: E741
 X = wg.arange(6).float().reshape(2, 3)
 
 
@@ -108,6 +109,15 @@ def test_functions_are_copied_and_pickled_by_name():
         (lambda: wg.linspace(0, 1, steps=3), lambda: wg.linspace(0, 1, 3)),
         (lambda: wg.one_hot(tensor=wg.tensor([1]), num_classes=2), lambda: wg.tensor([[0, 1]])),
         (lambda: X.clamp(a_min=1, a_max=2), lambda: X.clamp(1, 2)),
+        (
+            lambda: wg.cross_entropy(input=X, target=I, reduction="none"),
+            lambda: wg.cross_entropy(X, I, "none"),
+        ),
+        (lambda: wg.mse_loss(input=X, target=X), lambda: wg.mse_loss(X, X)),
+        (
+            lambda: wg.randn(size=(2,), generator=wg.Generator(1)),
+            lambda: wg.randn((2,), generator=wg.Generator(1)),
+        ),
         (lambda: X.sum(dtype=None, out=None, axis=0), lambda: X.sum(0)),
     ],
 )
@@ -210,9 +220,6 @@ def test_readers_of_arguments_name_the_function(call, text):
         call()
 
 
-I = wg.tensor([0, 1])  # noqa: E741
-
-
 def _net() -> nn.MLP:
     return nn.MLP([3, 4, 2])
 
@@ -258,6 +265,12 @@ BATTERY = [
         lambda: wg.layer_norm(X, 3, epsilon=1.0),
         "layer_norm | 'epsilon' = 1.0 | eps=1e-05 | did you mean 'eps'",
     ),
+    (
+        lambda: wg.cross_entropy(X, I, lable_smoothing=0.1),
+        "cross_entropy | 'lable_smoothing' = 0.1 | reduction=mean | did you mean 'label_smoothing'",
+    ),
+    (lambda: wg.rand((2,), dtpye="f4"), "rand | 'dtpye' = 'f4' | shape | did you mean 'dtype'"),
+    (lambda: wg.manual_seed(sed=1), "manual_seed | 'sed' = 1 | seed | did you mean 'seed'"),
     # numbers of arguments
     (lambda: wg.sum(), "sum | no arguments | sum\\(x, axis | x is missing"),
     (

@@ -180,3 +180,49 @@ def test_values_and_indices_are_not_rows():
     assert (a.item(), b.item(), len(rest)) == (5.0, 25.0, 1)
     with pytest.raises(TypeError, match="gives the values alone"):  # not: too many values
         _values, _indices = wg.ones((3, 2)).max(1)
+
+
+def test_max_over_dim_is_no_pair():
+    for call in (lambda: X.max(dim=1)[0], lambda: wg.min(X, dim=1), lambda: wg.max(input=X, dim=1)):
+        with pytest.raises(TypeError, match=r"values and indices.*axis=1.*arg(max|min)\(1\)"):
+            call()
+    assert X.max(axis=1, keepdim=True).shape == (2, 1)
+    assert X.max(1)[1].item() == 16.0  # NumPy's meaning
+
+
+def test_larger_of_two_tensors():
+    for name in ("max", "min"):
+        for call in (lambda f: f(X, X), lambda f: f(X, wg.tensor(0))):
+            with pytest.raises(TypeError, match=rf"{name}: .*wengert\.{name}imum\(a, b\)"):
+                call(getattr(wg, name))
+
+
+# ---- Python's own functions of numbers
+
+
+def test_divmod_and_round():
+    x = wg.tensor([7.5, -7.25, 2.5])
+    for got, expected in zip(divmod(x, 2), divmod(x.numpy(), 2), strict=True):
+        np.testing.assert_array_equal(got.numpy(), expected)
+    for got, expected in zip(divmod(7, x), divmod(7, x.numpy()), strict=True):
+        np.testing.assert_array_equal(got.numpy(), expected)
+    for digits in (None, 0, 1, -1):
+        np.testing.assert_array_equal(round(x, digits).numpy(), np.round(x.numpy(), digits or 0))
+    assert round(wg.tensor([3])).tolist() == [3]
+    with pytest.raises(wg.DTypeError, match=r"write x\.double\(\) first"):
+        round(wg.tensor([3]), 1)
+
+
+def test_shifts_say_what_to_write():
+    x = wg.tensor([1, 2])
+    for call, text in (
+        (lambda: x << 1, r"x \* 2\*\*n"),
+        (lambda: 1 << x, r"x \* 2\*\*n"),
+        (lambda: x >> x, r"x // 2\*\*n"),
+        (lambda: x.__class__.__lshift__(x, 1), r"x \* 2\*\*n"),
+        (lambda: exec("x <<= 1", {"x": x}), r"x \* 2\*\*n"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            call()
+    with pytest.raises(TypeError, match="unsupported operand"):
+        x << "a"

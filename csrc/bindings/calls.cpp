@@ -83,6 +83,11 @@ bool has_argument(const Record& record, std::string_view name) {
   return false;
 }
 
+bool has_values_alone(const Record& record) {
+  const std::string_view name = record.name;
+  return name == "max" || name == "min";
+}
+
 std::string_view text_of(PyObject* name) {
   Py_ssize_t size = 0;
   const char* text = PyUnicode_AsUTF8AndSize(name, &size);
@@ -116,9 +121,11 @@ Call translated(const Record& record, PyObject* const* args, Py_ssize_t count, P
       call.changed = true;
       if (is_left_out(name, value)) continue;
       const bool sizes = name == "shape" || name == "axes";
+      // PyTorch's max(dim=1) gives values and indices: its [1] would be a row of the values here.
+      const bool pair = name == "dim" && has_values_alone(record);
       for (const auto& [theirs, ours] : synonyms) {
         const bool free = std::find(taken.begin(), taken.end(), ours) == taken.end();
-        if (theirs == name && free && has_argument(record, ours)) used = ours;
+        if (theirs == name && free && !pair && has_argument(record, ours)) used = ours;
         // reshape(shape=(2, 3)), whose sizes come by place
         if (record.has_args && count == 1 && named == 1 &&
             (sizes || (theirs == name && (ours == "shape" || ours == "axes")))) {

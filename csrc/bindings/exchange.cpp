@@ -67,8 +67,8 @@ bool are_bools(View x) {
   return all <= 1;
 }
 
-// A tensor over memory of somebody else, who may say of it what cannot be. The strides may run
-// backwards, so the storage begins at the lowest address.
+// A tensor over memory that another library owns. What that says of it is checked first. Strides
+// may be negative, so the storage begins at the lowest address.
 Tensor adopt(const char* op, void* data, const Shape& shape, Strides strides, DType dtype,
              PyObject* owner, bool writable, Device device = Device::cpu) {
   const int64_t size = size_of(dtype), elements = numel(shape);

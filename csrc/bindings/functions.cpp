@@ -40,6 +40,11 @@ void add_reduction(py::module_& m, TensorClass& cls, const char* name, F f, cons
   both(
       m, cls, name, "x",
       [name, f](const Tensor& x, py::handle axis, bool keepdims) {
+        if (const std::string_view op = name; (op == "max" || op == "min") && as_tensor(axis.ptr()))
+          throw py::type_error(concat(op,
+                                      ": axis is a tensor; of two tensors, element by element: "
+                                      "write wengert.",
+                                      op, "imum(a, b)"));
         return f(x, to_axes(name, axis, x), keepdims);
       },
       py::arg("axis") = none, keepdims_argument(), doc);
@@ -539,7 +544,7 @@ void add_functions(py::module_& m, TensorClass& cls) {
       "a where the condition (bool) holds, else b; the three broadcast. DTypeError unless the "
       "condition is bool.");
   m.def("_times", of_two("times", binary<Times>), py::arg("a"), py::arg("b"),
-        "a * b, and 0 where a is 0, even beside infinity and NaN.");
+        "a * b, and 0 where a is 0, even if b is infinite or NaN.");
   m.def("binary_cross_entropy_with_logits_elements",
         of_two("binary_cross_entropy_with_logits", binary<BceWithLogits>), py::arg("logits"),
         py::arg("target"), "Element by element; see binary_cross_entropy_with_logits.");
@@ -552,12 +557,15 @@ void add_functions(py::module_& m, TensorClass& cls) {
   add_reduction(
       m, cls, "max", amax,
       "Largest over the axes; NaN if there is one, and then all gradients are; ties share the "
-      "gradient. Values alone, as in NumPy: argmax() gives their places, and\n`values, indices = "
-      "x.max(1)` is a TypeError.");
+      "gradient. Values alone, as in NumPy: argmax() gives their places.\n`values, indices = "
+      "x.max(1)` and "
+      "max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in NumPy.");
   add_reduction(
       m, cls, "min", amin,
       "Smallest over the axes; NaN if there is one, and then all gradients are; ties share the "
-      "gradient. Values alone, as in NumPy: argmin() gives their places.");
+      "gradient. Values alone, as in NumPy: argmin() gives their places.\n`values, indices = "
+      "x.min(1)` and min(dim=1) are TypeErrors; x.min(1)[1] is the second of the values, as in "
+      "NumPy.");
   add_reduction(m, cls, "any", any, "Is any element not zero?");
   add_reduction(m, cls, "all", all, "Is no element zero?");
   add_reduction(m, cls, "logsumexp", logsumexp, "log(sum(exp(x))), stable.");

@@ -90,10 +90,30 @@ using Entry = std::pair<py::object, py::object>;  // a key or an item, and what 
 struct Dict {
   py::object dict;
   uint64_t version;
-  int64_t size;  // how many keys it must have; negative: any number
-  bool tells;    // of its changes, by its version
+  bool tells;  // of its changes, by its version
+  bool all;    // whether it may get no other keys, and no other order
+  // How many keys it must have: all, or those of special methods ("__len__"); negative: any number.
+  int64_t size;
   std::vector<Entry> entries;
   std::vector<std::string> labels;
+
+  int64_t count() const {
+    if (all) return PyDict_GET_SIZE(dict.ptr());
+    int64_t special = 0;
+    PyObject* key = nullptr;
+    for (Py_ssize_t at = 0; PyDict_Next(dict.ptr(), &at, &key, nullptr);)
+      if (PyUnicode_Check(key) && PyUnicode_GET_LENGTH(key) > 4)
+        special += PyUnicode_READ_CHAR(key, 0) == '_' && PyUnicode_READ_CHAR(key, 1) == '_';
+    return special;
+  }
+  // Whether the keys that were there are, in the order in which they were.
+  bool in_order() const {
+    auto entry = entries.begin();
+    PyObject* key = nullptr;
+    for (Py_ssize_t at = 0; PyDict_Next(dict.ptr(), &at, &key, nullptr);)
+      if (entry != entries.end() && key == entry->first.ptr()) ++entry;
+    return entry == entries.end() || !entry->second;
+  }
 };
 struct Items {
   py::object list;
@@ -109,10 +129,14 @@ struct Function {
   std::string label;
 };
 struct Object {
-  py::object object, dict;
+  py::object object, dict, mro;
   PyTypeObject* type;
   std::string label;
 };
+// The classes in which an attribute of o is looked for, besides a class's own class.
+PyObject* mro_of(PyObject* o) {
+  return (PyType_Check(o) ? reinterpret_cast<PyTypeObject*>(o) : Py_TYPE(o))->tp_mro;
+}
 PyObject* dict_of(PyObject* o) {
   PyObject** const at = _PyObject_GetDictPtr(o);
   return at ? *at : nullptr;
@@ -130,8 +154,10 @@ struct Call {
 
 class Guards {
  public:
-  void add_dict(py::object dict, int64_t size, const py::list& entries, bool of_object) {
-    Dict d{dict, version_of(dict.ptr()), size, objects_tell || !of_object, {}, {}};
+  void add_dict(py::object dict, const std::string& keys, const py::list& entries, bool of_object) {
+    const bool all = keys == "all";
+    Dict d{dict, version_of(dict.ptr()), objects_tell || !of_object, all, -1, {}, {}};
+    if (!keys.empty()) d.size = d.count();
     for (py::handle entry : entries) {
       const auto t = py::reinterpret_borrow<py::tuple>(entry);
       const py::object key = t[0];
@@ -158,8 +184,9 @@ class Guards {
   }
   void add_object(py::object o, std::string label) {
     auto dict = py::reinterpret_borrow<py::object>(dict_of(o.ptr()));
+    auto mro = py::reinterpret_borrow<py::object>(mro_of(o.ptr()));
     PyTypeObject* const type = Py_TYPE(o.ptr());
-    objects_.push_back({std::move(o), std::move(dict), type, std::move(label)});
+    objects_.push_back({std::move(o), std::move(dict), std::move(mro), type, std::move(label)});
   }
   void add_tensor(const Tensor& x, std::string label) {
     tensors_.push_back({x, x.requires_grad(), last_hook(x), std::move(label)});
@@ -173,7 +200,7 @@ class Guards {
     for (Dict& d : dicts_) {
       const uint64_t version = version_of(d.dict.ptr());
       if (version == d.version && d.tells) continue;
-      if (d.size >= 0 && PyDict_GET_SIZE(d.dict.ptr()) != d.size)
+      if ((d.size >= 0 && d.count() != d.size) || (d.all && !d.in_order()))
         return d.labels.empty() ? "a dict" : d.labels[0].c_str();
       for (size_t i = 0; i < d.entries.size(); ++i) {
         auto& [key, value] = d.entries[i];
@@ -201,7 +228,8 @@ class Guards {
           PyFunction_GET_KW_DEFAULTS(f.function.ptr()) != f.keyword_defaults.ptr())
         return f.label.c_str();
     for (const Object& o : objects_)
-      if (Py_TYPE(o.object.ptr()) != o.type || dict_of(o.object.ptr()) != o.dict.ptr())
+      if (Py_TYPE(o.object.ptr()) != o.type || dict_of(o.object.ptr()) != o.dict.ptr() ||
+          mro_of(o.object.ptr()) != o.mro.ptr())
         return o.label.c_str();
     for (const Flags& t : tensors_)
       if (t.tensor.requires_grad() != t.requires_grad || last_hook(t.tensor) != t.hooks)
@@ -236,7 +264,7 @@ class Guards {
     for (const Function& f : functions_)
       if ((stop = all({&f.function, &f.code, &f.defaults, &f.keyword_defaults}))) return stop;
     for (const Object& o : objects_)
-      if ((stop = all({&o.object, &o.dict}))) return stop;
+      if ((stop = all({&o.object, &o.dict, &o.mro}))) return stop;
     for (const Call& c : calls_)
       if ((stop = all({&c.function, &c.result}))) return stop;
     return 0;
@@ -373,11 +401,11 @@ void add_guards(py::module_& m) {
           "__init__",
           [](py::detail::value_and_holder& self) { construct(self, std::make_unique<Guards>()); },
           py::detail::is_new_style_constructor())
-      .def(
-          "add_dict", &Guards::add_dict, py::arg("dict"), py::arg("size"), py::arg("entries"),
-          py::arg("of_object"),
-          "entries: (key, what messages call it); a key may be absent. size: how many keys it must "
-          "have, or -1.")
+      .def("add_dict", &Guards::add_dict, py::arg("dict"), py::arg("keys"), py::arg("entries"),
+           py::arg("of_object"),
+           "entries: (key, what messages call it); a key may be absent. keys: which may not be "
+           "added, "
+           "\"all\", \"special\" (methods) or none.")
       .def("add_list", &Guards::add_list)
       .def("add_cell", &Guards::add_cell)
       .def("add_function", &Guards::add_function)

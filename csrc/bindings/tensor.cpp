@@ -104,11 +104,13 @@ template <class F> auto augmented_by(const char* name, F f) {
     if (!to_operand(given, x, other)) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
     // What its vjp saves must stay as it was.
     const bool recorded = grad_enabled() && (x.requires_grad() || other.requires_grad());
+    if (recorded && other->storage == x->storage) other = clone(other);
     const Tensor result = f(recorded ? clone(x) : x, other);
     if (result.dtype() != x.dtype())
       fail<DTypeError>(name, " in place: a tensor of ", x.dtype(), " cannot hold the result, of ",
                        result.dtype(), "; write the result to a new tensor, or convert first");
     apply_in_place(x, copy_op, Tensors(&result, 1), {}, name);
+    if (x->made_by == &copy_op) x->made_by = result->made_by;
     return self;
   };
 }
@@ -358,6 +360,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
         const Tensor x = self.cast<Tensor>(), value = to_operand("copy_", other, x);
         const Tensor in[] = {expand(value, x.shape(), "copy_")};
         apply_in_place(x, cast_op, Tensors(in), x.dtype(), "copy_");
+        if (x->made_by == &cast_op) x->made_by = &copy_op;
         return self;
       },
       py::arg("other"),
@@ -371,6 +374,8 @@ void add_tensor(py::module_&, TensorClass& cls) {
                            " does not fit into a tensor of ", x.dtype(), "; give a whole number");
         const Tensor in[] = {expand(constant, x.shape(), "fill_")};
         apply_in_place(x, cast_op, Tensors(in), x.dtype(), "fill_");
+        static const Op fill{.name = "fill", .formula = "value", .gradient = "0"};
+        if (x->made_by == &cast_op) x->made_by = &fill;
         return self;
       },
       py::arg("value"),

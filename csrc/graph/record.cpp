@@ -193,9 +193,8 @@ const Op& cast_op = the_cast_op;
 
 void Tracer::looks_at_value(const char* what, const Tensor&) {
   fail<ValueError>("compile: ", what, " at ", describe(here()),
-                   " looks at values, which a compiled step cannot hold: it would see those of "
-                   "the first call for "
-                   "ever. Do it outside the step, on what the step returns");
+                   " looks at values, which a compiled step cannot hold: each call would see "
+                   "those of the first. Do it outside the step, on what the step returns");
 }
 
 bool grad_enabled() { return grad_mode; }

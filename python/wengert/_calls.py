@@ -257,6 +257,11 @@ def explain(
                 return error(f"got {key} twice, by place and by name")
             values[key] = value
             continue
+        if key == "dim" and op in ("max", "min"):
+            return error(
+                f"PyTorch's {op}(dim) gives values and indices, this one the values alone; write "
+                f"axis={value!r} for the values, arg{op}({value!r}) for their positions"
+            )
         target = next((b for a, b in known if a == key and b in names), None)
         if target is not None:
             if target in values or target in kwargs:

@@ -74,6 +74,10 @@ class Tensor:
         """
         Its own memory, no gradient; so copy.deepcopy(model.state_dict()) keeps the best weights.
         """
+    def __divmod__(self, other: Operand) -> Tensor:
+        """
+        (x // y, x % y).
+        """
     def __dlpack__(self, *, stream: typing.Any = None, max_version: typing.Any = None, dl_device: typing.Any = None, copy: typing.Any = None) -> typing_extensions.CapsuleType:
         ...
     def __dlpack_device__(self) -> tuple[builtins.int, int]:
@@ -136,6 +140,8 @@ class Tensor:
         ...
     def __len__(self) -> builtins.int:
         ...
+    def __lshift__(self, other: Operand) -> Tensor:
+        ...
     def __lt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         ...
     def __matmul__(self, other: Operand) -> Tensor:
@@ -158,6 +164,8 @@ class Tensor:
         ...
     def __rand__(self, other: Operand) -> Tensor:
         ...
+    def __rdivmod__(self, other: Operand) -> Tensor:
+        ...
     def __reduce_ex__(self, protocol: typing.Any) -> typing.NoReturn:
         ...
     def __repr__(self) -> str:
@@ -165,6 +173,8 @@ class Tensor:
         Values as NumPy prints them, then dtype (unless it is the usual one) and history.
         """
     def __rfloordiv__(self, other: Operand) -> Tensor:
+        ...
+    def __rlshift__(self, other: Operand) -> Tensor:
         ...
     def __rmatmul__(self, other: Operand) -> Tensor:
         ...
@@ -174,7 +184,15 @@ class Tensor:
         ...
     def __ror__(self, other: Operand) -> Tensor:
         ...
+    def __round__(self, digits: builtins.int | None = None) -> Tensor:
+        """
+        round(x), round(x, 2): half to even, computed as NumPy does it.
+        """
     def __rpow__(self, other: Operand, modulo: typing.Any = None) -> Tensor:
+        ...
+    def __rrshift__(self, other: Operand) -> Tensor:
+        ...
+    def __rshift__(self, other: Operand) -> Tensor:
         ...
     def __rsub__(self, other: Operand) -> Tensor:
         ...
@@ -445,8 +463,8 @@ class Tensor:
         """
     def max(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmax() gives their places, and
-        `values, indices = x.max(1)` is a TypeError.
+        Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmax() gives their places.
+        `values, indices = x.max(1)` and max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in NumPy.
         """
     def maximum(self, other: Operand) -> Tensor:
         """
@@ -459,6 +477,7 @@ class Tensor:
     def min(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Smallest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
+        `values, indices = x.min(1)` and min(dim=1) are TypeErrors; x.min(1)[1] is the second of the values, as in NumPy.
         """
     def minimum(self, other: Operand) -> Tensor:
         """
@@ -736,9 +755,9 @@ class _Guards:
         """
     def add_cell(self, arg0: typing.Any, arg1: str) -> None:
         ...
-    def add_dict(self, dict: typing.Any, size: typing.SupportsInt | typing.SupportsIndex, entries: list[typing.Any], of_object: builtins.bool) -> None:
+    def add_dict(self, dict: typing.Any, keys: str, entries: list[typing.Any], of_object: builtins.bool) -> None:
         """
-        entries: (key, what messages call it); a key may be absent. size: how many keys it must have, or -1.
+        entries: (key, what messages call it); a key may be absent. keys: which may not be added, "all", "special" (methods) or none.
         """
     def add_function(self, arg0: typing.Any, arg1: str) -> None:
         ...
@@ -978,7 +997,7 @@ def _set_package_directory(path: str) -> None:
     ...
 def _times(a: Operand, b: Operand) -> Tensor:
     """
-    a * b, and 0 where a is 0, even beside infinity and NaN.
+    a * b, and 0 where a is 0, even if b is infinite or NaN.
     """
 def _type_dict(arg0: typing.Any) -> typing.Any:
     """
@@ -1268,8 +1287,8 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     """
 def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmax() gives their places, and
-    `values, indices = x.max(1)` is a TypeError.
+    Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmax() gives their places.
+    `values, indices = x.max(1)` and max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in NumPy.
     """
 def maximum(a: Operand, b: Operand) -> Tensor:
     """
@@ -1294,6 +1313,7 @@ def memory_peak() -> int:
 def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
     Smallest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
+    `values, indices = x.min(1)` and min(dim=1) are TypeErrors; x.min(1)[1] is the second of the values, as in NumPy.
     """
 def minimum(a: Operand, b: Operand) -> Tensor:
     """

@@ -19,7 +19,10 @@ _T = TypeVar("_T")
 _NAMED = re.compile(r"[\w.]+: ")
 
 # What PyTorch calls an argument, where that is another name than ours.
-_SYNONYMS = {"size": "shape", "input": "x", "parameters": "params", "pad": "pad_width"}
+_SYNONYMS = [
+    *(("input", ours) for ours in ("x", "logits", "prediction", "p")),
+    *(("size", "shape"), ("parameters", "params"), ("pad", "pad_width")),
+]
 
 _WORDS = {"None": "None", "int": "an int", "float": "a number", "str": "a str", "bool": "a bool"}
 
@@ -77,7 +80,7 @@ def _bound(
     signature = inspect.signature(fn)
     known = signature.parameters
     named = dict(kwargs)
-    for theirs, ours in _SYNONYMS.items():
+    for theirs, ours in _SYNONYMS:
         if theirs in named and theirs not in known and ours in known and ours not in named:
             named[ours] = named.pop(theirs)
     try:

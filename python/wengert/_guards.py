@@ -20,10 +20,11 @@ import gc
 import io
 import sys
 import sysconfig
+import threading
 import types
 import weakref
 from array import array
-from collections import Counter, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from operator import attrgetter, methodcaller
@@ -63,6 +64,9 @@ _IMMUTABLE: tuple[type, ...] = (
     slice,
 )
 _IMMUTABLE += (types.CodeType, type(_core.sum), type(Tensor.sum))
+
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class whose attributes can be set
 
 
 class Reads(NamedTuple):
@@ -190,8 +194,9 @@ class _Walk:
         self.by_name = False
         self.meets_by_name = False
         self.of_objects: set[int] = set()  # dicts of objects' attributes
-        self.sizes: dict[int, int] = {}  # of dicts that may get no other keys
+        self.keys: dict[int, str] = {}  # of dicts that may get no other keys: "all" or "special"
         self.owns: dict[type, tuple[Trie, bool]] = {}
+        self.special: dict[type, Trie] = {}
         self.inherited: dict[tuple[int, int], dict[str, Any]] = {}
 
     def guards(self, roots: Iterable[Any]) -> _core._Guards:
@@ -212,11 +217,13 @@ class _Walk:
         self.follow()
         self.find_functions()
         for at, label in self.whole.values():
-            self.found.add_dict(at, len(at), [(key, label) for key in at], False)
+            self.found.add_dict(at, "all", [(key, label) for key in at], False)
         for at, labels in self.dicts.values():
             if id(at) not in self.whole:
-                size, of_object = self.sizes.get(id(at), -1), id(at) in self.of_objects
-                self.found.add_dict(at, size, list(labels.items()), of_object)
+                keys, of_object = self.keys.get(id(at), ""), id(at) in self.of_objects
+                if keys == "all":  # their order counts
+                    labels = {k: labels[k] for k in (*(k for k in at if k in labels), *labels)}
+                self.found.add_dict(at, keys, list(labels.items()), of_object)
         return self.found
 
     def read_globals(self, code: types.CodeType, names: dict[str, Any]) -> None:
@@ -225,8 +232,10 @@ class _Walk:
             if value is not _missing:
                 self.push(value, name, below)
         for name, below in reads(code).modules.items():
-            if name in sys.modules:
-                self.push(sys.modules[name], name, below)
+            for module in _modules(name, str(names.get("__package__") or "")):
+                value = self.read(sys.modules, module, f"module {module!r}")
+                if value is not _missing:
+                    self.push(value, module, below)
 
     def follow(self) -> None:
         while self.todo:
@@ -269,9 +278,16 @@ class _Walk:
             return
         if isinstance(value, (types.ModuleType, type)):
             of_user = not _is_known(value)
+            if isinstance(value, type) and of_user and (id(value), 0) not in self.seen:
+                self.seen.add((id(value), 0))
+                self.found.add_object(value, f"a base of {label}")
+                for kind in (value, type(value)):
+                    self.look_at_special_methods(kind)
+                    self.look_at_class(kind, self.own(type(value))[0])
             for names in (below, self.any_user) if of_user else (below,):
                 if isinstance(value, type):
                     self.look_at_class(value, names)
+                    self.look_at_class(type(value), names)
                     continue
                 for name, more in names.items():
                     if names is below or name in vars(value):
@@ -282,6 +298,7 @@ class _Walk:
         if (id(value), 0) not in self.seen:  # what is done once for an object
             self.seen.add((id(value), 0))
             self.look_inside(value, label)
+            self.look_at_special_methods(kind)
             own, searched = self.own(kind)
             if searched:
                 self.look_at_members(value, label)
@@ -289,6 +306,8 @@ class _Walk:
             self.attributes(value, label, self.any_user, certain=False)
             if _is_in_package(type(value)):
                 self.attributes(value, label, self.any_package, certain=False)
+            if kind.__flags__ & _HEAP_TYPE:  # now that it has a dict
+                self.found.add_object(value, f"the class of {label}")
         if below:
             self.attributes(value, label, below)
 
@@ -309,12 +328,20 @@ class _Walk:
             if not isinstance(owner, (types.ModuleType, type)):
                 self.push(owner, label, _nothing)
         elif type(value).__name__ == "_lru_cache_wrapper":
-            self.push(value.__wrapped__, label, _nothing)
-        elif isinstance(value, functools.partial):
-            for part in (value.func, value.args, value.keywords):
+            for part in gc.get_referents(value):  # the function, and the dict of what it gave
+                self.push(part, f"the cache of {label}", _nothing)
+        elif type(value).__name__ == "_lru_list_elem":
+            for part in gc.get_referents(value):
                 self.push(part, label, _nothing)
+        elif isinstance(value, functools.partial):
+            for part in ("func", "args", "keywords"):
+                self.slot(value, part, label, _nothing)
         elif isinstance(value, dict):
             self.whole[id(value)] = (value, label)
+            if isinstance(value, OrderedDict):  # its order is not the dict's
+                self.same_items(value.__iter__, label)
+            if isinstance(value, defaultdict):
+                self.slot(value, "default_factory", label, _nothing)
             for key, item in value.items():
                 self.push(item, f"{label}[{key!r}]", _nothing)
         elif isinstance(value, list):
@@ -325,12 +352,11 @@ class _Walk:
             for i, item in enumerate(value):
                 self.push(item, f"{label}[{i}]", _nothing)
         elif isinstance(value, (set, frozenset, deque)):
-            items = list(value)
             if not isinstance(value, frozenset):
-                self.same_items(value, items, label)
-            for item in items:
+                self.same_items(value.__iter__, label)
+            for item in list(value):
                 self.push(item, label, _nothing)
-        elif isinstance(value, (bytearray, memoryview, array)):
+        elif isinstance(value, (bytearray, memoryview, array)) or _is_of_c(type(value)):
             self.look_at_bytes(value, label)
         elif isinstance(value, (attrgetter, methodcaller)):
             self.meets_by_name = True
@@ -349,11 +375,13 @@ class _Walk:
                 "from it outside, and pass what it gives as an argument"
             )
 
-    def same_items(self, value: Iterable[Any], items: list[Any], label: str) -> None:
+    def same_items(self, read: Callable[[], Iterable[Any]], label: str) -> None:
         """That these items, which are kept so that their numbers stay theirs, are still there."""
 
-        def now(kept: list[Any] = items) -> list[int]:
-            return [*map(id, value)]
+        kept = [*read()]
+
+        def now(kept: list[Any] = kept) -> list[int]:
+            return [*map(id, read())]
 
         self.found.add_call(now, now(), label)
 
@@ -388,7 +416,7 @@ class _Walk:
         if isinstance(value, np.ndarray) and value.dtype != object:
             self.look_at_bytes(value, label)
         elif isinstance(value, np.ndarray):
-            self.same_items(value.flat, list(value.flat), label)
+            self.same_items(lambda: value.flat, label)
         elif isinstance(value, (np.random.Generator, np.random.RandomState)):
             bits = value.bit_generator if isinstance(value, np.random.Generator) else value
 
@@ -401,7 +429,7 @@ class _Walk:
 
     def look_at_members(self, module: Any, label: str) -> None:
         """What Module.parameters() finds: attributes that hold tensors or modules, or could."""
-        self.sizes[id(vars(module))] = len(vars(module))
+        self.keys[id(vars(module))] = "all"
         for name, value in vars(module).items():
             if _holds_members(value):
                 self.read(vars(module), name, f"{label}.{name}")
@@ -431,13 +459,14 @@ class _Walk:
             own = object.__getattribute__(value, "__dict__")
         except (AttributeError, TypeError):
             own = None
+        if isinstance(value, threading.local):  # another one in each thread
+            own = value.__dict__
+            self.slot(value, "__dict__", label, _nothing)
         inherited = self.look_at_class(type(value), names)
         if "__class__" in names:
             self.push(type(value), type(value).__name__, names["__class__"])
         if isinstance(own, dict):
-            if id(own) not in self.of_objects:
-                self.of_objects.add(id(own))
-                self.found.add_object(value, f"the class of {label}")
+            self.of_objects.add(id(own))
             if self.by_name and not _is_in_package(type(value)):
                 names = {**{str(name): _nothing for name in own}, **names}
             for name, below in names.items():
@@ -448,6 +477,20 @@ class _Walk:
         for name, found in inherited.items():
             if isinstance(found, types.MemberDescriptorType):
                 self.slot(value, name, label, names.get(name, _nothing))
+
+    def look_at_special_methods(self, kind: type) -> None:
+        """Guards of what the interpreter looks for in a class though no bytecode names it."""
+        if kind in self.special:
+            return
+        names: Trie = {}
+        for cls in kind.__mro__:
+            if cls.__flags__ & _HEAP_TYPE:
+                at = _core._type_dict(cls)
+                self.keys[id(at)] = "special"
+                self.dicts.setdefault(id(at), (at, {}))
+                names |= {name: {} for name in at if name[:2] == name[-2:] == "__"}
+        self.special[kind] = names
+        self.look_at_class(kind, names)
 
     def look_at_class(self, kind: type, names: Trie) -> dict[str, Any]:
         """Guards of these attributes of a class; those that it has."""
@@ -480,9 +523,6 @@ class _Walk:
             self.push(there, f"{label}.{name}", below)
 
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class whose attributes can be set
-
-
 def _name_of(root: Any) -> str:
     return str(getattr(root, "__qualname__", type(root).__name__))
 
@@ -511,6 +551,20 @@ def _holds_members(value: Any) -> bool:
     if isinstance(value, dict):
         return not value or any(map(_holds_members, value.values()))
     return isinstance(value, Tensor) or _is_module_class(type(value))
+
+
+def _is_of_c(kind: type) -> bool:
+    """A class of objects over bytes that others may change."""
+    return any(cls.__module__ in ("_ctypes", "mmap") for cls in kind.__mro__)
+
+
+def _modules(name: str, package: str) -> list[str]:
+    """The modules that `import name`, or `from ..name import`, may read."""
+    found = [name, name.partition(".")[0]]
+    while package:
+        found.append(f"{package}.{name}".rstrip("."))
+        package = package.rpartition(".")[0]
+    return found
 
 
 def _is_iterator(value: Any) -> bool:
@@ -543,8 +597,9 @@ def _functions_of(value: Any) -> list[types.FunctionType]:
         return [value, *(_functions_of(wrapped) if wrapped is not value else [])]
     if isinstance(value, (staticmethod, classmethod)):
         return _functions_of(value.__func__)
-    if isinstance(value, property):
-        return [f for part in (value.fget, value.fset, value.fdel) for f in _functions_of(part)]
+    if hasattr(type(value), "__get__") and hasattr(value, "fget"):  # a property, or one of enum's
+        parts = (getattr(value, part, None) for part in ("fget", "fset", "fdel"))
+        return [f for part in parts for f in _functions_of(part)]
     if isinstance(value, functools.cached_property):
         return _functions_of(value.func)
     return []

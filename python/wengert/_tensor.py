@@ -75,6 +75,37 @@ def _reduce(self: Tensor, protocol: object) -> NoReturn:
     )
 
 
+def _divmod(self: Tensor, other: Any) -> Any:
+    """(x // y, x % y)."""
+    return self // other, self % other
+
+
+def _rdivmod(self: Tensor, other: Any) -> Any:
+    return other // self, other % self
+
+
+def _round(self: Tensor, digits: int | None = None) -> Tensor:
+    """round(x), round(x, 2): half to even, computed as NumPy does it."""
+    if not digits:
+        return self.round()
+    if not self.dtype.is_floating_point:
+        raise _core.DTypeError(
+            f"round: the tensor is {self.dtype.name}, and digits is {digits}; "
+            "write x.double() first"
+        )
+    scale = 10.0 ** abs(digits)
+    return (self * scale).round() / scale if digits > 0 else (self / scale).round() * scale
+
+
+def _shift(sign: str, way_out: str) -> Any:
+    def shift(self: Tensor, other: Any) -> Any:
+        if not isinstance(other, (int, Tensor)):
+            return NotImplemented
+        raise TypeError(f"{sign}: tensors have no shifts; write {way_out}")
+
+    return shift
+
+
 def _array_wrap(
     self: Tensor, array: Any, context: object = None, return_scalar: bool = False
 ) -> Any:
@@ -101,5 +132,16 @@ Tensor.__contains__ = _contains  # type: ignore[method-assign]
 Tensor.__copy__ = _copy  # type: ignore[method-assign]
 Tensor.__deepcopy__ = _deepcopy  # type: ignore[method-assign]
 Tensor.__reduce_ex__ = _reduce  # type: ignore[method-assign]
+
+for _name, _method in {
+    "__divmod__": _divmod,
+    "__rdivmod__": _rdivmod,
+    "__round__": _round,
+    "__lshift__": _shift("<<", "x * 2**n"),
+    "__rlshift__": _shift("<<", "x * 2**n"),
+    "__rshift__": _shift(">>", "x // 2**n"),
+    "__rrshift__": _shift(">>", "x // 2**n"),
+}.items():
+    setattr(Tensor, _name, _method)
 
 _names.mark_missing(Tensor, _names.TENSOR)

@@ -90,7 +90,7 @@ class CompiledStep:
     """What `wengert.compile` makes of a function. Not for two threads at once: that is an error.
 
     traces   how many traces were made
-    reasons  why each of them was made, as text
+    reasons  why each of the last max_traces of them was made, as text
     program  the list of the last one, printable; None before
     passes   those that improve it
     """
@@ -232,6 +232,7 @@ class CompiledStep:
         left = self._left_outside(program, unchanged, tensors)
         if left:
             self._escaped[key] = snapshot([self._fn, *_constants(spec)], self._recorder.codes)
+            _drop_oldest(self._escaped, self._max_traces)
         if left or self._recorder.grew:
             # It made state, or it ran code whose reads were not among the guards: the next call is
             # traced. What is outside gets the values that it has before the step, then the step
@@ -259,10 +260,13 @@ class CompiledStep:
         kwargs: Any,
     ) -> None:
         reason, advice = self._reason(key)
-        plain = not kwargs and all(isinstance(x, Tensor) for x in args)
+        # A step that has changed what it read does so at each call, and a replay would not.
+        replays = guards.changed() is None
+        plain = replays and not kwargs and all(isinstance(x, Tensor) for x in args)
         traced = _Traced(key, program, results, guards, plain)
         traced.used = self._lookups
-        self._cache.setdefault(key, []).append(traced)
+        if replays:
+            self._cache.setdefault(key, []).append(traced)
         kept = [t for others in self._cache.values() for t in others]
         if len(kept) > self._max_traces:
             oldest = min(kept, key=lambda t: t.used)
@@ -272,9 +276,11 @@ class CompiledStep:
         self._last = traced
         self.traces += 1
         self.reasons.append(reason)
+        del self.reasons[: -self._max_traces]
         self.program = Listing(program)
         if advice:
             self._repeated[advice] += 1
+            _drop_oldest(self._repeated, self._max_traces)
             if self._repeated[advice] == _WARN_AFTER:
                 name = getattr(self._fn, "__qualname__", "the step")
                 warnings.warn(
@@ -288,7 +294,8 @@ class CompiledStep:
         """Why a trace is made, and, where it should not be made often, the way out."""
         if self._last is None:
             return "it is the first one", ""
-        for traced in reversed(self._cache.get(key, ())):
+        former = [self._last] if self._last.key == key else []
+        for traced in [*former, *reversed(self._cache.get(key, ()))]:
             changed = traced.guards.changed()
             if changed:
                 return (
@@ -297,9 +304,9 @@ class CompiledStep:
                     "the number in a tensor outside and change it with fill_()",
                 )
             return "the gradients at its start, or the precision of matmul, were others", ""
-        former = self._last.key
-        if former.spec != key.spec:
-            pairs = zip(_constants(former.spec), _constants(key.spec), strict=False)
+        last = self._last.key
+        if last.spec != key.spec:
+            pairs = zip(_constants(last.spec), _constants(key.spec), strict=False)
             for a, b in pairs:
                 if type(a) is not type(b) or a != b or repr(a) != repr(b):
                     advice = (
@@ -309,8 +316,8 @@ class CompiledStep:
                     number = isinstance(b, (int, float)) and not isinstance(b, bool)
                     return f"an argument was {a!r} and is {b!r}", advice if number else ""
             return "the arguments have another form", ""
-        if former.tensors != key.tensors:
-            for i, (a, b) in enumerate(zip(former.tensors, key.tensors, strict=False)):
+        if last.tensors != key.tensors:
+            for i, (a, b) in enumerate(zip(last.tensors, key.tensors, strict=False)):
                 if a != b:
                     texts = [f"{k.name}{tuple(s)} on {d}" for s, k, d in (a, b)]
                     return f"argument {i} was {texts[0]} and is {texts[1]}", ""
@@ -336,6 +343,11 @@ class CompiledStep:
             f"compile: the result of {where}, is kept outside the step, in a list or an attribute "
             "perhaps, where later steps would not change it. Return it from the step instead"
         )
+
+
+def _drop_oldest(kept: dict[Any, Any], most: int) -> None:
+    if len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 def _constants(spec: Any) -> list[Any]:

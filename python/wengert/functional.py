@@ -298,5 +298,4 @@ def __dir__() -> list[str]:
     return __all__
 
 
-# Losses look at their arguments themselves.
-_explained.explain_all(globals(), "binary_cross_entropy_with_logits", "cross_entropy", "mse_loss")
+_explained.explain_all(globals())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 
-from . import _core
+from . import _core, _explained
 from ._calls import describe
 from ._core import DType, Tensor
 
@@ -151,3 +151,6 @@ def bernoulli(
 
 def __dir__() -> list[str]:
     return __all__
+
+
+_explained.explain_all(globals())

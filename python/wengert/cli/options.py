@@ -121,6 +121,8 @@ DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.
 # What the data add to the settings; all of it is in the checkpoint, for predict and --resume.
 DESCRIBED = ("features", "outputs", "classes", "columns", "standardizer", "fraction")
 CHANGEABLE = ("epochs", "patience", "data")  # on a resume
+# Settings that former versions did not note, as those versions trained.
+ADDED: dict[str, Any] = {"validation": 0.0, "patience": None}
 
 
 def add_setting(parser: argparse.ArgumentParser, name: str, **other: Any) -> None:
@@ -191,7 +193,8 @@ def read_config(checkpoint: str) -> dict[str, Any]:
         )
     found = load_checkpoint(checkpoint)
     config = found.extra.get("config") if isinstance(found.extra, dict) else None
-    if not isinstance(config, dict) or not {*DEFAULTS, *DESCRIBED} <= set(config):
+    config = {**ADDED, **config} if isinstance(config, dict) else None
+    if config is None or not {*DEFAULTS, *DESCRIBED} <= set(config):
         raise UsageError(
             f"{checkpoint} was not written by wengert train, so its network is not known"
         )

@@ -51,7 +51,7 @@ def add_parser(commands: Any) -> None:
         "--threads",
         type=number(int, 1, 256),
         metavar="N",
-        help=f"at most so many ({wengert.num_threads()}: one a core, or WENGERT_THREADS)",
+        help=f"number of threads ({wengert.num_threads()}: one a core, or WENGERT_THREADS)",
     )
     add(
         "--out",

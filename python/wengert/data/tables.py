@@ -101,7 +101,7 @@ def read_table(
     keep = [i for i in range(width) if i != column]
     if not keep:
         raise DataError(
-            f"load_csv: {file} has only its target column; features are needed beside it, "
+            f"load_csv: {file} has only its target column; it needs columns of features too, "
             "separated by , ; or tab"
         )
     for row, (line, cells) in enumerate(body):

@@ -490,6 +490,8 @@ def _position(checkpoint: Checkpoint, path: Path) -> _Position:
     saved = checkpoint.extra.get("fit") if isinstance(checkpoint.extra, dict) else None
     if saved is None:
         raise ValueError(f"fit: {path} was not written by fit, so it does not say where to go on")
+    if isinstance(saved, dict) and "best_epoch" not in saved:  # of a version that chose otherwise
+        saved = {**saved, "best_loss": None, "best_epoch": None}
     whole = isinstance(saved, dict) and saved.keys() >= asdict(_Position()).keys()
     try:
         at = _Position(**saved) if whole else _Position(-1)
