@@ -1,6 +1,8 @@
 """Names: what dir() shows, and what is said of names that only PyTorch and NumPy have."""
 
 import importlib
+import subprocess
+import sys
 import re
 
 import numpy as np
@@ -103,6 +105,12 @@ def test_modules_under_their_former_names(former):
             with pytest.warns(DeprecationWarning, match="and will go"):
                 assert getattr(module, entry) is getattr(new, entry)
         assert not hasattr(module, "__file__")  # tools that look at every module get no warning
+
+
+def test_study_loads_attribution_when_asked():
+    code = "import wengert as wg; assert wg.study.attribution.saliency; wg.study.nothing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.endswith("has no attribute 'nothing'\n")
 
 
 def test_what_the_modules_had():

@@ -8,6 +8,7 @@
     program.to_html("step.html")    the same as one page for a browser
     program.to_numpy()              the same as plain NumPy
     wengert.diff(before, after)     where two runs part
+    study.attribution               what a trained network looks at, and for whom it is wrong
 
 The list is the one that eager ran and that compiled steps replay (csrc/program/), with what only a
 reader needs beside it: names, source lines, which lines answer which.
@@ -19,6 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import attribution as attribution
     from .check import check, diff, first_bad
     from .listing import Program, StudyError
     from .schema import load
@@ -40,6 +42,8 @@ __all__ = ["Program", "Stepper", "StudyError", "check", "diff", "first_bad", "lo
 
 
 def __getattr__(name: str) -> Any:
+    if name == "attribution":
+        return importlib.import_module(f"{__name__}.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     raise AttributeError(f"module 'wengert.study' has no attribute {name!r}")
