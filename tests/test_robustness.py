@@ -992,3 +992,59 @@ def test_memory_that_runs_out_inside_a_kernel_is_an_exception():
                 failed += 1
         assert failed and len(values) == 1, (failed, values)
     """)
+
+
+LIMIT = """
+    import resource
+    import wengert as wg
+
+    wg.set_cache_limit(0)
+
+    def limit(extra):
+        pages = int(open("/proc/self/statm").read().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + extra, resource.RLIM_INFINITY))
+"""
+
+
+def test_freeing_asks_for_no_memory():
+    """A line with many inputs is freed where no memory is left."""
+    run_python(
+        LIMIT
+        + """
+    x = wg.ones((1,)).requires_grad_()
+    y = wg.concatenate([x * 1.0 for _ in range(400_000)])
+    limit(0)
+    taken = []
+    try:
+        while True:
+            taken.append(bytearray(1 << 16))
+    except MemoryError:
+        pass
+    del y
+    """
+    )
+
+
+def test_a_backward_that_finds_no_memory_adds_no_gradient():
+    run_python(
+        LIMIT
+        + """
+    n = 1 << 22
+    outcomes = set()
+    for extra in range(0, 80_000_000, 4_000_000):
+        a, b = (wg.ones((n,)).requires_grad_() for _ in range(2))
+        c = a + b
+        cotangent = wg.ones((n,))
+        limit(extra)
+        try:
+            c.backward(cotangent)
+        except MemoryError:
+            assert a.grad is None and b.grad is None, extra
+            outcomes.add("none")
+        else:
+            assert a.grad is not None and b.grad is not None
+            outcomes.add("both")
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    assert outcomes == {"none", "both"}, outcomes
+    """
+    )
