@@ -1265,7 +1265,16 @@ def test_gradients_with_history_are_freed_with_their_leaves():
         owner.weight = wg.rand((64, 64)).requires_grad_()
         (owner.weight**3).sum().backward(create_graph=True)
 
-    for make in (once, with_python_cycle):
+    def retained():
+        y = wg.rand((64, 64)).requires_grad_() * 2
+        y.retain_grad()
+        (y**2).sum().backward(create_graph=True)
+
+    def assigned():
+        x = wg.rand((64, 64)).requires_grad_()
+        x.grad = x * 2
+
+    for make in (once, with_python_cycle, retained, assigned):
         make()
         gc.collect()
         before = wg.memory_allocated()
@@ -1328,3 +1337,89 @@ def test_made_by_names_the_edit():
     y = (x * 2).sum().zero_()
     with pytest.raises(wg.GradientError, match="made by 'fill'"):
         y.backward()
+
+
+class _Owner:
+    def look(self, gradient):
+        pass
+
+
+def _hook_owns_its_tensor(x, y, z):
+    y.register_hook(lambda g, y=y: None)
+
+
+def _hook_owns_a_later_tensor(x, y, z):
+    y.register_hook(lambda g, z=z: None)
+
+
+def _hook_of_a_leaf_owns_it(x, y, z):
+    x.register_hook(lambda g, x=x: None)
+
+
+def _hook_is_a_method_of_the_owner(x, y, z):
+    owner = _Owner()
+    owner.all = {"tensors": [x, y, z], "self": owner}
+    z.register_hook(owner.look)
+
+
+@pytest.mark.parametrize("create_graph", [True, False])
+@pytest.mark.parametrize(
+    "add_hook",
+    [
+        _hook_owns_its_tensor,
+        _hook_owns_a_later_tensor,
+        _hook_of_a_leaf_owns_it,
+        _hook_is_a_method_of_the_owner,
+    ],
+    ids=lambda f: f.__name__[1:],
+)
+def test_cycles_through_hooks_are_freed(add_hook, create_graph):
+    """A line owns a hook, which owns a tensor, whose history owns the line: with gradients between
+    or without, no collector but ours sees the whole of such a cycle."""
+
+    def once():
+        x = wg.rand((64, 64)).requires_grad_()
+        y = x * 2
+        z = y.exp()
+        add_hook(x, y, z)
+        if create_graph:
+            z.sum().backward(create_graph=True)
+
+    once()
+    gc.collect()
+    before = wg.memory_allocated()
+    for _ in range(5):
+        once()
+    gc.collect()
+    assert wg.memory_allocated() <= before
+
+
+@pytest.mark.parametrize("holder", ["gradient", "loss", "tensor"])
+def test_hooks_stay_while_anything_leads_to_them(holder):
+    x = wg.rand((8,)).requires_grad_()
+    y = x * 2
+    calls = []
+    y.register_hook(lambda g, y=y: calls.append(y.shape))
+    loss = y.square().sum()
+    loss.backward(create_graph=True)
+    kept = {"gradient": x.grad, "loss": loss, "tensor": y}[holder]
+    if holder != "gradient":
+        x.grad = None
+    del x, y, loss
+    gc.collect()
+    calls.clear()
+    kept.sum().backward(retain_graph=True)
+    assert calls == [(8,)]
+
+
+def test_a_leaf_whose_gradient_is_taken_away_is_freed_at_once():
+    gc.disable()  # the note of a cycle owns nothing
+    try:
+        before = wg.memory_allocated()
+        x = wg.rand((64, 64)).requires_grad_()
+        (x**3).sum().backward(create_graph=True)
+        x.grad = None
+        del x
+        assert wg.memory_allocated() <= before
+    finally:
+        gc.enable()

@@ -8,6 +8,7 @@ import copy
 import ctypes
 import gc
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -430,6 +431,165 @@ def test_dlpack_refusals():
         with pytest.raises((TypeError, ValueError, BufferError)):
             wg.from_dlpack(Broken(result))
     assert consumer.tolist() == [1.0, 1.0]
+
+
+class DLTensor(ctypes.Structure):
+    """The C structure that a capsule of DLPack points to, its owner's fields included."""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+    ]
+
+
+class Claims:
+    """A producer that says of six float32 numbers what it is told to."""
+
+    def __init__(self, shape=(2, 3), strides=None, no_shape=False, **fields):
+        self.memory = (ctypes.c_float * 6)(*range(6))
+        self.c = DLTensor(ctypes.addressof(self.memory), 1, 0, len(shape), 2, 32, 1)
+        if not no_shape:
+            self.c.shape = (ctypes.c_int64 * len(shape))(*shape)
+        if strides is not None:
+            self.c.strides = (ctypes.c_int64 * len(strides))(*strides)
+        for name, value in fields.items():
+            setattr(self.c, name, value)
+
+    def __dlpack__(self, **_):
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype = ctypes.py_object
+        new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        return new(ctypes.addressof(self.c), b"dltensor", None)
+
+
+LIES = {
+    "a negative size": (dict(shape=(-2, 3)), "negative size"),
+    "too many elements": (dict(shape=(2**40, 2**40)), "2"),
+    "strides past all memory": (dict(strides=(2**62, 1)), "beyond all memory"),
+    "strides before all memory": (dict(strides=(-(2**60), 1)), "beyond all memory"),
+    "no memory": (dict(data=None), "NULL"),
+    "an address between elements": (dict(byte_offset=2), "aligned"),
+    "a negative number of axes": (dict(ndim=-1), "-1 dimensions"),
+    "nine axes": (dict(ndim=9), "9 dimensions"),
+    "no shape": (dict(no_shape=True), "no shape"),
+    "a device that is none": (dict(device_type=77), "device type 77"),
+    "vectors": (dict(lanes=4), "4 lanes"),
+    "complex numbers": (dict(code=5, bits=64), "64 bits"),
+    "bools that are none": (dict(code=6, bits=8, byte_offset=2), "bools"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_dlpack_lies_are_refused(name):
+    claims, text = LIES[name]
+    producer = Claims(**claims)
+    with pytest.raises((ValueError, TypeError, RuntimeError), match=text):
+        wg.from_dlpack(producer)
+
+
+def test_dlpack_as_claimed():
+    """What the lies above would be without the lie."""
+
+    def taken(**claims):
+        producer = Claims(**claims)  # owns the memory
+        return wg.from_dlpack(producer).tolist()
+
+    assert taken() == [[0, 1, 2], [3, 4, 5]]
+    assert taken(shape=(3, 2), strides=(1, 3)) == [[0, 3], [1, 4], [2, 5]]
+    assert taken(shape=(5,), byte_offset=4) == [1, 2, 3, 4, 5]
+    assert taken(shape=(0, 3), strides=(2**62, 1), data=None) == []
+
+
+def interface(**claims):
+    memory = (ctypes.c_float * 6)(*range(6))
+
+    class Array:
+        def __init__(self):
+            self.memory = memory
+            self.__array_interface__ = {
+                "version": 3,
+                "shape": (6,),
+                "typestr": "<f4",
+                "data": (ctypes.addressof(memory), False),
+                **claims,
+            }
+
+    return Array()
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        dict(shape=(-1,)),
+        dict(shape=(2, 3), strides=(4,)),
+        dict(shape=(6,), strides=(3,)),
+        dict(shape="abc"),
+        dict(typestr="<f3"),
+        dict(typestr=">f4"),
+        dict(data=None, shape=(2**62, 8)),
+        dict(data=("x", False)),
+        dict(data=(0, False), typestr="|b1", shape=(-5,)),
+    ],
+    ids=str,
+)
+def test_lies_of_the_array_interface_are_refused(claims):
+    with pytest.raises((ValueError, TypeError, OverflowError, BufferError)):
+        wg.from_numpy(interface(**claims))
+    assert wg.from_numpy(interface()).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_lists_that_change_while_they_are_read():
+    """Other threads run meanwhile: an error or numbers that were there, never memory of others."""
+    rows = [[float(i)] * 64 for i in range(2_000)]
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            for row in rows[::7]:
+                row.pop()
+                row.append(1.0)
+            rows.append(rows.pop(0))
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(200):
+            try:
+                x = wg.tensor(rows)
+            except ValueError:
+                continue
+            assert x.min().item() >= 0 and x.max().item() < 2_000
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        ([[True, False], [False, True]], "bool"),
+        ([[True, 2], [3, 4]], "int64"),
+        ([[True, 2], [3, 4.5]], "float32"),
+        (([1, 2], (3, 4)), "int64"),
+        ([[[1.5]], [[2]]], "float32"),
+        ([2**62, -(2**63)], "int64"),
+    ],
+    ids=str,
+)
+def test_lists_of_numbers_take_the_narrowest_dtype(data, dtype):
+    x = wg.tensor(data)
+    assert x.dtype.name.startswith(dtype)
+    np.testing.assert_array_equal(x.numpy(), np.array(data))
 
 
 def test_dlpack_lifetimes():

@@ -99,9 +99,9 @@ void* allocate(int64_t bytes) {
   if (!c.free[from.index]) from = size;
   void* block = c.free[from.index];
   if (block) {
+    if (from.index != size.index) c.lent.emplace(block, from);  // may throw: nothing is taken yet
     c.free[from.index] = c.free[from.index]->next;
     c.cached -= from.bytes;
-    if (from.index != size.index) c.lent.emplace(block, from);
   } else {
     lock.unlock();
     block = from_system(size.bytes);

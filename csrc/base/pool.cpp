@@ -135,24 +135,22 @@ void ensure_workers(int n) {
   });
 }();
 
-// Only the thread that began the job looks for signals.
-struct Poller {
-  Clock::time_point last = Clock::now();
-  bool signalled() {
-    if (interrupts_held) return false;
-    const auto now = Clock::now();
-    if (now - last < poll_interval) return false;
-    last = now;
-    return host.interrupted && host.interrupted();
-  }
-};
+// Only the thread that began a job looks for signals. The time of its last look outlives the job: a
+// kernel may be many short ones.
+bool signalled() {
+  thread_local Clock::time_point last = Clock::now();
+  if (interrupts_held) return false;
+  const auto now = Clock::now();
+  if (now - last < poll_interval) return false;
+  last = now;
+  return host.interrupted && host.interrupted();
+}
 
 // Returns whether a signal came.
 bool run_alone(int64_t chunks, void (*body)(const void*, int64_t), const void* context) {
-  Poller poller;
   for (int64_t i = 0; i < chunks; ++i) {
     body(context, i);
-    if (poller.signalled()) return true;
+    if (signalled()) return true;
   }
   return false;
 }
@@ -173,11 +171,9 @@ bool run_shared(Pool& p, const Job& job, int helpers) {
   }
   p.wake.notify_all();
 
-  Poller poller;
-  bool signalled = false;
+  bool found = false;
   const auto poll = [&] {
-    if (!signalled && poller.signalled())
-      p.cancelled.store(signalled = true, std::memory_order_relaxed);
+    if (!found && signalled()) p.cancelled.store(found = true, std::memory_order_relaxed);
   };
   work(p, job, 0, poll);
   p.wanted.store(0, std::memory_order_seq_cst);
@@ -187,7 +183,7 @@ bool run_shared(Pool& p, const Job& job, int helpers) {
     poll();
   }
   if (p.error) std::rethrow_exception(std::exchange(p.error, nullptr));
-  return signalled;
+  return found;
 }
 
 }  // namespace
@@ -219,7 +215,7 @@ void parallel_for(int64_t chunks, void (*body)(const void*, int64_t), const void
     }
     return;
   }
-  bool signalled;
+  bool found;  // a signal
   {
     WithoutHostLock unlocked;
     Pool& p = *pool;
@@ -231,21 +227,20 @@ void parallel_for(int64_t chunks, void (*body)(const void*, int64_t), const void
         ~Inside() { inside_job = false; }
       } inside;
       ensure_workers(helpers);
-      signalled = run_shared(p, {body, context, chunks}, helpers < p.workers ? helpers : p.workers);
+      found = run_shared(p, {body, context, chunks}, helpers < p.workers ? helpers : p.workers);
     } else {
-      signalled = run_alone(chunks, body, context);
+      found = run_alone(chunks, body, context);
     }
   }
-  if (signalled) throw Interrupted();
+  if (found) throw Interrupted();
 }
 
 WithoutInterrupts::WithoutInterrupts() : before_(std::exchange(interrupts_held, true)) {}
 WithoutInterrupts::~WithoutInterrupts() { interrupts_held = before_; }
 
 void poll_interrupt() {
-  thread_local Poller poller;
   if (inside_job && pool->cancelled.load(std::memory_order_relaxed)) throw Interrupted();
-  if (poller.signalled()) throw Interrupted();
+  if (signalled()) throw Interrupted();
 }
 
 }  // namespace wengert

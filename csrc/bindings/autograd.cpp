@@ -34,17 +34,41 @@ struct HookHandle {
   }
 };
 
+struct PythonObjects : Objects {
+  int64_t owners(void* object) const override { return Py_REFCNT(static_cast<PyObject*>(object)); }
+  void each_owned(void* object, const std::function<void(void*)>& owned,
+                  const std::function<void(const Tensor&)>& tensor) const override {
+    auto* self = static_cast<PyObject*>(object);
+    Tensor
+        share;  // a tensor of two owners does not show its hooks, which are counted as its body's
+    if (const Tensor* x = as_tensor(self)) tensor(share = *x);
+    if (!PyObject_IS_GC(self) || is_namespace(self)) return;
+    const auto visit = [](PyObject* o, void* to) {
+      if (!PyType_Check(o) && !PyModule_Check(o))
+        (*static_cast<const std::function<void(void*)>*>(to))(o);
+      return 0;
+    };
+    Py_TYPE(self)->tp_traverse(self, visit, const_cast<std::function<void(void*)>*>(&owned));
+  }
+  // A module's names belong to no cycle of ours, and lead to all else.
+  static bool is_namespace(PyObject* o) {
+    static PyObject* const key = PyUnicode_InternFromString("__builtins__");
+    return PyDict_CheckExact(o) && PyDict_Contains(o, key) == 1;
+  }
+};
+
 // Python's collector asks for cycles that it cannot see, once there may be any.
 void collect_with_python() {
   static bool asked = false;
   if (asked || !has_cycles()) return;
   asked = true;
-  const auto stopped = [](const py::str& phase, const py::dict& info) {
+  // Before Python's own collection, which takes what our cycles held, and after it, when what its
+  // cycles held is free.
+  const auto collect = [](const py::str&, const py::dict& info) {
     constexpr int all = 2;  // generations: not at each small collection
-    if (phase.cast<std::string>() == "stop" && info["generation"].cast<int>() == all)
-      collect_cycles();
+    if (info["generation"].cast<int>() == all && has_cycles()) collect_cycles(PythonObjects());
   };
-  py::module_::import("gc").attr("callbacks").attr("append")(py::cpp_function(stopped));
+  py::module_::import("gc").attr("callbacks").attr("append")(py::cpp_function(collect));
 }
 
 void set_requires_grad(const Tensor& x, bool wanted) {
@@ -141,6 +165,8 @@ void add_autograd(py::module_& m, TensorClass& cls) {
               fail<ShapeError>("grad: got shape ", g.shape(), " and dtype ", g.dtype(),
                                " for a tensor of shape ", x.shape(), " and dtype ", x.dtype(),
                                "; they must be equal");
+            note_cycle(x.body());
+            collect_with_python();
             x->grad = g;
           },
           "The gradient that backward() gathered here, or None.")
@@ -168,6 +194,8 @@ void add_autograd(py::module_& m, TensorClass& cls) {
             check_history("register_hook", x);
             std::shared_ptr<Hooks>& hooks = x->line ? x->line->hooks : x->hooks;
             if (!hooks) hooks = std::make_shared<Hooks>();
+            x->line ? note_cycle(x->line.get()) : note_cycle(x.body());
+            collect_with_python();
             x->hooks = hooks;
             static int64_t next_id = 0;
             hooks->emplace_back(++next_id, std::make_unique<PythonHook>(std::move(hook)));

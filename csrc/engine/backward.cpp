@@ -180,6 +180,7 @@ class Walk {
     if (line.retains_grad && !aimed_) {
       Tensor kept = line.retains_grad->grad;
       add_to(kept, gradient);
+      if (grad_enabled() && line.retains_grad) note_cycle(line.retains_grad);
       if (line.retains_grad) line.retains_grad->grad = kept;
     }
     if (const auto target = line_targets_.find(&line); target != line_targets_.end()) {
@@ -296,19 +297,13 @@ class LeafLock {
   }
 };
 
-void accumulate(const Tensor& leaf, const Tensor& gradient, bool create_graph) {
-  if (tracer) tracer->reads_grad(leaf);
-  const Tensor grad = leaf->grad;  // a share of it: another thread may take it away meanwhile
-  if (!grad.defined()) {
-    // `gradient` may be shared: with another leaf (c = a + b), or with the caller's cotangent.
-    const bool ours = gradient.is_contiguous() && sole_owner(gradient);
-    leaf->grad = create_graph || ours ? gradient : clone(gradient);
-  } else if (create_graph || grad.requires_grad()) {
-    leaf->grad = grad + gradient;
-  } else {
-    const Tensor in[] = {grad, gradient};
-    apply_in_place(grad, binary_op<Add>(), Tensors(in));
-  }
+// A leaf's next gradient; undefined where it is added to the one that is there.
+Tensor next_gradient(const LeafGradient& l) {
+  const Tensor grad = l.leaf->grad;  // a share of it: another thread may take it away meanwhile
+  if (grad.defined()) return grad_enabled() || grad.requires_grad() ? grad + l.gradient : Tensor();
+  // It may be shared: with another leaf (c = a + b), or with the caller's cotangent.
+  const bool ours = l.gradient.is_contiguous() && sole_owner(l.gradient);
+  return grad_enabled() || ours ? l.gradient : clone(l.gradient);
 }
 
 }  // namespace
@@ -319,10 +314,21 @@ void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool creat
   const LeafLock lock;
   const WithoutInterrupts whole;
   const GradMode mode(create_graph);
+  std::vector<Tensor> next;  // made before the first change: memory may run out
   for (const LeafGradient& l : w.leaves()) {
-    accumulate(l.leaf, l.gradient, create_graph);
-    const Tensor grad = l.leaf->grad;  // another thread may have taken it away
-    if (grad.defined() && grad.requires_grad()) note_cycle(l.leaf);
+    if (tracer) tracer->reads_grad(l.leaf);
+    if (create_graph) note_cycle(l.leaf.body());
+    next.push_back(next_gradient(l));
+  }
+  for (size_t i = 0; i < next.size(); ++i) {
+    const auto& [leaf, gradient] = w.leaves()[i];
+    const Tensor grad = leaf->grad;
+    if (next[i].defined() || !grad.defined()) {
+      leaf->grad = next[i].defined() ? next[i] : clone(gradient);
+    } else {
+      const Tensor in[] = {grad, gradient};
+      apply_in_place(grad, binary_op<Add>(), Tensors(in));
+    }
   }
 }
 

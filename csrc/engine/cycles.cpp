@@ -1,94 +1,130 @@
-// Counting by trial: all that the noted leaves lead to is walked, and for each tensor and line the
-// owners that were met are counted. One with more owners than that is reached from outside, and so
-// is all that it leads to. Leaves that are left have only each other.
+// Counting by trial: all that the noted tensors and lines lead to is walked, and for each thing the
+// owners that were met are counted. A thing with more owners than that is reached from outside, and
+// so is all that it leads to. The rest have only each other.
 #include "engine/cycles.h"
 
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
-
-#include "graph/line.h"
 
 namespace wengert {
 
 namespace {
 
 // All are used by threads that hold the interpreter's lock.
-std::vector<Tensor>& noted() {
-  static auto* leaves = new std::vector<Tensor>;
-  return *leaves;
+struct Noted {
+  std::unordered_set<TensorBody*> bodies;
+  std::unordered_set<Line*> lines;
+};
+Noted& noted() {
+  static auto* all = new Noted;
+  return *all;
 }
 
 struct Node {
-  TensorBody* body = nullptr;  // either
+  TensorBody* body = nullptr;  // one of the four
   Line* line = nullptr;
-  int owners = 0;  // that were met
+  std::shared_ptr<Hooks>* hooks = nullptr;  // a share of them
+  void* object = nullptr;
+  int64_t met = 0;  // owners
   bool reached = false;
-};
-using Nodes = std::unordered_map<const void*, Node>;
 
-template <class F> void each_owned(const Node& node, const F& f) {
+  const void* key() const {
+    if (hooks) return hooks->get();
+    return body ? body : line ? static_cast<const void*>(line) : object;
+  }
+  int64_t owners(const Objects& objects) const {
+    if (hooks) return hooks->use_count();
+    return body ? body->refs.load() : line ? line->refs.load() : objects.owners(object);
+  }
+};
+
+template <class F> void each_owned(const Node& node, const Objects& objects, const F& f) {
   const auto body = [&](const Tensor& t) {
-    if (t.defined()) f(t.body(), Node{t.body(), nullptr, 0, false});
+    if (t.defined()) f(Node{.body = t.body()});
   };
   const auto line = [&](const LineRef& l) {
-    if (l) f(l.get(), Node{nullptr, l.get(), 0, false});
+    if (l) f(Node{.line = l.get()});
+  };
+  const auto hooks = [&](std::shared_ptr<Hooks>& h) {
+    if (h) f(Node{.hooks = &h});
+  };
+  const auto object = [&](void* o) {
+    if (o) f(Node{.object = o});
   };
   if (node.body) {
     body(node.body->grad);
     body(node.body->base);
     line(node.body->line);
-    return;
+    hooks(node.body->hooks);
+  } else if (node.line) {
+    for (const Edge& edge : node.line->inputs) {
+      line(edge.line);
+      body(edge.leaf);
+    }
+    for (const Saved& saved : node.line->saved) body(saved.value);
+    hooks(node.line->hooks);
+  } else if (node.hooks) {
+    for (const auto& [id, hook] : **node.hooks) object(hook->object());
+  } else {
+    objects.each_owned(node.object, object, body);
   }
-  for (const Edge& edge : node.line->inputs) {
-    line(edge.line);
-    body(edge.leaf);
-  }
-  for (const Saved& saved : node.line->saved) body(saved.value);
 }
 
 }  // namespace
 
-void note_cycle(const Tensor& leaf) {
-  for (const Tensor& known : noted())
-    if (known.body() == leaf.body()) return;
-  noted().push_back(leaf);
+void note_cycle(TensorBody* body) {
+  if (body->noted) return;
+  noted().bodies.insert(body);
+  body->noted = true;
 }
+void note_cycle(Line* line) {
+  if (line->noted) return;
+  noted().lines.insert(line);
+  line->noted = true;
+}
+void forget_cycle(TensorBody* body) { noted().bodies.erase(body); }
+void forget_cycle(Line* line) { noted().lines.erase(line); }
 
-bool has_cycles() { return !noted().empty(); }
+bool has_cycles() { return !noted().bodies.empty() || !noted().lines.empty(); }
 
-int collect_cycles() {
-  std::erase_if(noted(), [](const Tensor& leaf) {
-    return !leaf->grad.defined() || !leaf->grad.requires_grad() || leaf->refs.load() == 1;
+void collect_cycles(const Objects& objects) {
+  std::erase_if(noted().bodies, [](TensorBody* body) {
+    body->noted = body->grad.defined() || body->hooks;
+    return !body->noted;
   });
-  Nodes nodes;
-  std::vector<const void*> todo;
-  const auto meet = [&](const void* key, const Node& node) {
-    const auto [at, fresh] = nodes.emplace(key, node);
-    ++at->second.owners;
-    if (fresh) todo.push_back(key);
+  std::unordered_map<const void*, Node> nodes;
+  std::vector<Node*> todo;
+  const auto find = [&](const Node& node) {
+    const auto [at, fresh] = nodes.emplace(node.key(), node);
+    if (fresh) todo.push_back(&at->second);
+    return &at->second;
   };
-  for (const Tensor& leaf : noted()) meet(leaf.body(), {leaf.body(), nullptr, 0, false});
-  while (!todo.empty()) {
-    const Node node = nodes.at(todo.back());
-    todo.pop_back();
-    each_owned(node, meet);
-  }
+  const auto each_todo = [&](const auto& f) {
+    while (!todo.empty()) {
+      Node& node = *todo.back();
+      todo.pop_back();
+      f(node);
+    }
+  };
+  for (TensorBody* body : noted().bodies) find(Node{.body = body});
+  for (Line* line : noted().lines) find(Node{.line = line});
+  each_todo([&](Node& node) {
+    each_owned(node, objects, [&](const Node& owned) { ++find(owned)->met; });
+  });
+  for (auto& [key, node] : nodes)
+    if (node.owners(objects) > node.met) todo.push_back(&node);
+  each_todo([&](Node& node) {
+    if (std::exchange(node.reached, true)) return;
+    each_owned(node, objects, [&](const Node& owned) { todo.push_back(&nodes.at(owned.key())); });
+  });
+  std::vector<Tensor> gradients;
+  std::vector<Hooks> hooks;
   for (auto& [key, node] : nodes) {
-    const int32_t owners = node.body ? node.body->refs.load() : node.line->refs.load();
-    if (owners > node.owners) todo.push_back(key);
-  }
-  while (!todo.empty()) {
-    Node& node = nodes.at(todo.back());
-    todo.pop_back();
     if (node.reached) continue;
-    node.reached = true;
-    each_owned(node, [&](const void* key, const Node&) { todo.push_back(key); });
+    if (node.body) gradients.push_back(std::exchange(node.body->grad, Tensor()));
+    if (node.hooks) hooks.push_back(std::exchange(**node.hooks, Hooks()));
   }
-  std::vector<Tensor> gone, kept, gradients;
-  for (const Tensor& leaf : noted()) (nodes.at(leaf.body()).reached ? kept : gone).push_back(leaf);
-  noted().swap(kept);
-  for (const Tensor& leaf : gone) gradients.push_back(std::exchange(leaf->grad, Tensor()));
-  return static_cast<int>(gone.size());  // freed here, when all cycles are open
-}
+}  // freed here, when all cycles are open
 
 }  // namespace wengert

@@ -1,15 +1,31 @@
-// Cycles that gradients of gradients make: leaf.grad has a history, which owns the leaf.
+// Cycles that no other collector sees: leaf.grad has a history, which owns the leaf; a hook of a
+// line owns an object of the language around us, which owns a tensor made from that line.
 #pragma once
 
-#include "tensor/tensor.h"
+#include <functional>
+
+#include "graph/line.h"
 
 namespace wengert {
 
-// The leaf's gradient has a history: it may be a part of a cycle.
-void note_cycle(const Tensor& leaf);
+// Notes where a cycle may pass: a tensor whose gradient may have a history, or that has hooks; a
+// line that has hooks. Noting owns nothing, and costs the same however many are noted.
+void note_cycle(TensorBody* body);
+void note_cycle(Line* line);
 bool has_cycles();
-// Takes the gradients of leaves that nothing outside of such cycles can reach any more, so that
-// they are freed. How many those were.
-int collect_cycles();
+
+// The objects that hooks own, as the bindings know them.
+struct Objects {
+  virtual ~Objects() = default;
+  virtual int64_t owners(void* object) const = 0;
+  // Calls `owned` for each object and `tensor` for each tensor that it owns. What is left out is
+  // taken for owned from outside.
+  virtual void each_owned(void* object, const std::function<void(void*)>& owned,
+                          const std::function<void(const Tensor&)>& tensor) const = 0;
+};
+
+// Takes gradients and hooks from tensors and lines that have owners only within such cycles, so
+// that they are freed.
+void collect_cycles(const Objects& objects);
 
 }  // namespace wengert

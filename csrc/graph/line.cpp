@@ -19,16 +19,13 @@ void release(Line* line) {
   // Deleting a line releases the lines it owns, whoever owns them in between (a saved tensor, a
   // leaf's gradient, a hook): they come back here and are queued, so the depth of the stack stays
   // bounded.
-  thread_local std::vector<Line*> queue;
+  // The queue runs through the lines themselves: freeing must not ask for memory.
+  thread_local Line* queue = nullptr;
   thread_local bool draining = false;
-  queue.push_back(line);
+  line->next_free = std::exchange(queue, line);
   if (draining) return;
   draining = true;
-  while (!queue.empty()) {
-    Line* next = queue.back();
-    queue.pop_back();
-    delete next;
-  }
+  while (queue) delete std::exchange(queue, queue->next_free);
   draining = false;
 }
 

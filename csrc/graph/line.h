@@ -27,6 +27,8 @@ struct Saved {
   uint32_t version;  // of its storage when it was saved
 };
 
+void forget_cycle(Line* line);  // engine/cycles.h
+
 struct Line {
   std::atomic<int32_t> refs{0};
   const Op* op;
@@ -37,10 +39,12 @@ struct Line {
   SmallVector<Edge, 2> inputs;
   SmallVector<Saved, 2> saved;
   bool freed = false;            // backward has passed and let go of what was saved
+  bool noted = false;            // a cycle may pass here (engine/cycles.h)
   int walkers = 0;               // walks whose vjp is being written now
   std::shared_ptr<Hooks> hooks;  // called with the gradient of the output
   TensorBody* retains_grad =
-      nullptr;  // the tensor that asked for its gradient; it clears this when it goes
+      nullptr;                // the tensor that asked for its gradient; it clears this when it goes
+  Line* next_free = nullptr;  // of those that release() is freeing
 
   bool needs(int i) const { return inputs[i].needs_grad(); }
   // What was saved. Each throws GradientError if the value was edited since.
@@ -50,6 +54,9 @@ struct Line {
 
   // Lets go of saved values and of the lines behind.
   void free();
+  ~Line() {
+    if (noted) forget_cycle(this);
+  }
 
   static void* operator new(size_t bytes);
   static void operator delete(void* block, size_t bytes);

@@ -68,6 +68,15 @@ void Program::abandon(Tensors arguments) {
   }
 }
 
+void Program::settle(Tensors arguments) {
+  try {
+    give_values(held_outside(), arguments, true);
+  } catch (...) {  // an interrupt: what is outside must not stay without values
+    abandon(arguments);
+    throw;
+  }
+}
+
 void Program::give_values(std::vector<bool> wanted, Tensors arguments, bool outside) {
   // By memory: whether it is wanted, or a line that computes such a one reads it.
   const auto writes_wanted = [&](const StepList::Line& line) {

@@ -34,7 +34,7 @@ class Program : public Tracer, public RefCounted {
   void finish(std::vector<Tensor> outputs);
   // What the step made and something outside holds gets its values, unless they depend on what the
   // step changes outside: before the first replay of a step that made state for later ones.
-  void settle(Tensors arguments) { give_values(held_outside(), arguments, true); }
+  void settle(Tensors arguments);
   // After finish: a tensor that the step made and somebody outside holds on to, as text; a replay
   // with an arena would not change it. Empty if there is none.
   std::string escaped() const;

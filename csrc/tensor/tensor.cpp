@@ -73,6 +73,7 @@ void Storage::destroy(Storage* storage) {
 
 void TensorBody::destroy(TensorBody* body) {
   if (body->retains_grad && body->line) forget_tensor(body->line.get());
+  if (body->noted) forget_cycle(body);
   delete body;
 }
 void* TensorBody::operator new(size_t bytes) { return Pooled<TensorBody>::take(bytes); }

@@ -17,6 +17,8 @@ struct Op;    // graph/op.h
 void retain(Line* line);
 void release(Line* line);        // frees without recursion, however long the chain behind it
 void forget_tensor(Line* line);  // the tensor that asked the line for its gradient is gone
+struct TensorBody;
+void forget_cycle(TensorBody* body);  // engine/cycles.h
 class Tensor;
 void take_history(const Tensor& view);  // from its base, after a recorded edit (graph/record.cpp)
 
@@ -59,8 +61,6 @@ struct Hook {
   virtual void* object() const { return nullptr; }  // what a garbage collector should know of
 };
 using Hooks = std::vector<std::pair<int64_t, std::unique_ptr<Hook>>>;  // by id, in order
-
-struct TensorBody;
 
 class Tensor {
  public:
@@ -116,6 +116,7 @@ struct TensorBody : RefCounted {
   bool leaf_requires_grad = false;
   bool retains_grad = false;
   bool detached = false;        // by detach(): a constant, whatever others do to the memory
+  bool noted = false;           // a cycle may pass here (engine/cycles.h)
   bool blind = false;           // a view taken under no_grad() of what requires a gradient
   uint32_t recorded_edits = 0;  // those of the storage that its history knows of
   void* object = nullptr;       // what stands for it in the language around us, for the bindings
