@@ -1,9 +1,9 @@
 """Names: what dir() shows, and what is said of names that only PyTorch and NumPy have."""
 
 import importlib
+import re
 import subprocess
 import sys
-import re
 
 import numpy as np
 import pytest
