@@ -6,7 +6,7 @@
 //       -lpthread -o blocking
 //   ./blocking THREADS [NAME=VALUE ...] MxKxN ...
 //
-// NAME is one of the WENGERT_TUNABLE constants of csrc/ops/matmul.simd.cpp. A line per shape: a @
+// NAME is one of the WENGERT_TUNABLE constants of csrc/ops/matmul/gemm.simd.cpp. A line per shape: a @
 // b, a @ b.T, a.T @ b, a.T @ b.T, best of the repeats. What was measured so lies in results/.
 #define WENGERT_TUNABLE static
 #define WENGERT_ISA avx512

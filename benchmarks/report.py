@@ -1,10 +1,10 @@
-"""From a results file to what people read: console lines, pages, plots, the README's table.
+"""From a results file to what people read: console lines, pages, plots, PERFORMANCE.md.
 
-    python benchmarks/report.py            pages and plots of all results, and the README's table
+    python benchmarks/report.py            pages and plots of all results, and PERFORMANCE.md
     python benchmarks/report.py FILE...    of these results only
 
-The README names a results file in the first of two marker comments; what stands between them is
-made here from that file, and a test compares the two. It may do so more than once.
+PERFORMANCE.md names a results file in the first of two marker comments. The text between them is
+made here from that file, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from musts import LIBRARIES, best, ratio
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results"
-README = ROOT / "README.md"
+PERFORMANCE = ROOT / "benchmarks/PERFORMANCE.md"
 MARKERS = re.compile(
     r"(<!-- performance: (\S+), by benchmarks/report.py -->\n)(.*?)(<!-- end of performance -->)",
     re.DOTALL,
@@ -336,11 +336,11 @@ def square(row: Row) -> bool:
     return s["m"] == s["k"] == s["n"] and s["dtype"] == "float32" and not s["batch"]
 
 
-# ---- the README
+# ---- PERFORMANCE.md
 
 
-def readme_table(results: Results, name: str) -> str:
-    """What stands between the README's markers."""
+def summary(results: Results, name: str) -> str:
+    """The text between two markers."""
     rows, about = results["rows"], results["about"]
     most = max(row["threads"] for row in rows)
     steps = [row for row in rows if row["section"] == "steps" and row["threads"] == most]
@@ -386,7 +386,7 @@ def readme_table(results: Results, name: str) -> str:
         )
     parts = [
         f"**{about['processor']}** ({about['simd']}), {most} threads, {about['date']}; {peers}; "
-        f"[all figures]({name.removesuffix('.json')}.md).",
+        f"[all figures](results/{Path(name).stem}.md).",
         table(head, made),
     ]
     if others:
@@ -395,16 +395,16 @@ def readme_table(results: Results, name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def update_readme(readme: str) -> str:
-    """The README with each of its tables made anew from the file that it names."""
+def update(text: str) -> str:
+    """PERFORMANCE.md with each of its tables made again from the file that it names."""
 
     def made(match: re.Match[str]) -> str:
         results = json.loads((ROOT / match[2]).read_text())
-        return f"{match[1]}\n{readme_table(results, match[2])}\n{match[4]}"
+        return f"{match[1]}\n{summary(results, match[2])}\n{match[4]}"
 
-    changed, count = MARKERS.subn(made, readme)
+    changed, count = MARKERS.subn(made, text)
     if count == 0:
-        raise ValueError("README.md has no pair of performance markers")
+        raise ValueError("PERFORMANCE.md has no pair of performance markers")
     return changed
 
 
@@ -432,7 +432,7 @@ def main() -> None:
     for path in chosen or sorted(RESULTS.glob("*.json")):
         write(json.loads(path.read_text()), path)
     if not chosen:
-        README.write_text(update_readme(README.read_text()))
+        PERFORMANCE.write_text(update(PERFORMANCE.read_text()))
 
 
 if __name__ == "__main__":

@@ -180,12 +180,12 @@ def test_pages_are_those_of_their_files(path: Path) -> None:
 
 
 @pytest.mark.skipif(not RESULTS, reason="no results are stored")
-def test_the_readme_shows_the_file_that_it_names() -> None:
+def test_the_performance_page_shows_the_files_that_it_names() -> None:
     report = module("report")
-    readme = report.README.read_text()
-    assert report.update_readme(readme) == readme, "run python benchmarks/report.py"
+    page = report.PERFORMANCE.read_text()
+    assert report.update(page) == page, "run python benchmarks/report.py"
     with pytest.raises(ValueError, match="no pair"):
-        report.update_readme("no markers")
+        report.update("no markers")
 
 
 @pytest.mark.skipif(not RESULTS, reason="no results are stored")

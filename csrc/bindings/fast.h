@@ -18,7 +18,7 @@ template <class F> PyObject* guarded(const F& f) {
   return nullptr;
 }
 
-// What says of a call that does not fit; see calls.h.
+// What says of a call that does not fit; see calls.cpp.
 [[noreturn]] void explain_call(const char* name, const char* signature, PyObject* const* args,
                                Py_ssize_t count, PyObject* names);
 

@@ -22,7 +22,7 @@ constexpr auto fused_only =
     "it is only used where no second gradient is asked for; else its formula is written out in "
     "lines";
 
-// The op of a row of ops/elementwise_rows.h.
+// The op of a row of ops/elementwise/rows.h.
 const Op& unary_op_at(int row);
 const Op& binary_op_at(int row);
 const Op& test_op_at(int row);

@@ -1,4 +1,4 @@
-// What the kernel of a fused chain is made of. program/chain_source.cpp writes its source, which
+// What the kernel of a fused chain is made of. program/gpu/chain.cpp writes its source, which
 // includes this file and defines `chain`; NVRTC compiles it (gpu/compiler.cu), or g++, against the
 // emulation. Formulas are found by the names of their ops, so that no list of them is kept twice.
 #pragma once

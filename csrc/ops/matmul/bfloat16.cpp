@@ -1,7 +1,7 @@
 // matmul in bfloat16: products and sums in float32, each element of the result rounded once.
 //
 // With AVX512-BF16 the kernel takes pairs: 32 bits that hold two terms, 2t and 2t + 1, of a row of
-// a or a column of b. To the rest of matmul.simd.cpp a pair is one element of a product half as
+// a or a column of b. To the rest of gemm.simd.cpp a pair is one element of a product half as
 // long. Where two such terms lie side by side, as in a contiguous a or the transpose of contiguous
 // weights, the memory is read as it is; else the pairs are put together in a copy.
 // Everywhere else, where that instruction is slower than float32's (base/isa.cpp), and for a matrix

@@ -1,4 +1,4 @@
-// Part of matmul.simd.cpp: n == 1, c[m] = sum over k of a[m, k] * b[k]; the dot product if m == 1.
+// Part of gemm.simd.cpp: n == 1, c[m] = sum over k of a[m, k] * b[k]; the dot product if m == 1.
 //
 // The sum of an element is one tree, whatever m, the strides and the threads are. Term k of a block
 // belongs to chain k % L, where L is the lanes of a vector. A chain is made of groups: fused

@@ -8,7 +8,7 @@
 // - Packing copies what the microkernel reads into the order in which it reads: b per block of k
 //   (it stays in L2), a per panel of rows (L1). Where nothing is read often enough, it is left out.
 // - Beyond `k_slab`, blocks are short and their sums are added in float64, slab by slab of k.
-// - n == 1 (a matrix times a column) has a path of its own: matmul_column.h.
+// - n == 1 (a matrix times a column) has a path of its own: column.h.
 #include "ops/matmul/matmul.h"
 
 #include <type_traits>

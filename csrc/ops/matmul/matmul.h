@@ -38,7 +38,7 @@ struct Gemm {
   const void* packed = nullptr;  // b as `pack_f32` or `pack_f64` wrote it
 };
 
-// y = a @ b of bfloat16, summed in float32 and rounded once (matmul_bfloat16.cpp).
+// y = a @ b of bfloat16, summed in float32 and rounded once (bfloat16.cpp).
 void matmul_bfloat16(const View& y, const View& a, const View& b);
 
 struct MatmulKernels {
@@ -52,7 +52,7 @@ struct MatmulKernels {
 WENGERT_DECLARE_KERNELS(MatmulKernels, matmul_kernels)
 #if defined(__x86_64__)
 // a and b hold pairs of bfloat16, of terms that follow each other, in each 32 bits; c is float32.
-// n > 1. matmul.simd.cpp once more, for processors with AVX512-BF16.
+// n > 1. gemm.simd.cpp once more, for processors with AVX512-BF16.
 namespace avx512bf16 {
 extern void (*const multiply_pairs)(const Gemm&);
 }

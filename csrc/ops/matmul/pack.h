@@ -1,4 +1,4 @@
-// Part of matmul.simd.cpp, compiled once per instruction set: what its kernels share, and copying
+// Part of gemm.simd.cpp, compiled once per instruction set: what its kernels share, and copying
 // strips of a matrix into the order in which they read them.
 #pragma once
 

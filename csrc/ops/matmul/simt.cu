@@ -1,5 +1,5 @@
 // Matrix products on a GPU without tensor cores: y = a @ b, every product and sum in the dtype.
-// (With them: matmul_planes.cu.)
+// (With them: tensor_cores.cu.)
 //
 // A block computes a tile of y. Steps of k pass through shared memory in two buffers: while one is
 // multiplied the next is on its way, in registers. Each thread holds (2 x 4)^2 elements of y, or 2

@@ -10,7 +10,7 @@
 // Two kernels do the products: `wgmma_tiles` for 9.0a, where a warpgroup brings planes by TMA and
 // two multiply; `mma_tiles` for 8.0 and later. A result that is not finite is made again with plain
 // numbers, since an infinity times a plane that is zero is NaN. A long k with few tiles is cut into
-// slabs, as in matmul.cu. Which kernel, and how, depends on the GPU and the shapes alone.
+// slabs, as in simt.cu. Which kernel, and how, depends on the GPU and the shapes alone.
 #include <algorithm>
 #include <atomic>
 #include <optional>

@@ -1,6 +1,6 @@
-// The arithmetic of matmul_planes.cu as plain functions: how a number becomes planes, which planes
+// The arithmetic of tensor_cores.cu as plain functions: how a number becomes planes, which planes
 // are multiplied, in which order tiles are made, where elements lie in shared memory, and which
-// elements a thread holds. They run on the CPU too: tests/tiles.cpp.
+// elements a thread holds. They run on the CPU too: tests/gpu/tiles.cpp.
 #pragma once
 
 #include <cstdint>

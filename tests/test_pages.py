@@ -1,0 +1,67 @@
+"""Comments and pages name files that exist."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# A file with a suffix of ours, maybe with folders; not the end of a longer word, nor a pattern.
+NAMED = re.compile(r"(?<![\w./*<{-])((?:[\w.-]+/)*[\w-][\w.-]*\.(?:h|cpp|cu|py|md|sh))\b(?!\()")
+# Files of users, of others, and of the build, which examples name.
+OTHERS = {"script.py", "Python.h", "nvrtc.h", "file.py", "fast.cu"}
+
+pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="asks git for the files")
+
+
+def tracked() -> list[str]:
+    done = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [name for name in done.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def prose(path: Path) -> str:
+    """A page, or the comments of a source file."""
+    text = path.read_text(errors="ignore")
+    if path.suffix == ".md":
+        return re.sub(r"https?://\S+", "", text)
+    mark = "#" if path.suffix == ".py" or not path.suffix else "//"
+    comments = re.findall(rf"{mark} ?(.*)", text)
+    if path.suffix == ".py":
+        comments += re.findall(r'"""(.*?)"""', text, re.DOTALL)
+    return re.sub(r"https?://\S+", "", "\n".join(comments))
+
+
+def missing(text: str, files: list[str]) -> list[str]:
+    ends = {part for name in files for part in endings(name)}
+    return sorted({n for n in NAMED.findall(text) if n not in ends and Path(n).name not in OTHERS})
+
+
+def endings(name: str) -> list[str]:
+    """The name, and what is left of it without its first folders."""
+    parts = name.split("/")
+    return ["/".join(parts[i:]) for i in range(len(parts))]
+
+
+def test_files_that_are_named_exist() -> None:
+    files = tracked()
+    read = [
+        n
+        for n in files
+        if n.endswith((".md", ".h", ".cpp", ".cu", ".py", ".txt")) or n.startswith(".ci/")
+    ]  # fmt: skip
+    found = {
+        n: gone for n in read
+        if not n.startswith(("benchmarks/results/", "tests/test_pages.py")) and (gone := missing(prose(ROOT / n), files))
+    }  # fmt: skip
+    assert not found, found
+
+
+def test_a_missing_file_is_seen() -> None:
+    assert missing("see ops/gone.h and base/pool.h, or run.py", ["csrc/base/pool.h"]) == [
+        "ops/gone.h",
+        "run.py",
+    ]
