@@ -1,4 +1,5 @@
 // Optimizer updates on a GPU: many parameters in one launch, each block a chunk of one of them.
+#include "base/vocab.h"
 #include "gpu/launch.h"
 #include "ops/update/gpu.h"
 

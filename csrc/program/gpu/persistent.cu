@@ -205,9 +205,8 @@ __device__ inline double uniform(const RandomState& state, int i) {
 template <class Row> __device__ bool update(const Instruction& s, const Block& b) {
   if (s.formula != index_of<Row>(UpdateRows{})) return false;
   const Row step = *b.at<const Row>(s.in[3]);
-  float* state[max_states] = {};
-  for (int i = 0; i < max_states; ++i)
-    if (s.in[1 + i].at >= 0) state[i] = b.at(s.in[1 + i]);
+  float* const state[] = {s.in[1].at >= 0 ? b.at(s.in[1]) : nullptr,
+                          s.in[2].at >= 0 ? b.at(s.in[2]) : nullptr};
   for (int i = static_cast<int>(threadIdx.x); i < s.columns; i += threads)
     update_element<Lane<float>>(step, b.at(s.out), state, i, b.at(s.in[0])[i]);
   return true;
