@@ -48,15 +48,12 @@ def endings(name: str) -> list[str]:
 
 def test_files_that_are_named_exist() -> None:
     files = tracked()
-    read = [
-        n
-        for n in files
-        if n.endswith((".md", ".h", ".cpp", ".cu", ".py", ".txt")) or n.startswith(".ci/")
-    ]  # fmt: skip
-    found = {
-        n: gone for n in read
-        if not n.startswith(("benchmarks/results/", "tests/test_pages.py")) and (gone := missing(prose(ROOT / n), files))
-    }  # fmt: skip
+    found = {}
+    for name in files:
+        is_read = name.endswith((".md", ".h", ".cpp", ".cu", ".py")) or name.startswith(".ci/")
+        if is_read and not name.startswith(("benchmarks/results/", "tests/test_pages.py")):
+            found[name] = missing(prose(ROOT / name), files)
+    found = {name: gone for name, gone in found.items() if gone}
     assert not found, found
 
 

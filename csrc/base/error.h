@@ -1,4 +1,4 @@
-// Errors. Each kind becomes one Python exception class (bindings/errors.cpp).
+// Errors. Each kind becomes one Python exception class (bindings/host.cpp).
 //
 // A message names the op, what came, what was expected, and the way out:
 //   matmul: inner sizes differ: (32, 10) @ (5, 1); the last axis of a must equal ...

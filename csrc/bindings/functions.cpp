@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "bindings/fast.h"
+#include "ops/update/rows.h"
 
 namespace wengert::bindings {
 
@@ -323,51 +324,46 @@ void add_random(py::module_& m) {
         "0 to n - 1 in random order; see wengert.randperm.");
 }
 
-void add_updates(py::module_& m) {
-  using Args = py::handle;
-  m.def(
-      "sgd_step",
-      [](Args params, Args grads, Args buffers, const Tensor& options, const Tensor& step,
-         bool nesterov) {
-        const auto p = to_tensors("sgd_step", params), g = to_tensors("sgd_step", grads),
-                   b = to_tensors("sgd_step", buffers);
-        sgd_step(p, g, b, options, step, nesterov);
-      },
-      py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("options"),
-      py::arg("step"), py::arg("nesterov") = false,
-      "One step of stochastic gradient descent on all parameters, in place. options: float64 of "
-      "shape (4,): lr,\n"
-      "momentum, dampening, weight_decay; step: int64 of one element, counted up first. "
-      "momentum_buffers: one per\n"
-      "parameter, or empty without momentum.");
-  m.def(
-      "adam_step",
-      [](Args params, Args grads, Args exp_avgs, Args exp_avg_sqs, const Tensor& options,
-         const Tensor& step, bool decoupled) {
-        const auto p = to_tensors("adam_step", params), g = to_tensors("adam_step", grads);
-        const auto a = to_tensors("adam_step", exp_avgs), s = to_tensors("adam_step", exp_avg_sqs);
-        adam_step(p, g, a, s, options, step, decoupled);
-      },
-      py::arg("params"), py::arg("grads"), py::arg("exp_avgs"), py::arg("exp_avg_sqs"),
-      py::arg("options"), py::arg("step"), py::arg("decoupled") = false,
-      "One step of Adam (arXiv 1412.6980), or with decoupled weight decay AdamW (arXiv "
-      "1711.05101), in place.\n"
-      "options: float64 of shape (5,): lr, beta1, beta2, eps, weight_decay.");
-  m.def(
-      "rmsprop_step",
-      [](Args params, Args grads, Args squares, Args buffers, const Tensor& options,
-         const Tensor& step) {
-        const auto p = to_tensors("rmsprop_step", params), g = to_tensors("rmsprop_step", grads);
-        const auto s = to_tensors("rmsprop_step", squares), b = to_tensors("rmsprop_step", buffers);
-        rmsprop_step(p, g, s, b, options, step);
-      },
-      py::arg("params"), py::arg("grads"), py::arg("square_avgs"), py::arg("momentum_buffers"),
-      py::arg("options"), py::arg("step"),
-      "One step of RMSprop, in place. options: float64 of shape (5,): lr, alpha, eps, "
-      "weight_decay, momentum.");
+template <size_t> using Handle = py::handle;
+
+// `sgd_step(params, grads, momentum_buffers, options, step, nesterov=False)`, and so on.
+template <class Row, size_t... i> void add_update(py::module_& m, std::index_sequence<i...>) {
+  const auto update = [](py::handle params, py::handle grads, Handle<i>... states,
+                         const Tensor& options, const Tensor& step, bool flag) {
+    const auto p = to_tensors(Row::name, params), g = to_tensors(Row::name, grads);
+    const std::vector<Tensor> all[] = {to_tensors(Row::name, states)...};
+    update_step(update_op_at(index_of<Row>(UpdateRows{})), p, g, all, Row::needed, options, step,
+                flag);
+  };
+  std::string numbers, optional;
+  for (const char* name : Row::options) numbers += concat(numbers.empty() ? "" : ", ", name);
+  for (size_t s = Row::needed; s < Row::states.size(); ++s)
+    optional +=
+        concat("\n", Row::states[s], ": one for each parameter, or empty without momentum.");
+  const std::string doc =
+      concat("One step of the optimizer on all parameters, in place: ", Row::formula,
+             ".\noptions: float64 of shape (", Row::options.size(), ",): ", numbers,
+             "; step: int64 of one element, counted up first.", optional);
+  using py::arg;
+  if constexpr (Row::flag != nullptr)
+    m.def(Row::name, update, arg("params"), arg("grads"), arg(Row::states[i])..., arg("options"),
+          arg("step"), arg(Row::flag) = false, doc.c_str());
+  else
+    m.def(
+        Row::name,
+        [update](py::handle params, py::handle grads, Handle<i>... states, const Tensor& options,
+                 const Tensor& step) { update(params, grads, states..., options, step, false); },
+        arg("params"), arg("grads"), arg(Row::states[i])..., arg("options"), arg("step"),
+        doc.c_str());
+}
+template <class... Rows> void add_updates(py::module_& m, List<Rows...>) {
+  (add_update<Rows>(m, std::make_index_sequence<states_of<Rows>>{}), ...);
+}
+
+void add_clipping(py::module_& m) {
   m.def(
       "clip_grad_norm_step",
-      [](Args grads_given, double max_norm) {
+      [](py::handle grads_given, double max_norm) {
         const GradMode off(false);
         const auto grads = to_tensors("clip_grad_norm_step", grads_given);
         if (!(max_norm >= 0))
@@ -417,7 +413,8 @@ void add_updates(py::module_& m) {
 void add_functions(py::module_& m, TensorClass& cls) {
   add_creation(m);
   add_random(m);
-  add_updates(m);
+  add_updates(m, UpdateRows{});
+  add_clipping(m);
 
   add_unary<Neg>(m, cls, "-x");
   add_unary<Abs>(m, cls, "|x|; gradient 0 at 0.");

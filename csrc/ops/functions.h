@@ -215,19 +215,13 @@ Tensor random_integers(const Tensor& state, const Shape& shape, int64_t low, int
                        Device device = Device::cpu);  // [low, high)
 Tensor random_permutation(const Tensor& state, int64_t n);
 
-// ---- update.cpp: optimizers, in place on all parameters at once ----
-// `options` is a float64 tensor on the CPU, which holds the numbers of a rule in this order, so
-// that a compiled step sees them change:
-//   sgd_step      lr, momentum, dampening, weight_decay
-//   adam_step     lr, beta1, beta2, eps, weight_decay
-//   rmsprop_step  lr, alpha, eps, weight_decay, momentum
-// `step`, 0-d int64, counts up. Momentum buffers are empty lists without momentum.
-void sgd_step(Tensors params, Tensors grads, Tensors momentum_buffers, const Tensor& options,
-              const Tensor& step, bool nesterov);
-void adam_step(Tensors params, Tensors grads, Tensors exp_avgs, Tensors exp_avg_sqs,
-               const Tensor& options, const Tensor& step, bool decoupled);  // decoupled: AdamW
-void rmsprop_step(Tensors params, Tensors grads, Tensors square_avgs, Tensors momentum_buffers,
-                  const Tensor& options, const Tensor& step);
+// ---- update.cpp: optimizers (ops/update/rows.h), in place on all parameters at once ----
+// `options` is a float64 tensor on the CPU, which holds the row's numbers, so that a compiled step
+// sees them change. `step`, 0-d int64, counts up. States from number `needed` on may be empty lists.
+const Op& update_op_at(int row);
+void update_step(const Op& op, Tensors params, Tensors grads,
+                 std::span<const std::vector<Tensor>> states, int needed, const Tensor& options,
+                 const Tensor& step, bool flag);
 
 // ---- every op, for listings and for the test that each has a row ----
 std::vector<const Op*> all_ops();

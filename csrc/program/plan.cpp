@@ -4,7 +4,7 @@
 
 #include "base/allocator.h"
 #include "base/pool.h"
-#include "ops/update/lines.h"
+#include "ops/update/update.h"
 #include "program/cpu/chain.h"
 
 namespace wengert {

@@ -1017,8 +1017,8 @@ def abs(x: typing.Any) -> Tensor:
     """
 def adam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, options: Tensor, step: Tensor, decoupled: bool = False) -> None:
     """
-    One step of Adam (arXiv 1412.6980), or with decoupled weight decay AdamW (arXiv 1711.05101), in place.
-    options: float64 of shape (5,): lr, beta1, beta2, eps, weight_decay.
+    One step of the optimizer on all parameters, in place: lr, b1, b2, eps, weight_decay = options; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
+    options: float64 of shape (5,): lr, beta1, beta2, eps, weight_decay; step: int64 of one element, counted up first.
     """
 def add(a: Operand, b: Operand) -> Tensor:
     """
@@ -1385,7 +1385,9 @@ def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     """
 def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, momentum_buffers: typing.Any, options: Tensor, step: Tensor) -> None:
     """
-    One step of RMSprop, in place. options: float64 of shape (5,): lr, alpha, eps, weight_decay, momentum.
+    One step of the optimizer on all parameters, in place: lr, alpha, eps, weight_decay, momentum = options; v = alpha * v + (1 - alpha) * g^2; b = momentum * b + g / (sqrt(v) + eps); p = p - lr * b.
+    options: float64 of shape (5,): lr, alpha, eps, weight_decay, momentum; step: int64 of one element, counted up first.
+    momentum_buffers: one for each parameter, or empty without momentum.
     """
 def round(x: typing.Any) -> Tensor:
     """
@@ -1421,9 +1423,9 @@ def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
 def sgd_step(params: typing.Any, grads: typing.Any, momentum_buffers: typing.Any, options: Tensor, step: Tensor, nesterov: bool = False) -> None:
     """
-    One step of stochastic gradient descent on all parameters, in place. options: float64 of shape (4,): lr,
-    momentum, dampening, weight_decay; step: int64 of one element, counted up first. momentum_buffers: one per
-    parameter, or empty without momentum.
+    One step of the optimizer on all parameters, in place: lr, momentum, dampening, weight_decay = options; g = g + weight_decay * p; b = momentum * b + (1 - dampening) * g; p = p - lr * b.
+    options: float64 of shape (4,): lr, momentum, dampening, weight_decay; step: int64 of one element, counted up first.
+    momentum_buffers: one for each parameter, or empty without momentum.
     """
 def sigmoid(x: typing.Any) -> Tensor:
     """

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "ops/elementwise/rows.h"
-#include "ops/update/update.h"
+#include "ops/update/rows.h"
 
 namespace wengert {
 
@@ -28,19 +28,6 @@ struct CudaEpilogue {
     float* out = nullptr;         // null: not stored
     Params params = {};
   };
-  // Null where that is no parameter's gradient. Otherwise the parameter, its states, and the step's
-  // constants, which lie on the CPU until the launch.
-  struct Update {
-    struct Constants {
-      SgdStep sgd;
-      AdamStep adam;
-    };
-    float* p = nullptr;
-    float* state[2] = {};
-    bool adam = false;
-    const Constants* at = nullptr;
-    Constants constants = {};
-  };
 
   bool keeps_product = true;  // stores it too, in y
   int steps = 0;
@@ -49,7 +36,7 @@ struct CudaEpilogue {
   uint16_t* planes = nullptr;  // of the last result, which are `plane` elements apart; null: none
   int plane_count = 0;
   int64_t plane = 0;
-  Update update;
+  UpdateInMatmul update;  // where that is a parameter's gradient
 
   FN bool finishes() const { return steps || planes || update.p; }
 

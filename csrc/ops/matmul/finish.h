@@ -7,7 +7,6 @@
 #include "ops/elementwise/formulas.h"
 #include "ops/matmul/epilogue.h"
 #include "ops/matmul/tiles.h"
-#include "ops/update/formulas.h"
 
 namespace wengert::WENGERT_ISA {
 
@@ -90,6 +89,17 @@ __device__ Results<width, n, At> results(const float (&)[n], int rows, int colum
   return {rows, columns, first_row, at};
 }
 
+template <class... Rows>
+__device__ void update(List<Rows...> rows, const UpdateInMatmul& u, int64_t j, float g) {
+  const UpdateConstants& constants = u.at ? *u.at : u.constants;
+  const auto with = [&](int row, const auto& s) {
+    if (u.row != row) return false;
+    update_element<Lane<float>>(s, u.p, u.state, j, g);
+    return true;
+  };
+  (with(index_of<Rows>(rows), static_cast<const Rows&>(constants)) || ...);
+}
+
 // What the epilogue does with x, but for the product itself.
 template <int n, class R> __device__ void finish(const CudaEpilogue& e, float (&x)[n], const R& r) {
 #pragma unroll 1
@@ -119,22 +129,8 @@ template <int n, class R> __device__ void finish(const CudaEpilogue& e, float (&
       if (p < e.plane_count) r.store(e.planes + p * e.plane, planes[p]);
   }
   if (!e.update.p) return;
-  const auto& s = e.update.at ? *e.update.at : e.update.constants;
   r.each([&](int i, int64_t row, int column) {
-    using V = Lane<float>;
-    const int64_t j = row * r.columns + column;
-    float *const p = e.update.p, *const first = e.update.state[0],
-                 *const second = e.update.state[1];
-    V w(p[j]), a(first ? first[j] : 0.0f);
-    if (e.update.adam) {
-      V b(second[j]);
-      adam_formula(w, V(x[i]), a, b, s.adam);
-      second[j] = b.v;
-    } else {
-      sgd_formula(w, V(x[i]), a, first != nullptr, s.sgd);
-    }
-    p[j] = w.v;
-    if (first) first[j] = a.v;
+    update(UpdateRows{}, e.update, row * r.columns + column, x[i]);
   });
 }
 

@@ -5,20 +5,19 @@
 
 #include "base/device.h"
 #include "base/dtype.h"
-#include "ops/update/update.h"
+#include "ops/update/rows.h"
 
 namespace wengert {
 
 // One parameter of an update: n elements; the states that it has.
 template <class Pointer = void*> struct UpdatePart {
   int64_t n;
-  Pointer p, g, state[2];
+  Pointer p, g, state[max_states];
 };
 
-struct UpdateGpu {
-  void (*sgd)(Device d, DType dtype, std::span<const UpdatePart<>> parts, const SgdStep& s);
-  void (*adam)(Device d, DType dtype, std::span<const UpdatePart<>> parts, const AdamStep& s);
-  void (*rmsprop)(Device d, DType dtype, std::span<const UpdatePart<>> parts, const RmspropStep& s);
+template <class Row> struct UpdateGpuOf {
+  void (*run)(Device d, DType dtype, std::span<const UpdatePart<>> parts, const Row& s);
 };
+struct UpdateGpu : PerRow<UpdateGpuOf, UpdateRows> {};
 
 }  // namespace wengert

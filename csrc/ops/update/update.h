@@ -1,35 +1,41 @@
-// Optimizer updates: one formula each, over all parameters in one pass. The formulas are PyTorch's.
+// An update as a line: how its inputs are laid out, and how it is made ready, whole or part by
+// part.
+//
+// Inputs are the parameters, then the lists of their states, the step count, the gradients and the
+// options. Everything before the gradients is overwritten, the step count only where the line
+// counts.
 #pragma once
 
-#include <cstdint>
-
-#include "base/isa.h"
+#include "graph/op.h"
+#include "ops/update/rows.h"
 
 namespace wengert {
 
-// Constants of one step, worked out in float64 from learning rate, step count and attributes.
-struct SgdStep {
-  double lr, momentum, dampening, weight_decay;
-  bool nesterov, first;  // the first step fills the momentum buffer with the gradient
-};
-struct AdamStep {
-  double step_size, bias2_rsqrt;                  // lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t)
-  double beta1, beta2, eps, weight_decay, decay;  // decay: 1 - lr * weight_decay (AdamW)
-};
-struct RmspropStep {
-  double lr, alpha, eps, weight_decay, momentum;
+struct UpdateAttrs {
+  int64_t count;       // parameters
+  int64_t states;      // lists of states
+  bool flag;           // the row's
+  bool counts = true;  // counts the step up; else another line has (count_op)
+  size_t state(int64_t s, int64_t i) const { return static_cast<size_t>((s + 1) * count + i); }
+  size_t step() const { return static_cast<size_t>(count * (1 + states)); }
+  size_t gradient(int64_t i) const { return step() + 1 + static_cast<size_t>(i); }
+  size_t options() const { return gradient(count); }
 };
 
-template <class T> struct UpdateKernelsFor {
-  void (*sgd)(int64_t n, T* p, const T* g, T* buffer,
-              const SgdStep& s);  // buffer null without momentum
-  void (*adam)(int64_t n, T* p, const T* g, T* m, T* v, const AdamStep& s);
-  void (*rmsprop)(int64_t n, T* p, const T* g, T* square, T* buffer, const RmspropStep& s);
+bool is_update(const Op& op);
+extern const Op count_op;  // step = step + 1; the step is its one input
+
+class ReadyUpdate : public Ready {
+ public:
+  virtual int64_t bytes() const = 0;  // of parameters, states and gradients
+  // Works out the constants of this step: once a step, before apply.
+  virtual void begin() const = 0;
+  // Elements at, ... at + n - 1 of a parameter that lies in one piece, as do its states and
+  // gradient.
+  virtual void apply(int64_t parameter, int64_t at, int64_t n) const = 0;
+  // The same of the only parameter, in the matmul that makes the gradient, on a GPU.
+  virtual UpdateInMatmul in_matmul() const = 0;
 };
-struct UpdateKernels {
-  UpdateKernelsFor<float> f32;
-  UpdateKernelsFor<double> f64;
-};
-WENGERT_DECLARE_KERNELS(UpdateKernels, update_kernels)
+std::unique_ptr<ReadyUpdate> ready_update(const Op& op, Views in, const Attrs& attrs);
 
 }  // namespace wengert

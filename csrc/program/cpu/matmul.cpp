@@ -3,7 +3,7 @@
 #include <optional>
 
 #include "ops/matmul/ready.h"
-#include "ops/update/lines.h"
+#include "ops/update/update.h"
 #include "program/cpu/chain.h"
 #include "program/plan.h"
 

@@ -4,7 +4,7 @@
 
 #include "ops/gpu.h"
 #include "ops/matmul/gpu.h"
-#include "ops/update/lines.h"
+#include "ops/update/update.h"
 #include "program/cpu/chain.h"
 #include "program/passes.h"
 #include "program/plan.h"
@@ -52,7 +52,7 @@ class GpuMatmul final : public Ready {
     CudaEpilogue epilogue = epilogue_;
     if (update_) {
       update_->begin();
-      update_->put_into(epilogue.update);
+      epilogue.update = update_->in_matmul();
     }
     matmul(Views(&y_, 1), Views(in), MatmulGpuAttrs{precision_, kept_, &epilogue});
   }
@@ -105,10 +105,9 @@ bool takes_step(const StepList& list, const StepList::Line& line, const StepList
          fits_grid(list, std::span(&next, 1), grid_of_matmul(shape));
 }
 
-bool takes_update(const StepList& list, const StepList::Line& line, int gradient,
-                  const StepList::Line& update) {
+bool takes_update(const StepList& list, const StepList::Line& line, int gradient) {
   return is_gpu_matmul(list, line) && gradient == last_value(line) &&
-         updates_in_epilogue(*update.op) && (line.body.empty() || !is_update(*line.body.back().op));
+         (line.body.empty() || !is_update(*line.body.back().op));
 }
 
 bool lies_as_slices(const StepList::Value& x, int operand) {

@@ -11,10 +11,10 @@ namespace wengert {
 bool is_gpu_matmul(const StepList& list, const StepList::Line& line);
 // The result of its last elementwise line, or of the matmul.
 int last_value(const StepList::Line& line);
-// Whether `next` may be its next elementwise line; whether `update` its update.
+// Whether `next` may be its next elementwise line; whether it takes the update that has this
+// gradient.
 bool takes_step(const StepList& list, const StepList::Line& line, const StepList::Line& next);
-bool takes_update(const StepList& list, const StepList::Line& line, int gradient,
-                  const StepList::Line& update);
+bool takes_update(const StepList& list, const StepList::Line& line, int gradient);
 // Whether a matmul's operand (0 or 1) lies so that the elements of its slices have the order of its
 // own: rows along k, without gaps.
 bool lies_as_slices(const StepList::Value& x, int operand);

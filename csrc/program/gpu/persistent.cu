@@ -20,7 +20,6 @@
 #include "ops/random/gpu.h"
 #include "ops/reduce/gpu.h"
 #include "ops/rows/gpu.h"
-#include "ops/update/formulas.h"
 #include "ops/update/gpu.h"
 #include "program/gpu/persistent.h"
 #include "tensor/loop.h"
@@ -42,9 +41,7 @@ enum class Kind {
   sum,
   loss,
   loss_vjp,
-  sgd,
-  adam,
-  rmsprop,
+  update,
   uniform,
   less,
   mask  // what dropout is made of: of float64, of that and a number, bool to float32
@@ -56,7 +53,7 @@ struct Place {
 };
 struct Instruction {
   Kind kind;
-  int formula = 0;  // of an elementwise kind: its row of the table
+  int formula = 0;  // of an elementwise kind or an update: its row
   bool barrier = false;
   int rows = 1, columns = 1;  // of the grid, of y; of a sum: those reduced, and the results
   int k = 0;                  // matmul: the inner axis. sum: adjacent results
@@ -205,24 +202,18 @@ __device__ inline double uniform(const RandomState& state, int i) {
   return i % 2 ? draw(1) : draw(0);  // an index that is known keeps the block in registers
 }
 
-template <class Step> __device__ void update(const Instruction& s, const Block& b) {
-  using V = Lane<float>;
-  const Step step = *b.at<const Step>(s.in[3]);
-  const bool has_a = s.in[1].at >= 0, has_b = s.in[2].at >= 0;
-  float *p = b.at(s.out), *first = b.at(s.in[1]), *second = b.at(s.in[2]);
-  for (int i = static_cast<int>(threadIdx.x); i < s.columns; i += threads) {
-    V w(p[i]), x(has_a ? first[i] : 0.f), y(has_b ? second[i] : 0.f);
-    const V g(b.at(s.in[0])[i]);
-    if constexpr (std::is_same_v<Step, SgdStep>)
-      sgd_formula(w, g, x, has_a, step);
-    else if constexpr (std::is_same_v<Step, AdamStep>)
-      adam_formula(w, g, x, y, step);
-    else
-      rmsprop_formula(w, g, x, y, has_b, step);
-    p[i] = w.v;
-    if (has_a) first[i] = x.v;
-    if (has_b) second[i] = y.v;
-  }
+template <class Row> __device__ bool update(const Instruction& s, const Block& b) {
+  if (s.formula != index_of<Row>(UpdateRows{})) return false;
+  const Row step = *b.at<const Row>(s.in[3]);
+  float* const state[] = {s.in[1].at >= 0 ? b.at(s.in[1]) : nullptr,
+                          s.in[2].at >= 0 ? b.at(s.in[2]) : nullptr};
+  for (int i = static_cast<int>(threadIdx.x); i < s.columns; i += threads)
+    update_element<Lane<float>>(step, b.at(s.out), state, i, b.at(s.in[0])[i]);
+  return true;
+}
+template <class... Rows>
+__device__ void update(List<Rows...>, const Instruction& s, const Block& b) {
+  (update<Rows>(s, b) || ...);
 }
 
 __device__ inline void run(const Instruction& s, const Block& b) {
@@ -257,12 +248,8 @@ __device__ inline void run(const Instruction& s, const Block& b) {
       return loss(s, b);
     case Kind::loss_vjp:
       return loss_vjp(s, b);
-    case Kind::sgd:
-      return update<SgdStep>(s, b);
-    case Kind::adam:
-      return update<AdamStep>(s, b);
-    case Kind::rmsprop:
-      return update<RmspropStep>(s, b);
+    case Kind::update:
+      return update(UpdateRows{}, s, b);
   }
 }
 
@@ -566,21 +553,25 @@ template <bool vjp> void put_loss(Views outs, Views in, const Attrs&) {
   recording().add(s);
 }
 
-template <Kind kind, class Step>
-void put_update(Device, DType dtype, std::span<const UpdatePart<>> parts, const Step& step) {
+template <class Row>
+void put_update(Device, DType dtype, std::span<const UpdatePart<>> parts, const Row& step) {
   want(dtype == DType::float32, "update");
   PersistentSteps& to = recording();
   const Place constants = to.number(&step, sizeof step);
   for (const UpdatePart<>& part : parts) {
-    Instruction s{.kind = kind};
+    Instruction s{.kind = Kind::update, .formula = index_of<Row>(UpdateRows{})};
     s.columns = static_cast<int>(part.n);
     s.out = to.touch(part.p, 4 * part.n, true, 4);
     s.in[0] = to.touch(part.g, 4 * part.n, false, 4);
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < max_states; ++i)
       if (part.state[i]) s.in[1 + i] = to.touch(part.state[i], 4 * part.n, true, 4);
     s.in[3] = constants;
     to.add(s);
   }
+}
+
+template <class... Rows> UpdateGpu put_updates(List<Rows...>) {
+  return {{UpdateGpuOf<Rows>{put_update<Rows>}...}};
 }
 
 template <Kind kind, int inputs, class... Rows> void fill_rows(auto& table, List<Rows...>) {
@@ -604,8 +595,7 @@ struct RecordingTables {
   MatmulGpu matmul = *kernels.matmul;
   ReduceGpu reduce = *kernels.reduce;
   SoftmaxGpu softmax = *kernels.softmax;
-  UpdateGpu update{put_update<Kind::sgd, SgdStep>, put_update<Kind::adam, AdamStep>,
-                   put_update<Kind::rmsprop, RmspropStep>};
+  UpdateGpu update = put_updates(UpdateRows{});
 
   RecordingTables() {
     fill_rows<Kind::unary, 1>(elementwise.unary, UnaryRows{});

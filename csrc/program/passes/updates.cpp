@@ -11,7 +11,7 @@
 #include <algorithm>
 
 #include "ops/matmul/matmul.h"
-#include "ops/update/lines.h"
+#include "ops/update/update.h"
 #include "program/cpu/chain.h"
 #include "program/cpu/matmul.h"
 #include "program/gpu/matmul.h"
@@ -23,10 +23,11 @@ namespace {
 
 // The line of some of an update's parameters, which does not count the step.
 StepList::Line part_of(const StepList::Line& update, const std::vector<int64_t>& parameters) {
-  const UpdateGroup& all = update_group(update.attrs);
-  const UpdateGroup group{static_cast<int64_t>(parameters.size()), all.states, false};
-  StepList::Line line{
-      .op = update.op, .attrs = with_group(update.attrs, group), .place = update.place};
+  const auto& all = update.attrs.as<UpdateAttrs>();
+  UpdateAttrs group = all;
+  group.count = static_cast<int64_t>(parameters.size());
+  group.counts = false;
+  StepList::Line line{.op = update.op, .attrs = group, .place = update.place};
   const auto add = [&](size_t i) { line.inputs.push_back(update.inputs[i]); };
   for (int64_t i : parameters) add(static_cast<size_t>(i));
   for (int64_t s = 0; s < all.states; ++s)
@@ -42,7 +43,7 @@ StepList::Line part_of(const StepList::Line& update, const std::vector<int64_t>&
 void set_cost(const StepList& list, StepList::Line& part, const StepList::Line& update) {
   const auto elements = [&](const StepList::Line& line) {
     double n = 0;
-    for (int64_t i = 0; i < update_group(line.attrs).count; ++i)
+    for (int64_t i = 0; i < line.attrs.as<UpdateAttrs>().count; ++i)
       n += static_cast<double>(numel(list.value(line.inputs[static_cast<size_t>(i)]).shape));
     return n;
   };
@@ -72,7 +73,7 @@ size_t maker_of(const StepList& list, size_t before, int gradient, const StepLis
     bool fits = line.op == &matmul_op && list.value(made_first).shape.size() == 2 &&
                 list.value(gradient).shape == list.value(made_first).shape &&
                 list.value(gradient).dtype == list.value(made_first).dtype &&
-                (!is_cuda(device_of(list, line)) || takes_update(list, line, gradient, update));
+                (!is_cuda(device_of(list, line)) || takes_update(list, line, gradient));
     for (int k = 0; k <= update.edited; ++k)
       fits &=
           in_one_piece(list, k < update.edited ? update.inputs[static_cast<size_t>(k)] : gradient);
@@ -89,9 +90,9 @@ size_t maker_of(const StepList& list, size_t before, int gradient, const StepLis
 
 void fuse_updates(StepList& list) {
   for (size_t u = 0; u < list.lines.size(); ++u) {
-    if (!is_update(*list.lines[u].op) || !update_group(list.lines[u].attrs).counts) continue;
+    if (!is_update(*list.lines[u].op) || !list.lines[u].attrs.as<UpdateAttrs>().counts) continue;
     const StepList::Line update = list.lines[u];
-    const UpdateGroup& group = update_group(update.attrs);
+    const auto& group = update.attrs.as<UpdateAttrs>();
     // The count goes before the first matmul that takes an update, so it must be free to move.
     const StepList::Line count{.op = &count_op,
                                .place = update.place,
