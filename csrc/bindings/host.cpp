@@ -68,7 +68,7 @@ struct SpotHash {
 // Code objects are kept for good: there are only as many as the program has functions. Guarded by
 // Python's lock.
 struct Places {
-  std::unordered_map<Spot, Place, SpotHash> numbers;
+  std::unordered_map<Spot, Origin, SpotHash> numbers;
   std::vector<Spot> spots{{nullptr, 0}};
   std::unordered_map<PyCodeObject*, bool> ours;  // is it code of the package itself?
   std::string package;
@@ -91,22 +91,22 @@ bool is_ours(PyCodeObject* code) {
 }
 
 // The innermost frame that is not the package's own.
-Place find_place() {
+Origin find_place() {
   PyFrameObject* frame = PyEval_GetFrame();  // borrowed
   Py_XINCREF(frame);
-  Place found = 0;
+  Origin found = 0;
   while (frame && !found) {
     PyCodeObject* code = PyFrame_GetCode(frame);
     const Spot spot{code, PyFrame_GetLasti(frame)};
     // A loop writes many lines at few places: most are known without a search. Code that has a
     // number is kept for good, so its address means one thing.
-    static std::pair<Spot, Place> known[16];
+    static std::pair<Spot, Origin> known[16];
     auto& entry = known[spot.at / 2 % 16];
     if (entry.first == spot) {
       found = entry.second;
     } else if (!is_ours(code)) {
       const auto [at, fresh] =
-          places().numbers.emplace(spot, static_cast<Place>(places().spots.size()));
+          places().numbers.emplace(spot, static_cast<Origin>(places().spots.size()));
       if (fresh) places().spots.push_back(spot);
       found = at->second;
       entry = {spot, found};
@@ -120,8 +120,8 @@ Place find_place() {
   return found;
 }
 
-std::string describe_place(Place place) {
-  const Spot spot = places().spots.at(place);
+std::string describe_place(Origin origin) {
+  const Spot spot = places().spots.at(origin);
   const char* file = PyUnicode_AsUTF8(spot.code->co_filename);
   return concat(file ? file : "?", ":", PyCode_Addr2Line(spot.code, spot.at));
 }
@@ -163,7 +163,7 @@ void add_errors(py::module_& m) {
 void add_host(py::module_& m) {
   main_thread = PyThread_get_thread_ident();
   host = {release_lock, acquire_lock, interrupted};
-  place_source = {find_place, describe_place};
+  origin_source = {find_place, describe_place};
 
   m.def(
       "_set_package_directory", [](const std::string& path) { places().package = path; },

@@ -29,7 +29,7 @@ py::list listing(const StepList& list, const std::vector<StepList::Line>& lines)
     d["inputs"] = inputs;
     d["outputs"] = outputs;
     d["attributes"] = named;
-    d["place"] = l.place ? py::object(py::str(describe(l.place))) : py::object(py::none());
+    d["place"] = l.origin ? py::object(py::str(describe(l.origin))) : py::object(py::none());
     d["flops"] = l.cost.flops;
     d["bytes"] = l.cost.bytes;
     d["edit"] = l.edit;

@@ -8,8 +8,8 @@ namespace wengert::bindings {
 
 namespace {
 
-py::object place_of(Place place) {
-  return place ? py::object(py::str(describe(place))) : py::object(py::none());
+py::object place_of(Origin origin) {
+  return origin ? py::object(py::str(describe(origin))) : py::object(py::none());
 }
 
 py::list lines(const Study& s) {
@@ -30,7 +30,7 @@ py::list lines(const Study& s) {
     d["outputs"] = note.outputs;
     d["edited"] = note.edited;
     d["attributes"] = named;
-    d["place"] = place_of(l.place);
+    d["place"] = place_of(l.origin);
     d["flops"] = l.cost.flops;
     d["bytes"] = l.cost.bytes;
     d["recorded"] = note.recorded;
@@ -111,7 +111,7 @@ void add_study(py::module_& m) {
            [](const Study& s) {
              py::list all;
              for (const Study::Look& l : s.looks())
-               all.append(py::make_tuple(place_of(l.place), l.what, l.at));
+               all.append(py::make_tuple(place_of(l.origin), l.what, l.at));
              return all;
            })
       .def("results", [](const Study& s) { return s.results(); })

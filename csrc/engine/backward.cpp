@@ -161,7 +161,7 @@ class Walk {
     if (line.freed)
       fail<GradientError>(
           "backward: the list has been walked before, and what '", line.op->name, "' (",
-          describe(line.place),
+          describe(line.origin),
           ") had saved is freed; say retain_graph=True in the first backward() to walk it again");
   }
 

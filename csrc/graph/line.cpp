@@ -5,7 +5,7 @@
 
 namespace wengert {
 
-PlaceSource place_source;
+OriginSource origin_source;
 
 void* Line::operator new(size_t bytes) { return Pooled<Line>::take(bytes); }
 void Line::operator delete(void* block, size_t bytes) { Pooled<Line>::give(block, bytes); }
@@ -41,7 +41,7 @@ const Tensor& Line::value(Saves what) const {
     const Storage& storage = *s.value->storage;
     if (storage.version != s.version)
       fail<GradientError>(
-          "backward: a value that '", op->name, "' (", describe(place),
+          "backward: a value that '", op->name, "' (", describe(origin),
           ") needs for its gradient, of shape ", s.value.shape(), ", was changed in place by '",
           storage.edited_by ? storage.edited_by : "a write", "' (", describe(storage.edited_at),
           "): it was at version ", s.version, " and is at version ", storage.version,

@@ -8,7 +8,7 @@
 #include <atomic>
 
 #include "graph/op.h"
-#include "graph/place.h"
+#include "graph/origin.h"
 
 namespace wengert {
 
@@ -34,7 +34,7 @@ struct Line {
   const Op* op;
   Attrs attrs;
   uint64_t number;  // lines are numbered as they are written: inputs have smaller numbers
-  Place place = 0;
+  Origin origin = 0;
   Meta output;
   SmallVector<Edge, 2> inputs;
   SmallVector<Saved, 2> saved;

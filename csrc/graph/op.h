@@ -100,8 +100,8 @@ struct Ready {
 
 struct Op {
   const char* name;
-  const char* formula;   // of the value: inputs x or a, b; output y
-  const char* gradient;  // incoming g; outgoing dx or da, db
+  const char* formula;        // of the value: inputs x or a, b; output y
+  const char* gradient = "";  // incoming g; outgoing dx or da, db
 
   // Shape and dtype of the outputs; every check of the arguments. Touches no memory.
   // The first output is the value; an op may have one auxiliary output, kept for its vjp.

@@ -49,7 +49,7 @@ void check_finite(const Op& op, const Tensor& y) {
   if (finite) return;
   if (backward_of)
     fail<ValueError>("the first NaN or infinity: made by '", op.name, "' in the gradient of '",
-                     backward_of->op->name, "', which stands at ", describe(backward_of->place));
+                     backward_of->op->name, "', which stands at ", describe(backward_of->origin));
   fail<ValueError>("the first NaN or infinity: made by '", op.name, "' at ", describe(here()));
 }
 
@@ -113,7 +113,7 @@ void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
   line->op = &op;
   line->attrs = attrs;
   line->number = next_number.fetch_add(1, std::memory_order_relaxed);
-  line->place = here();
+  line->origin = here();
   line->output = {out.shape(), out.dtype(), out.device()};
   line->inputs.reserve(inputs.size());
   for (const Tensor& x : inputs) {
@@ -405,7 +405,7 @@ void check_history(const char* op, const Tensor& x) {
       "so its history is lost; clone() one of them before the change");
 }
 
-void note_edit(const Tensor& x, const char* by, Place at) {
+void note_edit(const Tensor& x, const char* by, Origin at) {
   ++x->storage->version;
   x->storage->edited_by = by;
   x->storage->edited_at = at;
@@ -503,7 +503,7 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
     run_op(op, {}, inputs, attrs);
   }
   if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);
-  const Place at = here();
+  const Origin at = here();
   for (int i = 0; i < edited; ++i) note_edit(inputs[i], op.name, at);
 }
 

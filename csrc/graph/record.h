@@ -28,7 +28,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
 // updates, random state). Refused where a gradient would be lost.
 void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs = {});
 // Notes an edit that has been made: an op's name, and the place, are for messages.
-void note_edit(const Tensor& x, const char* by, Place at = here());
+void note_edit(const Tensor& x, const char* by, Origin at = here());
 
 // Told of every line of this thread, and of leaves' gradients: what a traced step is made of
 // (program/).

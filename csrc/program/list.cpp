@@ -6,14 +6,14 @@ namespace wengert {
 
 View StepList::view(int v) const {
   const Value& x = value(v);
-  const Storage& storage = *memory(v).storage.get();
+  const Storage& storage = *slot(v).storage.get();
   return {static_cast<char*>(storage.data) + x.offset, x.shape, x.strides, x.dtype, storage.device};
 }
 
 void StepList::run(const Line& line) const {
   std::vector<View> in, out;
   for (int y : line.outputs) {
-    memory(y).storage->provide();
+    slot(y).storage->provide();
     out.push_back(view(y));
   }
   for (int x : line.inputs) in.push_back(view(x));
@@ -21,27 +21,25 @@ void StepList::run(const Line& line) const {
 }
 
 std::vector<int> StepList::writers() const {
-  std::vector<int> count(memories.size(), 0);
+  std::vector<int> count(slots.size(), 0);
   for (const Line& line : lines) {
     if (line.op->alias) continue;
-    each_memory(*this, line,
-                [&](int m, bool written) { count[static_cast<size_t>(m)] += written; });
+    each_slot(*this, line, [&](int m, bool written) { count[static_cast<size_t>(m)] += written; });
   }
   return count;
 }
 
 int64_t StepList::bytes_made() const {
   int64_t total = 0;
-  for (const Memory& m : memories)
-    if (m.kind == Memory::made) total += m.bytes;
+  for (const Slot& m : slots)
+    if (m.kind == Slot::made) total += m.bytes;
   return total;
 }
 
 bool conflict(const StepList& list, const StepList::Line& a, const StepList::Line& b) {
   bool found = false;
-  each_memory(list, a, [&](int m, bool m_written) {
-    each_memory(list, b,
-                [&](int n, bool n_written) { found |= m == n && (m_written || n_written); });
+  each_slot(list, a, [&](int m, bool m_written) {
+    each_slot(list, b, [&](int n, bool n_written) { found |= m == n && (m_written || n_written); });
   });
   return found;
 }

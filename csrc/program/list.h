@@ -1,16 +1,16 @@
 // StepList: a step as a Wengert list, as plain data: lines, the values they read and make, and the
-// memories in which those values lie. A trace fills one (program.h), passes improve it (passes.h),
-// and a plan runs it (plan.h).
+// slots, pieces of memory, in which those values lie. A trace fills one (program.h), passes improve
+// it (passes.h), and a plan runs it (plan.h).
 //
-// Values are fixed windows on memories: a view of a value is another value on the same memory. A
-// memory that only one line writes holds the same thing from that line on; most do. Others, such
-// as parameters, change in place, and lines that touch them keep their order (`conflict`).
+// Values are fixed windows on slots: a view of a value is another value in the same slot. A slot
+// that only one line writes holds the same thing from that line on; most do. Others, such as
+// parameters, change in place, and lines that touch them keep their order (`conflict`).
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "graph/place.h"
+#include "graph/origin.h"
 #include "graph/record.h"
 
 namespace wengert {
@@ -18,7 +18,7 @@ namespace wengert {
 class Plan;
 
 struct StepList {
-  struct Memory {
+  struct Slot {
     Ref<Storage> storage;  // null once a plan has given it another place
     enum Kind { outside, argument, made, constant } kind = outside;
     bool kept = false;  // looked at after the step: a result, or a gradient in a leaf
@@ -29,13 +29,13 @@ struct StepList {
     Shape shape;
     Strides strides;
     DType dtype;
-    int memory;
+    int slot;
     int64_t offset;  // in bytes, of the first element
   };
   struct Line {
     const Op* op;
     Attrs attrs = {};
-    Place place = 0;
+    Origin origin = 0;
     std::vector<int> inputs = {};   // values
     std::vector<int> outputs = {};  // values: the result, and what an op keeps beside it
     int edited = 0;                 // this many inputs, the first ones, are overwritten (updates)
@@ -46,29 +46,28 @@ struct StepList {
     std::unique_ptr<Ready> (*ready)(const Plan& plan, const Line& line) = nullptr;
   };
 
-  std::vector<Memory> memories;
+  std::vector<Slot> slots;
   std::vector<Value> values;
   std::vector<Line> lines;
 
   const Value& value(int v) const { return values[static_cast<size_t>(v)]; }
-  const Memory& memory(int v) const { return memories[static_cast<size_t>(value(v).memory)]; }
-  Memory& memory(int v) { return memories[static_cast<size_t>(value(v).memory)]; }
+  const Slot& slot(int v) const { return slots[static_cast<size_t>(value(v).slot)]; }
+  Slot& slot(int v) { return slots[static_cast<size_t>(value(v).slot)]; }
   View view(int v) const;  // where the trace left it
   // Runs a line there; what it makes gets memory.
   void run(const Line& line) const;
 
-  // How many lines write each memory.
+  // How many lines write each slot.
   std::vector<int> writers() const;
-  // Bytes of all memory that the step itself makes.
+  // Bytes of all slots that the step itself makes.
   int64_t bytes_made() const;
 };
 
-// Calls fn(memory, written) for each memory that a line touches.
-template <class Fn>
-void each_memory(const StepList& list, const StepList::Line& line, const Fn& fn) {
+// Calls fn(slot, written) for each slot that a line touches.
+template <class Fn> void each_slot(const StepList& list, const StepList::Line& line, const Fn& fn) {
   for (size_t i = 0; i < line.inputs.size(); ++i)
-    fn(list.value(line.inputs[i]).memory, static_cast<int>(i) < line.edited);
-  for (int y : line.outputs) fn(list.value(y).memory, true);
+    fn(list.value(line.inputs[i]).slot, static_cast<int>(i) < line.edited);
+  for (int y : line.outputs) fn(list.value(y).slot, true);
 }
 
 // Whether the two must keep their order: one writes what the other reads or writes.

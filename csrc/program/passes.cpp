@@ -6,12 +6,11 @@ namespace wengert {
 
 const Op fused_op{.name = "fused",
                   .formula = "its lines, one after another on each tile",
-                  .gradient = "",
                   .no_gradient = "a compiled step is not differentiated"};
 
 StepList::Line fused(const Op& op, std::vector<StepList::Line> body,
                      decltype(StepList::Line::ready) ready) {
-  StepList::Line line{.op = &op, .attrs = body.front().attrs, .place = body.front().place};
+  StepList::Line line{.op = &op, .attrs = body.front().attrs, .origin = body.front().origin};
   const auto add = [](std::vector<int>& to, int v) {
     if (std::find(to.begin(), to.end(), v) == to.end()) to.push_back(v);
   };

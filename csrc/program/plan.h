@@ -21,9 +21,9 @@ class Plan {
   bool share_arena(Plan& other);
   // Sets all pointers of lines into an argument's memory, so that it begins at `data` from now on.
   // Not where it is a result too, lies on a GPU, or a line keeps pointers for itself.
-  bool can_bind(int memory) const { return !fixed_[static_cast<size_t>(memory)]; }
-  void bind(int memory, const void* data) const {
-    for (const Pointer& p : pointers_[static_cast<size_t>(memory)]) {
+  bool can_bind(int slot) const { return !fixed_[static_cast<size_t>(slot)]; }
+  void bind(int slot, const void* data) const {
+    for (const Pointer& p : pointers_[static_cast<size_t>(slot)]) {
       const char* const to = static_cast<const char*>(data) + p.offset;
       std::memcpy(p.at, &to, sizeof to);
     }
@@ -41,13 +41,13 @@ class Plan {
   bool touches(size_t i, Device d) const;  // whether it reads or writes memory of d
   View view(int value) const;              // where it lies
   std::vector<View> views(const std::vector<int>& values) const;
-  // Where each memory begins; null: only one fused line needs it, and never stores it.
+  // Where each slot begins; null: only one fused line needs it, and never stores it.
   std::span<char* const> base() const { return base_; }
-  // False if not, and if a fused line only passes it through memory of another value.
-  bool stored(int value) const { return stored_[static_cast<size_t>(list_.value(value).memory)]; }
-  // Each memory, once: what the step makes and nobody keeps is one, the arena.
+  // False if not, and if a fused line only passes it through the slot of another value.
+  bool stored(int value) const { return stored_[static_cast<size_t>(list_.value(value).slot)]; }
+  // Each slot, once: what the step makes and nobody keeps is one, the arena.
   struct Region {
-    StepList::Memory::Kind kind;
+    StepList::Slot::Kind kind;
     char* data;
     int64_t bytes;
     Device device;
@@ -63,9 +63,9 @@ class Plan {
   const Bytes& bytes() const { return bytes_; }
 
  private:
-  bool passes_through(int memory, const StepList::Line& line) const;
+  bool passes_through(int slot, const StepList::Line& line) const;
   void leave_out_intermediates();
-  void lend_memory(const StepList::Line& line);
+  void lend_slot(const StepList::Line& line);
   void place(bool arena);
   void make_ready();
   std::unique_ptr<Ready> ready(const StepList::Line& line);
@@ -79,10 +79,10 @@ class Plan {
   Bytes bytes_;
   Ref<Storage> arena_;
   Device arena_device_ = Device::cpu;  // the GPU's, where the step uses one
-  std::vector<char*> base_;            // where each memory begins; null: it is never stored
+  std::vector<char*> base_;            // where each slot begins; null: it is never stored
   std::vector<bool> stored_;           // whether it is
-  std::vector<int> lender_;  // of a matmul's result that a chain takes on: whose memory it uses; -1
-  std::vector<std::vector<Pointer>> pointers_;  // into each memory
+  std::vector<int> lender_;  // of a matmul's result that a chain takes on: whose slot it uses; -1
+  std::vector<std::vector<Pointer>> pointers_;  // into each slot
   std::vector<bool> fixed_;                     // whether it cannot be bound
   std::vector<bool> only_read_;                 // whether copies may be kept; empty: none
   std::vector<std::unique_ptr<Ready>> steps_;

@@ -14,19 +14,19 @@ namespace wengert {
 Program::Program(std::vector<Tensor> arguments) : arguments_(std::move(arguments)) {
   for (size_t i = 0; i < arguments_.size(); ++i) {
     name_value(arguments_[i], concat("arg", i));
-    traced_.memories[static_cast<size_t>(memory(arguments_[i]))].kind = StepList::Memory::argument;
+    traced_.slots[static_cast<size_t>(slot(arguments_[i]))].kind = StepList::Slot::argument;
   }
 }
 
 void Program::begin() { outer_ = std::exchange(tracer, this); }
 void Program::end() { tracer = outer_; }
 
-int Program::memory(const Tensor& x) {
-  const auto known = memories_.find(x->storage.get());
-  if (known != memories_.end()) return known->second;
-  const int m = static_cast<int>(traced_.memories.size());
-  traced_.memories.push_back({x->storage, StepList::Memory::outside, false, x->storage->bytes});
-  return memories_.emplace(x->storage.get(), m).first->second;
+int Program::slot(const Tensor& x) {
+  const auto known = slots_.find(x->storage.get());
+  if (known != slots_.end()) return known->second;
+  const int m = static_cast<int>(traced_.slots.size());
+  traced_.slots.push_back({x->storage, StepList::Slot::outside, false, x->storage->bytes});
+  return slots_.emplace(x->storage.get(), m).first->second;
 }
 
 int Program::number(const Tensor& x) {
@@ -37,9 +37,9 @@ int Program::number(const Tensor& x) {
   if (known != numbers_.end()) return known->second;
   // Should memory run out here, a number still has both a value and the tensor that it keeps.
   const int n = static_cast<int>(traced_.values.size());
-  const int at_memory = memory(x);
+  const int at_slot = slot(x);
   StepList::Value value{concat("c", n), x.shape(), x.strides(),
-                        x.dtype(),      at_memory, x->offset * size_of(x.dtype())};
+                        x.dtype(),      at_slot,   x->offset * size_of(x.dtype())};
   keep_.reserve(traced_.values.capacity() + 1);
   traced_.values.push_back(std::move(value));
   keep_.push_back(x);
@@ -51,9 +51,9 @@ void Program::name_value(const Tensor& x, const std::string& name) {
 }
 
 void Program::before_edit(const Tensor& x) {
-  const auto at = memories_.find(x->storage.get());
-  if (at != memories_.end() &&
-      traced_.memories[static_cast<size_t>(at->second)].kind == StepList::Memory::argument)
+  const auto at = slots_.find(x->storage.get());
+  if (at != slots_.end() &&
+      traced_.slots[static_cast<size_t>(at->second)].kind == StepList::Slot::argument)
     fail<ValueError>("compile: the step changes one of its arguments in place, at ",
                      describe(here()),
                      "; a compiled step works on copies of them: clone() it first, or let the step "
@@ -81,21 +81,21 @@ void Program::give_values(std::vector<bool> wanted, Tensors arguments, bool outs
   // By memory: whether it is wanted, or a line that computes such a one reads it.
   const auto writes_wanted = [&](const StepList::Line& line) {
     bool found = false;
-    each_memory(traced_, line,
-                [&](int m, bool written) { found |= written && wanted[static_cast<size_t>(m)]; });
+    each_slot(traced_, line,
+              [&](int m, bool written) { found |= written && wanted[static_cast<size_t>(m)]; });
     return found;
   };
   for (size_t i = traced_.lines.size(); i-- > 0;)
     if (const StepList::Line& line = traced_.lines[i]; writes_wanted(line))
-      each_memory(traced_, line, [&](int m, bool) { wanted[static_cast<size_t>(m)] = true; });
+      each_slot(traced_, line, [&](int m, bool) { wanted[static_cast<size_t>(m)] = true; });
 
   std::vector<bool> known;  // by memory: whether it holds what the step would find there
   const std::vector<bool> held = outside ? std::vector<bool>() : held_outside();
-  for (size_t m = 0; m < traced_.memories.size(); ++m)
-    known.push_back(traced_.memories[m].kind != StepList::Memory::made &&
-                    traced_.memories[m].storage->data && (outside || !held[m]));
+  for (size_t m = 0; m < traced_.slots.size(); ++m)
+    known.push_back(traced_.slots[m].kind != StepList::Slot::made &&
+                    traced_.slots[m].storage->data && (outside || !held[m]));
   for (size_t i = 0; i < arguments.size(); ++i) {
-    const auto m = static_cast<size_t>(memory(arguments_[i]));
+    const auto m = static_cast<size_t>(slot(arguments_[i]));
     if (!wanted[m]) continue;
     arguments_[i]->storage->provide();
     copy_into(arguments_[i].view(), arguments[i].view());
@@ -104,26 +104,25 @@ void Program::give_values(std::vector<bool> wanted, Tensors arguments, bool outs
   for (const StepList::Line& line : traced_.lines) {
     if (line.op->alias) continue;
     bool can_run = writes_wanted(line);
-    for (int x : line.inputs) can_run &= known[static_cast<size_t>(traced_.value(x).memory)];
-    each_memory(traced_, line, [&](int m, bool written) {
-      can_run &=
-          !written || traced_.memories[static_cast<size_t>(m)].kind == StepList::Memory::made;
+    for (int x : line.inputs) can_run &= known[static_cast<size_t>(traced_.value(x).slot)];
+    each_slot(traced_, line, [&](int m, bool written) {
+      can_run &= !written || traced_.slots[static_cast<size_t>(m)].kind == StepList::Slot::made;
     });
     if (can_run) traced_.run(line);
-    each_memory(traced_, line, [&](int m, bool written) {
+    each_slot(traced_, line, [&](int m, bool written) {
       if (written) known[static_cast<size_t>(m)] = can_run;
     });
   }
 }
 
 void Program::looks_at_value(const char* what, const Tensor& x) {
-  const auto at = x.defined() ? memories_.find(x->storage.get()) : memories_.end();
-  if (at != memories_.end()) {
+  const auto at = x.defined() ? slots_.find(x->storage.get()) : slots_.end();
+  if (at != slots_.end()) {
     const auto m = static_cast<size_t>(at->second);
-    std::vector<bool> wanted(traced_.memories.size(), false);
+    std::vector<bool> wanted(traced_.slots.size(), false);
     wanted[m] = true;
     // Edits made so far count, so what was computed for an earlier look is computed again.
-    if (traced_.memories[m].kind == StepList::Memory::made && depends_on_constants(at->second)) {
+    if (traced_.slots[m].kind == StepList::Slot::made && depends_on_constants(at->second)) {
       give_values(std::move(wanted), {}, false);
       return;
     }
@@ -132,19 +131,19 @@ void Program::looks_at_value(const char* what, const Tensor& x) {
 }
 
 // Whether all that is written to this memory follows from memories that nothing outside holds.
-bool Program::depends_on_constants(int memory) const {
+bool Program::depends_on_constants(int slot) const {
   const std::vector<bool> held = held_outside();
-  std::vector<bool> seen(traced_.memories.size(), false);
-  std::vector<int> todo{memory};
+  std::vector<bool> seen(traced_.slots.size(), false);
+  std::vector<int> todo{slot};
   while (!todo.empty()) {
     const int m = todo.back();
     todo.pop_back();
     if (seen[static_cast<size_t>(m)]) continue;
     seen[static_cast<size_t>(m)] = true;
-    switch (traced_.memories[static_cast<size_t>(m)].kind) {
-      case StepList::Memory::argument:
+    switch (traced_.slots[static_cast<size_t>(m)].kind) {
+      case StepList::Slot::argument:
         return false;
-      case StepList::Memory::outside:
+      case StepList::Slot::outside:
         if (held[static_cast<size_t>(m)]) return false;
         break;
       default:
@@ -152,9 +151,9 @@ bool Program::depends_on_constants(int memory) const {
     }
     for (const StepList::Line& line : traced_.lines) {
       bool writes = false;
-      each_memory(traced_, line, [&](int i, bool written) { writes |= written && i == m; });
+      each_slot(traced_, line, [&](int i, bool written) { writes |= written && i == m; });
       if (!writes) continue;
-      each_memory(traced_, line, [&](int i, bool) { todo.push_back(i); });
+      each_slot(traced_, line, [&](int i, bool) { todo.push_back(i); });
     }
   }
   return true;
@@ -162,15 +161,15 @@ bool Program::depends_on_constants(int memory) const {
 
 void Program::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
                    const Attrs& attrs) {
-  StepList::Line listed{.op = &op, .attrs = attrs, .place = here()};
+  StepList::Line listed{.op = &op, .attrs = attrs, .origin = here()};
   listed.edit = !edited.empty();
   listed.edited = outputs.empty() ? static_cast<int>(edited.size()) : op.edits;
   for (const Tensor& x : inputs) listed.inputs.push_back(number(x));
   for (const Tensor& y : outputs) {
-    const size_t known_memories = traced_.memories.size(), known = traced_.values.size();
+    const size_t known_slots = traced_.slots.size(), known = traced_.values.size();
     listed.outputs.push_back(number(y));
-    if (traced_.memories.size() > known_memories && !listed.edit)
-      traced_.memories.back().kind = StepList::Memory::made;
+    if (traced_.slots.size() > known_slots && !listed.edit)
+      traced_.slots.back().kind = StepList::Slot::made;
     // A view may be one that is known: the transpose of a transpose.
     if (traced_.values.size() > known) traced_.values.back().name = concat("v", ++made_);
   }
@@ -179,7 +178,7 @@ void Program::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited
   const auto note = [&](const Tensor& x) {
     const auto same = [&](const Tensor& t) { return t->storage == x->storage; };
     const bool outside =
-        traced_.memories[static_cast<size_t>(memory(x))].kind == StepList::Memory::outside;
+        traced_.slots[static_cast<size_t>(slot(x))].kind == StepList::Slot::outside;
     if (outside && std::none_of(edited_.begin(), edited_.end(), same))
       edited_.push_back(x.detach());
   };
@@ -188,8 +187,8 @@ void Program::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited
 }
 
 bool Program::sole_owner(const Tensor& x) const {
-  const auto at = memories_.find(x->storage.get());
-  const bool known = at != memories_.end();
+  const auto at = slots_.find(x->storage.get());
+  const bool known = at != slots_.end();
   int32_t kept = known;  // the list's share
   bool keeps_x = false;
   for (const Tensor& t : keep_) {
@@ -213,14 +212,14 @@ void Program::finish(std::vector<Tensor> outputs) {
   outputs_ = std::move(outputs);
   // A leaf that the step itself made takes its gradient with it.
   std::erase_if(gradients_, [&](const LeafGradient& g) {
-    const auto at = memories_.find(g.leaf->storage.get());
-    if (at == memories_.end() ||
-        traced_.memories[static_cast<size_t>(at->second)].kind != StepList::Memory::made)
+    const auto at = slots_.find(g.leaf->storage.get());
+    if (at == slots_.end() ||
+        traced_.slots[static_cast<size_t>(at->second)].kind != StepList::Slot::made)
       return false;
     g.leaf->grad = {};
     return true;
   });
-  const auto keep = [&](const Tensor& y) { traced_.memory(number(y)).kept = true; };
+  const auto keep = [&](const Tensor& y) { traced_.slot(number(y)).kept = true; };
   for (const Tensor& y : outputs_) keep(y);
   for (LeafGradient& g : gradients_) {
     g.after = g.leaf->grad;
@@ -240,22 +239,20 @@ void Program::finish(std::vector<Tensor> outputs) {
   const std::vector<bool> held = held_outside();
   const std::vector<int> writers = traced_.writers();
   for (size_t m = 0; m < held.size(); ++m)
-    if (!held[m] && !writers[m] && traced_.memories[m].kind == StepList::Memory::outside)
-      traced_.memories[m].kind = StepList::Memory::constant;
+    if (!held[m] && !writers[m] && traced_.slots[m].kind == StepList::Slot::outside)
+      traced_.slots[m].kind = StepList::Slot::constant;
 }
 
 // Which memories somebody other than this program has a share of.
 std::vector<bool> Program::held_outside() const {
-  std::vector<int32_t> shares(traced_.memories.size(), 1);  // ours: the list's
-  std::vector<bool> held(traced_.memories.size(), false);
+  std::vector<int32_t> shares(traced_.slots.size(), 1);  // ours: the list's
+  std::vector<bool> held(traced_.slots.size(), false);
   std::unordered_map<const TensorBody*, int32_t> views;  // that we keep
   for (const Tensor& x : keep_)
     if (x->base.defined()) ++views[x->base.body()];
-  const auto of = [&](const Tensor& x) {
-    return static_cast<size_t>(memories_.at(x->storage.get()));
-  };
+  const auto of = [&](const Tensor& x) { return static_cast<size_t>(slots_.at(x->storage.get())); };
   for (size_t i = 0; i < keep_.size(); ++i) {
-    const auto m = static_cast<size_t>(traced_.values[i].memory);
+    const auto m = static_cast<size_t>(traced_.values[i].slot);
     ++shares[m];
     const auto shown = views.find(keep_[i].body());
     held[m] = held[m] || keep_[i]->refs.load() != 1 + (shown == views.end() ? 0 : shown->second);
@@ -263,28 +260,28 @@ std::vector<bool> Program::held_outside() const {
   for (const Tensor& y : outputs_) ++shares[of(y)];
   for (const Tensor& x : edited_) ++shares[of(x)];
   for (size_t m = 0; m < held.size(); ++m)
-    held[m] = held[m] || traced_.memories[m].storage->refs.load() != shares[m];
+    held[m] = held[m] || traced_.slots[m].storage->refs.load() != shares[m];
   return held;
 }
 
 std::string Program::escaped() const {
   std::vector<bool> held = held_outside();
   for (const LeafGradient& g : gradients_)
-    if (g.after.defined()) held[static_cast<size_t>(memories_.at(g.after->storage.get()))] = false;
+    if (g.after.defined()) held[static_cast<size_t>(slots_.at(g.after->storage.get()))] = false;
   for (const StepList::Line& l : traced_.lines)
     for (int y : l.outputs)
-      if (traced_.memory(y).kind == StepList::Memory::made &&
-          held[static_cast<size_t>(traced_.value(y).memory)])
+      if (traced_.slot(y).kind == StepList::Slot::made &&
+          held[static_cast<size_t>(traced_.value(y).slot)])
         return concat("'", l.op->name, "' of shape ", traced_.value(y).shape, " at ",
-                      describe(l.place));
+                      describe(l.origin));
   return {};
 }
 
 void Program::improve(const std::vector<std::string>& passes, const Options& options) {
   StepList list = traced_;
-  const bool gpu = std::any_of(
-      list.memories.begin(), list.memories.end(),
-      [](const StepList::Memory& m) { return m.storage && is_cuda(m.storage->device); });
+  const bool gpu = std::any_of(list.slots.begin(), list.slots.end(), [](const StepList::Slot& m) {
+    return m.storage && is_cuda(m.storage->device);
+  });
   const auto run = [&](std::span<const Pass> some) {
     for (const Pass& pass : some) {
       const auto on_device = gpu ? pass.on_gpu : pass.on_cpu;
@@ -311,8 +308,8 @@ void Program::improve(const std::vector<std::string>& passes, const Options& opt
   if (!options.memory) return;
   // What the step makes lies in the plan's arena now; only what is seen from outside stays.
   keep_.clear();
-  for (StepList::Memory& m : traced_.memories)
-    if (m.kind == StepList::Memory::made) m.storage = {};
+  for (StepList::Slot& m : traced_.slots)
+    if (m.kind == StepList::Slot::made) m.storage = {};
 }
 
 bool Program::takes(Tensors arguments) const {
@@ -379,7 +376,7 @@ void Program::note_edits() {
 }
 
 // What belongs to the first step of a stack of them.
-Program::Moving Program::first_of(const Tensor& x) {
+Moving Program::first_of(const Tensor& x) {
   View view = x.view();
   const int64_t stride = view.strides[0] * size_of(view.dtype);
   view.shape.erase(0);
@@ -402,14 +399,7 @@ bool Program::may_bind(size_t i, const Moving& x, int64_t steps) const {
 }
 
 void Program::replay(int64_t steps, std::span<Moving> arguments, std::span<Moving> results) {
-  if (replay_) {
-    const auto series = [](std::span<const Moving> all) {
-      std::vector<DeviceReplay::Series> found;
-      for (const Moving& x : all) found.push_back({x.view, x.stride});
-      return found;
-    };
-    if (replay_->run(steps, series(arguments), series(results))) return;
-  }
+  if (replay_ && replay_->run(steps, arguments, results)) return;
   SmallVector<Way, 4> in, out;
   for (size_t i = 0; i < arguments.size(); ++i) {
     in.emplace_back(arguments_[i], arguments[i].view, may_bind(i, arguments[i], steps));

@@ -95,29 +95,24 @@ class Program : public Tracer, public RefCounted {
   };
 
   int number(const Tensor& x);  // of the value that lies there; a new one for a tensor from outside
-  int memory(const Tensor& x);
+  int slot(const Tensor& x);
   void touch(const Tensor& leaf, bool read);
   std::vector<bool> held_outside() const;
-  bool depends_on_constants(int memory) const;
-  // Computes the memories that are wanted from what is outside (or, without `outside`, from what
+  bool depends_on_constants(int slot) const;
+  // Computes the slots that are wanted from what is outside (or, without `outside`, from what
   // nothing else holds there), as far as that goes. `arguments` may be empty.
   void give_values(std::vector<bool> wanted, Tensors arguments, bool outside);
   void note_edits();
-  // A view, and how many bytes further on the next step's is.
-  struct Moving {
-    View view;
-    int64_t stride;
-  };
   static Moving first_of(const Tensor& x);
   bool may_bind(size_t argument, const Moving& x, int64_t steps) const;
   void replay(int64_t steps, std::span<Moving> arguments, std::span<Moving> results);
 
   StepList traced_;
-  std::unordered_map<std::string, int> numbers_;  // values by place in memory and layout
-  std::unordered_map<const Storage*, int> memories_;
+  std::unordered_map<std::string, int> numbers_;  // values by place in a slot and layout
+  std::unordered_map<const Storage*, int> slots_;
   std::vector<Tensor> keep_;  // by number: while the trace is made, nothing it touched is freed
-  std::vector<Tensor> arguments_, outputs_;  // memory number i is argument i's
-  std::vector<Tensor> edited_;  // one of each memory outside that is edited: its version goes up
+  std::vector<Tensor> arguments_, outputs_;  // slot number i is argument i's
+  std::vector<Tensor> edited_;  // one of each slot outside that is edited: its version goes up
   std::vector<LeafGradient> gradients_;
   std::vector<std::pair<const char*, const char*>> written_;  // what the step writes to outside
   std::unique_ptr<Plan> plan_;

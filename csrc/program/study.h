@@ -37,7 +37,7 @@ class Study : public Program {
     int leaf, before, after;  // values; -1 for none
   };
   struct Look {
-    Place place;
+    Origin origin;
     std::string what;
     int at;  // before this line
   };

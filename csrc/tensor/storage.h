@@ -33,7 +33,7 @@ struct Storage : RefCounted {
   // Those that are part of a graph: a tensor that knows of fewer takes its history from its base.
   uint32_t recorded_edits = 0;
   const char* edited_by = nullptr;  // the op of the last edit, for the error message
-  uint32_t edited_at = 0;           // and its place in the user's program (graph/place.h)
+  uint32_t edited_at = 0;           // and its place in the user's program (graph/origin.h)
 
   static Ref<Storage> make(const Shape& shape, DType dtype, Device device = Device::cpu);
   // Without memory as yet: what a step makes while it is traced, and nothing runs (program/).

@@ -279,7 +279,6 @@ Cost cost_vjp(Tensors in, const Tensor& out, const Attrs&) {
 const Op vjp_op{
     .name = "attention_vjp",
     .formula = "dq, dk and dv of attention, p = exp(scale * q @ transpose(k) + mask - lse)",
-    .gradient = "",
     .infer = infer_vjp,
     .run = run_vjp,
     .gpu = vjp_with_gpu,

@@ -323,7 +323,6 @@ const Op UnaryOp<Row>::op{.name = Row::name,
 template <class Row>
 const Op UnaryOp<Row>::vjp_op{.name = vjp_name<Row>.data(),
                               .formula = Row::gradient,
-                              .gradient = "",
                               .infer = infer_vjp,
                               .run = run<decltype(of_vjp)>,
                               .gpu = gpu<decltype(of_vjp)>,
@@ -392,7 +391,6 @@ template <class Row, class Rows> struct PlainOp {
 template <class Row, class Rows>
 const Op PlainOp<Row, Rows>::op{.name = Row::name,
                                 .formula = Row::formula,
-                                .gradient = "",
                                 .infer = infer,
                                 .run = run<decltype(of), compares>,
                                 .gpu = gpu<decltype(of), compares>,

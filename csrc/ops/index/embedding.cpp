@@ -164,7 +164,6 @@ void describe_one_hot(const Attrs& attrs, AttrText& text) {
 }
 const Op one_hot_op{.name = "one_hot",
                     .formula = "1 where the last axis's index equals the id, else 0",
-                    .gradient = "",
                     .infer = infer_one_hot,
                     .run = run_one_hot,
                     .gpu = on_gpu<&GpuKernels::index, &IndexGpu::one_hot>,

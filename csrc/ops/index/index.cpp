@@ -43,7 +43,6 @@ void describe_ravel(const Attrs& attrs, AttrText& text) {
 }
 const Op ravel_op{.name = "ravel_index",
                   .formula = "((i * size_j) + j) * ...",
-                  .gradient = "",
                   .infer = infer_ravel,
                   .run = run_ravel,
                   .gpu = on_gpu<&GpuKernels::index, &IndexGpu::ravel>,

@@ -41,7 +41,6 @@ void describe_full(const Attrs& attrs, AttrText& text) {
 }
 const Op full_op{.name = "full",
                  .formula = "a constant",
-                 .gradient = "",
                  .infer = infer_full,
                  .run = run_full,
                  .gpu = on_gpu<&GpuKernels::create, &CreateGpu::full>,
@@ -76,7 +75,6 @@ void describe_arange(const Attrs& attrs, AttrText& text) {
 }
 const Op arange_op{.name = "arange",
                    .formula = "start + step * (0, 1, ... count - 1)",
-                   .gradient = "",
                    .infer = infer_arange,
                    .run = run_arange,
                    .gpu = on_gpu<&GpuKernels::create, &CreateGpu::arange>,

@@ -262,7 +262,6 @@ void infer_squares(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
 }
 const Op squares_op{.name = "sum_squares",
                     .formula = "sum of x * x over the axes, float64",
-                    .gradient = "",
                     .infer = infer_squares,
                     .run = run<Reduction::sum_squares>,
                     .gpu = run<Reduction::sum_squares, block_on_gpu>,
@@ -333,7 +332,6 @@ void run_others(Views out, Views in, const Attrs&) {
 }
 const Op others_op{.name = "product_of_others",
                    .formula = "product of the other x along axis 1",
-                   .gradient = "",
                    .infer = infer_others,
                    .run = run_others,
                    .no_gradient = "a gradient of prod that is recorded is made of pairs instead"};
@@ -414,7 +412,6 @@ const Op min_op{.name = "min",
                 .describe = describe};
 const Op argmax_op{.name = "argmax",
                    .formula = "index of the first largest x",
-                   .gradient = "",
                    .infer = infer_extreme<argmax_op>,
                    .run = run<Reduction::argmax>,
                    .gpu = run<Reduction::argmax, block_on_gpu>,
@@ -423,7 +420,6 @@ const Op argmax_op{.name = "argmax",
                    .describe = describe};
 const Op argmin_op{.name = "argmin",
                    .formula = "index of the first smallest x",
-                   .gradient = "",
                    .infer = infer_extreme<argmin_op>,
                    .run = run<Reduction::argmin>,
                    .gpu = run<Reduction::argmin, block_on_gpu>,
@@ -437,7 +433,6 @@ void infer_bool(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
 }
 const Op any_op{.name = "any",
                 .formula = "is any x not zero?",
-                .gradient = "",
                 .infer = infer_bool,
                 .run = run<Reduction::any>,
                 .gpu = run<Reduction::any, block_on_gpu>,
@@ -446,7 +441,6 @@ const Op any_op{.name = "any",
                 .describe = describe};
 const Op all_op{.name = "all",
                 .formula = "is no x zero?",
-                .gradient = "",
                 .infer = infer_bool,
                 .run = run<Reduction::all>,
                 .gpu = run<Reduction::all, block_on_gpu>,

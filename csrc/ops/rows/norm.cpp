@@ -76,7 +76,6 @@ void run_vjp(Views out, Views in, const Attrs&) {
 }
 const Op vjp_op{.name = "layer_norm_vjp",
                 .formula = "rstd * (h - mean(h) - xhat * mean(h * xhat)), h = g * w",
-                .gradient = "",
                 .infer = infer_vjp,
                 .run = run_vjp,
                 .gpu = on_gpu<&GpuKernels::norm, &NormGpu::layer_norm_vjp>,
@@ -114,7 +113,6 @@ void run_affine(Views out, Views in, const Attrs&) {
 }
 const Op affine_op{.name = "layer_norm_affine_vjp",
                    .formula = "dw = sum(g * xhat), db = sum(g), over the rows",
-                   .gradient = "",
                    .infer = infer_affine,
                    .run = run_affine,
                    .gpu = on_gpu<&GpuKernels::norm, &NormGpu::affine_vjp>,

@@ -62,7 +62,6 @@ Saves save_y(uint32_t, const Attrs&) { return save_output; }
 
 const Op softmax_vjp_op{.name = "softmax_vjp",
                         .formula = "y * (g - sum(g * y))",
-                        .gradient = "",
                         .infer = infer_same,
                         .run = run_rows<[](const auto& k) { return k.softmax_vjp; }>,
                         .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::softmax_vjp>,
@@ -85,7 +84,6 @@ const Op softmax_op{.name = "softmax",
 
 const Op log_softmax_vjp_op{.name = "log_softmax_vjp",
                             .formula = "g - exp(y) * sum(g)",
-                            .gradient = "",
                             .infer = infer_same,
                             .run = run_rows<[](const auto& k) { return k.log_softmax_vjp; }>,
                             .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::log_softmax_vjp>,
@@ -200,7 +198,6 @@ void run_cross_entropy_both(Views out, Views in, const Attrs&) {
 }
 const Op cross_entropy_both_op{.name = "cross_entropy_with_gradient",
                                .formula = "its lines, row by row",
-                               .gradient = "",
                                .run = run_cross_entropy_both,
                                .no_gradient = "a compiled step is not differentiated"};
 void infer_cross_entropy_vjp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
@@ -208,7 +205,6 @@ void infer_cross_entropy_vjp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out
 }
 const Op cross_entropy_vjp_op{.name = "cross_entropy_vjp",
                               .formula = "g * (softmax(x) - onehot(target))",
-                              .gradient = "",
                               .infer = infer_cross_entropy_vjp,
                               .run = run_cross_entropy_vjp,
                               .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::cross_entropy_vjp>,

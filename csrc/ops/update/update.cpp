@@ -192,7 +192,6 @@ constexpr auto why_not = "it overwrites parameters, as the end of a training ste
 template <class Row>
 constexpr Op op_of{.name = Row::name,
                    .formula = Row::formula,
-                   .gradient = "",
                    .infer = infer<Row>,
                    .run = run<Row>,
                    .gpu = run<Row>,
@@ -208,7 +207,6 @@ template <class... Rows> std::span<const Op* const> ops(List<Rows...>) {
 
 const Op count_op{.name = "count_step",
                   .formula = "t = t + 1",
-                  .gradient = "",
                   .infer = [](Tensors, const Attrs&, SmallVector<Meta, 2>&) {},
                   .run = [](Views, Views in, const Attrs&) { ++*in[0].as<int64_t>(); },
                   .no_gradient = why_not};

@@ -37,23 +37,22 @@ int assign_tiles(const StepList& list, std::span<const StepList::Line> lines,
     size_t last = 0;
     for (size_t i = 0; i < lines.size(); ++i)
       for (int x : lines[i].inputs)
-        if (list.value(x).memory == list.value(v).memory) last = i;
+        if (list.value(x).slot == list.value(v).slot) last = i;
     return last;
   };
   for (size_t i = 0; i < lines.size(); ++i) {
     const int y = lines[i].outputs[0];
-    if (!base[static_cast<size_t>(list.value(y).memory)]) {
+    if (!base[static_cast<size_t>(list.value(y).slot)]) {
       const auto free = std::find(taken.begin(), taken.end(), false);
       const auto at = static_cast<int>(free - taken.begin());
       if (free == taken.end()) taken.push_back(true);
       taken[static_cast<size_t>(at)] = true;
-      number.emplace_back(list.value(y).memory, at);
+      number.emplace_back(list.value(y).slot, at);
     }
     // After the line has run: a result never takes the tile of an operand of its own line.
-    for (const auto& [memory, at] : number)
+    for (const auto& [slot, at] : number)
       for (int x : lines[i].inputs)
-        if (list.value(x).memory == memory && last_use(x) == i)
-          taken[static_cast<size_t>(at)] = false;
+        if (list.value(x).slot == slot && last_use(x) == i) taken[static_cast<size_t>(at)] = false;
   }
   return static_cast<int>(taken.size());
 }
@@ -86,7 +85,7 @@ int split_for(const Shape& shape, const Grid& grid) {
 }
 
 Device device_of(const StepList& list, const StepList::Line& line) {
-  return list.memory(line.outputs[0]).storage->device;
+  return list.slot(line.outputs[0]).storage->device;
 }
 
 bool chainable(const StepList& list, const StepList::Line& line) {
@@ -152,7 +151,7 @@ Chain::Chain(const StepList& list, std::span<const StepList::Line> lines, const 
     if (known != numbers.end()) return static_cast<int>(known - numbers.begin());
     const StepList::Value& x = list.value(v);
     numbers.push_back(v);
-    char* const start = base[static_cast<size_t>(x.memory)];
+    char* const start = base[static_cast<size_t>(x.slot)];
     if (start) {
       const auto [row, column] = *strides_of(x, shape, split);
       operands_.push_back({start + x.offset, row, column, size_of(x.dtype)});
@@ -160,7 +159,7 @@ Chain::Chain(const StepList& list, std::span<const StepList::Line> lines, const 
         gathered_.push_back(static_cast<int>(numbers.size()) - 1);
     } else {
       const auto tile_of = std::find_if(tiles.begin(), tiles.end(),
-                                        [&](const auto& t) { return t.first == x.memory; });
+                                        [&](const auto& t) { return t.first == x.slot; });
       operands_.push_back({nullptr, tile_of->second, 1, size_of(x.dtype)});
     }
     return static_cast<int>(numbers.size()) - 1;

@@ -41,7 +41,7 @@ class Chain final : public Ready {
  public:
   static constexpr size_t max_operands = 32;
 
-  // `base`: where each memory begins; null for those that only this chain needs. What has no place
+  // `base`: where each slot begins; null for those that only this chain needs. What has no place
   // in the chain's few tiles is refused by `enough_tiles`.
   Chain(const StepList& list, std::span<const StepList::Line> lines, const Grid& grid,
         std::span<char* const> base);

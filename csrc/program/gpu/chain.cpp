@@ -46,7 +46,7 @@ class Writer {
   bool wide(std::span<const StepList::Line> lines, int64_t w) const {
     const auto fits = [&](int v) {
       const StepList::Value& x = list_.value(v);
-      const char* start = base_[at(x.memory)];
+      const char* start = base_[at(x.slot)];
       const auto [row, column] = *strides_of(x, shape_, split_for(shape_, grid_));
       if (!start || (row == 0 && column == 0)) return true;
       const bool flat = column == 1 && (row == grid_.columns || grid_.rows == 1);
@@ -66,12 +66,12 @@ class Writer {
     const int k = static_cast<int>(operands_.size());
     operands_.push_back(v);
     const StepList::Value& x = list_.value(v);
-    const StepList::Memory& memory = list_.memory(v);
-    const char* start = base_[at(x.memory)] + x.offset;
+    const StepList::Slot& slot = list_.slot(v);
+    const char* start = base_[at(x.slot)] + x.offset;
     const auto [row, column] = *strides_of(x, shape_, split_for(shape_, grid_));
     arguments.at[k] = reinterpret_cast<uintptr_t>(start);
     std::string how;
-    if (memory.storage && !is_cuda(memory.storage->device)) {
+    if (slot.storage && !is_cuda(slot.storage->device)) {
       arguments.given |= 1u << k;
       given.push_back({k, start, at(static_cast<int>(size_of(x.dtype)))});
       arguments.at[k] = 0;
@@ -122,7 +122,7 @@ class Writer {
       for (const int x : line.inputs)
         call += concat(call.back() == '(' ? "" : ", ", name_of(lines, i, x));
       body += concat("    const ", type, " t", i, " = ", call, ");\n");
-      if (char* const start = base_[at(y.memory)]) {
+      if (char* const start = base_[at(y.slot)]) {
         const size_t k = operands_.size();
         operands_.push_back(-1);
         arguments.at[k] = reinterpret_cast<uintptr_t>(start + y.offset);

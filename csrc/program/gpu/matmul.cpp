@@ -24,7 +24,7 @@ const StepList::Line& matmul_of(const StepList::Line& line) {
 // Whether v is x, maybe in another shape: a linear layer makes one matrix of its batch axes.
 bool is_same(const StepList& list, int v, int x) {
   const StepList::Value &a = list.value(v), &b = list.value(x);
-  return a.memory == b.memory && a.offset == b.offset && a.dtype == b.dtype &&
+  return a.slot == b.slot && a.offset == b.offset && a.dtype == b.dtype &&
          numel(a.shape) == numel(b.shape) && is_contiguous(a.shape, a.strides);
 }
 
@@ -97,8 +97,8 @@ bool takes_step(const StepList& list, const StepList::Line& line, const StepList
     if (o.dtype != DType::float32) return false;
     if (is_last(other)) continue;
     for (int made : line.outputs)
-      if (list.value(made).memory == o.memory) return false;
-    const Device device = list.memory(other).storage->device;
+      if (list.value(made).slot == o.slot) return false;
+    const Device device = list.slot(other).storage->device;
     if (device != device_of(list, line) && (is_cuda(device) || numel(o.shape) != 1)) return false;
   }
   return y.dtype == DType::float32 && numel(y.shape) == numel(shape) &&
@@ -164,10 +164,10 @@ std::unique_ptr<Ready> ready_gpu_matmul(const Plan& plan, const StepList::Line& 
     for (const StepList::Line& maker : list.lines)
       for (const StepList::Line& part : maker.body) {
         if (part.op != &slices_op || part.outputs[0] != slices) continue;
-        const int memory = list.value(part.inputs[0]).memory;
+        const int slot = list.value(part.inputs[0]).slot;
         for (int operand : {0, 1}) {
           const StepList::Value& v = list.value(matmul.inputs[at(operand)]);
-          if (v.memory == memory && lies_as_slices(v, operand))
+          if (v.slot == slot && lies_as_slices(v, operand))
             (operand ? kept.b : kept.a) = plan.view(slices).as<uint16_t>();
         }
       }

@@ -43,7 +43,7 @@ constexpr int64_t most_bytes = 1 << 20;  // of results that share places in a bl
 // The GPU's memory that a step touches, as one kernel wants to know it.
 std::vector<Persistent::Memory> memories(const std::vector<Plan::Region>& regions) {
   std::vector<Persistent::Memory> found;
-  using Kind = StepList::Memory;
+  using Kind = StepList::Slot;
   for (const Plan::Region& r : regions)
     if (is_cuda(r.device)) {
       const bool lasts = r.kind == Kind::outside || r.kind == Kind::constant || r.kept;
@@ -144,10 +144,10 @@ void DeviceReplay::record(bool persistent) {
                     : concat("one CUDA graph of ", steps_->size(), " kernels and copies");
 }
 
-void DeviceReplay::note(int64_t step, std::span<const Series> arguments,
-                        std::span<const Series> results) const {
-  const auto of_step = [&](const Series& x) {
-    View view = x.first;
+void DeviceReplay::note(int64_t step, std::span<const Moving> arguments,
+                        std::span<const Moving> results) const {
+  const auto of_step = [&](const Moving& x) {
+    View view = x.view;
     view.data = view.as<char>() + step * x.stride;
     return view;
   };
@@ -160,25 +160,25 @@ void DeviceReplay::note(int64_t step, std::span<const Series> arguments,
     if (!is_cuda(results_[i].device())) copy_into(of_step(results[i]), results_[i].view());
 }
 
-bool DeviceReplay::run(int64_t steps, std::span<const Series> arguments,
-                       std::span<const Series> results) {
+bool DeviceReplay::run(int64_t steps, std::span<const Moving> arguments,
+                       std::span<const Moving> results) {
   if (!tried_) put_down();
   if (!steps_) return false;
   std::vector<CudaSteps::Outside> in, out;
   std::vector<Tensor> pieces;  // of arguments that lie in another way
-  for (const Series& x : arguments) {
-    if (!is_cuda(x.first.device)) continue;
-    in.push_back({x.first.as<char>(), x.stride});
-    if (in_one_piece(x.first)) continue;
-    View all = x.first;
+  for (const Moving& x : arguments) {
+    if (!is_cuda(x.view.device)) continue;
+    in.push_back({x.view.as<char>(), x.stride});
+    if (in_one_piece(x.view)) continue;
+    View all = x.view;
     all.shape.insert(0, steps);
     all.strides.insert(0, x.stride / size_of(all.dtype));
     pieces.emplace_back(Meta{all.shape, all.dtype, all.device});
     copy_into(pieces.back().view(), all);
-    in.back() = {pieces.back().view().as<char>(), bytes_of(x.first)};
+    in.back() = {pieces.back().view().as<char>(), bytes_of(x.view)};
   }
-  for (const Series& y : results)
-    if (is_cuda(y.first.device)) out.push_back({y.first.as<char>(), y.stride});
+  for (const Moving& y : results)
+    if (is_cuda(y.view.device)) out.push_back({y.view.as<char>(), y.stride});
 
   for (int64_t done = 0, noted; done < steps; done += noted) {
     {

@@ -16,6 +16,12 @@
 
 namespace wengert {
 
+// What belongs to the first of some steps, and how many bytes behind it the next one's begins.
+struct Moving {
+  View view;
+  int64_t stride;
+};
+
 class DeviceReplay {
  public:
   // `arguments` and `results` are the plan's own. `graph` may be forbidden. `single`: the plan for
@@ -25,19 +31,14 @@ class DeviceReplay {
   // Why a step is better not run inside one kernel; empty where it may.
   static std::string too_much(const StepList& list);
 
-  // What belongs to the first of some steps, and how many bytes behind it lies the next one's.
-  struct Series {
-    View first;
-    int64_t stride;
-  };
   // False where the plan must run line by line. The first call puts it down.
-  bool run(int64_t steps, std::span<const Series> arguments, std::span<const Series> results);
+  bool run(int64_t steps, std::span<const Moving> arguments, std::span<const Moving> results);
   const std::string& how() const { return how_; }  // as text
 
  private:
   void put_down();
   void record(bool persistent);
-  void note(int64_t step, std::span<const Series> arguments, std::span<const Series> results) const;
+  void note(int64_t step, std::span<const Moving> arguments, std::span<const Moving> results) const;
 
   const Plan* plan_;  // the one that is put down
   std::unique_ptr<const Plan> single_;

@@ -32,7 +32,7 @@ bool reads_whole(const StepList& list, const std::vector<StepList::Line>& body,
                  const StepList::Line& next) {
   for (int x : next.inputs)
     for (const StepList::Line& part : body)
-      if (list.value(part.outputs[0]).memory == list.value(x).memory && part.outputs[0] != x)
+      if (list.value(part.outputs[0]).slot == list.value(x).slot && part.outputs[0] != x)
         return false;
   return true;
 }
@@ -43,7 +43,7 @@ void fuse_chains(StepList& list) {
   const std::vector<int> writers = list.writers();
   const auto fusable = [&](const StepList::Line& line) {
     return chainable(list, line) && (!is_cuda(device_of(list, line)) || cuda_fuses()) &&
-           writers[static_cast<size_t>(list.value(line.outputs[0]).memory)] == 1;
+           writers[static_cast<size_t>(list.value(line.outputs[0]).slot)] == 1;
   };
   for (size_t i = 0; i < list.lines.size(); ++i) {
     if (!fusable(list.lines[i])) continue;

@@ -18,8 +18,8 @@ bool same_work(const StepList::Line& a, const StepList::Line& b) {
 }
 
 bool same_layout(const StepList::Value& a, const StepList::Value& b) {
-  return a.memory == b.memory && a.offset == b.offset && a.shape == b.shape &&
-         a.strides == b.strides && a.dtype == b.dtype;
+  return a.slot == b.slot && a.offset == b.offset && a.shape == b.shape && a.strides == b.strides &&
+         a.dtype == b.dtype;
 }
 
 // Every value of memory `from` becomes one of memory `to`, the one that is there already if it has
@@ -28,10 +28,10 @@ void redirect(StepList& list, int from, int to) {
   std::vector<int> replaced(list.values.size());
   for (size_t v = 0; v < list.values.size(); ++v) {
     replaced[v] = static_cast<int>(v);
-    if (list.values[v].memory != from) continue;
-    list.values[v].memory = to;
+    if (list.values[v].slot != from) continue;
+    list.values[v].slot = to;
     for (size_t w = 0; w < list.values.size(); ++w)
-      if (w != v && list.values[w].memory == to && same_layout(list.values[w], list.values[v])) {
+      if (w != v && list.values[w].slot == to && same_layout(list.values[w], list.values[v])) {
         replaced[v] = static_cast<int>(w);
         break;
       }
@@ -48,9 +48,9 @@ void share_common(StepList& list) {
   const std::vector<int> writers = list.writers();
   const auto its_own = [&](const StepList::Line& line, bool may_be_kept) {
     for (int y : line.outputs) {
-      const StepList::Memory& m = list.memory(y);
-      if (m.kind != StepList::Memory::made || (m.kept && !may_be_kept) ||
-          writers[static_cast<size_t>(list.value(y).memory)] != 1)
+      const StepList::Slot& m = list.slot(y);
+      if (m.kind != StepList::Slot::made || (m.kept && !may_be_kept) ||
+          writers[static_cast<size_t>(list.value(y).slot)] != 1)
         return false;
     }
     return !line.op->alias && !line.edited && !line.outputs.empty();
@@ -63,8 +63,8 @@ void share_common(StepList& list) {
         const StepList::Line twin = list.lines[j];
         list.lines.erase(list.lines.begin() + static_cast<std::ptrdiff_t>(j));
         for (size_t k = 0; k < twin.outputs.size(); ++k)
-          redirect(list, list.value(twin.outputs[k]).memory,
-                   list.value(list.lines[i].outputs[k]).memory);
+          redirect(list, list.value(twin.outputs[k]).slot,
+                   list.value(list.lines[i].outputs[k]).slot);
         continue;
       }
       ++j;

@@ -11,8 +11,8 @@ namespace wengert {
 
 void drop_dead(StepList& list) {
   std::vector<bool> live;  // by memory
-  for (const StepList::Memory& m : list.memories)
-    live.push_back(m.kept || m.kind != StepList::Memory::made);
+  for (const StepList::Slot& m : list.slots)
+    live.push_back(m.kept || m.kind != StepList::Slot::made);
   std::vector<bool> used(list.values.size(), false);  // of views, which have no memory of their own
   for (size_t i = list.lines.size(); i-- > 0;) {
     const StepList::Line& line = list.lines[i];
@@ -20,15 +20,15 @@ void drop_dead(StepList& list) {
     if (line.op->alias)
       needed = used[static_cast<size_t>(line.outputs[0])];
     else
-      each_memory(list, line,
-                  [&](int m, bool written) { needed |= written && live[static_cast<size_t>(m)]; });
+      each_slot(list, line,
+                [&](int m, bool written) { needed |= written && live[static_cast<size_t>(m)]; });
     if (!needed) {
       list.lines.erase(list.lines.begin() + static_cast<std::ptrdiff_t>(i));
       continue;
     }
     for (int x : line.inputs) {
       used[static_cast<size_t>(x)] = true;
-      if (!line.op->alias) live[static_cast<size_t>(list.value(x).memory)] = true;
+      if (!line.op->alias) live[static_cast<size_t>(list.value(x).slot)] = true;
     }
   }
 }

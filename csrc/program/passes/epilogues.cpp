@@ -25,7 +25,7 @@ bool takes_epilogue(const StepList& list, const StepList::Line& line,
   if (line.op != &matmul_op || !line.body.empty()) return false;
   const StepList::Value& c = list.value(line.outputs[0]);
   return is_floating(c.dtype) && c.dtype != DType::bfloat16 && numel(c.shape) > 0 &&
-         writers[static_cast<size_t>(c.memory)] == 1;
+         writers[static_cast<size_t>(c.slot)] == 1;
 }
 
 bool is_epilogue(const StepList& list, const StepList::Line& line, int made) {
@@ -34,7 +34,7 @@ bool is_epilogue(const StepList& list, const StepList::Line& line, int made) {
   bool reads = false;
   for (int x : line.inputs) {
     reads |= x == made;
-    if (x != made && list.value(x).memory == c.memory) return false;  // seen in another way
+    if (x != made && list.value(x).slot == c.slot) return false;  // seen in another way
   }
   const std::span<const StepList::Line> parts =
       line.body.empty() ? std::span(&line, 1) : std::span(line.body);
@@ -85,7 +85,7 @@ void fuse_gpu_epilogues(StepList& list) {
   const std::vector<int> writers = list.writers();
   for (size_t i = 0; i < list.lines.size();)
     if (!is_gpu_matmul(list, list.lines[i]) ||
-        writers[static_cast<size_t>(list.value(list.lines[i].outputs[0]).memory)] != 1 ||
+        writers[static_cast<size_t>(list.value(list.lines[i].outputs[0]).slot)] != 1 ||
         !take_next(list, i, ready_gpu_matmul,
                    [&](const StepList::Line& matmul, const StepList::Line& next) {
                      return takes_step(list, matmul, next);

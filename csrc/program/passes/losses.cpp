@@ -17,7 +17,7 @@ void fuse_losses(StepList& list) {
       const StepList::Line& vjp = list.lines[j];
       if (vjp.op != &cross_entropy_ops.vjp || vjp.inputs[1] != loss.inputs[0] ||
           vjp.inputs[2] != loss.inputs[1] || vjp.inputs[3] != loss.outputs[1] ||
-          list.value(vjp.inputs[0]).memory == list.value(loss.outputs[0]).memory ||
+          list.value(vjp.inputs[0]).slot == list.value(loss.outputs[0]).slot ||
           !can_move(list, j, i))
         continue;
       StepList::Line both = fused(cross_entropy_ops.both, {loss, vjp});

@@ -16,7 +16,6 @@ namespace wengert {
 
 const Op slices_op{.name = "slices",
                    .formula = "x as a sum of bfloat16",
-                   .gradient = "",
                    .no_gradient = "a compiled step is not differentiated"};
 
 namespace {
@@ -24,12 +23,12 @@ namespace {
 // The line before `end` that ends with x's memory as it is read; null: no matmul does.
 StepList::Line* maker_of(StepList& list, const std::vector<int>& writers, size_t end,
                          const StepList::Value& x) {
-  if (writers[static_cast<size_t>(x.memory)] != 1) return nullptr;
+  if (writers[static_cast<size_t>(x.slot)] != 1) return nullptr;
   for (size_t i = 0; i < end; ++i) {
     StepList::Line& line = list.lines[i];
     if (!is_gpu_matmul(list, line)) continue;
     const StepList::Value& made = list.value(last_value(line));
-    if (made.memory == x.memory)
+    if (made.slot == x.slot)
       return made.offset == x.offset && numel(made.shape) == numel(x.shape) ? &line : nullptr;
   }
   return nullptr;
@@ -45,14 +44,14 @@ int slices_by(StepList& list, StepList::Line& maker, int count) {
   const int x = last_value(maker), slices = static_cast<int>(list.values.size());
   const StepList::Value& of = list.value(x);
   const Shape shape{count, numel(of.shape) / of.shape.back(), of.shape.back()};
-  list.memories.push_back(
-      {.storage = Storage::promise(shape, DType::bfloat16, list.memory(x).storage->device),
-       .kind = StepList::Memory::made,
+  list.slots.push_back(
+      {.storage = Storage::promise(shape, DType::bfloat16, list.slot(x).storage->device),
+       .kind = StepList::Slot::made,
        .bytes = nbytes(shape, DType::bfloat16)});
   list.values.push_back({concat("p", slices + 1), shape, contiguous_strides(shape), DType::bfloat16,
-                         static_cast<int>(list.memories.size()) - 1, 0});
+                         static_cast<int>(list.slots.size()) - 1, 0});
   std::vector<StepList::Line> body = body_of(maker);
-  body.push_back({.op = &slices_op, .place = maker.place, .inputs = {x}, .outputs = {slices}});
+  body.push_back({.op = &slices_op, .origin = maker.origin, .inputs = {x}, .outputs = {slices}});
   maker = fused(matmul_op, std::move(body), ready_gpu_matmul);
   return slices;
 }

@@ -27,7 +27,7 @@ StepList::Line part_of(const StepList::Line& update, const std::vector<int64_t>&
   UpdateAttrs group = all;
   group.count = static_cast<int64_t>(parameters.size());
   group.counts = false;
-  StepList::Line line{.op = update.op, .attrs = group, .place = update.place};
+  StepList::Line line{.op = update.op, .attrs = group, .origin = update.origin};
   const auto add = [&](size_t i) { line.inputs.push_back(update.inputs[i]); };
   for (int64_t i : parameters) add(static_cast<size_t>(i));
   for (int64_t s = 0; s < all.states; ++s)
@@ -77,9 +77,9 @@ size_t maker_of(const StepList& list, size_t before, int gradient, const StepLis
     for (int k = 0; k <= update.edited; ++k)
       fits &=
           in_one_piece(list, k < update.edited ? update.inputs[static_cast<size_t>(k)] : gradient);
-    each_memory(list, line, [&](int m, bool) {
+    each_slot(list, line, [&](int m, bool) {
       for (int k = 0; k < update.edited; ++k)
-        fits &= list.value(update.inputs[static_cast<size_t>(k)]).memory != m;
+        fits &= list.value(update.inputs[static_cast<size_t>(k)]).slot != m;
     });
     return fits ? i : list.lines.size();
   }
@@ -95,7 +95,7 @@ void fuse_updates(StepList& list) {
     const auto& group = update.attrs.as<UpdateAttrs>();
     // The count goes before the first matmul that takes an update, so it must be free to move.
     const StepList::Line count{.op = &count_op,
-                               .place = update.place,
+                               .origin = update.origin,
                                .inputs = {update.inputs[group.step()]},
                                .edited = 1};
     std::vector<int64_t> rest;
