@@ -188,13 +188,13 @@ Tensor keep_axes(const Tensor& g, const Shape& x, AxisMask axes) {
   return reshape(g, reduced_shape(x, axes, true));
 }
 
-void describe(const Attrs& attrs, AttrText& text) {
+void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<ReduceAttrs>();
   Dims axes;
   for (int d = 0; d < max_dims; ++d)
     if (has(a.axes, d)) axes.push_back(d);
-  text.emplace_back("axis", concat(axes));
-  text.emplace_back("keepdims", a.keepdims ? "True" : "False");
+  named.emplace_back("axis", axes);
+  named.emplace_back("keepdims", a.keepdims);
 }
 
 DType sum_dtype(DType t) { return is_floating(t) ? t : DType::int64; }
@@ -220,7 +220,7 @@ void vjp_sum(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op sum_op{.name = "sum",
                 .formula = "sum of x over the axes",
-                .gradient = "g, repeated over the axes",
+                .gradient = {"g, repeated over the axes"},
                 .infer = infer_sum,
                 .run = run<Reduction::sum>,
                 .gpu = run<Reduction::sum, block_on_gpu>,
@@ -247,7 +247,7 @@ void vjp_mean(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op mean_op{.name = "mean",
                  .formula = "sum of x over the axes / n",
-                 .gradient = "g / n, repeated over the axes",
+                 .gradient = {"g / n, repeated over the axes"},
                  .infer = infer_mean,
                  .run = run_mean<block_on_cpu>,
                  .gpu = run_mean<block_on_gpu>,
@@ -359,7 +359,7 @@ void vjp_prod(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op prod_op{.name = "prod",
                  .formula = "product of x over the axes",
-                 .gradient = "g * the product of the other elements",
+                 .gradient = {"g * the product of the other elements"},
                  .infer = infer_sum,
                  .run = run<Reduction::prod>,
                  .gpu = run<Reduction::prod, block_on_gpu>,
@@ -392,7 +392,7 @@ void vjp_extreme(const Line& line, const Tensor& g, Gradients& dx) {
 extern const Op max_op, min_op, argmax_op, argmin_op;
 const Op max_op{.name = "max",
                 .formula = "largest x over the axes; NaN if there is one",
-                .gradient = "g to the largest, in equal shares where several are equal",
+                .gradient = {"g to the largest, in equal shares where several are equal"},
                 .infer = infer_extreme<max_op>,
                 .run = run<Reduction::max>,
                 .gpu = run<Reduction::max, block_on_gpu>,
@@ -402,7 +402,7 @@ const Op max_op{.name = "max",
                 .describe = describe};
 const Op min_op{.name = "min",
                 .formula = "smallest x over the axes; NaN if there is one",
-                .gradient = "g to the smallest, in equal shares where several are equal",
+                .gradient = {"g to the smallest, in equal shares where several are equal"},
                 .infer = infer_extreme<min_op>,
                 .run = run<Reduction::min>,
                 .gpu = run<Reduction::min, block_on_gpu>,
