@@ -226,8 +226,7 @@ void run_elementwise(TileFn tile, const View& out, std::span<const View> in, con
   return run_views<3>(tile, out, in.data(), params);
 }
 
-// ---- Ops from rows
-// --------------------------------------------------------------------------------
+// ---- Ops from rows ----
 
 namespace {
 
@@ -257,14 +256,12 @@ template <class Row> struct UnaryOp {
   static constexpr int row = index_of<Row>(UnaryRows{});
   static constexpr auto of = [](const auto& table) -> auto& { return table.unary[row]; };
   static constexpr auto of_vjp = [](const auto& table) -> auto& { return table.unary_vjp[row]; };
-  static constexpr bool has_params =
-      !requires(double v) { Row::value(v); } && requires(Tensor g, Params p) { Row::vjp(g, g, p); };
+  static constexpr bool has_params = requires { Row::params; };
 
   static void describe(const Attrs& attrs, AttrText& text) {
-    if constexpr (has_params) {
-      text.emplace_back("a", concat(attrs.as<Params>().a));
-      if (std::is_same_v<Row, Clamp>) text.emplace_back("b", concat(attrs.as<Params>().b));
-    }
+    if constexpr (has_params)
+      for (size_t i = 0; i < std::size(Row::params); ++i)
+        text.emplace_back(i ? "b" : "a", concat(i ? attrs.as<Params>().b : attrs.as<Params>().a));
   }
 
   static TileFn tile(DType out, DType) { return of(elementwise_table())[static_cast<size_t>(out)]; }
@@ -345,15 +342,13 @@ template <class Row> struct BinaryOp {
   }
   static Saves saves(uint32_t needs, const Attrs&) {
     if (Row::saves == Keep::nothing) return 0;
-    // a product needs only the other factor
-    if (std::is_same_v<Row, Mul>)
-      return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
-    return save_input(0) | save_input(1);
+    if (Row::saves == Keep::input) return save_input(0) | save_input(1);
+    return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
   }
   static void vjp(const Line& line, const Tensor& g, Gradients& dx) {
-    constexpr bool product = std::is_same_v<Row, Mul>, both = Row::saves != Keep::nothing;
-    const Tensor a = both && (!product || line.needs(1)) ? line.input(0) : Tensor();
-    const Tensor b = both && (!product || line.needs(0)) ? line.input(1) : Tensor();
+    constexpr bool both = Row::saves == Keep::input, other = Row::saves == Keep::other;
+    const Tensor a = both || (other && line.needs(1)) ? line.input(0) : Tensor();
+    const Tensor b = both || (other && line.needs(0)) ? line.input(1) : Tensor();
     if (line.needs(0)) dx[0] = Row::da(g, a, b);
     if (line.needs(1)) dx[1] = Row::db(g, a, b);
   }
@@ -436,12 +431,6 @@ template <class... Rows> void add_plain(List<Rows...> rows, std::vector<const Op
   (ops.push_back(&PlainOp<Rows, decltype(rows)>::op), ...);
 }
 
-bool any_element(const Tensor& x) {
-  const Tensor found = any(x, all_axes(x), false);
-  refuse_in_trace("the check of integer operands", found);
-  return *on_host(found).data<bool>();
-}
-
 }  // namespace
 
 void add_elementwise_ops(std::vector<const Op*>& ops) {
@@ -503,21 +492,10 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return apply(where_op, Tensors(in));
 }
 
-Tensor power(const Tensor& a, const Tensor& b) {
-  if (!is_floating(promote(a.dtype(), b.dtype())) && any_element(b < 0.0))
-    fail<ValueError>(
-        "pow: an integer to a negative power is no integer; convert with .float() first");
-  return binary<Pow>(a, b);
-}
-Tensor floor_divide(const Tensor& a, const Tensor& b) {
-  if (!is_floating(promote(a.dtype(), b.dtype())) && any_element(b == 0.0))
-    fail<ValueError>("floor_divide: integer division by zero");
-  return binary<FloorDivide>(a, b);
-}
-Tensor remainder(const Tensor& a, const Tensor& b) {
-  if (!is_floating(promote(a.dtype(), b.dtype())) && any_element(b == 0.0))
-    fail<ValueError>("remainder: integer division by zero");
-  return binary<Remainder>(a, b);
+bool any_element(const Tensor& x) {
+  const Tensor found = any(x, all_axes(x), false);
+  refuse_in_trace("the check of integer operands", found);
+  return *on_host(found).data<bool>();
 }
 
 Tensor scalar_like(Number value, const Tensor& x) {

@@ -19,18 +19,27 @@
 
 namespace wengert {
 
-enum class Keep { nothing, input, output };
+// What a vjp reads: its inputs, the output, or, with `other`, for the gradient of one input only
+// the other one.
+enum class Keep { nothing, input, output, other };
 // Which dtypes a row takes: floating ones (integers are converted first), or all numbers.
 enum class Takes { floating, numbers };
 
+// A row is a Python function and a method, which bindings/elementwise.cpp makes of it. Words that a
+// row may add:
+//   params            names of the numbers that it takes, Params' a and b
+//   defaults          their values
+//   note              what the formulas do not say, for the docstring
+//   of_whole_numbers  what it gives for integers, in place of a conversion to float32
+//   refuses           for which b of integers there is no result, and `refusal`, what is said then
+//   by_hand           its Python function, if there is one, is not made of the row
 #define ROW(NAME, FORMULA, GRADIENT, KEEP, TAKES)                            \
   static constexpr auto name = NAME, formula = FORMULA, gradient = GRADIENT; \
   static constexpr Keep saves = Keep::KEEP;                                  \
   static constexpr Takes takes = Takes::TAKES;                               \
   template <class V>
 
-// ---- One input
-// -----------------------------------------------------------------------------------
+// ---- One input ----
 
 struct Neg {
   ROW("neg", "-x", "-g", nothing, numbers)
@@ -53,6 +62,7 @@ struct Exp {
   template <class V> FN static V vjp(V g, V y) { return times(g, y); }
 };
 struct Expm1 {
+  static constexpr auto note = "accurate near 0";
   ROW("expm1", "exp(x) - 1", "g * (y + 1)", output, floating)
   FN static V value(V x) { return expm1(x); }
   template <class V> FN static V vjp(V g, V y) { return times(g, y + 1.0); }
@@ -63,6 +73,7 @@ struct Log {
   template <class V> FN static V vjp(V g, V x) { return over(g, x); }
 };
 struct Log1p {
+  static constexpr auto note = "accurate near 0";
   ROW("log1p", "log(1 + x)", "g / (1 + x)", input, floating)
   FN static V value(V x) { return log1p(x); }
   template <class V> FN static V vjp(V g, V x) { return over(g, 1.0 + x); }
@@ -108,6 +119,8 @@ struct Relu {
   template <class V> FN static V vjp(V g, V y) { return select(y <= 0.0, 0.0, flat(g, y)); }
 };
 struct LeakyRelu {
+  static constexpr const char* params[] = {"negative_slope"};
+  static constexpr Params defaults{0.01};
   ROW("leaky_relu", "x where x > 0, else a * x", "g where x > 0, else a * g", input,
       floating)  // a at 0
   FN static V value(V x, Params p) { return select(x > 0.0, x, times(V(p.a), x)); }
@@ -117,6 +130,9 @@ struct LeakyRelu {
   }
 };
 struct Elu {
+  static constexpr const char* params[] = {"alpha"};
+  static constexpr Params defaults{1.0};
+  static constexpr auto note = "arXiv 1511.07289";
   ROW("elu", "x where x > 0, else a * (exp(x) - 1)", "g where x > 0, else g * a * exp(x)", input,
       floating)  // a at 0
   FN static V value(V x, Params p) { return select(x > 0.0, x, p.a * expm1(minimum(x, 0.0))); }
@@ -125,6 +141,7 @@ struct Elu {
   }
 };
 struct Gelu {  // Hendrycks and Gimpel 2016, arXiv 1606.08415
+  static constexpr bool by_hand = true;
   ROW("gelu", "x * (1 + erf(x / sqrt(2))) / 2",
       "g * (Phi(x) + x * phi(x)), Phi and phi of the normal distribution", input, floating)
   // times: 0 at -inf
@@ -136,6 +153,7 @@ struct Gelu {  // Hendrycks and Gimpel 2016, arXiv 1606.08415
   }
 };
 struct GeluTanh {
+  static constexpr bool by_hand = true;
   ROW("gelu_tanh", "x * (1 + tanh(u)) / 2, u = sqrt(2 / pi) * (x + 0.044715 * x^3)",
       "g * ((1 + tanh(u)) / 2 + x * (1 - tanh(u)^2) / 2 * du/dx)", input, floating)
   FN static V value(V x) {
@@ -151,6 +169,7 @@ struct GeluTanh {
   }
 };
 struct Silu {
+  static constexpr auto note = "also called swish";
   ROW("silu", "x * sigmoid(x)", "g * s * (1 + x * (1 - s)), s = sigmoid(x)", input, floating)
   FN static V value(V x) { return times(sigmoid(x), x); }  // 0 at -inf
   template <class V> FN static V vjp(V g, V x) {
@@ -172,6 +191,8 @@ struct Erf {
   }
 };
 struct Clamp {
+  static constexpr bool by_hand = true;
+  static constexpr const char* params[] = {"min", "max"};
   ROW("clamp", "min(max(x, a), b)", "g where a <= x <= b, else 0", input,
       numbers)  // 1 at both ends
   FN static V value(V x, Params p) { return minimum(maximum(x, p.a), p.b); }
@@ -198,8 +219,7 @@ struct Round {
   template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 
-// ---- Two inputs, which broadcast
-// -----------------------------------------------------------------
+// ---- Two inputs, which broadcast ----
 
 struct Add {
   ROW("add", "a + b", "da = g, db = g", nothing, numbers)
@@ -214,7 +234,7 @@ struct Sub {
   template <class V> FN static V db(V g, V, V) { return -g; }
 };
 struct Mul {
-  ROW("mul", "a * b", "da = g * b, db = g * a", input, numbers)
+  ROW("mul", "a * b", "da = g * b, db = g * a", other, numbers)
   FN static V value(V a, V b) { return a * b; }
   template <class V> FN static V da(V g, V, V b) { return times(g, b); }
   template <class V> FN static V db(V g, V a, V) { return times(g, a); }
@@ -228,6 +248,9 @@ struct Div {
   }  // b * b could overflow
 };
 struct Pow {
+  static constexpr auto refusal =
+      "an integer to a negative power is no integer; convert with .float() first";
+  template <class V> static auto refuses(const V& b) { return b < 0.0; }
   ROW("pow", "a^b", "da = g * b * a^(b - 1), db = g * log(a) * a^b", input, numbers)
   FN static V value(V a, V b) { return pow(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
@@ -238,6 +261,7 @@ struct Pow {
   }
 };
 struct Maximum {
+  static constexpr auto note = "NaN if either is";
   ROW("maximum", "max(a, b)", "g to the larger; half to each where equal", input, numbers)
   FN static V value(V a, V b) { return maximum(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
@@ -250,6 +274,7 @@ struct Maximum {
   }
 };
 struct Minimum {
+  static constexpr auto note = "NaN if either is";
   ROW("minimum", "min(a, b)", "g to the smaller; half to each where equal", input, numbers)
   FN static V value(V a, V b) { return minimum(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
@@ -262,12 +287,16 @@ struct Minimum {
   }
 };
 struct FloorDivide {
+  static constexpr auto refusal = "integer division by zero";
+  template <class V> static auto refuses(const V& b) { return b == 0.0; }
   ROW("floor_divide", "floor(a / b)", "da = 0, db = 0", nothing, numbers)
   FN static V value(V a, V b) { return floor_divide(a, b); }
   template <class V> FN static V da(V g, V, V) { return select(g != g, g, 0.0); }
   template <class V> FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
 };
 struct Remainder {
+  static constexpr auto refusal = "integer division by zero";
+  template <class V> static auto refuses(const V& b) { return b == 0.0; }
   ROW("remainder", "a - b * floor(a / b)", "da = g, db = -g * floor(a / b)", input, numbers)
   FN static V value(V a, V b) { return remainder(a, b); }
   template <class V> FN static V da(V g, V, V) { return g; }
@@ -275,6 +304,7 @@ struct Remainder {
 };
 // Binary cross-entropy of logit a against target b; 0 where a is infinite and b says so.
 struct BceWithLogits {
+  static constexpr bool by_hand = true;
   ROW("bce_with_logits", "max(a, 0) - a * b + log(1 + exp(-|a|))",
       "da = g * (sigmoid(a) - b), db = -g * a", input, floating)
   FN static V value(V a, V b) {
@@ -285,12 +315,14 @@ struct BceWithLogits {
 };
 // What gradients are made with; see above.
 struct Times {
+  static constexpr bool by_hand = true;
   ROW("times", "a * b, 0 where a is 0", "da = g * b, db = g * a", input, floating)
   FN static V value(V a, V b) { return times(a, b); }
   template <class V> FN static V da(V g, V, V b) { return times(g, b); }
   template <class V> FN static V db(V g, V a, V) { return select(g == 0.0, g, times(a, g)); }
 };
 struct Over {
+  static constexpr bool by_hand = true;
   ROW("over", "a / b, 0 where a is 0", "da = g / b, db = -g * a / b^2", input, floating)
   FN static V value(V a, V b) { return over(a, b); }
   template <class V> FN static V da(V g, V, V b) { return over(g, b); }
@@ -299,6 +331,7 @@ struct Over {
   }
 };
 struct Flat {
+  static constexpr bool by_hand = true;
   ROW("flat", "a, whatever b is", "da = g, db = 0", nothing, floating)
   FN static V value(V a, V) { return a; }
   template <class V> FN static V da(V g, V, V) { return g; }
@@ -307,8 +340,7 @@ struct Flat {
 
 #undef ROW
 
-// ---- Comparisons, giving bool, and logic; neither has a gradient
-// ----------------------------------
+// ---- Comparisons, giving bool, and logic; neither has a gradient ----
 
 #define TEST(ROW, NAME, SIGN)                                              \
   struct ROW {                                                             \
@@ -333,8 +365,7 @@ LOGIC(Or, "bitwise_or", |)
 LOGIC(Xor, "bitwise_xor", ^)
 #undef LOGIC
 
-// ---- The lists
-// -----------------------------------------------------------------------------------
+// ---- The lists ----
 
 template <class... Rows> struct List {
   static constexpr int size = sizeof...(Rows);
