@@ -48,27 +48,21 @@ void add_creation(py::module_& module) {
       "A tensor with a copy of the data: a number, nested lists, an array, or another tensor.\n\n"
       "Python floats become float32, ints int64, bools bool, unless dtype says otherwise; arrays "
       "keep their dtype.");
-  m.def(
-      "zeros",
-      [](py::handle shape, py::handle dtype, py::handle device) {
-        return full(to_shape("zeros", shape), 0, floating_or_default(dtype), to_device(device));
-      },
-      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
-      "Zeros of a shape: an int or a tuple of ints. float32 unless dtype says otherwise.");
-  m.def(
-      "ones",
-      [](py::handle shape, py::handle dtype, py::handle device) {
-        return full(to_shape("ones", shape), 1, floating_or_default(dtype), to_device(device));
-      },
-      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
-      "Ones of a shape: an int or a tuple of ints. float32 unless dtype says otherwise.");
-  m.def(
-      "empty",
-      [](py::handle shape, py::handle dtype, py::handle device) {
-        return empty(to_shape("empty", shape), floating_or_default(dtype), to_device(device));
-      },
-      py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
-      "A shape whose elements have any values: to be overwritten.");
+  const auto of_shape = [&m](const char* name, auto make, const char* doc) {
+    m.def(
+        name,
+        [=](py::handle shape, py::handle dtype, py::handle device) {
+          return make(to_shape(name, shape), floating_or_default(dtype), to_device(device));
+        },
+        py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none, doc);
+  };
+  const auto zeros = [](const Shape& s, DType t, Device d) { return full(s, 0, t, d); };
+  const auto ones = [](const Shape& s, DType t, Device d) { return full(s, 1, t, d); };
+  of_shape("zeros", zeros,
+           "Zeros of a shape: an int or a tuple of ints. float32 unless dtype says otherwise.");
+  of_shape("ones", ones,
+           "Ones of a shape: an int or a tuple of ints. float32 unless dtype says otherwise.");
+  of_shape("empty", empty, "A shape whose elements have any values: to be overwritten.");
   m.def(
       "full",
       [](py::handle shape, py::handle value, py::handle dtype, py::handle device) {
@@ -81,16 +75,17 @@ void add_creation(py::module_& module) {
       py::arg("shape"), py::arg("value"), py::arg("dtype") = none, py::arg("device") = none,
       "A shape filled with one value, of the value's dtype unless dtype says otherwise; ShapeError "
       "for a value of several elements.");
-  const auto like = [&m](const char* name, double value, const char* doc) {
+  const auto like = [&m](const char* name, auto make, const char* doc) {
     m.def(
         name,
-        [value](const Tensor& x, py::handle dtype) {
-          return full(x.shape(), value, to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
+        [make](const Tensor& x, py::handle dtype) {
+          return make(x.shape(), to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
         },
         py::arg("x"), py::arg("dtype") = none, doc);
   };
-  like("zeros_like", 0, "Zeros, as x in shape, dtype and device.");
-  like("ones_like", 1, "Ones, as x in shape, dtype and device.");
+  like("zeros_like", zeros, "Zeros, as x in shape, dtype and device.");
+  like("ones_like", ones, "Ones, as x in shape, dtype and device.");
+  like("empty_like", empty, "As x in shape, dtype and device, uninitialised.");
   m.def(
       "full_like",
       [](const Tensor& x, py::handle value, py::handle dtype) {
@@ -99,12 +94,6 @@ void add_creation(py::module_& module) {
       },
       py::arg("x"), py::arg("value"), py::arg("dtype") = none,
       "As x in shape, dtype and device, filled with one number.");
-  m.def(
-      "empty_like",
-      [](const Tensor& x, py::handle dtype) {
-        return empty(x.shape(), to_dtype_or_none(dtype).value_or(x.dtype()), x.device());
-      },
-      py::arg("x"), py::arg("dtype") = none, "As x in shape, dtype and device, uninitialised.");
   m.def(
       "arange",
       [](py::handle start, py::handle stop, py::handle step, py::handle dtype, py::handle device) {
@@ -136,22 +125,16 @@ void add_creation(py::module_& module) {
 
 void add_random(py::module_& m) {
   // Drawn from a state tensor; the generators around it are Python's (python/wengert/random.py).
-  m.def(
-      "_uniform",
-      [](const Tensor& state, py::handle shape, py::handle dtype, py::handle device) {
-        return random_uniform(state, to_shape("rand", shape), floating_or_default(dtype),
-                              to_device(device));
-      },
-      py::arg("state"), py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
-      "Uniform numbers in [0, 1); see wengert.rand.");
-  m.def(
-      "_normal",
-      [](const Tensor& state, py::handle shape, py::handle dtype, py::handle device) {
-        return random_normal(state, to_shape("randn", shape), floating_or_default(dtype),
-                             to_device(device));
-      },
-      py::arg("state"), py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none,
-      "Normal numbers; see wengert.randn.");
+  const auto drawn = [&m](const char* name, const char* as, auto draw, const char* doc) {
+    m.def(
+        name,
+        [=](const Tensor& state, py::handle shape, py::handle dtype, py::handle device) {
+          return draw(state, to_shape(as, shape), floating_or_default(dtype), to_device(device));
+        },
+        py::arg("state"), py::arg("shape"), py::arg("dtype") = none, py::arg("device") = none, doc);
+  };
+  drawn("_uniform", "rand", random_uniform, "Uniform numbers in [0, 1); see wengert.rand.");
+  drawn("_normal", "randn", random_normal, "Normal numbers; see wengert.randn.");
   m.def(
       "_integers",
       [](const Tensor& state, int64_t low, int64_t high, py::handle shape, py::handle device) {

@@ -9,12 +9,13 @@ namespace {
 // ---- of rows ----
 
 template <class Row> std::string doc_of(const Op& op) {
-  std::string doc = concat(op.formula, *op.gradient ? "; gradient " : "", op.gradient);
+  std::string doc = op.formula;
   if constexpr (requires { Row::note; }) doc += concat("; ", Row::note);
+  if (*op.gradient) doc += concat(". Gradient: ", op.gradient);
   if constexpr (requires { Row::of_whole_numbers; })
-    doc += concat("; ", Row::of_whole_numbers, " of integers");
+    doc += ". Integers stay as they are";
   else if constexpr (requires { Row::takes; })
-    if (Row::takes == Takes::floating) doc += "; of integers float32";
+    if (Row::takes == Takes::floating) doc += ". Integers become float32";
   return doc + '.';
 }
 

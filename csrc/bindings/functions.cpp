@@ -100,20 +100,16 @@ void add_functions(py::module_& m, TensorClass& cls) {
   add_reduction(m, cls, "any", any, "Is any element not zero?");
   add_reduction(m, cls, "all", all, "Is no element zero?");
   add_reduction(m, cls, "logsumexp", logsumexp, "log(sum(exp(x))), stable.");
-  both(
-      m, cls, "var", "x",
-      [](const Tensor& x, py::handle axis, bool keepdims, double correction) {
-        return variance(x, to_axes("var", axis, x), correction, keepdims);
-      },
-      py::arg("axis") = none, keepdims_argument(), py::arg("correction") = 0.0,
-      "Mean squared distance from the mean, over n - correction.");
-  both(
-      m, cls, "std", "x",
-      [](const Tensor& x, py::handle axis, bool keepdims, double correction) {
-        return deviation(x, to_axes("std", axis, x), correction, keepdims);
-      },
-      py::arg("axis") = none, keepdims_argument(), py::arg("correction") = 0.0,
-      "Square root of var(); gradient 0 where all elements are equal.");
+  const auto spread = [&](const char* name, auto f, const char* doc) {
+    both(
+        m, cls, name, "x",
+        [=](const Tensor& x, py::handle axis, bool keepdims, double correction) {
+          return f(x, to_axes(name, axis, x), correction, keepdims);
+        },
+        py::arg("axis") = none, keepdims_argument(), py::arg("correction") = 0.0, doc);
+  };
+  spread("var", variance, "Mean squared distance from the mean, over n - correction.");
+  spread("std", deviation, "Square root of var(); gradient 0 where all elements are equal.");
   both(m, cls, "argmax", "x", argmax, py::arg("axis") = none, keepdims_argument(),
        "Index of the first largest along an axis, or, without one, in x as one row; int64.");
   both(m, cls, "argmin", "x", argmin, py::arg("axis") = none, keepdims_argument(),

@@ -31,67 +31,50 @@ void add_views(py::module_& m, TensorClass& cls) {
       "Views of x, end to end along an axis: of split_size elements each (the last may have "
       "fewer), "
       "or of the given sizes.");
-  const char* reshaped =
-      "The elements in another shape of as many; one size may be -1. A view where the strides "
-      "allow it, else a copy. ShapeError where the numbers differ.";
-  const char* permuted = "The axes in another order, each named once. A view.";
+  // A method with sizes as arguments, and, where they have a name, a function with a tuple of them.
+  const auto with_sizes = [&](const char* name, const char* argument, auto f, const char* doc) {
+    cls.def(
+        name,
+        [=](const Tensor& x, const py::args& given) { return fresh(f(x, sizes(name, given)), x); },
+        doc);
+    if (argument)
+      m.def(
+          name,
+          [=](const Tensor& x, py::handle given) { return fresh(f(x, to_shape(name, given)), x); },
+          py::arg("x"), py::arg(argument), doc);
+  };
+  const auto broadcast = [](const Tensor& x, const Shape& shape) { return expand(x, shape); };
   const char* expanded =
       "A view in which axes of size 1 are repeated, and new ones come first. ShapeError where the "
       "shape does not broadcast.";
-  cls.def(
-         "reshape",
-         [](const Tensor& x, const py::args& shape) {
-           return fresh(reshape(x, sizes("reshape", shape)), x);
-         },
-         reshaped)
-      .def(
-          "view",
-          [](const Tensor& x, const py::args& shape) {
-            return fresh(view(x, sizes("view", shape)), x);
-          },
-          "As reshape(), and never a copy: ShapeError where the strides do not allow it.")
-      .def(
-          "permute",
-          [](const Tensor& x, const py::args& axes) { return permute(x, sizes("permute", axes)); },
-          permuted)
-      .def(
-          "expand",
-          [](const Tensor& x, const py::args& shape) {
-            return fresh(expand(x, sizes("expand", shape)), x);
-          },
-          expanded)
-      .def_property_readonly(
-          "T",
-          [](const Tensor& x) {
-            if (x.dim() != 2)
-              fail<ShapeError>("T: a tensor of shape ", x.shape(), " has ", x.dim(),
-                               " axes; expected 2: use mT or permute()");
-            return transpose(x, 0, 1);
-          },
-          "The two axes of a matrix exchanged; a view. ShapeError unless there are two.")
-      .def_property_readonly(
-          "mT", [](const Tensor& x) { return transpose(x, -2, -1); },
-          "The last two axes exchanged.");
-  m.def(
-      "reshape",
-      [](const Tensor& x, py::handle shape) {
-        return fresh(reshape(x, to_shape("reshape", shape)), x);
-      },
-      py::arg("x"), py::arg("shape"), reshaped);
-  m.def(
-      "permute",
-      [](const Tensor& x, py::handle axes) { return permute(x, to_shape("permute", axes)); },
-      py::arg("x"), py::arg("axes"), permuted);
+  with_sizes("reshape", "shape", reshape,
+             "The elements in another shape of as many; one size may be -1. A view where the "
+             "strides allow it, else a copy. ShapeError where the numbers differ.");
+  with_sizes("view", nullptr, view,
+             "As reshape(), and never a copy: ShapeError where the strides do not allow it.");
+  with_sizes("permute", "axes", permute, "The axes in another order, each named once. A view.");
+  with_sizes("expand", nullptr, broadcast, expanded);
   both(
       m, cls, "broadcast_to", "x",
       [](const Tensor& x, py::handle shape) {
         return fresh(expand(x, to_shape("broadcast_to", shape)), x);
       },
       py::arg("shape"), expanded);
-  both(m, cls, "transpose", "x", transpose, py::arg("a"), py::arg("b"),
-       "Axes a and b exchanged; a view. IndexError for an axis that is not there.");
-  both(m, cls, "swapaxes", "x", transpose, py::arg("a"), py::arg("b"),
-       "Axes a and b exchanged; a view. IndexError for an axis that is not there.");
+  cls.def_property_readonly(
+         "T",
+         [](const Tensor& x) {
+           if (x.dim() != 2)
+             fail<ShapeError>("T: a tensor of shape ", x.shape(), " has ", x.dim(),
+                              " axes; expected 2: use mT or permute()");
+           return transpose(x, 0, 1);
+         },
+         "The two axes of a matrix exchanged; a view. ShapeError unless there are two.")
+      .def_property_readonly(
+          "mT", [](const Tensor& x) { return transpose(x, -2, -1); },
+          "The last two axes exchanged.");
+  for (const char* name : {"transpose", "swapaxes"})
+    both(m, cls, name, "x", transpose, py::arg("a"), py::arg("b"),
+         "Axes a and b exchanged; a view. IndexError for an axis that is not there.");
   both(
       m, cls, "squeeze", "x",
       [](const Tensor& x, py::handle axis) {
@@ -108,23 +91,20 @@ void add_views(py::module_& m, TensorClass& cls) {
         return fresh(flatten(x, first, last), x);
       },
       py::arg("start_axis") = 0, py::arg("end_axis") = -1, "The axes from start to end as one.");
-  m.def(
-      "concatenate",
-      [](py::handle tensors, int64_t axis) {
-        const auto parts = to_tensors("concatenate", tensors);
-        return concatenate(Tensors(parts), axis);
-      },
-      py::arg("tensors"), py::arg("axis") = 0,
-      "Tensors end to end along an axis; the other sizes, and the dtypes' kind, must be equal. "
-      "ShapeError where they are not.");
-  m.def(
-      "stack",
-      [](py::handle tensors, int64_t axis) {
-        const auto parts = to_tensors("stack", tensors);
-        return stack(Tensors(parts), axis);
-      },
-      py::arg("tensors"), py::arg("axis") = 0,
-      "Tensors of one shape along a new axis. ShapeError where the shapes differ.");
+  const auto joined = [&m](const char* name, auto join, const char* doc) {
+    m.def(
+        name,
+        [=](py::handle tensors, int64_t axis) {
+          const auto parts = to_tensors(name, tensors);
+          return join(Tensors(parts), axis);
+        },
+        py::arg("tensors"), py::arg("axis") = 0, doc);
+  };
+  joined("concatenate", concatenate,
+         "Tensors end to end along an axis; the other sizes, and the dtypes' kind, must be equal. "
+         "ShapeError where they are not.");
+  joined("stack", stack,
+         "Tensors of one shape along a new axis. ShapeError where the shapes differ.");
 }
 
 }  // namespace wengert::bindings

@@ -68,6 +68,7 @@ struct Expm1 {
   template <class V> FN static V vjp(V g, V y) { return times(g, y + 1.0); }
 };
 struct Log {
+  static constexpr auto note = "natural";
   ROW("log", "log(x)", "g / x", input, floating)
   FN static V value(V x) { return log(x); }
   template <class V> FN static V vjp(V g, V x) { return over(g, x); }
@@ -94,11 +95,13 @@ struct Square {
   template <class V> FN static V vjp(V g, V x) { return times(2.0 * g, x); }
 };
 struct Sin {
+  static constexpr auto note = "x in radians";
   ROW("sin", "sin(x)", "g * cos(x)", input, floating)
   FN static V value(V x) { return sin(x); }
   template <class V> FN static V vjp(V g, V x) { return times(g, cos(x)); }
 };
 struct Cos {
+  static constexpr auto note = "x in radians";
   ROW("cos", "cos(x)", "-g * sin(x)", input, floating)
   FN static V value(V x) { return cos(x); }
   template <class V> FN static V vjp(V g, V x) { return times(-g, sin(x)); }
@@ -297,6 +300,7 @@ struct FloorDivide {
 struct Remainder {
   static constexpr auto refusal = "integer division by zero";
   template <class V> static auto refuses(const V& b) { return b == 0.0; }
+  static constexpr auto note = "the sign is b's, as in Python";
   ROW("remainder", "a - b * floor(a / b)", "da = g, db = -g * floor(a / b)", input, numbers)
   FN static V value(V a, V b) { return remainder(a, b); }
   template <class V> FN static V da(V g, V, V) { return g; }
