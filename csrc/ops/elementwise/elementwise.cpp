@@ -420,52 +420,31 @@ const Op where_op{.name = "where",
                   .elementwise = true,
                   .tile = tile_where};
 
-template <class... Rows> void add_unary(List<Rows...>, std::vector<const Op*>& ops) {
-  (ops.push_back(&UnaryOp<Rows>::op), ...);
+template <class Row> using TestOp = PlainOp<Row, TestRows>;
+template <class Row> using LogicOp = PlainOp<Row, LogicRows>;
+template <template <class> class OpOf, class... Rows> const Op& op_at(List<Rows...>, int row) {
+  static constexpr const Op* ops[] = {&OpOf<Rows>::op...};
+  return *ops[row];
+}
+template <class... Rows> void add_vjps(List<Rows...>, std::vector<const Op*>& ops) {
   (ops.push_back(&UnaryOp<Rows>::vjp_op), ...);
 }
-template <class... Rows> void add_binary(List<Rows...>, std::vector<const Op*>& ops) {
-  (ops.push_back(&BinaryOp<Rows>::op), ...);
-}
-template <class... Rows> void add_plain(List<Rows...> rows, std::vector<const Op*>& ops) {
-  (ops.push_back(&PlainOp<Rows, decltype(rows)>::op), ...);
-}
 
 }  // namespace
+
+const Op& unary_op_at(int row) { return op_at<UnaryOp>(UnaryRows{}, row); }
+const Op& binary_op_at(int row) { return op_at<BinaryOp>(BinaryRows{}, row); }
+const Op& test_op_at(int row) { return op_at<TestOp>(TestRows{}, row); }
+const Op& logic_op_at(int row) { return op_at<LogicOp>(LogicRows{}, row); }
 
 void add_elementwise_ops(std::vector<const Op*>& ops) {
-  add_unary(UnaryRows{}, ops);
-  add_binary(BinaryRows{}, ops);
-  add_plain(TestRows{}, ops);
-  add_plain(LogicRows{}, ops);
+  for (int i = 0; i < UnaryRows::size; ++i) ops.push_back(&unary_op_at(i));
+  add_vjps(UnaryRows{}, ops);
+  for (int i = 0; i < BinaryRows::size; ++i) ops.push_back(&binary_op_at(i));
+  for (int i = 0; i < TestRows::size; ++i) ops.push_back(&test_op_at(i));
+  for (int i = 0; i < LogicRows::size; ++i) ops.push_back(&logic_op_at(i));
   ops.push_back(&where_op);
   ops.push_back(&cast_op);
-}
-
-namespace {
-template <class... Rows> constexpr auto ops_of(List<Rows...>, auto op_of) {
-  return std::array{op_of(Type<Rows>{})...};
-}
-}  // namespace
-const Op& unary_op_at(int row) {
-  static constexpr auto ops =
-      ops_of(UnaryRows{}, [](auto r) { return &UnaryOp<typename decltype(r)::type>::op; });
-  return *ops[static_cast<size_t>(row)];
-}
-const Op& binary_op_at(int row) {
-  static constexpr auto ops =
-      ops_of(BinaryRows{}, [](auto r) { return &BinaryOp<typename decltype(r)::type>::op; });
-  return *ops[static_cast<size_t>(row)];
-}
-const Op& test_op_at(int row) {
-  static constexpr auto ops =
-      ops_of(TestRows{}, [](auto r) { return &PlainOp<typename decltype(r)::type, TestRows>::op; });
-  return *ops[static_cast<size_t>(row)];
-}
-const Op& logic_op_at(int row) {
-  static constexpr auto ops = ops_of(
-      LogicRows{}, [](auto r) { return &PlainOp<typename decltype(r)::type, LogicRows>::op; });
-  return *ops[static_cast<size_t>(row)];
 }
 
 Tensor to_dtype(const Tensor& x, DType dtype) {
