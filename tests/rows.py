@@ -3,7 +3,7 @@ first and second gradients, strides, broadcasting, zero sizes, dtypes and kinks.
 
 A row says how to call the op on tensors, what NumPy says in float64, where to draw its inputs from,
 and which subgradient it states at its kinks. To add an op, add a row here (and its counterpart in
-test_torch.py); test_ops.py fails for an op of the engine that no row covers.
+test_torch.py, unless that has its name); test_ops.py fails for an op that no row covers.
 """
 
 from __future__ import annotations

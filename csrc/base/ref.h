@@ -25,6 +25,10 @@ template <class T> class Ref {
   // The first share of an object that nobody else knows yet: no atomic is needed.
   static Ref first(T* p) {
     p->refs.store(1, std::memory_order_relaxed);
+    return uncounted(p);
+  }
+  // For a holder whose destructor never runs, while another owner lives.
+  static Ref uncounted(T* p) {
     Ref made;
     made.p_ = p;
     return made;

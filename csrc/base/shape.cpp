@@ -81,6 +81,13 @@ int normalize_axis(const char* op, int64_t axis, int ndim) {
   return static_cast<int>(axis < 0 ? axis + ndim : axis);
 }
 
+int64_t count(const Shape& shape, AxisMask axes) {
+  int64_t n = 1;
+  for (int d = 0; d < shape.size(); ++d)
+    if (has(axes, d)) n *= shape[d];
+  return n;
+}
+
 Shape reduced_shape(const Shape& shape, AxisMask axes, bool keepdims) {
   Shape result;
   for (int i = 0; i < shape.size(); ++i) {

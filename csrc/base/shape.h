@@ -82,6 +82,7 @@ int normalize_axis(const char* op, int64_t axis, int ndim);
 using AxisMask = uint32_t;
 inline bool has(AxisMask mask, int axis) { return mask >> axis & 1; }
 
+int64_t count(const Shape& shape, AxisMask axes);  // elements along the axes
 // The shape after reducing `axes`, which are kept as ones or dropped.
 Shape reduced_shape(const Shape& shape, AxisMask axes, bool keepdims);
 

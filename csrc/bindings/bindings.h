@@ -69,6 +69,9 @@ bool to_operand(py::handle given, const Tensor& other, Tensor& result);
 Tensor to_operand(const char* op, py::handle given, const Tensor& other);
 py::tuple to_tuple(const Dims& dims);
 py::dict named_attributes(const Op& op, const Attrs& attrs);
+inline DType floating_or_default(py::handle dtype) {
+  return to_dtype_or_none(dtype).value_or(DType::float32);
+}
 template <class T> T to_value(const char* op, const char* argument, py::handle given) {
   try {
     return given.cast<T>();
@@ -121,7 +124,10 @@ void add_errors(py::module_& m);
 void add_host(py::module_& m);
 void add_dtypes(py::module_& m);
 void add_tensor(py::module_& m, TensorClass& cls);
+void add_create(py::module_& m);
+void add_elementwise(py::module_& m, TensorClass& cls);
 void add_functions(py::module_& m, TensorClass& cls);
+void add_views(py::module_& m, TensorClass& cls);
 void add_autograd(py::module_& m, TensorClass& cls);
 void add_exchange(py::module_& m, TensorClass& cls);
 void add_program(py::module_& m);
@@ -137,6 +143,24 @@ void both(py::module_& m, TensorClass& cls, const char* name, const char* first,
           const Extra&... extra) {
   m.def(name, f, py::arg(first), extra...);
   cls.def(name, f, extra...);
+}
+
+// f of two operands, either of which may be a number or an array.
+template <class F> auto of_two(const char* name, F f) {
+  return [name, f](py::handle a, py::handle b) {
+    Tensor x, y;
+    if (py::isinstance<TensorBody>(b)) y = b.cast<Tensor>();
+    x = to_operand(name, a, y);
+    if (!y.defined()) y = to_operand(name, b, x);
+    return f(x, y);
+  };
+}
+template <class F>
+void add_binary(py::module_& m, TensorClass& cls, const char* name, F f, const char* doc) {
+  m.def(name, of_two(name, f), py::arg("a"), py::arg("b"), doc);
+  cls.def(
+      name, [g = of_two(name, f)](py::handle a, py::handle b) { return g(a, b); }, py::arg("other"),
+      doc);
 }
 
 }  // namespace wengert::bindings

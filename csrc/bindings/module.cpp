@@ -18,7 +18,10 @@ PYBIND11_MODULE(_core, m) {
       m, "Tensor", py::buffer_protocol(), tensor_type_setup(),
       "An n-dimensional array that remembers how it was made, where a gradient may be asked for.");
   tensor_type = reinterpret_cast<PyTypeObject*>(cls.ptr());
+  add_create(m);
+  add_elementwise(m, cls);
   add_functions(m, cls);
+  add_views(m, cls);
   add_tensor(m, cls);
   add_autograd(m, cls);
   add_exchange(m, cls);

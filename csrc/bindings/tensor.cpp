@@ -294,8 +294,8 @@ void add_tensor(py::module_&, TensorClass& cls) {
   add_operator(cls, "__sub__", "__rsub__", binary<Sub>);
   add_operator(cls, "__mul__", "__rmul__", binary<Mul>);
   add_operator(cls, "__truediv__", "__rtruediv__", binary<Div>);
-  add_operator(cls, "__floordiv__", "__rfloordiv__", floor_divide);
-  add_operator(cls, "__mod__", "__rmod__", remainder);
+  add_operator(cls, "__floordiv__", "__rfloordiv__", binary<FloorDivide>);
+  add_operator(cls, "__mod__", "__rmod__", binary<Remainder>);
   add_operator(cls, "__matmul__", "__rmatmul__", matmul);
   add_operator(cls, "__and__", "__rand__", logic<And>);
   add_operator(cls, "__or__", "__ror__", logic<Or>);
@@ -308,12 +308,15 @@ void add_tensor(py::module_&, TensorClass& cls) {
   add_operator(cls, "__ge__", nullptr, test<Ge>);
   cls.def(
       "__pow__",
-      [](const Tensor& x, py::handle other, py::handle) { return operation(power)(x, other); },
+      [](const Tensor& x, py::handle other, py::handle) {
+        return operation(binary<Pow>)(x, other);
+      },
       py::arg("other"), py::arg("modulo") = py::none());
   cls.def(
       "__rpow__",
       [](const Tensor& x, py::handle other, py::handle) {
-        return operation([](const Tensor& e, const Tensor& b) { return power(b, e); })(x, other);
+        return operation([](const Tensor& e, const Tensor& b) { return binary<Pow>(b, e); })(x,
+                                                                                             other);
       },
       py::arg("other"), py::arg("modulo") = py::none());
   cls.def("__neg__", [](const Tensor& x) { return -x; });
@@ -324,12 +327,12 @@ void add_tensor(py::module_&, TensorClass& cls) {
   cls.def("__isub__", augmented<Sub>, py::arg("other"));
   cls.def("__imul__", augmented<Mul>, py::arg("other"));
   cls.def("__itruediv__", augmented<Div>, py::arg("other"));
-  cls.def("__ifloordiv__", augmented_by("floor_divide", floor_divide), py::arg("other"));
-  cls.def("__imod__", augmented_by("remainder", remainder), py::arg("other"));
+  cls.def("__ifloordiv__", augmented_by("floor_divide", binary<FloorDivide>), py::arg("other"));
+  cls.def("__imod__", augmented_by("remainder", binary<Remainder>), py::arg("other"));
   cls.def(
       "__ipow__",
       [](py::object self, py::handle other, py::handle) {
-        return augmented_by("pow", power)(self, other);
+        return augmented_by("pow", binary<Pow>)(self, other);
       },
       py::arg("other"), py::arg("modulo") = py::none());
   cls.def("__imatmul__", augmented_by("matmul", matmul), py::arg("other"));

@@ -6,16 +6,21 @@
 
 namespace wengert {
 
+// Two tensors side by side that co-own nothing, as their owners outlive the call.
+union Lent {
+  Lent(const Tensor& a, const Tensor& b)
+      : both{Tensor(Ref<TensorBody>::uncounted(a.body())),
+             Tensor(Ref<TensorBody>::uncounted(b.body()))} {}
+  ~Lent() {}
+  Tensor both[2];
+};
+
 Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs = {});
 inline Tensor apply(const Op& op, const Tensor& x, const Attrs& attrs = {}) {
   return apply(op, Tensors(&x, 1), attrs);
 }
 inline Tensor apply(const Op& op, const Tensor& a, const Tensor& b, const Attrs& attrs = {}) {
-  // Side by side without a share of their own, as their owners outlive the call.
-  alignas(Tensor) std::byte in[2 * sizeof(Tensor)];
-  std::memcpy(in, static_cast<const void*>(&a), sizeof(Tensor));
-  std::memcpy(in + sizeof(Tensor), static_cast<const void*>(&b), sizeof(Tensor));
-  return apply(op, Tensors(std::launder(reinterpret_cast<const Tensor*>(in)), 2), attrs);
+  return apply(op, Tensors(Lent(a, b).both), attrs);
 }
 
 // Edits in place. `x` becomes the result of op(inputs): its memory is overwritten, and if a

@@ -43,7 +43,11 @@ template <class Row> Tensor unary(const Tensor& x, Params params = {}) {
 // Converts both to their common dtype.
 std::pair<Tensor, Tensor> promote_both(const Tensor& a, const Tensor& b, DType at_least);
 Tensor binary(const Op& op, const Tensor& a, const Tensor& b, bool floating);
+bool any_element(const Tensor& x);  // is not zero; looks at values
 template <class Row> Tensor binary(const Tensor& a, const Tensor& b) {
+  if constexpr (requires { Row::refusal; })
+    if (!is_floating(promote(a.dtype(), b.dtype())) && any_element(Row::refuses(b)))
+      fail<ValueError>(Row::name, ": ", Row::refusal);
   return binary(binary_op<Row>(), a, b, Row::takes == Takes::floating);
 }
 template <class Row> Tensor test(const Tensor& a, const Tensor& b) {
@@ -53,10 +57,6 @@ template <class Row> Tensor logic(const Tensor& a, const Tensor& b) {
   return binary(logic_op<Row>(), a, b, false);
 }
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
-// These check for what integers cannot do: a zero divisor, a negative power.
-Tensor power(const Tensor& a, const Tensor& b);
-Tensor floor_divide(const Tensor& a, const Tensor& b);
-Tensor remainder(const Tensor& a, const Tensor& b);
 
 // A constant beside x, of x's dtype (float32 beside an integer, if the constant has a fraction).
 Tensor scalar_like(Number value, const Tensor& x);
@@ -106,6 +106,7 @@ inline Tensor sigmoid(const Tensor& x) { return unary<Sigmoid>(x); }
 inline Tensor square(const Tensor& x) { return unary<Square>(x); }
 inline Tensor sqrt(const Tensor& x) { return unary<Sqrt>(x); }
 inline Tensor pow(const Tensor& a, const Tensor& b) { return binary<Pow>(a, b); }
+inline Tensor floor_divide(const Tensor& a, const Tensor& b) { return binary<FloorDivide>(a, b); }
 inline Tensor maximum(const Tensor& a, double b) { return binary<Maximum>(a, scalar_like(b, a)); }
 inline Tensor minimum(const Tensor& a, double b) { return binary<Minimum>(a, scalar_like(b, a)); }
 inline Tensor clamp(const Tensor& x, double low, double high) {
@@ -122,7 +123,6 @@ Tensor transpose(const Tensor& x, int64_t a, int64_t b);
 Tensor expand(const Tensor& x, const Shape& shape, const char* op = "expand");
 // Elements start, start + step, ... (length of them) along an axis; step may be negative.
 Tensor slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t length);
-Tensor pick(const Tensor& x, int64_t axis, int64_t index);  // x[index], the axis gone; two lines
 Tensor squeeze(const Tensor& x, AxisMask axes);
 Tensor unsqueeze(const Tensor& x, int64_t axis);
 Tensor contiguous(const Tensor& x);  // x itself where it is contiguous
@@ -144,16 +144,9 @@ Tensor argmax(const Tensor& x, std::optional<int64_t> axis, bool keepdims);
 Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims);
 // Of floating x, gathered in float64, as which it is given.
 Tensor sum_squares(const Tensor& x);
-// Several lines: mean, differences, squares, mean.
-Tensor variance(const Tensor& x, AxisMask axes, double correction, bool keepdims);
-// Its root, whose gradient is 0 where all elements are equal.
-Tensor deviation(const Tensor& x, AxisMask axes, double correction, bool keepdims);
 
 // ---- matmul.cpp ----
 Tensor matmul(const Tensor& a, const Tensor& b);
-// x @ transpose(weight) + bias, for x (..., in), weight (out, in), bias (out,) or undefined.
-// Several lines; a stack of matrices is taken as one.
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
 
 // ---- softmax.cpp ----
 Tensor softmax(const Tensor& x, int64_t axis);
@@ -222,6 +215,31 @@ const Op& update_op_at(int row);
 void update_step(const Op& op, Tensors params, Tensors grads,
                  std::span<const std::vector<Tensor>> states, int needed, const Tensor& options,
                  const Tensor& step, bool flag);
+
+// ---- composed.cpp: written with ops, most of them in several lines ----
+Tensor clamp(const Tensor& x, std::optional<Number> low, std::optional<Number> high);
+Tensor variance(const Tensor& x, AxisMask axes, double correction, bool keepdims);
+// Its root, whose gradient is 0 where all elements are equal.
+Tensor deviation(const Tensor& x, AxisMask axes, double correction, bool keepdims);
+// x @ transpose(weight) + bias, for x (..., in), weight (out, in), bias (out,) or undefined; a
+// stack of matrices is taken as one.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
+Tensor view(const Tensor& x, const Shape& shape);  // reshape, or an error where that copies
+Tensor flatten(const Tensor& x, int64_t first, int64_t last);
+Tensor squeeze(const Tensor& x);                            // all axes of size one
+Tensor pick(const Tensor& x, int64_t axis, int64_t index);  // x[index], the axis gone
+Tensor stack(Tensors parts, int64_t axis);
+std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t axis);
+std::vector<Tensor> split(const Tensor& x, std::span<const int64_t> sizes, int64_t axis);
+Tensor empty(const Shape& shape, DType dtype, Device device = Device::cpu);
+Tensor full(const Shape& shape, const Tensor& value, DType dtype, Device device = Device::cpu);
+// start, start + step, ... before stop; without a dtype int64 of whole numbers, else float32.
+Tensor range(Number start, Number stop, Number step, std::optional<DType> dtype,
+             Device device = Device::cpu);
+Tensor linspace(double start, double stop, int64_t count, DType dtype, Device device = Device::cpu);
+Tensor eye(int64_t n, int64_t m, DType dtype, Device device = Device::cpu);
+// In place; returns the norm before, float64.
+Tensor clip_grad_norm(Tensors grads, double max_norm);
 
 // ---- every op, for listings and for the test that each has a row ----
 std::vector<const Op*> all_ops();

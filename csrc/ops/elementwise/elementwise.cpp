@@ -357,15 +357,13 @@ template <class Row> struct BinaryOp {
   }
   static Saves saves(uint32_t needs, const Attrs&) {
     if (Row::saves == Keep::nothing) return 0;
-    // a product needs only the other factor
-    if (std::is_same_v<Row, Mul>)
-      return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
-    return save_input(0) | save_input(1);
+    if (Row::saves == Keep::input) return save_input(0) | save_input(1);
+    return (needs & 1 ? save_input(1) : 0) | (needs & 2 ? save_input(0) : 0);
   }
   static void vjp(const Line& line, const Tensor& g, Gradients& dx) {
-    constexpr bool product = std::is_same_v<Row, Mul>, both = Row::saves != Keep::nothing;
-    const Tensor a = both && (!product || line.needs(1)) ? line.input(0) : Tensor();
-    const Tensor b = both && (!product || line.needs(0)) ? line.input(1) : Tensor();
+    constexpr bool both = Row::saves == Keep::input, other = Row::saves == Keep::other;
+    const Tensor a = both || (other && line.needs(1)) ? line.input(0) : Tensor();
+    const Tensor b = both || (other && line.needs(0)) ? line.input(1) : Tensor();
     if (line.needs(0)) dx[0] = Row::da(g, a, b);
     if (line.needs(1)) dx[1] = Row::db(g, a, b);
   }
@@ -454,58 +452,31 @@ const Op where_op{.name = "where",
                   .elementwise = true,
                   .tile = tile_where};
 
-template <class... Rows> void add_unary(List<Rows...>, std::vector<const Op*>& ops) {
-  (ops.push_back(&UnaryOp<Rows>::op), ...);
+template <class Row> using TestOp = PlainOp<Row, TestRows>;
+template <class Row> using LogicOp = PlainOp<Row, LogicRows>;
+template <template <class> class OpOf, class... Rows> const Op& op_at(List<Rows...>, int row) {
+  static constexpr const Op* ops[] = {&OpOf<Rows>::op...};
+  return *ops[row];
+}
+template <class... Rows> void add_vjps(List<Rows...>, std::vector<const Op*>& ops) {
   (ops.push_back(&UnaryOp<Rows>::vjp_op), ...);
 }
-template <class... Rows> void add_binary(List<Rows...>, std::vector<const Op*>& ops) {
-  (ops.push_back(&BinaryOp<Rows>::op), ...);
-}
-template <class... Rows> void add_plain(List<Rows...> rows, std::vector<const Op*>& ops) {
-  (ops.push_back(&PlainOp<Rows, decltype(rows)>::op), ...);
-}
-
-bool any_element(const Tensor& x) {
-  const Tensor found = any(x, all_axes(x), false);
-  refuse_in_trace("the check of integer operands", found);
-  return *on_host(found).data<bool>();
-}
 
 }  // namespace
+
+const Op& unary_op_at(int row) { return op_at<UnaryOp>(UnaryRows{}, row); }
+const Op& binary_op_at(int row) { return op_at<BinaryOp>(BinaryRows{}, row); }
+const Op& test_op_at(int row) { return op_at<TestOp>(TestRows{}, row); }
+const Op& logic_op_at(int row) { return op_at<LogicOp>(LogicRows{}, row); }
 
 void add_elementwise_ops(std::vector<const Op*>& ops) {
-  add_unary(UnaryRows{}, ops);
-  add_binary(BinaryRows{}, ops);
-  add_plain(TestRows{}, ops);
-  add_plain(LogicRows{}, ops);
+  for (int i = 0; i < UnaryRows::size; ++i) ops.push_back(&unary_op_at(i));
+  add_vjps(UnaryRows{}, ops);
+  for (int i = 0; i < BinaryRows::size; ++i) ops.push_back(&binary_op_at(i));
+  for (int i = 0; i < TestRows::size; ++i) ops.push_back(&test_op_at(i));
+  for (int i = 0; i < LogicRows::size; ++i) ops.push_back(&logic_op_at(i));
   ops.push_back(&where_op);
   ops.push_back(&cast_op);
-}
-
-namespace {
-template <class... Rows> constexpr auto ops_of(List<Rows...>, auto op_of) {
-  return std::array{op_of(Type<Rows>{})...};
-}
-}  // namespace
-const Op& unary_op_at(int row) {
-  static constexpr auto ops =
-      ops_of(UnaryRows{}, [](auto r) { return &UnaryOp<typename decltype(r)::type>::op; });
-  return *ops[static_cast<size_t>(row)];
-}
-const Op& binary_op_at(int row) {
-  static constexpr auto ops =
-      ops_of(BinaryRows{}, [](auto r) { return &BinaryOp<typename decltype(r)::type>::op; });
-  return *ops[static_cast<size_t>(row)];
-}
-const Op& test_op_at(int row) {
-  static constexpr auto ops =
-      ops_of(TestRows{}, [](auto r) { return &PlainOp<typename decltype(r)::type, TestRows>::op; });
-  return *ops[static_cast<size_t>(row)];
-}
-const Op& logic_op_at(int row) {
-  static constexpr auto ops = ops_of(
-      LogicRows{}, [](auto r) { return &PlainOp<typename decltype(r)::type, LogicRows>::op; });
-  return *ops[static_cast<size_t>(row)];
 }
 
 Tensor to_dtype(const Tensor& x, DType dtype) {
@@ -532,21 +503,10 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return apply(where_op, Tensors(in));
 }
 
-Tensor power(const Tensor& a, const Tensor& b) {
-  if (!is_floating(promote(a.dtype(), b.dtype())) && any_element(b < 0.0))
-    fail<ValueError>(
-        "pow: an integer to a negative power is no integer; convert with .float() first");
-  return binary<Pow>(a, b);
-}
-Tensor floor_divide(const Tensor& a, const Tensor& b) {
-  if (!is_floating(promote(a.dtype(), b.dtype())) && any_element(b == 0.0))
-    fail<ValueError>("floor_divide: integer division by zero");
-  return binary<FloorDivide>(a, b);
-}
-Tensor remainder(const Tensor& a, const Tensor& b) {
-  if (!is_floating(promote(a.dtype(), b.dtype())) && any_element(b == 0.0))
-    fail<ValueError>("remainder: integer division by zero");
-  return binary<Remainder>(a, b);
+bool any_element(const Tensor& x) {
+  const Tensor found = any(x, all_axes(x), false);
+  refuse_in_trace("the check of integer operands", found);
+  return *on_host(found).data<bool>();
 }
 
 Tensor scalar_like(Number value, const Tensor& x) {

@@ -19,7 +19,9 @@
 
 namespace wengert {
 
-enum class Keep { nothing, input, output };
+// What a vjp reads: its inputs, the output, or, with `other`, for the gradient of one input only
+// the other one.
+enum class Keep { nothing, input, output, other };
 // Which dtypes a row takes: floating ones (integers are converted first), or all numbers.
 enum class Takes { floating, numbers };
 
@@ -29,6 +31,15 @@ template <class V> struct ParamsFor {
 };
 template <class V> using ParamsOf = typename ParamsFor<V>::type;
 
+// A row is a Python function and a method, which bindings/elementwise.cpp makes of it. Words that a
+// row may add:
+//   params            names of the numbers that it takes, Params' a and b
+//   defaults          their values
+//   note              what the formulas do not say, for the docstring
+//   of_whole_numbers  what it gives for integers, in place of a conversion to float32
+//   refuses           for which b of integers there is no result, and `refusal`, what is said then
+//   by_hand           its Python function, if there is one, is not made of the row
+//
 // Readers see the source text that the row's own formulas write (text.h). Where that hides the
 // idea, the row ends with a text to show in its place: of the value, and of each gradient.
 #define ROW(NAME, KEEP, TAKES, ...)                      \
@@ -61,16 +72,19 @@ struct Exp {
   template <class V> FN static V vjp(V g, V y) { return times(g, y); }
 };
 struct Expm1 {
+  static constexpr auto note = "accurate near 0";
   ROW("expm1", output, floating, "exp(x) - 1")
   FN static V value(V x) { return expm1(x); }
   template <class V> FN static V vjp(V g, V y) { return times(g, y + 1.0); }
 };
 struct Log {
+  static constexpr auto note = "natural";
   ROW("log", input, floating)
   FN static V value(V x) { return log(x); }
   template <class V> FN static V vjp(V g, V x) { return over(g, x); }
 };
 struct Log1p {
+  static constexpr auto note = "accurate near 0";
   ROW("log1p", input, floating, "log(1 + x)")
   FN static V value(V x) { return log1p(x); }
   template <class V> FN static V vjp(V g, V x) { return over(g, 1.0 + x); }
@@ -91,11 +105,13 @@ struct Square {
   template <class V> FN static V vjp(V g, V x) { return times(2.0 * g, x); }
 };
 struct Sin {
+  static constexpr auto note = "x in radians";
   ROW("sin", input, floating)
   FN static V value(V x) { return sin(x); }
   template <class V> FN static V vjp(V g, V x) { return times(g, cos(x)); }
 };
 struct Cos {
+  static constexpr auto note = "x in radians";
   ROW("cos", input, floating)
   FN static V value(V x) { return cos(x); }
   template <class V> FN static V vjp(V g, V x) { return times(-g, sin(x)); }
@@ -117,6 +133,7 @@ struct Relu {
 };
 struct LeakyRelu {
   static constexpr const char* params[] = {"negative_slope"};
+  static constexpr Params defaults{0.01};
   ROW("leaky_relu", input, floating)  // a at 0
   FN static V value(V x, ParamsOf<V> p) { return select(x > 0.0, x, times(V(p.a), x)); }
   template <class V> FN static V vjp(V g, V x, ParamsOf<V> p) {
@@ -126,6 +143,8 @@ struct LeakyRelu {
 };
 struct Elu {
   static constexpr const char* params[] = {"alpha"};
+  static constexpr Params defaults{1.0};
+  static constexpr auto note = "arXiv 1511.07289";
   ROW("elu", input, floating, "x where x > 0, else alpha * (exp(x) - 1)",
       "g where x > 0, else g * alpha * exp(x)")  // a at 0
   FN static V value(V x, ParamsOf<V> p) { return select(x > 0.0, x, p.a * expm1(minimum(x, 0.0))); }
@@ -134,6 +153,7 @@ struct Elu {
   }
 };
 struct Gelu {  // Hendrycks and Gimpel 2016, arXiv 1606.08415
+  static constexpr bool by_hand = true;
   ROW("gelu", input, floating, "x * (1 + erf(x / sqrt(2))) / 2",
       "g * (Phi(x) + x * phi(x)), Phi and phi of the normal distribution")
   // times: 0 at -inf
@@ -145,6 +165,7 @@ struct Gelu {  // Hendrycks and Gimpel 2016, arXiv 1606.08415
   }
 };
 struct GeluTanh {
+  static constexpr bool by_hand = true;
   ROW("gelu_tanh", input, floating,
       "x * (1 + tanh(u)) / 2, u = sqrt(2 / pi) * (x + 0.044715 * x ** 3)",
       "g * ((1 + tanh(u)) / 2 + x * (1 - tanh(u) ** 2) / 2 * du/dx)")
@@ -161,6 +182,7 @@ struct GeluTanh {
   }
 };
 struct Silu {
+  static constexpr auto note = "also called swish";
   ROW("silu", input, floating, nullptr, "g * s * (1 + x * (1 - s)), s = sigmoid(x)")
   FN static V value(V x) { return times(sigmoid(x), x); }  // 0 at -inf
   template <class V> FN static V vjp(V g, V x) {
@@ -182,6 +204,7 @@ struct Erf {
   }
 };
 struct Clamp {
+  static constexpr bool by_hand = true;
   static constexpr const char* params[] = {"min", "max"};
   ROW("clamp", input, numbers)  // 1 at both ends
   FN static V value(V x, ParamsOf<V> p) { return minimum(maximum(x, p.a), p.b); }
@@ -223,7 +246,7 @@ struct Sub {
   template <class V> FN static V db(V g, V, V) { return -g; }
 };
 struct Mul {
-  ROW("mul", input, numbers)
+  ROW("mul", other, numbers)
   FN static V value(V a, V b) { return a * b; }
   template <class V> FN static V da(V g, V, V b) { return times(g, b); }
   template <class V> FN static V db(V g, V a, V) { return times(g, a); }
@@ -237,6 +260,9 @@ struct Div {
   }  // b * b could overflow
 };
 struct Pow {
+  static constexpr auto refusal =
+      "an integer to a negative power is no integer; convert with .float() first";
+  template <class V> static auto refuses(const V& b) { return b < 0.0; }
   ROW("pow", input, numbers, nullptr, nullptr, "g * log(a) * a ** b")
   FN static V value(V a, V b) { return pow(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
@@ -247,6 +273,7 @@ struct Pow {
   }
 };
 struct Maximum {
+  static constexpr auto note = "NaN if either is";
   ROW("maximum", input, numbers)
   FN static V value(V a, V b) { return maximum(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
@@ -259,6 +286,7 @@ struct Maximum {
   }
 };
 struct Minimum {
+  static constexpr auto note = "NaN if either is";
   ROW("minimum", input, numbers)
   FN static V value(V a, V b) { return minimum(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
@@ -271,12 +299,17 @@ struct Minimum {
   }
 };
 struct FloorDivide {
+  static constexpr auto refusal = "integer division by zero";
+  template <class V> static auto refuses(const V& b) { return b == 0.0; }
   ROW("floor_divide", nothing, numbers, nullptr, "0", "0")
   FN static V value(V a, V b) { return floor_divide(a, b); }
   template <class V> FN static V da(V g, V, V) { return select(g != g, g, 0.0); }
   template <class V> FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
 };
 struct Remainder {
+  static constexpr auto refusal = "integer division by zero";
+  template <class V> static auto refuses(const V& b) { return b == 0.0; }
+  static constexpr auto note = "the sign is b's, as in Python";
   ROW("remainder", input, numbers)
   FN static V value(V a, V b) { return remainder(a, b); }
   template <class V> FN static V da(V g, V, V) { return g; }
@@ -284,6 +317,7 @@ struct Remainder {
 };
 // Binary cross-entropy of logit a against target b; 0 where a is infinite and b says so.
 struct BceWithLogits {
+  static constexpr bool by_hand = true;
   ROW("bce_with_logits", input, floating, "max(a, 0) - a * b + log(1 + exp(-|a|))")
   FN static V value(V a, V b) {
     return times(select(a > 0.0, 1.0 - b, -b), a) + log1p(exp(-abs(a)));
@@ -293,12 +327,14 @@ struct BceWithLogits {
 };
 // What gradients are made with; see above.
 struct Times {
+  static constexpr bool by_hand = true;
   ROW("times", input, floating, "a * b, 0 where a is 0", nullptr, "g * a")
   FN static V value(V a, V b) { return times(a, b); }
   template <class V> FN static V da(V g, V, V b) { return times(g, b); }
   template <class V> FN static V db(V g, V a, V) { return select(g == 0.0, g, times(a, g)); }
 };
 struct Over {
+  static constexpr bool by_hand = true;
   ROW("over", input, floating, "a / b, 0 where a is 0", nullptr, "-g * a / b ** 2")
   FN static V value(V a, V b) { return over(a, b); }
   template <class V> FN static V da(V g, V, V b) { return over(g, b); }
@@ -307,6 +343,7 @@ struct Over {
   }
 };
 struct Flat {
+  static constexpr bool by_hand = true;
   ROW("flat", nothing, floating, "a, whatever b is", nullptr, "0")
   FN static V value(V a, V) { return a; }
   template <class V> FN static V da(V g, V, V) { return g; }

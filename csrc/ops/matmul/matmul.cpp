@@ -282,24 +282,4 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   return squeeze(y, gone);
 }
 
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const int64_t in = weight.shape().back();
-  if (x.dim() == 0 || x.shape().back() != in)
-    fail<ShapeError>("linear: input has shape ", x.shape(), "; its last axis must be ", in, ".");
-  if (x.dtype() != weight.dtype())
-    fail<DTypeError>(
-        "input is ", x.dtype(), " and the weight is ", weight.dtype(),
-        "; convert it with x.astype('", weight.dtype(), "')",
-        is_floating(x.dtype()) ? concat(", or the module with .to('", x.dtype(), "')") : "");
-  // As one matrix: a stack of matrices would have a product, and a gradient of W, for each.
-  const bool stack = x.dim() != 2 && x.numel() > 0;
-  const Tensor rows = stack ? reshape(x, Shape{-1, in}) : x;
-  Tensor y = matmul(rows, transpose(weight, 0, 1));
-  if (bias.defined()) y = y + bias;
-  if (!stack) return y;
-  Shape shape = x.shape();
-  shape[shape.size() - 1] = weight.shape()[0];
-  return reshape(y, shape);
-}
-
 }  // namespace wengert

@@ -388,15 +388,6 @@ Tensor slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t len
   return apply(slice_op, x, SliceAttrs{axis, start, step, length});
 }
 
-Tensor pick(const Tensor& x, int64_t axis_given, int64_t index) {
-  const int axis = normalize_axis("index", axis_given, x.dim());
-  const int64_t size = x.shape()[axis];
-  if (index < -size || index >= size)
-    fail<IndexError>("index ", index, " is out of range for axis ", axis, " of size ", size,
-                     " (shape ", x.shape(), ")");
-  return squeeze(slice(x, axis, index < 0 ? index + size : index, 1, 1), 1u << axis);
-}
-
 Tensor squeeze(const Tensor& x, AxisMask axes) {
   for (int i = 0; i < x.dim(); ++i)
     if (has(axes, i) && x.shape()[i] != 1)

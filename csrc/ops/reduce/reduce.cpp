@@ -176,13 +176,6 @@ void reduce(Reduction kind, const View& out, const View& x, AxisMask axes, doubl
   reduce_block(kind, out, copy.view(), flat, divisor);
 }
 
-int64_t count(const Shape& shape, AxisMask axes) {
-  int64_t n = 1;
-  for (int d = 0; d < shape.size(); ++d)
-    if (has(axes, d)) n *= shape[d];
-  return n;
-}
-
 // g, which lacks the reduced axes or has them as ones, with them as ones.
 Tensor keep_axes(const Tensor& g, const Shape& x, AxisMask axes) {
   return reshape(g, reduced_shape(x, axes, true));
@@ -503,15 +496,6 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
 
 Tensor sum_squares(const Tensor& x) {
   return apply(squares_op, x, ReduceAttrs{all_axes(x), false});
-}
-
-Tensor variance(const Tensor& x, AxisMask axes, double correction, bool keepdims) {
-  const double n = static_cast<double>(count(x.shape(), axes)) - correction;
-  return sum(square(x - mean(x, axes, true)), axes, keepdims) / (n > 0 ? n : 0);
-}
-Tensor deviation(const Tensor& x, AxisMask axes, double correction, bool keepdims) {
-  const Tensor y = variance(x, axes, correction, keepdims);
-  return select(y == 0.0, 0.0, sqrt(y));  // a gradient that the root does not get cannot grow there
 }
 
 }  // namespace wengert

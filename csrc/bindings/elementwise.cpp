@@ -1,0 +1,112 @@
+// Elementwise functions and methods: one of each row of ops/elementwise/rows.h, its docstring from
+// the row's formulas; by hand those that are more than a row.
+#include "bindings/fast.h"
+
+namespace wengert::bindings {
+
+namespace {
+
+// ---- of rows ----
+
+template <class Row> std::string doc_of(const Op& op) {
+  std::string doc = formula_of(op);
+  if constexpr (requires { Row::note; }) doc += concat("; ", Row::note);
+  const std::vector<std::string> gradients = gradients_of(op), operands = operands_of(op);
+  for (size_t i = 0; i < gradients.size(); ++i)
+    doc += concat(i ? ", d" : ". Gradient: d", operands[i], " = ", gradients[i]);
+  if constexpr (requires { Row::of_whole_numbers; })
+    doc += ". Integers stay as they are";
+  else if constexpr (requires { Row::takes; })
+    if (Row::takes == Takes::floating) doc += ". Integers become float32";
+  return doc + '.';
+}
+
+template <class Row, class Rows> void add_row(py::module_& m, TensorClass& cls, Rows) {
+  constexpr bool is_unary = std::is_same_v<Rows, UnaryRows>;
+  if constexpr (requires { Row::by_hand; })
+    return;
+  else if constexpr (is_unary && requires { Row::params; }) {
+    static_assert(std::size(Row::params) == 1, "a row with more parameters is bound by hand");
+    both(
+        m, cls, Row::name, "x", [](const Tensor& x, double a) { return unary<Row>(x, {a}); },
+        py::arg(Row::params[0]) = Row::defaults.a, doc_of<Row>(unary_op<Row>()).c_str());
+  } else if constexpr (is_unary)
+    add_unary<Row>(m, cls, doc_of<Row>(unary_op<Row>()).c_str());
+  else if constexpr (std::is_same_v<Rows, BinaryRows>)
+    add_binary(m, cls, Row::name, binary<Row>, doc_of<Row>(binary_op<Row>()).c_str());
+  else if constexpr (std::is_same_v<Rows, TestRows>)
+    add_binary(m, cls, Row::name, test<Row>, doc_of<Row>(test_op<Row>()).c_str());
+  else
+    add_binary(m, cls, Row::name, logic<Row>, doc_of<Row>(logic_op<Row>()).c_str());
+}
+template <class... Rows> void add_rows(py::module_& m, TensorClass& cls, List<Rows...> rows) {
+  (add_row<Rows>(m, cls, rows), ...);
+}
+
+// ---- by hand ----
+
+std::optional<Number> bound(const char* name, py::handle given) {
+  return given.is_none() ? std::optional<Number>() : to_number("clamp", name, given);
+}
+
+Tensor gelu(const Tensor& x, const std::string& approximate) {
+  if (approximate == "tanh") return unary<GeluTanh>(x);
+  if (approximate != "none")
+    fail<ValueError>("gelu: approximate is \"", approximate, "\"; expected \"none\" or \"tanh\"",
+                     did_you_mean(approximate, {"none", "tanh"}));
+  return unary<Gelu>(x);
+}
+
+}  // namespace
+
+void add_elementwise(py::module_& m, TensorClass& cls) {
+  add_rows(m, cls, UnaryRows{});
+  add_rows(m, cls, BinaryRows{});
+  add_rows(m, cls, TestRows{});
+  add_rows(m, cls, LogicRows{});
+
+  both(m, cls, "gelu", "x", gelu, py::arg("approximate") = "none",
+       "x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.");
+  both(
+      m, cls, "clamp", "x",
+      [](const Tensor& x, py::handle min, py::handle max) {
+        return clamp(x, bound("min", min), bound("max", max));
+      },
+      py::arg("min") = py::none(), py::arg("max") = py::none(),
+      "x within [min, max]; gradient 1 at both ends.");
+  const auto logical = [&](const char* name, auto f) {
+    add_binary(
+        m, cls, name, [f](const Tensor& a, const Tensor& b) { return f(a != 0.0, b != 0.0); },
+        "Of truth values: not zero is true.");
+  };
+  logical("logical_and", logic<And>);
+  logical("logical_or", logic<Or>);
+  logical("logical_xor", logic<Xor>);
+  both(m, cls, "logical_not", "x", [](const Tensor& x) { return x == 0.0; }, "x == 0.");
+  both(m, cls, "isnan", "x", [](const Tensor& x) { return x != x; }, "Is it NaN?");
+  both(
+      m, cls, "isinf", "x",
+      [](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) == INFINITY; },
+      "Is it an infinity?");
+  both(
+      m, cls, "isfinite", "x",
+      [](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) < INFINITY; },
+      "Is it neither NaN nor an infinity?");
+  m.def(
+      "where",
+      [](const Tensor& condition, py::handle a, py::handle b) {
+        return of_two("where", [&](const Tensor& x, const Tensor& y) {
+          return where(condition, x, y);
+        })(a, b);
+      },
+      py::arg("condition"), py::arg("a"), py::arg("b"),
+      "a where the condition (bool) holds, else b; the three broadcast. DTypeError unless the "
+      "condition is bool.");
+  m.def("_times", of_two("times", binary<Times>), py::arg("a"), py::arg("b"),
+        "a * b, and 0 where a is 0, even if b is infinite or NaN.");
+  m.def("binary_cross_entropy_with_logits_elements",
+        of_two("binary_cross_entropy_with_logits", binary<BceWithLogits>), py::arg("logits"),
+        py::arg("target"), "Element by element; see binary_cross_entropy_with_logits.");
+}
+
+}  // namespace wengert::bindings
