@@ -79,7 +79,7 @@ def test_every_op_has_a_row() -> None:
 @pytest.mark.smoke
 def test_op_describes_itself(op: dict[str, str]) -> None:
     assert op["formula"]
-    assert bool(op["gradient"]) != bool(op["no_gradient"]), "a formula, or the reason why not"
+    assert bool(op["gradients"]) != bool(op["no_gradient"]), "a formula, or the reason why not"
 
 
 def test_names_of_ops_are_unique() -> None:

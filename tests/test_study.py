@@ -2,6 +2,7 @@
 found."""
 
 import html
+import inspect
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rows import ROWS, Row
 
 import wengert as wg
 from wengert import cli, nn, optim
@@ -243,6 +245,49 @@ def test_grad_accumulation_across_backwards_and_second_derivatives() -> None:
     assert any(line.answer is not None and program.answers_to(line) for line in program.lines)
 
 
+def test_attributes_keep_their_types_also_in_a_file(tmp_path: Path) -> None:
+    x = wg.ones((2, 3))
+    program = wg.trace(lambda: x.clamp(min=0.1).sum(1, keepdims=True).reshape((2,)))()
+    program.to_json(tmp_path / "p.json")
+    for p in (program, load(tmp_path / "p.json")):
+        assert [line.attributes for line in p.lines] == [
+            {"min": 0.1, "max": math.inf}, {"axis": (1,), "keepdims": True}, {"shape": (2,)},
+        ]  # fmt: skip
+        assert p.expression(p.lines[0]) == "min(max(x, 0.1), inf)"
+
+
+def test_gradients_are_named_by_operand() -> None:
+    q, w, b = leaf(1, 1, 3, 4), leaf(4), leaf(4)
+
+    def step() -> None:
+        h = wg.nn.functional.layer_norm(q, (4,), w, b)
+        wg.scaled_dot_product_attention(h, q, q).sum().backward()
+
+    text = wg.trace(step)().listing(width=400)
+    for told in ("dw = sum(", "db = sum(", "= transpose(p) @ "):
+        assert told in text, told
+
+
+def test_files_of_study_import_only_to_the_left() -> None:
+    folder = ROOT / "python" / "wengert" / "study"
+    stated = re.search(r"list < .*?\.", (folder / "__init__.py").read_text(), re.DOTALL)
+    assert stated is not None
+    rank = {
+        name: i for i, part in enumerate(stated[0].rstrip(".").split("<"))
+        for name in re.findall(r"\w+", part)
+    }  # fmt: skip
+    files = {p.stem: p.read_text() for p in folder.glob("*.py") if p.stem != "__init__"}
+    assert set(files) == set(rank)
+    for name, text in files.items():
+        for imported in re.findall(r"^\s*from \.(\w+) import", text, re.MULTILINE):
+            assert rank[imported] < rank[name], f"{name} imports {imported}"
+
+
+def test_functions_of_study_are_no_modules() -> None:
+    wg.trace(lambda: wg.ones(2) + 1.0)()  # loads the package's files
+    assert all(callable(getattr(wg.study, name)) for name in wg.study.__all__)
+
+
 # ---- checking
 
 
@@ -289,6 +334,18 @@ def test_check_finds_every_mutant(kind: str) -> None:
     assert len(wrong) > 60
     survivors = [m.call(m.line(next(iter(m.faults)))) for m in wrong if m.check()]
     assert survivors == []
+
+
+def test_a_planted_op_needs_the_lines_own_attributes() -> None:
+    """max reads axes, which a mean's line has and a clamp's does not."""
+    program = wg.trace(lambda x: x.clamp(-1, 1).mean(0))(wg.ones((3, 3)))
+    clamp, mean = program.lines
+    assert (
+        program.with_fault(mean.number, "max").call(mean)
+        == "max(clamp1, axis=(0,), keepdims=False)"
+    )
+    with pytest.raises(ValueError, match="has no such attributes"):
+        program.with_fault(clamp.number, "max")
 
 
 def test_faults_that_do_not_fit_are_refused() -> None:
@@ -467,7 +524,7 @@ def test_json_loads_back(tmp_path: Path) -> None:
         (["lines", 0, "inputs"], "ab", r"as lines\[0\].inputs; expected list"),
         (["lines", 0, "op"], 5, r"has 5 as lines\[0\].op; expected str"),
         (["lines", 0, "inputs", 0], True, r"has True as lines\[0\].inputs\[0\]; expected int"),
-        (["lines", 0, "attributes"], {"a": 1}, r"has 1 as lines\[0\].attributes\['a'\]"),
+        (["lines", 0, "attributes"], {"a": None}, r"has None as lines\[0\].attributes\['a'\]"),
         (["lines", 0, "flops"], "many", "expected float"),
         (["lines", 0, "phase"], "sideways", "has 'sideways' as the phase"),
         (["lines", 0, "answer"], 99, "has 99 as the answer of line 1"),
@@ -519,7 +576,7 @@ def test_json_that_is_damaged_gives_a_program_or_says_so(tmp_path: Path) -> None
         except StudyError:
             pass
     assert read > 20
-    for data in (b"\xff{}", b"[" * 100_000, b'{"format": "wengert.study", "version": 1}', b""):
+    for data in (b"\xff{}", b"[" * 100_000, b'{"format": "wengert.study", "version": 2}', b""):
         (tmp_path / "p.json").write_bytes(data)
         with pytest.raises(StudyError):
             load(tmp_path / "p.json")
@@ -580,6 +637,49 @@ def test_numpy_code_gives_the_same_at_infinities(f: Any, tmp_path: Path) -> None
     ((_, expected),) = program.gradients().items()
     (found,) = gradients.values()
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-300)
+
+
+SPECIAL = (math.inf, -math.inf, 0.0, -0.0, 1.5, -2.0, 2.5, 1e4, -1e4, math.nan, 0.5, -1.0)
+ELEMENTWISE = [
+    row for row in ROWS
+    if row.elementwise and wg._core.tensor(row.draw(row.shapes[0])[-1]).dtype.is_floating_point
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ELEMENTWISE, ids=lambda row: row.name)
+def test_an_ops_own_numpy_computes_what_the_op_does(row: Row) -> None:
+    """The source that each elementwise op writes, and that of its gradient, at special values."""
+    n = len(SPECIAL)
+    values = [np.repeat(SPECIAL, n), np.tile(SPECIAL, n), np.roll(np.tile(SPECIAL, n), 5)]
+    given = []
+    for drawn, x in zip(row.draw(row.shapes[0]), values[-len(row.inputs) :], strict=True):
+        given.append(wg.tensor(x.astype(drawn.dtype)))
+        if drawn.dtype.kind == "f" and row.gradient:
+            given[-1].requires_grad_()
+
+    def step() -> wg.Tensor:
+        y: wg.Tensor = row.call(*given)
+        if y.requires_grad:
+            wg.backward([y], [wg.tensor(values[0]).to(y.dtype)])
+        return y
+
+    program = wg.trace(step)()
+    with np.errstate(all="ignore"):
+        scope: dict[str, Any] = {}
+        exec(program.to_numpy(), scope)
+        run = program.run()
+        inputs = inspect.signature(scope["step"]).parameters
+        arrays = {
+            re.sub(r"\W+", "_", v.name).strip("_"): run.array(v.number) for v in program.values
+        }
+        results, gradients = scope["step"](**{name: arrays[name] for name in inputs})
+        run.to_end()
+    for name, found in results.items():
+        expected = run.array(program.value(name).number)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-300)
+    assert set(gradients) == set(program.gradients())
+    for name, expected in program.gradients().items():
+        np.testing.assert_allclose(gradients[name], expected, rtol=1e-12, atol=1e-300)
 
 
 def test_numpy_code_gives_the_same_gradients(tmp_path: Path) -> None:

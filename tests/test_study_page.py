@@ -159,6 +159,11 @@ def test_its_own_run_agrees_with_the_trace(browser: Any, tmp_path: Path) -> None
         y = wg.tanh(x) * wg.exp(x * 0.1) + wg.log(x.square() + 1.0) - wg.sqrt(wg.abs(x) + 1.0)
         y = y + wg.silu(x) / 2.0 + wg.softplus(-x) + wg.relu(x) + wg.sin(x) - wg.cos(x)
         y = y + wg.softmax(y, 1) + wg.log_softmax(x, 1) + wg.where(x > 0.0, x, y)
+        y = y + wg.elu(x) + wg.gelu(x) + wg.gelu(x, "tanh") + wg.leaky_relu(x, 0.1) + wg.erf(x)
+        y = y + x.clamp(-0.5, 0.5) + x.clamp(min=0.1) + wg.expm1(x) + wg.log1p(x * x) + wg.sign(x)
+        y = y + wg.rsqrt(x * x + 1.0) + (x * 2.0).round() + x.floor() * (x * 3.0).ceil()
+        y = y + x // 0.7 + x % -0.4 + (x * x + 0.1) ** x + wg.minimum(x, y) / (x - 9.0)
+        y = y + ((x > 0.0) & (y < 0.0)).to("float64") + ((x > 0.0) ^ (y <= 0.5)).to("float64")
         y = wg.maximum(y, x) @ x.T @ x
         loss = wg.cross_entropy(y, labels) + wg.logsumexp(y, 1).mean() + y.max(1).sum()
         loss.backward()

@@ -68,6 +68,7 @@ Tensor from_python(py::handle data, std::optional<DType> dtype);  // always a co
 bool to_operand(py::handle given, const Tensor& other, Tensor& result);
 Tensor to_operand(const char* op, py::handle given, const Tensor& other);
 py::tuple to_tuple(const Dims& dims);
+py::dict named_attributes(const Op& op, const Attrs& attrs);
 template <class T> T to_value(const char* op, const char* argument, py::handle given) {
   try {
     return given.cast<T>();

@@ -375,6 +375,23 @@ py::tuple to_tuple(const Dims& dims) {
   for (int i = 0; i < dims.size(); ++i) t[static_cast<size_t>(i)] = dims[i];
   return t;
 }
+py::dict named_attributes(const Op& op, const Attrs& attrs) {
+  py::dict named;
+  for (const auto& [key, attribute] : attributes_of(op, attrs))
+    std::visit(
+        [&, name = key](const auto& value) {
+          if constexpr (std::is_same_v<decltype(value), const Dims&>)
+            named[name] = to_tuple(value);
+          else if constexpr (!std::is_same_v<decltype(value), const Number&>)
+            named[name] = value;
+          else if (value.is_whole())
+            named[name] = value.template as<int64_t>();
+          else
+            named[name] = value.as();
+        },
+        attribute);
+  return named;
+}
 
 std::vector<Tensor> to_tensors(const char* op, py::handle given) {
   std::vector<Tensor> result;

@@ -212,8 +212,12 @@ void add_host(py::module_& m) {
         for (const Op* op : all_ops()) {
           py::dict d;
           d["name"] = op->name;
-          d["formula"] = op->formula;
-          d["gradient"] = op->gradient;
+          d["operands"] = operands_of(*op);
+          d["formula"] = formula_of(*op);
+          d["gradients"] = gradients_of(*op);
+          d["numpy"] = op->write ? op->write(Dialect::numpy, 0) : Source();
+          d["javascript"] = op->write ? op->write(Dialect::javascript, 0) : Source();
+          d["view"] = op->alias != nullptr;
           d["no_gradient"] =
               op->no_gradient ? py::object(py::str(op->no_gradient)) : py::object(py::none());
           d["cuda"] = op->gpu || op->alias != nullptr;
@@ -221,8 +225,10 @@ void add_host(py::module_& m) {
         }
         return list;
       },
-      "Every op: its name, the formulas of value and gradient, where it has no gradient, why, and "
-      "whether it runs on a GPU.");
+      "Every op: its name and its operands', the formulas of value and gradients for readers, "
+      "where "
+      "it has no gradient, why, the value of an elementwise op as lines of NumPy (a pattern for "
+      "str.format) and of JavaScript, whether it is a view, and whether it runs on a GPU.");
 }
 
 }  // namespace wengert::bindings

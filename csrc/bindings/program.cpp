@@ -20,15 +20,11 @@ py::list listing(const StepList& list, const std::vector<StepList::Line>& lines)
     py::list inputs, outputs;
     for (int x : l.inputs) inputs.append(name_of(list, x));
     for (int y : l.outputs) outputs.append(name_of(list, y));
-    AttrText attributes;
-    if (l.op->describe) l.op->describe(l.attrs, attributes);
-    py::dict named;
-    for (const auto& [key, text] : attributes) named[key] = text;
     d["op"] = l.op->name;
-    d["formula"] = l.op->formula;
+    d["formula"] = formula_of(*l.op);
     d["inputs"] = inputs;
     d["outputs"] = outputs;
-    d["attributes"] = named;
+    d["attributes"] = named_attributes(*l.op, l.attrs);
     d["place"] = l.place ? py::object(py::str(describe(l.place))) : py::object(py::none());
     d["flops"] = l.cost.flops;
     d["bytes"] = l.cost.bytes;

@@ -17,19 +17,12 @@ py::list lines(const Study& s) {
   for (size_t i = 0; i < s.traced().lines.size(); ++i) {
     const StepList::Line& l = s.traced().lines[i];
     const Study::Note& note = s.notes()[i];
-    AttrText attributes;
-    if (l.op->describe) l.op->describe(l.attrs, attributes);
-    py::dict named, d;
-    for (const auto& [key, text] : attributes) named[key] = text;
+    py::dict d;
     d["op"] = l.op->name;
-    d["formula"] = l.op->formula;
-    d["gradient"] = l.op->gradient;
-    d["no_gradient"] = l.op->no_gradient ? py::object(py::str(l.op->no_gradient)) : py::none();
-    d["view"] = l.op->alias != nullptr;
     d["inputs"] = l.inputs;
     d["outputs"] = note.outputs;
     d["edited"] = note.edited;
-    d["attributes"] = named;
+    d["attributes"] = named_attributes(*l.op, l.attrs);
     d["place"] = place_of(l.place);
     d["flops"] = l.cost.flops;
     d["bytes"] = l.cost.bytes;

@@ -83,7 +83,7 @@ template <class Row> void edit(const Tensor& x, py::handle given) {
       (Row::takes == Takes::floating && !is_floating(x.dtype())))
     fail<DTypeError>(Row::name, " in place: a tensor of ", x.dtype(),
                      " cannot hold the result with ", other.dtype(), "; write x = x ",
-                     Row::formula[2], " y, or convert first");
+                     formula_of(binary_op<Row>())[2], " y, or convert first");
   apply_in_place(x, binary_op<Row>(), Tensors(in));
 }
 
@@ -374,7 +374,7 @@ void add_tensor(py::module_&, TensorClass& cls) {
                            " does not fit into a tensor of ", x.dtype(), "; give a whole number");
         const Tensor in[] = {expand(constant, x.shape(), "fill_")};
         apply_in_place(x, cast_op, Tensors(in), x.dtype(), "fill_");
-        static const Op fill{.name = "fill", .formula = "value", .gradient = "0"};
+        static const Op fill{.name = "fill", .formula = "value", .gradient = {"0"}};
         if (x->made_by == &cast_op) x->made_by = &fill;
         return self;
       },

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "base/small_vector.h"
@@ -62,8 +63,15 @@ class Attrs {
   Ref<Box> box_;
 };
 
-// An attribute as text, for listings: `axis=1`.
-using AttrText = std::vector<std::pair<const char*, std::string>>;
+// The attributes of a line by name, for listings.
+using Attribute = std::variant<bool, Number, const char*, Dims>;
+using NamedAttrs = std::vector<std::pair<const char*, Attribute>>;
+std::ostream& operator<<(std::ostream& out, const Attribute& x);  // as Python writes it
+
+// The source text of an elementwise op: lines `name = ...`, then the result. numpy is a pattern for
+// Python's str.format().
+enum class Dialect { reader, numpy, javascript };
+using Source = std::vector<std::string>;
 
 struct Cost {
   double flops = 0;  // additions and multiplications; a function such as exp counts as one
@@ -100,8 +108,9 @@ struct Ready {
 
 struct Op {
   const char* name;
-  const char* formula;   // of the value: inputs x or a, b; output y
-  const char* gradient;  // incoming g; outgoing dx or da, db
+  const char* operands = "x";     // the names that the texts give them; the output is y
+  const char* formula = nullptr;  // what y is; null: see `write`
+  const char* gradient[4] = {};  // of each operand, given that of y, g; the last serves all further
 
   // Shape and dtype of the outputs; every check of the arguments. Touches no memory.
   // The first output is the value; an op may have one auxiliary output, kept for its vjp.
@@ -119,8 +128,10 @@ struct Op {
   const char* no_gradient = nullptr;
 
   Cost (*cost)(Tensors in, const Tensor& out,
-               const Attrs& attrs) = nullptr;                      // null: see default_cost
-  void (*describe)(const Attrs& attrs, AttrText& text) = nullptr;  // null: no attributes
+               const Attrs& attrs) = nullptr;                         // null: see default_cost
+  void (*describe)(const Attrs& attrs, NamedAttrs& named) = nullptr;  // null: no attributes
+  // The value (0), or the gradient of an operand (1, ...), as the op's own code states it.
+  Source (*write)(Dialect dialect, int of) = nullptr;
   int edits = 0;  // this many inputs, the first ones, are overwritten beside (random states)
   bool elementwise = false;  // each element of the output needs the same element of each input only
   bool in_place = false;     // run may write over its first input: the output may be that
@@ -144,5 +155,11 @@ inline OpKernel kernel_for(const Op& op, Views out, Views in) {
 // One operation an element of the output, each tensor read or written once.
 Cost default_cost(Tensors in, const Tensor& out);
 Cost cost_of(const Op& op, Tensors in, const Tensor& out, const Attrs& attrs);
+
+NamedAttrs attributes_of(const Op& op, const Attrs& attrs);
+std::vector<std::string> operands_of(const Op& op);
+// For readers: the op's own text, or what it writes. Empty gradients: it has none.
+std::string formula_of(const Op& op);
+std::vector<std::string> gradients_of(const Op& op);
 
 }  // namespace wengert

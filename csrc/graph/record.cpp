@@ -67,7 +67,7 @@ void run_copy(Views out, Views in, const Attrs&) { copy_into(out[0], in[0]); }
 void vjp_copy(const Line&, const Tensor& g, Gradients& dx) { dx[0] = g; }
 const Op the_copy_op{.name = "copy",
                      .formula = "x",
-                     .gradient = "g",
+                     .gradient = {"g"},
                      .infer = infer_copy,
                      .run = run_copy,
                      .gpu = run_copy,
@@ -81,12 +81,12 @@ void run_cast(Views out, Views in, const Attrs&) { copy_into(out[0], in[0]); }
 void vjp_cast(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = apply(cast_op, g, line.inputs[0].dtype);
 }
-void describe_cast(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("dtype", name(attrs.as<DType>()));
+void describe_cast(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back("dtype", name(attrs.as<DType>()));
 }
 const Op the_cast_op{.name = "cast",
                      .formula = "x, converted",
-                     .gradient = "g, converted back",
+                     .gradient = {"g, converted back"},
                      .infer = infer_cast,
                      .run = run_cast,
                      .gpu = run_cast,
@@ -201,18 +201,6 @@ bool grad_enabled() { return grad_mode; }
 bool set_grad_enabled(bool enabled) { return std::exchange(grad_mode, enabled); }
 bool watches_nan() { return nan_watch.load(std::memory_order_relaxed); }
 void set_nan_watch(bool on) { nan_watch.store(on, std::memory_order_relaxed); }
-
-Cost default_cost(Tensors in, const Tensor& out) {
-  Cost cost;
-  cost.flops = static_cast<double>(out.numel());
-  cost.bytes = static_cast<double>(nbytes(out.shape(), out.dtype()));
-  for (const Tensor& x : in) cost.bytes += static_cast<double>(nbytes(x.shape(), x.dtype()));
-  return cost;
-}
-Cost cost_of(const Op& op, Tensors in, const Tensor& out, const Attrs& attrs) {
-  if (op.alias) return {};
-  return op.cost ? op.cost(in, out, attrs) : default_cost(in, out);
-}
 
 static bool runs_bfloat16(const Op& op) { return op.elementwise || op.alias || op.bfloat16; }
 

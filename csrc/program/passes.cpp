@@ -6,7 +6,6 @@ namespace wengert {
 
 const Op fused_op{.name = "fused",
                   .formula = "its lines, one after another on each tile",
-                  .gradient = "",
                   .no_gradient = "a compiled step is not differentiated"};
 
 StepList::Line fused(const Op& op, std::vector<StepList::Line> body,

@@ -173,23 +173,7 @@ const StepList::Line& Replica::listed(int line) const {
   return at == planted_.end() ? study_->traced().lines[static_cast<size_t>(line)] : at->second;
 }
 
-namespace {
-// How many operands an op takes that may be planted in place of another; -1 for others.
-int operands_of(const Op& op) {
-  for (int i = 0; i < UnaryRows::size; ++i)
-    if (&op == &unary_op_at(i)) return 1;
-  for (int i = 0; i < BinaryRows::size; ++i)
-    if (&op == &binary_op_at(i)) return 2;
-  const std::string_view name = op.name;
-  if (name == "copy" || name == "sum" || name == "mean" || name == "prod" || name == "max" ||
-      name == "min")
-    return 1;
-  if (name == "matmul") return 2;
-  return name.ends_with("_vjp") && name != "cross_entropy_vjp" ? 2 : -1;
-}
-
-bool draws(const Op& op) { return op.edits > 0; }  // random numbers, advancing a state
-}  // namespace
+static bool draws(const Op& op) { return op.edits > 0; }  // random numbers, advancing a state
 
 void Replica::run(int line) {
   const StepList::Line& l = listed(line);
@@ -263,10 +247,15 @@ void Replica::plant(int line, const std::string& name, std::vector<int> inputs) 
       std::find_if(ops.begin(), ops.end(), [&](const Op* o) { return o->name == name; });
   if (op == ops.end() || (*op)->alias)
     fail<ValueError>("study: there is no op '", name, "' that computes");
-  const int wanted = *op == l.op ? static_cast<int>(l.inputs.size()) : operands_of(**op);
-  if (static_cast<int>(inputs.size()) != wanted)
-    fail<ValueError>("study: '", name, "' cannot be planted with ", inputs.size(), " operands",
-                     wanted < 0 ? "" : concat("; it takes ", wanted));
+  // Attributes are the line's own: only an op that reads the same ones, or none, has a use for
+  // them.
+  if (*op != l.op && (draws(**op) || ((*op)->describe && (*op)->describe != l.op->describe)))
+    fail<ValueError>("study: '", name, "' cannot be planted in line ", line + 1, ": '", l.op->name,
+                     "' has no such attributes");
+  const size_t wanted = *op == l.op ? l.inputs.size() : operands_of(**op).size();
+  if (inputs.size() != wanted)
+    fail<ValueError>("study: '", name, "' cannot be planted with ", inputs.size(),
+                     " operands; it takes ", wanted);
   std::vector<Tensor> operands;
   for (int i : inputs) operands.push_back(study_->kept(i));
   SmallVector<Meta, 2> metas;

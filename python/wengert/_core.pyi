@@ -1353,7 +1353,7 @@ def ones_like(x: Tensor, dtype: DType | str | None = None, requires_grad: bool =
     """
 def ops() -> list[typing.Any]:
     """
-    Every op: its name, the formulas of value and gradient, where it has no gradient, why, and whether it runs on a GPU.
+    Every op: its name and its operands', the formulas of value and gradients for readers, where it has no gradient, why, the value of an elementwise op as lines of NumPy (a pattern for str.format) and of JavaScript, whether it is a view, and whether it runs on a GPU.
     """
 def permute(x: Tensor, axes: Sequence[int]) -> Tensor:
     """

@@ -181,10 +181,10 @@ Cost cost(Tensors in, const Tensor& out, const Attrs&) {
   c.flops = pairs(in) * (2 * d + 2 * e + 5);
   return c;
 }
-void describe(const Attrs& attrs, AttrText& text) {
+void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto [scale, causal] = attrs.as<AttentionAttrs>();
-  text.emplace_back("scale", concat(scale));
-  text.emplace_back("is_causal", causal ? "True" : "False");
+  named.emplace_back("scale", scale);
+  named.emplace_back("is_causal", causal);
 }
 Saves saves(uint32_t, const Attrs&) {
   return save_input(0) | save_input(1) | save_input(2) | save_input(3) | save_output |
@@ -278,8 +278,8 @@ Cost cost_vjp(Tensors in, const Tensor& out, const Attrs&) {
 }
 const Op vjp_op{
     .name = "attention_vjp",
+    .operands = "q, k, v, g, y, lse, mask",
     .formula = "dq, dk and dv of attention, p = exp(scale * q @ transpose(k) + mask - lse)",
-    .gradient = "",
     .infer = infer_vjp,
     .run = run_vjp,
     .gpu = vjp_with_gpu,
@@ -350,10 +350,10 @@ void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
 }
 const Op attention_op{
     .name = "attention",
+    .operands = "q, k, v, mask",
     .formula = "p @ v, p = softmax(scale * q @ transpose(k) + mask), block by block",
-    .gradient =
-        "dv = transpose(p) @ g, ds = p * (dp - sum(dp * p)), dp = g @ transpose(v), "
-        "dq = scale * ds @ k, dk = scale * transpose(ds) @ q",
+    .gradient = {"scale * ds @ k, ds = p * (dp - sum(dp * p)), dp = g @ transpose(v)",
+                 "scale * transpose(ds) @ q", "transpose(p) @ g", "ds"},
     .infer = infer,
     .run = run,
     .gpu = on_gpu<&GpuKernels::attention, &AttentionGpu::forward>,

@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "ops/elementwise/gpu.h"
+#include "ops/elementwise/text.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "tensor/copy.h"
@@ -226,8 +227,7 @@ void run_elementwise(TileFn tile, const View& out, std::span<const View> in, con
   return run_views<3>(tile, out, in.data(), params);
 }
 
-// ---- Ops from rows
-// --------------------------------------------------------------------------------
+// ---- Ops from rows ----
 
 namespace {
 
@@ -257,15 +257,25 @@ template <class Row> struct UnaryOp {
   static constexpr int row = index_of<Row>(UnaryRows{});
   static constexpr auto of = [](const auto& table) -> auto& { return table.unary[row]; };
   static constexpr auto of_vjp = [](const auto& table) -> auto& { return table.unary_vjp[row]; };
-  static constexpr bool has_params =
-      !requires(double v) { Row::value(v); } && requires(Tensor g, Params p) { Row::vjp(g, g, p); };
+  static constexpr bool has_params = requires { Row::params; };
 
-  static void describe(const Attrs& attrs, AttrText& text) {
+  static void describe(const Attrs& attrs, NamedAttrs& named) {
+    if constexpr (has_params)
+      for (size_t i = 0; i < std::size(Row::params); ++i)
+        named.emplace_back(Row::params[i], i ? attrs.as<Params>().b : attrs.as<Params>().a);
+  }
+
+  static constexpr bool keeps_output = Row::saves == Keep::output;
+  static Source write(Dialect dialect, int of) {
+    const Text x("x"), g("g"), kept(keeps_output ? "y" : "x");
     if constexpr (has_params) {
-      text.emplace_back("a", concat(attrs.as<Params>().a));
-      if (std::is_same_v<Row, Clamp>) text.emplace_back("b", concat(attrs.as<Params>().b));
+      const ParamsOf<Text> p{Text(Row::params[0]), Text(*std::rbegin(Row::params))};
+      return (of ? Row::vjp(g, kept, p) : Row::value(x, p)).write(dialect);
+    } else {
+      return (of ? Row::vjp(g, kept) : Row::value(x)).write(dialect);
     }
   }
+  static Source write_vjp(Dialect dialect, int) { return write(dialect, 1); }
 
   static TileFn tile(DType out, DType) { return of(elementwise_table())[static_cast<size_t>(out)]; }
   static TileFn vjp_tile(DType out, DType) {
@@ -310,25 +320,27 @@ constexpr auto vjp_name = [] {
 
 template <class Row>
 const Op UnaryOp<Row>::op{.name = Row::name,
-                          .formula = Row::formula,
-                          .gradient = Row::gradient,
+                          .formula = Row::texts[0],
+                          .gradient = {Row::texts[1]},
                           .infer = infer,
                           .run = run<decltype(of)>,
                           .gpu = gpu<decltype(of)>,
                           .vjp = vjp,
                           .saves = saves,
                           .describe = has_params ? describe : nullptr,
+                          .write = write,
                           .elementwise = true,
                           .tile = tile};
 template <class Row>
 const Op UnaryOp<Row>::vjp_op{.name = vjp_name<Row>.data(),
-                              .formula = Row::gradient,
-                              .gradient = "",
+                              .operands = keeps_output ? "g, y" : "g, x",
+                              .formula = Row::texts[1],
                               .infer = infer_vjp,
                               .run = run<decltype(of_vjp)>,
                               .gpu = gpu<decltype(of_vjp)>,
                               .no_gradient = fused_only,
                               .describe = has_params ? describe : nullptr,
+                              .write = write_vjp,
                               .elementwise = true,
                               .tile = vjp_tile};
 
@@ -358,17 +370,27 @@ template <class Row> struct BinaryOp {
     if (line.needs(1)) dx[1] = Row::db(g, a, b);
   }
 
+  static Source write(Dialect dialect, int of) {
+    const Text a("a"), b("b"), g("g");
+    return (of == 0   ? Row::value(a, b)
+            : of == 1 ? Row::da(g, a, b)
+                      : Row::db(g, a, b))
+        .write(dialect);
+  }
+
   static const Op op;
 };
 template <class Row>
 const Op BinaryOp<Row>::op{.name = Row::name,
-                           .formula = Row::formula,
-                           .gradient = Row::gradient,
+                           .operands = "a, b",
+                           .formula = Row::texts[0],
+                           .gradient = {Row::texts[1], Row::texts[2]},
                            .infer = infer,
                            .run = run<decltype(of)>,
                            .gpu = gpu<decltype(of)>,
                            .vjp = vjp,
                            .saves = saves,
+                           .write = write,
                            .elementwise = true,
                            .tile = tile};
 
@@ -387,16 +409,19 @@ template <class Row, class Rows> struct PlainOp {
     out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()),
                      compares ? DType::bool_ : in[0].dtype(), in[0].device());
   }
+  static Source write(Dialect dialect, int) {
+    return Row::value(Text("a"), Text("b")).write(dialect);
+  }
   static const Op op;
 };
 template <class Row, class Rows>
 const Op PlainOp<Row, Rows>::op{.name = Row::name,
-                                .formula = Row::formula,
-                                .gradient = "",
+                                .operands = "a, b",
                                 .infer = infer,
                                 .run = run<decltype(of), compares>,
                                 .gpu = gpu<decltype(of), compares>,
                                 .no_gradient = "its result is piecewise constant",
+                                .write = write,
                                 .elementwise = true,
                                 .tile = tile};
 
@@ -414,14 +439,18 @@ void vjp_where(const Line& line, const Tensor& g, Gradients& dx) {
   if (line.needs(1)) dx[1] = select(condition, g, 0.0);
   if (line.needs(2)) dx[2] = select(condition, 0.0, g);
 }
+Source write_where(Dialect dialect, int) {
+  return select(Text("c"), Text("a"), Text("b")).write(dialect);
+}
 const Op where_op{.name = "where",
-                  .formula = "a where c, else b",
-                  .gradient = "da = g where c, else 0; db = 0 where c, else g",
+                  .operands = "c, a, b",
+                  .gradient = {"", "g where c, else 0", "0 where c, else g"},
                   .infer = infer_where,
                   .run = run<OfWhere>,
                   .gpu = gpu<OfWhere>,
                   .vjp = vjp_where,
                   .saves = saves_where,
+                  .write = write_where,
                   .elementwise = true,
                   .tile = tile_where};
 

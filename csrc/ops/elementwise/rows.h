@@ -1,10 +1,10 @@
 // The elementwise ops: one row each. A row is a value, a gradient, and the fact what to save.
 //
-// V is a CPU vector (base/simd.h), a single lane of a CUDA kernel, or Tensor, where the gradient
-// itself must be differentiable; so a formula uses only the words of base/vocab.h, and `select` in
-// place of `if`. x, or a and b, are the inputs, y the output, g the incoming gradient. What a unary
-// vjp is given beside g is what `saves` says. Subgradients at kinks are stated where there are any,
-// and pinned by tests/rows.py.
+// V is a CPU vector (base/simd.h), a single lane of a CUDA kernel, Tensor, where the gradient
+// itself must be differentiable, or Text, which writes source code; so a formula uses only the
+// words of base/vocab.h, and `select` in place of `if`. x, or a and b, are the inputs, y the
+// output, g the incoming gradient. What a unary vjp is given beside g is what `saves` says.
+// Subgradients at kinks are stated where there are any, and pinned by tests/rows.py.
 //
 // A gradient of 0 stays 0, whatever the slope: `times(g, slope)` and `over(g, x)` are g * slope and
 // g / x, and 0 where g is 0. So a branch that `where` does not take adds nothing, also where its
@@ -23,110 +23,119 @@ enum class Keep { nothing, input, output };
 // Which dtypes a row takes: floating ones (integers are converted first), or all numbers.
 enum class Takes { floating, numbers };
 
-#define ROW(NAME, FORMULA, GRADIENT, KEEP, TAKES)                            \
-  static constexpr auto name = NAME, formula = FORMULA, gradient = GRADIENT; \
-  static constexpr Keep saves = Keep::KEEP;                                  \
-  static constexpr Takes takes = Takes::TAKES;                               \
+// How a row with numbers of its own, `p.a` and `p.b`, is given them.
+template <class V> struct ParamsFor {
+  using type = Params;
+};
+template <class V> using ParamsOf = typename ParamsFor<V>::type;
+
+// Readers see the source text that the row's own formulas write (text.h). Where that hides the
+// idea, the row ends with a text to show in its place: of the value, and of each gradient.
+#define ROW(NAME, KEEP, TAKES, ...)                      \
+  static constexpr auto name = NAME;                     \
+  static constexpr Keep saves = Keep::KEEP;              \
+  static constexpr Takes takes = Takes::TAKES;           \
+  static constexpr const char* texts[3] = {__VA_ARGS__}; \
   template <class V>
 
-// ---- One input
-// -----------------------------------------------------------------------------------
+// ---- One input ----
 
 struct Neg {
-  ROW("neg", "-x", "-g", nothing, numbers)
+  ROW("neg", nothing, numbers)
   FN static V value(V x) { return -x; }
   template <class V> FN static V vjp(V g, V) { return -g; }
 };
 struct Abs {
-  ROW("abs", "|x|", "g * sign(x)", input, numbers)  // 0 at 0
+  ROW("abs", input, numbers)  // 0 at 0
   FN static V value(V x) { return abs(x); }
   template <class V> FN static V vjp(V g, V x) { return times(g, sign(x)); }
 };
 struct Sign {
-  ROW("sign", "sign(x)", "0", nothing, numbers)
+  ROW("sign", nothing, numbers, nullptr, "0")
   FN static V value(V x) { return sign(x); }
   template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 struct Exp {
-  ROW("exp", "exp(x)", "g * y", output, floating)
+  ROW("exp", output, floating)
   FN static V value(V x) { return exp(x); }
   template <class V> FN static V vjp(V g, V y) { return times(g, y); }
 };
 struct Expm1 {
-  ROW("expm1", "exp(x) - 1", "g * (y + 1)", output, floating)
+  ROW("expm1", output, floating, "exp(x) - 1")
   FN static V value(V x) { return expm1(x); }
   template <class V> FN static V vjp(V g, V y) { return times(g, y + 1.0); }
 };
 struct Log {
-  ROW("log", "log(x)", "g / x", input, floating)
+  ROW("log", input, floating)
   FN static V value(V x) { return log(x); }
   template <class V> FN static V vjp(V g, V x) { return over(g, x); }
 };
 struct Log1p {
-  ROW("log1p", "log(1 + x)", "g / (1 + x)", input, floating)
+  ROW("log1p", input, floating, "log(1 + x)")
   FN static V value(V x) { return log1p(x); }
   template <class V> FN static V vjp(V g, V x) { return over(g, 1.0 + x); }
 };
 struct Sqrt {
-  ROW("sqrt", "sqrt(x)", "g / (2 * y)", output, floating)
+  ROW("sqrt", output, floating)
   FN static V value(V x) { return sqrt(x); }
   template <class V> FN static V vjp(V g, V y) { return over(g, 2.0 * y); }
 };
 struct Rsqrt {
-  ROW("rsqrt", "1 / sqrt(x)", "-g * y^3 / 2", output, floating)
+  ROW("rsqrt", output, floating)
   FN static V value(V x) { return 1.0 / sqrt(x); }
   template <class V> FN static V vjp(V g, V y) { return times(g, -0.5 * y * y * y); }
 };
 struct Square {
-  ROW("square", "x * x", "2 * g * x", input, numbers)
+  ROW("square", input, numbers)
   FN static V value(V x) { return x * x; }
   template <class V> FN static V vjp(V g, V x) { return times(2.0 * g, x); }
 };
 struct Sin {
-  ROW("sin", "sin(x)", "g * cos(x)", input, floating)
+  ROW("sin", input, floating)
   FN static V value(V x) { return sin(x); }
   template <class V> FN static V vjp(V g, V x) { return times(g, cos(x)); }
 };
 struct Cos {
-  ROW("cos", "cos(x)", "-g * sin(x)", input, floating)
+  ROW("cos", input, floating)
   FN static V value(V x) { return cos(x); }
   template <class V> FN static V vjp(V g, V x) { return times(-g, sin(x)); }
 };
 struct Tanh {
-  ROW("tanh", "tanh(x)", "g * (1 - y^2)", output, floating)
+  ROW("tanh", output, floating)
   FN static V value(V x) { return tanh(x); }
   template <class V> FN static V vjp(V g, V y) { return times(g, 1.0 - y * y); }
 };
 struct Sigmoid {
-  ROW("sigmoid", "1 / (1 + exp(-x))", "g * y * (1 - y)", output, floating)
+  ROW("sigmoid", output, floating, "1 / (1 + exp(-x))")
   FN static V value(V x) { return sigmoid(x); }
   template <class V> FN static V vjp(V g, V y) { return times(g, y * (1.0 - y)); }
 };
 struct Relu {
-  ROW("relu", "max(x, 0)", "g where y > 0, else 0", output, numbers)  // 0 at 0
+  ROW("relu", output, numbers)  // 0 at 0
   FN static V value(V x) { return maximum(x, 0.0); }
   template <class V> FN static V vjp(V g, V y) { return select(y <= 0.0, 0.0, flat(g, y)); }
 };
 struct LeakyRelu {
-  ROW("leaky_relu", "x where x > 0, else a * x", "g where x > 0, else a * g", input,
-      floating)  // a at 0
-  FN static V value(V x, Params p) { return select(x > 0.0, x, times(V(p.a), x)); }
-  template <class V> FN static V vjp(V g, V x, Params p) {
+  static constexpr const char* params[] = {"negative_slope"};
+  ROW("leaky_relu", input, floating)  // a at 0
+  FN static V value(V x, ParamsOf<V> p) { return select(x > 0.0, x, times(V(p.a), x)); }
+  template <class V> FN static V vjp(V g, V x, ParamsOf<V> p) {
     g = flat(g, x);
     return select(x > 0.0, g, p.a * g);
   }
 };
 struct Elu {
-  ROW("elu", "x where x > 0, else a * (exp(x) - 1)", "g where x > 0, else g * a * exp(x)", input,
-      floating)  // a at 0
-  FN static V value(V x, Params p) { return select(x > 0.0, x, p.a * expm1(minimum(x, 0.0))); }
-  template <class V> FN static V vjp(V g, V x, Params p) {
+  static constexpr const char* params[] = {"alpha"};
+  ROW("elu", input, floating, "x where x > 0, else alpha * (exp(x) - 1)",
+      "g where x > 0, else g * alpha * exp(x)")  // a at 0
+  FN static V value(V x, ParamsOf<V> p) { return select(x > 0.0, x, p.a * expm1(minimum(x, 0.0))); }
+  template <class V> FN static V vjp(V g, V x, ParamsOf<V> p) {
     return select(x > 0.0, g, times(g, p.a * exp(minimum(x, 0.0))));
   }
 };
 struct Gelu {  // Hendrycks and Gimpel 2016, arXiv 1606.08415
-  ROW("gelu", "x * (1 + erf(x / sqrt(2))) / 2",
-      "g * (Phi(x) + x * phi(x)), Phi and phi of the normal distribution", input, floating)
+  ROW("gelu", input, floating, "x * (1 + erf(x / sqrt(2))) / 2",
+      "g * (Phi(x) + x * phi(x)), Phi and phi of the normal distribution")
   // times: 0 at -inf
   FN static V value(V x) { return times(0.5 * (1.0 + erf(x * 0.70710678118654752)), x); }
   template <class V> FN static V vjp(V g, V x) {
@@ -136,8 +145,9 @@ struct Gelu {  // Hendrycks and Gimpel 2016, arXiv 1606.08415
   }
 };
 struct GeluTanh {
-  ROW("gelu_tanh", "x * (1 + tanh(u)) / 2, u = sqrt(2 / pi) * (x + 0.044715 * x^3)",
-      "g * ((1 + tanh(u)) / 2 + x * (1 - tanh(u)^2) / 2 * du/dx)", input, floating)
+  ROW("gelu_tanh", input, floating,
+      "x * (1 + tanh(u)) / 2, u = sqrt(2 / pi) * (x + 0.044715 * x ** 3)",
+      "g * ((1 + tanh(u)) / 2 + x * (1 - tanh(u) ** 2) / 2 * du/dx)")
   FN static V value(V x) {
     return times(1.0 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)), 0.5 * x);
   }
@@ -151,7 +161,7 @@ struct GeluTanh {
   }
 };
 struct Silu {
-  ROW("silu", "x * sigmoid(x)", "g * s * (1 + x * (1 - s)), s = sigmoid(x)", input, floating)
+  ROW("silu", input, floating, nullptr, "g * s * (1 + x * (1 - s)), s = sigmoid(x)")
   FN static V value(V x) { return times(sigmoid(x), x); }  // 0 at -inf
   template <class V> FN static V vjp(V g, V x) {
     const V z = select(x < -1000.0, -1000.0, select(x > 1000.0, 1000.0, x));  // beyond, s is 0 or 1
@@ -160,67 +170,66 @@ struct Silu {
   }
 };
 struct Softplus {
-  ROW("softplus", "log(1 + exp(x))", "g * sigmoid(x)", input, floating)
+  ROW("softplus", input, floating, "log(1 + exp(x))")
   FN static V value(V x) { return maximum(x, 0.0) + log1p(exp(-abs(x))); }
   template <class V> FN static V vjp(V g, V x) { return times(g, sigmoid(x)); }
 };
 struct Erf {
-  ROW("erf", "erf(x)", "g * 2 / sqrt(pi) * exp(-x^2)", input, floating)
+  ROW("erf", input, floating, nullptr, "g * 2 / sqrt(pi) * exp(-x * x)")
   FN static V value(V x) { return erf(x); }
   template <class V> FN static V vjp(V g, V x) {
     return times(g, 1.1283791670955126 * exp(-x * x));
   }
 };
 struct Clamp {
-  ROW("clamp", "min(max(x, a), b)", "g where a <= x <= b, else 0", input,
-      numbers)  // 1 at both ends
-  FN static V value(V x, Params p) { return minimum(maximum(x, p.a), p.b); }
-  template <class V> FN static V vjp(V g, V x, Params p) {
+  static constexpr const char* params[] = {"min", "max"};
+  ROW("clamp", input, numbers)  // 1 at both ends
+  FN static V value(V x, ParamsOf<V> p) { return minimum(maximum(x, p.a), p.b); }
+  template <class V> FN static V vjp(V g, V x, ParamsOf<V> p) {
     return select(x < p.a, 0.0, select(x > p.b, 0.0, flat(g, x)));
   }
 };
 struct Floor {
   static constexpr auto of_whole_numbers = "x";
-  ROW("floor", "floor(x)", "0", nothing, floating)
+  ROW("floor", nothing, floating, nullptr, "0")
   FN static V value(V x) { return floor(x); }
   template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 struct Ceil {
   static constexpr auto of_whole_numbers = "x";
-  ROW("ceil", "ceil(x)", "0", nothing, floating)
+  ROW("ceil", nothing, floating, nullptr, "0")
   FN static V value(V x) { return ceil(x); }
   template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 struct Round {
   static constexpr auto of_whole_numbers = "x";
-  ROW("round", "round(x), halves to even", "0", nothing, floating)
+  ROW("round", nothing, floating, "round(x), halves to even", "0")
   FN static V value(V x) { return round(x); }
   template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 
-// ---- Two inputs, which broadcast
-// -----------------------------------------------------------------
+// ---- Two inputs, which broadcast ----
 
 struct Add {
-  ROW("add", "a + b", "da = g, db = g", nothing, numbers)
+  ROW("add", nothing, numbers)
   FN static V value(V a, V b) { return a + b; }
   template <class V> FN static V da(V g, V, V) { return g; }
   template <class V> FN static V db(V g, V, V) { return g; }
 };
 struct Sub {
-  ROW("sub", "a - b", "da = g, db = -g", nothing, numbers)
+  ROW("sub", nothing, numbers)
   FN static V value(V a, V b) { return a - b; }
   template <class V> FN static V da(V g, V, V) { return g; }
   template <class V> FN static V db(V g, V, V) { return -g; }
 };
 struct Mul {
-  ROW("mul", "a * b", "da = g * b, db = g * a", input, numbers)
+  ROW("mul", input, numbers)
   FN static V value(V a, V b) { return a * b; }
   template <class V> FN static V da(V g, V, V b) { return times(g, b); }
   template <class V> FN static V db(V g, V a, V) { return times(g, a); }
 };
 struct Div {
-  ROW("div", "a / b", "da = g / b, db = -g * a / b^2", input, floating)
+  ROW("div", input, floating)
   FN static V value(V a, V b) { return a / b; }
   template <class V> FN static V da(V g, V, V b) { return over(g, b); }
   template <class V> FN static V db(V g, V a, V b) {
@@ -228,7 +237,7 @@ struct Div {
   }  // b * b could overflow
 };
 struct Pow {
-  ROW("pow", "a^b", "da = g * b * a^(b - 1), db = g * log(a) * a^b", input, numbers)
+  ROW("pow", input, numbers, nullptr, nullptr, "g * log(a) * a ** b")
   FN static V value(V a, V b) { return pow(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
     return times(g, times(b, pow(a, b - 1.0)));  // 0 where b is
@@ -238,7 +247,7 @@ struct Pow {
   }
 };
 struct Maximum {
-  ROW("maximum", "max(a, b)", "g to the larger; half to each where equal", input, numbers)
+  ROW("maximum", input, numbers)
   FN static V value(V a, V b) { return maximum(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
     g = flat(flat(g, a), b);
@@ -250,7 +259,7 @@ struct Maximum {
   }
 };
 struct Minimum {
-  ROW("minimum", "min(a, b)", "g to the smaller; half to each where equal", input, numbers)
+  ROW("minimum", input, numbers)
   FN static V value(V a, V b) { return minimum(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
     g = flat(flat(g, a), b);
@@ -262,21 +271,20 @@ struct Minimum {
   }
 };
 struct FloorDivide {
-  ROW("floor_divide", "floor(a / b)", "da = 0, db = 0", nothing, numbers)
+  ROW("floor_divide", nothing, numbers, nullptr, "0", "0")
   FN static V value(V a, V b) { return floor_divide(a, b); }
   template <class V> FN static V da(V g, V, V) { return select(g != g, g, 0.0); }
   template <class V> FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
 };
 struct Remainder {
-  ROW("remainder", "a - b * floor(a / b)", "da = g, db = -g * floor(a / b)", input, numbers)
+  ROW("remainder", input, numbers)
   FN static V value(V a, V b) { return remainder(a, b); }
   template <class V> FN static V da(V g, V, V) { return g; }
   template <class V> FN static V db(V g, V a, V b) { return -times(g, floor_divide(a, b)); }
 };
 // Binary cross-entropy of logit a against target b; 0 where a is infinite and b says so.
 struct BceWithLogits {
-  ROW("bce_with_logits", "max(a, 0) - a * b + log(1 + exp(-|a|))",
-      "da = g * (sigmoid(a) - b), db = -g * a", input, floating)
+  ROW("bce_with_logits", input, floating, "max(a, 0) - a * b + log(1 + exp(-|a|))")
   FN static V value(V a, V b) {
     return times(select(a > 0.0, 1.0 - b, -b), a) + log1p(exp(-abs(a)));
   }
@@ -285,13 +293,13 @@ struct BceWithLogits {
 };
 // What gradients are made with; see above.
 struct Times {
-  ROW("times", "a * b, 0 where a is 0", "da = g * b, db = g * a", input, floating)
+  ROW("times", input, floating, "a * b, 0 where a is 0", nullptr, "g * a")
   FN static V value(V a, V b) { return times(a, b); }
   template <class V> FN static V da(V g, V, V b) { return times(g, b); }
   template <class V> FN static V db(V g, V a, V) { return select(g == 0.0, g, times(a, g)); }
 };
 struct Over {
-  ROW("over", "a / b, 0 where a is 0", "da = g / b, db = -g * a / b^2", input, floating)
+  ROW("over", input, floating, "a / b, 0 where a is 0", nullptr, "-g * a / b ** 2")
   FN static V value(V a, V b) { return over(a, b); }
   template <class V> FN static V da(V g, V, V b) { return over(g, b); }
   template <class V> FN static V db(V g, V a, V b) {
@@ -299,7 +307,7 @@ struct Over {
   }
 };
 struct Flat {
-  ROW("flat", "a, whatever b is", "da = g, db = 0", nothing, floating)
+  ROW("flat", nothing, floating, "a, whatever b is", nullptr, "0")
   FN static V value(V a, V) { return a; }
   template <class V> FN static V da(V g, V, V) { return g; }
   template <class V> FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
@@ -307,13 +315,12 @@ struct Flat {
 
 #undef ROW
 
-// ---- Comparisons, giving bool, and logic; neither has a gradient
-// ----------------------------------
+// ---- Comparisons, giving bool, and logic; neither has a gradient ----
 
 #define TEST(ROW, NAME, SIGN)                                              \
   struct ROW {                                                             \
-    static constexpr auto name = NAME, formula = "a " #SIGN " b";          \
-    template <class T> FN static bool value(T a, T b) { return a SIGN b; } \
+    static constexpr auto name = NAME;                                     \
+    template <class V> FN static auto value(V a, V b) { return a SIGN b; } \
   };
 TEST(Eq, "eq", ==)
 TEST(Ne, "ne", !=)
@@ -325,16 +332,15 @@ TEST(Ge, "ge", >=)
 
 #define LOGIC(ROW, NAME, SIGN)                                                          \
   struct ROW {                                                                          \
-    static constexpr auto name = NAME, formula = "a " #SIGN " b, bit by bit";           \
-    template <class T> FN static T value(T a, T b) { return static_cast<T>(a SIGN b); } \
+    static constexpr auto name = NAME;                                                  \
+    template <class V> FN static V value(V a, V b) { return static_cast<V>(a SIGN b); } \
   };
 LOGIC(And, "bitwise_and", &)
 LOGIC(Or, "bitwise_or", |)
 LOGIC(Xor, "bitwise_xor", ^)
 #undef LOGIC
 
-// ---- The lists
-// -----------------------------------------------------------------------------------
+// ---- The lists ----
 
 template <class... Rows> struct List {
   static constexpr int size = sizeof...(Rows);

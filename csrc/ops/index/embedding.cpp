@@ -17,10 +17,10 @@ namespace {
 
 constexpr int64_t chunk_elements = 1 << 16;
 
-void describe(const Attrs& attrs, AttrText& text) {
+void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto [rows, padding] = attrs.as<EmbeddingAttrs>();
-  text.emplace_back("rows", concat(rows));
-  if (padding >= 0) text.emplace_back("padding_idx", concat(padding));
+  named.emplace_back("rows", rows);
+  if (padding >= 0) named.emplace_back("padding_idx", padding);
 }
 
 // Unlike an index, an id is not counted from the end.
@@ -55,8 +55,9 @@ void run_embedding(Views out, Views in, const Attrs&) {  // inputs table, ids
 Saves save_ids(uint32_t, const Attrs&) { return save_input(1); }
 void vjp_embedding(const Line& line, const Tensor& g, Gradients& dx);
 const Op embedding_op{.name = "embedding",
+                      .operands = "table, ids",
                       .formula = "table[ids]",
-                      .gradient = "zeros, with g added at the rows of ids",
+                      .gradient = {"zeros, with g added at the rows of ids"},
                       .infer = infer_embedding,
                       .run = run_embedding,
                       .gpu = on_gpu<&GpuKernels::index, &IndexGpu::embedding>,
@@ -123,8 +124,9 @@ void vjp_embedding_vjp(const Line& line, const Tensor& g, Gradients& dx) {
   if (padding >= 0) dx[0] = select(unsqueeze(ids, -1) == static_cast<double>(padding), 0.0, dx[0]);
 }
 const Op embedding_vjp_op{.name = "embedding_vjp",
+                          .operands = "g, ids",
                           .formula = "zeros, with g added at the rows of ids",
-                          .gradient = "g[ids]",
+                          .gradient = {"g[ids]"},
                           .infer = infer_embedding_vjp,
                           .run = run_embedding_vjp,
                           .gpu = on_gpu<&GpuKernels::index, &IndexGpu::embedding_vjp>,
@@ -158,13 +160,12 @@ void run_one_hot(Views out, Views in, const Attrs& attrs) {
     });
   });
 }
-void describe_one_hot(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("num_classes", concat(attrs.as<OneHotAttrs>().classes));
-  text.emplace_back("dtype", name(attrs.as<OneHotAttrs>().dtype));
+void describe_one_hot(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back("num_classes", attrs.as<OneHotAttrs>().classes);
+  named.emplace_back("dtype", name(attrs.as<OneHotAttrs>().dtype));
 }
 const Op one_hot_op{.name = "one_hot",
                     .formula = "1 where the last axis's index equals the id, else 0",
-                    .gradient = "",
                     .infer = infer_one_hot,
                     .run = run_one_hot,
                     .gpu = on_gpu<&GpuKernels::index, &IndexGpu::one_hot>,

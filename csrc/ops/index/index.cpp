@@ -38,12 +38,12 @@ void run_ravel(Views out, Views in, const Attrs& attrs) {
     });
   }
 }
-void describe_ravel(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("sizes", concat(attrs.as<Dims>()));
+void describe_ravel(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back("sizes", attrs.as<Dims>());
 }
 const Op ravel_op{.name = "ravel_index",
+                  .operands = "i, j",
                   .formula = "((i * size_j) + j) * ...",
-                  .gradient = "",
                   .infer = infer_ravel,
                   .run = run_ravel,
                   .gpu = on_gpu<&GpuKernels::index, &IndexGpu::ravel>,
@@ -57,9 +57,9 @@ Shape taken_shape(const Shape& x, const Shape& rows, int64_t lead) {
   for (int d = static_cast<int>(lead); d < x.size(); ++d) shape.push_back(x[d]);
   return shape;
 }
-void describe_rows(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("lead", concat(attrs.as<RowsAttrs>().lead));
-  text.emplace_back("add", attrs.as<RowsAttrs>().add ? "True" : "False");
+void describe_rows(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back("lead", attrs.as<RowsAttrs>().lead);
+  named.emplace_back("add", attrs.as<RowsAttrs>().add);
 }
 
 void infer_take(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
@@ -78,8 +78,9 @@ void vjp_take(const Line& line, const Tensor& g, Gradients& dx) {
       put_rows(zeros, g, line.input(1), static_cast<int>(line.attrs.as<RowsAttrs>().lead), true);
 }
 const Op take_op{.name = "take_rows",
+                 .operands = "x, rows",
                  .formula = "x[rows]",
-                 .gradient = "zeros, with g added at the rows",
+                 .gradient = {"zeros, with g added at the rows"},
                  .infer = infer_take,
                  .run = run_take,
                  .gpu = on_gpu<&GpuKernels::index, &IndexGpu::take>,
@@ -171,17 +172,18 @@ void vjp_put(const Line& line, const Tensor& g, Gradients& dx) {
   while (spread.size() < dx[1].dim()) spread.push_back(1);
   dx[1] = select(reshape(take_rows(writer, rows, lead) == order, spread), dx[1], 0.0);
 }
-const Op put_op{
-    .name = "put_rows",
-    .formula = "x, with values written at, or added to, the rows",
-    .gradient = "dx = g (zero at written rows), dvalue = g[rows] (the last where rows repeat)",
-    .infer = infer_put,
-    .run = run_put,
-    .gpu = put_with_gpu,
-    .vjp = vjp_put,
-    .saves = save_put,
-    .describe = describe_rows,
-    .in_place = true};
+const Op put_op{.name = "put_rows",
+                .operands = "x, value, rows",
+                .formula = "x, with values written at, or added to, the rows",
+                .gradient = {"g, with zeros at the written rows",
+                             "g[rows], and 0 for all but the last of equal rows"},
+                .infer = infer_put,
+                .run = run_put,
+                .gpu = put_with_gpu,
+                .vjp = vjp_put,
+                .saves = save_put,
+                .describe = describe_rows,
+                .in_place = true};
 
 // ---- reading a key ----
 

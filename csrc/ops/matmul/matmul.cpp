@@ -82,8 +82,9 @@ std::unique_ptr<Ready> ready(Views out, Views in, const Attrs&) {
   return std::make_unique<ReadyMatmul>(out[0], in[0], in[1]);
 }
 const Op the_matmul_op{.name = "matmul",
+                       .operands = "a, b",
                        .formula = "a @ b",
-                       .gradient = "da = g @ transpose(b), db = transpose(a) @ g",
+                       .gradient = {"g @ transpose(b)", "transpose(a) @ g"},
                        .infer = infer,
                        .run = run,
                        .gpu = gpu,

@@ -32,16 +32,16 @@ void run_full(Views out, Views, const Attrs& attrs) {
     fill<T>(out[0], [value](int64_t) { return value; });
   });
 }
-void describe_full(const Attrs& attrs, AttrText& text) {
+void describe_full(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<FullAttrs>();
-  text.emplace_back("shape", concat(a.shape));
-  text.emplace_back("value", concat(a.value));
-  text.emplace_back("dtype", name(a.dtype));
-  if (is_cuda(a.device)) text.emplace_back("device", name(a.device));
+  named.emplace_back("shape", a.shape);
+  named.emplace_back("value", a.value);
+  named.emplace_back("dtype", name(a.dtype));
+  if (is_cuda(a.device)) named.emplace_back("device", name(a.device));
 }
 const Op full_op{.name = "full",
+                 .operands = "",
                  .formula = "a constant",
-                 .gradient = "",
                  .infer = infer_full,
                  .run = run_full,
                  .gpu = on_gpu<&GpuKernels::create, &CreateGpu::full>,
@@ -66,17 +66,17 @@ void run_arange(Views out, Views, const Attrs& attrs) {
     });
   });
 }
-void describe_arange(const Attrs& attrs, AttrText& text) {
+void describe_arange(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<RangeAttrs>();
-  text.emplace_back("start", concat(a.start));
-  text.emplace_back("step", concat(a.step));
-  text.emplace_back("count", concat(a.count));
-  text.emplace_back("dtype", name(a.dtype));
-  if (is_cuda(a.device)) text.emplace_back("device", name(a.device));
+  named.emplace_back("start", a.start);
+  named.emplace_back("step", a.step);
+  named.emplace_back("count", a.count);
+  named.emplace_back("dtype", name(a.dtype));
+  if (is_cuda(a.device)) named.emplace_back("device", name(a.device));
 }
 const Op arange_op{.name = "arange",
+                   .operands = "",
                    .formula = "start + step * (0, 1, ... count - 1)",
-                   .gradient = "",
                    .infer = infer_arange,
                    .run = run_arange,
                    .gpu = on_gpu<&GpuKernels::create, &CreateGpu::arange>,

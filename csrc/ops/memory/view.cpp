@@ -46,12 +46,12 @@ Layout alias_reshape(const Tensor& x, const Attrs& attrs) {
 void vjp_reshape(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = reshape(g, line.inputs[0].shape);
 }
-void describe_shape(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("shape", concat(attrs.as<Shape>()));
+void describe_shape(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back("shape", attrs.as<Shape>());
 }
 const Op reshape_op{.name = "reshape",
                     .formula = "x in another shape",
-                    .gradient = "g in x's shape",
+                    .gradient = {"g in x's shape"},
                     .alias = alias_reshape,
                     .vjp = vjp_reshape,
                     .describe = describe_shape};
@@ -71,12 +71,12 @@ void vjp_permute(const Line& line, const Tensor& g, Gradients& dx) {
   for (int i = 0; i < axes.size(); ++i) inverse[static_cast<int>(axes[i])] = i;
   dx[0] = permute(g, inverse);
 }
-void describe_axes(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("axes", concat(attrs.as<Dims>()));
+void describe_axes(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back("axes", attrs.as<Dims>());
 }
 const Op permute_op{.name = "permute",
                     .formula = "x with its axes in another order",
-                    .gradient = "g with its axes back in order",
+                    .gradient = {"g with its axes back in order"},
                     .alias = alias_permute,
                     .vjp = vjp_permute,
                     .describe = describe_axes};
@@ -90,7 +90,7 @@ void vjp_expand(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op expand_op{.name = "expand",
                    .formula = "x, repeated along new axes and along those of size one",
-                   .gradient = "sum of g over the repeated axes",
+                   .gradient = {"sum of g over the repeated axes"},
                    .alias = alias_expand,
                    .vjp = vjp_expand,
                    .describe = describe_shape};
@@ -111,16 +111,16 @@ Tensor embed(const Tensor& x, const Shape& shape, const SliceAttrs& where);
 void vjp_slice(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = embed(g, line.inputs[0].shape, line.attrs.as<SliceAttrs>());
 }
-void describe_slice(const Attrs& attrs, AttrText& text) {
+void describe_slice(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<SliceAttrs>();
-  text.emplace_back("axis", concat(a.axis));
-  text.emplace_back("start", concat(a.start));
-  text.emplace_back("step", concat(a.step));
-  text.emplace_back("length", concat(a.length));
+  named.emplace_back("axis", a.axis);
+  named.emplace_back("start", a.start);
+  named.emplace_back("step", a.step);
+  named.emplace_back("length", a.length);
 }
 const Op slice_op{.name = "slice",
                   .formula = "x[start : : step] along an axis",
-                  .gradient = "zeros, with g at the slice",
+                  .gradient = {"zeros, with g at the slice"},
                   .alias = alias_slice,
                   .vjp = vjp_slice,
                   .describe = describe_slice};
@@ -155,14 +155,14 @@ void vjp_embed(const Line& line, const Tensor& g, Gradients& dx) {
   const auto& [axis, start, step, length] = line.attrs.as<EmbedAttrs>().slice;
   dx[0] = slice(g, static_cast<int>(axis), start, step, length);
 }
-void describe_embed(const Attrs& attrs, AttrText& text) {
+void describe_embed(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<EmbedAttrs>();
-  describe_slice(Attrs(a.slice), text);
-  text.emplace_back("size", concat(a.size));
+  describe_slice(Attrs(a.slice), named);
+  named.emplace_back("size", a.size);
 }
 const Op embed_op{.name = "embed",
                   .formula = "zeros, with x at a slice",
-                  .gradient = "g at the slice",
+                  .gradient = {"g at the slice"},
                   .infer = infer_embed,
                   .run = run_embed<clear>,
                   .gpu = run_embed<clear_on_gpu>,
@@ -175,11 +175,11 @@ Tensor embed(const Tensor& x, const Shape& shape, const SliceAttrs& where) {
 
 // ---- regions: how an edit of a view is recorded for the tensor that it is a view of ----
 
-void describe_region(const Attrs& attrs, AttrText& text) {
+void describe_region(const Attrs& attrs, NamedAttrs& named) {
   const auto& region = attrs.as<Layout>();
-  text.emplace_back("shape", concat(region.shape));
-  text.emplace_back("strides", concat(region.strides));
-  text.emplace_back("offset", concat(region.offset));
+  named.emplace_back("shape", region.shape);
+  named.emplace_back("strides", region.strides);
+  named.emplace_back("offset", region.offset);
 }
 Layout alias_region(const Tensor& x, const Attrs& attrs) {
   Layout region = attrs.as<Layout>();
@@ -203,7 +203,7 @@ void vjp_region(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op the_region_op{.name = "region",
                        .formula = "x's elements at a region, a view",
-                       .gradient = "zeros, with g at the region",
+                       .gradient = {"zeros, with g at the region"},
                        .alias = alias_region,
                        .vjp = vjp_region,
                        .describe = describe_region};
@@ -224,8 +224,9 @@ void vjp_put_region(const Line& line, const Tensor& g, Gradients& dx) {
   if (line.needs(1)) dx[1] = apply(region_op, contiguous(g), region);
 }
 const Op the_put_region_op{.name = "put_region",
+                           .operands = "x, value",
                            .formula = "x, with values written at a region",
-                           .gradient = "dx = g with zeros at the region, dvalue = g at the region",
+                           .gradient = {"g with zeros at the region", "g at the region"},
                            .infer = infer_put_region,
                            .run = run_put_region,
                            .gpu = run_put_region,
@@ -270,12 +271,12 @@ void vjp_concatenate(const Line& line, const Tensor& g, Gradients& dx) {
     start += length;
   }
 }
-void describe_axis(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("axis", concat(attrs.as<int64_t>()));
+void describe_axis(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back("axis", attrs.as<int64_t>());
 }
 const Op concatenate_op{.name = "concatenate",
                         .formula = "the inputs end to end along an axis",
-                        .gradient = "each input's part of g",
+                        .gradient = {"each input's part of g"},
                         .infer = infer_concatenate,
                         .run = run_concatenate,
                         .gpu = run_concatenate,
@@ -296,12 +297,12 @@ void run_move(Views out, Views in, const Attrs& attrs) {
 void vjp_move(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = to_device(g, line.attrs.as<MoveAttrs>().from);
 }
-void describe_move(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("device", name(attrs.as<MoveAttrs>().to));
+void describe_move(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back("device", name(attrs.as<MoveAttrs>().to));
 }
 const Op move_op{.name = "move",
                  .formula = "x, on another device",
-                 .gradient = "g, moved back",
+                 .gradient = {"g, moved back"},
                  .infer = infer_move,
                  .run = run_move,
                  .gpu = run_move,

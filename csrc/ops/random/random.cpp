@@ -62,19 +62,19 @@ void gpu(Views out, Views in, const Attrs& attrs) {
   const bool four = a.kind == Kind::uniform && a.dtype == DType::float32;
   in[0].as<int64_t>()[1] += ceil_div(out[0].numel(), four ? 4 : 2);
 }
-void describe(const Attrs& attrs, AttrText& text) {
+void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<RandomAttrs>();
-  text.emplace_back("shape", concat(a.shape));
-  text.emplace_back("dtype", name(a.dtype));
+  named.emplace_back("shape", a.shape);
+  named.emplace_back("dtype", name(a.dtype));
   if (a.kind != Kind::integers) return;
-  text.emplace_back("low", concat(a.low));
-  text.emplace_back("high", concat(a.high));
+  named.emplace_back("low", a.low);
+  named.emplace_back("high", a.high);
 }
 
 constexpr auto why_not = "random numbers do not depend on any input but the generator's state";
 const Op uniform_op{.name = "uniform",
+                    .operands = "state",
                     .formula = "uniform in [0, 1)",
-                    .gradient = "",
                     .infer = infer,
                     .run = run,
                     .gpu = gpu,
@@ -82,8 +82,8 @@ const Op uniform_op{.name = "uniform",
                     .describe = describe,
                     .edits = 1};
 const Op normal_op{.name = "normal",
+                   .operands = "state",
                    .formula = "normal, mean 0 and variance 1",
-                   .gradient = "",
                    .infer = infer,
                    .run = run,
                    .gpu = gpu,
@@ -91,8 +91,8 @@ const Op normal_op{.name = "normal",
                    .describe = describe,
                    .edits = 1};
 const Op integers_op{.name = "integers",
+                     .operands = "state",
                      .formula = "whole, low to high - 1",
-                     .gradient = "",
                      .infer = infer,
                      .run = run,
                      .gpu = gpu,

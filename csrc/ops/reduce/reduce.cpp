@@ -188,13 +188,13 @@ Tensor keep_axes(const Tensor& g, const Shape& x, AxisMask axes) {
   return reshape(g, reduced_shape(x, axes, true));
 }
 
-void describe(const Attrs& attrs, AttrText& text) {
+void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<ReduceAttrs>();
   Dims axes;
   for (int d = 0; d < max_dims; ++d)
     if (has(a.axes, d)) axes.push_back(d);
-  text.emplace_back("axis", concat(axes));
-  text.emplace_back("keepdims", a.keepdims ? "True" : "False");
+  named.emplace_back("axis", axes);
+  named.emplace_back("keepdims", a.keepdims);
 }
 
 DType sum_dtype(DType t) { return is_floating(t) ? t : DType::int64; }
@@ -220,7 +220,7 @@ void vjp_sum(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op sum_op{.name = "sum",
                 .formula = "sum of x over the axes",
-                .gradient = "g, repeated over the axes",
+                .gradient = {"g, repeated over the axes"},
                 .infer = infer_sum,
                 .run = run<Reduction::sum>,
                 .gpu = run<Reduction::sum, block_on_gpu>,
@@ -247,7 +247,7 @@ void vjp_mean(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op mean_op{.name = "mean",
                  .formula = "sum of x over the axes / n",
-                 .gradient = "g / n, repeated over the axes",
+                 .gradient = {"g / n, repeated over the axes"},
                  .infer = infer_mean,
                  .run = run_mean<block_on_cpu>,
                  .gpu = run_mean<block_on_gpu>,
@@ -262,7 +262,6 @@ void infer_squares(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
 }
 const Op squares_op{.name = "sum_squares",
                     .formula = "sum of x * x over the axes, float64",
-                    .gradient = "",
                     .infer = infer_squares,
                     .run = run<Reduction::sum_squares>,
                     .gpu = run<Reduction::sum_squares, block_on_gpu>,
@@ -333,7 +332,6 @@ void run_others(Views out, Views in, const Attrs&) {
 }
 const Op others_op{.name = "product_of_others",
                    .formula = "product of the other x along axis 1",
-                   .gradient = "",
                    .infer = infer_others,
                    .run = run_others,
                    .no_gradient = "a gradient of prod that is recorded is made of pairs instead"};
@@ -361,7 +359,7 @@ void vjp_prod(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op prod_op{.name = "prod",
                  .formula = "product of x over the axes",
-                 .gradient = "g * the product of the other elements",
+                 .gradient = {"g * the product of the other elements"},
                  .infer = infer_sum,
                  .run = run<Reduction::prod>,
                  .gpu = run<Reduction::prod, block_on_gpu>,
@@ -394,7 +392,7 @@ void vjp_extreme(const Line& line, const Tensor& g, Gradients& dx) {
 extern const Op max_op, min_op, argmax_op, argmin_op;
 const Op max_op{.name = "max",
                 .formula = "largest x over the axes; NaN if there is one",
-                .gradient = "g to the largest, in equal shares where several are equal",
+                .gradient = {"g to the largest, in equal shares where several are equal"},
                 .infer = infer_extreme<max_op>,
                 .run = run<Reduction::max>,
                 .gpu = run<Reduction::max, block_on_gpu>,
@@ -404,7 +402,7 @@ const Op max_op{.name = "max",
                 .describe = describe};
 const Op min_op{.name = "min",
                 .formula = "smallest x over the axes; NaN if there is one",
-                .gradient = "g to the smallest, in equal shares where several are equal",
+                .gradient = {"g to the smallest, in equal shares where several are equal"},
                 .infer = infer_extreme<min_op>,
                 .run = run<Reduction::min>,
                 .gpu = run<Reduction::min, block_on_gpu>,
@@ -414,7 +412,6 @@ const Op min_op{.name = "min",
                 .describe = describe};
 const Op argmax_op{.name = "argmax",
                    .formula = "index of the first largest x",
-                   .gradient = "",
                    .infer = infer_extreme<argmax_op>,
                    .run = run<Reduction::argmax>,
                    .gpu = run<Reduction::argmax, block_on_gpu>,
@@ -423,7 +420,6 @@ const Op argmax_op{.name = "argmax",
                    .describe = describe};
 const Op argmin_op{.name = "argmin",
                    .formula = "index of the first smallest x",
-                   .gradient = "",
                    .infer = infer_extreme<argmin_op>,
                    .run = run<Reduction::argmin>,
                    .gpu = run<Reduction::argmin, block_on_gpu>,
@@ -437,7 +433,6 @@ void infer_bool(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
 }
 const Op any_op{.name = "any",
                 .formula = "is any x not zero?",
-                .gradient = "",
                 .infer = infer_bool,
                 .run = run<Reduction::any>,
                 .gpu = run<Reduction::any, block_on_gpu>,
@@ -446,7 +441,6 @@ const Op any_op{.name = "any",
                 .describe = describe};
 const Op all_op{.name = "all",
                 .formula = "is no x zero?",
-                .gradient = "",
                 .infer = infer_bool,
                 .run = run<Reduction::all>,
                 .gpu = run<Reduction::all, block_on_gpu>,

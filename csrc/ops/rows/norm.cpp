@@ -24,8 +24,8 @@ template <class Body> void with_kernel(DType dtype, const Body& body) {
     body(table.f64, Type<double>{});
 }
 int64_t row_count(const View& x) { return x.shape.back() ? x.numel() / x.shape.back() : 0; }
-void describe(const Attrs& attrs, AttrText& text) {
-  text.emplace_back("eps", concat(attrs.as<NormAttrs>().eps));
+void describe(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back("eps", attrs.as<NormAttrs>().eps);
 }
 Cost cost(Tensors in, const Tensor& out, const Attrs&) {
   Cost c = default_cost(in, out);
@@ -75,8 +75,8 @@ void run_vjp(Views out, Views in, const Attrs&) {
   });
 }
 const Op vjp_op{.name = "layer_norm_vjp",
+                .operands = "g, x, kept, w",
                 .formula = "rstd * (h - mean(h) - xhat * mean(h * xhat)), h = g * w",
-                .gradient = "",
                 .infer = infer_vjp,
                 .run = run_vjp,
                 .gpu = on_gpu<&GpuKernels::norm, &NormGpu::layer_norm_vjp>,
@@ -113,8 +113,8 @@ void run_affine(Views out, Views in, const Attrs&) {
   });
 }
 const Op affine_op{.name = "layer_norm_affine_vjp",
-                   .formula = "dw = sum(g * xhat), db = sum(g), over the rows",
-                   .gradient = "",
+                   .operands = "g, x, kept",
+                   .formula = "sum(g * xhat) and sum(g), over the rows",
                    .infer = infer_affine,
                    .run = run_affine,
                    .gpu = on_gpu<&GpuKernels::norm, &NormGpu::affine_vjp>,
@@ -151,12 +151,12 @@ void vjp(const Line& line, const Tensor& g_given, Gradients& dx) {
 }
 const Op layer_norm_op{
     .name = "layer_norm",
+    .operands = "x, w, b",
     .formula =
         "xhat * w + b, xhat = (x - mean) * rstd, rstd = 1 / sqrt(var + eps), along the last "
         "axis",
-    .gradient =
-        "dx = rstd * (h - mean(h) - xhat * mean(h * xhat)), h = g * w; dw = sum(g * xhat), "
-        "db = sum(g)",
+    .gradient = {"rstd * (h - mean(h) - xhat * mean(h * xhat)), h = g * w", "sum(g * xhat)",
+                 "sum(g)"},
     .infer = infer,
     .run = run,
     .gpu = on_gpu<&GpuKernels::norm, &NormGpu::layer_norm>,

@@ -61,8 +61,8 @@ template <auto member> void run_rows(Views out, Views in, const Attrs&) {
 Saves save_y(uint32_t, const Attrs&) { return save_output; }
 
 const Op softmax_vjp_op{.name = "softmax_vjp",
+                        .operands = "g, y",
                         .formula = "y * (g - sum(g * y))",
-                        .gradient = "",
                         .infer = infer_same,
                         .run = run_rows<[](const auto& k) { return k.softmax_vjp; }>,
                         .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::softmax_vjp>,
@@ -75,7 +75,7 @@ void vjp_softmax(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op softmax_op{.name = "softmax",
                     .formula = "exp(x - m) / sum(exp(x - m)), m = max(x), along the last axis",
-                    .gradient = "y * (g - sum(g * y))",
+                    .gradient = {"y * (g - sum(g * y))"},
                     .infer = infer_same,
                     .run = run_rows<[](const auto& k) { return k.softmax; }>,
                     .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::softmax>,
@@ -84,8 +84,8 @@ const Op softmax_op{.name = "softmax",
                     .cost = cost_rows};
 
 const Op log_softmax_vjp_op{.name = "log_softmax_vjp",
+                            .operands = "g, y",
                             .formula = "g - exp(y) * sum(g)",
-                            .gradient = "",
                             .infer = infer_same,
                             .run = run_rows<[](const auto& k) { return k.log_softmax_vjp; }>,
                             .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::log_softmax_vjp>,
@@ -98,7 +98,7 @@ void vjp_log_softmax(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op log_softmax_op{.name = "log_softmax",
                         .formula = "x - m - log(sum(exp(x - m))), m = max(x), along the last axis",
-                        .gradient = "g - exp(y) * sum(g)",
+                        .gradient = {"g - exp(y) * sum(g)"},
                         .infer = infer_same,
                         .run = run_rows<[](const auto& k) { return k.log_softmax; }>,
                         .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::log_softmax>,
@@ -130,7 +130,7 @@ void vjp_logsumexp(const Line& line, const Tensor& g, Gradients& dx) {
 }
 const Op logsumexp_op{.name = "logsumexp",
                       .formula = "m + log(sum(exp(x - m))), m = max(x), along the last axis",
-                      .gradient = "g * exp(x - y)",
+                      .gradient = {"g * exp(x - y)"},
                       .infer = infer_logsumexp,
                       .run = run_logsumexp,
                       .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::logsumexp>,
@@ -200,15 +200,14 @@ void run_cross_entropy_both(Views out, Views in, const Attrs&) {
 }
 const Op cross_entropy_both_op{.name = "cross_entropy_with_gradient",
                                .formula = "its lines, row by row",
-                               .gradient = "",
                                .run = run_cross_entropy_both,
                                .no_gradient = "a compiled step is not differentiated"};
 void infer_cross_entropy_vjp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[1].shape(), in[1].dtype(), in[1].device());
 }
 const Op cross_entropy_vjp_op{.name = "cross_entropy_vjp",
+                              .operands = "g, x, target, kept",
                               .formula = "g * (softmax(x) - onehot(target))",
-                              .gradient = "",
                               .infer = infer_cross_entropy_vjp,
                               .run = run_cross_entropy_vjp,
                               .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::cross_entropy_vjp>,
@@ -226,8 +225,9 @@ void vjp_cross_entropy(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = times(unsqueeze(g, 1), softmax(x, 1) - onehot);
 }
 const Op cross_entropy_op{.name = "cross_entropy",
+                          .operands = "x, target",
                           .formula = "log(sum(exp(x))) - x[target], for each row",
-                          .gradient = "g * (softmax(x) - onehot(target))",
+                          .gradient = {"g * (softmax(x) - onehot(target))"},
                           .infer = infer_cross_entropy,
                           .run = run_cross_entropy,
                           .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::cross_entropy>,

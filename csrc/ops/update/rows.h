@@ -1,5 +1,6 @@
 // The optimizers: one row each, with PyTorch's formulas.
 //
+//   operands the names in `formula` of parameter, states, step count, gradient and options
 //   options  the optimizer's numbers, in the order in which a float64 tensor holds them
 //   flag     a variant of the formula, fixed in the line; null: none
 //   states   tensors beside each parameter; those from `needed` on serve momentum alone, and are
@@ -22,6 +23,7 @@ namespace wengert {
 
 struct Sgd {
   static constexpr auto name = "sgd_step", flag = "nesterov";
+  static constexpr auto operands = "p, b, t, g, options";
   static constexpr auto formula =
       "lr, momentum, dampening, weight_decay = options; g = g + weight_decay * p; "
       "b = momentum * b + (1 - dampening) * g; p = p - lr * b";
@@ -48,6 +50,7 @@ struct Sgd {
 // Kingma and Ba 2014, arXiv 1412.6980; decoupled (AdamW): Loshchilov and Hutter 2017, 1711.05101.
 struct Adam {
   static constexpr auto name = "adam_step", flag = "decoupled";
+  static constexpr auto operands = "p, m, v, t, g, options";
   static constexpr auto formula =
       "lr, b1, b2, eps, weight_decay = options; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * "
       "g^2; p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)";
@@ -82,6 +85,7 @@ struct Adam {
 struct Rmsprop {
   static constexpr auto name = "rmsprop_step";
   static constexpr const char* flag = nullptr;
+  static constexpr auto operands = "p, v, b, t, g, options";
   static constexpr auto formula =
       "lr, alpha, eps, weight_decay, momentum = options; v = alpha * v + (1 - alpha) * g^2; b = "
       "momentum * b + g / (sqrt(v) + eps); p = p - lr * b";

@@ -184,15 +184,15 @@ template <class Row> std::unique_ptr<Ready> ready(Views, Views in, const Attrs& 
   return std::make_unique<Update<Row>>(in, attrs);
 }
 template <class Row> void run(Views, Views in, const Attrs& attrs) { Update<Row>(in, attrs).run(); }
-template <class Row> void describe(const Attrs& attrs, AttrText& text) {
-  text.emplace_back(Row::flag, attrs.as<UpdateAttrs>().flag ? "True" : "False");
+template <class Row> void describe(const Attrs& attrs, NamedAttrs& named) {
+  named.emplace_back(Row::flag, attrs.as<UpdateAttrs>().flag);
 }
 
 constexpr auto why_not = "it overwrites parameters, as the end of a training step";
 template <class Row>
 constexpr Op op_of{.name = Row::name,
+                   .operands = Row::operands,
                    .formula = Row::formula,
-                   .gradient = "",
                    .infer = infer<Row>,
                    .run = run<Row>,
                    .gpu = run<Row>,
@@ -207,8 +207,8 @@ template <class... Rows> std::span<const Op* const> ops(List<Rows...>) {
 }  // namespace
 
 const Op count_op{.name = "count_step",
+                  .operands = "t",
                   .formula = "t = t + 1",
-                  .gradient = "",
                   .infer = [](Tensors, const Attrs&, SmallVector<Meta, 2>&) {},
                   .run = [](Views, Views in, const Attrs&) { ++*in[0].as<int64_t>(); },
                   .no_gradient = why_not};

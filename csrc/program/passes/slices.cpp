@@ -16,7 +16,6 @@ namespace wengert {
 
 const Op slices_op{.name = "slices",
                    .formula = "x as a sum of bfloat16",
-                   .gradient = "",
                    .no_gradient = "a compiled step is not differentiated"};
 
 namespace {

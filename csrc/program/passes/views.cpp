@@ -14,10 +14,9 @@ std::string seen_through(const StepList& list, const StepList::Line& line) {
   const std::string_view op = line.op->name;
   if (op == "reshape" || op == "expand") return x.name;  // the shape says it
   if (op == "permute" && y.shape.size() == 2) return x.name + ".T";
-  AttrText attributes;
-  if (line.op->describe) line.op->describe(line.attrs, attributes);
   std::string text = concat(op, "(", x.name);
-  for (const auto& [key, value] : attributes) text += concat(", ", key, "=", value);
+  for (const auto& [key, value] : attributes_of(*line.op, line.attrs))
+    text += concat(", ", key, "=", value);
   return text + ")";
 }
 

@@ -150,7 +150,8 @@ def _page(program: Program, path: str) -> Path:
         skipped = len(program.earlier) - len(alike)
         print(f"left out {skipped} kept steps whose list differs from the last step's")
     first, *others = [*alike, program]
-    return first.to_html(path, others)
+    page: Path = first.to_html(path, others)
+    return page
 
 
 def study_command(arguments: argparse.Namespace) -> int:
@@ -199,7 +200,7 @@ def study_command(arguments: argparse.Namespace) -> int:
             print(f"wrote {plain(path)} ({Path(path).stat().st_size:,} bytes)")
             shown = True
     if not shown:
-        if program._core is None:
+        if program.core is None:
             print(plain(str(program), keep="\n"))
         else:
             Session(program).run()

@@ -12,6 +12,10 @@
 
 The list is the one that eager ran and that compiled steps replay (csrc/program/), with what only a
 reader needs beside it: names, source lines, which lines answer which.
+
+A file here imports only from files to its left, and from the package outside:
+list < text, run < naming, costs, checks < stepper, page, numpy_code, schema < program < tracing <
+terminal, attribution < drills.
 """
 
 from __future__ import annotations
@@ -21,20 +25,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import attribution as attribution
-    from .check import check, diff, first_bad
-    from .listing import Program, StudyError
-    from .schema import load
+    from .checks import check, diff, first_bad
+    from .list import StudyError
+    from .program import Program, load
     from .stepper import Stepper
     from .tracing import trace
 
 _HOME = {
-    "Program": "listing",
+    "Program": "program",
     "Stepper": "stepper",
-    "StudyError": "listing",
-    "check": "check",
-    "diff": "check",
-    "first_bad": "check",
-    "load": "schema",
+    "StudyError": "list",
+    "check": "checks",
+    "diff": "checks",
+    "first_bad": "checks",
+    "load": "program",
     "trace": "tracing",
 }
 

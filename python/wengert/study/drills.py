@@ -15,7 +15,8 @@ import numpy as np
 import wengert
 from wengert._core import Tensor
 
-from .listing import Line, Program, StudyError
+from .list import Line, StudyError
+from .program import Program
 from .run import Run
 from .tracing import trace
 

@@ -3,6 +3,8 @@
 The code needs NumPy alone, runs by itself, and gives the same gradients to rounding. Each line
 keeps its name, its number and the user's source line. Random numbers are those that were drawn. The
 optimizer's update is left out: the gradients are the result.
+
+Elementwise ops write their own NumPy (csrc/ops/elementwise/text.h); the others are here.
 """
 
 from __future__ import annotations
@@ -15,68 +17,49 @@ from typing import Any
 import numpy as np
 
 from ..io import write_text, writing
-from .listing import Line, Program, StudyError, _short, _swaps_last
+from .list import Line, StudyError, WengertList, ops, short, swaps_last
+from .run import Run
+from .text import summary
 
 EMBED = (
     20_000  # elements of all inputs that are written into the code; more go into a .npz beside it
 )
+LONGEST = 64  # characters of a formula that stands in its line; a longer one is a function
 
-_ONE = {
-    "neg": "-{0}", "abs": "np.abs({0})", "sign": "np.sign({0})", "exp": "np.exp({0})",
-    "expm1": "np.expm1({0})", "log": "np.log({0})", "log1p": "np.log1p({0})",
-    "sqrt": "np.sqrt({0})", "rsqrt": "1 / np.sqrt({0})", "square": "{0} * {0}",
-    "sin": "np.sin({0})", "cos": "np.cos({0})", "tanh": "np.tanh({0})",
-    "sigmoid": "1 / (1 + np.exp(-{0}))", "relu": "np.maximum({0}, 0)",
-    "leaky_relu": "np.where({0} > 0, {0}, times({a}, {0}))",
-    "elu": "np.where({0} > 0, {0}, {a} * np.expm1(np.minimum({0}, 0)))",
-    "gelu": "times((1 + erf({0} / np.sqrt(2))) / 2, {0})",
-    "gelu_tanh": "times((1 + np.tanh(gelu_u({0}))) / 2, {0})",
-    "silu": "times(1 / (1 + np.exp(-{0})), {0})",
-    "softplus": "np.logaddexp(0, {0})", "erf": "erf({0})",
-    "clamp": "np.clip({0}, {a}, {b})", "floor": "np.floor({0})", "ceil": "np.ceil({0})",
-    "round": "np.round({0})", "copy": "{0}.copy()", "softmax": "softmax({0})",
-    "log_softmax": "log_softmax({0})", "logsumexp": "logsumexp({0})",
-}  # fmt: skip
-_TWO = {
-    "add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}",
-    "pow": "{0} ** {1}", "maximum": "np.maximum({0}, {1})", "minimum": "np.minimum({0}, {1})",
-    "floor_divide": "np.floor_divide({0}, {1})", "remainder": "np.remainder({0}, {1})",
-    "bce_with_logits":
-        "times(np.where({0} > 0, 1 - {1}, -{1}), {0}) + np.log1p(np.exp(-np.abs({0})))",
-    "times": "times({0}, {1})", "over": "over({0}, {1})",
-    "flat": "np.broadcast_arrays({0}, {1})[0]",
-    "matmul": "{0} @ {1}", "eq": "{0} == {1}", "ne": "{0} != {1}", "lt": "{0} < {1}",
-    "le": "{0} <= {1}", "gt": "{0} > {1}", "ge": "{0} >= {1}", "bitwise_and": "{0} & {1}",
-    "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}", "where": "np.where({0}, {1}, {2})",
-    "cross_entropy": "logsumexp({0}) - {0}[np.arange(len({0})), {1}]",
-    "neg_vjp": "-{0}", "abs_vjp": "times({0}, np.sign({1}))", "exp_vjp": "times({0}, {1})",
-    "expm1_vjp": "times({0}, {1} + 1)", "log_vjp": "over({0}, {1})",
-    "log1p_vjp": "over({0}, 1 + {1})",
-    "sqrt_vjp": "over({0}, 2 * {1})", "rsqrt_vjp": "times(-{0}, {1} ** 3 / 2)",
-    "square_vjp": "times(2 * {0}, {1})", "sin_vjp": "times({0}, np.cos({1}))",
-    "cos_vjp": "times(-{0}, np.sin({1}))", "tanh_vjp": "times({0}, 1 - {1} * {1})",
-    "sigmoid_vjp": "times({0}, {1} * (1 - {1}))",
-    "relu_vjp": "np.where({1} <= 0, 0, {0})",
-    "leaky_relu_vjp": "np.where({1} > 0, {0}, {a} * {0})",
-    "elu_vjp": "np.where({1} > 0, {0}, times({0}, {a} * np.exp(np.minimum({1}, 0))))",
-    "gelu_vjp": "times({0}, (1 + erf({1} / np.sqrt(2))) / 2 + times(np.exp(-{1} * {1} / 2), {1}) "
-                "/ np.sqrt(2 * np.pi))",
-    "gelu_tanh_vjp": "times({0}, gelu_tanh_slope({1}))",
-    "silu_vjp": "times({0}, silu_slope({1}))",
-    "softplus_vjp": "times({0}, 1 / (1 + np.exp(-{1})))",
-    "erf_vjp": "times({0}, 2 / np.sqrt(np.pi) * np.exp(-{1} * {1}))",
-    "clamp_vjp": "np.where(({1} < {a}) | ({1} > {b}), 0, {0})",
-    "sign_vjp": "0 * {0}", "floor_vjp": "0 * {0}", "ceil_vjp": "0 * {0}", "round_vjp": "0 * {0}",
-    "softmax_vjp": "times({0} - times({0}, {1}).sum(axis=-1, keepdims=True), {1})",
-    "log_softmax_vjp": "{0} - times({0}.sum(axis=-1, keepdims=True), np.exp({1}))",
+# In the names of the op's operands and attributes; `all` is all operands.
+_PATTERNS = {
+    "copy": "{x}.copy()", "cast": "np.asarray({x}).astype({dtype!r})",
+    "flat": "np.broadcast_arrays({a}, {b})[0]", "matmul": "{a} @ {b}",
+    **{op: f"{{x}}.{op}(axis={{axis}}, keepdims={{keepdims}})"
+       for op in ("sum", "mean", "prod", "max", "min", "any", "all")},
+    **{op: f"np.{op}({{x}}, axis={{axis[0]}}, keepdims={{keepdims}})"
+       for op in ("argmax", "argmin")},
+    "sum_squares": "np.square({x}, dtype=float).sum(axis={axis})",
+    "product_of_others": "product_of_others({x})",
+    "permute": "np.transpose({x}, {axes})", "reshape": "np.reshape({x}, {shape})",
+    "expand": "np.broadcast_to({x}, {shape})",
+    "embed": "embed({x}, {axis}, {start}, {step}, {length}, {size})",
+    "region": "region({x}, {shape}, {strides}, {offset})",
+    "put_region": "put_region({x}, {value}, {shape}, {strides}, {offset})",
+    "concatenate": "np.concatenate([{all}], axis={axis})",
+    "full": "np.full({shape}, {value}, {dtype!r})",
+    "arange": "({start} + {step} * np.arange({count})).astype({dtype!r})",
+    "ravel_index": "np.ravel_multi_index(({all},), {sizes}, mode='wrap')",
+    "take_rows": "rows_of({x}, {lead})[{rows}]",
+    "put_rows": "put_rows({x}, {value}, {rows}, {lead}, {add})",
+    "embedding": "{table}[{ids}]", "embedding_vjp": "embedding_vjp({g}, {ids}, {rows})",
+    "softmax": "softmax({x})", "log_softmax": "log_softmax({x})", "logsumexp": "logsumexp({x})",
+    "softmax_vjp": "times({g} - times({g}, {y}).sum(axis=-1, keepdims=True), {y})",
+    "log_softmax_vjp": "{g} - times({g}.sum(axis=-1, keepdims=True), np.exp({y}))",
+    "cross_entropy": "logsumexp({x}) - {x}[np.arange(len({x})), {target}]",
     "cross_entropy_vjp":
-        "times({0}.reshape(-1, 1), softmax({1}) - np.eye({1}.shape[1], dtype={1}.dtype)[{2}])",
-    "embedding": "{0}[{1}]", "embedding_vjp": "embedding_vjp({0}, {1}, {rows})",
-    "take_rows": "rows_of({0}, {lead})[{1}]",
-    "put_rows": "put_rows({0}, {1}, {2}, {lead}, {add})",
-    "region": "region({0}, {shape}, {strides}, {offset})",
-    "put_region": "put_region({0}, {1}, {shape}, {strides}, {offset})",
+        "times({g}.reshape(-1, 1), softmax({x}) - np.eye({x}.shape[1], dtype={x}.dtype)[{target}])",
+    "layer_norm": "layer_norm({all}, eps={eps})", "layer_norm_vjp": "layer_norm_vjp({all})",
+    "layer_norm_affine_vjp": "layer_norm_affine_vjp({all})",
+    "attention": "attention({q}, {k}, {v}, {scale}, {is_causal})",
+    "attention_vjp": "attention_vjp({q}, {k}, {v}, {g}, {scale}, {is_causal})",
 }  # fmt: skip
+_RANDOM = ("uniform", "normal", "integers")
 _HELPERS = {
     "times": (
         "def times(a, b):\n"
@@ -88,20 +71,8 @@ _HELPERS = {
         "    with np.errstate(invalid='ignore', divide='ignore'):\n"
         "        return np.where(np.equal(a, 0), a, a / b)"
     ),
+    "sigmoid": "def sigmoid(x):\n    return 1 / (1 + np.exp(-x))",
     "erf": "erf = np.vectorize(math.erf, otypes=[float])",
-    "gelu_u": "def gelu_u(x):\n    return np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)",
-    "gelu_tanh_slope": (
-        "def gelu_tanh_slope(x):\n"
-        "    x = np.clip(x, -20, 20)\n"
-        "    t = np.tanh(gelu_u(x))\n"
-        "    du = np.sqrt(2 / np.pi) * (1 + 0.134145 * x * x)\n"
-        "    return (1 + t) / 2 + x * (1 - t * t) / 2 * du"
-    ),
-    "silu_slope": (
-        "def silu_slope(x):\n"
-        "    s = 1 / (1 + np.exp(-x))\n"
-        "    return times(s, 1 + times(1 - s, x))"
-    ),
     "row_top": (
         "def row_top(x):\n"
         "    m = x.max(axis=-1, keepdims=True, initial=-np.inf)\n"
@@ -153,15 +124,19 @@ _HELPERS = {
         "    rows = tuple(range(x.ndim - 1))\n"
         "    return np.stack([(g * xhat).sum(axis=rows), g.sum(axis=rows)])"
     ),
-    "attention": (
+    "attention_weights": (
         "def attention_weights(q, k, scale, is_causal):  # (n, length, heads, width)\n"
         "    s = scale * np.einsum('nihd,njhd->nhij', q, k)\n"
         "    if is_causal:\n"
         "        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)\n"
         "    e = np.where(s == -np.inf, 0, np.exp(s - row_top(s)))\n"
-        "    return e / e.sum(axis=-1, keepdims=True)\n\n\n"
+        "    return e / e.sum(axis=-1, keepdims=True)"
+    ),
+    "taken_out": (
         "def taken_out(x):  # what is no number; and for each row 0, or nan if there is any\n"
-        "    return np.where(np.isfinite(x), x, 0), np.moveaxis((x - x).sum(axis=-1), 1, -1)\n\n\n"
+        "    return np.where(np.isfinite(x), x, 0), np.moveaxis((x - x).sum(axis=-1), 1, -1)"
+    ),
+    "attention": (
         "def attention(q, k, v, scale, is_causal):\n"
         "    p = attention_weights(q, k, scale, is_causal)\n"
         "    v, odd = taken_out(v)\n"
@@ -195,6 +170,11 @@ _HELPERS = {
         "    region(y, shape, strides, offset)[...] = value\n"
         "    return y"
     ),
+    "product_of_others": (
+        "def product_of_others(x):\n"
+        "    each = [np.delete(x, i, 1).prod(1, float) for i in range(x.shape[1])]\n"
+        "    return np.stack(each, 1).astype(x.dtype)"
+    ),
     "embed": (
         "def embed(x, axis, start, step, length, size):\n"
         "    shape = list(x.shape)\n"
@@ -205,20 +185,9 @@ _HELPERS = {
         "    return y"
     ),
 }  # fmt: skip
-_NEEDS = {
-    "attention": ["row_top", "times"],
-    "attention_vjp": ["attention", "row_top", "times"],
-    "gelu_tanh_slope": ["gelu_u"],
-    "log_softmax": ["logsumexp", "row_top"],
-    "logsumexp": ["row_top"],
-    "silu_slope": ["times"],
-    "softmax": ["row_top"],
-    "put_rows": ["rows_of"],
-    "put_region": ["region"],
-}
 
 
-def to_numpy(program: Program, path: str | Path | None = None) -> str:
+def to_numpy(program: WengertList, path: str | Path | None = None) -> str:
     """The code; written to `path` too if that is given, and large inputs to a .npz beside it.
 
     Raises StudyError for an op that this module does not know, and for a program read from a file.
@@ -228,12 +197,12 @@ def to_numpy(program: Program, path: str | Path | None = None) -> str:
 
 
 class _Writer:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: WengertList) -> None:
         self.program = program
         self.names: dict[int, str] = {}
         self.taken = {"np", "math", "step", *_HELPERS, *keyword.kwlist}
         self.inputs: list[int] = []
-        self.used: set[str] = set()
+        self.functions: dict[str, str] = {}  # of elementwise ops with long formulas
 
     def name(self, v: int) -> str:
         """An identifier for a value; a number for a constant."""
@@ -257,9 +226,9 @@ class _Writer:
         program = self.program
         lines = [x for x in program.lines if x.phase != "update"]
         made: set[int] = set()
-        drawn = {v for x in lines if x.op in ("uniform", "normal", "integers") for v in x.outputs}
+        drawn = {v for x in lines if x.op in _RANDOM for v in x.outputs}
         for x in lines:
-            for v in x.inputs if x.op not in ("uniform", "normal", "integers") else []:
+            for v in x.inputs if x.op not in _RANDOM else []:
                 value = program.values[v]
                 edited = any(v in y.edited for y in lines)
                 if v in made or v in self.inputs:
@@ -272,7 +241,7 @@ class _Writer:
                 self.inputs.append(x.outputs[0])  # overwritten before anything reads it
         body, phase = [], ""
         for x in lines:
-            if x.op in ("uniform", "normal", "integers"):
+            if x.op in _RANDOM:
                 for v in x.outputs:
                     if v not in self.inputs:
                         self.inputs.append(v)
@@ -294,43 +263,46 @@ class _Writer:
         arguments = ", ".join(self.name(v) for v in self.inputs)
         head = [
             '"""One step, forward and backward, in NumPy: written by wengert.study.\n',
-            f"{program.summary()}",
+            f"{summary(program)}",
             '"""\n',
         ]
-        if any(self._helper(h) for h in ("erf",)):
+        helpers = self._helpers("\n".join(body))
+        if "math." in helpers:
             head.append("import math")
         head.append("import sys" if path and self._large() else "")
         head.append("import numpy as np\n")
-        helpers = []
-        for name, code in _HELPERS.items():
-            if self._helper(name):
-                helpers.append(f"\n{code}\n")
         function = [
             f"\ndef step({arguments}):",
             '    """Results, and the gradient of each leaf."""',
             *body,
             f"    return {pairs[0]}, {pairs[1]}\n",
         ]
-        text = "\n".join(x for x in head if x) + "\n" + "\n".join(helpers) + "\n".join(function)
+        text = "\n".join(x for x in head if x) + "\n" + helpers + "\n".join(function)
         text += "\n" + self._main(path)
         if path is not None:
             write_text(path, text)
         return text
 
-    def _helper(self, name: str) -> bool:
-        return name in self.used or any(
-            user in self.used and name in needs for user, needs in _NEEDS.items()
-        )
+    def _helpers(self, code: str) -> str:
+        """The functions that the code calls, and those that they call."""
+        known = {**_HELPERS, **self.functions}
+        called: set[str] = set()
+        while True:
+            new = {f for f in known if f not in called and re.search(rf"\b{f}\(", code)}
+            if not new:
+                return "".join(f"\n{known[f]}\n\n" for f in known if f in called)
+            called |= new
+            code = "\n".join(known[f] for f in new)
 
     def _large(self) -> bool:
         return sum(int(np.prod(self.program.values[v].shape)) for v in self.inputs) > EMBED
 
     def _main(self, path: Path | None) -> str:
         """Code that calls step() on the numbers of the trace."""
-        run = self.program.run()
+        run = Run(self.program)
         arrays: dict[str, Any] = {}
         drawn = {
-            v for x in self.program.lines if x.op in ("uniform", "normal", "integers")
+            v for x in self.program.lines if x.op in _RANDOM
             for v in x.outputs
         }  # fmt: skip
         for v in self.inputs:
@@ -383,82 +355,44 @@ class _Writer:
         if x.op == "layer_norm":  # and what its vjp needs
             target = f"{name}, {self.name(x.outputs[1])}"
         text = f"    {target} = {code}"
-        source = f"{_short(x.place)}: {x.code}" if x.phase == "forward" and x.code else ""
+        source = f"{short(x.place)}: {x.code}" if x.phase == "forward" and x.code else ""
         return f"{text:60}  # {x.number} {source}".rstrip()
 
     def expression(self, x: Line) -> str:
         """The right side."""
         names = [self.name(v) for v in self.program.operands(x)]
-        op = self.program.faults[x.number][0] if x.number in self.program.faults else x.op
-        a = x.attributes
-        pattern = _ONE.get(op) or _TWO.get(op)
-        if pattern is not None:
-            self.used |= {h for h in _HELPERS if re.search(rf"\b{h}\(", pattern)}
-            return pattern.format(*names, **a)
-        if op == "layer_norm":
-            self.used.add(op)
-            return f"layer_norm({', '.join(names)}, eps={a['eps']})"
-        if op in ("layer_norm_vjp", "layer_norm_affine_vjp"):
-            self.used.add(op)
-            return f"{op}({', '.join(names)})"
-        if op in ("attention", "attention_vjp") and len(names) in (3, 6):  # without a mask
-            self.used.add(op)
-            take = ", ".join(names[: 3 if op == "attention" else 4])
-            width = self.program.values[x.inputs[0]].shape[-1]
-            # A listing shows six digits of a number.
-            usual = width and f"{width**-0.5:g}" == a["scale"]
-            scale = f"{width} ** -0.5" if usual else a["scale"]
-            return f"{op}({take}, {scale}, {a['is_causal']})"
-        if op == "product_of_others":
-            n = self.program.values[x.inputs[0]].shape[1]
-            rest = f"np.delete({names[0]}, i, 1).prod(1, float) for i in range({n})"
-            return f"np.stack([{rest}], 1).astype({names[0]}.dtype)"
-        if op == "sum_squares":
-            return f"np.square({names[0]}, dtype=float).sum(axis={a['axis']})"
-        if op in ("sum", "mean", "prod", "max", "min", "any", "all"):
-            return f"{names[0]}.{op}(axis={a['axis']}, keepdims={a['keepdims']})"
-        if op in ("argmax", "argmin"):
-            axis = re.findall(r"\d+", a["axis"])[0]
-            return f"np.{op}({names[0]}, axis={axis}, keepdims={a['keepdims']})"
-        if op == "permute":
-            if _swaps_last(a["axes"]) and len(re.findall(r"\d+", a["axes"])) == 2:
-                return f"{names[0]}.T"
-            return f"np.transpose({names[0]}, {a['axes']})"
-        if op == "reshape":
-            return f"np.reshape({names[0]}, {a['shape']})"
-        if op == "expand":
-            return f"np.broadcast_to({names[0]}, {a['shape']})"
+        op = self.program.op(x)
+        a: dict[str, Any] = dict(x.attributes)
+        known = ops().get(op, {"operands": [], "numpy": []})
+        if op == "permute" and len(a["axes"]) == 2 and swaps_last(a["axes"]):
+            return f"{names[0]}.T"
         if op == "slice":
-            lead = ":, " * int(a["axis"])
-            start, step, length = int(a["start"]), int(a["step"]), int(a["length"])
-            stop: Any = start + step * length
-            return f"{names[0]}[{lead}{start}:{stop if stop >= 0 else ''}:{step}]"
-        if op == "embed":
-            self.used.add("embed")
-            rest = ", ".join(str(a[k]) for k in ("axis", "start", "step", "length", "size"))
-            return f"embed({names[0]}, {rest})"
-        if op == "concatenate":
-            return f"np.concatenate([{', '.join(names)}], axis={a.get('axis', 0)})"
-        if op == "cast":
-            return f"np.asarray({names[0]}).astype({a['dtype']!r})"
-        if op == "full":
-            kind = self.program.values[x.outputs[0]].dtype
-            return f"np.full({a['shape']}, {_number(float(a['value']))}, {kind!r})"
-        if op == "arange":
-            first, by, count = (float(a[k]) for k in ("start", "step", "count"))
-            kind = self.program.values[x.outputs[0]].dtype
-            return f"({_number(first)} + {_number(by)} * np.arange({int(count)})).astype({kind!r})"
-        if op == "ravel_index":
-            return f"np.ravel_multi_index(({', '.join(names)},), {a['sizes']}, mode='wrap')"
-        raise StudyError(
-            f"study: to_numpy does not know the op '{op}' of line {x.number}; the list itself "
-            "(print(program)) and the page do"
-        )
+            stop = a["start"] + a["step"] * a["length"]
+            part = f"{a['start']}:{stop if stop >= 0 else ''}:{a['step']}"
+            return f"{names[0]}[{':, ' * a['axis']}{part}]"
+        masked = op in ("attention", "attention_vjp") and len(names) not in (3, 6)
+        if masked or not (op in _PATTERNS or known["numpy"]):
+            raise StudyError(
+                f"study: to_numpy does not know the op '{op}' of line {x.number}; the list itself "
+                "(print(program)) and the page do"
+            )
+        fields = {k: _number(v) if type(v) is float else v for k, v in a.items()}
+        fields |= {"all": ", ".join(names), **dict(zip(known["operands"], names, strict=False))}
+        pattern = _PATTERNS.get(op) or known["numpy"][-1]
+        text = pattern.format(**fields)
+        if op in _PATTERNS or (len(known["numpy"]) == 1 and len(text) <= LONGEST):
+            return text
+        given = [*known["operands"], *a]
+        *steps, result = (line.format(**{k: k for k in given}) for line in known["numpy"])
+        lines = [f"def {op}({', '.join(given)}):", *steps, f"return {result}"]
+        self.functions[op] = "\n    ".join(lines)
+        return f"{op}({', '.join(str(fields[k]) for k in given)})"
 
 
 def _number(x: float) -> str:
     if x != x:
         return "np.nan"
     if x in (float("inf"), float("-inf")):
-        return "np.inf" if x > 0 else "-np.inf"
-    return str(int(x)) if x == int(x) and abs(x) < 1e15 else repr(x)
+        return "np.inf" if x > 0 else "(-np.inf)"
+    text = str(int(x)) if x == int(x) and abs(x) < 1e15 else repr(x)
+    return f"({text})" if x < 0 else text

@@ -20,88 +20,25 @@ from typing import Any
 import numpy as np
 
 from ..io import write_text
-from .listing import Line, Program, StudyError, _short
-from .run import Array, Run, statistics
+from .costs import ensure_times
+from .list import Line, StudyError, WengertList, ops, short
+from .run import Array, Run, gradients, statistics
+from .text import expression, head, vjp_formula
 
 CELLS = 1_200_000  # of all maps together, about a byte each
 LARGEST, SMALLEST = 48, 8  # cells along a side of a map
 MAX_LINES = 20_000
 EDITABLE = 40_000  # elements of all values of a page that can run its list again
 
-# The ops that page.html can run.
-_RUNS = set(
-    [
-        "neg",
-        "abs",
-        "sign",
-        "exp",
-        "expm1",
-        "log",
-        "log1p",
-        "sqrt",
-        "rsqrt",
-        "square",
-        "sin",
-        "cos",
-        "tanh",
-        "sigmoid",
-        "relu",
-        "silu",
-        "softplus",
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "pow",
-        "maximum",
-        "minimum",
-        "bce_with_logits",
-        "times",
-        "over",
-        "flat",
-        "matmul",
-        "sum",
-        "mean",
-        "max",
-        "min",
-        "full",
-        "permute",
-        "reshape",
-        "expand",
-        "copy",
-        "cast",
-        "softmax",
-        "log_softmax",
-        "logsumexp",
-        "cross_entropy",
-        "where",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "neg_vjp",
-        "abs_vjp",
-        "exp_vjp",
-        "log_vjp",
-        "sqrt_vjp",
-        "square_vjp",
-        "sin_vjp",
-        "cos_vjp",
-        "tanh_vjp",
-        "sigmoid_vjp",
-        "relu_vjp",
-        "silu_vjp",
-        "softplus_vjp",
-        "softmax_vjp",
-        "log_softmax_vjp",
-        "cross_entropy_vjp",
-    ]
-)
+# The ops that page.html can run, besides those that write JavaScript themselves.
+_RUNS = {
+    "matmul", "sum", "mean", "max", "min", "full", "permute", "reshape", "expand", "copy", "cast",
+    "softmax", "log_softmax", "logsumexp", "cross_entropy", "softmax_vjp", "log_softmax_vjp",
+    "cross_entropy_vjp",
+}  # fmt: skip
 
 
-def to_html(programs: Sequence[Program], path: str | Path, title: str = "") -> Path:
+def to_html(programs: Sequence[WengertList], path: str | Path, title: str = "") -> Path:
     """Writes the page; returns its path.
 
     programs: one, or the same step traced at several times of a training, in order: then the page
@@ -122,12 +59,12 @@ def to_html(programs: Sequence[Program], path: str | Path, title: str = "") -> P
                 "study: the programs of a page over steps must be of the same step: they have "
                 "different ops; trace them all after the optimizer has made its state"
             )
-    program._ensure_times()
+    ensure_times(program)
     side = _side(sum(len(p) for p in programs))
     steps = [_captures(p, side) for p in programs]
     data: dict[str, Any] = {
         "title": title or "A Wengert list",
-        "summary": program._head(),
+        "summary": head(program),
         "side": side,
         "lines": [_line(program, x) for x in program.lines],
         "values": [[v.name, list(v.shape), v.dtype, v.also, int(v.leaf)] for v in program.values],
@@ -138,9 +75,13 @@ def to_html(programs: Sequence[Program], path: str | Path, title: str = "") -> P
     }
     # No "<": neither the end of the element nor a comment can begin in the data.
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    parts = {"TITLE": html.escape(data["title"]), "DATA_HERE": text}
+    parts = {
+        "TITLE": html.escape(data["title"]),
+        "DATA_HERE": text,
+        "FORMULAS_HERE": _formulas(program),
+    }
     page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    write_text(path, re.sub("TITLE|DATA_HERE", lambda place: parts[place[0]], page))
+    write_text(path, re.sub("|".join(parts), lambda place: parts[place[0]], page))
     return Path(path)
 
 
@@ -149,8 +90,8 @@ def _side(captures: int) -> int:
     return int(min(LARGEST, max(SMALLEST, (CELLS / max(1, captures)) ** 0.5)))
 
 
-def _line(program: Program, x: Line) -> dict[str, Any]:
-    expression = program.expression(x)
+def _line(program: WengertList, x: Line) -> dict[str, Any]:
+    text = expression(program, x)
     d: dict[str, Any] = {
         "op": x.op,
         "in": x.inputs[:16],
@@ -158,19 +99,19 @@ def _line(program: Program, x: Line) -> dict[str, Any]:
         "made": int(bool(x.outputs)),
         "edit": int(bool(x.edited)),
         "phase": x.phase[0],
-        "text": expression if len(expression) < 160 else expression[:159] + "…",
+        "text": text if len(text) < 160 else text[:159] + "…",
         "layer": x.layer,
         "cost": [x.flops, x.bytes, round(x.seconds * 1e6, 2)],
         "saved": [sum(program.values[v].bytes for v in x.saved), x.kept_until],
-        "at": f"{_short(x.place)}" if x.place else "",
+        "at": f"{short(x.place)}" if x.place else "",
         "code": x.code[:160],
         "formula": x.formula,
     }
     if x.attributes:
-        d["attr"] = x.attributes
+        d["attr"] = {k: _finite(v) for k, v in x.attributes.items()}
     if x.answer is not None:
         d["answer"] = program.answers[x.answer].line
-    vjps = [program.vjp_formula(a) for a in program.answers_to(x)]
+    vjps = [vjp_formula(program, a) for a in program.answers_to(x)]
     if any(vjps):
         d["vjp"] = "; ".join(v for v in vjps if v)
     answers = program.answers_to(x)
@@ -180,7 +121,7 @@ def _line(program: Program, x: Line) -> dict[str, Any]:
     return d
 
 
-def _rows(program: Program) -> list[list[Any]]:
+def _rows(program: WengertList) -> list[list[Any]]:
     """[forward line or 0, [backward lines]]: what stands beside what, top to bottom."""
     beside: dict[int, list[int]] = {}
     made_by: dict[int, int] = {}
@@ -219,9 +160,9 @@ def _rows(program: Program) -> list[list[Any]]:
     return rows
 
 
-def _captures(program: Program, side: int) -> dict[str, Any]:
+def _captures(program: WengertList, side: int) -> dict[str, Any]:
     """Of every line's result as it was made, and of every value from outside before the step."""
-    run = Run(program, program.wide)
+    run = Run(program)
     outside = {}
     for value in program.values:
         if value.outside and value.line == 0:
@@ -270,14 +211,14 @@ def _short_float(x: float | None) -> float | None:
     return None if x is None else float(f"{x:.6g}")
 
 
-def _gradients(programs: Sequence[Program]) -> list[Any]:
+def _gradients(programs: Sequence[WengertList]) -> list[Any]:
     """For the chart over steps: each leaf's name, and root mean square of its gradient at each
     step."""
     if len(programs) < 2:
         return []
     rows: dict[str, list[float | None]] = {}
     for i, p in enumerate(programs):
-        for name, g in p.gradients().items():
+        for name, g in gradients(p).items():
             x = g.astype(np.float64)
             with np.errstate(all="ignore"):
                 size = float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
@@ -285,14 +226,35 @@ def _gradients(programs: Sequence[Program]) -> list[Any]:
     return [[name, values] for name, values in rows.items()]
 
 
-def _runnable(program: Program) -> dict[str, Any] | None:
+def _finite(x: Any) -> Any:
+    """x as JSON, which has no infinities, takes it; JavaScript's Number() reads these words."""
+    if not isinstance(x, float) or np.isfinite(x):
+        return x
+    return str(x).replace("inf", "Infinity").replace("nan", "NaN")
+
+
+def _formulas(program: WengertList) -> str:
+    """The elementwise ops of a list as an object of JavaScript functions, by the op's name."""
+    text = []
+    for name in dict.fromkeys(x.op for x in program.lines):
+        if code := ops().get(name, {}).get("javascript"):
+            line = next(x for x in program.lines if x.op == name)
+            *steps, result = code
+            names = ", ".join([*line.operands, *line.attributes])
+            before = "".join(f"const {step}; " for step in steps)
+            text.append(f"{name}: ({names}) => {{ {before}return {result}; }}")
+    return "{" + ",\n  ".join(text) + "}"
+
+
+def _runnable(program: WengertList) -> dict[str, Any] | None:
     """The inputs, where the page can run the list itself: a short one of ops that it knows."""
     lines = [x for x in program.lines if x.phase != "update"]
     used = {v for x in lines for v in (*x.inputs, *x.outputs)}
     if sum(max(1, int(np.prod(program.values[v].shape))) for v in used) > EDITABLE:
         return None
     if any(
-        x.op not in _RUNS or any(program.values[v].dtype == "uint8" for v in x.inputs)
+        not (x.op in _RUNS or ops().get(x.op, {}).get("javascript"))
+        or any(program.values[v].dtype == "uint8" for v in x.inputs)
         for x in lines
     ):
         return None
@@ -306,11 +268,7 @@ def _runnable(program: Program) -> dict[str, Any] | None:
             array = run.array(v)
             digits = 9 if array.dtype == np.float32 else 17
             numbers = [float(f"{float(x):.{digits}g}") for x in array.ravel()]
-            # JSON has no infinities; JavaScript's Number() reads these words.
-            inputs[v] = [
-                x if np.isfinite(x) else str(x).replace("inf", "Infinity").replace("nan", "NaN")
-                for x in numbers
-            ]
+            inputs[v] = [_finite(x) for x in numbers]
     leaves = [[leaf, after] for leaf, _, after in program.leaf_gradients if min(leaf, after) >= 0]
     extra = {x.number: x.outputs for x in lines if len(x.outputs) > 1}
     return {"inputs": inputs, "leaves": leaves, "extra": extra, "operands": {

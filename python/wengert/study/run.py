@@ -7,15 +7,13 @@ back is exact. The user's own tensors are never touched.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import _core
-
-if TYPE_CHECKING:
-    from .listing import Program
+from .list import WengertList
 
 Array = npt.NDArray[Any]
 
@@ -33,10 +31,10 @@ class Edit:
 class Run:
     """`done` lines have run. Values made by later lines hold what an earlier pass left, if any."""
 
-    def __init__(self, program: Program, wide: bool = False) -> None:
-        """wide: float64 where the program has float32."""
+    def __init__(self, program: WengertList, wide: bool = False) -> None:
+        """wide: float64 where the program has float32; so too where the program itself is wide."""
         self.program = program
-        self.replica: Any = _core._Replica(program.live(), wide)
+        self.replica: Any = _core._Replica(program.live(), wide or program.wide)
         for line, (op, inputs) in program.faults.items():
             self.replica.plant(line - 1, op, inputs)
         self.done = 0
@@ -116,6 +114,17 @@ class Run:
         """Whether a line has made it, or it came from outside."""
         v = self.program.values[value]
         return v.outside or 0 < v.line <= self.done
+
+
+def gradients(program: WengertList) -> dict[str, Array]:
+    """The `.grad` that each leaf was left with, by the leaf's name (a replay, in NumPy)."""
+    run = Run(program)
+    run.to_end()
+    return {
+        program.values[leaf].name: run.array(after)
+        for leaf, _, after in program.leaf_gradients
+        if leaf >= 0 and after >= 0
+    }
 
 
 def statistics(array: Array, bins: int = 24) -> dict[str, Any]:

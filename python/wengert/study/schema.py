@@ -1,12 +1,14 @@
 """A program as JSON, which loads back, and as a Graphviz graph.
 
-The schema, version 1: one object with
+The schema, version 2: one object with
 
-    format       "wengert.study"        version     1
-    lines        [{number, op, inputs, outputs, edited, attributes, formula, gradient, no_gradient,
-                   view, recorded, phase, answer, layer, place, code, flops, bytes, saved,
-                   kept_until, seconds}], numbered from 1 in the order in which they ran;
-                  inputs, outputs, edited and saved are numbers of values; phase is "forward",
+    format       "wengert.study"        version     2
+    lines        [{number, op, inputs, outputs, edited, attributes, operands, formula, gradients,
+                   no_gradient, view, recorded, phase, answer, layer, place, code, flops, bytes,
+                   saved, kept_until, seconds}], numbered from 1 in the order in which they ran;
+                  inputs, outputs, edited and saved are numbers of values; attributes are numbers,
+                  booleans, words and lists of whole numbers; operands are the names that formula,
+                  of the value, and gradients, one for each operand, use; phase is "forward",
                   "backward" or "update"; answer is an index into `answers` or null; seconds is 0
                   where it was not measured
     values       [{number, name, shape, dtype, memory, outside, leaf, line, constant, also}]: line
@@ -31,32 +33,27 @@ from collections.abc import Iterable
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ..io import write_text
-from .listing import Program, StudyError
+from .list import StudyError, WengertList
+from .text import expression, left, vjp_formula
 
-FORMAT, VERSION = "wengert.study", 1
+_List = TypeVar("_List", bound=WengertList)
+
+FORMAT, VERSION = "wengert.study", 2
+_LIST = [f.name for f in fields(WengertList) if f.default is f.default_factory is MISSING]
 
 
-def to_dict(program: Program) -> dict[str, Any]:
+def to_dict(program: WengertList) -> dict[str, Any]:
     """The object of the schema above."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "lines": [asdict(line) for line in program.lines],
-        "values": [asdict(value) for value in program.values],
-        "answers": [asdict(answer) for answer in program.answers],
-        "roots": [list(root) for root in program.roots],
-        "leaf_gradients": [list(g) for g in program.leaf_gradients],
-        "results": program.results,
-        "notes": program.notes,
-        "stopped": program.stopped,
-        "memory": program.memory,
-    }
+    plain = {name: getattr(program, name) for name in _LIST}
+    for name in ("lines", "values", "answers"):
+        plain[name] = [asdict(item) for item in plain[name]]
+    return {"format": FORMAT, "version": VERSION, **plain}
 
 
-def to_json(program: Program, path: str | Path | None = None) -> str:
+def to_json(program: WengertList, path: str | Path | None = None) -> str:
     """The text, written to `path` too if that is given."""
     text = json.dumps(to_dict(program), allow_nan=True)
     if path is not None:
@@ -64,7 +61,7 @@ def to_json(program: Program, path: str | Path | None = None) -> str:
     return text
 
 
-def from_json(text: str) -> Program:
+def from_json(text: str, kind: type[_List]) -> _List:
     """The program that to_json wrote: all of the list, without the memory to run it on.
 
     StudyError names what is missing, of another type, or a number of nothing.
@@ -81,20 +78,19 @@ def from_json(text: str) -> Program:
             "read it with the wengert that wrote it, or write it anew"
         )
 
-    kinds = get_type_hints(Program.__init__)
-    del kinds["return"]
-    program = Program(**{name: _read(kind, d.get(name), name) for name, kind in kinds.items()})
+    hints = get_type_hints(WengertList)
+    program = kind(**{name: _read(hints[name], d.get(name), name) for name in _LIST})
     _check_numbers(program)
     try:
         for line in program.lines:
-            program.left(line), program.expression(line)
+            left(program, line), expression(program, line)
         for answer in program.answers:
-            program.vjp_formula(answer)
-    except (LookupError, TypeError, ValueError, AssertionError) as error:
+            vjp_formula(program, answer)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
         raise StudyError(
             f"study: the file has an op without its operands or attributes ({error!r})"
         ) from None
-    program._timed = any(line.seconds for line in program.lines)
+    program.timed = any(line.seconds for line in program.lines)
     return program
 
 
@@ -116,8 +112,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
             return tuple(_read(k, v, where) for k, v in zip(kinds, value, strict=True))
     if origin is dict and isinstance(value, dict):
         return {key: _read(parts[1], v, f"{where}[{key!r}]") for key, v in value.items()}
-    if origin is UnionType:  # with None
-        return None if value is None else _read(parts[0], value, where)
+    if origin is UnionType:
+        if type(value) in parts:  # None, or an attribute that is no list
+            return value
+        return _read(next((p for p in parts if get_origin(p)), parts[0]), value, where)
     if kind is float and type(value) in (int, float) and (value != value or abs(value) < 1e300):
         return value
     if kind is not float and type(value) is kind:
@@ -126,7 +124,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     raise StudyError(f"study: the file has {str(value)[:40]} as {where}; expected {name}")
 
 
-def _check_numbers(p: Program) -> None:
+def _check_numbers(p: WengertList) -> None:
     """That every number of a line, a value or an answer is that of one."""
 
     def each(where: str, numbers: Iterable[int], low: int, high: int) -> None:
@@ -175,17 +173,17 @@ def _check_numbers(p: Program) -> None:
     each("a result", p.results, -1, values)
 
 
-def load(path: str | Path) -> Program:
+def load(path: str | Path, kind: type[_List]) -> _List:
     """Reads a file that `program.to_json(path)` wrote; StudyError as `from_json`."""
     if Path(path).exists() and not Path(path).is_file():  # a pipe would wait for a writer
         raise StudyError(f"study: {path} is not a file")
     try:
-        return from_json(Path(path).read_text(encoding="utf-8"))
+        return from_json(Path(path).read_text(encoding="utf-8"), kind)
     except UnicodeDecodeError:
         raise StudyError(f"study: {path} is not text in UTF-8") from None
 
 
-def to_dot(program: Program) -> str:
+def to_dot(program: WengertList) -> str:
     """Lines as boxes, forward in blue, backward in red, update in yellow; values along the
     edges."""
     colours = {"forward": "#dbeafe", "backward": "#fee2e2", "update": "#fef3c7"}
@@ -200,10 +198,10 @@ def to_dot(program: Program) -> str:
     maker: dict[int, int] = {}
     drawn: set[int] = set()
     for line in program.lines:
-        label = f"{line.number} {program.expression(line)}"
+        label = f"{line.number} {expression(program, line)}"
         if line.output is not None:
             value = program.values[line.output]
-            label = f"{line.number} {value.name}\n{program.expression(line)}\n{value.type}"
+            label = f"{line.number} {value.name}\n{expression(program, line)}\n{value.type}"
         label = quoted(label).replace("\n", "\\n")
         text.append(f"  l{line.number} [label={label}, fillcolor={quoted(colours[line.phase])}];")
         for v in dict.fromkeys(line.inputs):

@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from .listing import Line, Program, StudyError
-from .run import Array, Edit, Run, statistics
+from .checks import first_bad
+from .list import Line, StudyError, WengertList
+from .run import Array, Edit, Run, gradients, statistics
+from .text import expression, left
 
 
 @dataclass
@@ -36,10 +38,10 @@ class Part:
 class Stepper:
     """At `position` n, lines 1 to n have run; `line` is the last of them, None at the start."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: WengertList) -> None:
         """Stands before line 1."""
         self.program = program
-        self.run = Run(program, program.wide)
+        self.run = Run(program)
         self.breaks: list[str] = []
         self._before: dict[str, Array] | None = None
 
@@ -85,7 +87,7 @@ class Stepper:
     def to_first_bad(self) -> Line | None:
         """To the first line whose result has a NaN or an infinity; StudyError where there is
         none."""
-        bad = self.program.first_bad()
+        bad = first_bad(self.program)
         if bad is None:
             raise StudyError("study: there is no NaN and no infinity in this step")
         if bad.line is None:
@@ -94,7 +96,7 @@ class Stepper:
 
     def to_largest_gradient(self) -> Line | None:
         """To the backward line whose result has the largest absolute value."""
-        run, best, where = Run(self.program, self.program.wide), -1.0, 0
+        run, best, where = Run(self.program), -1.0, 0
         run.edits = [Edit(e.at, e.value, e.array, e.former) for e in self.run.edits]
         for line in self.program.lines:
             run.forward()
@@ -148,7 +150,7 @@ class Stepper:
     def contributions(self, name: str | int) -> list[Part]:
         """What is added up to the gradient of a value, in the order in which it is added."""
         value = self.program.value(name)
-        run = Run(self.program, self.program.wide)
+        run = Run(self.program)
         run.edits = [Edit(e.at, e.value, e.array, e.former) for e in self.run.edits]
         for edit in run.edits:
             if edit.at == 0:
@@ -186,7 +188,7 @@ class Stepper:
         value = self.program.value(name)
         array = self.array(name)
         if self._before is None:
-            self._before = self.program.gradients()
+            self._before = gradients(self.program)
         try:
             if at is None:
                 array = np.broadcast_to(np.asarray(to, array.dtype), array.shape).copy()
@@ -207,7 +209,7 @@ class Stepper:
         """(before, after) of every leaf's gradient: without and with the edits. The position
         stays."""
         if self._before is None:
-            self._before = self.program.gradients()
+            self._before = gradients(self.program)
         here = self.position
         self.run.to_end()
         after = {
@@ -226,7 +228,7 @@ class Stepper:
         if line is None:
             return f"before line 1 of {len(self.program)}"
         program = self.program
-        text = [f"{line.number}/{len(program)} {program.left(line)}   {program.expression(line)}"]
+        text = [f"{line.number}/{len(program)} {left(program, line)}   {expression(program, line)}"]
         for v in dict.fromkeys([*line.inputs[:6], *line.outputs[:1]]):
             text.append(f"  {program.values[v].name}: {describe(self.run.array(v))}")
         return "\n".join(text)

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .listing import Line, Program, StudyError, _short
+from .list import Line, StudyError, short
+from .program import Program
 from .run import Array, statistics
 from .stepper import BARS, Stepper
+from .text import head
 
 HELP = """\
 n, Enter     forward one line          b           back one line
@@ -100,7 +102,7 @@ class Session:
 
     def run(self) -> None:
         """Reads commands until q or the end of the input."""
-        for text in self.program._head():
+        for text in head(self.program):
             self.console.print(text, markup=False)
         if not self.program.lines:
             return
@@ -240,7 +242,7 @@ class Session:
                 )
         notes = [line.layer] if line.layer else []
         if line.place:
-            notes.append(f"{_short(line.place)}: {line.code}")
+            notes.append(f"{short(line.place)}: {line.code}")
         if line.kept_until:
             saved = sum(program.values[v].bytes for v in line.saved)
             notes.append(f"{saved:,} bytes kept until line {line.kept_until}")

@@ -21,7 +21,8 @@ from .. import _core
 from .._core import Tensor
 from .._trees import tensors_of
 from ..compiling import CompiledStep
-from .listing import Program
+from .naming import from_core
+from .program import Program
 
 MAX_LINES = 100_000
 
@@ -96,10 +97,10 @@ def record(
         core, closed = names.pick()
         if not closed:
             core.close(tensors_of(result))
-        program = Program.from_core(core, names.found(), names.layers, stopped)
+        program = from_core(Program, core, names.found(), names.layers, stopped)
         program.notes += names.short_of(closed)
         program.returned = result
-        program.earlier = [Program.from_core(*kept, None) for kept in names.kept]
+        program.earlier = [from_core(Program, *kept, None) for kept in names.kept]
     except BaseException as late:
         if error is None:
             late.add_note("study: the function had ended; what it changed stays changed")

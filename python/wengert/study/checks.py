@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from .listing import Answer, Contribution, Line, Program, StudyError, _columns, _short
+from .list import Answer, Contribution, Line, StudyError, WengertList, short
 from .run import Array, Run
+from .text import call, columns, head
 
 STEP = 1e-6  # of a difference, relative to the element
 EPS = float(np.finfo(np.float64).eps)
@@ -49,7 +50,7 @@ class Checks:
     """What `check` found, worst first. True where all agree; str() is a table."""
 
     rows: list[Row]
-    program: Program = field(repr=False)
+    program: WengertList = field(repr=False)
 
     def __bool__(self) -> bool:
         """Whether every row agrees."""
@@ -68,25 +69,25 @@ class Checks:
     def __str__(self) -> str:
         """The table, worst first."""
         count = {k: sum(r.kind == k for r in self.rows) for k in ("vjp", "sum", "gradient")}
-        head = (
+        first = (
             f"{count['vjp']} vjps, {count['sum']} sums and {count['gradient']} gradients checked; "
+            f"{f'{len(self.bad)} disagree' if self.bad else 'all agree'}"
         )
-        head += f"{len(self.bad)} disagree" if self.bad else "all agree"
         if not self.rows:
-            return "nothing to check: " + "; ".join(self.program._head()[1:] or ["no gradients"])
+            return "nothing to check: " + "; ".join(head(self.program)[1:] or ["no gradients"])
         table: list[Any] = [("", "line", "what", "error", "allowed", "")]
         for row in self.rows[: max(20, len(self.bad))]:
             table.append(
                 ("" if row.ok else "WRONG", str(row.line or ""), f"{row.kind} {row.name}",
                  f"{row.error:.1e}", f"{row.allowed:.1e}", row.note)
             )  # fmt: skip
-        text = [head, *(f"{row}" for row in _columns(table, left=3))]
+        text = [first, *(f"{row}" for row in columns(table, left=3))]
         if len(self.rows) > len(table) - 1:
             text.append(f"and {len(self.rows) - len(table) + 1} more, with smaller errors")
         return "\n".join(text)
 
 
-def check(program: Program, *, tolerance: float = 1e-6, seed: int = 0) -> Checks:
+def check(program: WengertList, *, tolerance: float = 1e-6, seed: int = 0) -> Checks:
     """Every vjp, sum and gradient of the step; see this module's text.
 
     tolerance  relative; gradients through the whole list, which may pass kinks, get 100 times that.
@@ -103,14 +104,14 @@ def check(program: Program, *, tolerance: float = 1e-6, seed: int = 0) -> Checks
 class _Check:
     """One call of check: the program, a wide run of it, and the rows."""
 
-    def __init__(self, program: Program, tolerance: float, seed: int) -> None:
+    def __init__(self, program: WengertList, tolerance: float, seed: int) -> None:
         self.program, self.tolerance = program, tolerance
         self.random = np.random.default_rng(seed)
 
     def rows(self) -> list[Row]:
         program = self.program
         rows: list[Row] = []
-        wide = program.run(wide=True)
+        wide = Run(program, wide=True)
         for line in program.lines:
             wide.to(line.number - 1)
             for answer in program.answers_to(line):
@@ -162,8 +163,9 @@ class _Check:
         """A random direction; an embedding's row for padding, which gets no gradient, stays."""
         v: Array = self.random.standard_normal(scale.shape) * scale
         for line in self.program.lines:
-            if line.inputs and line.inputs[0] == value and "padding_idx" in line.attributes:
-                v[int(line.attributes["padding_idx"])] = 0
+            padding = line.attributes.get("padding_idx")
+            if line.inputs and line.inputs[0] == value and isinstance(padding, int):
+                v[padding] = 0
         return v
 
     def _compare(
@@ -238,7 +240,7 @@ class _Check:
     def _sums(self) -> list[Row]:
         """The gradient of a line with several consumers, in the step's own dtype."""
         program = self.program
-        run = program.run()
+        run = Run(program)
         waiting: dict[int, list[Array]] = {}
         rows = []
         made_by = {line.output: line.number for line in program.lines if line.recorded}
@@ -308,7 +310,7 @@ class _Check:
             if not leaves:
                 continue
             analytic = self._leaf_gradients(answers, leaves)
-            run = program.run(wide=True)
+            run = Run(program, wide=True)
             moments = {v: self._settled(v, start) for v in leaves}
             values = {}
             for v in sorted(leaves, key=lambda v: moments[v]):
@@ -338,7 +340,7 @@ class _Check:
 
     def _leaf_gradients(self, answers: list[Answer], leaves: list[int]) -> dict[int, Array]:
         """What the list's own backward lines gave each leaf, in float64."""
-        run = self.program.run(wide=True)
+        run = Run(self.program, wide=True)
         sums: dict[int, Array] = {}
         for answer in answers:
             run.to(answer.last if answer.last >= answer.first else answer.first - 1)
@@ -503,9 +505,9 @@ def _bad_element(array: Array) -> tuple[str, int, tuple[int, ...]] | None:
     return ("NaN" if np.isnan(array[at]) else "infinity"), int(wrong.sum()), at
 
 
-def first_bad(program: Program) -> Bad | None:
+def first_bad(program: WengertList) -> Bad | None:
     """The first line, in the order of the list, whose result has a NaN or an infinity."""
-    run = program.run()
+    run = Run(program)
     seen: set[int] = set()
     for line in program.lines:
         for v in line.inputs:
@@ -533,14 +535,13 @@ def first_bad(program: Program) -> Bad | None:
             operands = operands or [
                 ranges(program.values[i].name, run.array(i)) for i in line.inputs[:4]
             ]
-            op = program.faults[line.number][0] if line.number in program.faults else line.op
-            where = f"at {_short(line.place)}"
+            where = f"at {short(line.place)}"
             if line.answer is not None:
                 asked = program.lines[program.answers[line.answer].line - 1]
-                where = f"in the gradient of '{asked.op}', which stands at {_short(asked.place)}"
+                where = f"in the gradient of '{asked.op}', which stands at {short(asked.place)}"
             text = (
-                f"the first NaN or infinity: made by '{op}' {where}, line {line.number}: "
-                f"{program.values[v].name} holds {what} at {at} ({count} of "
+                f"the first NaN or infinity: made by '{program.op(line)}' {where}, "
+                f"line {line.number}: {program.values[v].name} holds {what} at {at} ({count} of "
                 f"{max(1, program.values[v].bytes // run.array(v).itemsize)} elements)"
             )
             if operands:
@@ -600,28 +601,28 @@ def ulps(a: Array, b: Array) -> float:
     return float(np.where(both, 0, apart).max())
 
 
-def diff(a: Program, b: Program, *, allowed: float | None = None) -> Difference:
+def diff(a: WengertList, b: WengertList, *, allowed: float | None = None) -> Difference:
     """The first line where the results of two programs differ by more than `allowed` ulp.
 
     Both must have the same ops in the same order; where that ends, the lists part. allowed: 0, or 4
     where one of the two runs in another dtype (`wengert.diff(p, p.double())`).
     """
     for p in (a, b):
-        if not isinstance(p, Program):
+        if not isinstance(p, WengertList):
             raise TypeError(f"diff: got {type(p).__name__}; expected what wengert.trace returns")
     if allowed is None:
         kinds = [{v.dtype for v in p.values} | ({"wide"} if p.wide else set()) for p in (a, b)]
         allowed = 0.0 if kinds[0] == kinds[1] else 4.0
-    runs = a.run(), b.run()
+    runs = Run(a), Run(b)
     rows: list[tuple[int, str, float]] = []
     first: tuple[int, str, float] | None = None
     for x, y in zip(a.lines, b.lines, strict=False):
         if x.op != y.op or len(x.outputs) != len(y.outputs):
             text = (
-                f"the lists part at line {x.number}: {a.call(x)} ({_short(x.place)}) here, "
-                f"{b.call(y)} ({_short(y.place)}) there"
+                f"the lists part at line {x.number}: {call(a, x)} ({short(x.place)}) here, "
+                f"{call(b, y)} ({short(y.place)}) there"
             )
-            return Difference(x.number, a.call(x), float("inf"), rows, text)
+            return Difference(x.number, call(a, x), float("inf"), rows, text)
         for run in runs:
             run.forward()
         pairs = zip(x.outputs or x.edited, y.outputs or y.edited, strict=True)
@@ -645,8 +646,8 @@ def diff(a: Program, b: Program, *, allowed: float | None = None) -> Difference:
         )
     line, name, apart = first
     text = (
-        f"the runs part at line {line}, {name} = {a.call(a.line(line))} "
-        f"({_short(a.line(line).place)}): {apart:,.0f} ulp"
+        f"the runs part at line {line}, {name} = {call(a, a.line(line))} "
+        f"({short(a.line(line).place)}): {apart:,.0f} ulp"
     )
     return Difference(line, name, apart, rows, text)
 
