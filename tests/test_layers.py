@@ -22,7 +22,7 @@ CSRC = ROOT / "csrc"
 LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "program": 5}
 LAYERS["bindings"] = 6
 # Lines that are not blank: a weekend's reading, and another for GPUs. Raise only with a reason.
-MAX_LINES = {"CPU": 16440, "GPU": 6600}
+MAX_LINES = {"CPU": 16550, "GPU": 6600}
 
 # Likewise the families in ops/.
 FAMILIES = {"elementwise": 0, "reduce": 1, "random": 1, "memory": 1, "rows": 2, "update": 2}

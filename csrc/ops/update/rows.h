@@ -1,5 +1,6 @@
 // The optimizers: one row each, with PyTorch's formulas.
 //
+//   operands the names in `formula` of parameter, states, step count, gradient and options
 //   options  the optimizer's numbers, in the order in which a float64 tensor holds them
 //   flag     a variant of the formula, fixed in the line; null: none
 //   states   tensors beside each parameter; those from `needed` on serve momentum alone, and are
