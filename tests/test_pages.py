@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A file with a suffix of ours, maybe with folders; not the end of a longer word, nor a pattern.
 NAMED = re.compile(r"(?<![\w./*<{-])((?:[\w.-]+/)*[\w-][\w.-]*\.(?:h|cpp|cu|py|md|sh))\b(?!\()")
 # Files of users, of others, and of the build, which examples name.
-OTHERS = {"script.py", "Python.h", "nvrtc.h", "file.py", "fast.cu"}
+OTHERS = {"script.py", "Python.h", "nvrtc.h", "file.py", "fast.cu", "p.py"}
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="asks git for the files")
 
@@ -37,7 +37,13 @@ def prose(path: Path) -> str:
 
 def missing(text: str, files: list[str]) -> list[str]:
     ends = {part for name in files for part in endings(name)}
-    return sorted({n for n in NAMED.findall(text) if n not in ends and Path(n).name not in OTHERS})
+    return sorted(
+        {
+            n
+            for n in NAMED.findall(text)
+            if n.removeprefix("../") not in ends and Path(n).name not in OTHERS
+        }
+    )
 
 
 def endings(name: str) -> list[str]:

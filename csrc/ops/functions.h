@@ -210,7 +210,8 @@ Tensor random_permutation(const Tensor& state, int64_t n);
 
 // ---- update.cpp: optimizers (ops/update/rows.h), in place on all parameters at once ----
 // `options` is a float64 tensor on the CPU, which holds the row's numbers, so that a compiled step
-// sees them change. `step`, 0-d int64, counts up. States from number `needed` on may be empty lists.
+// sees them change. `step`, 0-d int64, counts up. States from number `needed` on may be empty
+// lists.
 const Op& update_op_at(int row);
 void update_step(const Op& op, Tensors params, Tensors grads,
                  std::span<const std::vector<Tensor>> states, int needed, const Tensor& options,

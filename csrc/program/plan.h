@@ -33,7 +33,7 @@ class Plan {
   void run() const;
 
   const StepList& list() const { return list_; }
-  // What it runs, for a GPU's replay (device_replay.h).
+  // What it runs, for a GPU's replay (gpu/replay.h).
   size_t size() const { return steps_.size(); }
   const Ready& step(size_t i) const { return *steps_[i]; }
   const StepList::Line& line(size_t i) const { return list_.lines[line_of_[i]]; }
