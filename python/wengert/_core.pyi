@@ -210,11 +210,11 @@ class Tensor:
         ...
     def abs(self) -> Tensor:
         """
-        |x|; gradient g * sign(x).
+        abs(x). Gradient: dx = g * sign(x).
         """
     def add(self, other: Operand) -> Tensor:
         """
-        a + b; gradient da = g, db = g.
+        a + b. Gradient: da = g, db = g.
         """
     def add_(self, other: Operand) -> typing.Any:
         """
@@ -255,19 +255,19 @@ class Tensor:
         """
     def bitwise_and(self, other: Operand) -> Tensor:
         """
-        a & b, bit by bit.
+        a & b.
         """
     def bitwise_or(self, other: Operand) -> Tensor:
         """
-        a | b, bit by bit.
+        a | b.
         """
     def bitwise_xor(self, other: Operand) -> Tensor:
         """
-        a ^ b, bit by bit.
+        a ^ b.
         """
     def bool(self) -> Tensor:
         """
-        to("bool"): is it not zero?
+        to("bool")
         """
     def broadcast_to(self, shape: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
@@ -275,7 +275,7 @@ class Tensor:
         """
     def ceil(self) -> Tensor:
         """
-        ceil(x); gradient 0; x of integers.
+        ceil(x). Gradient: dx = 0. Integers stay as they are.
         """
     def clamp(self, min: typing.Any = None, max: typing.Any = None) -> Tensor:
         """
@@ -295,7 +295,7 @@ class Tensor:
         """
     def cos(self) -> Tensor:
         """
-        cos(x); gradient -g * sin(x); of integers float32.
+        cos(x); x in radians. Gradient: dx = -g * sin(x). Integers become float32.
         """
     def cpu(self) -> Tensor:
         """
@@ -315,7 +315,7 @@ class Tensor:
         """
     def div(self, other: Operand) -> Tensor:
         """
-        a / b; gradient da = g / b, db = -g * a / b^2; of integers float32.
+        a / b. Gradient: da = g / b, db = -g / b * a / b. Integers become float32.
         """
     def div_(self, other: Operand) -> typing.Any:
         """
@@ -327,7 +327,7 @@ class Tensor:
         """
     def elu(self, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
         """
-        x where x > 0, else a * (exp(x) - 1); gradient g where x > 0, else g * a * exp(x); arXiv 1511.07289; of integers float32.
+        x where x > 0, else alpha * (exp(x) - 1); arXiv 1511.07289. Gradient: dx = g where x > 0, else g * alpha * exp(x). Integers become float32.
         """
     def eq(self, other: Operand) -> Tensor:
         """
@@ -335,11 +335,11 @@ class Tensor:
         """
     def erf(self) -> Tensor:
         """
-        erf(x); gradient g * 2 / sqrt(pi) * exp(-x^2); of integers float32.
+        erf(x). Gradient: dx = g * 2 / sqrt(pi) * exp(-x * x). Integers become float32.
         """
     def exp(self) -> Tensor:
         """
-        exp(x); gradient g * y; of integers float32.
+        exp(x). Gradient: dx = g * y. Integers become float32.
         """
     def expand(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
@@ -347,7 +347,7 @@ class Tensor:
         """
     def expm1(self) -> Tensor:
         """
-        exp(x) - 1; gradient g * (y + 1); accurate near 0; of integers float32.
+        exp(x) - 1; accurate near 0. Gradient: dx = g * (y + 1). Integers become float32.
         """
     def fill_(self, value: typing.Any) -> typing.Any:
         """
@@ -363,11 +363,11 @@ class Tensor:
         """
     def floor(self) -> Tensor:
         """
-        floor(x); gradient 0; x of integers.
+        floor(x). Gradient: dx = 0. Integers stay as they are.
         """
     def floor_divide(self, other: Operand) -> Tensor:
         """
-        floor(a / b); gradient da = 0, db = 0.
+        a // b. Gradient: da = 0, db = 0.
         """
     def gather(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
         """
@@ -415,15 +415,15 @@ class Tensor:
         """
     def leaky_relu(self, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor:
         """
-        x where x > 0, else a * x; gradient g where x > 0, else a * g; of integers float32.
+        x where x > 0, else negative_slope * x. Gradient: dx = g where x > 0, else negative_slope * g. Integers become float32.
         """
     def log(self) -> Tensor:
         """
-        log(x); gradient g / x; of integers float32.
+        log(x); natural. Gradient: dx = g / x. Integers become float32.
         """
     def log1p(self) -> Tensor:
         """
-        log(1 + x); gradient g / (1 + x); accurate near 0; of integers float32.
+        log(1 + x); accurate near 0. Gradient: dx = g / (1 + x). Integers become float32.
         """
     def log_softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
@@ -468,7 +468,7 @@ class Tensor:
         """
     def maximum(self, other: Operand) -> Tensor:
         """
-        max(a, b); gradient g to the larger; half to each where equal; NaN if either is.
+        max(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a < b, else g, db = 0.5 * g where a == b, else 0 where b < a, else g.
         """
     def mean(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
@@ -481,11 +481,11 @@ class Tensor:
         """
     def minimum(self, other: Operand) -> Tensor:
         """
-        min(a, b); gradient g to the smaller; half to each where equal; NaN if either is.
+        min(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a > b, else g, db = 0.5 * g where a == b, else 0 where b > a, else g.
         """
     def mul(self, other: Operand) -> Tensor:
         """
-        a * b; gradient da = g * b, db = g * a.
+        a * b. Gradient: da = g * b, db = g * a.
         """
     def mul_(self, other: Operand) -> typing.Any:
         """
@@ -497,7 +497,7 @@ class Tensor:
         """
     def neg(self) -> Tensor:
         """
-        -x; gradient -g.
+        -x. Gradient: dx = -g.
         """
     def nonzero(self) -> Tensor:
         """
@@ -521,7 +521,7 @@ class Tensor:
         """
     def pow(self, other: Operand) -> Tensor:
         """
-        a^b; gradient da = g * b * a^(b - 1), db = g * log(a) * a^b.
+        a ** b. Gradient: da = g * b * a ** (b - 1), db = g * log(a) * a ** b.
         """
     def prod(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
@@ -537,11 +537,11 @@ class Tensor:
         """
     def relu(self) -> Tensor:
         """
-        max(x, 0); gradient g where y > 0, else 0.
+        max(x, 0). Gradient: dx = 0 where y <= 0, else g.
         """
     def remainder(self, other: Operand) -> Tensor:
         """
-        a - b * floor(a / b); gradient da = g, db = -g * floor(a / b).
+        a % b; the sign is b's, as in Python. Gradient: da = g, db = -g * (a // b).
         """
     def requires_grad_(self, requires_grad: builtins.bool = True) -> typing.Any:
         """
@@ -557,27 +557,27 @@ class Tensor:
         """
     def round(self) -> Tensor:
         """
-        round(x), halves to even; gradient 0; x of integers.
+        round(x), halves to even. Gradient: dx = 0. Integers stay as they are.
         """
     def rsqrt(self) -> Tensor:
         """
-        1 / sqrt(x); gradient -g * y^3 / 2; of integers float32.
+        1 / sqrt(x). Gradient: dx = g * -0.5 * y * y * y. Integers become float32.
         """
     def sigmoid(self) -> Tensor:
         """
-        1 / (1 + exp(-x)); gradient g * y * (1 - y); of integers float32.
+        1 / (1 + exp(-x)). Gradient: dx = g * y * (1 - y). Integers become float32.
         """
     def sign(self) -> Tensor:
         """
-        sign(x); gradient 0.
+        sign(x). Gradient: dx = 0.
         """
     def silu(self) -> Tensor:
         """
-        x * sigmoid(x); gradient g * s * (1 + x * (1 - s)), s = sigmoid(x); also called swish; of integers float32.
+        sigmoid(x) * x; also called swish. Gradient: dx = g * s * (1 + x * (1 - s)), s = sigmoid(x). Integers become float32.
         """
     def sin(self) -> Tensor:
         """
-        sin(x); gradient g * cos(x); of integers float32.
+        sin(x); x in radians. Gradient: dx = g * cos(x). Integers become float32.
         """
     def softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
@@ -585,7 +585,7 @@ class Tensor:
         """
     def softplus(self) -> Tensor:
         """
-        log(1 + exp(x)); gradient g * sigmoid(x); of integers float32.
+        log(1 + exp(x)). Gradient: dx = g * sigmoid(x). Integers become float32.
         """
     def split(self, split_size: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex = 0) -> list[Tensor]:
         """
@@ -593,11 +593,11 @@ class Tensor:
         """
     def sqrt(self) -> Tensor:
         """
-        sqrt(x); gradient g / (2 * y); of integers float32.
+        sqrt(x). Gradient: dx = g / (2 * y). Integers become float32.
         """
     def square(self) -> Tensor:
         """
-        x * x; gradient 2 * g * x.
+        x * x. Gradient: dx = 2 * g * x.
         """
     def squeeze(self, axis: builtins.int | Sequence[builtins.int] | None = None) -> Tensor:
         """
@@ -613,7 +613,7 @@ class Tensor:
         """
     def sub(self, other: Operand) -> Tensor:
         """
-        a - b; gradient da = g, db = -g.
+        a - b. Gradient: da = g, db = -g.
         """
     def sub_(self, other: Operand) -> typing.Any:
         """
@@ -629,7 +629,7 @@ class Tensor:
         """
     def tanh(self) -> Tensor:
         """
-        tanh(x); gradient g * (1 - y^2); of integers float32.
+        tanh(x). Gradient: dx = g * (1 - y * y). Integers become float32.
         """
     def to(self, dtype_or_device: DType | str, non_blocking: builtins.bool = False) -> Tensor:
         """
@@ -1013,7 +1013,7 @@ def _watches_nan() -> bool:
     """
 def abs(x: typing.Any) -> Tensor:
     """
-    |x|; gradient g * sign(x).
+    abs(x). Gradient: dx = g * sign(x).
     """
 def adam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, options: Tensor, step: Tensor, decoupled: bool = False) -> None:
     """
@@ -1022,7 +1022,7 @@ def adam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_a
     """
 def add(a: Operand, b: Operand) -> Tensor:
     """
-    a + b; gradient da = g, db = g.
+    a + b. Gradient: da = g, db = g.
     """
 def all(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
@@ -1062,15 +1062,15 @@ def binary_cross_entropy_with_logits_elements(logits: typing.Any, target: typing
     """
 def bitwise_and(a: Operand, b: Operand) -> Tensor:
     """
-    a & b, bit by bit.
+    a & b.
     """
 def bitwise_or(a: Operand, b: Operand) -> Tensor:
     """
-    a | b, bit by bit.
+    a | b.
     """
 def bitwise_xor(a: Operand, b: Operand) -> Tensor:
     """
-    a ^ b, bit by bit.
+    a ^ b.
     """
 def broadcast_to(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     """
@@ -1082,7 +1082,7 @@ def cache_limit() -> int:
     """
 def ceil(x: typing.Any) -> Tensor:
     """
-    ceil(x); gradient 0; x of integers.
+    ceil(x). Gradient: dx = 0. Integers stay as they are.
     """
 def clamp(x: Tensor, min: typing.Any = None, max: typing.Any = None) -> Tensor:
     """
@@ -1098,7 +1098,7 @@ def concatenate(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.Sup
     """
 def cos(x: typing.Any) -> Tensor:
     """
-    cos(x); gradient -g * sin(x); of integers float32.
+    cos(x); x in radians. Gradient: dx = -g * sin(x). Integers become float32.
     """
 def cross_entropy_rows(logits: Tensor, target: Tensor) -> Tensor:
     """
@@ -1114,11 +1114,11 @@ def cuda_status() -> str:
     """
 def div(a: Operand, b: Operand) -> Tensor:
     """
-    a / b; gradient da = g / b, db = -g * a / b^2; of integers float32.
+    a / b. Gradient: da = g / b, db = -g / b * a / b. Integers become float32.
     """
 def elu(x: Tensor, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
     """
-    x where x > 0, else a * (exp(x) - 1); gradient g where x > 0, else g * a * exp(x); arXiv 1511.07289; of integers float32.
+    x where x > 0, else alpha * (exp(x) - 1); arXiv 1511.07289. Gradient: dx = g where x > 0, else g * alpha * exp(x). Integers become float32.
     """
 def embedding(ids: Tensor, weight: Tensor, padding_idx: typing.SupportsInt | typing.SupportsIndex | None = None) -> Tensor:
     """
@@ -1144,15 +1144,15 @@ def eq(a: Operand, b: Operand) -> Tensor:
     """
 def erf(x: typing.Any) -> Tensor:
     """
-    erf(x); gradient g * 2 / sqrt(pi) * exp(-x^2); of integers float32.
+    erf(x). Gradient: dx = g * 2 / sqrt(pi) * exp(-x * x). Integers become float32.
     """
 def exp(x: typing.Any) -> Tensor:
     """
-    exp(x); gradient g * y; of integers float32.
+    exp(x). Gradient: dx = g * y. Integers become float32.
     """
 def expm1(x: typing.Any) -> Tensor:
     """
-    exp(x) - 1; gradient g * (y + 1); accurate near 0; of integers float32.
+    exp(x) - 1; accurate near 0. Gradient: dx = g * (y + 1). Integers become float32.
     """
 def eye(n: typing.SupportsInt | typing.SupportsIndex, m: typing.Any = None, dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
@@ -1164,11 +1164,11 @@ def flatten(x: Tensor, start_axis: typing.SupportsInt | typing.SupportsIndex = 0
     """
 def floor(x: typing.Any) -> Tensor:
     """
-    floor(x); gradient 0; x of integers.
+    floor(x). Gradient: dx = 0. Integers stay as they are.
     """
 def floor_divide(a: Operand, b: Operand) -> Tensor:
     """
-    floor(a / b); gradient da = 0, db = 0.
+    a // b. Gradient: da = 0, db = 0.
     """
 def from_dlpack(x: typing.Any) -> Tensor:
     """
@@ -1235,7 +1235,7 @@ def le(a: Operand, b: Operand) -> Tensor:
     """
 def leaky_relu(x: Tensor, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor:
     """
-    x where x > 0, else a * x; gradient g where x > 0, else a * g; of integers float32.
+    x where x > 0, else negative_slope * x. Gradient: dx = g where x > 0, else negative_slope * g. Integers become float32.
     """
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
@@ -1247,11 +1247,11 @@ def linspace(start: typing.SupportsFloat | typing.SupportsIndex, stop: typing.Su
     """
 def log(x: typing.Any) -> Tensor:
     """
-    log(x); gradient g / x; of integers float32.
+    log(x); natural. Gradient: dx = g / x. Integers become float32.
     """
 def log1p(x: typing.Any) -> Tensor:
     """
-    log(1 + x); gradient g / (1 + x); accurate near 0; of integers float32.
+    log(1 + x); accurate near 0. Gradient: dx = g / (1 + x). Integers become float32.
     """
 def log_softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     """
@@ -1292,7 +1292,7 @@ def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
     """
 def maximum(a: Operand, b: Operand) -> Tensor:
     """
-    max(a, b); gradient g to the larger; half to each where equal; NaN if either is.
+    max(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a < b, else g, db = 0.5 * g where a == b, else 0 where b < a, else g.
     """
 def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
@@ -1317,11 +1317,11 @@ def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
     """
 def minimum(a: Operand, b: Operand) -> Tensor:
     """
-    min(a, b); gradient g to the smaller; half to each where equal; NaN if either is.
+    min(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a > b, else g, db = 0.5 * g where a == b, else 0 where b > a, else g.
     """
 def mul(a: Operand, b: Operand) -> Tensor:
     """
-    a * b; gradient da = g * b, db = g * a.
+    a * b. Gradient: da = g * b, db = g * a.
     """
 def ne(a: Operand, b: Operand) -> Tensor:
     """
@@ -1329,7 +1329,7 @@ def ne(a: Operand, b: Operand) -> Tensor:
     """
 def neg(x: typing.Any) -> Tensor:
     """
-    -x; gradient -g.
+    -x. Gradient: dx = -g.
     """
 def nonzero(x: Tensor) -> Tensor:
     """
@@ -1361,7 +1361,7 @@ def permute(x: Tensor, axes: Sequence[int]) -> Tensor:
     """
 def pow(a: Operand, b: Operand) -> Tensor:
     """
-    a^b; gradient da = g * b * a^(b - 1), db = g * log(a) * a^b.
+    a ** b. Gradient: da = g * b * a ** (b - 1), db = g * log(a) * a ** b.
     """
 def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
@@ -1369,11 +1369,11 @@ def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     """
 def relu(x: typing.Any) -> Tensor:
     """
-    max(x, 0); gradient g where y > 0, else 0.
+    max(x, 0). Gradient: dx = 0 where y <= 0, else g.
     """
 def remainder(a: Operand, b: Operand) -> Tensor:
     """
-    a - b * floor(a / b); gradient da = g, db = -g * floor(a / b).
+    a % b; the sign is b's, as in Python. Gradient: da = g, db = -g * (a // b).
     """
 def reset_memory_peak() -> None:
     """
@@ -1391,19 +1391,17 @@ def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any,
     """
 def round(x: typing.Any) -> Tensor:
     """
-    round(x), halves to even; gradient 0; x of integers.
+    round(x), halves to even. Gradient: dx = 0. Integers stay as they are.
     """
 def rsqrt(x: typing.Any) -> Tensor:
     """
-    1 / sqrt(x); gradient -g * y^3 / 2; of integers float32.
+    1 / sqrt(x). Gradient: dx = g * -0.5 * y * y * y. Integers become float32.
     """
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, scale: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
     """
     softmax(query @ key.mT * scale + attn_mask) @ value, without the whole matrix of scores.
     
-    query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): bool (True: looked
-    at) or floating (added). is_causal: query i looks at keys 0 to i. scale: 1 / sqrt(D). A query that may look at
-    no key gets zeros. arXiv 1706.03762, 2205.14135.
+    query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): bool (True: looked at) or floating (added). is_causal: query i looks at keys 0 to i. scale: 1 / sqrt(D). A query that may look at no key gets zeros. arXiv 1706.03762, 2205.14135.
     """
 def set_cache_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -1429,15 +1427,15 @@ def sgd_step(params: typing.Any, grads: typing.Any, momentum_buffers: typing.Any
     """
 def sigmoid(x: typing.Any) -> Tensor:
     """
-    1 / (1 + exp(-x)); gradient g * y * (1 - y); of integers float32.
+    1 / (1 + exp(-x)). Gradient: dx = g * y * (1 - y). Integers become float32.
     """
 def sign(x: typing.Any) -> Tensor:
     """
-    sign(x); gradient 0.
+    sign(x). Gradient: dx = 0.
     """
 def silu(x: typing.Any) -> Tensor:
     """
-    x * sigmoid(x); gradient g * s * (1 + x * (1 - s)), s = sigmoid(x); also called swish; of integers float32.
+    sigmoid(x) * x; also called swish. Gradient: dx = g * s * (1 + x * (1 - s)), s = sigmoid(x). Integers become float32.
     """
 def simd_level() -> str:
     """
@@ -1445,7 +1443,7 @@ def simd_level() -> str:
     """
 def sin(x: typing.Any) -> Tensor:
     """
-    sin(x); gradient g * cos(x); of integers float32.
+    sin(x); x in radians. Gradient: dx = g * cos(x). Integers become float32.
     """
 def softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     """
@@ -1453,7 +1451,7 @@ def softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> 
     """
 def softplus(x: typing.Any) -> Tensor:
     """
-    log(1 + exp(x)); gradient g * sigmoid(x); of integers float32.
+    log(1 + exp(x)). Gradient: dx = g * sigmoid(x). Integers become float32.
     """
 def split(x: Tensor, split_size: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex = 0) -> list[Tensor]:
     """
@@ -1461,11 +1459,11 @@ def split(x: Tensor, split_size: typing.Any, axis: typing.SupportsInt | typing.S
     """
 def sqrt(x: typing.Any) -> Tensor:
     """
-    sqrt(x); gradient g / (2 * y); of integers float32.
+    sqrt(x). Gradient: dx = g / (2 * y). Integers become float32.
     """
 def square(x: typing.Any) -> Tensor:
     """
-    x * x; gradient 2 * g * x.
+    x * x. Gradient: dx = 2 * g * x.
     """
 def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     """
@@ -1481,7 +1479,7 @@ def std(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
     """
 def sub(a: Operand, b: Operand) -> Tensor:
     """
-    a - b; gradient da = g, db = -g.
+    a - b. Gradient: da = g, db = -g.
     """
 def sum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
@@ -1493,7 +1491,7 @@ def swapaxes(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing.
     """
 def tanh(x: typing.Any) -> Tensor:
     """
-    tanh(x); gradient g * (1 - y^2); of integers float32.
+    tanh(x). Gradient: dx = g * (1 - y * y). Integers become float32.
     """
 def tensor(data: typing.Any, dtype: DType | str | None = None, requires_grad: bool = False, device: str | None = None) -> Tensor:
     """
