@@ -89,8 +89,8 @@ void add_functions(py::module_& m, TensorClass& cls) {
       m, cls, "max", amax,
       "Largest over the axes; NaN if there is one, and then all gradients are; ties share the "
       "gradient. Values alone, as in NumPy: argmax() gives their places.\n`values, indices = "
-      "x.max(1)` and "
-      "max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in NumPy.");
+      "x.max(1)` and max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in "
+      "NumPy.");
   add_reduction(
       m, cls, "min", amin,
       "Smallest over the axes; NaN if there is one, and then all gradients are; ties share the "
@@ -153,10 +153,8 @@ void add_functions(py::module_& m, TensorClass& cls) {
       py::arg("is_causal") = false, py::arg("scale") = none,
       "softmax(query @ key.mT * scale + attn_mask) @ value, without the whole matrix of scores.\n\n"
       "query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): "
-      "bool (True: looked\n"
-      "at) or floating (added). is_causal: query i looks at keys 0 to i. scale: 1 / sqrt(D). A "
-      "query that may look at\n"
-      "no key gets zeros. arXiv 1706.03762, 2205.14135.");
+      "bool (True: looked at) or floating (added). is_causal: query i looks at keys 0 to i. scale: "
+      "1 / sqrt(D). A query that may look at no key gets zeros. arXiv 1706.03762, 2205.14135.");
   m.def(
       "attention_weights",
       [](const Tensor& q, const Tensor& k, const std::optional<Tensor>& mask, bool causal,

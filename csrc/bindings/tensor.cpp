@@ -130,6 +130,10 @@ void add_operator(TensorClass& cls, const char* name, const char* reversed, F f)
             py::arg("other"));
 }
 
+template <class... Rows> void add_comparisons(TensorClass& cls, List<Rows...>) {
+  (add_operator(cls, concat("__", Rows::name, "__").c_str(), nullptr, test<Rows>), ...);
+}
+
 // One object a dtype: `x.dtype is wengert.float32`.
 py::object dtype_object(DType t) {
   static PyObject* objects[dtype_count] = {};
@@ -300,25 +304,14 @@ void add_tensor(py::module_&, TensorClass& cls) {
   add_operator(cls, "__and__", "__rand__", logic<And>);
   add_operator(cls, "__or__", "__ror__", logic<Or>);
   add_operator(cls, "__xor__", "__rxor__", logic<Xor>);
-  add_operator(cls, "__eq__", nullptr, test<Eq>);
-  add_operator(cls, "__ne__", nullptr, test<Ne>);
-  add_operator(cls, "__lt__", nullptr, test<Lt>);
-  add_operator(cls, "__le__", nullptr, test<Le>);
-  add_operator(cls, "__gt__", nullptr, test<Gt>);
-  add_operator(cls, "__ge__", nullptr, test<Ge>);
-  cls.def(
-      "__pow__",
-      [](const Tensor& x, py::handle other, py::handle) {
-        return operation(binary<Pow>)(x, other);
-      },
-      py::arg("other"), py::arg("modulo") = py::none());
-  cls.def(
-      "__rpow__",
-      [](const Tensor& x, py::handle other, py::handle) {
-        return operation([](const Tensor& e, const Tensor& b) { return binary<Pow>(b, e); })(x,
-                                                                                             other);
-      },
-      py::arg("other"), py::arg("modulo") = py::none());
+  add_comparisons(cls, TestRows{});
+  const auto add_power = [&cls](const char* name, auto f) {
+    cls.def(
+        name, [f](const Tensor& x, py::handle other, py::handle) { return operation(f)(x, other); },
+        py::arg("other"), py::arg("modulo") = py::none());
+  };
+  add_power("__pow__", binary<Pow>);
+  add_power("__rpow__", [](const Tensor& e, const Tensor& b) { return binary<Pow>(b, e); });
   cls.def("__neg__", [](const Tensor& x) { return -x; });
   cls.def("__pos__", [](const Tensor& x) { return x; });
   cls.def("__abs__", [](const Tensor& x) { return abs(x); });
@@ -387,26 +380,19 @@ void add_tensor(py::module_&, TensorClass& cls) {
       "zero_", [](py::object self) { return self.attr("fill_")(0); },
       "Overwrites all elements with 0.");
 
+  constexpr std::pair<const char*, DType> conversions[] = {
+      {"float", DType::float32},     {"double", DType::float64}, {"int", DType::int32},
+      {"bfloat16", DType::bfloat16}, {"long", DType::int64},     {"bool", DType::bool_}};
+  for (const auto& [method, dtype] : conversions)
+    cls.def(
+        method, [to = dtype](const Tensor& x) { return to_dtype(x, to); },
+        concat("to(\"", name(dtype), "\")").c_str());
   cls.def("to", convert, py::arg("dtype_or_device"), py::arg("non_blocking") = false,
           "The tensor in another dtype or on another device; itself if it is there. non_blocking: "
           "from pinned memory, does not wait until the copy is made.")
       .def(
           "astype", [](const Tensor& x, py::handle dtype) { return to_dtype(x, to_dtype(dtype)); },
           py::arg("dtype"), "The tensor in another dtype, as to(); itself if it has that.")
-      .def(
-          "float", [](const Tensor& x) { return to_dtype(x, DType::float32); }, "to(\"float32\")")
-      .def(
-          "double", [](const Tensor& x) { return to_dtype(x, DType::float64); }, "to(\"float64\")")
-      .def(
-          "bfloat16", [](const Tensor& x) { return to_dtype(x, DType::bfloat16); },
-          "to(\"bfloat16\")")
-      .def(
-          "int", [](const Tensor& x) { return to_dtype(x, DType::int32); }, "to(\"int32\")")
-      .def(
-          "long", [](const Tensor& x) { return to_dtype(x, DType::int64); }, "to(\"int64\")")
-      .def(
-          "bool", [](const Tensor& x) { return to_dtype(x, DType::bool_); },
-          "to(\"bool\"): is it not zero?")
       .def(
           "cpu", [](const Tensor& x) { return to_device(x, Device::cpu); }, "to(\"cpu\")")
       .def(

@@ -267,7 +267,7 @@ class Tensor:
         """
     def bool(self) -> Tensor:
         """
-        to("bool"): is it not zero?
+        to("bool")
         """
     def broadcast_to(self, shape: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
@@ -1401,9 +1401,7 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     """
     softmax(query @ key.mT * scale + attn_mask) @ value, without the whole matrix of scores.
     
-    query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): bool (True: looked
-    at) or floating (added). is_causal: query i looks at keys 0 to i. scale: 1 / sqrt(D). A query that may look at
-    no key gets zeros. arXiv 1706.03762, 2205.14135.
+    query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): bool (True: looked at) or floating (added). is_causal: query i looks at keys 0 to i. scale: 1 / sqrt(D). A query that may look at no key gets zeros. arXiv 1706.03762, 2205.14135.
     """
 def set_cache_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
