@@ -43,7 +43,8 @@ def same_bits(a: wg.Tensor, b: wg.Tensor) -> None:
 
 
 def test_every_op_has_a_kernel() -> None:
-    assert [op["name"] for op in wg._core.ops() if not op["cuda"]] == []
+    # The gradient of prod on a GPU is written with ops in its place.
+    assert [op["name"] for op in wg._core.ops() if not op["cuda"]] == ["product_of_others"]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

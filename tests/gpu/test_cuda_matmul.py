@@ -149,7 +149,7 @@ def test_kernels_of_tensor_cores(
     if not path:
         return
     done = subprocess.run(
-        ["cuobjdump", "-sass", tmp_path / "matmul_planes.cubin"],
+        ["cuobjdump", "-sass", tmp_path / "tensor_cores.cubin"],
         env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for text in re.split(r"\n\s*Function : ", done.stdout)[1:]:

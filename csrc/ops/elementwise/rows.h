@@ -262,7 +262,7 @@ struct Div {
 struct Pow {
   static constexpr auto refusal =
       "an integer to a negative power is no integer; convert with .float() first";
-  template <class V> static auto refuses(const V& b) { return b < 0.0; }
+  template <class V> FN static auto refuses(const V& b) { return b < 0.0; }
   ROW("pow", input, numbers, nullptr, nullptr, "g * log(a) * a ** b")
   FN static V value(V a, V b) { return pow(a, b); }
   template <class V> FN static V da(V g, V a, V b) {
@@ -300,7 +300,7 @@ struct Minimum {
 };
 struct FloorDivide {
   static constexpr auto refusal = "integer division by zero";
-  template <class V> static auto refuses(const V& b) { return b == 0.0; }
+  template <class V> FN static auto refuses(const V& b) { return b == 0.0; }
   ROW("floor_divide", nothing, numbers, nullptr, "0", "0")
   FN static V value(V a, V b) { return floor_divide(a, b); }
   template <class V> FN static V da(V g, V, V) { return select(g != g, g, 0.0); }
@@ -308,7 +308,7 @@ struct FloorDivide {
 };
 struct Remainder {
   static constexpr auto refusal = "integer division by zero";
-  template <class V> static auto refuses(const V& b) { return b == 0.0; }
+  template <class V> FN static auto refuses(const V& b) { return b == 0.0; }
   static constexpr auto note = "the sign is b's, as in Python";
   ROW("remainder", input, numbers)
   FN static V value(V a, V b) { return remainder(a, b); }
