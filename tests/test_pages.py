@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A file with a suffix of ours, maybe with folders; not the end of a longer word, nor a pattern.
 NAMED = re.compile(r"(?<![\w./*<{-])((?:[\w.-]+/)*[\w-][\w.-]*\.(?:h|cpp|cu|py|md|sh))\b(?!\()")
 # Files of users, of others, and of the build, which examples name.
-OTHERS = {"script.py", "Python.h", "nvrtc.h", "file.py", "fast.cu", "p.py"}
+OTHERS = {"script.py", "Python.h", "nvrtc.h", "file.py", "fast.cu", "p.py", "step.py"}
 
 ROOMS = ("csrc", "python", "tests", "benchmarks", "examples", ".ci")
 
