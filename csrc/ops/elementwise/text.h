@@ -19,25 +19,7 @@ class Text {
   // The lines of code: `name = ...` of what is used more than once, then the result.
   Source write(Dialect dialect) const;
 
-#define UNARY(word) \
-  friend Text word(const Text& x) { return {#word, 0, {x}}; }
-#define BINARY(word, spelling) \
-  friend Text word(const Text& a, const Text& b) { return {spelling, 0, {a, b}}; }
-  // clang-format off
-  UNARY(abs) UNARY(sign) UNARY(exp) UNARY(expm1) UNARY(log) UNARY(log1p) UNARY(sqrt) UNARY(sin)
-  UNARY(cos) UNARY(tanh) UNARY(sigmoid) UNARY(erf) UNARY(floor) UNARY(ceil) UNARY(round)
-  BINARY(operator+, "+") BINARY(operator-, "-") BINARY(operator*, "*") BINARY(operator/, "/")
-  BINARY(operator==, "==") BINARY(operator!=, "!=") BINARY(operator<, "<") BINARY(operator<=, "<=")
-  BINARY(operator>, ">") BINARY(operator>=, ">=") BINARY(operator&, "&") BINARY(operator|, "|")
-  BINARY(operator^, "^") BINARY(pow, "**") BINARY(floor_divide, "//") BINARY(remainder, "%")
-  BINARY(maximum, "maximum") BINARY(minimum, "minimum") BINARY(times, "times") BINARY(over, "over")
-  // clang-format on
-#undef UNARY
-#undef BINARY
-                                  friend Text
-                                  operator-(const Text& x) {
-    return {"neg", 0, {x}};
-  }
+  friend Text operator-(const Text& x) { return {"neg", 0, {x}}; }
   friend Text flat(const Text& g, const Text&) { return g; }
   friend Text select(const Text& condition, const Text& a, const Text& b) {
     return {"select", 0, {condition, a, b}};
@@ -53,7 +35,24 @@ class Text {
   Text(const char* word, double number, std::vector<Text> of)
       : node_(std::make_shared<const Node>(Node{word, number, std::move(of)})) {}
   std::shared_ptr<const Node> node_;
+
+ public:
+#define UNARY(word) \
+  friend Text word(const Text& x) { return {#word, 0, {x}}; }
+#define BINARY(word, spelling) \
+  friend Text word(const Text& a, const Text& b) { return {spelling, 0, {a, b}}; }
+  // clang-format off
+  UNARY(abs) UNARY(sign) UNARY(exp) UNARY(expm1) UNARY(log) UNARY(log1p) UNARY(sqrt) UNARY(sin)
+  UNARY(cos) UNARY(tanh) UNARY(sigmoid) UNARY(erf) UNARY(floor) UNARY(ceil) UNARY(round)
+  BINARY(operator+, "+") BINARY(operator-, "-") BINARY(operator*, "*") BINARY(operator/, "/")
+  BINARY(operator==, "==") BINARY(operator!=, "!=") BINARY(operator<, "<") BINARY(operator<=, "<=")
+  BINARY(operator>, ">") BINARY(operator>=, ">=") BINARY(operator&, "&") BINARY(operator|, "|")
+  BINARY(operator^, "^") BINARY(pow, "**") BINARY(floor_divide, "//") BINARY(remainder, "%")
+  BINARY(maximum, "maximum") BINARY(minimum, "minimum") BINARY(times, "times") BINARY(over, "over")
 };
+// clang-format on
+#undef UNARY
+#undef BINARY
 
 template <> struct ParamsFor<Text> {
   struct type {
