@@ -217,6 +217,7 @@ def test_import_is_light():
         "safetensors",
         "wengert.train",
         "wengert.study",
+        "wengert._guards",
     ):
         assert heavy not in modules
     best = {

@@ -51,7 +51,6 @@ from typing import Any, NamedTuple
 
 from . import _core
 from ._core import Tensor, concatenate, is_grad_enabled, stack
-from ._guards import Recorder, snapshot
 from ._trees import Branch, Constant, flatten, unflatten
 
 __all__ = ["PASSES", "CompiledStep", "Listing", "compile"]
@@ -116,7 +115,9 @@ class CompiledStep:
         self._escaped: dict[_Key, _core._Guards] = {}
         self._cache: dict[_Key, list[_Traced]] = {}
         self._last: _Traced | None = None
-        self._recorder = Recorder()
+        from ._guards import Recorder, snapshot  # here, so that importing wengert needs no `dis`
+
+        self._recorder, self._snapshot = Recorder(), snapshot
         self._warm = False
         self._lookups = 0
         self._repeated: Counter[str] = Counter()
@@ -211,7 +212,7 @@ class CompiledStep:
             self._warm = True
             return unflatten(results, [y.detach().clone() for y in returned])
         key = self._key(spec, tensors)
-        guards = snapshot([self._fn, *_constants(spec)], self._recorder.codes)
+        guards = self._snapshot([self._fn, *_constants(spec)], self._recorder.codes)
         unchanged = key in self._escaped and self._escaped[key].changed() is None
         program = _core._Program(tensors)
         program.begin()
@@ -231,7 +232,7 @@ class CompiledStep:
         values.clear()
         left = self._left_outside(program, unchanged, tensors)
         if left:
-            self._escaped[key] = snapshot([self._fn, *_constants(spec)], self._recorder.codes)
+            self._escaped[key] = self._snapshot([self._fn, *_constants(spec)], self._recorder.codes)
             _drop_oldest(self._escaped, self._max_traces)
         if left or self._recorder.grew:
             # It made state, or it ran code whose reads were not among the guards: the next call is
