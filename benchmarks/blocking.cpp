@@ -7,7 +7,7 @@
 //   ./blocking THREADS [NAME=VALUE ...] MxKxN ...
 //
 // NAME is one of the WENGERT_TUNABLE constants of csrc/ops/matmul/gemm.simd.cpp. A line per shape:
-// a @ b, a @ b.T, a.T @ b, a.T @ b.T, best of the repeats. What was measured so lies in results/.
+// a @ b, a @ b.T, a.T @ b, a.T @ b.T, best of the repeats. results/ has what was measured.
 #define WENGERT_TUNABLE static
 #define WENGERT_ISA avx512
 #include "ops/matmul/gemm.simd.cpp"

@@ -1,5 +1,5 @@
 // What the machine can do at most: multiply-adds that wait for nothing, and copies, plain and past
-// the cache. Compiled when it is measured, with -O3 -march=native. Threads are made anew in each
+// the cache. Compiled when it is measured, with -O3 -march=native. Threads are created in each
 // call: a call should last milliseconds.
 #include <atomic>
 #include <cstddef>

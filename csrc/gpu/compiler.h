@@ -3,7 +3,7 @@
 // NVRTC is a library of NVIDIA's (pip install "wengert[cuda]"), loaded when a chain is first to be
 // fused; without it nothing is fused. What it makes is kept in $WENGERT_CACHE_DIR, or
 // ~/.cache/wengert, by a hash of all that it depends on; each file ends with a checksum, and one
-// that does not fit is made anew. A folder that cannot be written to is no error.
+// that does not fit is compiled again. A folder that cannot be written to is no error.
 #pragma once
 
 #include <string>

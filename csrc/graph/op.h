@@ -132,7 +132,7 @@ struct Op {
   void (*describe)(const Attrs& attrs, NamedAttrs& named) = nullptr;  // null: no attributes
   // The value (0), or the gradient of an operand (1, ...), as the op's own code states it.
   Source (*write)(Dialect dialect, int of) = nullptr;
-  int edits = 0;  // this many inputs, the first ones, are overwritten beside (random states)
+  int edits = 0;  // this many inputs, the first ones, are overwritten too (random states)
   bool elementwise = false;  // each element of the output needs the same element of each input only
   bool in_place = false;     // run may write over its first input: the output may be that
   // Takes bfloat16 as it is, as elementwise ops and aliases do; of others apply() makes a line

@@ -38,7 +38,7 @@ inline constexpr Pass fusing_passes[] = {
 
 // The op of a chain of elementwise lines, which are its body.
 extern const Op fused_op;
-// Of the bfloat16 slices that a matmul on a GPU writes beside its result: a part of its line.
+// The bfloat16 slices that a matmul on a GPU writes besides its result: a part of its line.
 extern const Op slices_op;
 
 // The line that does what these do: it reads and writes what they read and write.

@@ -3,7 +3,7 @@
 // V is a CPU vector (base/simd.h), a single lane of a CUDA kernel, Tensor, where the gradient
 // itself must be differentiable, or Text, which writes source code; so a formula uses only the
 // words of base/vocab.h, and `select` in place of `if`. x, or a and b, are the inputs, y the
-// output, g the incoming gradient. What a unary vjp is given beside g is what `saves` says.
+// output, g the incoming gradient. A unary vjp gets g and the tensor that `saves` names.
 // Subgradients at kinks are stated where there are any, and pinned by tests/rows.py.
 //
 // A gradient of 0 stays 0, whatever the slope: `times(g, slope)` and `over(g, x)` are g * slope and

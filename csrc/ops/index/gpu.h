@@ -6,7 +6,7 @@
 namespace wengert {
 
 struct RowsAttrs {
-  int64_t lead;  // so many of x's axes are taken as one
+  int64_t lead;  // this many leading axes of x count as one
   bool add;
 };
 inline int64_t row_elements(const Shape& x, int64_t lead) {

@@ -65,9 +65,9 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
               const Epilogue& epilogue);
 Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
 
-// How a GPU multiplies float32 (ops/matmul/tensor_cores.cu): without tensor cores, or with so many
-// products of bfloat16 that the result is float32's, nearly so, or bfloat16's. The CPU's are always
-// strict.
+// How a GPU multiplies float32 (ops/matmul/tensor_cores.cu): without tensor cores, or with
+// products of bfloat16 slices: six give float32's accuracy, three nearly so, one bfloat16's. The
+// CPU is always strict.
 enum class MatmulPrecision : uint8_t { strict, fp32, fast, bf16 };
 // Of products written from now on, by any thread; their gradients' products have the same.
 MatmulPrecision matmul_precision();

@@ -3,7 +3,8 @@
 //   operands the names in `formula` of parameter, states, step count, gradient and options
 //   options  the optimizer's numbers, in the order in which a float64 tensor holds them
 //   flag     a variant of the formula, fixed in the line; null: none
-//   states   tensors beside each parameter; those from `needed` on serve momentum alone, and are
+//   states   tensors of each parameter's shape; those from `needed` on serve momentum alone, and
+//   are
 //            missing without it
 //
 // An object of a row holds the constants of one step: `of` works them out in float64, from the

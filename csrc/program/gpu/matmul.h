@@ -15,8 +15,8 @@ int last_value(const StepList::Line& line);
 // gradient.
 bool takes_step(const StepList& list, const StepList::Line& line, const StepList::Line& next);
 bool takes_update(const StepList& list, const StepList::Line& line, int gradient);
-// Whether a matmul's operand (0 or 1) lies so that the elements of its slices have the order of its
-// own: rows along k, without gaps.
+// True if the slices of a matmul's operand (0 or 1) would have the order of the operand's own
+// elements: rows along k, without gaps.
 bool lies_as_slices(const StepList::Value& x, int operand);
 
 std::unique_ptr<Ready> ready_gpu_matmul(const Plan& plan, const StepList::Line& line);

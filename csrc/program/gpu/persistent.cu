@@ -1,8 +1,8 @@
 // Steps of a small network inside one kernel: one block, all of whose memory lies in the block's
 // shared memory, runs the lines of a step one after another, and the steps of a launch likewise.
 //
-// The lines are put down as instructions by a table of ops (GpuKernels) of its own, in place of
-// the one that launches kernels; what has no place there is refused, and the step becomes a graph.
+// Lines become instructions because they run against tables (GpuKernels) whose kernels append them.
+// Other ops are refused, and the step becomes a graph.
 // Thread i has the elements i, i + threads, ... of what a line makes, so that a line needs a
 // barrier before it only where it reads another thread's elements; `add` finds out. Formulas and
 // the order of sums are those of the kernels, but for products of few elements, whose inner axis is
