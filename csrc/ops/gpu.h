@@ -47,4 +47,10 @@ template <auto family, auto kernel> void on_gpu(Views out, Views in, const Attrs
   ((gpu_kernels().*family)->*kernel)(out, in, attrs);
 }
 
+// For families' tables: a kernel for float32 inputs and one for float64.
+template <auto by_float, auto by_double>
+void float_or_double(Views out, Views in, const Attrs& attrs) {
+  (in[0].dtype == DType::float32 ? by_float : by_double)(out, in, attrs);
+}
+
 }  // namespace wengert

@@ -18,6 +18,7 @@
 
 #include "base/vocab.h"
 #include "ops/attention/gpu.h"
+#include "ops/gpu.h"
 #include "ops/rows/row_threads.h"
 
 namespace wengert::WENGERT_ISA {
@@ -315,10 +316,6 @@ template <class T> struct Attention {
   }
 };
 
-template <auto by_float, auto by_double> void by_dtype(Views out, Views in, const Attrs& attrs) {
-  (in[0].dtype == DType::float32 ? by_float : by_double)(out, in, attrs);
-}
-
 }  // namespace
 }  // namespace wengert::WENGERT_ISA
 
@@ -326,8 +323,8 @@ namespace wengert {
 
 using namespace WENGERT_ISA;
 extern const AttentionGpu attention_gpu{
-    .forward = by_dtype<Attention<float>::forward, Attention<double>::forward>,
-    .backward = by_dtype<Attention<float>::backward, Attention<double>::backward>,
+    .forward = float_or_double<Attention<float>::forward, Attention<double>::forward>,
+    .backward = float_or_double<Attention<float>::backward, Attention<double>::backward>,
 };
 
 }  // namespace wengert

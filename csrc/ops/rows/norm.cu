@@ -1,6 +1,7 @@
 // layer_norm on a GPU (ops/rows/norm.h says what the arguments are). As on the CPU: the mean first,
 // then the squares of the differences, and dw and db from partial sums of 32 rows each.
 #include "base/vocab.h"
+#include "ops/gpu.h"
 #include "ops/rows/gpu.h"
 #include "ops/rows/row_threads.h"
 
@@ -130,10 +131,6 @@ template <class T> struct Norm {
   }
 };
 
-template <auto by_float, auto by_double> void by_dtype(Views out, Views in, const Attrs& attrs) {
-  (out[0].dtype == DType::float32 ? by_float : by_double)(out, in, attrs);
-}
-
 }  // namespace
 }  // namespace wengert::WENGERT_ISA
 
@@ -141,9 +138,9 @@ namespace wengert {
 
 using namespace WENGERT_ISA;
 extern const NormGpu norm_gpu{
-    .layer_norm = by_dtype<Norm<float>::run, Norm<double>::run>,
-    .layer_norm_vjp = by_dtype<Norm<float>::run_vjp, Norm<double>::run_vjp>,
-    .affine_vjp = by_dtype<Norm<float>::run_affine, Norm<double>::run_affine>,
+    .layer_norm = float_or_double<Norm<float>::run, Norm<double>::run>,
+    .layer_norm_vjp = float_or_double<Norm<float>::run_vjp, Norm<double>::run_vjp>,
+    .affine_vjp = float_or_double<Norm<float>::run_affine, Norm<double>::run_affine>,
 };
 
 }  // namespace wengert
