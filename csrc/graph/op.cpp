@@ -10,6 +10,19 @@ std::ostream& operator<<(std::ostream& out, const Attribute& x) {
   return out;
 }
 
+OpKernel kernel_on(const Op& op, Device device) {
+  if (!is_cuda(device)) return op.run;
+  if (!op.gpu)
+    fail<DeviceError>(op.name, ": has no CUDA kernel; move its inputs to the CPU with .cpu()");
+  return op.gpu;
+}
+OpKernel kernel_for(const Op& op, Views out, Views in) {
+  for (const Views views : {out, in})
+    for (const View& x : views)
+      if (is_cuda(x.device)) return kernel_on(op, x.device);
+  return op.run;
+}
+
 Cost default_cost(Tensors in, const Tensor& out) {
   Cost cost;
   cost.flops = static_cast<double>(out.numel());

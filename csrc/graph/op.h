@@ -144,13 +144,10 @@ struct Op {
   std::unique_ptr<Ready> (*ready)(Views out, Views in, const Attrs& attrs) = nullptr;
 };
 
-// The kernel of an op for these views.
-inline OpKernel kernel_for(const Op& op, Views out, Views in) {
-  for (const Views views : {out, in})
-    for (const View& x : views)
-      if (is_cuda(x.device)) return op.gpu;
-  return op.run;
-}
+// The kernel of an op on a device, or an error.
+OpKernel kernel_on(const Op& op, Device device);
+// Of views on the CPU and on one GPU it is the GPU's.
+OpKernel kernel_for(const Op& op, Views out, Views in);
 
 // One operation an element of the output, each tensor read or written once.
 Cost default_cost(Tensors in, const Tensor& out);

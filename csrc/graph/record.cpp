@@ -163,25 +163,27 @@ std::vector<Tensor> inputs_apart(const Tensor& x, Tensors inputs, Saves saves) {
   return apart;
 }
 
-void check_kernel(const Op& op, Device device) {
-  if (is_cuda(device) && !op.gpu)
-    fail<DeviceError>(op.name, ": has no CUDA kernel; move its inputs to the CPU with .cpu()");
+// Whether an op's loops may take milliseconds. A small storage has few elements.
+bool takes_long(Views outputs, Tensors inputs) {
+  int64_t elements = 0;
+  for (const View& y : outputs) elements += y.numel();
+  for (const Tensor& x : inputs)
+    if (x->storage->bytes >= much) elements += x.numel();
+  return elements >= much;
 }
 
-void run_op(const Op& op, Views outputs, Tensors inputs, const Attrs& attrs) {
+void run_op(const Op& op, Device device, Views outputs, Tensors inputs, const Attrs& attrs) {
+  const OpKernel kernel = kernel_on(op, device);
   SmallVector<View, 8> views;
-  int64_t elements = 0;
-  bool on_host = true;
-  const auto count = [&](const View& x) {
-    elements += x.numel();
-    on_host &= !is_cuda(x.device);
-  };
-  for (const View& y : outputs) count(y);
-  for (const Tensor& x : inputs) count(views.emplace_made([&] { return x.view(); }));
-  // Other threads of Python run during all that takes long, whether its loops are parallel or not.
-  std::optional<WithoutHostLock> unlocked;
-  if (elements >= much && on_host) unlocked.emplace();
-  (on_host ? op.run : op.gpu)(outputs, Views(views.begin(), views.size()), attrs);
+  for (const Tensor& x : inputs) views.emplace_made([&] { return x.view(); });
+  const Views in(views.begin(), views.size());
+  if (!is_cuda(device) && takes_long(outputs, inputs)) {
+    // Other threads of Python run meanwhile, whether the loops are parallel or not.
+    const WithoutHostLock unlocked;
+    kernel(outputs, in, attrs);
+  } else {
+    kernel(outputs, in, attrs);
+  }
 }
 
 }  // namespace
@@ -238,12 +240,14 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
       for (int i = 0; i < op.edits; ++i) listener->before_edit(inputs[i]);
     out = runs ? Tensor(metas[0]) : Tensor::promise(metas[0]);
     if (metas.size() > 1) auxiliary = runs ? Tensor(metas[1]) : Tensor::promise(metas[1]);
-    check_kernel(op, out.device());
+    // A copy may cross: it has one kernel for all devices.
+    const Device at = is_cuda(device) ? device : out.device();
+    if (!runs) kernel_on(op, at);  // refused where the line stands
     if (runs) {
       SmallVector<View, 2> out_views;
       out_views.emplace_made([&] { return out.view(); });
       if (auxiliary.defined()) out_views.emplace_made([&] { return auxiliary.view(); });
-      run_op(op, Views(out_views.begin(), out_views.size()), inputs, attrs);
+      run_op(op, at, Views(out_views.begin(), out_views.size()), inputs, attrs);
       if (nan_watch.load(std::memory_order_relaxed)) check_finite(op, out);
     }
   }
@@ -439,7 +443,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   std::vector<Tensor> apart;  // y.mul_(x) needs y as it was
   if (saves) inputs = Tensors(apart = inputs_apart(x, inputs, saves));
   if (direct && !(recorded && studied) && !(saves & (save_output | save_auxiliary))) {
-    check_kernel(op, x.device());
+    if (!runs) kernel_on(op, x.device());
     const Tensor after = recorded ? x.detach() : x;
     if (needs && op.vjp) record(op, inputs, attrs, after, Tensor(), needs);
     if (runs) {
@@ -447,7 +451,7 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
       std::optional<WithoutInterrupts> whole;  // what is scattered takes too long to wait for
       if (op.elementwise) whole.emplace();
       try {
-        run_op(op, Views(&target, 1), inputs, attrs);
+        run_op(op, x.device(), Views(&target, 1), inputs, attrs);
       } catch (...) {
         note_edit(x, by);
         throw;
@@ -485,10 +489,11 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
     if (tracer) tracer->before_edit(inputs[i]);
   }
   if (tracer) tracer->about_to_run(inputs);
-  check_kernel(op, inputs[0].device());
-  if (!tracer || tracer->runs()) {
+  if (tracer && !tracer->runs()) {
+    kernel_on(op, inputs[0].device());
+  } else {
     const WithoutInterrupts whole;  // half an update would be of no step
-    run_op(op, {}, inputs, attrs);
+    run_op(op, inputs[0].device(), {}, inputs, attrs);
   }
   if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);
   const Origin at = here();
