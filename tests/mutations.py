@@ -1091,6 +1091,8 @@ if __name__ == "__main__":
             failed += 1
             print(error, repr(error.__cause__)[:300], flush=True)
             continue
+        if r:
+            print(f"program {seed} raised", flush=True)
         raised, traces = raised + r, traces + t
     print(f"{sys.argv[1]} programs: {failed} differ, {raised} raised, {traces} traces")
     sys.exit(failed > 0)

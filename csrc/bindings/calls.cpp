@@ -239,7 +239,7 @@ PyMemberDef members[] = {
     {},
 };
 
-void dealloc(PyObject* self) {
+void free_call(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   Py_XDECREF(as_function(self)->inner);
   Py_XDECREF(as_function(self)->name);
@@ -261,7 +261,7 @@ PyObject* get_method(PyObject* self, PyObject* of, PyObject*) {
 
 py::object make_type(const char* name, descrgetfunc get, unsigned flags) {
   PyType_Slot slots[] = {
-      {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
+      {Py_tp_dealloc, reinterpret_cast<void*>(free_call)},
       {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
       {Py_tp_repr, reinterpret_cast<void*>(representation)},
       {Py_tp_getset, getters},

@@ -1,4 +1,4 @@
-// Backward: walks the Wengert list from the newest line to the oldest.
+// The doors to the walk (walk.h): gradients added to leaves, or returned.
 #pragma once
 
 #include "graph/record.h"

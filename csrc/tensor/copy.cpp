@@ -16,13 +16,13 @@ constexpr int64_t chunk_elements = 1 << 16;
 constexpr int64_t tile =
     16;  // of a transposed copy: 16 x 16 elements touch few cache lines on either side
 
-// rows x columns, both strided.
+// rows x columns, both strided, in elements.
 template <class To, class From>
-void copy_block(int64_t rows, int64_t columns, To* to, int64_t to_row, int64_t to_column,
-                const From* from, int64_t from_row, int64_t from_column) {
+void copy_block(int64_t rows, int64_t columns, char* to, int64_t to_row, int64_t to_column,
+                const char* from, int64_t from_row, int64_t from_column) {
   for (int64_t r = 0; r < rows; ++r) {
-    To* y = to + r * to_row;
-    const From* x = from + r * from_row;
+    To* y = reinterpret_cast<To*>(to) + r * to_row;
+    const From* x = reinterpret_cast<const From*>(from) + r * from_row;
     if (std::is_same_v<To, From> && to_column == 1 && from_column == 1)
       std::memcpy(y, x, static_cast<size_t>(columns) * sizeof(To));
     else if (to_column == 1 && from_column == 1)
@@ -31,11 +31,22 @@ void copy_block(int64_t rows, int64_t columns, To* to, int64_t to_row, int64_t t
       for (int64_t c = 0; c < columns; ++c) y[c * to_column] = convert<To>(x[c * from_column]);
   }
 }
+using CopyBlock = decltype(&copy_block<float, float>);
 
-template <class To, class From> void copy_as(const View& to_view, const View& from_view) {
+CopyBlock block_between(DType to, DType from) {
+  return dispatch(to, [&](auto t) {
+    return dispatch(from, [&](auto f) -> CopyBlock {
+      return copy_block<typename decltype(t)::type, typename decltype(f)::type>;
+    });
+  });
+}
+
+void copy_here(const View& to_view, const View& from_view) {
   const Loop<2> loop(to_view.shape, {&to_view.strides, &from_view.strides});
-  To* const to = to_view.as<To>();
-  const From* const from = from_view.as<From>();
+  const CopyBlock block = block_between(to_view.dtype, from_view.dtype);
+  const int64_t to_size = size_of(to_view.dtype), from_size = size_of(from_view.dtype);
+  const auto to = [&, y = to_view.as<char>()](int64_t at) { return y + at * to_size; };
+  const auto from = [&, x = from_view.as<const char>()](int64_t at) { return x + at * from_size; };
   const int64_t columns = loop.inner(), rows = loop.outer();
   const int last = loop.dims - 1;
   const int64_t to_column = loop.stride[0][last], from_column = loop.stride[1][last];
@@ -50,11 +61,10 @@ template <class To, class From> void copy_as(const View& to_view, const View& fr
       for (int64_t s = chunk * per_chunk; s < end; ++s) {
         const int64_t first = s / strips * height + s % strips * tile;
         const int64_t n = std::min(tile, height - s % strips * tile);
-        To* y = to + loop.offset(0, first);
-        const From* x = from + loop.offset(1, first);
+        const int64_t y = loop.offset(0, first), x = loop.offset(1, first);
         for (int64_t c = 0; c < columns; c += tile) {
-          copy_block(n, std::min(tile, columns - c), y + c * to_column, loop.stride[0][last - 1],
-                     to_column, x + c * from_column, loop.stride[1][last - 1], from_column);
+          block(n, std::min(tile, columns - c), to(y + c * to_column), loop.stride[0][last - 1],
+                to_column, from(x + c * from_column), loop.stride[1][last - 1], from_column);
           if (c % chunk_elements == chunk_elements - tile) poll_interrupt();
         }
       }
@@ -69,8 +79,8 @@ template <class To, class From> void copy_as(const View& to_view, const View& fr
     const int64_t end = std::min(rows * pieces, (chunk + 1) * per_chunk);
     for (int64_t p = chunk * per_chunk; p < end; ++p) {
       const int64_t row = p / pieces, c = p % pieces * chunk_elements;
-      copy_block(1, std::min(chunk_elements, columns - c), to + loop.offset(0, row) + c * to_column,
-                 0, to_column, from + loop.offset(1, row) + c * from_column, 0, from_column);
+      block(1, std::min(chunk_elements, columns - c), to(loop.offset(0, row) + c * to_column), 0,
+            to_column, from(loop.offset(1, row) + c * from_column), 0, from_column);
     }
   });
 }
@@ -123,11 +133,7 @@ void copy_into(const View& to, const View& from, bool may_wait) {
   if (to.numel() == 0) return;
   if (to.device != from.device) return copy_across(to, from, may_wait);
   if (is_cuda(to.device)) return cuda().copy(to, from);
-  dispatch(to.dtype, [&](auto t) {
-    dispatch(from.dtype, [&](auto f) {
-      copy_as<typename decltype(t)::type, typename decltype(f)::type>(to, from);
-    });
-  });
+  copy_here(to, from);
 }
 
 }  // namespace wengert

@@ -48,7 +48,7 @@ struct MatmulAttrs {
 };
 std::atomic<MatmulPrecision> the_precision{MatmulPrecision::strict};
 
-void run(Views out, Views in, const Attrs&) { matmul(out[0], in[0], in[1]); }
+void run(Views out, Views in, const Attrs&) { matmul_into(out[0], in[0], in[1]); }
 void gpu(Views out, Views in, const Attrs& attrs) {
   const MatmulPrecision precision = attrs.as<MatmulAttrs>().precision;
   const auto matmul = gpu_kernels().matmul->matmul;
@@ -165,7 +165,7 @@ Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilog
           .epilogue = epilogue};
 }
 
-void matmul(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
+void matmul_into(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
   if (y.dtype == DType::bfloat16) return matmul_bfloat16(y, a, b);
   multiply(gemm_kernel(y.dtype), y, a, b, epilogue);
 }
@@ -250,7 +250,7 @@ void ReadyMatmul::run() const {
   } else if (kernel_ && c_.shape.size() == 2) {
     kernel_(gemm_);
   } else {
-    matmul(c_, a_, b_, gemm_.epilogue);
+    matmul_into(c_, a_, b_, gemm_.epilogue);
   }
 }
 

@@ -22,7 +22,7 @@ struct Epilogue {
 };
 
 // y = a @ b: matrices or stacks of them, whose batch axes broadcast; y is contiguous.
-void matmul(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
+void matmul_into(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
 
 // Strides count elements, may be zero or negative; c does not overlap a or b and is overwritten.
 struct Gemm {

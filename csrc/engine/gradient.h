@@ -1,0 +1,18 @@
+// One gradient on its way from line to line.
+#pragma once
+
+#include "graph/record.h"
+
+namespace wengert {
+
+// Whether nobody but t's one holder can see its memory.
+bool sole_owner(const Tensor& t);
+// The first gradient is kept as it is, later ones are added: in place if nobody else can see the
+// sum.
+void add_to(Tensor& sum, Tensor more);
+// What the hooks make of a gradient.
+Tensor run_hooks(const std::shared_ptr<Hooks>& hooks, Tensor gradient);
+// The gradients of a line's inputs, given that of its output; undefined where none is needed.
+void ask(const Line& line, const Tensor& gradient, Gradients& dx);
+
+}  // namespace wengert
