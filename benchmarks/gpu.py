@@ -53,8 +53,8 @@ class Work(NamedTuple):
 
 STATED = {
     "strict": "float32 products, float32 sums; cuBLAS without TF32",
-    "fp32": "float32-accurate (6 products of bfloat16 planes); peers float32, no TF32",
-    "fast": "nearly float32 (3 products of bfloat16 planes), error to 1e-5; peers float32, no TF32",
+    "fp32": "float32-accurate (6 products of bfloat16 slices); peers float32, no TF32",
+    "fast": "nearly float32 (3 products of bfloat16 slices), error to 1e-5; peers float32, no TF32",
     "bf16": "bfloat16 products, float32 sums; Wengert's operands float32, cuBLAS's bfloat16",
 }
 STATED_STEPS = STATED | {

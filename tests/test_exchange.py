@@ -300,6 +300,16 @@ def test_buffers(name):
     np.testing.assert_array_equal(np.frombuffer(t, dtype=t.dtype.name), sample(name).ravel())
 
 
+def test_a_buffer_of_a_tensor_with_history_is_refused():
+    x = wg.ones((2,)).requires_grad_()
+    with pytest.raises(BufferError) as caught:
+        memoryview(x)
+    assert isinstance(caught.value.__cause__, wg.GradientError)
+    assert "detach" in str(caught.value.__cause__)
+    assert memoryview(x.detach()).tolist() == [1.0, 1.0]
+
+
+
 def test_buffers_refuse_what_they_cannot_show():
     t = wg.ones((2, 3))
     with pytest.raises(BufferError):

@@ -457,6 +457,25 @@ def test_a_failure_keeps_the_old_file_and_removes_the_new(tmp_path, monkeypatch,
     assert names(tmp_path) == ["a"] and io.load(path)["x"].tolist() == [1.0, 1.0]
 
 
+def test_ctrl_c_between_the_pieces_of_a_tensor(tmp_path, monkeypatch):
+    """Large tensors are written and read in pieces, and the first of two is not a file."""
+    path, large = tmp_path / "a", wg.arange(5 << 20, dtype="float32")  # 20 MiB
+    io.save(path, {"x": large})
+    assert np.array_equal(io.load(path)["x"].numpy(), large.numpy())
+    pieces = io._pieces
+
+    def stop_after_one(memory):
+        yield next(pieces(memory))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(io, "_pieces", stop_after_one)
+    for call in (lambda: io.load(path), lambda: io.save(path, {"x": large + 1})):
+        with pytest.raises(KeyboardInterrupt):
+            call()
+    monkeypatch.undo()
+    assert names(tmp_path) == ["a"] and np.array_equal(io.load(path)["x"].numpy(), large.numpy())
+
+
 def test_a_full_disk(tmp_path):
     """A limit on the size of files stands for the full disk."""
     code = """

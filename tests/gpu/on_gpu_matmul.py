@@ -71,7 +71,7 @@ def test_sizes(m: int, n: int, k: int, precision: str) -> None:
 
 
 def test_it_is_not_strict() -> None:
-    """The tensor cores are used: the bits are others, and the error is what the planes make it."""
+    """The tensor cores are used: the bits are others, and the error is what the slices make it."""
     a, b = draw((128, 128), 3), draw((128, 128), 4)
     ga, gb = wg.tensor(a, device="cuda"), wg.tensor(b, device="cuda")
     results = {p: product(ga, gb, p) for p in BOUND}
@@ -125,7 +125,7 @@ def test_stacks() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fast", "bf16"])
 def test_what_is_not_finite(precision: str) -> None:
-    """As in strict: also where the other's lower planes are zeros, and where sums overflow."""
+    """As in strict: also where the other's lower slices are zeros, and where sums overflow."""
     a, b = draw((128, 130), 10), draw((130, 128), 11)
     b[:, :5] = [1, -2, 0, 0.5, 3]
     a[3, 7], a[9, 0], a[9, 129], a[50, 64] = np.inf, np.inf, -np.inf, np.nan
@@ -195,7 +195,7 @@ def test_a_compiled_step_follows() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fast", "bf16"])
 @pytest.mark.parametrize("k", [128, 1100], ids=["whole", "slabs"])
 def test_products_in_a_graph(precision: str, k: int) -> None:
-    """The planes of a graph are its own: what others do between two launches is not in them."""
+    """The slices of a graph are its own: what others do between two launches is not in them."""
     wg.set_matmul_precision(precision)
     xs = wg.tensor(draw((4, 128, k), 23), device="cuda")
 

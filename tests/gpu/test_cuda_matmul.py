@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("g++"), reason="no g++"),
 ]
 SOURCE = CSRC / "ops/matmul/tensor_cores.cu"
-PRODUCTS = {"1": 1, "2": 3, "3": 6}  # of planes, by their number
+PRODUCTS = {"1": 1, "2": 3, "3": 6}  # of slices, by their number
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_kernels_of_tensor_cores(
         assert 64 <= used <= registers, f"{name} uses {used} registers"
     # So many multiplications as the loop over a block of k has when it is unrolled.
     expected = {
-        planes: products * (4 * (2 if planes == "1" else 1) if word == "HGMMA" else 16)
-        for planes, products in PRODUCTS.items()
+        slices: products * (4 * (2 if slices == "1" else 1) if word == "HGMMA" else 16)
+        for slices, products in PRODUCTS.items()
     }
     parts = re.split(r"\.entry (\w+)\(", ptx)
     bodies = dict(zip(parts[1::2], parts[2::2], strict=True))
@@ -155,7 +155,7 @@ def test_kernels_of_tensor_cores(
     for text in re.split(r"\n\s*Function : ", done.stdout)[1:]:
         if mangled not in text.split("\n")[0]:
             continue
-        planes = text.split(mangled)[1][0]
-        assert len(re.findall(rf"\b{word}\.", text)) == expected[planes]
+        slices = text.split(mangled)[1][0]
+        assert len(re.findall(rf"\b{word}\.", text)) == expected[slices]
         assert not re.search(r"\b(LDL|STL)\b", text)
         assert ("UTMALDG" if word == "HGMMA" else "LDGSTS.E.BYPASS.128") in text

@@ -84,12 +84,12 @@ void fragments() {
   require(fragment_row(31, 3) == 15 && fragment_column(31, 3) == 7, "c3 of lane 31");
 }
 
-template <int planes> double rest(float x) {  // what the planes miss
-  bfloat16 plane[planes];
-  split(x, plane);
+template <int slices> double rest(float x) {  // what the slices miss
+  bfloat16 slice[slices];
+  split(x, slice);
   double sum = 0;
-  for (const bfloat16 p : plane) {
-    require(is_finite(p), "a plane of a finite number is not finite");
+  for (const bfloat16 p : slice) {
+    require(is_finite(p), "a slice of a finite number is not finite");
     sum += static_cast<float>(p);
   }
   return std::fabs(sum - x);
@@ -99,21 +99,21 @@ void splits() {
   std::mt19937 random(1);
   for (int i = 0; i < 2'000'000; ++i) {
     const auto x = std::bit_cast<float>(static_cast<uint32_t>(random()));
-    bfloat16 plane[3];
-    split(x, plane);
+    bfloat16 slice[3];
+    split(x, slice);
     if (!std::isfinite(x)) {
-      require(plane[1].bits == 0 && plane[2].bits == 0, "planes behind one that is not finite");
-      require(std::isnan(x) ? std::isnan(plane[0]) : plane[0] == x, "what is not finite");
+      require(slice[1].bits == 0 && slice[2].bits == 0, "slices behind one that is not finite");
+      require(std::isnan(x) ? std::isnan(slice[0]) : slice[0] == x, "what is not finite");
       continue;
     }
     const double size = std::fabs(static_cast<double>(x));
-    require(rest<3>(x) <= (size >= 0x1p-110 ? 0 : 0x1p-134), "three planes");
-    require(rest<2>(x) <= std::max(size * 0x1p-16, 0x1p-134), "two planes");
-    require(rest<1>(x) <= std::max(size * 0x1p-8, 0x1p-134), "one plane");
+    require(rest<3>(x) <= (size >= 0x1p-110 ? 0 : 0x1p-134), "three slices");
+    require(rest<2>(x) <= std::max(size * 0x1p-16, 0x1p-134), "two slices");
+    require(rest<1>(x) <= std::max(size * 0x1p-8, 0x1p-134), "one slice");
   }
   for (const float x : {3.4028234e38f, -3.4028234e38f, 3.4e38f, 0.0f, 1e-45f, 0x1p-110f})
     require(rest<3>(x) <= (std::fabs(x) < 1e-40f ? 0x1p-134 : 0), "a limit of float32");
-  // The pairs: all with a + b < planes, none before a smaller one.
+  // The pairs: all with a + b < slices, none before a smaller one.
   std::vector<std::pair<int, int>> pairs;
   each_pair<3>([&](int a, int b) { pairs.emplace_back(a, b); });
   require(pairs.size() == 6 && pairs.back() == std::pair(0, 0), "pairs");

@@ -1,6 +1,6 @@
 // What a matrix product on a GPU does with its results while they are in registers: up to four
 // elementwise steps, such as a bias and an activation, or the gradient of one; the last result as
-// planes of bfloat16 for the next product; the update of the parameter whose gradient it is. Plain
+// slices of bfloat16 for the next product; the update of the parameter whose gradient it is. Plain
 // data, written by the plan of a compiled step (program/gpu/matmul.cpp); the kernels' part is
 // ops/matmul/finish.h.
 #pragma once
@@ -33,12 +33,12 @@ struct CudaEpilogue {
   int steps = 0;
   uint32_t given = 0;  // by step: `other` is a number on the CPU, read at each launch
   Step step[most_steps];
-  uint16_t* planes = nullptr;  // of the last result, which are `plane` elements apart; null: none
-  int plane_count = 0;
-  int64_t plane = 0;
+  uint16_t* slices = nullptr;  // of the last result, which are `slice` elements apart; null: none
+  int slice_count = 0;
+  int64_t slice = 0;
   UpdateInMatmul update;  // where that is a parameter's gradient
 
-  FN bool finishes() const { return steps || planes || update.p; }
+  FN bool finishes() const { return steps || slices || update.p; }
 
   // An op's number as a step; -1: it is none.
   static int number_of(std::string_view op) { return find(op, EpilogueUnary{}, EpilogueBinary{}); }

@@ -115,18 +115,18 @@ template <int n, class R> __device__ void finish(const CudaEpilogue& e, float (&
     apply(EpilogueUnary{}, EpilogueBinary{}, s, x, other);
     if (s.out) r.store(s.out, x);
   }
-  if (e.planes) {
-    uint16_t planes[3][n];
+  if (e.slices) {
+    uint16_t slices[3][n];
 #pragma unroll
     for (int i = 0; i < n; ++i) {
       bfloat16 of[3];
       split(x[i], of);
 #pragma unroll
-      for (int p = 0; p < 3; ++p) planes[p][i] = of[p].bits;
+      for (int p = 0; p < 3; ++p) slices[p][i] = of[p].bits;
     }
 #pragma unroll
     for (int p = 0; p < 3; ++p)
-      if (p < e.plane_count) r.store(e.planes + p * e.plane, planes[p]);
+      if (p < e.slice_count) r.store(e.slices + p * e.slice, slices[p]);
   }
   if (!e.update.p) return;
   r.each([&](int i, int64_t row, int column) {

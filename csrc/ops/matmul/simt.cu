@@ -326,8 +326,8 @@ static void matmul_on_gpu(Views out, Views in, const Attrs& attrs) {
     }
   if (e.update.p) e.update.at = varying(e.update.constants).slot;
   if (left_out("matmul")) return;  // only the numbers were wanted
-  if (const int planes = matmul_planes(y, a, b, precision))
-    return multiply_planes(y, a, b, planes, kept, epilogue ? &e : nullptr);
+  if (const int slices = matmul_slices(y, a, b, precision))
+    return multiply_slices(y, a, b, slices, kept, epilogue ? &e : nullptr);
   switch (y.dtype) {
     case DType::float32:
       return run<float>(y, a, b, e);
@@ -340,6 +340,6 @@ static void matmul_on_gpu(Views out, Views in, const Attrs& attrs) {
   }
 }
 
-extern const MatmulGpu matmul_gpu{matmul_on_gpu, matmul_planes, matmul_units};
+extern const MatmulGpu matmul_gpu{matmul_on_gpu, matmul_slices, matmul_units};
 
 }  // namespace wengert

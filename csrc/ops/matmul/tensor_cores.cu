@@ -1,15 +1,15 @@
-// float32 products on tensor cores: y = a @ b as a sum of products of bfloat16 planes.
+// float32 products on tensor cores: y = a @ b as a sum of products of bfloat16 slices.
 //
-// One kernel writes each operand as 1, 2 or 3 planes (`split`, ops/matmul/tiles.h) whose rows lie
+// One kernel writes each operand as 1, 2 or 3 slices (`split`, ops/matmul/tiles.h) whose rows lie
 // along k, whatever the operand's strides: so the products need no other order. 1, 3 or 6 products
-// of planes go into one accumulator: bfloat16's accuracy, nearly float32's, float32's. Tensor cores
+// of slices go into one accumulator: bfloat16's accuracy, nearly float32's, float32's. Tensor cores
 // cut off where they add, always towards zero, in proportion to the sum so far; so with more than
-// one plane every 64 of k (mma: 16) begin a new sum, the smallest products come first, and these
+// one slice every 64 of k (mma: 16) begin a new sum, the smallest products come first, and these
 // sums are added in float32, rounded.
 //
-// Two kernels do the products: `wgmma_tiles` for 9.0a, where a warpgroup brings planes by TMA and
+// Two kernels do the products: `wgmma_tiles` for 9.0a, where a warpgroup brings slices by TMA and
 // two multiply; `mma_tiles` for 8.0 and later. A result that is not finite is made again with plain
-// numbers, since an infinity times a plane that is zero is NaN. A long k with few tiles is cut into
+// numbers, since an infinity times a slice that is zero is NaN. A long k with few tiles is cut into
 // slabs, as in simt.cu. Which kernel, and how, depends on the GPU and the shapes alone.
 #include <algorithm>
 #include <atomic>
@@ -27,23 +27,23 @@ namespace {
 
 using namespace WENGERT_ISA;
 
-constexpr int size = 128;  // of a tile; with one plane, wgmma's are two wide
+constexpr int size = 128;  // of a tile; with one slice, wgmma's are two wide
 [[maybe_unused]] constexpr int fragments = 16;
 
-// ---- planes ----
+// ---- slices ----
 
 struct Source {
-  int32_t rows, k, width;  // width: of a plane's row, k in whole 16 bytes
-  int64_t row_stride, k_stride, plane;
+  int32_t rows, k, width;  // width: of a slice's row, k in whole 16 bytes
+  int64_t row_stride, k_stride, slice;
   int32_t row_tiles, k_tiles;
   int64_t tiles;
-  Walk<2> batch;  // of the planes, in matrices, and of x
+  Walk<2> batch;  // of the slices, in matrices, and of x
 };
 constexpr int piece_rows = 32, piece_k = 64, split_threads = 256;
 
-template <int planes>
+template <int slices>
 __global__ void __launch_bounds__(split_threads)
-    split_planes(Source s, uint16_t* out, const float* x) {
+    split_slices(Source s, uint16_t* out, const float* x) {
   __shared__ float piece[piece_rows][piece_k + 1];
   const int t = static_cast<int>(threadIdx.x);
   for (int64_t tile = blockIdx.x; tile < s.tiles; tile += gridDim.x) {
@@ -65,13 +65,13 @@ __global__ void __launch_bounds__(split_threads)
     for (int e = t; e < piece_rows * piece_k / 2; e += split_threads) {
       const int r = e / (piece_k / 2), c = e % (piece_k / 2) * 2;
       if (row + r >= s.rows || k + c >= s.width) continue;
-      bfloat16 first[planes], second[planes];
+      bfloat16 first[slices], second[slices];
       split(piece[r][c], first);
       split(piece[r][c + 1], second);
       uint16_t* to = out + (matrix * s.rows + row + r) * s.width + k + c;
 #pragma unroll
-      for (int p = 0; p < planes; ++p)
-        *reinterpret_cast<uint32_t*>(to + p * s.plane) =
+      for (int p = 0; p < slices; ++p)
+        *reinterpret_cast<uint32_t*>(to + p * s.slice) =
             first[p].bits | static_cast<uint32_t>(second[p].bits) << 16;
     }
   }
@@ -81,15 +81,15 @@ __global__ void __launch_bounds__(split_threads)
 
 struct Product {
   int32_t m, n, k, k_slab;  // k_slab: whole blocks of k
-  int32_t width;            // of a plane's row
-  int64_t a_rows, b_rows;   // of a plane
+  int32_t width;            // of a slice's row
+  int64_t a_rows, b_rows;   // of a slice
   Tiles tiles;
   int64_t y_slab;  // elements from one slab's results to the next one's
   float* y;
-  const uint16_t *a_planes, *b_planes;
+  const uint16_t *a_slices, *b_slices;
   const float *a, *b;
   int64_t a_row, a_col, b_row, b_col;
-  Walk<5> batch;  // of y and the planes, in matrices; of a and b, in elements
+  Walk<5> batch;  // of y and the slices, in matrices; of a and b, in elements
   bool finishes;  // with an epilogue; else the product is stored in y
   CudaEpilogue epilogue;
 };
@@ -98,7 +98,7 @@ struct Place {
   int row, column, k_begin, k_end;
   int64_t first_row;   // of the matrix
   int64_t y, a, b;     // elements
-  int a_line, b_line;  // rows of plane 0
+  int a_line, b_line;  // rows of slice 0
 
   __device__ Place(const Product& g, int64_t work, int width) {
     const Tiles::Place t = g.tiles.place(work);
@@ -125,7 +125,8 @@ struct Corner {
 };
 
 // A result again, with plain numbers.
-__device__ inline float again(const Product& g, const Place& place, int row, int column) {
+[[maybe_unused]] __device__ inline float again(const Product& g, const Place& place, int row,
+                                               int column) {
   const float* a = g.a + place.a + row * g.a_row;
   const float* b = g.b + place.b + column * g.b_col;
   float y = 0;
@@ -201,12 +202,12 @@ template <int count> __device__ void add(float (&sum)[count][4], const float (&p
 
 // ---- 9.0a: a ring of stages in shared memory, filled by one thread, read by two warpgroups ----
 
-template <int planes> struct Wgmma {
+template <int slices> struct Wgmma {
   static constexpr int depth = 64;                    // of a block of k: 128 bytes
-  static constexpr int halves = planes == 1 ? 2 : 1;  // of a tile's columns
-  static constexpr int plane_bytes = size * depth * 2;
-  static constexpr int stage_bytes = (1 + halves) * planes * plane_bytes;
-  static constexpr int stages = planes == 1 ? 4 : planes == 2 ? 3 : 2;
+  static constexpr int halves = slices == 1 ? 2 : 1;  // of a tile's columns
+  static constexpr int slice_bytes = size * depth * 2;
+  static constexpr int stage_bytes = (1 + halves) * slices * slice_bytes;
+  static constexpr int stages = slices == 1 ? 4 : slices == 2 ? 3 : 2;
   static constexpr int threads = 3 * 128;
   static constexpr int shared_bytes = stages * stage_bytes + 1024;  // to begin at a multiple
 };
@@ -216,13 +217,13 @@ template <int count> __device__ float (&half_of(float (&part)[count][4], int h))
   return *reinterpret_cast<float(*)[fragments][4]>(&part[h * fragments]);
 }
 
-template <int planes>
-__global__ void __launch_bounds__(Wgmma<planes>::threads, 1)
+template <int slices>
+__global__ void __launch_bounds__(Wgmma<slices>::threads, 1)
     wgmma_tiles([[maybe_unused]] const __grid_constant__ Product g,
                 [[maybe_unused]] const __grid_constant__ TensorMap a_map,
                 [[maybe_unused]] const __grid_constant__ TensorMap b_map) {
 #if HAS_WGMMA
-  using W = Wgmma<planes>;
+  using W = Wgmma<slices>;
   __shared__ Barrier full[W::stages], empty[W::stages];
   char* shared = dynamic_shared();
   shared += -shared_address(shared) & 1023;
@@ -249,9 +250,9 @@ __global__ void __launch_bounds__(Wgmma<planes>::threads, 1)
         wait(&empty[stage], parity ^ 1);
         arrive_before(&full[stage], W::stage_bytes);
         char* to = shared + stage * W::stage_bytes;
-        for (int p = 0; p < planes; ++p, to += W::plane_bytes)
+        for (int p = 0; p < slices; ++p, to += W::slice_bytes)
           copy_box(to, &a_map, k, place.a_line + static_cast<int>(p * g.a_rows), &full[stage]);
-        for (int p = 0; p < planes; ++p, to += W::halves * W::plane_bytes)
+        for (int p = 0; p < slices; ++p, to += W::halves * W::slice_bytes)
           copy_box(to, &b_map, k, place.b_line + static_cast<int>(p * g.b_rows), &full[stage]);
       }
     }
@@ -262,34 +263,34 @@ __global__ void __launch_bounds__(Wgmma<planes>::threads, 1)
       const Place place(g, work, size * W::halves);
       float part[W::halves * fragments][4];
       [[maybe_unused]] float sum[fragments][4];
-      if constexpr (planes > 1) clear(sum);
+      if constexpr (slices > 1) clear(sum);
       clear(part);
       for (int k = place.k_begin; k < place.k_end; k += W::depth, next()) {
         wait(&full[stage], parity);
         const uint32_t a = shared_address(shared + stage * W::stage_bytes) +
-                           static_cast<uint32_t>((group - 1) * W::plane_bytes / 2);
+                           static_cast<uint32_t>((group - 1) * W::slice_bytes / 2);
         const uint32_t b = shared_address(shared + stage * W::stage_bytes) +
-                           static_cast<uint32_t>(planes * W::plane_bytes);
+                           static_cast<uint32_t>(slices * W::slice_bytes);
         begin_products();
-        each_pair<planes>([&](int p, int q) {
+        each_pair<slices>([&](int p, int q) {
 #pragma unroll
           for (int step = 0; step < W::depth / 16; ++step)
 #pragma unroll
             for (int h = 0; h < W::halves; ++h)
               multiply(half_of(part, h),
-                       descriptor(a + static_cast<uint32_t>(p * W::plane_bytes + step * 32)),
-                       descriptor(b + static_cast<uint32_t>((q * W::halves + h) * W::plane_bytes +
+                       descriptor(a + static_cast<uint32_t>(p * W::slice_bytes + step * 32)),
+                       descriptor(b + static_cast<uint32_t>((q * W::halves + h) * W::slice_bytes +
                                                             step * 32)),
-                       p > 0 || q < planes - 1 || step > 0 || (planes == 1 && k > place.k_begin));
+                       p > 0 || q < slices - 1 || step > 0 || (slices == 1 && k > place.k_begin));
         });
         wait_for_products();
 #pragma unroll
         for (int h = 0; h < W::halves; ++h) settle(half_of(part, h));
         if (threadIdx.x % 32 == 0) arrive(&empty[stage]);
-        if constexpr (planes > 1) add(sum, part);
+        if constexpr (slices > 1) add(sum, part);
       }
       const auto at = [&](int f) { return Corner{place.row + line, place.column + f * 8}; };
-      if constexpr (planes > 1)
+      if constexpr (slices > 1)
         store(g, place, sum, at);
       else
         store(g, place, part, at);
@@ -300,51 +301,51 @@ __global__ void __launch_bounds__(Wgmma<planes>::threads, 1)
 
 // ---- 8.0: stages filled by all threads; eight warps with 64 x 32 of the tile each ----
 
-template <int planes> struct Mma {
+template <int slices> struct Mma {
   static constexpr int depth = 32, row_bytes = depth * 2;
-  static constexpr int plane_bytes = size * row_bytes;
-  static constexpr int stage_bytes = 2 * planes * plane_bytes;
-  static constexpr int stages = planes == 1 ? 4 : planes == 2 ? 3 : 2;  // 96 KB, or less
+  static constexpr int slice_bytes = size * row_bytes;
+  static constexpr int stage_bytes = 2 * slices * slice_bytes;
+  static constexpr int stages = slices == 1 ? 4 : slices == 2 ? 3 : 2;  // 96 KB, or less
   static constexpr int threads = 256;
 };
 
 #if HAS_MMA
-// Rows `line` and on of the planes, from k on, to a stage: 16 bytes a thread and round.
-template <int planes>
+// Rows `line` and on of the slices, from k on, to a stage: 16 bytes a thread and round.
+template <int slices>
 __device__ void bring(char* to, const uint16_t* from, int64_t line, int64_t rows, int width,
                       int k) {
-  using M = Mma<planes>;
+  using M = Mma<slices>;
   const int t = static_cast<int>(threadIdx.x);
 #pragma unroll
-  for (int p = 0; p < planes; ++p)
+  for (int p = 0; p < slices; ++p)
 #pragma unroll
-    for (int i = 0; i < M::plane_bytes / 16 / M::threads; ++i) {
+    for (int i = 0; i < M::slice_bytes / 16 / M::threads; ++i) {
       const int piece = i * M::threads + t, column = k + piece % 4 * 8;
       const int64_t row = line + piece / 4;
       const bool inside = row < rows && column < width;
       copy_later(
-          to + p * M::plane_bytes + swizzled(static_cast<uint32_t>(piece) * 16, M::row_bytes),
+          to + p * M::slice_bytes + swizzled(static_cast<uint32_t>(piece) * 16, M::row_bytes),
           inside ? from + (p * rows + row) * width + column : from, inside);
     }
 }
 // A warp's address for load_matrices: 16 rows from `row` on, 16 of k from byte `k` on. The four
 // matrices go down first, as a's registers do, or along k first.
-template <int planes>
-__device__ const char* matrices(const char* plane, int row, int k, bool down_first) {
+template <int slices>
+__device__ const char* matrices(const char* slice, int row, int k, bool down_first) {
   const int lane = static_cast<int>(threadIdx.x) % 32, i = lane / 8;
   const int down = down_first ? i % 2 : i / 2, along = down_first ? i / 2 : i % 2;
-  return plane +
-         swizzled(static_cast<uint32_t>((row + down * 8 + lane % 8) * Mma<planes>::row_bytes + k +
+  return slice +
+         swizzled(static_cast<uint32_t>((row + down * 8 + lane % 8) * Mma<slices>::row_bytes + k +
                                         along * 16),
-                  Mma<planes>::row_bytes);
+                  Mma<slices>::row_bytes);
 }
 #endif
 
-template <int planes>
-__global__ void __launch_bounds__(Mma<planes>::threads, 1)
+template <int slices>
+__global__ void __launch_bounds__(Mma<slices>::threads, 1)
     mma_tiles([[maybe_unused]] const __grid_constant__ Product g) {
 #if HAS_MMA
-  using M = Mma<planes>;
+  using M = Mma<slices>;
   char* shared = dynamic_shared();
   const Place place(g, blockIdx.x, size);
   const int warp = static_cast<int>(threadIdx.x) / 32, down = warp / 4 * 64, across = warp % 4 * 32;
@@ -353,8 +354,8 @@ __global__ void __launch_bounds__(Mma<planes>::threads, 1)
     char* to = shared + block % M::stages * M::stage_bytes;
     const int k = place.k_begin + block * M::depth;
     if (block < blocks) {
-      bring<planes>(to, g.a_planes, place.a_line, g.a_rows, g.width, k);
-      bring<planes>(to + M::stage_bytes / 2, g.b_planes, place.b_line, g.b_rows, g.width, k);
+      bring<slices>(to, g.a_slices, place.a_line, g.a_rows, g.width, k);
+      bring<slices>(to + M::stage_bytes / 2, g.b_slices, place.b_line, g.b_rows, g.width, k);
     }
     end_copies();
   };
@@ -370,33 +371,33 @@ __global__ void __launch_bounds__(Mma<planes>::threads, 1)
     const char* b = a + M::stage_bytes / 2;
 #pragma unroll 1  // more, and registers spill
     for (int k = 0; k < M::row_bytes; k += 32) {
-      uint32_t right[planes][2][4];
+      uint32_t right[slices][2][4];
 #pragma unroll
-      for (int p = 0; p < planes; ++p)
+      for (int p = 0; p < slices; ++p)
 #pragma unroll
         for (int j = 0; j < 2; ++j)
           load_matrices(right[p][j],
-                        matrices<planes>(b + p * M::plane_bytes, across + j * 16, k, false));
+                        matrices<slices>(b + p * M::slice_bytes, across + j * 16, k, false));
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        uint32_t left[planes][4];
+        uint32_t left[slices][4];
 #pragma unroll
-        for (int p = 0; p < planes; ++p)
-          load_matrices(left[p], matrices<planes>(a + p * M::plane_bytes, down + r * 16, k, true));
-        each_pair<planes>([&](int p, int q) {
+        for (int p = 0; p < slices; ++p)
+          load_matrices(left[p], matrices<slices>(a + p * M::slice_bytes, down + r * 16, k, true));
+        each_pair<slices>([&](int p, int q) {
 #pragma unroll
           for (int c = 0; c < 4; ++c)
             multiply(part[r * 4 + c], left[p], right[q][c / 2][c % 2 * 2],
                      right[q][c / 2][c % 2 * 2 + 1]);
         });
       }
-      if constexpr (planes > 1) {
+      if constexpr (slices > 1) {
         add(sum, part);
         clear(part);
       }
     }
   }
-  store(g, place, planes > 1 ? sum : part, [&](int f) {
+  store(g, place, slices > 1 ? sum : part, [&](int f) {
     return Corner{place.row + down + f / 4 * 16, place.column + across + f % 4 * 8};
   });
 #endif
@@ -432,9 +433,9 @@ Shape batch_of(const Dims& dims) {
   return batch;
 }
 
-// x as planes: `row_axis` counts their rows, the other axis is k.
-template <int planes>
-void write_planes(const View& x, int row_axis, int width, int64_t plane, uint16_t* out) {
+// x as slices: `row_axis` counts their rows, the other axis is k.
+template <int slices>
+void write_slices(const View& x, int row_axis, int width, int64_t slice, uint16_t* out) {
   const int n = x.shape.size(), k_axis = 2 * n - 3 - row_axis;
   const Shape batch = batch_of(x.shape);
   const Strides strides = batch_of(x.strides), packed = contiguous_strides(batch);
@@ -443,14 +444,14 @@ void write_planes(const View& x, int row_axis, int width, int64_t plane, uint16_
            width,
            x.strides[row_axis],
            x.strides[k_axis],
-           plane,
+           slice,
            static_cast<int32_t>(divide_up(x.shape[row_axis], piece_rows)),
            static_cast<int32_t>(divide_up(width, piece_k)),
            0,
            Walk<2>(Loop<2>(batch, {&packed, &strides}))};
   s.tiles = int64_t{s.row_tiles} * s.k_tiles * numel(batch);
   launch("matmul", x.device, grid_for(x.device, s.tiles * split_threads), split_threads,
-         split_planes<planes>, s, out, static_cast<const float*>(x.as<float>()));
+         split_slices<slices>, s, out, static_cast<const float*>(x.as<float>()));
 }
 
 template <class K, class... A>
@@ -466,26 +467,26 @@ void launch_tiles(Device d, int64_t blocks, int threads, int shared_bytes, K* ke
 }
 
 // Whether they are for tensor cores. Smaller ones do not fill the tiles or are done before the
-// planes are written. Rows are counted in 31 bits.
-bool fits(const View& y, const View& a, const View& b, int planes) {
+// slices are written. Rows are counted in 31 bits.
+bool fits(const View& y, const View& a, const View& b, int slices) {
   constexpr double small = 1 << 21;
   const int64_t m = y.shape[y.shape.size() - 2], n = y.shape.back(), k = a.shape.back();
   const int64_t a_rows = numel(batch_of(a.shape)) * m, b_rows = numel(batch_of(b.shape)) * n;
   return m >= 64 && n >= 64 && k >= 64 &&
          static_cast<double>(y.numel()) * static_cast<double>(k) >= small &&
-         a_rows <= INT32_MAX / planes - size && b_rows <= INT32_MAX / planes - size &&
+         a_rows <= INT32_MAX / slices - size && b_rows <= INT32_MAX / slices - size &&
          k <= INT32_MAX - 1024 && numel(batch_of(y.shape)) <= INT32_MAX / 2;
 }
 
-template <int planes>
-void run(const View& y, const View& a, const View& b, bool wgmma, const KeptPlanes& kept,
+template <int slices>
+void run(const View& y, const View& a, const View& b, bool wgmma, const KeptSlices& kept,
          const CudaEpilogue* epilogue) {
   const int dims = y.shape.size(), a_dims = a.shape.size(), b_dims = b.shape.size();
   const int64_t m = y.shape[dims - 2], n = y.shape[dims - 1], k = a.shape[a_dims - 1];
   const Shape batch = batch_of(y.shape), a_batch = batch_of(a.shape), b_batch = batch_of(b.shape);
   const int64_t count = numel(batch), width = divide_up(k, 8) * 8;
   const int64_t a_rows = numel(a_batch) * m, b_rows = numel(b_batch) * n;
-  const int columns = wgmma ? size * Wgmma<planes>::halves : size;
+  const int columns = wgmma ? size * Wgmma<slices>::halves : size;
   Product g{
       .m = static_cast<int32_t>(m),
       .n = static_cast<int32_t>(n),
@@ -498,8 +499,8 @@ void run(const View& y, const View& a, const View& b, bool wgmma, const KeptPlan
                 static_cast<int>(count)},
       .y_slab = y.numel(),
       .y = y.as<float>(),
-      .a_planes = nullptr,
-      .b_planes = nullptr,
+      .a_slices = nullptr,
+      .b_slices = nullptr,
       .a = a.as<float>(),
       .b = b.as<float>(),
       .a_row = a.strides[a_dims - 2],
@@ -526,28 +527,28 @@ void run(const View& y, const View& a, const View& b, bool wgmma, const KeptPlan
     g.k_slab = static_cast<int32_t>(divide_up(divide_up(k, slabs), 64) * 64);
     g.tiles.slabs = static_cast<int>(divide_up(k, g.k_slab));
   }
-  // An operand's planes: kept by whoever made it, or written here.
-  const auto planes_of = [&](const View& x, int row_axis, int64_t rows, const uint16_t* of,
+  // An operand's slices: kept by whoever made it, or written here.
+  const auto slices_of = [&](const View& x, int row_axis, int64_t rows, const uint16_t* of,
                              std::optional<DeviceScratch>& own) {
     if (of) return of;
-    own.emplace(y.device, planes * rows * width * 2);
-    write_planes<planes>(x, row_axis, g.width, rows * width, own->as<uint16_t>());
+    own.emplace(y.device, slices * rows * width * 2);
+    write_slices<slices>(x, row_axis, g.width, rows * width, own->as<uint16_t>());
     return static_cast<const uint16_t*>(own->as<uint16_t>());
   };
   std::optional<DeviceScratch> own_a, own_b;
-  g.a_planes = planes_of(a, a_dims - 2, a_rows, kept.a, own_a);
-  g.b_planes = planes_of(b, b_dims - 1, b_rows, kept.b, own_b);
+  g.a_slices = slices_of(a, a_dims - 2, a_rows, kept.a, own_a);
+  g.b_slices = slices_of(b, b_dims - 1, b_rows, kept.b, own_b);
 
   const auto multiply = [&] {
     if (!wgmma)
-      return launch_tiles(y.device, grid_of("matmul", g.tiles.count()).x, Mma<planes>::threads,
-                          Mma<planes>::stages * Mma<planes>::stage_bytes, mma_tiles<planes>, g);
+      return launch_tiles(y.device, grid_of("matmul", g.tiles.count()).x, Mma<slices>::threads,
+                          Mma<slices>::stages * Mma<slices>::stage_bytes, mma_tiles<slices>, g);
     const auto map = [&](const uint16_t* data, int64_t rows, int box_rows) {
-      return tensor_map("matmul", y.device, data, planes * rows, width, width, box_rows);
+      return tensor_map("matmul", y.device, data, slices * rows, width, width, box_rows);
     };
     launch_tiles(y.device, std::min<int64_t>(processors(y.device), g.tiles.count()),
-                 Wgmma<planes>::threads, Wgmma<planes>::shared_bytes, wgmma_tiles<planes>, g,
-                 map(g.a_planes, a_rows, size), map(g.b_planes, b_rows, columns));
+                 Wgmma<slices>::threads, Wgmma<slices>::shared_bytes, wgmma_tiles<slices>, g,
+                 map(g.a_slices, a_rows, size), map(g.b_slices, b_rows, columns));
   };
   if (g.tiles.slabs == 1) return multiply();
   const DeviceScratch partial(y.device, g.tiles.slabs * y.numel() * size_of(y.dtype));
@@ -570,18 +571,18 @@ const char* matmul_units(Device d) {
   }
 }
 
-int matmul_planes(const View& y, const View& a, const View& b, MatmulPrecision precision) {
+int matmul_slices(const View& y, const View& a, const View& b, MatmulPrecision precision) {
   if (y.dtype != DType::float32 || precision == MatmulPrecision::strict) return 0;
-  const int planes = precision == MatmulPrecision::fp32   ? 3
+  const int slices = precision == MatmulPrecision::fp32   ? 3
                      : precision == MatmulPrecision::fast ? 2
                                                           : 1;
-  return units(y.device) != Units::none && fits(y, a, b, planes) ? planes : 0;
+  return units(y.device) != Units::none && fits(y, a, b, slices) ? slices : 0;
 }
 
-void multiply_planes(const View& y, const View& a, const View& b, int planes,
-                     const KeptPlanes& kept, const CudaEpilogue* epilogue) {
+void multiply_slices(const View& y, const View& a, const View& b, int slices,
+                     const KeptSlices& kept, const CudaEpilogue* epilogue) {
   const bool wgmma = units(y.device) == Units::wgmma;
-  (planes == 3 ? run<3> : planes == 2 ? run<2> : run<1>)(y, a, b, wgmma, kept, epilogue);
+  (slices == 3 ? run<3> : slices == 2 ? run<2> : run<1>)(y, a, b, wgmma, kept, epilogue);
 }
 
 }  // namespace wengert

@@ -1,4 +1,4 @@
-// The arithmetic of tensor_cores.cu as plain functions: how a number becomes planes, which planes
+// The arithmetic of tensor_cores.cu as plain functions: how a number becomes slices, which slices
 // are multiplied, in which order tiles are made, where elements lie in shared memory, and which
 // elements a thread holds. They run on the CPU too: tests/gpu/tiles.cpp.
 #pragma once
@@ -9,32 +9,32 @@
 
 namespace wengert {
 
-// ---- planes ----
+// ---- slices ----
 
 FN bool is_finite(float x) { return (__builtin_bit_cast(uint32_t, x) & 0x7f800000) != 0x7f800000; }
 
 // x as a sum of bfloat16: each is the nearest to what those before it leave. Three hold every bit
 // of |x| >= 2^-110; below, what is lost is at most 2^-134. A finite number stays finite: where the
 // nearest is infinity, the largest finite one is taken. Infinities and NaN have zeros behind them.
-template <int planes> FN void split(float x, bfloat16 (&plane)[planes]) {
+template <int slices> FN void split(float x, bfloat16 (&slice)[slices]) {
   const bool finite = is_finite(x);
-  for (int p = 0; p < planes; ++p) {
-    plane[p] = bfloat16(finite || p == 0 ? x : 0.0f);
-    if (finite && !is_finite(plane[p]))
-      plane[p].bits = static_cast<uint16_t>(__builtin_bit_cast(uint32_t, x) >> 16);
-    x -= plane[p];
+  for (int p = 0; p < slices; ++p) {
+    slice[p] = bfloat16(finite || p == 0 ? x : 0.0f);
+    if (finite && !is_finite(slice[p]))
+      slice[p].bits = static_cast<uint16_t>(__builtin_bit_cast(uint32_t, x) >> 16);
+    x -= slice[p];
   }
 }
 
-// Of the products of planes those with a + b < planes, the smallest first: what a tensor core cuts
+// Of the products of slices those with a + b < slices, the smallest first: what a tensor core cuts
 // off is in proportion to the sum so far.
-template <int planes, int order = planes - 1, int a = 0, class F>
+template <int slices, int order = slices - 1, int a = 0, class F>
 FN constexpr void each_pair(const F& f) {
   f(a, order - a);
   if constexpr (a < order)
-    each_pair<planes, order, a + 1>(f);
+    each_pair<slices, order, a + 1>(f);
   else if constexpr (order > 0)
-    each_pair<planes, order - 1>(f);
+    each_pair<slices, order - 1>(f);
 }
 
 // ---- the order of the tiles ----

@@ -72,33 +72,20 @@ void describe(const Attrs& attrs, NamedAttrs& named) {
 }
 
 constexpr auto why_not = "random numbers do not depend on any input but the generator's state";
-const Op uniform_op{.name = "uniform",
-                    .operands = "state",
-                    .formula = "uniform in [0, 1)",
-                    .infer = infer,
-                    .run = run,
-                    .gpu = gpu,
-                    .no_gradient = why_not,
-                    .describe = describe,
-                    .edits = 1};
-const Op normal_op{.name = "normal",
-                   .operands = "state",
-                   .formula = "normal, mean 0 and variance 1",
-                   .infer = infer,
-                   .run = run,
-                   .gpu = gpu,
-                   .no_gradient = why_not,
-                   .describe = describe,
-                   .edits = 1};
-const Op integers_op{.name = "integers",
-                     .operands = "state",
-                     .formula = "whole, low to high - 1",
-                     .infer = infer,
-                     .run = run,
-                     .gpu = gpu,
-                     .no_gradient = why_not,
-                     .describe = describe,
-                     .edits = 1};
+Op random_op(const char* name, const char* formula) {
+  return {.name = name,
+          .operands = "state",
+          .formula = formula,
+          .infer = infer,
+          .run = run,
+          .gpu = gpu,
+          .no_gradient = why_not,
+          .describe = describe,
+          .edits = 1};
+}
+const Op uniform_op = random_op("uniform", "uniform in [0, 1)");
+const Op normal_op = random_op("normal", "normal, mean 0 and variance 1");
+const Op integers_op = random_op("integers", "whole, low to high - 1");
 
 void check_floating(const char* op, DType dtype) {
   if (!is_floating(dtype))

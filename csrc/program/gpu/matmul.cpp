@@ -34,7 +34,7 @@ bool is_step(const StepList::Line& part) { return part.op != &slices_op && !is_u
 class GpuMatmul final : public Ready {
  public:
   GpuMatmul(const View& y, const View& a, const View& b, MatmulPrecision precision,
-            const KeptPlanes& kept, const CudaEpilogue& epilogue,
+            const KeptSlices& kept, const CudaEpilogue& epilogue,
             std::unique_ptr<ReadyUpdate> update)
       : y_(y),
         a_(a),
@@ -60,7 +60,7 @@ class GpuMatmul final : public Ready {
  private:
   View y_, a_, b_;
   MatmulPrecision precision_;
-  KeptPlanes kept_;
+  KeptSlices kept_;
   CudaEpilogue epilogue_;
   std::unique_ptr<ReadyUpdate> update_;
 };
@@ -136,9 +136,9 @@ std::unique_ptr<Ready> ready_gpu_matmul(const Plan& plan, const StepList::Line& 
     }
     const View y = plan.view(part.outputs[0]);
     if (part.op == &slices_op) {
-      e.planes = y.as<uint16_t>();
-      e.plane_count = static_cast<int>(y.shape[0]);
-      e.plane = y.numel() / y.shape[0];
+      e.slices = y.as<uint16_t>();
+      e.slice_count = static_cast<int>(y.shape[0]);
+      e.slice = y.numel() / y.shape[0];
       continue;
     }
     CudaEpilogue::Step& step = e.step[e.steps];
@@ -158,7 +158,7 @@ std::unique_ptr<Ready> ready_gpu_matmul(const Plan& plan, const StepList::Line& 
     ++e.steps;
     x = part.outputs[0];
   }
-  KeptPlanes kept;
+  KeptSlices kept;
   for (size_t i = 2; i < matmul.inputs.size(); ++i) {
     const int slices = matmul.inputs[i];
     for (const StepList::Line& maker : list.lines)

@@ -65,7 +65,7 @@ void keep_slices(StepList& list) {
     if (!is_gpu_matmul(list, line)) continue;
     StepList::Line& matmul = line.body.empty() ? line : line.body[0];
     const int y = matmul.outputs[0], a = matmul.inputs[0], b = matmul.inputs[1];
-    const int count = gpu_kernels().matmul->planes(list.view(y), list.view(a), list.view(b),
+    const int count = gpu_kernels().matmul->slices(list.view(y), list.view(a), list.view(b),
                                                    precision_of(matmul.attrs));
     const int64_t k = list.value(a).shape.back();
     if (count == 0 || k % 8) continue;  // else rows of slices are padded
