@@ -309,7 +309,6 @@ def test_a_buffer_of_a_tensor_with_history_is_refused():
     assert memoryview(x.detach()).tolist() == [1.0, 1.0]
 
 
-
 def test_buffers_refuse_what_they_cannot_show():
     t = wg.ones((2, 3))
     with pytest.raises(BufferError):

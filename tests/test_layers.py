@@ -24,10 +24,10 @@ LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
     "the core that one must read": 6750,
-    "further CPU kernels": 3850,
+    "further CPU kernels": 3800,
     "compiled steps and study": 2450,
     "bindings": 3650,
-    "GPU": 5950,
+    "GPU": 6000,
 }
 TO_READ = ("base", "tensor", "graph", "engine", "ops/elementwise", "ops/reduce", "ops/memory")
 

@@ -2,7 +2,7 @@
 #include "gpu/runtime.h"
 #include "gpu/steps.h"
 #include "tensor/convert.h"
-#include "tensor/walk.h"
+#include "tensor/gpu_loop.h"
 
 namespace wengert {
 
@@ -12,7 +12,7 @@ constexpr int tile = 32;  // of a transposed copy
 
 template <class To, class From>
 __global__ void __launch_bounds__(block_threads)
-    convert_elements(Walk<2> walk, void* to, const void* from) {
+    convert_elements(GpuLoop<2> walk, void* to, const void* from) {
 #pragma unroll 1
   for (int64_t i = first_index(); i < walk.total; i += index_step()) {
     int64_t at[2];
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 struct CopyKernels {
-  void (*elements)(Walk<2>, void*, const void*);
+  void (*elements)(GpuLoop<2>, void*, const void*);
   void (*transposed)(int64_t, int64_t, void*, int64_t, const void*, int64_t);  // or null
 };
 template <class T> constexpr CopyKernels plain{convert_elements<T, T>, transpose_tiles<T>};
@@ -84,7 +84,7 @@ void cuda_copy(const View& to, const View& from) {
     return launch("copy", d, grid, block_threads, kernels.transposed, loop.size[0], loop.size[1],
                   to.data, loop.stride[0][0], from.data, loop.stride[1][1]);
   }
-  each_piece(loop, [&](const Walk<2>& walk, const Offsets<2>& start) {
+  each_piece(loop, [&](const GpuLoop<2>& walk, const Offsets<2>& start) {
     launch("copy", d, grid_for(d, walk.total), block_threads, kernels.elements, walk,
            to.as<char>() + start[0] * size_of(to.dtype),
            from.as<char>() + start[1] * size_of(from.dtype));

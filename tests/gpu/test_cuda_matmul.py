@@ -33,6 +33,7 @@ SOURCE = CSRC / "ops/matmul/tensor_cores.cu"
 PRODUCTS = {"1": 1, "2": 3, "3": 6}  # of slices, by their number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "capability", "units"),
     [

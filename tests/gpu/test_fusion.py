@@ -272,7 +272,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory, library: Path, by_gcc: Pa
 
 @pytest.mark.parametrize(
     "steps",
-    [LAYOUTS, OPS, TRAINING, RECORDED],
+    [LAYOUTS, pytest.param(OPS, marks=pytest.mark.slow), TRAINING, RECORDED],
     ids=["layouts", "ops", "training", "recorded"],
 )
 def test_fused_kernels_have_the_bits_of_unfused_ones(compiled: Machine, steps: str) -> None:

@@ -10,7 +10,7 @@
 #include "gpu/launch.h"
 #include "ops/matmul/finish.h"
 #include "ops/matmul/gpu.h"
-#include "tensor/walk.h"
+#include "tensor/gpu_loop.h"
 
 namespace wengert {
 
@@ -26,7 +26,7 @@ struct Operands {
   int64_t a_row, a_col, b_row, b_col;
   int64_t y_slab;         // elements from one slab's results to the next one's
   uint32_t first_matrix;  // of the stack; blockIdx.z counts from there
-  Walk<3> batch;          // of y, a and b
+  GpuLoop<3> batch;       // of y, a and b
 };
 
 constexpr int threads = 256;
@@ -274,7 +274,7 @@ template <class T> void run(const View& y, const View& a, const View& b, const C
              b.strides[b_dims - 1],
              y.numel(),
              0,
-             Walk<3>(Loop<3>(batch, {&y_strides, &a_strides, &b_strides}))};
+             GpuLoop<3>(Loop<3>(batch, {&y_strides, &a_strides, &b_strides}))};
   bool large = false, a_along_k = false, b_along_n = false;
   if constexpr (std::is_same_v<T, float>)
     large = g.m > 32 && g.n > 32 && g.n % 4 == 0 && in_quads(a, a_along_k) &&

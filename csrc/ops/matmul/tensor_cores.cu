@@ -19,7 +19,7 @@
 #include "ops/matmul/finish.h"
 #include "ops/matmul/gpu.h"
 #include "ops/matmul/tiles.h"
-#include "tensor/walk.h"
+#include "tensor/gpu_loop.h"
 
 namespace wengert {
 
@@ -37,7 +37,7 @@ struct Source {
   int64_t row_stride, k_stride, slice;
   int32_t row_tiles, k_tiles;
   int64_t tiles;
-  Walk<2> batch;  // of the slices, in matrices, and of x
+  GpuLoop<2> batch;  // of the slices, in matrices, and of x
 };
 constexpr int piece_rows = 32, piece_k = 64, split_threads = 256;
 
@@ -89,8 +89,8 @@ struct Product {
   const uint16_t *a_slices, *b_slices;
   const float *a, *b;
   int64_t a_row, a_col, b_row, b_col;
-  Walk<5> batch;  // of y and the slices, in matrices; of a and b, in elements
-  bool finishes;  // with an epilogue; else the product is stored in y
+  GpuLoop<5> batch;  // of y and the slices, in matrices; of a and b, in elements
+  bool finishes;     // with an epilogue; else the product is stored in y
   CudaEpilogue epilogue;
 };
 
@@ -448,7 +448,7 @@ void write_slices(const View& x, int row_axis, int width, int64_t slice, uint16_
            static_cast<int32_t>(divide_up(x.shape[row_axis], piece_rows)),
            static_cast<int32_t>(divide_up(width, piece_k)),
            0,
-           Walk<2>(Loop<2>(batch, {&packed, &strides}))};
+           GpuLoop<2>(Loop<2>(batch, {&packed, &strides}))};
   s.tiles = int64_t{s.row_tiles} * s.k_tiles * numel(batch);
   launch("matmul", x.device, grid_for(x.device, s.tiles * split_threads), split_threads,
          split_slices<slices>, s, out, static_cast<const float*>(x.as<float>()));
@@ -487,40 +487,40 @@ void run(const View& y, const View& a, const View& b, bool wgmma, const KeptSlic
   const int64_t count = numel(batch), width = divide_up(k, 8) * 8;
   const int64_t a_rows = numel(a_batch) * m, b_rows = numel(b_batch) * n;
   const int columns = wgmma ? size * Wgmma<slices>::halves : size;
-  Product g{
-      .m = static_cast<int32_t>(m),
-      .n = static_cast<int32_t>(n),
-      .k = static_cast<int32_t>(k),
-      .k_slab = static_cast<int32_t>(width),
-      .width = static_cast<int32_t>(width),
-      .a_rows = a_rows,
-      .b_rows = b_rows,
-      .tiles = {static_cast<int>(divide_up(m, size)), static_cast<int>(divide_up(n, columns)), 1,
-                static_cast<int>(count)},
-      .y_slab = y.numel(),
-      .y = y.as<float>(),
-      .a_slices = nullptr,
-      .b_slices = nullptr,
-      .a = a.as<float>(),
-      .b = b.as<float>(),
-      .a_row = a.strides[a_dims - 2],
-      .a_col = a.strides[a_dims - 1],
-      .b_row = b.strides[b_dims - 2],
-      .b_col = b.strides[b_dims - 1],
-      .batch =
-          [&] {
-            const auto fit = [&](const Shape& from, const Strides& strides) {
-              return broadcast_strides(from, strides, batch);
-            };
-            const Strides matrix = contiguous_strides(batch),
-                          a_matrix = fit(a_batch, contiguous_strides(a_batch)),
-                          b_matrix = fit(b_batch, contiguous_strides(b_batch)),
-                          a_strides = fit(a_batch, batch_of(a.strides)),
-                          b_strides = fit(b_batch, batch_of(b.strides));
-            return Walk<5>(Loop<5>(batch, {&matrix, &a_matrix, &b_matrix, &a_strides, &b_strides}));
-          }(),
-      .finishes = epilogue != nullptr,
-      .epilogue = epilogue ? *epilogue : CudaEpilogue{}};
+  Product g{.m = static_cast<int32_t>(m),
+            .n = static_cast<int32_t>(n),
+            .k = static_cast<int32_t>(k),
+            .k_slab = static_cast<int32_t>(width),
+            .width = static_cast<int32_t>(width),
+            .a_rows = a_rows,
+            .b_rows = b_rows,
+            .tiles = {static_cast<int>(divide_up(m, size)), static_cast<int>(divide_up(n, columns)),
+                      1, static_cast<int>(count)},
+            .y_slab = y.numel(),
+            .y = y.as<float>(),
+            .a_slices = nullptr,
+            .b_slices = nullptr,
+            .a = a.as<float>(),
+            .b = b.as<float>(),
+            .a_row = a.strides[a_dims - 2],
+            .a_col = a.strides[a_dims - 1],
+            .b_row = b.strides[b_dims - 2],
+            .b_col = b.strides[b_dims - 1],
+            .batch =
+                [&] {
+                  const auto fit = [&](const Shape& from, const Strides& strides) {
+                    return broadcast_strides(from, strides, batch);
+                  };
+                  const Strides matrix = contiguous_strides(batch),
+                                a_matrix = fit(a_batch, contiguous_strides(a_batch)),
+                                b_matrix = fit(b_batch, contiguous_strides(b_batch)),
+                                a_strides = fit(a_batch, batch_of(a.strides)),
+                                b_strides = fit(b_batch, batch_of(b.strides));
+                  return GpuLoop<5>(
+                      Loop<5>(batch, {&matrix, &a_matrix, &b_matrix, &a_strides, &b_strides}));
+                }(),
+            .finishes = epilogue != nullptr,
+            .epilogue = epilogue ? *epilogue : CudaEpilogue{}};
   // Slabs of 512 or more, until there is work for a large GPU.
   const int64_t tiles = g.tiles.count(), slabs = std::min(128 / tiles, k / 512);
   if (slabs > 1) {

@@ -1,5 +1,5 @@
-// Walk: where element number i of each of N views lies, for the threads of a kernel. It is a Loop
-// (tensor/loop.h) whose divisions are multiplications.
+// GpuLoop: where element number i of each of N views lies, for the threads of a kernel. It is a
+// Loop (tensor/loop.h) whose divisions are multiplications.
 #pragma once
 
 #include "gpu/launch.h"
@@ -7,12 +7,12 @@
 
 namespace wengert {
 
-template <int N> struct Walk {
+template <int N> struct GpuLoop {
   int dims;
   uint32_t total, size[max_dims], factor[max_dims], shift[max_dims];
   int64_t stride[N][max_dims];
 
-  explicit Walk(const Loop<N>& loop) : dims(loop.dims), total(1) {
+  explicit GpuLoop(const Loop<N>& loop) : dims(loop.dims), total(1) {
     for (int d = 0; d < dims; ++d) {
       size[d] = static_cast<uint32_t>(loop.size[d]);
       total *= size[d];
@@ -49,7 +49,7 @@ template <int N, class F> void each_piece(const Loop<N>& loop, const F& f, Offse
     total *= static_cast<double>(loop.size[d]);
     if (loop.size[d] > loop.size[longest]) longest = d;
   }
-  if (total < 0x1p31) return f(Walk<N>(loop), start);
+  if (total < 0x1p31) return f(GpuLoop<N>(loop), start);
   Loop<N> half = loop;
   half.size[longest] /= 2;
   each_piece(half, f, start);
