@@ -19,7 +19,7 @@ struct ValueError : Error {  // an argument has a value that makes no sense
 struct ShapeError : ValueError {  // shapes do not fit together
   using ValueError::ValueError;
 };
-struct DTypeError : Error {  // a dtype that the op does not take
+struct DTypeError : Error {  // a dtype that the op does not support
   using Error::Error;
 };
 struct IndexError : Error {  // an axis or index out of range

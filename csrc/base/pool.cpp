@@ -108,7 +108,7 @@ void worker_main(Pool* p, int number) {
     }
     seen = p->generation.load(std::memory_order_acquire);
     // Enter before looking at `wanted`: the caller closes the job by setting it to zero and then
-    // waits until nobody is busy, so a late worker either sees zero or is waited for.
+    // waits until no worker is busy, so a late worker either sees zero or is waited for.
     p->busy.fetch_add(1, std::memory_order_seq_cst);
     if (p->wanted.fetch_sub(1, std::memory_order_seq_cst) > 0)
       work(*p, p->job, number % p->threads, [] {});

@@ -21,7 +21,7 @@ void set_num_threads(int n);  // at least 1; takes effect at the next parallel_f
 // What the pool needs of the program around it. The bindings fill it in; without them nothing
 // happens.
 struct Host {
-  void* (*release)() = nullptr;            // let go of the interpreter's lock; returns a token
+  void* (*release)() = nullptr;            // releases the interpreter's lock; returns a token
   void (*acquire)(void* token) = nullptr;  // take it again
   bool (*interrupted)() = nullptr;         // is there a signal to answer? called without the lock
 };
@@ -40,7 +40,7 @@ template <class Body> void parallel_for(int64_t chunks, const Body& body) {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Lets go of the interpreter's lock for a scope, if this thread holds it.
+// Releases the interpreter's lock for a scope, if this thread holds it.
 class WithoutHostLock {
  public:
   WithoutHostLock() : token_(host.release ? host.release() : nullptr) {}

@@ -1,4 +1,4 @@
-// Reference counting: `Ref<T>` owns a share of a T that counts its owners itself.
+// Reference counting: `Ref<T>` co-owns a T that counts its owners itself.
 //
 // T derives from RefCounted and offers `static void destroy(T*)`, called when the last share goes.
 #pragma once
@@ -22,7 +22,7 @@ template <class T> class Ref {
   explicit Ref(T* p) : p_(p) {
     if (p_) p_->refs.fetch_add(1, std::memory_order_relaxed);
   }
-  // The first share of an object that nobody else knows yet: no atomic is needed.
+  // The first owner of an object that no other thread knows yet: no atomic is needed.
   static Ref first(T* p) {
     p->refs.store(1, std::memory_order_relaxed);
     return uncounted(p);
@@ -40,7 +40,7 @@ template <class T> class Ref {
     return *this;
   }
   ~Ref() {
-    // The sole owner needs no atomic decrement: nobody else can reach the object.
+    // The sole owner needs no atomic decrement: no other thread can reach the object.
     if (p_ && (p_->refs.load(std::memory_order_acquire) == 1 ||
                p_->refs.fetch_sub(1, std::memory_order_acq_rel) == 1))
       T::destroy(p_);

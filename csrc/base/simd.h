@@ -6,9 +6,9 @@
 // Both have one interface, so that one formula serves both: width, load/store, load_n/store_n for
 // the last n elements, + - * / and comparisons, masks with & | ! and select(mask, a, b). Constants
 // convert to T without promoting: `1.0 - y` computes in float for float. Integers wrap; they have
-// no `/` (a zero divisor would trap: whoever divides integers says what zero gives).
+// no `/` (a zero divisor would trap: each integer division states what zero gives).
 //
-// Everything lies in namespace wengert::WENGERT_ISA and is always inlined: the same source compiled
+// Everything is in namespace wengert::WENGERT_ISA and is always inlined: the same source compiled
 // for another instruction set never shares a symbol with this one.
 #pragma once
 

@@ -22,7 +22,7 @@ struct ChainArguments {
   static constexpr int max_operands = 32, max_lines = 10;
   int64_t n = 0;                   // elements
   uint32_t given = 0;              // which operands are values from the CPU, one each
-  uint64_t at[max_operands] = {};  // where an operand lies; of one that is given, its bits
+  uint64_t at[max_operands] = {};  // an operand's address; of one that is given, its bits
   Params params[max_lines];        // by line
 };
 

@@ -44,7 +44,7 @@ void refuse_gpu(const char* op, const Tensor& x) {
                       ", whose memory the CPU does not read; use .cpu() first");
 }
 
-// An owner of the tensor's storage for as long as somebody looks at the memory.
+// An owner of the tensor's storage for as long as a consumer holds the memory.
 py::object keep_alive(const Tensor& x) {
   return py::capsule(new Tensor(x.detach()), [](void* p) { delete static_cast<Tensor*>(p); });
 }
@@ -438,7 +438,7 @@ void add_exchange(py::module_& m, TensorClass& cls) {
         x->storage->exposed = false;
         return x;
       },
-      py::arg("array"), "from_numpy(), of memory that nobody else will write to: saved as it is.");
+      py::arg("array"), "from_numpy(), of memory that no one else writes to: saved as it is.");
   m.def(
       "_bytes",
       [](const Tensor& x) {

@@ -118,7 +118,7 @@ template <Tensor (*f)(const Tensor&, const Tensor&)> PyObject* operation(PyObjec
 }  // namespace
 
 // Called when the class is complete: `a + b` runs a slot, while the attribute `__add__` that
-// pybind11 made for it remains for whoever asks for it by name.
+// pybind11 made for it remains for callers that ask for it by name.
 void add_slots(TensorClass& cls) {
   static PyMethodDef as_init{
       "__init__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&init)),

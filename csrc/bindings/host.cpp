@@ -182,7 +182,7 @@ void add_host(py::module_& m) {
   m.def(
       "memory_peak", [] { return memory_figures().peak; },
       "The most bytes that were in use since the start or the last reset_memory_peak().");
-  m.def("reset_memory_peak", reset_peak, "Starts the peak anew from what is in use now.");
+  m.def("reset_memory_peak", reset_peak, "Resets the peak to what is in use now.");
   m.def(
       "memory_cached", [] { return memory_figures().cached; },
       "Bytes that are free and kept for reuse.");

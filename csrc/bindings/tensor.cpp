@@ -144,7 +144,7 @@ py::object dtype_object(DType t) {
 
 Tensor bitwise_not(const Tensor& x) {
   if (is_floating(x.dtype()))
-    fail<DTypeError>("~: does not take ", x.dtype(), "; expected bool or an integer");
+    fail<DTypeError>("~: does not support ", x.dtype(), "; expected bool or an integer");
   return x.dtype() == DType::bool_ ? test<Eq>(x, Tensor::scalar(0, DType::bool_))
                                    : logic<Xor>(x, Tensor::scalar(-1, x.dtype()));
 }

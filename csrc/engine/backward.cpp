@@ -72,7 +72,7 @@ class LeafLock {
 
 // A leaf's next gradient; undefined where it is added to the one that is there.
 Tensor next_gradient(const LeafGradient& l) {
-  const Tensor grad = l.leaf->grad;  // a share of it: another thread may take it away meanwhile
+  const Tensor grad = l.leaf->grad;  // co-owned: another thread may replace it meanwhile
   if (grad.defined()) return grad_enabled() || grad.requires_grad() ? grad + l.gradient : Tensor();
   // It may be shared: with another leaf (c = a + b), or with the caller's cotangent.
   const bool ours = l.gradient.is_contiguous() && sole_owner(l.gradient);

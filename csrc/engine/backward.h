@@ -1,4 +1,4 @@
-// The doors to the walk (walk.h): gradients added to leaves, or returned.
+// The entries to the walk (walk.h): gradients added to leaves, or returned.
 #pragma once
 
 #include "graph/record.h"

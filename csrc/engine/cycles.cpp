@@ -24,7 +24,7 @@ Noted& noted() {
 struct Node {
   TensorBody* body = nullptr;  // one of the four
   Line* line = nullptr;
-  std::shared_ptr<Hooks>* hooks = nullptr;  // a share of them
+  std::shared_ptr<Hooks>* hooks = nullptr;  // co-owned
   void* object = nullptr;
   int64_t met = 0;  // owners
   bool reached = false;

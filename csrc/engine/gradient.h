@@ -5,10 +5,10 @@
 
 namespace wengert {
 
-// Whether nobody but t's one holder can see its memory.
+// True if t is the only tensor over its storage, with one owner.
 bool sole_owner(const Tensor& t);
-// The first gradient is kept as it is, later ones are added: in place if nobody else can see the
-// sum.
+// The first gradient is kept as it is, later ones are added: in place if the sum has
+// no other owner.
 void add_to(Tensor& sum, Tensor more);
 // What the hooks make of a gradient.
 Tensor run_hooks(const std::shared_ptr<Hooks>& hooks, Tensor gradient);

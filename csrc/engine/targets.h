@@ -16,7 +16,7 @@ class Targets {
   bool has(const Tensor& leaf) const { return leaves_.count(leaf.body()); }
   // Whether the walk has to come by.
   bool leads_to(const Line& line) const { return useful_.count(&line); }
-  // Whether a target lies behind the line.
+  // Whether a target can be reached through the line's inputs.
   bool behind(const Line& line) const;
 
  private:

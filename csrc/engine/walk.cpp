@@ -16,7 +16,7 @@ void check_not_freed(const Line& line) {
         ") had saved is freed; say retain_graph=True in the first backward() to walk it again");
 }
 
-// Kernels let go of Python's lock, so another walk may come by: the last to leave frees.
+// Kernels release the GIL, so another thread may walk the same line: the last to leave frees it.
 class Inside {
  public:
   explicit Inside(Line& line) : line_(line) { ++line.walkers; }

@@ -91,7 +91,7 @@ Nvrtc* load() {
                                       "libnvrtc-builtins.so.", n->major, ".", n->minor);
   dlopen(builtins.c_str(), RTLD_NOW | RTLD_GLOBAL);
 #if defined(__CUDACC__)
-  // Another version's exp may round another way, and a fused step must have the bits of eager.
+  // Another version's exp may round another way, and a fused step must be bit-identical to eager.
   if (n->major != __CUDACC_VER_MAJOR__ || n->minor != __CUDACC_VER_MINOR__)
     n->problem =
         concat("NVRTC ", n->major, ".", n->minor, " is not of this build, which is of CUDA ",

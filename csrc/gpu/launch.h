@@ -57,12 +57,12 @@ class DeviceScratch {  // work queued before it goes may still use it: the strea
 // Whether what this thread wants to run is left out: it only notes the numbers of another step.
 // Throws where a step cannot hold it.
 bool left_out(const char* op);
-// The place where a recorded step will find these bytes, which the host knows anew for each step;
+// The place where a recorded step will find these bytes, which the host writes for each step;
 // null where nothing is recorded: the kernel takes them as they are.
 const void* slot_for(const void* value, int64_t bytes);
 
 // A number from the host that is another one in the next step, such as a learning rate. A kernel
-// that took it as it is would have the first step's for ever.
+// that took it as it is would keep the first step's.
 template <class T> struct Varying {
   const T* slot;
   T value;

@@ -1,6 +1,6 @@
-// The door to CUDA: a library of its own, loaded when a GPU is first asked for.
+// The loader of CUDA: a library of its own, loaded when a GPU is first asked for.
 //
-// The core knows no CUDA header and links to no CUDA library. libwengert_cuda.so, which lies beside
+// The core knows no CUDA header and links to no CUDA library. libwengert_cuda.so, which is beside
 // the core (or where WENGERT_CUDA_LIBRARY says), exports one function that gives this table, and,
 // in `kernels`, those of the ops (ops/gpu.h). The same sources, compiled for the CPU
 // against emulation.h, make a library that plays a GPU: so the kernels are tested without one.
@@ -20,9 +20,9 @@ struct View;
 struct GpuKernels;
 struct ChainArguments;
 
-// A step of a compiled program, put down once and launched any number of times: as a graph, or
+// A step of a compiled program, recorded once and launched any number of times: as a graph, or
 // inside one kernel. Made by `record` below (or GpuKernels::persistent): from then to end(), what
-// this thread launches on the device is put down, and not run. What changes from step to step,
+// this thread launches on the device is recorded, and not run. What changes from step to step,
 // arguments, results and numbers of the host, is read from memory of the GPU.
 class CudaSteps {
  public:
@@ -78,7 +78,7 @@ struct CudaLibrary {
   bool (*stream_done)(Device d, uintptr_t stream, bool wait);
   // What is put into `stream` from now on comes behind the work that the current one has.
   void (*let_wait)(Device d, uintptr_t stream);
-  // A block that works in `stream` too: once it is freed, nobody has it before that is done.
+  // A block that works in `stream` too: once it is freed, it is reused only after that is done.
   void (*use)(Device d, void* block, uintptr_t stream);
   std::unique_ptr<CudaSteps> (*record)(Device d, std::span<const CudaSteps::Moved> in,
                                        std::span<const CudaSteps::Moved> out);

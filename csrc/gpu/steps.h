@@ -1,6 +1,6 @@
 // Steps that are recorded and launched again (CudaSteps, gpu/loader.h).
 //
-// What changes from step to step lies in a frame in the GPU's memory: which step it is, where each
+// What changes from step to step is in a frame in the GPU's memory: which step it is, where each
 // argument comes from and each result goes to, and a row of numbers for each step, such as the
 // learning rate (Varying, gpu/launch.h). One copy to the GPU fills it, for many steps. Memory that
 // kernels take for the time of a launch stays the recording's own as long as it lives.
@@ -53,7 +53,7 @@ class Steps : public CudaSteps {
   void* take(int64_t bytes);
   bool give(void* block);  // false if it is not of these steps
   bool records() const { return !noting_; }
-  virtual bool puts_copy(const View&, const View&) { return false; }  // true: it is put down
+  virtual bool puts_copy(const View&, const View&) { return false; }  // true: it is recorded
   virtual cudaStream_t stream() const { return nullptr; }             // null: the device's
 
  protected:

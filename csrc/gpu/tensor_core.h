@@ -91,7 +91,7 @@ __device__ inline void wait(Barrier* b, int parity) {  // for the end of a phase
         : "r"(shared_address(b)), "r"(parity)
         : "memory");
 }
-// A box whose first element is (x, y); what lies outside is zero.
+// A box whose first element is (x, y); elements outside are zero.
 __device__ inline void copy_box(void* to, const TensorMap* map, int x, int y, Barrier* b) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "

@@ -1,8 +1,7 @@
 // Line: one line `y = op(inputs, attrs)` of the Wengert list, as plain data.
 //
 // A line owns the lines of its inputs, and what it saved of their values; a tensor owns the line
-// that made it. So what nobody can reach is freed at once, and `release` does it with an explicit
-// queue.
+// that made it. So unreachable lines are freed at once, by `release`, with an explicit queue.
 #pragma once
 
 #include <atomic>
@@ -38,7 +37,7 @@ struct Line {
   Meta output;
   SmallVector<Edge, 2> inputs;
   SmallVector<Saved, 2> saved;
-  bool freed = false;            // backward has passed and let go of what was saved
+  bool freed = false;            // backward has passed and released the saved values
   bool noted = false;            // a cycle may pass here (engine/cycles.h)
   int walkers = 0;               // walks whose vjp is being written now
   std::shared_ptr<Hooks> hooks;  // called with the gradient of the output
@@ -52,7 +51,7 @@ struct Line {
   Tensor result() const;  // the output, with its history where gradients of gradients are recorded
   const Tensor& auxiliary() const { return value(save_auxiliary); }
 
-  // Lets go of saved values and of the lines behind.
+  // Releases the saved values and the lines of the inputs.
   void free();
   ~Line() {
     if (noted) forget_cycle(this);

@@ -17,8 +17,8 @@ std::atomic<bool> nan_watch{false};
 
 constexpr int64_t much = 1 << 16;  // elements that an op may take milliseconds for
 
-// The device of the inputs. A constant of no dimensions may lie on the CPU beside others on a GPU,
-// if `constants`: kernels take it by its value.
+// The device of the inputs. A constant of no dimensions may be on the CPU while others are on a
+// GPU, if `constants`: kernels take it by its value.
 Device check_device(const Op& op, Tensors inputs, bool constants) {
   if (inputs.empty()) return Device::cpu;
   const auto constant = [&](const Tensor& t) {
@@ -206,7 +206,7 @@ void set_nan_watch(bool on) { nan_watch.store(on, std::memory_order_relaxed); }
 
 static bool runs_bfloat16(const Op& op) { return op.elementwise || op.alias || op.bfloat16; }
 
-// op in float32, where it does not take bfloat16: three lines.
+// op in float32, where it does not support bfloat16: three lines.
 static Tensor apply_widened(const Op& op, Tensors inputs, const Attrs& attrs) {
   SmallVector<Tensor, 8> wide;
   for (const Tensor& x : inputs)

@@ -48,7 +48,7 @@ struct Tracer {
   // none, inputs.
   virtual void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
                     const Attrs& attrs) = 0;
-  // Whether nobody but the tracer, and one holder of x, has a share of x's memory.
+  // True if x's storage has no owner besides the tracer and one tensor.
   virtual bool sole_owner(const Tensor& x) const = 0;
   virtual void reads_grad(const Tensor& leaf) = 0;
   virtual void sets_grad(const Tensor& leaf) = 0;

@@ -1,5 +1,5 @@
 // StepList: a step as a Wengert list, as plain data: lines, the values they read and make, and the
-// slots, pieces of memory, in which those values lie. A trace fills one (program.h), passes improve
+// slots, the pieces of memory of those values. A trace fills one (program.h), passes improve
 // it (passes.h), and a plan runs it (plan.h).
 //
 // Values are fixed windows on slots: a view of a value is another value in the same slot. A slot

@@ -1,5 +1,5 @@
-// Plan: a list made ready to run. What the step makes lies in one arena, each block for as long as
-// it is needed; every line is a `Ready` that holds pointers, sizes and kernels.
+// Plan: a list made ready to run. The step's values share one arena, each with its block for as
+// long as it is needed; every line is a `Ready` that holds pointers, sizes and kernels.
 #pragma once
 
 #include <cstring>
@@ -20,7 +20,7 @@ class Plan {
   // its own.
   bool share_arena(Plan& other);
   // Sets all pointers of lines into an argument's memory, so that it begins at `data` from now on.
-  // Not where it is a result too, lies on a GPU, or a line keeps pointers for itself.
+  // Not where it is a result too, is on a GPU, or a line keeps pointers for itself.
   bool can_bind(int slot) const { return !fixed_[static_cast<size_t>(slot)]; }
   void bind(int slot, const void* data) const {
     for (const Pointer& p : pointers_[static_cast<size_t>(slot)]) {
@@ -39,7 +39,7 @@ class Plan {
   const StepList::Line& line(size_t i) const { return list_.lines[line_of_[i]]; }
   size_t number(size_t i) const { return line_of_[i] + 1; }  // as listings have it
   bool touches(size_t i, Device d) const;  // whether it reads or writes memory of d
-  View view(int value) const;              // where it lies
+  View view(int value) const;              // in its slot
   std::vector<View> views(const std::vector<int>& values) const;
   // Where each slot begins; null: only one fused line needs it, and never stores it.
   std::span<char* const> base() const { return base_; }

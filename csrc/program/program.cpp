@@ -224,7 +224,7 @@ void Program::finish(std::vector<Tensor> outputs) {
   for (LeafGradient& g : gradients_) {
     g.after = g.leaf->grad;
     if (g.after.defined()) keep(g.after);
-    if (!g.read) g.before = {};  // the step drops it; its memory serves anew
+    if (!g.read) g.before = {};  // the step drops it; its memory is reused
     g.leaf->grad = g.before;     // until the first replay has come to its end
   }
   // The history of what the trace made is of no use: only the values are.
@@ -243,7 +243,7 @@ void Program::finish(std::vector<Tensor> outputs) {
       traced_.slots[m].kind = StepList::Slot::constant;
 }
 
-// Which memories somebody other than this program has a share of.
+// The slots whose storage has an owner besides this program.
 std::vector<bool> Program::held_outside() const {
   std::vector<int32_t> shares(traced_.slots.size(), 1);  // ours: the list's
   std::vector<bool> held(traced_.slots.size(), false);
@@ -306,7 +306,7 @@ void Program::improve(const std::vector<std::string>& passes, const Options& opt
   for (const LeafGradient& g : gradients_)
     if (g.after.defined()) written(*g.after->storage.get());
   if (!options.memory) return;
-  // What the step makes lies in the plan's arena now; only what is seen from outside stays.
+  // The step's values are in the plan's arena now; only those seen from outside stay.
   keep_.clear();
   for (StepList::Slot& m : traced_.slots)
     if (m.kind == StepList::Slot::made) m.storage = {};
@@ -384,7 +384,7 @@ Moving Program::first_of(const Tensor& x) {
   return {std::move(view), stride};
 }
 
-// Whether the lines may read an argument where it lies.
+// Whether the lines may read an argument in place.
 bool Program::may_bind(size_t i, const Moving& x, int64_t steps) const {
   const int64_t bytes = nbytes(x.view.shape, x.view.dtype);
   if (bytes < min_bound || is_cuda(x.view.device) || !plan_->can_bind(static_cast<int>(i)) ||

@@ -6,7 +6,7 @@
 // stays as it is. So a step that raises half-way has changed nothing; one that does not is run as
 // its first replay. The arguments are the program's own tensors, overwritten at each replay, or
 // larger ones, in one piece, are read where the caller's lie (`Plan::bind`);
-// tensors from outside (parameters, optimizer state) are used where they lie. The lines are those
+// tensors from outside (parameters, optimizer state) are used in place. The lines are those
 // that eager runs; what passes do to them leaves every bit of the results as it was.
 #pragma once
 
@@ -94,7 +94,7 @@ class Program : public Tracer, public RefCounted {
     bool read;  // the gradient from before the step counts
   };
 
-  int number(const Tensor& x);  // of the value that lies there; a new one for a tensor from outside
+  int number(const Tensor& x);  // of the value in that memory; a new one for a tensor from outside
   int slot(const Tensor& x);
   void touch(const Tensor& leaf, bool read);
   std::vector<bool> held_outside() const;

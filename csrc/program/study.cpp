@@ -19,7 +19,7 @@ void Study::about_to_run(Tensors operands) {
                         ".to(\"cpu\")");
     const auto [at, fresh] = before_.try_emplace(x->storage.get());
     if (!fresh) continue;
-    // Its number holds it, so no later tensor can lie in the same place.
+    // Its number owns it, so no later tensor can reuse its memory.
     number(x);
     Ref<Storage> copy = Storage::make(Shape{x->storage->bytes}, DType::uint8);
     if (x->storage->bytes)

@@ -66,7 +66,7 @@ class Study : public Program {
   const Tensor& kept(int value) const { return keep_[static_cast<size_t>(value)]; }
   int size() const { return static_cast<int>(traced_.values.size()); }
   int value_of(const Tensor& x);  // its number, -1 where the list does not know it
-  // What lay in the memory of an outside value before the step; null for what the list itself made.
+  // The contents of an outside value before the step; null for what the list itself made.
   const Storage* before(const Storage* memory) const;
 
   static void destroy(Study* study) {

@@ -92,7 +92,7 @@ Tensor beside(const View& x, Device device, DType dtype) {
   return copy;
 }
 
-// Converted and made contiguous where it lies, moved, and spread out where it arrives.
+// Converted and made contiguous on its device, moved, and spread out on the other.
 void copy_across(const View& to, const View& from, bool may_wait) {
   if (from.dtype != to.dtype || !is_contiguous(from.shape, from.strides))
     return copy_across(to, beside(from, from.device, to.dtype).view(), true);

@@ -1,4 +1,4 @@
-// GpuLoop: where element number i of each of N views lies, for the threads of a kernel. It is a
+// GpuLoop: the offset of element number i in each of N views, for the threads of a kernel. It is a
 // Loop (tensor/loop.h) whose divisions are multiplications.
 #pragma once
 

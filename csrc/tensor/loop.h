@@ -1,7 +1,7 @@
 // Loop: how to walk N views of one shape together in as few, as long, inner runs as possible.
 //
 // Axes of size one go; the others are ordered by the strides of the first view, the output, with
-// the smallest innermost; axes that lie end to end in every view become one.
+// the smallest innermost; axes whose strides join in every view become one.
 #pragma once
 
 #include "tensor/view.h"

@@ -20,12 +20,11 @@ struct Storage : RefCounted {
   int64_t bytes = 0;
   Device device = Device::cpu;
 
-  // Memory that belongs to somebody else (a NumPy array, a DLPack producer): how to give it back.
+  // Memory of another owner (a NumPy array, a DLPack producer): how to give it back.
   void (*give_back)(void* owner) = nullptr;
   void* owner = nullptr;
   bool read_only = false;
-  // Somebody outside may write to it unseen (a NumPy array, a DLPack consumer): lines save copies
-  // of it.
+  // A NumPy array or a DLPack consumer may write to it unseen: lines save copies of it.
   bool exposed = false;
 
   // Edits in place since the start. A line that saved a value compares, and refuses a changed one.
@@ -36,7 +35,7 @@ struct Storage : RefCounted {
   uint32_t edited_at = 0;           // and its place in the user's program (graph/origin.h)
 
   static Ref<Storage> make(const Shape& shape, DType dtype, Device device = Device::cpu);
-  // Without memory as yet: what a step makes while it is traced, and nothing runs (program/).
+  // Without memory: what a step makes while it is traced, and nothing runs (program/).
   static Ref<Storage> promise(const Shape& shape, DType dtype, Device device = Device::cpu);
   void provide();  // the memory that was promised, if it is not there
   static Ref<Storage> make_pinned(const Shape& shape, DType dtype);  // on the CPU; see gpu/loader.h

@@ -22,7 +22,7 @@ void forget_cycle(TensorBody* body);  // engine/cycles.h
 class Tensor;
 void take_history(const Tensor& view);  // from its base, after a recorded edit (graph/record.cpp)
 
-// A share of a line.
+// A co-owner of a line.
 class LineRef {
  public:
   LineRef() = default;

@@ -27,7 +27,7 @@ A trace is improved by passes (csrc/program/passes/ has a file for each) and its
 into one block; both leave every bit of the results as it was. `step.program.before` is the list as
 traced.
 
-On a GPU the list is put down once, as one CUDA graph or, for small networks, as a loop inside one
+On a GPU the list is recorded once, as one CUDA graph or, for small networks, as a loop inside one
 kernel, and `run` launches any number of steps without waiting between them; `step.program.replay`
 says which it is, and if neither, why. The passes "graph" and "persistent" stand for these two; only
 inside one kernel may small matrix products differ from eager's, by rounding.

@@ -290,7 +290,7 @@ def max_memory_allocated(device: Which = None) -> int:
 
 
 def reset_peak_memory_stats(device: Which = None) -> None:
-    """Starts the peak anew from what is in use now."""
+    """Resets the peak to what is in use now."""
     _core._cuda_reset_memory_peak(_number(device))
 
 

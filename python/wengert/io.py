@@ -404,7 +404,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 @contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would block
         if Path(path).is_dir():
             raise IsADirectoryError(f"load: {os.fspath(path)} is a directory, not a file")
         raise FileError(f"{os.fspath(path)}: is not a regular file")

@@ -44,7 +44,7 @@ class Generator:
         self.manual_seed(seed)
 
     def manual_seed(self, seed: int) -> Generator:
-        """Starts anew from a seed."""
+        """Restarts from a seed."""
         try:
             seed = operator.index(seed)
         except TypeError:

@@ -5,7 +5,7 @@
 // dq, keys for dk and dv, and goes over the others in tiles of 64: it makes a tile of scores, turns
 // them into weights (or their gradients), and multiplies these with rows of the others. So each
 // element is summed by one thread in a fixed order, without atomics; the price is that dk and dv
-// make each tile of scores anew. Results wider than 64 are shared out over blocks.
+// recompute each tile of scores. Results wider than 64 are shared out over blocks.
 //
 //   result   own rows   others   weights                               multiplied with
 //   y        q          k        p = exp(s - largest so far)           v
@@ -110,7 +110,7 @@ template <class T> struct Tiles {
       }
     }
   }
-  // sum += w @ x, 64 rows of x; w lies turned. sum[p][q] is of row i + p and column 4 j + q. A
+  // sum += w @ x, 64 rows of x; w is transposed. sum[p][q] is of row i + p and column 4 j + q. A
   // weight of 0 takes nothing from a row of x, even one that holds NaN or infinities.
   __device__ void add_product(T (&sum)[4][4], const T (*w)[pitch], const Heads<const T>& x,
                               int64_t rows, int64_t cols) const {

@@ -122,7 +122,8 @@ template <int N> struct Run {
 };
 
 // Short rows that share an operand, such as a batch and its bias, are joined: the operand is
-// repeated in a buffer, and many rows become one run. False where the operands do not lie so.
+// repeated in a buffer, and many rows become one run. False if the operands' strides do not allow
+// it.
 template <int N> bool run_joined(Run<N> run, const Loop<N + 1>& loop, char* y, const View* in) {
   const int64_t columns = loop.inner(), rows = loop.outer(), joined = tile_elements / columns;
   if (loop.dims != 2 || joined < 8 || !run.direct || loop.stride[0][0] != columns) return false;
@@ -167,7 +168,7 @@ void run_views(TileFn tile, const View& out, const View* in, const Params& param
   }
   char* const y = out.as<char>();
 
-  // The common case: everything lies in one piece, or is one element.
+  // The common case: each operand is contiguous, or is one element.
   bool flat = is_contiguous(out.shape, out.strides);
   run.stride[0] = 1;
   for (int i = 0; i < N && flat; ++i) {
@@ -237,7 +238,7 @@ TileFn kernel_of(const ByDType& by, DType dtype) {
 }
 void check_takes(const Op* op, const ByDType& by, DType dtype) {
   if (!kernel_of(by, dtype))
-    fail<DTypeError>(op->name, ": does not take ", dtype,
+    fail<DTypeError>(op->name, ": does not support ", dtype,
                      is_floating(dtype) ? "; it is of bools and integers: compare first, or convert"
                                         : "; convert with .to(\"float32\") or another dtype first");
 }

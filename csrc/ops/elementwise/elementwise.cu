@@ -1,5 +1,5 @@
 // Elementwise ops on a GPU. From each row a kernel for each dtype. It takes any strides; of float32
-// it moves 16 bytes at a time where all operands lie in one piece, and takes bfloat16 too, which is
+// it moves 16 bytes at a time where all operands are contiguous, and takes bfloat16 too, which is
 // widened and rounded on the way: what waits for memory may ask at run time, and the library stays
 // small. For the same reason comparisons share a kernel, and bit operations do.
 #include <tuple>
@@ -84,7 +84,7 @@ __device__ Sixteen apply_to_sixteen(const Params& p, bool narrow, X... x) {
 }
 template <class... T> constexpr bool all_float = (true && ... && std::is_same_v<T, float>);
 
-// `adjacent`: all operands lie in one piece, on multiples of 16 bytes, or are one value. The loops
+// `adjacent`: all operands are contiguous, on multiples of 16 bytes, or are one value. The loops
 // are not unrolled: the threads that a GPU holds have enough under way.
 template <class F, class Out, class... In>
 __global__ void __launch_bounds__(block_threads)

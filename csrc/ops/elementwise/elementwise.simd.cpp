@@ -33,7 +33,7 @@ template <class V, class F> FN void streamed(int64_t n, typename V::Scalar* y, c
   if constexpr (requires { V::stream_end(); }) V::stream_end();
 }
 
-// y = f(a, b), with a loop for each way the operands may lie.
+// y = f(a, b), with a loop for each layout of the operands.
 template <class V, class F>
 FN void tile_of_two(int64_t n, void* y_data, const void* const* x, uint32_t scalars, const F& f) {
   using T = typename V::Scalar;

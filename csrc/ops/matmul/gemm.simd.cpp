@@ -130,7 +130,7 @@ template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) 
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) sum[r][v] = Simd<T>::load(c + r * c_row + v * L);
-  if (t.k >= 64)  // c may lie far away; it is needed at the end
+  if (t.k >= 64)  // c may be far away in memory; it is needed at the end
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
@@ -142,7 +142,8 @@ template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) 
       for (int v = 0; v < V; ++v) __builtin_prefetch(next + v * L, 0, 2);
       next += b_row;
     }
-    if constexpr (V > 2)  // rows of b lie far apart, and the processor itself looks within a page
+    if constexpr (V >
+                  2)  // rows of b are far apart, and the processor prefetches within a page only
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) __builtin_prefetch(b + look_ahead * b_row + v * L, 0, 2);
 #pragma GCC unroll 8
@@ -314,7 +315,7 @@ struct Panels {
   explicit Panels(int64_t rows)
       : count(ceil_div(rows, tile_rows)), height(rows / count), higher(rows - height * count) {}
   int64_t row(int64_t p) const { return height * p + min(p, higher); }
-  int64_t count, height, higher;  // the first so many have a row more
+  int64_t count, height, higher;  // the first `higher` panels are one row taller
 };
 
 // The panels' rows, from i on, and terms k to k + ks of a, copied to `to`: panel after panel.

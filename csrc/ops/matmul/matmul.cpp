@@ -40,7 +40,7 @@ void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(shape, in[0].dtype(), in[0].device());
 }
 
-// How the inputs lie: the gradient of a transposed input (the weights of x @ W.T) is written
+// The inputs' layout: the gradient of a transposed input (the weights of x @ W.T) is written
 // transposed too, so that it is contiguous when it reaches what was transposed.
 struct MatmulAttrs {
   bool a_transposed = false, b_transposed = false;
@@ -136,7 +136,7 @@ GemmKernel gemm_kernel(DType dtype) {
 // Bytes of b, rewritten in the order in which the kernels read it; 0 where a product copies nothing
 // of b, or has no use for such a copy.
 static int64_t packed_bytes(DType dtype, const Gemm& g) {
-  // Up to 64 rows, adjacent columns are read where they lie. Of 512 rows or more, a copy of b is a
+  // Up to 64 rows, adjacent columns are read in place. Of 512 rows or more, a copy of b is a
   // small part of the work. Sums of more than 4096 terms are made in another way.
   const bool copied = g.b_col != 1 ? g.n > 1 : g.m > 64;
   if (!is_floating(dtype) || dtype == DType::bfloat16 || !copied || g.m > 512 || g.k > 4096 ||
@@ -265,7 +265,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     return matmul(x, y);
   }
   if (a.dtype() == DType::bool_ || a.dtype() == DType::uint8)
-    fail<DTypeError>("matmul: does not take ", a.dtype(),
+    fail<DTypeError>("matmul: does not support ", a.dtype(),
                      "; convert with .to(\"int32\") or .float() first");
   const bool row = a.dim() == 1, column = b.dim() == 1;
   if (a.shape().back() != b.shape()[column ? 0 : b.dim() - 2])

@@ -73,7 +73,7 @@ enum class MatmulPrecision : uint8_t { strict, fp32, fast, bf16 };
 MatmulPrecision matmul_precision();
 void set_matmul_precision(MatmulPrecision precision);
 
-// Whether blocks of whole rows cost nothing: each needs all of b, as it lies, in the cache.
+// Whether blocks of whole rows cost nothing: each needs all of b, unpacked, in the cache.
 bool makes_whole_rows(const Gemm& g);
 
 struct Op;

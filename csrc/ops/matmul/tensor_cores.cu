@@ -527,7 +527,7 @@ void run(const View& y, const View& a, const View& b, bool wgmma, const KeptSlic
     g.k_slab = static_cast<int32_t>(divide_up(divide_up(k, slabs), 64) * 64);
     g.tiles.slabs = static_cast<int>(divide_up(k, g.k_slab));
   }
-  // An operand's slices: kept by whoever made it, or written here.
+  // An operand's slices: kept by the line that made it, or written here.
   const auto slices_of = [&](const View& x, int row_axis, int64_t rows, const uint16_t* of,
                              std::optional<DeviceScratch>& own) {
     if (of) return of;

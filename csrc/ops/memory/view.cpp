@@ -11,7 +11,7 @@ namespace wengert {
 namespace {
 
 // Strides that show `from` as `to` without a copy, if there are any: each group of axes that is
-// split or joined must lie end to end.
+// split or joined must have strides that join.
 std::optional<Strides> view_strides(const Shape& from, const Strides& strides, const Shape& to) {
   if (numel(from) == 0) return contiguous_strides(to);
   Strides result = Dims::filled(to.size(), 0);
@@ -21,7 +21,7 @@ std::optional<Strides> view_strides(const Shape& from, const Strides& strides, c
       --f;
       continue;
     }
-    // A group: axes f .. of `from` that lie end to end.
+    // A group: axes f .. of `from` whose strides join.
     int64_t size = from[f], stride = strides[f];
     while (f > 0 && (from[f - 1] == 1 || strides[f - 1] == stride * size)) {
       if (from[f - 1] != 1) size *= from[f - 1];

@@ -32,7 +32,7 @@ const ReduceKernels& table() {
 struct Axis {
   int64_t size, stride;
 };
-// Axes that lie end to end become one; those of size one go.
+// Adjacent axes whose strides join become one; axes of size one are dropped.
 void append(SmallVector<Axis, max_dims>& axes, int64_t size, int64_t stride) {
   if (size == 1) return;
   if (!axes.empty() && axes[axes.size() - 1].stride == stride * size) {
@@ -62,7 +62,7 @@ struct Block {
   }
 };
 
-// False where the reduced axes do not lie end to end.
+// False if the reduced axes cannot be joined.
 bool to_block(const View& x, AxisMask axes, Block& block) {
   SmallVector<Axis, max_dims> reduced;
   for (int d = 0; d < x.shape.size(); ++d)
@@ -156,8 +156,8 @@ void reduce(Reduction kind, const View& out, const View& x, AxisMask axes, doubl
   if (out.numel() == 0) return;
   Block block;
   if (to_block(x, axes, block)) return reduce_block(kind, out, x, block, divisor);
-  // Reduced axes that lie apart: copied, reduced axes last. Argmax never comes here with more than
-  // one.
+  // Reduced axes that are not adjacent: copied, reduced axes last. Argmax never comes here with
+  // more than one.
   Shape shape;
   Strides strides;
   int64_t rows = 1;

@@ -207,7 +207,7 @@ void Chain::run_flat(Places& at, int64_t first, int64_t n) const {
   }
 }
 
-// Short rows, several to a tile: operands that do not lie so are brought into that order.
+// Short rows, several to a tile: operands of another layout are copied into that order.
 void Chain::run_joined(Places& at, int64_t row, int64_t rows) const {
   const int64_t columns = grid_.columns, together = std::min(rows, tile / columns);
   alignas(64) char gathered[max_gathered][tile * largest_element];

@@ -194,7 +194,7 @@ __device__ inline void loss_vjp(const Instruction& s, const Block& b) {
   }
 }
 
-// Philox anew for each number, so that each thread makes its own elements.
+// Philox for each number, so that each thread makes its own elements.
 __device__ inline double uniform(const RandomState& state, int i) {
   static_assert(per_block<double>(RandomKind::uniform) == 2);
   const RandomBlock bits = philox(state.seed, state.first + static_cast<uint64_t>(i / 2));
@@ -374,7 +374,7 @@ class PersistentSteps final : public Steps {
     for (const Region& r : regions_)
       if (data >= r.data && data < r.data + r.bytes)
         return r.at + static_cast<int>(static_cast<const char*>(data) - r.data);
-    fail<DeviceError>("an operand lies elsewhere");
+    fail<DeviceError>("an operand is in other memory");
   }
   // An operand of the instruction that is added next. flat: thread i touches its elements i,
   // i + threads, ... of so many bytes, and no others; 0: or not.

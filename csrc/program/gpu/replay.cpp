@@ -92,7 +92,7 @@ void DeviceReplay::put_down() {
       record(persistent);
       how_ += refused;
       return;
-    } catch (const DeviceError& error) {  // a line that cannot be put down
+    } catch (const DeviceError& error) {  // a line that cannot be recorded
       steps_.reset();
       if (persistent)
         refused = concat("; not inside one kernel: ", error.what());
@@ -165,7 +165,7 @@ bool DeviceReplay::run(int64_t steps, std::span<const Moving> arguments,
   if (!tried_) put_down();
   if (!steps_) return false;
   std::vector<CudaSteps::Outside> in, out;
-  std::vector<Tensor> pieces;  // of arguments that lie in another way
+  std::vector<Tensor> pieces;  // of arguments with another layout
   for (const Moving& x : arguments) {
     if (!is_cuda(x.view.device)) continue;
     in.push_back({x.view.as<char>(), x.stride});

@@ -1,10 +1,10 @@
-// DeviceReplay: how a plan runs on a GPU: put down once, then launched for many steps without the
+// DeviceReplay: how a plan runs on a GPU: recorded once, then launched for many steps without the
 // host between them (CudaSteps, gpu/loader.h).
 //
-// What lies on the CPU, such as learning rates, step counts and random states, does not depend on
+// Data in CPU memory, such as learning rates, step counts and random states, never depends on
 // the GPU. So the host goes ahead through the steps of a launch: of each step it runs the lines
 // that touch memory of the CPU, whose kernels are left out, while the numbers that they take are
-// noted. A plan that cannot be put down so, since a line copies from the GPU to the CPU or back,
+// noted. A plan that cannot be recorded, since a line copies from the GPU to the CPU or back,
 // runs line by line.
 #pragma once
 
@@ -40,15 +40,15 @@ class DeviceReplay {
   void record(bool persistent);
   void note(int64_t step, std::span<const Moving> arguments, std::span<const Moving> results) const;
 
-  const Plan* plan_;  // the one that is put down
+  const Plan* plan_;  // the recorded one
   std::unique_ptr<const Plan> single_;
   std::vector<Tensor> arguments_, results_;
   bool graph_, tried_ = false;
   Device device_ = Device::cpu;
-  std::vector<Tensor> packed_;        // results that do not lie in one piece; undefined: it does
+  std::vector<Tensor> packed_;        // results that are not contiguous; undefined: it is
   std::vector<size_t> on_host_;       // steps of the plan that touch memory of the CPU
   std::unique_ptr<CudaSteps> steps_;  // null: line by line
-  size_t at_ = 0;                     // while it is put down
+  size_t at_ = 0;                     // while it is recorded
   std::string how_ = "not replayed yet";
 };
 

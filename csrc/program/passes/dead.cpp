@@ -1,4 +1,4 @@
-// dead: what no later line reads and nobody looks at after the step is not computed.
+// dead: lines whose results nothing reads, in the step or after it, are dropped.
 //
 //   v7 = mul(v6, v6)
 //   v8 = sum(v7)                     ->   v9 = mean(v6)

@@ -77,7 +77,7 @@ def add_parser(commands: Any) -> None:
 
 
 def trace_script(path: Path, arguments: list[str], steps: int, every: int | None = None) -> Program:
-    """Runs a script under trace until its optimizer has made so many steps, or to its end, which
+    """Runs a script under trace until its optimizer has made `steps` steps, or to its end, which
     the program's notes then say.
 
     With `every`, each so-many-th step before is kept in `program.earlier`.

@@ -88,7 +88,7 @@ def _complete(p: WengertList) -> None:
         line.kept_until = max(line.kept_until, answer.last if line.saved else 0)
     for line in p.lines:
         if line.saved and not line.kept_until:
-            line.kept_until = len(p.lines)  # nobody walked by: kept to the end
+            line.kept_until = len(p.lines)  # no walk released it: kept to the end
     _name_values(p)
 
 

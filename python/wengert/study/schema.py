@@ -75,7 +75,7 @@ def from_json(text: str, kind: type[_List]) -> _List:
     if d.get("version") != VERSION:
         raise StudyError(
             f"study: the file has version {d.get('version')!r} and this wengert reads {VERSION}; "
-            "read it with the wengert that wrote it, or write it anew"
+            "read it with the wengert that wrote it, or write it again"
         )
 
     hints = get_type_hints(WengertList)

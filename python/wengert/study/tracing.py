@@ -3,7 +3,7 @@
 While the function runs, a profile hook (sys.setprofile) watches Python's calls and returns: a
 module that is called gives its lines their layer and its result its path; a function of the user's
 that returns gives the tensors in its local variables their names. Nothing of this exists outside of
-`trace`: the eager path knows only whether somebody listens.
+`trace`: the eager path knows only whether a tracer listens.
 """
 
 from __future__ import annotations
