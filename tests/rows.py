@@ -646,7 +646,7 @@ ROWS: list[Row] = [
     ),
     Row(
         "cross_entropy",
-        lambda x, t: wg.cross_entropy(x, t, "none"),
+        lambda x, t: wg.cross_entropy(x, t, reduction="none"),
         lambda x, t: -log_softmax(x)[np.arange(len(t)), t],
         (REAL, LABELS),
         (((3, 5), (3,)), ((1, 6), (1,)), ((0, 5), (0,))),

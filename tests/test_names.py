@@ -117,8 +117,6 @@ def test_what_the_modules_had():
     """The names that were in the modules before they moved."""
     had = {
         "wengert.interpret": "bias_table bias_text integrated_gradients layer_attribution saliency",
-        "wengert.losses": "binary_cross_entropy_with_logits cross_entropy mse_loss",
-        "wengert.nn.losses": "BCEWithLogitsLoss CrossEntropyLoss MSELoss",
         "wengert.report": "Bar Lines Progress Silent confusion curves plain progress say",
         "wengert.shaping": "einsum pad",
         "wengert.summaries": "LayerCost Summary summary",

@@ -614,13 +614,13 @@ def test_losses(reduction, rng):
         (torch.nn.MSELoss(reduction=reduction), nn.MSELoss(reduction), t),
         (
             torch.nn.BCEWithLogitsLoss(reduction=reduction),
-            nn.BCEWithLogitsLoss(reduction),
+            nn.BCEWithLogitsLoss(reduction=reduction),
             probabilities,
         ),
     ]
     for smoothing in (0.0, 0.1):
         theirs = torch.nn.CrossEntropyLoss(reduction=reduction, label_smoothing=smoothing)
-        ours = nn.CrossEntropyLoss(reduction, smoothing)
+        ours = nn.CrossEntropyLoss(reduction=reduction, label_smoothing=smoothing)
         cases += [(theirs, ours, np.array([0, 3, 1, 1, 2, 0])), (theirs, ours, probabilities)]
     for theirs, ours, target in cases:
         same(

@@ -355,7 +355,7 @@ SINGULAR: list[tuple[str, Callable[[wg.Tensor], wg.Tensor], float]] = [
     ("softmax", lambda x: wg.stack([x, x], 0).softmax(0)[0], -INF),
     ("log_softmax", lambda x: wg.stack([x, x], 0).log_softmax(0)[0], -INF),
     ("logsumexp", lambda x: wg.stack([x, x], 0).logsumexp(0), NAN),
-    ("bce", lambda x: wg.binary_cross_entropy_with_logits(x, x * 0 + 0.5, "none"), NAN),
+    ("bce", lambda x: wg.binary_cross_entropy_with_logits(x, x * 0 + 0.5, reduction="none"), NAN),
 ]
 
 
@@ -778,7 +778,7 @@ def test_softmax_of_extreme_logits(dtype: str, n: int) -> None:
     assert_close(y, quiet(logsumexp, wide, 1), tolerance * 2, tolerance * 8, equal_nan=True,
                  check_dtype=False)  # fmt: skip
     labels = np.arange(9) % n
-    loss = wg.cross_entropy(t, wg.tensor(labels), "none")
+    loss = wg.cross_entropy(t, wg.tensor(labels), reduction="none")
     expected = -quiet(log_softmax, wide)[np.arange(9), labels]
     assert_close(loss, expected, tolerance * 2, tolerance * 8, equal_nan=True, check_dtype=False)
 
@@ -790,7 +790,9 @@ def test_gradients_of_extreme_logits(create_graph: bool) -> None:
     p = softmax(wide)
     (g,) = wg.grad(x.logsumexp(1).sum(), [x], create_graph=create_graph)
     assert_close(g, p, check_dtype=False)
-    (g,) = wg.grad(wg.cross_entropy(x, wg.tensor([0, 2, 1]), "sum"), [x], create_graph=create_graph)
+    (g,) = wg.grad(
+        wg.cross_entropy(x, wg.tensor([0, 2, 1]), reduction="sum"), [x], create_graph=create_graph
+    )
     assert_close(g, p - np.eye(3)[[0, 2, 1]], check_dtype=False)
     (g,) = wg.grad(x.softmax(1)[:, 0].sum(), [x], create_graph=create_graph)
     assert_close(g, p * (np.eye(3)[0] - p[:, :1]), check_dtype=False)
@@ -822,7 +824,7 @@ def test_softmax_of_nothing_but_minus_infinity_is_nan() -> None:
 
 def test_cross_entropy_of_impossible_class_is_infinite() -> None:
     x = wg.tensor([[-INF, 0.0], [0.0, -INF]])
-    assert wg.cross_entropy(x, wg.tensor([0, 0]), "none").tolist() == [INF, 0]
+    assert wg.cross_entropy(x, wg.tensor([0, 0]), reduction="none").tolist() == [INF, 0]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -844,7 +846,7 @@ def test_class_of_probability_zero_and_logit_minus_infinity_costs_nothing(smooth
 def test_binary_cross_entropy_of_extreme_logits(dtype: str) -> None:
     x = wg.tensor(np.array([1e4, -1e4, 1e4, -1e4, 0, INF, -INF, INF], dtype), requires_grad=True)
     t = wg.tensor(np.array([1, 0, 0, 1, 1, 1, 0, 0], dtype))
-    loss = wg.binary_cross_entropy_with_logits(x, t, "none")
+    loss = wg.binary_cross_entropy_with_logits(x, t, reduction="none")
     assert_close(loss, np.array([0, 0, 1e4, 1e4, math.log(2), 0, 0, INF], dtype))
     assert wg.grad(loss.sum(), [x])[0].tolist() == [0, 0, 1, -1, -0.5, 0, 0, 1]
 
@@ -985,7 +987,7 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: wg.cross_entropy(X, wg.ones((2, 4))), wg.ShapeError,
      r"cross_entropy: .*\(2, 3\).*\(2, 4\)"),
     (lambda: wg.cross_entropy(X, wg.ones((2,), "bool")), wg.DTypeError, r"cross_entropy: .*bool"),
-    (lambda: wg.cross_entropy(X, wg.tensor([0, 1]), "average"), ValueError,
+    (lambda: wg.cross_entropy(X, wg.tensor([0, 1]), reduction="average"), ValueError,
      r'reduction is "average"'),
     (lambda: wg.cross_entropy(X, wg.tensor([0, 1]), label_smoothing=2), ValueError,
      r"label_smoothing is 2"),

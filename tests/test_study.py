@@ -608,7 +608,7 @@ def many_ops(x: wg.Tensor) -> wg.Tensor:
         wg.softplus, wg.erf, lambda x: x.clamp(-1, 2), lambda x: 1 / x, lambda x: x * x.log(),
         lambda x: wg.leaky_relu(x, 0.0), lambda x: x.reshape((3, 4)).logsumexp(1),
         lambda x: x.reshape((3, 4)).softmax(1), lambda x: x.reshape((3, 4)).log_softmax(1),
-        lambda x: wg.binary_cross_entropy_with_logits(x, (x > 0).double(), "none"),
+        lambda x: wg.binary_cross_entropy_with_logits(x, (x > 0).double(), reduction="none"),
     ],
 )  # fmt: skip
 @pytest.mark.smoke

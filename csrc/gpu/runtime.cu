@@ -140,7 +140,8 @@ void throw_report(Gpu& g) {
   switch (static_cast<Fault>(r.fault)) {
     case Fault::cross_entropy:
       fail<IndexError>("cross_entropy: class index ", r.got, " at row ", r.at,
-                       " is out of range; there are classes 0 to ", r.size - 1, where);
+                       " is out of range; there are classes 0 to ", r.size - 1,
+                       r.got == -100 ? ": write ignore_index=-100" : "", where);
     case Fault::embedding:
       fail<IndexError>("embedding: id ", r.got, ", number ", r.at,
                        ", is out of range; the table's rows are ", r.size, ": 0 to ", r.size - 1,

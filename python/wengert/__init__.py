@@ -23,11 +23,13 @@ from typing import Any as _Any
 
 from . import _core, _names
 from . import _tensor as _tensor  # completes the class Tensor
+from . import losses as _losses
 from ._core import *  # noqa: F403
 from ._core import __version__
 from .autograd import enable_grad, no_grad, value_and_grad
 from .compiling import compile
-from .functional import binary_cross_entropy_with_logits, cross_entropy, einsum, mse_loss, pad
+from .functional import einsum, pad
+from .losses import *  # noqa: F403
 from .random import (
     Generator,
     bernoulli,
@@ -109,17 +111,15 @@ def __dir__() -> list[str]:
 _INNER = ("_step", "_rows", "_elements")
 __all__ = [
     *(n for n in vars(_core) if not n.startswith("_") and not n.endswith(_INNER)),
+    *_losses.__all__,
     "Generator",
     "__version__",
     "bernoulli",
     "compile",
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
     "default_generator",
     "einsum",
     "enable_grad",
     "manual_seed",
-    "mse_loss",
     "no_grad",
     "pad",
     "rand",

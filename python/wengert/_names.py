@@ -174,13 +174,10 @@ NN = {
     **dict.fromkeys(("Hardswish", "Mish", "PReLU", "ReLU6", "SELU", "Softsign"), _FUNCTION),
     **dict.fromkeys(("ModuleList", "ParameterList"), "a plain list: self.layers = [a, b]"),
     **dict.fromkeys(("ModuleDict", "ParameterDict"), 'a plain dict: self.layers = {"a": a}'),
-    **dict.fromkeys(("L1Loss", "HuberLoss", "SmoothL1Loss", "KLDivLoss"), _FUNCTION),
-    "BCELoss": "BCEWithLogitsLoss, without the Sigmoid before it",
     "Buffer": "module.register_buffer(name, tensor)",
     "DataParallel": "nothing: one process runs one model",
     "Dropout1d": "Dropout",
     "Dropout2d": "Dropout",
-    "NLLLoss": "CrossEntropyLoss, without the LogSoftmax before it",
     "Swish": "SiLU",
     "Unflatten": "a Module of your own, with x.reshape(...) in forward",
     "utils": "wengert.optim.clip_grad_norm_ and clip_grad_value_",
@@ -217,10 +214,6 @@ OPTIM = {
 FUNCTIONAL = {
     "dropout": "wengert.nn.Dropout(p)(x)",
     "pad": "wengert.pad(x, pad_width), which takes NumPy's pairs, one for each axis",
-    "binary_cross_entropy": "binary_cross_entropy_with_logits, without the sigmoid before it",
-    "nll_loss": "cross_entropy, without the log_softmax before it",
-    "l1_loss": "(x - y).abs().mean()",
-    "smooth_l1_loss": "a few lines with wengert.where",
     "normalize": "x / x.square().sum(1, True).sqrt()",
 }
 FUNCTIONAL |= dict.fromkeys(("conv1d", "conv2d", "max_pool2d", "avg_pool2d"), _NO_CONVOLUTION)
@@ -229,8 +222,6 @@ FUNCTIONAL |= dict.fromkeys(("conv1d", "conv2d", "max_pool2d", "avg_pool2d"), _N
 # Modules under their former names.
 MOVED = {
     "wengert.interpret": "wengert.study.attribution",
-    "wengert.losses": "wengert.functional",
-    "wengert.nn.losses": "wengert.nn.layers",
     "wengert.report": "wengert.train.report",
     "wengert.shaping": "wengert.functional",
     "wengert.summaries": "wengert.nn.summary",

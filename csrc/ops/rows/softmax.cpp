@@ -155,7 +155,7 @@ void check_classes(const View& x, const View& classes) {
       if (target[r] < 0 || target[r] >= n)
         fail<IndexError>("cross_entropy: class index ", target[r], " at row ", r,
                          " is out of range; logits of shape ", x.shape, " have classes 0 to ",
-                         n - 1);
+                         n - 1, target[r] == -100 ? ": write ignore_index=-100" : "");
   });
 }
 void run_cross_entropy(Views out, Views in, const Attrs&) {

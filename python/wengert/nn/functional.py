@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+from .. import losses
 from .._core import (
     elu,
     embedding,
@@ -22,11 +23,9 @@ from .._core import (
     softplus,
     tanh,
 )
-from ..functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from ..losses import *  # noqa: F403
 
 __all__ = [
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
     "elu",
     "embedding",
     "gelu",
@@ -34,7 +33,6 @@ __all__ = [
     "leaky_relu",
     "linear",
     "log_softmax",
-    "mse_loss",
     "one_hot",
     "relu",
     "scaled_dot_product_attention",
@@ -44,6 +42,7 @@ __all__ = [
     "softplus",
     "tanh",
 ]
+__all__ += losses.__all__
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Layers: Linear, the activations, Dropout, Sequential, MLP, losses.
+"""Layers: Linear, the activations, Dropout, Sequential, MLP.
 
 Names and defaults are PyTorch's; `axis` is NumPy's word for its `dim`.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, overload
 
-from .. import _core, _explained, functional
+from .. import _core, _explained
 from .._calls import choice
 from .._core import Tensor
 from ..random import Generator, bernoulli
@@ -23,8 +23,6 @@ __all__ = [
     "ELU",
     "GELU",
     "MLP",
-    "BCEWithLogitsLoss",
-    "CrossEntropyLoss",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -33,7 +31,6 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
-    "MSELoss",
     "ReLU",
     "Sequential",
     "SiLU",
@@ -419,47 +416,6 @@ class MLP(Sequential):
             if hidden and dropout != 0.0:
                 layers.append(Dropout(dropout, generator))
         super().__init__(*layers)
-
-
-# Losses take (prediction or logits, target) and refuse shapes that differ: an (n, 1) prediction
-# against an (n,) target would broadcast to (n, n) and train on nonsense.
-
-
-class _Loss(Module):
-    def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = reduction
-
-    def extra_repr(self) -> str:
-        return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
-
-
-class MSELoss(_Loss):
-    """(prediction - target)^2: mean, sum, none, or half_mean = 1/(2N) sum over all N elements."""
-
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """prediction, target: the same shape; a scalar, or that shape for reduction="none"."""
-        return functional.mse_loss(prediction, target, self.reduction)
-
-
-class CrossEntropyLoss(_Loss):
-    """-sum_c t_c log softmax(logits)_c per row; label_smoothing = s takes t to (1-s) t + s/C."""
-
-    def __init__(self, reduction: str = "mean", label_smoothing: float = 0.0) -> None:
-        """label_smoothing: from 0 to 1."""
-        super().__init__(reduction)
-        self.label_smoothing = label_smoothing
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits: (N, C) floats. target: (N,) class numbers, or (N, C) probabilities."""
-        return functional.cross_entropy(logits, target, self.reduction, self.label_smoothing)
-
-
-class BCEWithLogitsLoss(_Loss):
-    """-t log sigmoid(x) - (1-t) log(1 - sigmoid(x)), without overflow for any logits x."""
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits, target: the same shape, target in [0, 1]."""
-        return functional.binary_cross_entropy_with_logits(logits, target, self.reduction)
 
 
 _explained.explain_all(globals())
