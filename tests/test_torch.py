@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import operator
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -514,3 +516,10 @@ def test_random_views_and_edits() -> None:
                 np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=str(seed))
             agree += 1
     assert agree > 200 and refused <= 3
+
+
+def test_torch_may_be_loaded_first() -> None:
+    """Its libraries leave little room for thread-local variables at fixed places."""
+    code = "import torch, wengert; print(wengert.ones((2,)).sum().item())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "2.0", done.stderr[-2000:]
