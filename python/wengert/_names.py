@@ -172,8 +172,6 @@ NN = {
     **dict.fromkeys(("MultiheadAttention", "Transformer", "TransformerEncoder"), _ATTENTION),
     **dict.fromkeys(("TransformerEncoderLayer", "TransformerDecoderLayer"), _ATTENTION),
     **dict.fromkeys(("Hardswish", "Mish", "PReLU", "ReLU6", "SELU", "Softsign"), _FUNCTION),
-    **dict.fromkeys(("ModuleList", "ParameterList"), "a plain list: self.layers = [a, b]"),
-    **dict.fromkeys(("ModuleDict", "ParameterDict"), 'a plain dict: self.layers = {"a": a}'),
     "Buffer": "module.register_buffer(name, tensor)",
     "DataParallel": "nothing: one process runs one model",
     "Dropout1d": "Dropout",
@@ -183,18 +181,10 @@ NN = {
     "utils": "wengert.optim.clip_grad_norm_ and clip_grad_value_",
 }
 
-_HOOK = "override forward in a subclass; gradients have Tensor.register_hook"
-
 MODULE = {
-    **dict.fromkeys(("register_forward_hook", "register_forward_pre_hook"), _HOOK),
-    **dict.fromkeys(("register_backward_hook", "register_full_backward_hook"), _HOOK),
-    "add_module": "an attribute: module.name = layer",
+    "register_backward_hook": "register_full_backward_hook(hook)",
     "compile": "wengert.compile(step), of the whole step",
-    "get_parameter": "dict(module.named_parameters())[path]",
-    "get_submodule": "dict(module.named_modules())[path]",
     "half": "bfloat16(): there is no float16",
-    "register_module": "an attribute: module.name = layer",
-    "register_parameter": "an attribute: module.name = Parameter(tensor)",
     "share_memory": "nothing: one process runs one model",
     "to_empty": "wengert.nn.init.skip_init()",
     "type": "to(dtype)",
@@ -229,7 +219,7 @@ MOVED = {
 
 
 def _text(of: str, name: str, hint: str) -> str:
-    says = hint.startswith(("there ", "nothing", "override ", "numpy"))
+    says = hint.startswith(("there ", "nothing", "numpy"))
     return f"{of} has no attribute {name!r}: {'' if says else 'write '}{hint}"
 
 

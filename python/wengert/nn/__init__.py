@@ -5,6 +5,7 @@ from typing import Any as _Any
 
 from .. import _names
 from . import functional, init
+from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .layers import (
     ELU,
     GELU,
@@ -18,7 +19,6 @@ from .layers import (
     Linear,
     LogSoftmax,
     ReLU,
-    Sequential,
     Sigmoid,
     SiLU,
     Softmax,
@@ -75,12 +75,16 @@ __all__ = [
     "MSELoss",
     "MarginRankingLoss",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PoissonNLLLoss",
     "ReLU",
     "Sequential",

@@ -1,22 +1,23 @@
-"""Layers: Linear, the activations, Dropout, Sequential, MLP.
+"""Layers: Linear, the activations, Dropout, MLP.
 
 Names and defaults are PyTorch's; `axis` is NumPy's word for its `dim`.
 """
 
-# ruff: noqa: D102, D105, D107 - a layer's formula and arguments are explained at its class
+# ruff: noqa: D102, D107 - a layer's formula and arguments are explained at its class
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal
 
 from .. import _core, _explained
 from .._calls import choice
 from .._core import Tensor
 from ..random import Generator, bernoulli
 from . import init
+from .containers import Sequential
 from .module import Module, Parameter
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "ReLU",
-    "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
@@ -119,6 +119,8 @@ class Embedding(Module):
 
 class _KeepsShape(Module):
     """Layers whose output has the shape of their input."""
+
+    _keeps_shape = True
 
 
 class Identity(_KeepsShape):
@@ -286,81 +288,6 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return "" if (self.start, self.end) == (1, -1) else f"start={self.start}, end={self.end}"
-
-
-class Sequential(Module):
-    """Modules one after another, named "0", "1", ... or by the keys of one dict: its attributes."""
-
-    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
-        if len(modules) == 1 and isinstance(modules[0], Mapping):
-            items = list(modules[0].items())
-        else:
-            items = [(str(i), module) for i, module in enumerate(modules)]  # type: ignore[misc]
-        for name, module in items:
-            self._add(name, module)
-
-    def _add(self, name: str, module: Module) -> None:
-        if not isinstance(module, Module):
-            hint = ""
-            if isinstance(module, type):
-                hint = f"; write {module.__name__}(), with parentheses"
-            elif isinstance(module, (list, tuple)):
-                hint = "; unpack it: Sequential(*layers)"
-            got = "a class" if isinstance(module, type) else type(module).__name__
-            raise TypeError(f"Sequential: item {name!r} is {got}, not a Module{hint}")
-        if hasattr(type(self), name) or "." in name or not name:
-            raise ValueError(f"Sequential: {name!r} cannot be the name of a module")
-        setattr(self, name, module)
-
-    def forward(self, x: Any) -> Any:
-        for module in tuple(vars(self).values()):
-            if isinstance(module, Module):
-                x = module(x)
-        return x
-
-    def _layers(self) -> list[Module]:
-        return [module for module in vars(self).values() if isinstance(module, Module)]
-
-    def append(self, module: Module) -> Sequential:
-        """Adds a module at the end."""
-        self._add(str(len(self)), module)
-        return self
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._layers())
-
-    def __len__(self) -> int:
-        return len(self._layers())
-
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequential: ...
-    def __getitem__(self, index: int | slice) -> Module:
-        modules = self._layers()
-        if isinstance(index, slice):
-            return Sequential(*modules[index])
-        if not -len(modules) <= index < len(modules):
-            raise IndexError(f"Sequential: index {index}, and there are {len(modules)} modules")
-        return modules[index]
-
-    def _layer_before(self, module: Module) -> Module | None:
-        before: Module | None = None
-        for layer in self._flat():
-            if layer is module:
-                return before
-            if isinstance(layer, Linear):
-                before = layer
-            elif not isinstance(layer, _KeepsShape):
-                before = None  # what it gives is not known
-        return None
-
-    def _flat(self) -> Iterator[Module]:
-        for module in self._layers():
-            if isinstance(module, Sequential):
-                yield from module._flat()
-            else:
-                yield module
 
 
 class MLP(Sequential):

@@ -17,9 +17,11 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 from .. import _core, _names
+from .._calls import describe
 from .._core import Tensor
 from .._explained import explained
 from ..autograd import no_grad
+from . import hooks
 
 __all__ = ["Module", "Parameter"]
 
@@ -122,6 +124,8 @@ class Module:
 
     training: bool = True
     _error_name: ClassVar[str | None] = None  # how errors call it; the class name where None
+    _keeps_shape: ClassVar[bool] = False  # whether its output has its input's shape, whatever it is
+    _hooks: tuple[hooks.Hook, ...] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute.
@@ -156,7 +160,9 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """forward(...)"""
         try:
-            return self.forward(*args, **kwargs)
+            if self._hooks is None:
+                return self.forward(*args, **kwargs)
+            return hooks.run(self, args, kwargs)
         except _NAMED_ERRORS as error:
             _name_the_module(error, self)
             raise
@@ -164,6 +170,40 @@ class Module:
     def extra_repr(self) -> str:
         """What repr and errors show in the parentheses."""
         return ""
+
+    # ---- hooks
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> hooks.RemovableHandle:
+        """hook(module, args) before each call: None, or other arguments, a tuple or one.
+
+        with_kwargs: hook(module, args, kwargs): None, or (args, kwargs). prepend: before the hooks
+        that are there. The handle's `remove()` takes it away.
+        """
+        return hooks.register(self, hooks.Hook("before", hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> hooks.RemovableHandle:
+        """hook(module, args, output) after each call: None, or another output.
+
+        with_kwargs: hook(module, args, kwargs, output). prepend: before the hooks that are there.
+        """
+        return hooks.register(self, hooks.Hook("after", hook, with_kwargs), prepend)
+
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> hooks.RemovableHandle:
+        """hook(module, grad_input, grad_output) in the backward pass of each call: None, or other
+        gradients of the inputs.
+
+        Tuples: the gradients of the tensors among the arguments given by position, and of the
+        output or the tensors in it; None where there is none. It is called when those of the
+        inputs are there; where no input requires a gradient, when those of the output are, and
+        then with None for each input.
+        """
+        return hooks.register(self, hooks.Hook("backward", hook), prepend)
 
     # ---- what it consists of
 
@@ -240,6 +280,43 @@ class Module:
         """The parameters here and (recurse) below, each once."""
         for _, parameter in self.named_parameters(recurse=recurse):
             yield parameter
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of this path, as in named_modules(): "" is this one."""
+        found = dict(self.named_modules(remove_duplicate=False)).get(target)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__}: has no module {target!r}")
+        return found
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of this path, as in state_dict()."""
+        found = self._state().get(target)
+        if not isinstance(found, Parameter):
+            raise AttributeError(f"{type(self).__name__}: has no parameter {target!r}")
+        return found
+
+    @explained
+    def add_module(self, name: str, module: Module | None) -> None:
+        """A child under this name: the attribute `name`. Another word for register_module."""
+        self._register(name, module, Module)
+
+    register_module = add_module
+
+    @explained
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """A parameter under this name: the attribute `name`."""
+        self._register(name, param, Parameter)
+
+    def _register(self, name: str, value: Any, kind: type) -> None:
+        what = f"{type(self).__name__}: {name!r}"
+        if not name or "." in name:
+            raise ValueError(f"{what} cannot be a name: it must not be empty or have a dot in it")
+        own = vars(self).get(name, 0)
+        if hasattr(self, name) and own is not None and not isinstance(own, kind):
+            raise ValueError(f"{what} is there already, and no {kind.__name__}")
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{what} would be {describe(value)}; expected a {kind.__name__}")
+        setattr(self, name, value)
 
     @explained
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
