@@ -477,7 +477,6 @@ BATTERY = [
     (lambda: wg.cat, "wengert | 'cat' | no attribute | concatenate"),
     (lambda: X.t, "Tensor | 't' | no attribute | x.T"),
     (lambda: nn.Conv2d, "nn | 'Conv2d' | no attribute | convolution"),
-    (lambda: nn.ModuleList, "nn | 'ModuleList' | no attribute | list"),
 ]
 
 

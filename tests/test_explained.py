@@ -11,7 +11,18 @@ import wengert as wg
 from wengert import nn
 from wengert.study import attribution
 
-MODULES = ("nn.init", "study.attribution", "cuda", "testing", "io", "nn", "optim", "train", "data")
+MODULES = (
+    "losses",
+    "nn.init",
+    "study.attribution",
+    "cuda",
+    "testing",
+    "io",
+    "nn",
+    "optim",
+    "train",
+    "data",
+)
 LAYER = nn.Linear(2, 2)
 GOOD = {
     "model": LAYER,

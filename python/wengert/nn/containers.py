@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from .._calls import describe
 from .._core import Tensor
+from .._explained import explained
 from .module import Module, Parameter
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -53,6 +54,7 @@ class _Container(Module):
 class Sequential(_Container):
     """Modules one after another, named "0", "1", ... or by the keys of one dict: its attributes."""
 
+    @explained
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         if len(modules) == 1 and isinstance(modules[0], Mapping):
             items = list(modules[0].items())
@@ -119,7 +121,8 @@ class _List(_Container, MutableSequence[T], Generic[T]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def __init__(self, items: Iterable[T] = ()) -> None:
+    @explained
+    def __init__(self, items: Iterable[Any] = ()) -> None:
         self.extend(items)
 
     def _put(self, items: Iterable[T]) -> None:
@@ -195,7 +198,8 @@ class _Dict(_Container, MutableMapping[str, T], Generic[T]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def __init__(self, items: Mapping[str, T] | Iterable[tuple[str, T]] = ()) -> None:
+    @explained
+    def __init__(self, items: Mapping[str, Any] | Iterable[Any] = ()) -> None:
         self.update(items)
 
     def __len__(self) -> int:
