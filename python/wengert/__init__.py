@@ -28,7 +28,7 @@ from ._core import *  # noqa: F403
 from ._core import __version__
 from .autograd import enable_grad, no_grad, value_and_grad
 from .compiling import compile
-from .functional import einsum, pad
+from .functional import batch_norm, einsum, group_norm, instance_norm, pad, rms_norm
 from .losses import *  # noqa: F403
 from .random import (
     Generator,
@@ -114,11 +114,14 @@ __all__ = [
     *_losses.__all__,
     "Generator",
     "__version__",
+    "batch_norm",
     "bernoulli",
     "compile",
     "default_generator",
     "einsum",
     "enable_grad",
+    "group_norm",
+    "instance_norm",
     "manual_seed",
     "no_grad",
     "pad",
@@ -126,5 +129,6 @@ __all__ = [
     "randint",
     "randn",
     "randperm",
+    "rms_norm",
     "value_and_grad",
 ]

@@ -156,7 +156,6 @@ WENGERT = {
 }
 
 _NO_CONVOLUTION = "there is no convolution or pooling yet: MLP, or Linear over Flatten"
-_NO_BATCHNORM = "LayerNorm: there are no statistics of batches"
 _NO_RECURRENT = "a loop over Linear, or attention: there are no recurrent layers"
 _ATTENTION = "wengert.scaled_dot_product_attention with four Linear; wengert.models.bert has it"
 _FUNCTION = "a Module of your own, with the function in forward"
@@ -167,7 +166,6 @@ NN = {
         _NO_CONVOLUTION,
     ),
     **dict.fromkeys(("AdaptiveAvgPool2d", "Unfold", "Upsample"), _NO_CONVOLUTION),
-    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "GroupNorm", "RMSNorm"), _NO_BATCHNORM),
     **dict.fromkeys(("RNN", "LSTM", "GRU", "LSTMCell", "GRUCell"), _NO_RECURRENT),
     **dict.fromkeys(("MultiheadAttention", "Transformer", "TransformerEncoder"), _ATTENTION),
     **dict.fromkeys(("TransformerEncoderLayer", "TransformerDecoderLayer"), _ATTENTION),

@@ -1,4 +1,5 @@
-"""Functions written with the engine's ops, which give their gradients: losses, pad and einsum.
+"""Functions written with the engine's ops, which give their gradients: losses, norms, pad and
+einsum.
 
 Each is also `wengert.NAME`, and its lines are in the list of a step to study.
 """
@@ -11,10 +12,145 @@ from typing import Any, NoReturn
 
 from . import _core, _explained, losses
 from ._core import Tensor
+from .autograd import no_grad
 from .losses import *  # noqa: F403
 
-__all__ = ["einsum", "pad"]
+__all__ = ["batch_norm", "einsum", "group_norm", "instance_norm", "pad", "rms_norm"]
 __all__ += losses.__all__
+
+
+# ---- norms
+
+
+def rms_norm(
+    x: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """x / sqrt(mean(x²) + eps) · weight over x's last axes, which have normalized_shape.
+
+    eps None is the dtype's smallest step from 1. Zhang and Sennrich 2019, arXiv 1910.07467.
+    """
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise _core.ShapeError(
+            f"rms_norm: x has shape {x.shape} and normalized_shape is {shape}; x's last axes must "
+            "have it"
+        )
+    if eps is None:
+        eps = {"float64": 2.0**-52, "bfloat16": 2.0**-7}.get(x.dtype.name, 2.0**-23)
+    y = x * (x.square().mean(list(range(-len(shape), 0)), keepdims=True) + eps).rsqrt()
+    return y if weight is None else y * weight
+
+
+def _channels(op: str, x: Tensor, **given: Tensor | None) -> list[Tensor | None]:
+    """Vectors of one number for each channel, so that they broadcast along x's axis 1."""
+    if x.ndim < 2:
+        raise _core.ShapeError(f"{op}: x has shape {x.shape}; expected (n, channels, ...)")
+    for name, value in given.items():
+        if value is not None and value.shape != (x.shape[1],):
+            raise _core.ShapeError(
+                f"{op}: {name} has shape {value.shape}; x, of shape {x.shape}, has {x.shape[1]} "
+                f"channels: expected ({x.shape[1]},)"
+            )
+    shape = (-1, *(1 for _ in x.shape[2:]))
+    return [None if value is None else value.reshape(shape) for value in given.values()]
+
+
+def group_norm(
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """x (n, channels, ...), normalised as layer_norm over each of num_groups groups of channels and
+    the axes after them, times weight plus bias, (channels,). arXiv 1803.08494."""
+    scale, shift = _channels("group_norm", x, weight=weight, bias=bias)
+    if num_groups < 1 or x.shape[1] % num_groups:
+        raise _core.ShapeError(
+            f"group_norm: x has shape {x.shape}; its {x.shape[1]} channels cannot be {num_groups} "
+            "groups of one size"
+        )
+    size = x.shape[1] // num_groups * math.prod(x.shape[2:])
+    y = _core.layer_norm(x.reshape(x.shape[0], num_groups, size), size, eps=eps).reshape(x.shape)
+    y = y if scale is None else y * scale
+    return y if shift is None else y + shift
+
+
+def _move(running: Tensor | None, now: Tensor, momentum: Any) -> None:
+    """A running statistic, moved towards that of a batch."""
+    if running is not None:
+        with no_grad():
+            running.copy_(running * (1 - momentum) + now.detach() * momentum)
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) · weight + bias for each channel of x (n, channels, ...).
+
+    In training mean and var are those over all axes but the channels', and the running ones move
+    towards them by `momentum` (the variance over count - 1); otherwise they are the running ones.
+    Raises ShapeError in training where a channel has one value. arXiv 1502.03167.
+    """
+    op = "batch_norm"
+    vectors = {"running_mean": running_mean, "running_var": running_var}
+    mean, var, scale, shift = _channels(op, x, **vectors, weight=weight, bias=bias)
+    if training:
+        axes = [0, *range(2, x.ndim)]
+        count = math.prod(x.shape[axis] for axis in axes)
+        if count < 2:
+            raise _core.ShapeError(
+                f"{op}: x has shape {x.shape}: one value for each channel, which has no variance; "
+                "give more of them, or call eval()"
+            )
+        mean = x.mean(axes, keepdims=True)
+        var = (x - mean).square().mean(axes, keepdims=True)
+        _move(running_mean, mean.flatten(), momentum)
+        _move(running_var, var.flatten() * (count / (count - 1)), momentum)
+    if mean is None or var is None:
+        raise ValueError(f"{op}: running_mean and running_var are needed where training is False")
+    factor = (var + eps).rsqrt()
+    y = (x - mean) * (factor if scale is None else factor * scale)
+    return y if shift is None else y + shift
+
+
+def instance_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """x (n, channels, ...), each channel of each sample normalised over the axes after it, times
+    weight plus bias, (channels,). The running statistics move towards the means of those over the
+    samples; without use_input_stats they are used instead. arXiv 1607.08022.
+    """
+    op = "instance_norm"
+    if not use_input_stats:
+        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    _channels(op, x, running_mean=running_mean, running_var=running_var)
+    if math.prod(x.shape[2:]) < 2:
+        raise _core.ShapeError(
+            f"{op}: x has shape {x.shape}: one value for each channel, which has no variance"
+        )
+    if running_mean is not None or running_var is not None:
+        flat = x.detach().reshape(*x.shape[:2], math.prod(x.shape[2:]))
+        _move(running_mean, flat.mean(2).mean(0), momentum)
+        _move(running_var, flat.var(2, correction=1).mean(0), momentum)
+    return group_norm(x, x.shape[1], weight, bias, eps)
 
 
 # ---- shapes

@@ -23,18 +23,23 @@ from .._core import (
     softplus,
     tanh,
 )
+from ..functional import batch_norm, group_norm, instance_norm, rms_norm
 from ..losses import *  # noqa: F403
 
 __all__ = [
+    "batch_norm",
     "elu",
     "embedding",
     "gelu",
+    "group_norm",
+    "instance_norm",
     "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
     "one_hot",
     "relu",
+    "rms_norm",
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",

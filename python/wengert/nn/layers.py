@@ -28,7 +28,6 @@ __all__ = [
     "Embedding",
     "Flatten",
     "Identity",
-    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -254,27 +253,6 @@ class Dropout(_KeepsShape):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
-
-
-class LayerNorm(_KeepsShape):
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, of shape normalized_shape.
-
-    weight starts as ones, bias as zeros, both of normalized_shape. arXiv 1607.06450.
-    """
-
-    def __init__(
-        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, dtype: Any = None
-    ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
-        self.normalized_shape, self.eps = tuple(shape), eps
-        self.weight = Parameter(_core.ones(self.normalized_shape, dtype))
-        self.bias = Parameter(_core.zeros(self.normalized_shape, dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _core.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps:g}"
 
 
 class Flatten(Module):
