@@ -15,6 +15,7 @@ std::atomic<uint64_t> next_number{1};
 thread_local bool grad_mode = true;
 std::atomic<bool> nan_watch{false};
 
+constexpr int64_t few = 1 << 8;    // elements that no op cuts into chunks
 constexpr int64_t much = 1 << 16;  // elements that an op may take milliseconds for
 
 // The device of the inputs. A constant of no dimensions may be on the CPU while others are on a
@@ -163,27 +164,29 @@ std::vector<Tensor> inputs_apart(const Tensor& x, Tensors inputs, Saves saves) {
   return apart;
 }
 
-// Whether an op's loops may take milliseconds. A small storage has few elements.
-bool takes_long(Views outputs, Tensors inputs) {
+// About how many elements the op's loops have. A small storage has few.
+int64_t work_of(Views outputs, Tensors inputs) {
   int64_t elements = 0;
   for (const View& y : outputs) elements += y.numel();
   for (const Tensor& x : inputs)
-    if (x->storage->bytes >= much) elements += x.numel();
-  return elements >= much;
+    if (x->storage->bytes >= few) elements += x.numel();
+  return elements;
 }
 
-void run_op(const Op& op, Device device, Views outputs, Tensors inputs, const Attrs& attrs) {
+// `whole`: Ctrl-C waits until the op has run to its end.
+void run_op(const Op& op, Device device, Views outputs, Tensors inputs, const Attrs& attrs,
+            bool whole = false) {
   const OpKernel kernel = kernel_on(op, device);
   SmallVector<View, 8> views;
   for (const Tensor& x : inputs) views.emplace_made([&] { return x.view(); });
   const Views in(views.begin(), views.size());
-  if (!is_cuda(device) && takes_long(outputs, inputs)) {
-    // Other threads of Python run meanwhile, whether the loops are parallel or not.
-    const WithoutHostLock unlocked;
-    kernel(outputs, in, attrs);
-  } else {
-    kernel(outputs, in, attrs);
-  }
+  const int64_t work = work_of(outputs, inputs);
+  if (work < few) return kernel(outputs, in, attrs);
+  std::optional<WithoutInterrupts> held;
+  if (whole) held.emplace();
+  std::optional<WithoutHostLock> unlocked;  // other threads of Python run meanwhile
+  if (work >= much && !is_cuda(device)) unlocked.emplace();
+  kernel(outputs, in, attrs);
 }
 
 }  // namespace
@@ -448,10 +451,8 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
     if (needs && op.vjp) record(op, inputs, attrs, after, Tensor(), needs);
     if (runs) {
       const View target = x.view();
-      std::optional<WithoutInterrupts> whole;  // what is scattered takes too long to wait for
-      if (op.elementwise) whole.emplace();
-      try {
-        run_op(op, x.device(), Views(&target, 1), inputs, attrs);
+      try {  // a scatter takes too long for Ctrl-C to wait
+        run_op(op, x.device(), Views(&target, 1), inputs, attrs, op.elementwise);
       } catch (...) {
         note_edit(x, by);
         throw;
@@ -492,8 +493,7 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
   if (tracer && !tracer->runs()) {
     kernel_on(op, inputs[0].device());
   } else {
-    const WithoutInterrupts whole;  // half an update would be of no step
-    run_op(op, inputs[0].device(), {}, inputs, attrs);
+    run_op(op, inputs[0].device(), {}, inputs, attrs, true);  // half an update is of no step
   }
   if (tracer) tracer->line(op, inputs, {}, inputs.first(static_cast<size_t>(edited)), attrs);
   const Origin at = here();
