@@ -975,7 +975,7 @@ EDITS = {
         [t],
         [wg.ones(t.shape, "float64")],
         [],
-        wg.tensor([0.1, 0, 0, 0], dtype="float64"),
+        wg.tensor([0.1, 0, 0, 0, 0, 0], dtype="float64"),
         wg.tensor(0),
     ),
     "normal by setitem": lambda t: t.__setitem__(..., wg.randn(t.shape, "float64")),

@@ -24,7 +24,7 @@ LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
     "the core that one must read": 6750,
-    "further CPU kernels": 3800,
+    "further CPU kernels": 4000,
     "compiled steps and study": 2450,
     "bindings": 3650,
     "GPU": 6000,

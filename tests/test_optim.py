@@ -30,6 +30,37 @@ OPTIMIZERS = [
     ("AdamW", {"lr": 0.02, "weight_decay": 0.1, "betas": (0.5, 0.9)}),
     ("RMSprop", {"lr": 0.01}),
     ("RMSprop", {"lr": 0.01, "alpha": 0.9, "eps": 1e-6, "weight_decay": 0.01, "momentum": 0.9}),
+    ("SGD", {"lr": 0.01, "momentum": 0.9, "maximize": True}),
+    ("Adam", {"lr": 0.01, "amsgrad": True, "weight_decay": 0.01}),
+    ("Adam", {"lr": 0.01, "maximize": True}),
+    ("AdamW", {"lr": 0.01, "amsgrad": True, "maximize": True}),
+    ("RMSprop", {"lr": 0.01, "centered": True}),
+    ("RMSprop", {"lr": 0.01, "centered": True, "momentum": 0.5, "maximize": True}),
+    ("Adagrad", {"lr": 0.05}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.01, "maximize": True,
+                 "initial_accumulator_value": 0.2, "eps": 1e-6}),
+    ("Adadelta", {}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.8, "eps": 1e-5, "weight_decay": 0.01, "maximize": True}),
+    ("Adamax", {"lr": 0.01}),
+    ("Adamax", {"lr": 0.02, "betas": (0.8, 0.9), "eps": 1e-6, "weight_decay": 0.01,
+                "maximize": True}),
+    ("NAdam", {"lr": 0.01}),
+    ("NAdam", {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1, "momentum_decay": 0.1,
+               "decoupled_weight_decay": True, "maximize": True}),
+    ("NAdam", {"lr": 0.02, "weight_decay": 0.1}),
+    ("RAdam", {"lr": 0.01}),
+    ("RAdam", {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1,
+               "decoupled_weight_decay": True, "maximize": True}),
+    ("RAdam", {"lr": 0.02, "weight_decay": 0.1}),
+    ("Rprop", {"lr": 0.01}),
+    ("Rprop", {"lr": 0.01, "etas": (0.4, 1.3), "step_sizes": (1e-4, 0.05), "maximize": True}),
+    ("ASGD", {"lr": 0.1}),
+    ("ASGD", {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 10.0, "weight_decay": 0.01,
+              "maximize": True}),
+]  # fmt: skip
+OWN = [  # PyTorch has none of this name
+    ("Lion", {"lr": 0.01, "weight_decay": 0.1}),
+    ("Lion", {"lr": 0.01, "betas": (0.8, 0.9), "maximize": True}),
 ]
 
 
@@ -41,6 +72,15 @@ def pair(torch):
     ours = nn.MLP(SIZES, "tanh", dtype="float64")
     ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
     return theirs, ours
+
+
+@pytest.fixture
+def doubles():
+    """PyTorch with float64 for numbers that go on with the steps, such as NAdam's mu_product."""
+    torch = pytest.importorskip("torch")
+    torch.set_default_dtype(torch.float64)
+    yield torch
+    torch.set_default_dtype(torch.float32)
 
 
 def worst(theirs, ours):
@@ -57,8 +97,8 @@ def data(steps=100):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
-def test_trajectory_is_pytorchs(name, options):
-    torch = pytest.importorskip("torch")
+def test_trajectory_is_pytorchs(name, options, doubles):
+    torch = doubles
     torch.manual_seed(0)
     theirs, ours = pair(torch)
     a = getattr(torch.optim, name)(theirs.parameters(), **options)
@@ -73,7 +113,132 @@ def test_trajectory_is_pytorchs(name, options):
     assert worst(theirs, ours) < 1e-9
 
 
-@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+def changed(optimizer, step):
+    """What a user changes while training: the same numbers of an optimizer of either library."""
+    first, second = optimizer.param_groups
+    if step == 6:
+        first["lr"], second["lr"] = first["lr"] / 2, second["lr"] * 0.7
+    if step == 9:
+        for name, value in {"weight_decay": 0.03, "betas": (0.7, 0.95), "momentum": 0.6}.items():
+            if second.get(name):
+                second[name] = value
+    if step == 12:
+        first["maximize"] = not first["maximize"]
+
+
+@pytest.mark.parametrize(("name", "options"), [*OPTIMIZERS, *OWN])
+def test_groups_and_changes_eager_compiled_and_in_pytorch(name, options, doubles):
+    torch = doubles
+    torch.manual_seed(0)
+    theirs, eager = pair(torch)
+    narrow, compiled = nn.MLP(SIZES, "tanh"), nn.MLP(SIZES, "tanh", dtype="float64")
+    compiled.load_state_dict(eager.state_dict())
+    narrow.load_state_dict(eager.state_dict())
+    twin = nn.MLP(SIZES, "tanh")
+    twin.load_state_dict(narrow.state_dict())
+
+    def make(lib, model):
+        halves = list(model.parameters())
+        return getattr(lib, name)([{"params": halves[:2]}, {"params": halves[2:]}], **options)
+
+    def stepper(model, optimizer):
+        def step(x, t):
+            optimizer.zero_grad()
+            wg.cross_entropy(model(x), t).backward()
+            optimizer.step()
+
+        return step
+
+    ours = [eager, compiled, narrow, twin]
+    rules = [make(optim, model) for model in ours]
+    steps = [stepper(m, o) for m, o in zip(ours, rules, strict=True)]
+    steps[1], steps[3] = wg.compile(steps[1]), wg.compile(steps[3])
+    other = make(torch.optim, theirs) if hasattr(torch.optim, name) else None
+    for i, (x, t) in enumerate(data(25)):
+        for rule in [*rules, other] if other else rules:
+            changed(rule, i)
+        for k, step in enumerate(steps):
+            step(wg.tensor(x, "float64" if k < 2 else "float32"), wg.tensor(t))
+        if other:
+            other.zero_grad()
+            torch.nn.functional.cross_entropy(theirs(torch.tensor(x)), torch.tensor(t)).backward()
+            other.step()
+    bits = [[p.detach().numpy().tobytes() for p in model.parameters()] for model in ours]
+    assert bits[0] == bits[1] and bits[2] == bits[3]
+    assert not other or worst(theirs, eager) < 1e-12
+    assert steps[1].traces == 1  # numbers and flags are elements of a tensor
+    for p, q in zip(eager.parameters(), narrow.parameters(), strict=True):
+        np.testing.assert_allclose(q.detach().numpy(), p.detach().numpy(), rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize(("name", "flag"), [("AdamW", "amsgrad"), ("RMSprop", "centered")])
+def test_a_state_that_is_switched_on_is_traced_anew(name, flag):
+    bits, (x, t) = [], data(1)[0]
+    for compiled in (False, True):
+        wg.manual_seed(0)
+        model = nn.MLP(SIZES, "tanh")
+        rule = getattr(optim, name)(model.parameters())
+
+        def step(x, t, model=model, rule=rule):
+            rule.zero_grad()
+            wg.cross_entropy(model(x), t).backward()
+            rule.step()
+
+        step = wg.compile(step) if compiled else step
+        for i in range(9):
+            rule.param_groups[0][flag] = 3 <= i < 6
+            step(wg.tensor(x, "float32"), wg.tensor(t))
+        bits.append([p.detach().numpy().tobytes() for p in model.parameters()])
+        plain = getattr(optim, name)(model.parameters())
+        assert set(rule.state_dict()["state"][0]) > set(plain._buffers[:1])
+    assert bits[0] == bits[1] and step.traces >= 2
+
+
+def test_bad_options():
+    (p,) = parameters([1.0])
+    for name, options, says in [
+        ("Adagrad", {"lr_decay": -1.0}, "lr_decay is -1"),
+        ("Adagrad", {"initial_accumulator_value": -1.0}, "initial_accumulator_value is -1"),
+        ("Adadelta", {"rho": 1.5}, "rho is 1.5; it must be a number from 0 to 1"),
+        ("Adamax", {"betas": (1.0, 0.9)}, "betas is 1.0"),
+        ("NAdam", {"momentum_decay": -1.0}, "momentum_decay is -1"),
+        ("RAdam", {"eps": -1.0}, "eps is -1"),
+        ("Rprop", {"etas": (1.5, 1.2)}, r"etas is \(1.5, 1.2\); expected 0 < etas\[0\] < 1"),
+        ("Rprop", {"etas": 0.5}, "etas is 0.5; it must be two numbers"),
+        ("Rprop", {"step_sizes": (2.0, 1.0)}, "step_sizes is"),
+        ("Rprop", {"step_sizes": (0.0, 1.0)}, "step_sizes is 0.0; it must be two numbers above"),
+        ("ASGD", {"t0": math.nan}, "t0 is nan"),
+        ("Lion", {"betas": (0.9,)}, "betas"),
+        ("Adam", {"amsgrad": 1}, "amsgrad is 1; it must be True or False"),
+        ("SGD", {"maximize": None}, "maximize is None"),
+        ("RMSprop", {"centered": "yes"}, "centered is 'yes'"),
+    ]:
+        with pytest.raises(ValueError, match=f"{name}: {says}"):
+            getattr(optim, name)([p], **options)
+    rule = optim.AdamW([p])
+    with pytest.raises(ValueError, match="that is Adam"):
+        rule.load_state_dict(optim.Adam([p]).state_dict())
+    old = rule.state_dict()
+    for flag in ("maximize", "amsgrad", "decoupled_weight_decay"):
+        del old["param_groups"][0][flag]
+    rule.load_state_dict(old)
+    bad = optim.NAdam([p]).state_dict()
+    bad["state"][0] = {"step": 1, "mu_product": wg.ones(2)}
+    with pytest.raises(ValueError, match=r"'mu_product' of parameter 0 has shape \(2,\)"):
+        optim.NAdam([p]).load_state_dict(bad)
+
+
+def test_centered_gradients_that_stay_alike():
+    """v - average^2 rounds to less than 0 here; PyTorch's parameters become NaN."""
+    (p,) = parameters([1.0, -2.0, 0.3])
+    rule = optim.RMSprop([p], centered=True)
+    for _ in range(3000):
+        p.grad = wg.tensor([0.1, 0.7, 1.3], "float64")
+        rule.step()
+    assert np.isfinite(p.tolist()).all()
+
+
+@pytest.mark.parametrize(("name", "options"), [*OPTIMIZERS, *OWN])
 @pytest.mark.smoke
 def test_float32_follows_float64(name, options):
     """Rough, but a scalar rounded to float32 on its way (beta2, lr) would show."""
@@ -93,9 +258,9 @@ def test_float32_follows_float64(name, options):
         np.testing.assert_allclose(q.detach().numpy(), p.detach().numpy(), rtol=2e-3, atol=2e-4)
 
 
-def test_parameters_without_gradient_keep_a_count_of_their_own():
+def test_parameters_without_gradient_keep_a_count_of_their_own(doubles):
     """A parameter that joins at step 4 is corrected for its own first step, as in PyTorch."""
-    torch = pytest.importorskip("torch")
+    torch = doubles
     for name, options in OPTIMIZERS:
         start = [np.arange(1.0, 4.0), np.arange(2.0, 6.0)]
         theirs = [torch.tensor(v, requires_grad=True) for v in start]
@@ -245,7 +410,7 @@ def test_refusals():
 # ---- state
 
 
-@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+@pytest.mark.parametrize(("name", "options"), [*OPTIMIZERS, *OWN])
 @pytest.mark.smoke
 def test_state_dict_resumes_to_the_same_bits(name, options):
     def run(model, optimizer, batches):

@@ -53,6 +53,8 @@ def classifier(optimizer: str) -> Step:
         "momentum": lambda: optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
         "adamw": lambda: optim.AdamW(parameters, lr=0.01),
         "rmsprop": lambda: optim.RMSprop(parameters, lr=0.01),
+        "amsgrad": lambda: optim.Adam(parameters, lr=0.01, amsgrad=True),
+        "nadam": lambda: optim.NAdam(parameters, lr=0.01),
         "clipped": lambda: optim.Adam(parameters, lr=0.01),
     }
     rule = optimizers[optimizer]()
@@ -91,7 +93,9 @@ def trained(step: Step, run: Step) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize("passes", CHOICES.values(), ids=CHOICES)
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw", "rmsprop", "clipped"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "momentum", "adamw", "rmsprop", "amsgrad", "nadam", "clipped"]
+)
 def test_training_has_the_bits_of_eager(passes: list[str], optimizer: str) -> None:
     eager, compiled = classifier(optimizer), classifier(optimizer)
     assert trained(compiled, wg.compile(compiled, passes=passes)) == trained(eager, eager)

@@ -185,12 +185,12 @@ MALFORMED = [
     ("sgd_step", "wg.sgd_step([t], [t], [], options, wg.tensor(0.0))"),
     ("sgd_step", "wg.sgd_step([t], [t], [], 0.1, 0)"),
     ("sgd_step", "wg.sgd_step([t], [t], [], with_momentum, step)"),
-    ("adam_step", "wg.adam_step([t], [t], [t], [], options5, step)"),
-    ("adam_step", "wg.adam_step([t], [t], [], [], options5, step)"),
-    ("adam_step", "wg.adam_step([t], [t], [wg.ones((1,))], [t], options5, step)"),
-    ("adam_step", "wg.adam_step([i], [i], [i], [i], options5, step)"),
-    ("rmsprop_step", "wg.rmsprop_step([t], [t], [], [], options5, step)"),
-    ("rmsprop_step", "wg.rmsprop_step([t], [t], [t], [], with_momentum5, step)"),
+    ("adam_step", "wg.adam_step([t], [t], [t], [], [], options7, step)"),
+    ("adam_step", "wg.adam_step([t], [t], [], [], [], options7, step)"),
+    ("adam_step", "wg.adam_step([t], [t], [wg.ones((1,))], [t], [], options7, step)"),
+    ("adam_step", "wg.adam_step([i], [i], [i], [i], [], options7, step)"),
+    ("rmsprop_step", "wg.rmsprop_step([t], [t], [], [], [], with_momentum, step)"),
+    ("rmsprop_step", "wg.rmsprop_step([t], [t], [t], [], [], rms_momentum, step)"),
     ("clip_grad_norm", "wg.clip_grad_norm_step([t], -1.0)"),
     ("clip_grad_norm", "wg.clip_grad_norm_step([i], 1.0)"),
     ("clip_grad_norm", 'wg.clip_grad_norm_step("x", 1.0)'),
@@ -237,10 +237,10 @@ def test_malformed_arguments_raise_and_name_the_op(name, call):
         "t": wg.ones((2, 3)),
         "i": wg.arange(6).reshape(2, 3),
         "x": wg.ones((2, 3)).requires_grad_(),
-        "options": wg.tensor([0.1, 0, 0, 0], dtype="float64"),
-        "with_momentum": wg.tensor([0.1, 0.9, 0, 0], dtype="float64"),
-        "options5": wg.tensor([0.1, 0, 0, 0, 0], dtype="float64"),
-        "with_momentum5": wg.tensor([0.1, 0, 0, 0, 0.5], dtype="float64"),
+        "options": wg.tensor([0.1, 0, 0, 0, 0, 0], dtype="float64"),
+        "with_momentum": wg.tensor([0.1, 0.9, 0, 0, 0, 0], dtype="float64"),
+        "options7": wg.tensor([0.1, 0, 0, 0, 0, 0, 0], dtype="float64"),
+        "rms_momentum": wg.tensor([0.1, 0, 0, 0, 0.5, 0], dtype="float64"),
         "step": wg.tensor(0),
     }
     with pytest.raises((ValueError, TypeError, IndexError, wg.GradientError, wg.DeviceError)) as e:
@@ -882,7 +882,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="n
 def test_memory_stays_flat_over_training_steps():
     w = wg.randn((10, 5), "float32").requires_grad_()
     x = wg.randn((100, 10), "float32")
-    options, step = wg.tensor([0.01, 0, 0, 0], dtype="float64"), wg.tensor(0)
+    options, step = wg.tensor([0.01, 0, 0, 0, 0, 0], dtype="float64"), wg.tensor(0)
 
     def steps(n):
         for _ in range(n):

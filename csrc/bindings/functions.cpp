@@ -28,35 +28,28 @@ void add_reduction(py::module_& m, TensorClass& cls, const char* name, F f, cons
 
 template <size_t> using Handle = py::handle;
 
-// `sgd_step(params, grads, momentum_buffers, options, step, nesterov=False)`, and so on.
+// `sgd_step(params, grads, momentum_buffers, options, step)`, and so on.
 template <class Row, size_t... i> void add_update(py::module_& m, std::index_sequence<i...>) {
-  const auto update = [](py::handle params, py::handle grads, Handle<i>... states,
-                         const Tensor& options, const Tensor& step, bool flag) {
-    const auto p = to_tensors(Row::name, params), g = to_tensors(Row::name, grads);
-    const std::vector<Tensor> all[] = {to_tensors(Row::name, states)...};
-    update_step(update_op_at(index_of<Row>(UpdateRows{})), p, g, all, Row::needed, options, step,
-                flag);
-  };
   std::string numbers, optional;
   for (const char* name : Row::options) numbers += concat(numbers.empty() ? "" : ", ", name);
   for (size_t s = Row::needed; s < Row::states.size(); ++s)
-    optional +=
-        concat("\n", Row::states[s], ": one for each parameter, or empty without momentum.");
+    optional += concat("\n", Row::states[s], ": one for each parameter, or empty.");
   const std::string doc =
       concat("One step of the optimizer on all parameters, in place: ", Row::formula,
              ".\noptions: float64 of shape (", Row::options.size(), ",): ", numbers,
              "; step: int64 of one element, counted up first.", optional);
   using py::arg;
-  if constexpr (Row::flag != nullptr)
-    m.def(Row::name, update, arg("params"), arg("grads"), arg(Row::states[i])..., arg("options"),
-          arg("step"), arg(Row::flag) = false, doc.c_str());
-  else
-    m.def(
-        Row::name,
-        [update](py::handle params, py::handle grads, Handle<i>... states, const Tensor& options,
-                 const Tensor& step) { update(params, grads, states..., options, step, false); },
-        arg("params"), arg("grads"), arg(Row::states[i])..., arg("options"), arg("step"),
-        doc.c_str());
+  m.def(
+      Row::name,
+      [](py::handle params, py::handle grads, Handle<i>... states, const Tensor& options,
+         const Tensor& step) {
+        const auto p = to_tensors(Row::name, params), g = to_tensors(Row::name, grads);
+        const std::vector<Tensor> all[] = {to_tensors(Row::name, states)...};
+        update_step(update_op_at(index_of<Row>(UpdateRows{})), p, g, all, Row::needed, options,
+                    step);
+      },
+      arg("params"), arg("grads"), arg(Row::states[i])..., arg("options"), arg("step"),
+      doc.c_str());
 }
 template <class... Rows> void add_updates(py::module_& m, List<Rows...>) {
   (add_update<Rows>(m, std::make_index_sequence<states_of<Rows>>{}), ...);

@@ -215,7 +215,7 @@ Tensor random_permutation(const Tensor& state, int64_t n);
 const Op& update_op_at(int row);
 void update_step(const Op& op, Tensors params, Tensors grads,
                  std::span<const std::vector<Tensor>> states, int needed, const Tensor& options,
-                 const Tensor& step, bool flag);
+                 const Tensor& step);
 
 // ---- composed.cpp: written with ops, most of them in several lines ----
 Tensor clamp(const Tensor& x, std::optional<Number> low, std::optional<Number> high);

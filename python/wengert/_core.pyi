@@ -8,7 +8,7 @@ import builtins
 import typing
 import typing_extensions
 from numpy import ndarray
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adam_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'nadam_step', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'radam_step', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -1015,10 +1015,26 @@ def abs(x: typing.Any) -> Tensor:
     """
     abs(x). Gradient: dx = g * sign(x).
     """
-def adam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, options: Tensor, step: Tensor, decoupled: bool = False) -> None:
+def adadelta_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, acc_deltas: typing.Any, options: Tensor, step: Tensor) -> None:
+    """
+    One step of the optimizer on all parameters, in place: lr, rho, eps, weight_decay = options; g = g + weight_decay * p; v = rho * v + (1 - rho) * g^2; d = sqrt(u + eps) / sqrt(v + eps) * g; u = rho * u + (1 - rho) * d^2; p = p - lr * d.
+    options: float64 of shape (5,): lr, rho, eps, weight_decay, maximize; step: int64 of one element, counted up first.
+    """
+def adagrad_step(params: typing.Any, grads: typing.Any, sums: typing.Any, options: Tensor, step: Tensor) -> None:
+    """
+    One step of the optimizer on all parameters, in place: lr, lr_decay, weight_decay, eps = options; g = g + weight_decay * p; s = s + g^2; p = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps).
+    options: float64 of shape (5,): lr, lr_decay, weight_decay, eps, maximize; step: int64 of one element, counted up first.
+    """
+def adam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, max_exp_avg_sqs: typing.Any, options: Tensor, step: Tensor) -> None:
     """
     One step of the optimizer on all parameters, in place: lr, b1, b2, eps, weight_decay = options; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; p = p - lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
-    options: float64 of shape (5,): lr, beta1, beta2, eps, weight_decay; step: int64 of one element, counted up first.
+    options: float64 of shape (7,): lr, beta1, beta2, eps, weight_decay, decoupled, maximize; step: int64 of one element, counted up first.
+    max_exp_avg_sqs: one for each parameter, or empty.
+    """
+def adamax_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_infs: typing.Any, options: Tensor, step: Tensor) -> None:
+    """
+    One step of the optimizer on all parameters, in place: lr, b1, b2, eps, weight_decay = options; g = g + weight_decay * p; m = b1 * m + (1 - b1) * g; u = max(b2 * u, |g| + eps); p = p - lr / (1 - b1^t) * m / u.
+    options: float64 of shape (6,): lr, beta1, beta2, eps, weight_decay, maximize; step: int64 of one element, counted up first.
     """
 def add(a: Operand, b: Operand) -> Tensor:
     """
@@ -1047,6 +1063,11 @@ def argmin(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = N
 def asarray(data: typing.Any, dtype: DType | str | None = None) -> Tensor:
     """
     As tensor(), but without a copy where the memory can be shared.
+    """
+def asgd_step(params: typing.Any, grads: typing.Any, axs: typing.Any, options: Tensor, step: Tensor) -> None:
+    """
+    One step of the optimizer on all parameters, in place: lambd, weight_decay, eta, mu = options; g = g + weight_decay * p; p = (1 - lambd * eta) * p - eta * g; a = a + mu * (p - a).
+    options: float64 of shape (5,): lambd, weight_decay, maximize, eta, mu; step: int64 of one element, counted up first.
     """
 def attention_weights(query: Tensor, key: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, scale: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
     """
@@ -1245,6 +1266,11 @@ def linspace(start: typing.SupportsFloat | typing.SupportsIndex, stop: typing.Su
     """
     num numbers, evenly spaced from start to stop, both included.
     """
+def lion_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, options: Tensor, step: Tensor) -> None:
+    """
+    One step of the optimizer on all parameters, in place: lr, b1, b2, weight_decay = options; p = p - lr * (sign(b1 * m + (1 - b1) * g) + weight_decay * p); m = b2 * m + (1 - b2) * g.
+    options: float64 of shape (5,): lr, beta1, beta2, weight_decay, maximize; step: int64 of one element, counted up first.
+    """
 def log(x: typing.Any) -> Tensor:
     """
     log(x); natural. Gradient: dx = g / x. Integers become float32.
@@ -1323,6 +1349,11 @@ def mul(a: Operand, b: Operand) -> Tensor:
     """
     a * b. Gradient: da = g * b, db = g * a.
     """
+def nadam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, options: Tensor, step: Tensor) -> None:
+    """
+    One step of the optimizer on all parameters, in place: lr, b1, b2, eps, weight_decay, momentum_decay = options; mu_t = b1 * (1 - 0.96^(t * momentum_decay) / 2); m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; p = p - lr * ((1 - mu_t) * g / (1 - mu_1 * ... * mu_t) + mu_(t+1) * m / (1 - mu_1 * ... * mu_(t+1))) / (sqrt(v / (1 - b2^t)) + eps).
+    options: float64 of shape (9,): lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, maximize, mu_product; step: int64 of one element, counted up first.
+    """
 def ne(a: Operand, b: Operand) -> Tensor:
     """
     a != b.
@@ -1367,6 +1398,11 @@ def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     """
     Product over the axes (all by default).
     """
+def radam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, options: Tensor, step: Tensor) -> None:
+    """
+    One step of the optimizer on all parameters, in place: lr, b1, b2, eps, weight_decay = options; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; l = 2 / (1 - b2) - 1; n = l - 2 * t * b2^t / (1 - b2^t); r = sqrt((n - 4) * (n - 2) * l / ((l - 4) * (l - 2) * n)) * sqrt(1 - b2^t) / (sqrt(v) + eps) if n > 5 else 1; p = p - lr * m / (1 - b1^t) * r.
+    options: float64 of shape (7,): lr, beta1, beta2, eps, weight_decay, decoupled, maximize; step: int64 of one element, counted up first.
+    """
 def relu(x: typing.Any) -> Tensor:
     """
     max(x, 0). Gradient: dx = 0 where y <= 0, else g.
@@ -1383,15 +1419,21 @@ def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     """
     The elements in another shape of as many; one size may be -1. A view where the strides allow it, else a copy. ShapeError where the numbers differ.
     """
-def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, momentum_buffers: typing.Any, options: Tensor, step: Tensor) -> None:
+def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, momentum_buffers: typing.Any, grad_avgs: typing.Any, options: Tensor, step: Tensor) -> None:
     """
     One step of the optimizer on all parameters, in place: lr, alpha, eps, weight_decay, momentum = options; v = alpha * v + (1 - alpha) * g^2; b = momentum * b + g / (sqrt(v) + eps); p = p - lr * b.
-    options: float64 of shape (5,): lr, alpha, eps, weight_decay, momentum; step: int64 of one element, counted up first.
-    momentum_buffers: one for each parameter, or empty without momentum.
+    options: float64 of shape (6,): lr, alpha, eps, weight_decay, momentum, maximize; step: int64 of one element, counted up first.
+    momentum_buffers: one for each parameter, or empty.
+    grad_avgs: one for each parameter, or empty.
     """
 def round(x: typing.Any) -> Tensor:
     """
     round(x), halves to even. Gradient: dx = 0. Integers stay as they are.
+    """
+def rprop_step(params: typing.Any, grads: typing.Any, prevs: typing.Any, step_sizes: typing.Any, options: Tensor, step: Tensor) -> None:
+    """
+    One step of the optimizer on all parameters, in place: less, more, least, most = options; s = clamp(s * (more if g * before > 0 else less if g * before < 0 else 1), least, most); g = 0 if g * before < 0 else g; p = p - sign(g) * s; before = g.
+    options: float64 of shape (5,): eta_minus, eta_plus, step_size_min, step_size_max, maximize; step: int64 of one element, counted up first.
     """
 def rsqrt(x: typing.Any) -> Tensor:
     """
@@ -1419,11 +1461,11 @@ def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Sets the number of threads that kernels use, 1 to 256. Results have the same bits for any number.
     """
-def sgd_step(params: typing.Any, grads: typing.Any, momentum_buffers: typing.Any, options: Tensor, step: Tensor, nesterov: bool = False) -> None:
+def sgd_step(params: typing.Any, grads: typing.Any, momentum_buffers: typing.Any, options: Tensor, step: Tensor) -> None:
     """
     One step of the optimizer on all parameters, in place: lr, momentum, dampening, weight_decay = options; g = g + weight_decay * p; b = momentum * b + (1 - dampening) * g; p = p - lr * b.
-    options: float64 of shape (4,): lr, momentum, dampening, weight_decay; step: int64 of one element, counted up first.
-    momentum_buffers: one for each parameter, or empty without momentum.
+    options: float64 of shape (6,): lr, momentum, dampening, weight_decay, nesterov, maximize; step: int64 of one element, counted up first.
+    momentum_buffers: one for each parameter, or empty.
     """
 def sigmoid(x: typing.Any) -> Tensor:
     """

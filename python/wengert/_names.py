@@ -189,7 +189,6 @@ MODULE = {
 }
 
 OPTIM = {
-    **dict.fromkeys(("Adadelta", "Adagrad", "Adamax", "NAdam", "RAdam"), "Adam or RMSprop"),
     "LBFGS": "Adam: no optimizer calls the step again",
     "LinearWarmup": "SequentialLR of LinearLR and another schedule",
     "CosineAnnealingWarmRestarts": "CosineAnnealingLR, or LambdaLR",

@@ -416,6 +416,20 @@ def train(device: str, model: nn.Module, x: wg.Tensor, y: wg.Tensor, make: Any, 
     return losses, [p.detach().cpu().numpy() for p in model.parameters()]
 
 
+RULES: list[Any] = [
+    lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
+    lambda p: optim.RMSprop(p, lr=0.01, centered=True),
+    optim.Adagrad,
+    optim.Adadelta,
+    optim.Adamax,
+    optim.NAdam,
+    optim.RAdam,
+    optim.Rprop,
+    optim.ASGD,
+    optim.Lion,
+]
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -424,6 +438,7 @@ def train(device: str, model: nn.Module, x: wg.Tensor, y: wg.Tensor, make: Any, 
         lambda p: optim.Adam(p, lr=0.01),
         lambda p: optim.AdamW(p, lr=0.01),
         lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5),
+        *RULES,
     ],
 )
 def test_training_the_small_network_equals_the_cpu(make: Any) -> None:
@@ -440,6 +455,20 @@ def test_training_the_small_network_equals_the_cpu(make: Any) -> None:
     np.testing.assert_allclose(losses_on_gpu, losses, rtol=1e-4, atol=1e-6)
     for a, b in zip(parameters_on_gpu, parameters, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", RULES)
+def test_a_compiled_step_of_each_rule_equals_eager(make: Any) -> None:
+    x, y = batches(6, device="cuda")
+    eager, compiled = Training(make, device="cuda"), Training(make, device="cuda")
+    step = wg.compile(compiled.step)
+    for i in range(6):
+        for training in (eager, compiled):
+            training.optimizer.lr = 0.01 / (1 + i)
+        eager.step(x[i], y[i])
+        step(x[i], y[i])
+    assert step.traces == 1
+    assert compiled.weights() == eager.weights()
 
 
 def test_training_on_digits_equals_the_cpu() -> None:

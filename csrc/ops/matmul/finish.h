@@ -130,7 +130,7 @@ template <int n, class R> __device__ void finish(const CudaEpilogue& e, float (&
   }
   if (!e.update.p) return;
   r.each([&](int i, int64_t row, int column) {
-    update(UpdateRows{}, e.update, row * r.columns + column, x[i]);
+    update(InnerUpdateRows{}, e.update, row * r.columns + column, x[i]);
   });
 }
 

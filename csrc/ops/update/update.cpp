@@ -90,10 +90,9 @@ template <class Row> class Update final : public ReadyUpdate {
 
   void begin() const override {
     int64_t& step = *in_[attrs_.step()].template as<int64_t>();
-    constants_ =
-        Row::of(in_[attrs_.options()].template as<double>(), attrs_.flag, step + attrs_.counts);
-    if constexpr (Row::needed < states_of<Row>)
-      if (attrs_.states < states_of<Row> && constants_.momentum != 0)
+    constants_ = Row::of(in_[attrs_.options()].template as<double>(), step + attrs_.counts);
+    if constexpr (requires { constants_.momentum; })
+      if (attrs_.states == Row::needed && constants_.momentum != 0)
         fail<ValueError>(Row::name, ": momentum is ", constants_.momentum,
                          ", and there are no momentum buffers; give one for each parameter");
     step += attrs_.counts;
@@ -105,7 +104,8 @@ template <class Row> class Update final : public ReadyUpdate {
     UpdateInMatmul update{.p = in_[0].template as<float>(), .row = index_of<Row>(UpdateRows{})};
     for (int64_t s = 0; s < attrs_.states; ++s)
       update.state[s] = in_[attrs_.state(s, 0)].template as<float>();
-    static_cast<Row&>(update.constants) = constants_;
+    if constexpr (std::is_base_of_v<Row, UpdateConstants>)
+      static_cast<Row&>(update.constants) = constants_;
     return update;
   }
 
@@ -184,9 +184,6 @@ template <class Row> std::unique_ptr<Ready> ready(Views, Views in, const Attrs& 
   return std::make_unique<Update<Row>>(in, attrs);
 }
 template <class Row> void run(Views, Views in, const Attrs& attrs) { Update<Row>(in, attrs).run(); }
-template <class Row> void describe(const Attrs& attrs, NamedAttrs& named) {
-  named.emplace_back(Row::flag, attrs.as<UpdateAttrs>().flag);
-}
 
 constexpr auto why_not = "it overwrites parameters, as the end of a training step";
 template <class Row>
@@ -197,7 +194,6 @@ constexpr Op op_of{.name = Row::name,
                    .run = run<Row>,
                    .gpu = run<Row>,
                    .no_gradient = why_not,
-                   .describe = Row::flag ? describe<Row> : nullptr,
                    .ready = ready<Row>};
 template <class... Rows> std::span<const Op* const> ops(List<Rows...>) {
   static constexpr const Op* all[] = {&op_of<Rows>...};
@@ -217,6 +213,10 @@ bool is_update(const Op& op) {
   const auto all = ops(UpdateRows{});
   return std::find(all.begin(), all.end(), &op) != all.end();
 }
+bool fits_in_gpu_matmul(const Op& update) {
+  const auto all = ops(InnerUpdateRows{});
+  return std::find(all.begin(), all.end(), &update) != all.end();
+}
 std::unique_ptr<ReadyUpdate> ready_update(const Op& op, Views in, const Attrs& attrs) {
   return std::unique_ptr<ReadyUpdate>(
       static_cast<ReadyUpdate*>(op.ready({}, in, attrs).release()));  // as `ready` above made it
@@ -229,9 +229,9 @@ const Op& update_op_at(int row) { return *ops(UpdateRows{})[static_cast<size_t>(
 
 void update_step(const Op& op, Tensors params, Tensors grads,
                  std::span<const std::vector<Tensor>> states, int needed, const Tensor& options,
-                 const Tensor& step, bool flag) {
+                 const Tensor& step) {
   std::vector<Tensor> in(params.begin(), params.end());
-  UpdateAttrs attrs{.count = static_cast<int64_t>(params.size()), .states = 0, .flag = flag};
+  UpdateAttrs attrs{.count = static_cast<int64_t>(params.size()), .states = 0};
   for (size_t s = 0; s < states.size(); ++s) {
     if (states[s].empty() && s >= static_cast<size_t>(needed)) continue;
     if (states[s].size() != params.size())

@@ -34,10 +34,9 @@ template <class T, class Row> void run(Device d, std::span<const UpdatePart<>> a
     int64_t chunks = 0;
     for (; at < all.size() && parts.count < parts_a_launch; ++at) {
       const UpdatePart<>& x = all[at];
-      parts.part[parts.count] = {x.n,
-                                 static_cast<T*>(x.p),
-                                 static_cast<T*>(x.g),
-                                 {static_cast<T*>(x.state[0]), static_cast<T*>(x.state[1])}};
+      UpdatePart<T*>& part = parts.part[parts.count];
+      part = {x.n, static_cast<T*>(x.p), static_cast<T*>(x.g), {}};
+      for (int i = 0; i < max_states; ++i) part.state[i] = static_cast<T*>(x.state[i]);
       chunks += divide_up(x.n, chunk_elements);
       parts.first_chunk[++parts.count] = chunks;
     }

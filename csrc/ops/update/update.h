@@ -14,7 +14,6 @@ namespace wengert {
 struct UpdateAttrs {
   int64_t count;       // parameters
   int64_t states;      // lists of states
-  bool flag;           // the row's
   bool counts = true;  // counts the step up; else another line has (count_op)
   size_t state(int64_t s, int64_t i) const { return static_cast<size_t>((s + 1) * count + i); }
   size_t step() const { return static_cast<size_t>(count * (1 + states)); }
@@ -23,6 +22,7 @@ struct UpdateAttrs {
 };
 
 bool is_update(const Op& op);
+bool fits_in_gpu_matmul(const Op& update);
 extern const Op count_op;  // step = step + 1; the step is its one input
 
 class ReadyUpdate : public Ready {

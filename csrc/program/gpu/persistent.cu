@@ -205,8 +205,8 @@ __device__ inline double uniform(const RandomState& state, int i) {
 template <class Row> __device__ bool update(const Instruction& s, const Block& b) {
   if (s.formula != index_of<Row>(UpdateRows{})) return false;
   const Row step = *b.at<const Row>(s.in[3]);
-  float* const state[] = {s.in[1].at >= 0 ? b.at(s.in[1]) : nullptr,
-                          s.in[2].at >= 0 ? b.at(s.in[2]) : nullptr};
+  float* const state[max_states] = {s.in[1].at >= 0 ? b.at(s.in[1]) : nullptr,
+                                    s.in[2].at >= 0 ? b.at(s.in[2]) : nullptr};
   for (int i = static_cast<int>(threadIdx.x); i < s.columns; i += threads)
     update_element<Lane<float>>(step, b.at(s.out), state, i, b.at(s.in[0])[i]);
   return true;
@@ -249,7 +249,7 @@ __device__ inline void run(const Instruction& s, const Block& b) {
     case Kind::loss_vjp:
       return loss_vjp(s, b);
     case Kind::update:
-      return update(UpdateRows{}, s, b);
+      return update(InnerUpdateRows{}, s, b);
   }
 }
 
@@ -563,7 +563,8 @@ void put_update(Device, DType dtype, std::span<const UpdatePart<>> parts, const 
     s.columns = static_cast<int>(part.n);
     s.out = to.touch(part.p, 4 * part.n, true, 4);
     s.in[0] = to.touch(part.g, 4 * part.n, false, 4);
-    for (int i = 0; i < max_states; ++i)
+    want(std::is_base_of_v<Row, UpdateConstants> && !part.state[2], "update");
+    for (int i = 0; i < 2; ++i)
       if (part.state[i]) s.in[1 + i] = to.touch(part.state[i], 4 * part.n, true, 4);
     s.in[3] = constants;
     to.add(s);

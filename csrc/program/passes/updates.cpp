@@ -73,7 +73,8 @@ size_t maker_of(const StepList& list, size_t before, int gradient, const StepLis
     bool fits = line.op == &matmul_op && list.value(made_first).shape.size() == 2 &&
                 list.value(gradient).shape == list.value(made_first).shape &&
                 list.value(gradient).dtype == list.value(made_first).dtype &&
-                (!is_cuda(device_of(list, line)) || takes_update(list, line, gradient));
+                (!is_cuda(device_of(list, line)) ||
+                 (takes_update(list, line, gradient) && fits_in_gpu_matmul(*update.op)));
     for (int k = 0; k <= update.edited; ++k)
       fits &=
           in_one_piece(list, k < update.edited ? update.inputs[static_cast<size_t>(k)] : gradient);

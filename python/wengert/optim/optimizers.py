@@ -1,7 +1,7 @@
 """Optimizers and gradient clipping.
 
 The arithmetic of an update is one operation of the core for all parameters of a group (sgd_step,
-adam_step, rmsprop_step). An optimizer's numbers (learning rate, betas, weight decay, ...) and the
+adam_step, ...). An optimizer's numbers (learning rate, betas, weight decay, ...) and the
 step count are stored in tensors, so that a compiled training step sees them change without a new
 trace: group["lr"] reads and writes an element of `group.options`.
 """
@@ -36,6 +36,10 @@ def _below_1(v: float) -> bool:
     return 0.0 <= v < 1.0
 
 
+def _above_0(v: float) -> bool:
+    return v > 0.0
+
+
 _NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "lr": ("a finite number, 0 or more", _at_least_0),
     "momentum": ("a finite number, 0 or more", _at_least_0),
@@ -43,24 +47,42 @@ _NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "weight_decay": ("a finite number, 0 or more", _at_least_0),
     "eps": ("a finite number, 0 or more", _at_least_0),
     "alpha": ("a number from 0 to 1", lambda v: 0.0 <= v <= 1.0),
+    "rho": ("a number from 0 to 1", lambda v: 0.0 <= v <= 1.0),
+    "lambd": ("a finite number", lambda v: True),
+    "t0": ("a finite number", lambda v: True),
+    **dict.fromkeys(
+        ("lr_decay", "initial_accumulator_value", "momentum_decay"),
+        ("a finite number, 0 or more", _at_least_0),
+    ),
 }
+# Options that are two numbers, and what each of the two is called and must be.
+_PAIRS = {
+    "betas": (("beta1", "beta2"), "two numbers from 0 to below 1", _below_1),
+    "etas": (("eta_minus", "eta_plus"), "two numbers above 0", _above_0),
+    "step_sizes": (("step_size_min", "step_size_max"), "two numbers above 0", _above_0),
+}
+# Options that are True or False. A state_dict may lack them: earlier ones do.
+_FLAGS = ("nesterov", "maximize", "decoupled_weight_decay", "amsgrad", "centered")
 
 
 class _Cohort:
     """Parameters that have always been updated together, and so share one step count.
 
-    state[name] is the list of the buffers of that name, one for each parameter.
+    state[name] is the list of the buffers of that name, one for each parameter; scalars[name] is
+    one float64 number that goes on with the steps, as the count does.
     """
 
     def __init__(self, params: list[Tensor], step: Tensor | int = 0) -> None:
         self.params = params
         self.step = _core.tensor(step, "int64")  # a copy
         self.state: dict[str, list[Tensor]] = {}
+        self.scalars: dict[str, Tensor] = {}
 
     def split(self, places: list[int]) -> _Cohort:
         """Takes the parameters at these places out, into a new cohort."""
         taken = _Cohort([self.params[i] for i in places], self.step)
         taken.state = {name: [all_[i] for i in places] for name, all_ in self.state.items()}
+        taken.scalars = {name: number.clone() for name, number in self.scalars.items()}
         rest = sorted(set(range(len(self.params))) - set(places))
         self.params = [self.params[i] for i in rest]
         self.state = {name: [all_[i] for i in rest] for name, all_ in self.state.items()}
@@ -70,8 +92,9 @@ class _Cohort:
 class ParamGroup(MutableMapping[str, Any]):
     """The options of some parameters: group["lr"], group["weight_decay"], ...; group["params"].
 
-    options       float64, one element for each name of `numbers`: what the update reads
-    lr            its element of that name, a tensor of shape ()
+    tensors       name: a number of the options as a float64 tensor of shape ()
+    options       those of `numbers` in one piece: what the update reads
+    lr            tensors["lr"]
     has_momentum  whether "momentum" is set and not 0: then the update needs buffers
     """
 
@@ -81,12 +104,14 @@ class ParamGroup(MutableMapping[str, Any]):
         params: list[Tensor],
         options: Mapping[str, Any],
         numbers: tuple[str, ...] = ("lr",),
+        more: tuple[str, ...] = (),
     ) -> None:
         self._owner = owner
         self._values: dict[str, Any] = {"params": params}  # None: its value is in `options`
-        self.options = _core.zeros(len(numbers), "float64")
-        self._numbers = {name: self.options[i] for i, name in enumerate(numbers)}
-        self.lr = self._numbers["lr"]
+        all_ = _core.zeros(len(numbers) + len(more), "float64")
+        self.options = all_[: len(numbers)]
+        self.tensors = {name: all_[i] for i, name in enumerate((*numbers, *more))}
+        self.lr = self.tensors["lr"]
         self.has_momentum = False
         alike: dict[tuple[str, str], list[Tensor]] = {}
         for p in params:
@@ -96,10 +121,11 @@ class ParamGroup(MutableMapping[str, Any]):
             self[name] = value
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._numbers:
-            return self._numbers[name].item()
-        if name == "betas" and "beta1" in self._numbers:
-            return (self._numbers["beta1"].item(), self._numbers["beta2"].item())
+        if name in self.tensors:
+            value = self.tensors[name].item()
+            return bool(value) if name in _FLAGS else value
+        if name in _PAIRS and name in self._values:
+            return tuple(self.tensors[one].item() for one in _PAIRS[name][0])
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -109,19 +135,21 @@ class ParamGroup(MutableMapping[str, Any]):
             value = value.item()
         if name in _NUMBERS:
             _check(self._owner, name, value, *_NUMBERS[name])
-        elif name == "betas":
-            betas = tuple(value) if isinstance(value, Sequence) else ()
-            if len(betas) != 2:
-                raise ValueError(f"{self._owner}: betas is {value!r}; it must be two numbers")
-            for beta in betas:
-                _check(self._owner, "betas", beta, "two numbers from 0 to below 1", _below_1)
-            value = betas
+        elif name in _PAIRS:
+            names, must, test = _PAIRS[name]
+            pair = tuple(value) if isinstance(value, Sequence) else ()
+            if len(pair) != 2:
+                raise ValueError(f"{self._owner}: {name} is {value!r}; it must be two numbers")
+            for one in pair:
+                _check(self._owner, name, one, must, test)
+        elif name in _FLAGS and not isinstance(value, bool):
+            raise ValueError(f"{self._owner}: {name} is {value!r}; it must be True or False")
         if name == "momentum":
             self.has_momentum = value != 0
-        if name in self._numbers:
+        if name in self.tensors:
             self._fill({name: value})
-        elif name == "betas" and "beta1" in self._numbers:
-            self._fill({"beta1": value[0], "beta2": value[1]})
+        elif name in _PAIRS:
+            self._fill(dict(zip(names, pair, strict=True)))
         else:
             self._values[name] = value
             return
@@ -130,7 +158,7 @@ class ParamGroup(MutableMapping[str, Any]):
     def _fill(self, values: Mapping[str, float]) -> None:
         with no_grad():
             for name, value in values.items():
-                self._numbers[name].fill_(value)
+                self.tensors[name].fill_(value)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"{self._owner}: options of a group cannot be deleted")
@@ -152,7 +180,8 @@ class Optimizer:
     params: an iterable of leaf tensors, or of dicts {"params": [...], option: value, ...} which
     override the options of the constructor for their parameters (parameter groups).
 
-    A subclass names its options with their defaults, and writes `_update`.
+    A subclass names its options with their defaults, and its row of csrc/ops/update/rows.h with the
+    row's options and states, or writes `_update`.
     """
 
     def __init__(self, params: Iterable[Any], options: dict[str, Any]) -> None:
@@ -219,17 +248,33 @@ class Optimizer:
         options = {**self.defaults, **own}
         lr = options["lr"].item() if isinstance(options["lr"], Tensor) else options["lr"]
         _check(name, "lr", lr, *_NUMBERS["lr"])
-        new = ParamGroup(name, params, options, self._numbers)
+        new = ParamGroup(name, params, options, self._numbers, self._more_numbers)
         self._check_group(new)
         self.param_groups.append(new)
 
+    _row: ClassVar[Callable[..., None]]
     _numbers: ClassVar[tuple[str, ...]] = ("lr",)  # the options that `group.options` holds
+    _more_numbers: ClassVar[tuple[str, ...]] = ()  # further ones in `group.tensors`
+    _buffers: ClassVar[tuple[str, ...]] = ()
+    _scalars: ClassVar[tuple[str, ...]] = ()
 
     def _check_group(self, group: ParamGroup) -> None:
         """Checks options against one another."""
 
     def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
-        raise NotImplementedError(f"{type(self).__name__}: _update is not defined")
+        self._row(
+            cohort.params,
+            grads,
+            *self._states(group, cohort),
+            self._options_of(group, cohort),
+            cohort.step,
+        )
+
+    def _states(self, group: ParamGroup, cohort: _Cohort) -> list[list[Tensor]]:
+        return [_state(cohort, name) for name in self._buffers]
+
+    def _options_of(self, group: ParamGroup, cohort: _Cohort) -> Tensor:
+        return group.options
 
     @property
     def lr(self) -> float:
@@ -305,6 +350,7 @@ class Optimizer:
                 for place, p in enumerate(cohort.params):
                     entry = {"step": cohort.step.clone()}
                     entry.update({name: all_[place] for name, all_ in cohort.state.items() if all_})
+                    entry.update({name: one.clone() for name, one in cohort.scalars.items()})
                     state[number[id(p)]] = entry
         groups = [
             {**group, "params": [number[id(p)] for p in group["params"]]}
@@ -333,11 +379,14 @@ class Optimizer:
         for given in state["param_groups"]:
             unknown = set(given) - set(self.defaults) - {"params", "initial_lr"}
             problems += [f"option {key!r} is not one of {name}" for key in sorted(unknown)]
-            problems += [f"option {key!r} is missing" for key in self.defaults if key not in given]
+            missing = [key for key in self.defaults if key not in given and key not in _FLAGS]
+            problems += [f"option {key!r} is missing" for key in missing]
             try:
-                options = {key: value for key, value in given.items() if key in self.defaults}
-                if len(options) == len(self.defaults):
-                    self._check_group(ParamGroup(name, [], options, self._numbers))
+                options = {key: given.get(key, value) for key, value in self.defaults.items()}
+                if not missing:
+                    self._check_group(
+                        ParamGroup(name, [], options, self._numbers, self._more_numbers)
+                    )
                 _check(name, "initial_lr", given.get("initial_lr", 0.0), *_NUMBERS["lr"])
             except (TypeError, ValueError) as error:
                 problems.append(str(error))
@@ -355,6 +404,9 @@ class Optimizer:
                         problems.append(f"step of parameter {i} is {count!r}")
                 elif not isinstance(value, Tensor):
                     problems.append(f"{key!r} of parameter {i} is {type(value).__name__}")
+                elif key in self._scalars:
+                    if value.numel() != 1:
+                        problems.append(f"{key!r} of parameter {i} has shape {value.shape}")
                 elif key not in self._buffers:
                     problems.append(f"{key!r} of parameter {i} is not a buffer of {name}")
                 elif value.shape != params[i].shape:
@@ -369,8 +421,6 @@ class Optimizer:
                 + "\n  ".join(problems)
             )
 
-    _buffers: ClassVar[tuple[str, ...]] = ()
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over options, step counts and buffers (copied). Checked before anything changes."""
         self.check_state_dict(state)
@@ -380,16 +430,18 @@ class Optimizer:
             for key, value in given.items():
                 if key != "params":
                     group[key] = value
-            # Parameters with the same count, buffers, dtype and device form a cohort again.
+            # Parameters of the same count, numbers, buffers, dtype and device form a cohort again.
             kinds: dict[tuple[Any, ...], list[Tensor]] = {}
             for p in group["params"]:
                 entry = entries.get(number[id(p)], {})
-                names = sorted(key for key in entry if key != "step")
-                kind = (int(entry.get("step", 0)), p.dtype.name, p.device, *names)
+                names = sorted(key for key in entry if key in self._buffers)
+                scalars = tuple((key, entry[key].item()) for key in self._scalars if key in entry)
+                kind = (int(entry.get("step", 0)), scalars, p.dtype.name, p.device, *names)
                 kinds.setdefault(kind, []).append(p)
             group.cohorts = []
-            for (step, _, _, *names), params in kinds.items():
+            for (step, scalars, _, _, *names), params in kinds.items():
                 cohort = _Cohort(params, step)
+                cohort.scalars = {key: _core.tensor(one, "float64") for key, one in scalars}
                 for name in names:
                     buffers = [_core.zeros_like(p.detach()) for p in params]
                     for p, buffer in zip(params, buffers, strict=True):
@@ -402,11 +454,25 @@ class Optimizer:
         return f"{type(self).__name__}:\n{groups}"
 
 
-def _zeros(cohort: _Cohort, name: str) -> list[Tensor]:
-    """The cohort's buffers of this name, made of zeros at first use."""
+def _options(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The options among the arguments of a constructor."""
+    return {k: v for k, v in arguments.items() if k not in ("self", "params", "__class__")}
+
+
+def _state(cohort: _Cohort, name: str, first: Tensor | float | None = None) -> list[Tensor]:
+    """The cohort's buffers of this name, filled with `first`, or zeros, at first use."""
     if name not in cohort.state:
         cohort.state[name] = [_core.zeros_like(p.detach()) for p in cohort.params]
+        if first is not None:
+            for buffer in cohort.state[name]:
+                buffer.copy_(first)
     return cohort.state[name]
+
+
+def _scalar(cohort: _Cohort, name: str, first: Tensor | float) -> Tensor:
+    if name not in cohort.scalars:
+        cohort.scalars[name] = _core.zeros((), "float64").copy_(first)
+    return cohort.scalars[name]
 
 
 class SGD(Optimizer):
@@ -418,7 +484,8 @@ class SGD(Optimizer):
     """
 
     _buffers = ("momentum_buffer",)
-    _numbers = ("lr", "momentum", "dampening", "weight_decay")
+    _numbers = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+    _row = staticmethod(_core.sgd_step)
 
     def __init__(
         self,
@@ -428,15 +495,10 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        options = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-        }
-        super().__init__(params, options)
+        super().__init__(params, _options(locals()))
 
     def _check_group(self, group: ParamGroup) -> None:
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
@@ -445,32 +507,29 @@ class SGD(Optimizer):
                 f"{group['momentum']} and {group['dampening']}"
             )
 
-    def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
-        buffers: list[Tensor] = []
-        if group.has_momentum:
-            if "momentum_buffer" not in cohort.state:
-                cohort.step.zero_()  # the step that starts a buffer copies the gradient into it
-            buffers = _zeros(cohort, "momentum_buffer")
-        _core.sgd_step(
-            cohort.params,
-            grads,
-            buffers,
-            group.options,
-            cohort.step,
-            group["nesterov"],
-        )
+    def _states(self, group: ParamGroup, cohort: _Cohort) -> list[list[Tensor]]:
+        if not group.has_momentum:
+            return [[]]
+        if "momentum_buffer" not in cohort.state:
+            cohort.step.zero_()  # the step that starts a buffer copies the gradient into it
+        return [_state(cohort, "momentum_buffer")]
 
 
 class Adam(Optimizer):
     """m, v: averages of g and g^2 with decays betas; p -= lr * m' / (sqrt(v') + eps), where
-    m' = m / (1 - beta1^t), v' = v / (1 - beta2^t). weight_decay is added to the gradient.
+    m' = m / (1 - beta1^t), v' = v / (1 - beta2^t). weight_decay is added to the gradient, or, with
+    decoupled_weight_decay, is AdamW's. amsgrad: the largest v so far takes the place of v.
 
-    Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
+    Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1;
+    Reddi, Kale and Kumar, "On the convergence of Adam and beyond", ICLR 2018 (amsgrad).
     """
 
-    _buffers = ("exp_avg", "exp_avg_sq")
-    _numbers = ("lr", "beta1", "beta2", "eps", "weight_decay")
-    _decoupled: ClassVar[bool] = False
+    _buffers = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    _numbers = (
+        *("lr", "beta1", "beta2", "eps", "weight_decay"),
+        *("decoupled_weight_decay", "maximize"),
+    )
+    _row = staticmethod(_core.adam_step)
 
     def __init__(
         self,
@@ -479,20 +538,16 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
-        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, options)
+        super().__init__(params, _options(locals()))
 
-    def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
-        _core.adam_step(
-            cohort.params,
-            grads,
-            _zeros(cohort, "exp_avg"),
-            _zeros(cohort, "exp_avg_sq"),
-            group.options,
-            cohort.step,
-            self._decoupled,
-        )
+    def _states(self, group: ParamGroup, cohort: _Cohort) -> list[list[Tensor]]:
+        averages = [_state(cohort, name) for name in self._buffers[:2]]
+        return [*averages, _state(cohort, self._buffers[2]) if group["amsgrad"] else []]
 
 
 class AdamW(Adam):
@@ -501,8 +556,6 @@ class AdamW(Adam):
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.
     """
 
-    _decoupled = True
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -510,19 +563,31 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad,
+            maximize=maximize, decoupled_weight_decay=True,
+        )  # fmt: skip
+
+    def _check_group(self, group: ParamGroup) -> None:
+        if not group["decoupled_weight_decay"]:
+            raise ValueError("AdamW: decoupled_weight_decay is False; that is Adam")
 
 
 class RMSprop(Optimizer):
     """v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + eps), with momentum on the
-    quotient if set.
+    quotient if set. centered: v less the square of the average gradient, a variance.
 
-    Source: Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning", 2012.
+    Source: Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning", 2012;
+    Graves, "Generating sequences with recurrent neural networks", 2013 (centered).
     """
 
-    _buffers = ("square_avg", "momentum_buffer")
-    _numbers = ("lr", "alpha", "eps", "weight_decay", "momentum")
+    _buffers = ("square_avg", "momentum_buffer", "grad_avg")
+    _numbers = ("lr", "alpha", "eps", "weight_decay", "momentum", "maximize")
+    _row = staticmethod(_core.rmsprop_step)
 
     def __init__(
         self,
@@ -532,25 +597,258 @@ class RMSprop(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        options = {
-            "lr": lr,
-            "alpha": alpha,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-        }
-        super().__init__(params, options)
+        super().__init__(params, _options(locals()))
+
+    def _states(self, group: ParamGroup, cohort: _Cohort) -> list[list[Tensor]]:
+        count = 3 if group["centered"] else 2 if group.has_momentum else 1
+        return [_state(cohort, name) for name in self._buffers[:count]] + [[]] * (3 - count)
+
+
+class Adagrad(Optimizer):
+    """s += g^2; p -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps); s begins at
+    initial_accumulator_value.
+
+    Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and
+    stochastic optimization", JMLR 12, 2011.
+    """
+
+    _buffers = ("sum",)
+    _numbers = ("lr", "lr_decay", "weight_decay", "eps", "maximize")
+    _row = staticmethod(_core.adagrad_step)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, _options(locals()))
+
+    def _states(self, group: ParamGroup, cohort: _Cohort) -> list[list[Tensor]]:
+        return [_state(cohort, "sum", group["initial_accumulator_value"])]
+
+
+class Adadelta(Optimizer):
+    """v = rho * v + (1 - rho) * g^2; d = sqrt(u + eps) / sqrt(v + eps) * g;
+    u = rho * u + (1 - rho) * d^2; p -= lr * d.
+
+    Source: Zeiler, "ADADELTA: an adaptive learning rate method", 2012, algorithm 1.
+    """
+
+    _buffers = ("square_avg", "acc_delta")
+    _numbers = ("lr", "rho", "eps", "weight_decay", "maximize")
+    _row = staticmethod(_core.adadelta_step)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, _options(locals()))
+
+
+class Adamax(Optimizer):
+    """m: average of g with decay beta1; u = max(beta2 * u, |g| + eps);
+    p -= lr / (1 - beta1^t) * m / u.
+
+    Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 2.
+    """
+
+    _buffers = ("exp_avg", "exp_inf")
+    _numbers = ("lr", "beta1", "beta2", "eps", "weight_decay", "maximize")
+    _row = staticmethod(_core.adamax_step)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, _options(locals()))
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov's momentum: the step is ((1 - mu_t) * g / (1 - mu_1 * ... * mu_t) +
+    mu_(t+1) * m / (1 - mu_1 * ... * mu_(t+1))) / (sqrt(v') + eps), where
+    mu_t = beta1 * (1 - 0.96^(t * momentum_decay) / 2).
+
+    Source: Dozat, "Incorporating Nesterov momentum into Adam", 2016.
+    """
+
+    _buffers = ("exp_avg", "exp_avg_sq")
+    _scalars = ("mu_product",)
+    _numbers = (
+        *("lr", "beta1", "beta2", "eps", "weight_decay", "momentum_decay"),
+        *("decoupled_weight_decay", "maximize"),
+    )
+    _row = staticmethod(_core.nadam_step)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, _options(locals()))
+
+    def _options_of(self, group: ParamGroup, cohort: _Cohort) -> Tensor:
+        product, t = _scalar(cohort, "mu_product", 1.0), cohort.step + 1
+        product.mul_(
+            group.tensors["beta1"] * (1 - 0.5 * 0.96 ** (t * group.tensors["momentum_decay"]))
+        )
+        return _core.concatenate([group.options, product.reshape(1)])
+
+
+class RAdam(Optimizer):
+    """Adam whose step is scaled by what is known of the variance of 1 / sqrt(v'); momentum alone in
+    the first steps, where nothing is.
+
+    Source: Liu and others, "On the variance of the adaptive learning rate and beyond", ICLR 2020,
+    algorithm 2.
+    """
+
+    _buffers = ("exp_avg", "exp_avg_sq")
+    _numbers = (
+        *("lr", "beta1", "beta2", "eps", "weight_decay"),
+        *("decoupled_weight_decay", "maximize"),
+    )
+    _row = staticmethod(_core.radam_step)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, _options(locals()))
+
+
+class Rprop(Optimizer):
+    """Resilient propagation, of gradients of the whole data: each element has a step size, which
+    grows by etas[1] where the gradient keeps its sign and shrinks by etas[0] where it changes;
+    there the element rests for a step. Step sizes begin at lr.
+
+    Source: Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the
+    RPROP algorithm", ICNN 1993.
+    """
+
+    _buffers = ("prev", "step_size")
+    _numbers = ("eta_minus", "eta_plus", "step_size_min", "step_size_max", "maximize")
+    _more_numbers = ("lr",)
+    _row = staticmethod(_core.rprop_step)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50.0),
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, _options(locals()))
+
+    def _check_group(self, group: ParamGroup) -> None:
+        (less, more), (least, most) = group["etas"], group["step_sizes"]
+        if not 0.0 < less < 1.0 < more:
+            raise ValueError(f"Rprop: etas is {(less, more)}; expected 0 < etas[0] < 1 < etas[1]")
+        if least > most:
+            raise ValueError(f"Rprop: step_sizes is {(least, most)}; the least comes first")
+
+    def _states(self, group: ParamGroup, cohort: _Cohort) -> list[list[Tensor]]:
+        return [_state(cohort, "prev"), _state(cohort, "step_size", group.lr)]
+
+
+class ASGD(Optimizer):
+    """Averaged gradient descent: p = (1 - lambd * eta) * p - eta * g with
+    eta = lr / (1 + lambd * lr * t)^alpha; from step t0 on, state_dict()'s "ax" is the average of p.
+
+    Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", SIAM J.
+    Control and Optimization, 1992.
+    """
+
+    _buffers = ("ax",)
+    _scalars = ("eta", "mu")
+    _numbers = ("lambd", "weight_decay", "maximize")
+    _more_numbers = ("lr", "alpha", "t0")
+    _row = staticmethod(_core.asgd_step)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, _options(locals()))
+
+    def _options_of(self, group: ParamGroup, cohort: _Cohort) -> Tensor:
+        eta, mu = _scalar(cohort, "eta", group.lr), _scalar(cohort, "mu", 1.0)
+        return _core.concatenate([group.options, _core.stack([eta, mu])])
 
     def _update(self, group: ParamGroup, cohort: _Cohort, grads: list[Tensor]) -> None:
-        _core.rmsprop_step(
-            cohort.params,
-            grads,
-            _zeros(cohort, "square_avg"),
-            _zeros(cohort, "momentum_buffer") if group.has_momentum else [],
-            group.options,
-            cohort.step,
-        )
+        super()._update(group, cohort, grads)
+        of, t = group.tensors, cohort.step
+        cohort.scalars["eta"].copy_(of["lr"] / (1 + of["lambd"] * of["lr"] * t) ** of["alpha"])
+        cohort.scalars["mu"].copy_(1 / _core.maximum(t - of["t0"], 1.0))
+
+
+class Lion(Optimizer):
+    """p -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p);
+    m = beta2 * m + (1 - beta2) * g.
+
+    Its steps are larger than Adam's: take a third to a tenth of Adam's lr, and as much more
+    weight_decay. Source: Chen and others, "Symbolic discovery of optimization algorithms", 2023,
+    algorithm 2.
+    """
+
+    _buffers = ("exp_avg",)
+    _numbers = ("lr", "beta1", "beta2", "weight_decay", "maximize")
+    _row = staticmethod(_core.lion_step)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, _options(locals()))
 
 
 # ---- gradient clipping
