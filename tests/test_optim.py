@@ -565,7 +565,21 @@ SCHEDULES = [
     ("LambdaLR", {"lr_lambda": [lambda epoch: 0.9**epoch, lambda epoch: 1.0]}),
     ("OneCycleLR", {"max_lr": 0.5, "total_steps": 41}),
     ("OneCycleLR", {"max_lr": 0.5, "total_steps": 45, "anneal_strategy": "linear"}),
-]
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 300, "three_phase": True}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 20, "three_phase": True, "pct_start": 0.04}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 7, "eta_min": 0.001}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 11}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 5, "step_size_down": 9,
+                  "mode": "triangular2", "base_momentum": 0.7, "max_momentum": 0.95}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 5, "mode": "exp_range",
+                  "gamma": 0.97, "cycle_momentum": False}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 5, "scale_mode": "iterations",
+                  "scale_fn": lambda epoch: 1 / (1 + epoch)}),
+    ("MultiplicativeLR", {"lr_lambda": lambda epoch: 1 - 1 / (epoch + 2) ** 2}),
+    ("PolynomialLR", {"total_iters": 30, "power": 2.5}),
+    ("PolynomialLR", {}),
+]  # fmt: skip
 
 
 def two(torch, **options):
@@ -588,13 +602,39 @@ def test_schedule_is_pytorchs(name, options):
     a, b = two(torch, momentum=0.9)
     theirs = getattr(torch.optim.lr_scheduler, name)(a, **options)
     ours = getattr(optim, name)(b, **options)
-    for _ in range(40):
+    for _ in range(options.get("total_steps", 300) - 1):
         assert rates(b) == pytest.approx(rates(a), rel=1e-10, abs=1e-15)
         momenta = [[g["momentum"] for g in o.param_groups] for o in (a, b)]
         assert momenta[1] == pytest.approx(momenta[0], rel=1e-12)
         assert ours.get_last_lr() == rates(b)
         theirs.step()
         ours.step()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_schedules_of_groups_with_numbers_of_their_own():
+    torch = pytest.importorskip("torch")
+    for name, options in [
+        ("CyclicLR", {"base_lr": [0.01, 0.02], "max_lr": [0.1, 0.3], "step_size_up": 4}),
+        ("MultiplicativeLR", {"lr_lambda": [lambda epoch: 0.9, lambda epoch: 1.01]}),
+    ]:
+        a, b = two(torch, momentum=0.9)
+        theirs = getattr(torch.optim.lr_scheduler, name)(a, **options)
+        ours = getattr(optim, name)(b, **options)
+        for _ in range(50):
+            assert rates(b) == pytest.approx(rates(a), rel=1e-12)
+            theirs.step()
+            ours.step()
+    adam = optim.Adam(parameters([0.0]), 0.1)
+    optim.CyclicLR(adam, 0.01, 0.1, 5)
+    assert adam.param_groups[0]["betas"] == (0.9, 0.999)
+    products = optim.SequentialLR(
+        b := optim.SGD(parameters([0.0]), 1.0),
+        [optim.ConstantLR(b, 1.0), optim.MultiplicativeLR(b, lambda epoch: 0.5)], [3],
+    )  # fmt: skip
+    for lr in [1.0, 1.0, 1.0, 1.0, 0.5, 0.25, 0.125]:
+        assert b.lr == lr
+        products.step()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -810,6 +850,25 @@ def test_schedules_refuse():
         optim.LambdaLR(o, [])
     with pytest.raises(ValueError, match="momentum to cycle"):
         optim.OneCycleLR(o, 0.1, 10)
+    with pytest.raises(ValueError, match="CyclicLR: the optimizer has no momentum to cycle"):
+        optim.CyclicLR(o, 0.01, 0.1)
+    for make, says in [
+        (lambda: optim.OneCycleLR(o, 0.1, 10, 0.6, three_phase=True), "between 0 and 0.5 with"),
+        (lambda: optim.CyclicLR(o, [0.01, 0.02], 0.1), "base_lr has 2 numbers for 1 parameter"),
+        (lambda: optim.CyclicLR(o, 0.01, -1.0), "max_lr is -1"),
+        (lambda: optim.CyclicLR(o, 0.01, 0.1, 0), "step_size_up is 0"),
+        (lambda: optim.CyclicLR(o, 0.01, 0.1, mode="square"), 'mode is "square"; expected'),
+        (lambda: optim.CosineAnnealingWarmRestarts(o, 0), "T_0 is 0"),
+        (lambda: optim.CosineAnnealingWarmRestarts(o, 1, 1.5), "T_mult is 1.5"),
+        (lambda: optim.PolynomialLR(o, 5, math.nan), "power is nan"),
+        (lambda: optim.MultiplicativeLR(o, []), "0 functions for 1"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            make()
+    cyclic = optim.CyclicLR(o, 0.01, 0.1, cycle_momentum=False)
+    with pytest.raises(TypeError, match="CyclicLR cannot be a part of it"):
+        optim.SequentialLR(o, [cyclic, cyclic], [3])
+    schedule = optim.StepLR(o, 3)
     with pytest.raises(TypeError, match="not an Optimizer"):
         optim.StepLR(nn.Linear(1, 1), 3)
     with pytest.raises(ValueError, match='mode is "low"; expected "min" or "max"'):

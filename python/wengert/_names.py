@@ -191,9 +191,6 @@ MODULE = {
 OPTIM = {
     "LBFGS": "Adam: no optimizer calls the step again",
     "LinearWarmup": "SequentialLR of LinearLR and another schedule",
-    "CosineAnnealingWarmRestarts": "CosineAnnealingLR, or LambdaLR",
-    "CyclicLR": "OneCycleLR, or LambdaLR",
-    "PolynomialLR": "LambdaLR(optimizer, function)",
     "lr_scheduler": "wengert.optim itself, which has the schedules",
     "swa_utils": "a deepcopy of model.state_dict(), averaged under no_grad()",
 }

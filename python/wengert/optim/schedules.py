@@ -129,6 +129,17 @@ def _whole(owner: str, name: str, value: int, least: int = 1) -> int:
     return value
 
 
+def _one_each(owner: str, name: str, value: Any, optimizer: Optimizer) -> list[float]:
+    """A learning rate for each group: one for all, or a list."""
+    groups = len(optimizer.param_groups)
+    rates = list(value) if isinstance(value, (list, tuple)) else [value] * groups
+    if len(rates) != groups:
+        raise ValueError(f"{owner}: {name} has {len(rates)} numbers for {groups} parameter groups")
+    for rate in rates:
+        _check(owner, name, rate, *_NUMBERS["lr"])
+    return [float(rate) for rate in rates]
+
+
 class StepLR(LRScheduler):
     """base * gamma^(epoch // step_size)"""
 
@@ -249,13 +260,177 @@ class LambdaLR(LRScheduler):
         return base_lr * self.lr_lambdas[0](epoch)
 
 
-class OneCycleLR(LRScheduler):
+class MultiplicativeLR(LambdaLR):
+    """base * lr_lambda(1) * ... * lr_lambda(epoch); one function, or a list with one for each
+    group. The functions are not part of the state_dict."""
+
+    def _lrs(self) -> list[float]:
+        if not self.last_epoch:
+            return list(self.base_lrs)
+        return [
+            last * fn(self.last_epoch)
+            for last, fn in zip(self._last_lrs, self.lr_lambdas, strict=True)
+        ]
+
+    def _lrs_at(self, bases: list[float], epoch: int) -> list[float]:
+        return [
+            base * math.prod(fn(i) for i in range(1, epoch + 1))
+            for base, fn in zip(bases, self.lr_lambdas, strict=True)
+        ]
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return self._lrs_at([base_lr], epoch)[0]
+
+
+class PolynomialLR(LRScheduler):
+    """base * (1 - epoch / total_iters)^power, from total_iters on 0"""
+
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0) -> None:
+        self.total_iters = _whole("PolynomialLR", "total_iters", total_iters)
+        _check("PolynomialLR", "power", power, "a finite number above 0", lambda v: v > 0)
+        self.power = power
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        left = 1.0 - min(epoch, self.total_iters) / self.total_iters
+        return float(base_lr * left**self.power)
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """CosineAnnealingLR that begins anew after T_0 steps, then after T_0 * T_mult, and so on.
+
+    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR
+    2017, equation 5.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        T_0: int,  # noqa: N803
+        T_mult: int = 1,  # noqa: N803
+        eta_min: float = 0.0,
+    ) -> None:
+        self.T_0 = _whole("CosineAnnealingWarmRestarts", "T_0", T_0)
+        self.T_mult = _whole("CosineAnnealingWarmRestarts", "T_mult", T_mult)
+        self.eta_min = eta_min
+        super().__init__(optimizer)
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        length = self.T_0
+        if self.T_mult == 1:
+            epoch %= length
+        while epoch >= length:
+            epoch -= length
+            length *= self.T_mult
+        wave = (1.0 + math.cos(math.pi * epoch / length)) / 2.0
+        return self.eta_min + (base_lr - self.eta_min) * wave
+
+
+class _CyclesMomentum(LRScheduler):
+    """A schedule of the learning rate and, with cycle_momentum, of momentum or beta1."""
+
+    cycle_momentum: bool
+
+    def _check_momentum(self, optimizer: Optimizer) -> None:
+        for group in optimizer.param_groups:
+            if self.cycle_momentum and not ("betas" in group or group.get("momentum")):
+                raise ValueError(
+                    f"{type(self).__name__}: the optimizer has no momentum to cycle; pass "
+                    "cycle_momentum=False"
+                )
+
+    def _momentum(self) -> float:
+        """The momentum of this position."""
+        raise NotImplementedError
+
+    def _set_groups(self) -> None:
+        super()._set_groups()
+        if not self.cycle_momentum:
+            return
+        momentum = self._momentum()
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
+
+
+class CyclicLR(_CyclesMomentum):
+    """From base_lr up to max_lr in step_size_up steps, down again in step_size_down (as many), and
+    so on; momentum (or beta1) goes the other way.
+
+    mode: "triangular"; "triangular2", which halves the height with each cycle; "exp_range", which
+    scales it by gamma^epoch. scale_fn: a scale of one's own, of the number of the cycle (from 1)
+    or, with scale_mode "iterations", of the epoch; it is not part of the state_dict.
+
+    Source: Smith, "Cyclical learning rates for training neural networks", WACV 2017.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: float | Sequence[float],
+        max_lr: float | Sequence[float],
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.8,
+        max_momentum: float = 0.9,
+    ) -> None:
+        choice("CyclicLR", "mode", mode, ("triangular", "triangular2", "exp_range"))
+        choice("CyclicLR", "scale_mode", scale_mode, ("cycle", "iterations"))
+        for name, value in {"base_momentum": base_momentum, "max_momentum": max_momentum}.items():
+            _check("CyclicLR", name, value, "a number from 0 to below 1", _below_1)
+        bases = _one_each("CyclicLR", "base_lr", base_lr, optimizer)
+        self.max_lrs = _one_each("CyclicLR", "max_lr", max_lr, optimizer)
+        self.up = _whole("CyclicLR", "step_size_up", step_size_up)
+        down = step_size_up if step_size_down is None else step_size_down
+        self.total_size = self.up + _whole("CyclicLR", "step_size_down", down)
+        if scale_fn is None:
+            scale_mode = "iterations" if mode == "exp_range" else "cycle"
+            scales = {"triangular2": lambda cycle: 0.5 ** (cycle - 1), "exp_range": gamma.__pow__}
+            scale_fn = scales.get(mode, lambda cycle: 1.0)
+        self.scale_fn, self.scale_mode = scale_fn, scale_mode
+        self.cycle_momentum = cycle_momentum
+        self.base_momentum, self.max_momentum = base_momentum, max_momentum
+        self._check_momentum(optimizer)
+        for group, lr in zip(optimizer.param_groups, bases, strict=True):
+            group["initial_lr"] = lr
+        super().__init__(optimizer)
+
+    def _height(self, epoch: int) -> float:
+        cycle, at = divmod(epoch, self.total_size)
+        falling = at > self.up
+        height = (self.total_size - at) / (self.total_size - self.up) if falling else at / self.up
+        return height * self.scale_fn(cycle + 1 if self.scale_mode == "cycle" else epoch)
+
+    def _lrs(self) -> list[float]:
+        height = self._height(self.last_epoch)
+        return [
+            base + (top - base) * height
+            for base, top in zip(self.base_lrs, self.max_lrs, strict=True)
+        ]
+
+    def _momentum(self) -> float:
+        fall = (self.max_momentum - self.base_momentum) * self._height(self.last_epoch)
+        return self.max_momentum - fall
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        return base_lr + (self.max_lrs[0] - base_lr) * self._height(epoch)
+
+
+class OneCycleLR(_CyclesMomentum):
     """From max_lr / div_factor up to max_lr in pct_start of total_steps, then down to
-    max_lr / div_factor / final_div_factor; momentum (or beta1) goes the other way. The last of
-    total_steps calls of step() changes nothing, and one more is an error.
+    max_lr / div_factor / final_div_factor; momentum (or beta1) goes the other way. With three_phase
+    it goes down as it came up, and in the rest of the steps to the last. The last of total_steps
+    calls of step() changes nothing, and one more is an error.
 
     Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large
-    learning rates", 2018; two phases, as PyTorch's default.
+    learning rates", 2018; two phases unless asked, as in PyTorch.
     """
 
     def __init__(
@@ -270,33 +445,36 @@ class OneCycleLR(LRScheduler):
         max_momentum: float = 0.95,
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
+        three_phase: bool = False,
     ) -> None:
         _check("OneCycleLR", "max_lr", max_lr, "a finite number above 0", lambda v: v > 0)
-        _check("OneCycleLR", "pct_start", pct_start, "between 0 and 1", lambda v: 0 < v < 1)
+        most = 0.5 if three_phase else 1
+        must = f"between 0 and {most}" + " with three_phase" * three_phase
+        _check("OneCycleLR", "pct_start", pct_start, must, lambda v: 0 < v < most)
         choice("OneCycleLR", "anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.max_lr, self.total_steps = max_lr, _whole("OneCycleLR", "total_steps", total_steps, 2)
         self.pct_start, self.anneal_strategy = pct_start, anneal_strategy
-        self.cycle_momentum = cycle_momentum
-        self.momenta = (max_momentum, base_momentum, max_momentum)
-        start = max_lr / div_factor
-        self.rates = (start, max_lr, start / final_div_factor)
-        for group in optimizer.param_groups:
-            if cycle_momentum and not ("betas" in group or group.get("momentum")):
-                raise ValueError(
-                    "OneCycleLR: the optimizer has no momentum to cycle; pass cycle_momentum=False"
-                )
+        self.cycle_momentum, self.three_phase = cycle_momentum, three_phase
+        start, peak = max_lr / div_factor, pct_start * total_steps - 1.0
+        self.ends = [peak, 2.0 * peak, total_steps - 1.0]
+        self.momenta = [max_momentum, base_momentum, max_momentum, max_momentum]
+        self.rates = [start, max_lr, start, start / final_div_factor]
+        if not three_phase:
+            del self.ends[1], self.momenta[2], self.rates[2]
+        self._check_momentum(optimizer)
         super().__init__(optimizer)
 
-    def _at(self, points: tuple[float, float, float], epoch: int) -> float:
+    def _at(self, points: list[float], epoch: int) -> float:
         if epoch > self.total_steps:
             raise ValueError(
                 f"OneCycleLR: step {epoch} of {self.total_steps}; the schedule has ended"
             )
-        peak, last = self.pct_start * self.total_steps - 1.0, self.total_steps - 1.0
-        epoch = min(epoch, self.total_steps - 1)
-        rising = epoch < peak
-        a, b = points[:2] if rising else points[1:]
-        part = epoch / peak if rising else (epoch - peak) / (last - peak)
+        epoch, phase = min(epoch, self.total_steps - 1), 0
+        while phase < len(self.ends) - 1 and epoch >= self.ends[phase]:
+            phase += 1
+        a, b = points[phase : phase + 2]
+        start = self.ends[phase - 1] if phase else 0.0
+        part = (epoch - start) / (self.ends[phase] - start)
         if self.anneal_strategy == "linear":
             return a + (b - a) * part
         return b + (a - b) * (1.0 + math.cos(math.pi * part)) / 2.0
@@ -308,15 +486,8 @@ class OneCycleLR(LRScheduler):
         super().check_state_dict(state)
         self._at(self.rates, state["last_epoch"])
 
-    def _set_groups(self) -> None:
-        super()._set_groups()
-        if self.cycle_momentum:
-            momentum = self._at(self.momenta, self.last_epoch)
-            for group in self.optimizer.param_groups:
-                if "betas" in group:
-                    group["betas"] = (momentum, group["betas"][1])
-                else:
-                    group["momentum"] = momentum
+    def _momentum(self) -> float:
+        return self._at(self.momenta, self.last_epoch)
 
 
 class SequentialLR(LRScheduler):
@@ -339,7 +510,7 @@ class SequentialLR(LRScheduler):
         if any(a >= b for a, b in pairwise(self.milestones)):
             raise ValueError(f"SequentialLR: milestones {self.milestones} must grow")
         for scheduler in self.schedulers:
-            if isinstance(scheduler, (ReduceLROnPlateau, OneCycleLR)):
+            if isinstance(scheduler, (ReduceLROnPlateau, _CyclesMomentum)):
                 raise TypeError(f"SequentialLR: {type(scheduler).__name__} cannot be a part of it")
             if scheduler.optimizer is not optimizer:
                 raise ValueError("SequentialLR: a scheduler belongs to another optimizer")
