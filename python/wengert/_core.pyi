@@ -967,7 +967,7 @@ def _cuda_synchronize(number: typing.SupportsInt | typing.SupportsIndex) -> None
     ...
 def _from_private(array: typing.Any) -> Tensor:
     """
-    from_numpy(), of memory that nobody else will write to: saved as it is.
+    from_numpy(), of memory that no one else writes to: saved as it is.
     """
 def _get_matmul_precision() -> str:
     ...
@@ -1413,7 +1413,7 @@ def remainder(a: Operand, b: Operand) -> Tensor:
     """
 def reset_memory_peak() -> None:
     """
-    Starts the peak anew from what is in use now.
+    Resets the peak to what is in use now.
     """
 def reshape(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     """
