@@ -28,7 +28,7 @@ from ._core import *  # noqa: F403
 from ._core import __version__
 from .autograd import enable_grad, no_grad, value_and_grad
 from .compiling import compile
-from .functional import batch_norm, einsum, group_norm, instance_norm, pad, rms_norm
+from .functional import batch_norm, dropout, einsum, group_norm, instance_norm, pad, rms_norm
 from .losses import *  # noqa: F403
 from .random import (
     Generator,
@@ -118,6 +118,7 @@ __all__ = [
     "bernoulli",
     "compile",
     "default_generator",
+    "dropout",
     "einsum",
     "enable_grad",
     "group_norm",

@@ -157,7 +157,6 @@ WENGERT = {
 
 _NO_CONVOLUTION = "there is no convolution or pooling yet: MLP, or Linear over Flatten"
 _NO_RECURRENT = "a loop over Linear, or attention: there are no recurrent layers"
-_ATTENTION = "wengert.scaled_dot_product_attention with four Linear; wengert.models.bert has it"
 _FUNCTION = "a Module of your own, with the function in forward"
 
 NN = {
@@ -167,8 +166,6 @@ NN = {
     ),
     **dict.fromkeys(("AdaptiveAvgPool2d", "Unfold", "Upsample"), _NO_CONVOLUTION),
     **dict.fromkeys(("RNN", "LSTM", "GRU", "LSTMCell", "GRUCell"), _NO_RECURRENT),
-    **dict.fromkeys(("MultiheadAttention", "Transformer", "TransformerEncoder"), _ATTENTION),
-    **dict.fromkeys(("TransformerEncoderLayer", "TransformerDecoderLayer"), _ATTENTION),
     **dict.fromkeys(("Hardswish", "Mish", "PReLU", "ReLU6", "SELU", "Softsign"), _FUNCTION),
     "Buffer": "module.register_buffer(name, tensor)",
     "DataParallel": "nothing: one process runs one model",
@@ -196,7 +193,6 @@ OPTIM = {
 }
 
 FUNCTIONAL = {
-    "dropout": "wengert.nn.Dropout(p)(x)",
     "pad": "wengert.pad(x, pad_width), which takes NumPy's pairs, one for each axis",
     "normalize": "x / x.square().sum(1, True).sqrt()",
 }

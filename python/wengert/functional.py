@@ -14,9 +14,26 @@ from . import _core, _explained, losses
 from ._core import Tensor
 from .autograd import no_grad
 from .losses import *  # noqa: F403
+from .random import Generator, bernoulli
 
-__all__ = ["batch_norm", "einsum", "group_norm", "instance_norm", "pad", "rms_norm"]
+__all__ = ["batch_norm", "dropout", "einsum", "group_norm", "instance_norm", "pad", "rms_norm"]
 __all__ += losses.__all__
+
+
+# ---- dropout
+
+
+def dropout(
+    x: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None
+) -> Tensor:
+    """In training, x with each element 0 with probability p, the others times 1/(1 - p); else x."""
+    if not training or p == 0.0:
+        return x
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout: p is {p}; it is a probability, from 0 to 1")
+    keep = 1.0 - p
+    mask = bernoulli(keep, x.shape, x.dtype, generator, x.device)
+    return x * (mask * (1.0 / keep) if keep > 0.0 else mask)
 
 
 # ---- norms

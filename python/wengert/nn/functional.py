@@ -23,11 +23,12 @@ from .._core import (
     softplus,
     tanh,
 )
-from ..functional import batch_norm, group_norm, instance_norm, rms_norm
+from ..functional import batch_norm, dropout, group_norm, instance_norm, rms_norm
 from ..losses import *  # noqa: F403
 
 __all__ = [
     "batch_norm",
+    "dropout",
     "elu",
     "embedding",
     "gelu",

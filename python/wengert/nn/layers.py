@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
-from .. import _core, _explained
+from .. import _core, _explained, functional
 from .._calls import choice
 from .._core import Tensor
-from ..random import Generator, bernoulli
+from ..random import Generator
 from . import init
 from .containers import Sequential
 from .module import Module, Parameter
@@ -245,11 +245,7 @@ class Dropout(_KeepsShape):
         self.generator = generator
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0.0:
-            return x
-        keep = 1.0 - self.p
-        mask = bernoulli(keep, x.shape, x.dtype, self.generator, x.device)
-        return x * (mask * (1.0 / keep) if keep > 0.0 else mask)
+        return functional.dropout(x, self.p, self.training, self.generator)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
