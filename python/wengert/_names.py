@@ -156,7 +156,6 @@ WENGERT = {
 }
 
 _NO_CONVOLUTION = "there is no convolution or pooling yet: MLP, or Linear over Flatten"
-_NO_RECURRENT = "a loop over Linear, or attention: there are no recurrent layers"
 _FUNCTION = "a Module of your own, with the function in forward"
 
 NN = {
@@ -165,7 +164,6 @@ NN = {
         _NO_CONVOLUTION,
     ),
     **dict.fromkeys(("AdaptiveAvgPool2d", "Unfold", "Upsample"), _NO_CONVOLUTION),
-    **dict.fromkeys(("RNN", "LSTM", "GRU", "LSTMCell", "GRUCell"), _NO_RECURRENT),
     **dict.fromkeys(("Hardswish", "Mish", "PReLU", "ReLU6", "SELU", "Softsign"), _FUNCTION),
     "Buffer": "module.register_buffer(name, tensor)",
     "DataParallel": "nothing: one process runs one model",

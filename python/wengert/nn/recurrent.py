@@ -1,0 +1,309 @@
+"""Recurrent layers and their cells; names, arguments, state and results are PyTorch's.
+
+The inputs' products of all times are one matmul; then a loop over time, whose lines are in the list
+of a step to study.
+"""
+
+# ruff: noqa: D107 - a layer's formula and arguments are explained at its class
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from .. import _core, _explained, functional
+from .._calls import choice
+from .._core import ShapeError, Tensor
+from ..random import Generator
+from . import init
+from .module import Module, Parameter
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
+
+State = Any  # a tensor, of LSTM a pair of them
+
+
+class _Recurrent(Module):
+    """Names of parameters, and the formula of one time, for layers and cells."""
+
+    _gates: ClassVar[int] = 1
+    nonlinearity: str
+    hidden_size: int
+    input_size: int
+
+    def _make(
+        self, end: str, inputs: int, hidden: int, back: int, bias: bool, dtype: Any,
+        generator: Generator | None,
+    ) -> None:  # fmt: skip
+        """Parameters whose names end in `end`; back: the size of the output that comes back."""
+        bound = 1 / math.sqrt(hidden)
+        rows = self._gates * hidden
+        shapes: dict[str, tuple[int, ...]] = {
+            f"weight_ih{end}": (rows, inputs), f"weight_hh{end}": (rows, back)
+        }  # fmt: skip
+        if bias:
+            shapes |= {f"bias_ih{end}": (rows,), f"bias_hh{end}": (rows,)}
+        if back != hidden:
+            shapes[f"weight_hr{end}"] = (back, hidden)
+        for name, shape in shapes.items():
+            start = init.uniform_(_core.empty(shape, dtype), -bound, bound, generator)
+            setattr(self, name, Parameter(start))
+
+    def _next(self, x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
+        """The state after one time; x is the product of the input with its weight, plus bias."""
+        y = x + _core.linear(state, weight, bias)
+        return y.tanh() if self.nonlinearity == "tanh" else y.relu()
+
+    def _zeros(self, x: Tensor, *shape: int) -> State:
+        return _core.zeros(shape, x.dtype, x.device)
+
+    def _bad_state(self, state: Tensor, expected: tuple[int, ...]) -> None:
+        if not isinstance(state, Tensor) or state.shape != expected:
+            got = state.shape if isinstance(state, Tensor) else type(state).__name__
+            raise ShapeError(f"{type(self).__name__}: a state is {got}; expected shape {expected}")
+
+
+class _GRU(_Recurrent):
+    _gates = 3
+
+    def _next(self, x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
+        h = self.hidden_size
+        both, new = x.split([2 * h, h], -1)
+        back, back_new = _core.linear(state, weight, bias).split([2 * h, h], -1)
+        reset, keep = (both + back).sigmoid().split(h, -1)
+        new = (new + reset * back_new).tanh()
+        return new + keep * (state - new)
+
+
+class _LSTM(_Recurrent):
+    _gates = 4
+
+    def _next(self, x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
+        hidden, cell = state
+        i, f, g, o = (x + _core.linear(hidden, weight, bias)).split(self.hidden_size, -1)
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        return o.sigmoid() * cell.tanh(), cell
+
+
+class _Layers(_Recurrent):
+    """num_layers layers, each in one or both directions."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> None:
+        kind = type(self).__name__
+        for name, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if size < 1:
+                raise ValueError(f"{kind}: {name} is {size}; it must be 1 or more")
+        if not 0 <= proj_size < hidden_size:
+            raise ValueError(
+                f"{kind}: proj_size is {proj_size}; expected less than hidden_size, {hidden_size}"
+            )
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
+        self.bidirectional, self.proj_size, self.generator = bidirectional, proj_size, generator
+        back = proj_size or hidden_size
+        for layer in range(num_layers):
+            inputs = input_size if layer == 0 else back * (1 + bidirectional)
+            for end in self._ends(layer):
+                self._make(end, inputs, hidden_size, back, bias, dtype, generator)
+
+    def _ends(self, layer: int) -> list[str]:
+        return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
+
+    def _direction(self, x: Tensor, state: State, end: str) -> tuple[list[Tensor], State]:
+        """Outputs (n, ...) of each time of x (L, n, ...), and the last state."""
+        bias = [getattr(self, f"bias_{of}{end}") if self.bias else None for of in ("ih", "hh")]
+        weight = getattr(self, f"weight_hh{end}")
+        projected = getattr(self, f"weight_hr{end}") if self.proj_size else None
+        products = _core.linear(x, getattr(self, f"weight_ih{end}"), bias[0]).split(1)
+        outputs = []
+        for product in reversed(products) if end.endswith("reverse") else products:
+            state = self._next(product.squeeze(0), state, weight, bias[1])
+            if projected is not None:
+                state = (_core.linear(state[0], projected), state[1])
+            outputs.append(state[0] if isinstance(state, tuple) else state)
+        return outputs[::-1] if end.endswith("reverse") else outputs, state
+
+    def _run(self, x: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
+        """x is (L, n, input_size); one state for each layer and direction."""
+        last: list[State] = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout:
+                x = functional.dropout(x, self.dropout, self.training, self.generator)
+            sides = []
+            for end in self._ends(layer):
+                outputs, state = self._direction(x, states[len(last)], end)
+                sides.append(_core.stack(outputs))
+                last.append(state)
+            x = sides[0] if len(sides) == 1 else _core.concatenate(sides, -1)
+        return x, last
+
+    def forward(self, input: Tensor, hx: State = None) -> tuple[Tensor, State]:
+        kind, one = type(self).__name__, input.ndim == 2
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size or 0 in input.shape:
+            raise ShapeError(
+                f"{kind}: input has shape {input.shape}; expected "
+                f"{'(n, L' if self.batch_first else '(L, n'}, {self.input_size}), or without n"
+            )
+        turned = self.batch_first and not one
+        x = input.unsqueeze(1) if one else input.swapaxes(0, 1) if turned else input
+        count, n = self.num_layers * (1 + self.bidirectional), x.shape[1]
+        pair = isinstance(self, _LSTM)
+        sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 1 + pair]
+        if hx is None:
+            given = [self._zeros(x, count, n, size) for size in sizes]
+        else:
+            given = list(hx) if pair else [hx]
+            for state, size in zip(given, sizes, strict=True):
+                self._bad_state(state, (count, size) if one else (count, n, size))
+            given = [state.unsqueeze(1) for state in given] if one else given
+        rows = [[piece.squeeze(0) for piece in state.split(1)] for state in given]
+        states = list(zip(*rows, strict=True)) if pair else rows[0]
+        y, last = self._run(x, states)
+        ends = zip(*last, strict=True) if pair else [last]
+        after = tuple(_core.stack(list(end)) for end in ends)
+        if one:
+            y, after = y.squeeze(1), tuple(state.squeeze(1) for state in after)
+        return y.swapaxes(0, 1) if turned else y, after if pair else after[0]
+
+    def extra_repr(self) -> str:
+        text = f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
+        return f"{text}, bidirectional=True" if self.bidirectional else text
+
+
+class RNN(_Layers):
+    """h = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu, at each time, from h of hx or zeros.
+
+    input (L, n, input_size), with batch_first (n, L, ...), or without n, to (output, h): output
+    (L, n, hidden_size), twice that where bidirectional; hx and h (num_layers · directions, n,
+    hidden_size). dropout is on the outputs of all layers but the last, in training.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> None:
+        choice("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0,
+            dtype, generator,
+        )  # fmt: skip
+
+
+class LSTM(_Layers, _LSTM):
+    """i, f, o = sigmoid(...), g = tanh(...) of W_ih x + b_ih + W_hh h + b_hh; c = f c + i g; h =
+    o tanh(c), with proj_size W_hr times that. Arguments and results as RNN's, with the pair (h, c)
+    in the place of h. Hochreiter and Schmidhuber, Neural Computation 9, 1997.
+    """
+
+
+class GRU(_Layers, _GRU):
+    """r, z = sigmoid(W_ih x + b_ih + W_hh h + b_hh); n = tanh(W_in x + b_in + r (W_hn h + b_hn));
+    h = (1 - z) n + z h. Arguments and results as RNN's. Cho et al. 2014, arXiv 1406.1078.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0,
+            dtype, generator,
+        )  # fmt: skip
+
+
+class _Cell(_Recurrent):
+    """One time of one layer: input (n, input_size) or (input_size,)."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> None:
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        self._make("", input_size, hidden_size, hidden_size, bias, dtype, generator)
+
+    weight_ih: Parameter
+    weight_hh: Parameter
+    bias_ih: Parameter
+    bias_hh: Parameter
+
+    def forward(self, input: Tensor, hx: State = None) -> State:
+        if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"{type(self).__name__}: input has shape {input.shape}; expected "
+                f"(n, {self.input_size}) or ({self.input_size},)"
+            )
+        shape = (*input.shape[:-1], self.hidden_size)
+        pair = isinstance(self, _LSTM)
+        if hx is None:
+            zeros = self._zeros(input, *shape)
+            hx = (zeros, zeros) if pair else zeros
+        for state in hx if pair else [hx]:
+            self._bad_state(state, shape)
+        biases = (self.bias_ih, self.bias_hh) if self.bias else (None, None)
+        product = _core.linear(input, self.weight_ih, biases[0])
+        return self._next(product, hx, self.weight_hh, biases[1])
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+class RNNCell(_Cell):
+    """h of input and h, as RNN: (n, input_size) and (n, hidden_size) to (n, hidden_size)."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> None:
+        choice("RNNCell", "nonlinearity", nonlinearity, ("tanh", "relu"))
+        self.nonlinearity = nonlinearity
+        super().__init__(input_size, hidden_size, bias, dtype, generator)
+
+
+class LSTMCell(_Cell, _LSTM):
+    """(h, c) of input and (h, c), as LSTM."""
+
+
+class GRUCell(_Cell, _GRU):
+    """h of input and h, as GRU."""
+
+
+_explained.explain_all(globals())
