@@ -66,7 +66,8 @@ def explained(fn: Callable[_P, _T]) -> Callable[_P, _T]:
             from . import _calls
 
             text = str(inspect.signature(fn)).replace("'", "")
-            raise _calls.explain(fn.__qualname__, text, args, named) from None
+            name = _name(fn, args[0] if args else None)
+            raise _calls.explain(name, text, args, named) from None
 
     return call
 
@@ -89,13 +90,20 @@ def _bound(
         return named, None
 
 
+def _name(fn: Callable[..., Any], of: Any) -> str:
+    """The qualified name; of a constructor that public classes inherit, as if it were theirs."""
+    owner, _, name = fn.__qualname__.rpartition(".")
+    hidden = name == "__init__" and owner.startswith("_")
+    return f"{type(of).__name__}.__init__" if hidden else fn.__qualname__
+
+
 def _misfit(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> TypeError | None:
     import inspect
 
     from ._calls import describe
 
     names = inspect.unwrap(fn).__globals__
-    owner, _, name = fn.__qualname__.rpartition(".")
+    owner, _, name = _name(fn, arguments.get("self")).rpartition(".")
     op = owner.rpartition(".")[2] if name == "__init__" else name
     for argument, parameter in inspect.signature(fn).parameters.items():
         if argument not in arguments or argument == "self":

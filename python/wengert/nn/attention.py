@@ -187,6 +187,7 @@ class _Layer(Module):
 
     activation: Activation
 
+    @_explained.explained
     def __init__(
         self,
         d_model: int,

@@ -126,6 +126,7 @@ class _Running(_Norm):
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
 
+    @_explained.explained
     def __init__(
         self,
         num_features: int,
@@ -200,6 +201,7 @@ class BatchNorm3d(_BatchNorm):
 
 
 class _InstanceNorm(_Running):
+    @_explained.explained
     def __init__(
         self,
         num_features: int,

@@ -31,6 +31,13 @@ class _Recurrent(Module):
     hidden_size: int
     input_size: int
 
+    def _sizes(self, **sizes: int) -> None:
+        for name, size in sizes.items():
+            if isinstance(size, bool) or not isinstance(size, int):
+                raise TypeError(f"{type(self).__name__}: {name} is {size!r}; it must be an int")
+            if size < 1:
+                raise ValueError(f"{type(self).__name__}: {name} is {size}; it must be 1 or more")
+
     def _make(
         self, end: str, inputs: int, hidden: int, back: int, bias: bool, dtype: Any,
         generator: Generator | None,
@@ -88,6 +95,7 @@ class _LSTM(_Recurrent):
 class _Layers(_Recurrent):
     """num_layers layers, each in one or both directions."""
 
+    @_explained.explained
     def __init__(
         self,
         input_size: int,
@@ -102,9 +110,7 @@ class _Layers(_Recurrent):
         generator: Generator | None = None,
     ) -> None:
         kind = type(self).__name__
-        for name, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if size < 1:
-                raise ValueError(f"{kind}: {name} is {size}; it must be 1 or more")
+        self._sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= proj_size < hidden_size:
             raise ValueError(
                 f"{kind}: proj_size is {proj_size}; expected less than hidden_size, {hidden_size}"
@@ -244,6 +250,7 @@ class GRU(_Layers, _GRU):
 class _Cell(_Recurrent):
     """One time of one layer: input (n, input_size) or (input_size,)."""
 
+    @_explained.explained
     def __init__(
         self,
         input_size: int,
@@ -252,6 +259,7 @@ class _Cell(_Recurrent):
         dtype: Any = None,
         generator: Generator | None = None,
     ) -> None:
+        self._sizes(input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         self._make("", input_size, hidden_size, hidden_size, bias, dtype, generator)
 
