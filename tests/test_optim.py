@@ -869,8 +869,15 @@ def test_schedules_refuse():
     with pytest.raises(TypeError, match="CyclicLR cannot be a part of it"):
         optim.SequentialLR(o, [cyclic, cyclic], [3])
     schedule = optim.StepLR(o, 3)
-    with pytest.raises(TypeError, match="not an Optimizer"):
-        optim.StepLR(nn.Linear(1, 1), 3)
+    for make in (
+        lambda layer: optim.StepLR(layer, 3),
+        lambda layer: optim.OneCycleLR(layer, 0.1, 10),
+        lambda layer: optim.CyclicLR(layer, 0.1, 0.2),
+        lambda layer: optim.LambdaLR(layer, math.sqrt),
+        lambda layer: optim.SWALR(layer, 0.1),
+    ):
+        with pytest.raises(TypeError, match="LR: optimizer is Linear, not an Optimizer"):
+            make(nn.Linear(1, 1))
     with pytest.raises(ValueError, match='mode is "low"; expected "min" or "max"'):
         optim.ReduceLROnPlateau(o, mode="low")
     cycle = optim.OneCycleLR(optim.SGD(parameters([0.0]), 0.1), 0.1, 3, cycle_momentum=False)
@@ -878,3 +885,133 @@ def test_schedules_refuse():
         cycle.step()
     with pytest.raises(ValueError, match="ended"):
         cycle.step()
+
+
+# ---- averages of weights
+
+
+def averages(lib, kind):
+    return {
+        "swa": {},
+        "ema": {"multi_avg_fn": lib.get_ema_multi_avg_fn(0.9)},
+        "ema of each": {"avg_fn": lib.get_ema_avg_fn(0.8)},
+        "swa of lists": {"multi_avg_fn": lib.get_swa_multi_avg_fn()},
+        "own": {"avg_fn": lambda a, b, n: a * 0.5 + b * 0.25, "use_buffers": True},
+    }[kind]
+
+
+def normed(lib, double):
+    layers = [lib.Linear(SIZES[0], 8), lib.BatchNorm1d(8), lib.Tanh(), lib.Linear(8, SIZES[2])]
+    return double(lib.Sequential(*layers))
+
+
+@pytest.mark.parametrize("kind", ["swa", "ema", "ema of each", "swa of lists", "own"])
+def test_averages_are_pytorchs_in_and_beside_compiled_steps(kind):
+    torch = pytest.importorskip("torch")
+    from torch.optim import swa_utils
+
+    torch.manual_seed(0)
+    theirs = normed(torch.nn, lambda m: m.double())
+    start = {k: v.numpy() for k, v in theirs.state_dict().items()}
+    other = swa_utils.AveragedModel(theirs, **averages(swa_utils, kind))
+    rule = torch.optim.SGD(theirs.parameters(), 0.1, momentum=0.9)
+    runs = []
+    for inside, compiled in [(False, False), (True, False), (True, True), (False, True)]:
+        model = normed(nn, lambda m: m.to("float64"))
+        model.load_state_dict(start)
+        average = optim.AveragedModel(model, **averages(optim, kind))
+        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
+
+        def step(x, t, model=model, average=average, optimizer=optimizer, inside=inside):
+            optimizer.zero_grad()
+            wg.cross_entropy(model(x), t).backward()
+            optimizer.step()
+            if inside:
+                average.update_parameters(model)
+
+        runs.append((model, average, wg.compile(step) if compiled else step, inside))
+    for x, t in data(12):
+        rule.zero_grad()
+        torch.nn.functional.cross_entropy(theirs(torch.tensor(x)), torch.tensor(t)).backward()
+        rule.step()
+        other.update_parameters(theirs)
+        for model, average, step, inside in runs:
+            step(wg.tensor(x), wg.tensor(t))
+            if not inside:
+                average.update_parameters(model)
+    first = runs[0][1].state_dict()
+    expected = other.state_dict()
+    assert set(first) == set(expected)
+    rtol = (
+        1e-5 if kind == "swa of lists" else 1e-12
+    )  # there PyTorch's weight 1 / (n + 1) is float32
+    for name, value in first.items():
+        if kind == "own" and name.endswith("num_batches_tracked"):
+            continue  # counts are copied, not averaged
+        np.testing.assert_allclose(value.numpy(), expected[name].numpy(), rtol, 1e-14)
+    for _, average, step, _ in runs[1:]:
+        assert getattr(step, "traces", 1) == 1
+        for name, value in average.state_dict().items():
+            assert value.numpy().tobytes() == first[name].numpy().tobytes()
+    batches = [x for x, _ in data(5)]
+    swa_utils.update_bn([torch.tensor(x) for x in batches], other)
+    for _, average, _, _ in runs[:1]:
+        average.eval()
+        optim.update_bn([wg.tensor(x) for x in batches], average)
+        assert not average.module[1].training and average.module[1].momentum == 0.1
+        got = average(wg.tensor(batches[0])).detach().numpy()
+    np.testing.assert_allclose(
+        got, other.eval()(torch.tensor(batches[0])).detach(), max(rtol, 1e-9)
+    )
+
+
+def test_averages_resume_and_refuse():
+    model = nn.Linear(2, 2)
+    average = optim.AveragedModel(model)
+    assert average.module.weight is not model.weight
+    for _ in range(3):
+        with wg.no_grad():
+            model.weight.mul_(2)
+        average.update_parameters(model)
+    other = optim.AveragedModel(nn.Linear(2, 2))
+    other.load_state_dict(average.state_dict())
+    other.update_parameters(model)
+    average.update_parameters(model)
+    assert other.module.weight.tolist() == average.module.weight.tolist()
+    assert other.n_averaged.item() == 4
+    before = average.state_dict()["module.weight"].tolist()
+    with pytest.raises(ValueError, match=r"the model's parameters have shapes \[\(3, 2\)"):
+        average.update_parameters(nn.Linear(2, 3))
+    assert average.module.weight.tolist() == before
+    with pytest.raises(ValueError, match="both given"):
+        optim.AveragedModel(model, avg_fn=lambda *_: 0, multi_avg_fn=lambda *_: 0)
+    with pytest.raises(TypeError, match="not a Module"):
+        optim.AveragedModel(model.parameters())
+    with pytest.raises(ValueError, match=r"decay is 1\.5"):
+        optim.get_ema_multi_avg_fn(1.5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+@pytest.mark.parametrize("epochs", [0, 1, 10])
+def test_swalr_is_pytorchs(strategy, epochs):
+    torch = pytest.importorskip("torch")
+    from torch.optim import swa_utils
+
+    a, b = two(torch)
+    options = {"swa_lr": [0.05, 0.01], "anneal_epochs": epochs, "anneal_strategy": strategy}
+    theirs = torch.optim.lr_scheduler.ExponentialLR(a, 0.9), swa_utils.SWALR(a, **options)
+    ours = optim.ExponentialLR(b, 0.9), optim.SWALR(b, **options)
+    for step in range(200):
+        assert rates(b) == pytest.approx(rates(a), rel=1e-9)
+        late = step >= 20 or not epochs
+        theirs[late].step()
+        ours[late].step()
+        if step in (24, 150):
+            other = optim.SGD([{"params": p} for p in parameters([0.0], [0.0])], 0.3)
+            schedule = optim.SWALR(other, **options)
+            schedule.load_state_dict(json.loads(json.dumps(ours[1].state_dict())))
+            assert rates(other) == rates(b)
+            b, ours = other, (ours[0], schedule)
+    with pytest.raises(ValueError, match="anneal_epochs is -1"):
+        optim.SWALR(b, 0.1, -1)

@@ -187,7 +187,7 @@ OPTIM = {
     "LBFGS": "Adam: no optimizer calls the step again",
     "LinearWarmup": "SequentialLR of LinearLR and another schedule",
     "lr_scheduler": "wengert.optim itself, which has the schedules",
-    "swa_utils": "a deepcopy of model.state_dict(), averaged under no_grad()",
+    "swa_utils": "wengert.optim itself, which has AveragedModel, SWALR and update_bn",
 }
 
 FUNCTIONAL = {

@@ -3,6 +3,14 @@
 import sys as _sys
 from typing import Any as _Any
 
+from .averaging import (
+    AveragedModel,
+    get_ema_avg_fn,
+    get_ema_multi_avg_fn,
+    get_swa_avg_fn,
+    get_swa_multi_avg_fn,
+    update_bn,
+)
 from .optimizers import (
     ASGD,
     SGD,
@@ -22,6 +30,7 @@ from .optimizers import (
     clip_grad_value_,
 )
 from .schedules import (
+    SWALR,
     ConstantLR,
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
@@ -42,11 +51,13 @@ from .schedules import (
 __all__ = [
     "ASGD",
     "SGD",
+    "SWALR",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "AveragedModel",
     "ConstantLR",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
@@ -71,6 +82,11 @@ __all__ = [
     "StepLR",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "get_ema_avg_fn",
+    "get_ema_multi_avg_fn",
+    "get_swa_avg_fn",
+    "get_swa_multi_avg_fn",
+    "update_bn",
 ]
 
 

@@ -13,7 +13,13 @@ from typing import Any
 from .. import _explained
 from .._calls import choice
 from .._core import Tensor
-from .optimizers import _NUMBERS, Optimizer, _below_1, _check
+from .optimizers import _NUMBERS, Optimizer, ParamGroup, _below_1, _check
+
+
+def _groups_of(owner: str, optimizer: Optimizer) -> list[ParamGroup]:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{owner}: optimizer is {type(optimizer).__name__}, not an Optimizer")
+    return optimizer.param_groups
 
 
 class LRScheduler:
@@ -25,14 +31,11 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"{type(self).__name__}: optimizer is {type(optimizer).__name__}, not an Optimizer"
-            )
+        groups = _groups_of(type(self).__name__, optimizer)
         self.optimizer = optimizer
         self.last_epoch = 0
         self.base_lrs: list[float] = [
-            group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups
+            group.setdefault("initial_lr", group["lr"]) for group in groups
         ]
         self._last_lrs: list[float] = []
         self._write()
@@ -131,7 +134,7 @@ def _whole(owner: str, name: str, value: int, least: int = 1) -> int:
 
 def _one_each(owner: str, name: str, value: Any, optimizer: Optimizer) -> list[float]:
     """A learning rate for each group: one for all, or a list."""
-    groups = len(optimizer.param_groups)
+    groups = len(_groups_of(owner, optimizer))
     rates = list(value) if isinstance(value, (list, tuple)) else [value] * groups
     if len(rates) != groups:
         raise ValueError(f"{owner}: {name} has {len(rates)} numbers for {groups} parameter groups")
@@ -242,11 +245,12 @@ class LambdaLR(LRScheduler):
         optimizer: Optimizer,
         lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
     ) -> None:
-        groups = len(optimizer.param_groups)
+        groups = len(_groups_of(type(self).__name__, optimizer))
         self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
         if len(self.lr_lambdas) != groups:
             raise ValueError(
-                f"LambdaLR: {len(self.lr_lambdas)} functions for {groups} parameter groups"
+                f"{type(self).__name__}: {len(self.lr_lambdas)} functions for {groups} parameter "
+                "groups"
             )
         super().__init__(optimizer)
 
@@ -332,7 +336,7 @@ class _CyclesMomentum(LRScheduler):
     cycle_momentum: bool
 
     def _check_momentum(self, optimizer: Optimizer) -> None:
-        for group in optimizer.param_groups:
+        for group in _groups_of(type(self).__name__, optimizer):
             if self.cycle_momentum and not ("betas" in group or group.get("momentum")):
                 raise ValueError(
                     f"{type(self).__name__}: the optimizer has no momentum to cycle; pass "
@@ -488,6 +492,55 @@ class OneCycleLR(_CyclesMomentum):
 
     def _momentum(self) -> float:
         return self._at(self.momenta, self.last_epoch)
+
+
+class SWALR(LRScheduler):
+    """From the learning rates that it finds at its first step() to swa_lr in anneal_epochs steps,
+    then swa_lr, with 0 steps at once: the rates while AveragedModel gathers weights. Until the
+    first step() another schedule may be used.
+
+    Source: Izmailov and others, "Averaging weights leads to wider optima and better
+    generalization", UAI 2018.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        swa_lr: float | Sequence[float],
+        anneal_epochs: int = 10,
+        anneal_strategy: str = "cos",
+    ) -> None:
+        choice("SWALR", "anneal_strategy", anneal_strategy, ("cos", "linear"))
+        self.anneal_epochs = _whole("SWALR", "anneal_epochs", anneal_epochs, 0)
+        self.anneal_strategy = anneal_strategy
+        self.swa_lrs = _one_each("SWALR", "swa_lr", swa_lr, optimizer)
+        super().__init__(optimizer)
+
+    def _left(self, epoch: int) -> float:
+        """How much of the way to swa_lr is left."""
+        part = min(epoch / self.anneal_epochs, 1.0) if self.anneal_epochs else 1.0
+        return (
+            1.0 - part if self.anneal_strategy == "linear" else (1 + math.cos(math.pi * part)) / 2
+        )
+
+    def _lrs(self) -> list[float]:
+        if not self.last_epoch and self.anneal_epochs:
+            return [group["lr"] for group in self.optimizer.param_groups]
+        left = self._left(self.last_epoch)
+        return [
+            lr * (1 - left) + base * left
+            for base, lr in zip(self.base_lrs, self.swa_lrs, strict=True)
+        ]
+
+    def lr_at(self, base_lr: float, epoch: int) -> float:
+        left = self._left(epoch)
+        return self.swa_lrs[0] * (1 - left) + base_lr * left
+
+    def step(self) -> None:
+        if not self.last_epoch:
+            self._last_lrs = self._lrs()
+            self.base_lrs = list(self._last_lrs)
+        super().step()
 
 
 class SequentialLR(LRScheduler):
