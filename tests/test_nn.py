@@ -756,3 +756,87 @@ def test_value_and_grad_refuses():
         wg.value_and_grad(x)
     with pytest.raises(ValueError, match="twice"):
         wg.value_and_grad(lambda a, b: a.sum(), argnums=(0, -2))(x, x)
+
+
+# ---- initialisers of matrices, positions
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (5, 5), (4, 2, 3)])
+def test_orthogonal(shape):
+    w = nn.init.orthogonal_(wg.zeros(shape, "float64"), 2.0, wg.Generator(0)).numpy()
+    w = w.reshape(shape[0], -1)
+    product = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+    np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-12)
+    again = nn.init.orthogonal_(wg.zeros(shape, "float64"), 2.0, wg.Generator(0)).numpy()
+    assert np.array_equal(w, again.reshape(w.shape))
+    assert not np.array_equal(w, nn.init.orthogonal_(wg.zeros(shape)).numpy().reshape(w.shape))
+    # Uniform over all such matrices: no entry is positive more often than negative.
+    signs = [nn.init.orthogonal_(wg.zeros((2, 2))).numpy() > 0 for _ in range(400)]
+    assert (abs(np.mean(signs, 0) - 0.5) < 0.1).all()
+
+
+def test_other_initialisers():
+    generator = wg.Generator(0)
+    w = nn.init.trunc_normal_(wg.zeros((200, 200), "float64"), 1.0, 2.0, 0.0, 4.0, generator)
+    w = w.numpy()
+    assert w.min() >= 0 and w.max() <= 4
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    theirs = torch.nn.init.trunc_normal_(torch.zeros(200, 200), 1.0, 2.0, 0.0, 4.0)
+    theirs = theirs.numpy()
+    assert abs(w.mean() - theirs.mean()) < 0.03 and abs(w.std() - theirs.std()) < 0.03
+    for shape in ((3, 5), (5, 3)):
+        found = nn.init.eye_(nn.Parameter(wg.ones(shape))).tolist()
+        assert found == torch.nn.init.eye_(torch.ones(shape)).tolist()
+    w = nn.init.sparse_(wg.zeros((10, 50), "float64"), 0.31, 0.5, generator).numpy()
+    assert ((w == 0).sum(0) == 4).all()  # of ten, rounded up
+    assert len({tuple(column) for column in (w == 0).T}) > 10
+    assert abs(w[w != 0].std() - 0.5) < 0.1
+    for call, text in (
+        (lambda: nn.init.eye_(wg.ones(3)), r"eye_: tensor has shape \(3,\)"),
+        (lambda: nn.init.sparse_(wg.ones((3, 3)), 1.5), "sparse_: sparsity is 1.5"),
+        (lambda: nn.init.trunc_normal_(wg.ones(3), a=1.0, b=0.0), "expected a < b"),
+        (lambda: nn.init.trunc_normal_(wg.ones(3), a=9.0, b=10.0), "write uniform_"),
+        (lambda: nn.init.orthogonal_(wg.ones(3)), "orthogonal_: .*two axes or more"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            call()
+
+
+def test_sinusoidal_positions(rng):
+    x = f64(rng, 2, 5, 6)
+    table = np.array(
+        [
+            [(np.sin, np.cos)[j % 2](p / 10000 ** (2 * (j // 2) / 6)) for j in range(6)]
+            for p in range(5)
+        ]
+    )
+    found = nn.SinusoidalPositions(6)(wg.tensor(x)).numpy()
+    np.testing.assert_allclose(found, x + table, rtol=1e-12)
+    assert nn.SinusoidalPositions(6)(wg.ones((5, 6))).dtype == wg.float32
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_rotary_positions(interleaved, rng):
+    """Turned complex numbers; products depend on distances alone."""
+    layer = nn.RotaryPositions(6, interleaved=interleaved)
+    x = f64(rng, 2, 5, 6)
+    z = x[..., ::2] + 1j * x[..., 1::2] if interleaved else x[..., :3] + 1j * x[..., 3:]
+    z = z * np.exp(1j * np.arange(5)[:, None] * 10000.0 ** (-np.arange(0, 6, 2) / 6))
+    parts = [z.real, z.imag]
+    right = np.stack(parts, -1).reshape(x.shape) if interleaved else np.concatenate(parts, -1)
+    np.testing.assert_allclose(layer(wg.tensor(x)).numpy(), right, rtol=1e-12, atol=1e-12)
+    q, k = wg.tensor(f64(rng, 1, 6)), wg.tensor(f64(rng, 1, 6))
+
+    def product(a, b):
+        return (layer(q, wg.tensor([a])) * layer(k, wg.tensor([b]))).sum().item()
+
+    assert product(3, 1) == pytest.approx(product(12, 10)) != pytest.approx(product(3, 2))
+    compiled = wg.compile(layer)
+    for _ in range(3):
+        assert np.array_equal(compiled(wg.tensor(x)).numpy(), layer(wg.tensor(x)).numpy())
+    assert wg.testing.gradcheck(layer, [wg.tensor(x)])
+    with pytest.raises(wg.ShapeError, match=r"RotaryPositions .*\(5, 4\); expected \(..., L, 6\)"):
+        layer(wg.ones((5, 4)))
+    with pytest.raises(ValueError, match="RotaryPositions: dim is 5"):
+        nn.RotaryPositions(5)

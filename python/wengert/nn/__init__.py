@@ -67,6 +67,7 @@ from .norms import (
     LayerNorm,
     RMSNorm,
 )
+from .positions import RotaryPositions, SinusoidalPositions
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = [
@@ -121,9 +122,11 @@ __all__ = [
     "RMSNorm",
     "RNNCell",
     "ReLU",
+    "RotaryPositions",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",

@@ -16,16 +16,20 @@ from .. import _core, _explained
 from .._calls import choice
 from .._core import Tensor
 from ..autograd import no_grad
-from ..random import Generator, rand, randn
+from ..random import Generator, rand, randn, randperm
 
 __all__ = [
     "calculate_gain",
     "constant_",
+    "eye_",
     "kaiming_normal_",
     "kaiming_uniform_",
     "normal_",
     "ones_",
+    "orthogonal_",
     "skip_init",
+    "sparse_",
+    "trunc_normal_",
     "uniform_",
     "xavier_normal_",
     "xavier_uniform_",
@@ -135,6 +139,91 @@ def zeros_(tensor: Tensor) -> Tensor:
 def ones_(tensor: Tensor) -> Tensor:
     """Ones."""
     return constant_(tensor, 1.0)
+
+
+def _matrix(op: str, tensor: Tensor) -> tuple[int, int]:
+    if tensor.ndim != 2:
+        raise _core.ShapeError(f"{op}: tensor has shape {tensor.shape}; expected two axes")
+    return tensor.shape[0], tensor.shape[1]
+
+
+@no_grad()
+def eye_(tensor: Tensor) -> Tensor:
+    """1 on the diagonal of a matrix, 0 elsewhere."""
+    rows, columns = _matrix("eye_", tensor)
+    along = _core.arange(columns, device=tensor.device)
+    rows_of = _core.arange(rows, device=tensor.device).unsqueeze(1)
+    tensor.copy_((rows_of == along).to(tensor.dtype))
+    return tensor
+
+
+@no_grad()
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Values from N(mean, std^2), drawn again until they are within [a, b]."""
+    _finite("trunc_normal_", mean=mean, std=std)
+    if not a < b or std < 0:
+        raise ValueError(f"trunc_normal_: a is {a}, b {b}, std {std}; expected a < b, std >= 0")
+    ends = [math.erf((end - mean) / (std * math.sqrt(2))) if std else math.inf for end in (a, b)]
+    if (ends[1] - ends[0]) / 2 < 0.001 if std else not a <= mean <= b:
+        raise ValueError(
+            f"trunc_normal_: less than one of 1,000 numbers of N({mean}, {std}²) is within "
+            f"[{a}, {b}]: write uniform_(tensor, a, b)"
+        )
+    if _skipping:
+        return tensor
+    values = randn(tensor.shape, tensor.dtype, generator) * std + mean
+    while bool((outside := (values < a) | (values > b)).any()):
+        again = randn(tensor.shape, tensor.dtype, generator) * std + mean
+        values = _core.where(outside, again, values)
+    tensor.copy_(values)
+    return tensor
+
+
+@no_grad()
+def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """gain times a random matrix (out, in · ...) whose rows, or columns where these are fewer, are
+    orthogonal and of length 1: Q of the QR decomposition of normal numbers, by NumPy.
+
+    Source: Saxe, McClelland and Ganguli 2014, arXiv 1312.6120.
+    """
+    import numpy as np
+
+    _finite("orthogonal_", gain=gain)
+    _fans("orthogonal_", tensor)  # two axes or more
+    if _skipping or tensor.size == 0:
+        return tensor
+    rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
+    shape = (max(rows, columns), min(rows, columns))
+    q, r = np.linalg.qr(randn(shape, "float64", generator).numpy())
+    q = q * np.sign(np.diag(r))  # uniform over all such matrices
+    values = q if rows >= columns else np.ascontiguousarray(q.T)
+    tensor.copy_(_core.tensor(values * gain).reshape(tensor.shape))
+    return tensor
+
+
+@no_grad()
+def sparse_(
+    tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None
+) -> Tensor:
+    """N(0, std^2) in a matrix, but for a part `sparsity` of each column, at random, which is 0.
+
+    Source: Martens, "Deep learning via Hessian-free optimization", ICML 2010.
+    """
+    rows, columns = _matrix("sparse_", tensor)
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparse_: sparsity is {sparsity}; it is a part, from 0 to 1")
+    normal_(tensor, 0.0, std, generator)
+    for column in range(columns):
+        zeros = randperm(rows, generator=generator)[: math.ceil(sparsity * rows)]
+        tensor[zeros.to(tensor.device), column] = 0.0
+    return tensor
 
 
 def xavier_uniform_(
