@@ -27,6 +27,9 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
     ("BatchNorm1d", (4,), {}, (6, 4)),
     ("BatchNorm1d", (4,), {"momentum": None}, (6, 4, 3)),
     ("BatchNorm1d", (4,), {"affine": False, "eps": 1e-3, "momentum": 0.3}, (6, 4)),
+    ("BatchNorm1d", (4,), {"bias": False}, (6, 4)),
+    ("GroupNorm", (2, 6), {"bias": False}, (3, 6, 4)),
+    ("InstanceNorm1d", (4,), {"affine": True, "bias": False}, (2, 4, 5)),
     ("BatchNorm1d", (4,), {"track_running_stats": False}, (6, 4)),
     ("BatchNorm2d", (4,), {}, (2, 4, 3, 5)),
     ("BatchNorm3d", (2,), {}, (2, 2, 3, 2, 2)),
@@ -121,7 +124,7 @@ def test_functions() -> None:
 
 
 ERRORS = [
-    (lambda: nn.BatchNorm1d(4)(wg.ones((1, 4))), "batch_norm: .*one value for each channel"),
+    (lambda: nn.BatchNorm1d(4)(wg.ones((1, 4))), "batch_norm: .*1 values for each channel"),
     (lambda: nn.BatchNorm1d(4)(wg.ones((2, 3))), r"batch_norm: running_mean .*\(3,\)"),
     (lambda: nn.BatchNorm2d(4)(wg.ones((2, 4))), r"BatchNorm2d .*\(2, 4\); expected 4 axes"),
     (lambda: nn.InstanceNorm1d(4)(wg.ones((2, 4, 1))), "instance_norm: .*one value"),

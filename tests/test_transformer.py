@@ -96,7 +96,15 @@ def test_masks(mask, need_weights) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"bias": False}, {"kdim": 4, "vdim": 7}, {"kdim": 4, "vdim": 7, "bias": False}],
+    [
+        {},
+        {"bias": False},
+        {"kdim": 4, "vdim": 7},
+        {"kdim": 4, "vdim": 7, "bias": False},
+        {"add_bias_kv": True},
+        {"add_zero_attn": True},
+        {"add_bias_kv": True, "add_zero_attn": True},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("batch", [True, False])
@@ -107,6 +115,11 @@ def test_options(options, batch) -> None:
     inputs = [rng.normal(size=(n, N, e) if batch else (n, e)) for n, e in sizes]
     compare(ours, theirs, inputs, {"average_attn_weights": False})
     compare(ours, theirs, inputs, {"attn_mask": CAUSAL, "need_weights": False})
+    if batch:
+        compare(ours, theirs, inputs, {"key_padding_mask": PADDING * -2.0})
+        xs = [wg.tensor(x) for x in inputs]
+        causal, _ = ours(*xs, attn_mask=wg.tensor(CAUSAL))
+        assert_close(ours(*xs, is_causal=True)[0], causal.detach().numpy(), 1e-12)
 
 
 @pytest.mark.parametrize("norm_first", [False, True])

@@ -127,8 +127,8 @@ def batch_norm(
         count = math.prod(x.shape[axis] for axis in axes)
         if count < 2:
             raise _core.ShapeError(
-                f"{op}: x has shape {x.shape}: one value for each channel, which has no variance; "
-                "give more of them, or call eval()"
+                f"{op}: x has shape {x.shape}: {count} values for each channel, which have no "
+                "variance; give more of them, or call eval()"
             )
         mean = x.mean(axes, keepdims=True)
         var = (x - mean).square().mean(axes, keepdims=True)

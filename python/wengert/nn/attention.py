@@ -42,6 +42,8 @@ class MultiheadAttention(Module):
     average_attn_weights (n, num_heads, L, S)), or None without need_weights, which is faster.
     attn_mask is (L, S) or (n · num_heads, L, S), key_padding_mask (n, S). is_causal without
     attn_mask: query i looks at keys 0 to i. dropout is that of the weights, in training.
+    add_bias_kv adds one key and value that are trained, add_zero_attn one of zeros; all queries
+    look at these.
     """
 
     in_proj_weight: Parameter | None
@@ -53,7 +55,8 @@ class MultiheadAttention(Module):
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
-        *,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
@@ -67,6 +70,7 @@ class MultiheadAttention(Module):
         self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
         self.dropout, self.generator = dropout, generator
+        self.add_zero_attn = add_zero_attn
 
         def weight(rows: int, columns: int) -> Parameter:
             made = _core.empty((rows, columns), dtype)
@@ -80,6 +84,12 @@ class MultiheadAttention(Module):
             self.k_proj_weight = weight(embed_dim, self.kdim)
             self.v_proj_weight = weight(embed_dim, self.vdim)
         self.in_proj_bias = Parameter(_core.zeros((3 * embed_dim,), dtype)) if bias else None
+        self.bias_k: Parameter | None = None
+        self.bias_v: Parameter | None = None
+        if add_bias_kv:
+            shape = (1, 1, embed_dim)
+            k, v = (init.xavier_normal_(_core.empty(shape, dtype), 1, generator) for _ in "kv")
+            self.bias_k, self.bias_v = Parameter(k), Parameter(v)
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype, generator)
         if self.out_proj.bias is not None:
             init.zeros_(self.out_proj.bias)
@@ -152,15 +162,31 @@ class MultiheadAttention(Module):
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
         batch = 0 if self.batch_first or one else 1
 
-        def heads(x: Tensor) -> Tensor:
+        def heads(x: Tensor, zero: bool = False, extra: Tensor | None = None) -> Tensor:
             x = x.unsqueeze(0) if one else x.swapaxes(0, 1) if batch else x
+            if extra is not None:
+                x = _core.concatenate([x, extra.broadcast_to((x.shape[0], 1, x.shape[2]))], 1)
+            if zero:
+                x = functional.pad(x, ((0, 0), (0, 1), (0, 0)))
             return x.reshape(*x.shape[:2], self.num_heads, -1).swapaxes(1, 2)
 
-        q, k, v = map(heads, self._projected(query, key, value))
+        q, k, v = self._projected(query, key, value)
+        zero = self.add_zero_attn
+        q, k, v = heads(q), heads(k, zero, self.bias_k), heads(v, zero, self.bias_v)
         n, _, length, _ = q.shape
-        mask = self._mask(attn_mask, key_padding_mask, n, length, k.shape[2])
-        drops = self.training and self.dropout > 0
+        extra = zero + (self.bias_k is not None)
+        keys = k.shape[2] - extra
         causal = is_causal and attn_mask is None
+        if causal and extra:
+            along = _core.arange(keys, device=q.device)
+            attn_mask = along > _core.arange(length, device=q.device).unsqueeze(1)
+            causal = False
+        mask = self._mask(attn_mask, key_padding_mask, n, length, keys)
+        if mask is not None and extra:
+            seen = _core.ones((*mask.shape[:-1], extra), mask.dtype, mask.device)
+            seen = seen if mask.dtype == _core.bool_ else seen * 0
+            mask = _core.concatenate([mask, seen], -1)
+        drops = self.training and self.dropout > 0
         weights = None
         if need_weights or drops:
             weights = _core.attention_weights(q, k, mask, causal)

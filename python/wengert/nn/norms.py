@@ -105,13 +105,15 @@ class GroupNorm(_Norm):
         eps: float = 1e-5,
         affine: bool = True,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: {num_channels} channels cannot be {num_groups} groups of one size"
             )
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
-        self._scale((num_channels,), affine, affine, dtype)
+        self._scale((num_channels,), affine, affine and bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
@@ -135,9 +137,11 @@ class _Running(_Norm):
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self._scale((num_features,), affine, affine, dtype)
+        self._scale((num_features,), affine, affine and bias, dtype)
         kept = track_running_stats
         self.register_buffer("running_mean", _core.zeros((num_features,), dtype) if kept else None)
         self.register_buffer("running_var", _core.ones((num_features,), dtype) if kept else None)
@@ -210,8 +214,10 @@ class _InstanceNorm(_Running):
         affine: bool = False,
         track_running_stats: bool = False,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
