@@ -58,10 +58,18 @@ OPTIMIZERS = [
     ("ASGD", {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 10.0, "weight_decay": 0.01,
               "maximize": True}),
 ]  # fmt: skip
+OPTIMIZERS += [
+    ("Adafactor", {"lr": 0.05}),
+    ("Adafactor", {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-5, 1e-2), "d": 1.5,
+                   "weight_decay": 0.05, "maximize": True}),
+]  # fmt: skip
 OWN = [  # PyTorch has none of this name
+    ("LAMB", {"lr": 0.01}),
+    ("LAMB", {"lr": 0.02, "betas": (0.8, 0.9), "eps": 1e-5, "weight_decay": 0.1,
+              "maximize": True}),
     ("Lion", {"lr": 0.01, "weight_decay": 0.1}),
     ("Lion", {"lr": 0.01, "betas": (0.8, 0.9), "maximize": True}),
-]
+]  # fmt: skip
 
 
 def pair(torch):
@@ -111,6 +119,83 @@ def test_trajectory_is_pytorchs(name, options, doubles):
         a.step()
         b.step()
     assert worst(theirs, ours) < 1e-9
+
+
+def lion(w, g, m, t, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
+    w = w - lr * (np.sign(betas[0] * m + (1 - betas[0]) * g) + weight_decay * w)
+    return w, betas[1] * m + (1 - betas[1]) * g
+
+
+def lamb(w, g, state, t, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0):
+    m, v = betas[0] * state[0] + (1 - betas[0]) * g, betas[1] * state[1] + (1 - betas[1]) * g**2
+    r = m / (1 - betas[0] ** t) / (np.sqrt(v / (1 - betas[1] ** t)) + eps) + weight_decay * w
+    norms = np.linalg.norm(w), np.linalg.norm(r)
+    return w - lr * (norms[0] / norms[1] if all(norms) else 1) * r, np.stack([m, v])
+
+
+@pytest.mark.parametrize(("name", "options"), OWN)
+def test_rules_that_pytorch_lacks_are_their_formulas(name, options):
+    options = dict(options)
+    rule = getattr(optim, name)(ours := parameters([1.0, -2.0, 0.5], np.zeros((2, 2))), **options)
+    sign = -1 if options.pop("maximize", False) else 1
+    of = {"Lion": lion, "LAMB": lamb}[name]
+    w = [p.detach().numpy().copy() for p in ours]
+    state = [np.zeros(((2,) if name == "LAMB" else ()) + x.shape) for x in w]
+    rng = np.random.default_rng(4)
+    for t in range(1, 26):
+        for i, p in enumerate(ours):
+            g = rng.standard_normal(p.shape)
+            p.grad = wg.tensor(g)
+            w[i], state[i] = of(w[i], sign * g, state[i], t, **options)
+        rule.step()
+    for p, x in zip(ours, w, strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), x, 1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lr": 0.02, "nesterov": False, "weight_decay": 0.0, "momentum": 0.8},
+        {"lr": 0.02, "adjust_lr_fn": "match_rms_adamw", "ns_steps": 3, "eps": 1e-3,
+         "ns_coefficients": (2.0, -1.5, 0.5)},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", [(3, 7), (7, 3), (4, 4)])
+def test_muon_is_pytorchs(options, shape, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda x: x.clone())  # ours keeps the dtype
+    rng = np.random.default_rng(5)
+    start = rng.standard_normal(shape)
+    theirs, (eager,), (compiled,) = torch.tensor(start), parameters(start), parameters(start)
+    other = torch.optim.Muon([theirs], **options)
+    rules = [optim.Muon([p], **options) for p in (eager, compiled)]
+
+    def update(g):
+        compiled.grad = g * 1
+        rules[1].step()
+
+    update = wg.compile(update)
+    for i in range(20):
+        if i == 8:
+            for rule in (other, *rules):
+                rule.param_groups[0]["lr"] = 0.05
+        g = rng.standard_normal(shape)
+        theirs.grad, eager.grad = torch.tensor(g), wg.tensor(g)
+        other.step()
+        rules[0].step()
+        update(wg.tensor(g))
+    np.testing.assert_allclose(eager.detach().numpy(), theirs.numpy(), 1e-11, 1e-13)
+    assert eager.tolist() == compiled.tolist() and update.traces == 1
+    singular = np.linalg.svd(start - eager.detach().numpy())[1]
+    assert singular.min() > 0
+    resumed = parameters(eager.detach().numpy())
+    again = optim.Muon(resumed)
+    again.load_state_dict(rules[0].state_dict())
+    resumed[0].grad = eager.grad
+    again.step()
+    rules[0].step()
+    assert resumed[0].tolist() == eager.tolist()
 
 
 def changed(optimizer, step):
@@ -215,6 +300,28 @@ def test_bad_options():
     ]:
         with pytest.raises(ValueError, match=f"{name}: {says}"):
             getattr(optim, name)([p], **options)
+    (matrix,) = parameters([[1.0]])
+    for name, options, says in [
+        ("Adafactor", {"eps": 1e-8}, "eps is 1e-08; it must be two numbers"),
+        ("Adafactor", {"eps": (-1.0, 1e-3)}, r"eps is -1\.0"),
+        ("Adafactor", {"d": 0.5}, r"d is 0\.5; it must be a finite number, 1 or more"),
+        ("Adafactor", {"beta2_decay": 0.8}, r"beta2_decay is 0\.8"),
+        ("LAMB", {"betas": (1.0, 0.9)}, r"betas is 1\.0"),
+        ("Muon", {"ns_steps": 0}, "ns_steps is 0"),
+        ("Muon", {"ns_coefficients": (1.0, 2.0)}, "ns_coefficients is"),
+        ("Muon", {"eps": 0.0}, r"eps is 0\.0"),
+        ("Muon", {"adjust_lr_fn": "rms"}, 'adjust_lr_fn is "rms"; expected "original"'),
+    ]:
+        with pytest.raises(ValueError, match=f"{name}: {says}"):
+            getattr(optim, name)([matrix], **options)
+    with pytest.raises(wg.ShapeError, match=r"Muon: parameter 1 has shape \(1,\); it takes matric"):
+        optim.Muon([matrix, p])
+    wrong = optim.Adafactor([matrix]).state_dict()
+    wrong["state"][0] = {"step": 1, "row_var": wg.ones(1), "col_var": wg.ones((1, 1))}
+    with pytest.raises(
+        ValueError, match=r"'row_var' of parameter 0 has shape \(1,\), here \(1, 1\)"
+    ):
+        optim.Adafactor([matrix]).load_state_dict(wrong)
     rule = optim.AdamW([p])
     with pytest.raises(ValueError, match="that is Adam"):
         rule.load_state_dict(optim.Adam([p]).state_dict())

@@ -427,6 +427,8 @@ RULES: list[Any] = [
     optim.Rprop,
     optim.ASGD,
     optim.Lion,
+    optim.LAMB,
+    optim.Adafactor,
 ]
 
 

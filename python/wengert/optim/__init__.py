@@ -11,6 +11,7 @@ from .averaging import (
     get_swa_multi_avg_fn,
     update_bn,
 )
+from .composed import LAMB, Adafactor, Muon
 from .optimizers import (
     ASGD,
     SGD,
@@ -50,9 +51,11 @@ from .schedules import (
 
 __all__ = [
     "ASGD",
+    "LAMB",
     "SGD",
     "SWALR",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -69,6 +72,7 @@ __all__ = [
     "Lion",
     "MultiStepLR",
     "MultiplicativeLR",
+    "Muon",
     "NAdam",
     "OneCycleLR",
     "Optimizer",

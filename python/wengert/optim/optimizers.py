@@ -133,7 +133,7 @@ class ParamGroup(MutableMapping[str, Any]):
             raise ValueError(f"{self._owner}: group[{name!r}] cannot be set to this")
         if name == "lr" and isinstance(value, Tensor):
             value = value.item()
-        if name in _NUMBERS:
+        if name in _NUMBERS and (name in self.tensors or name != "eps"):  # Adafactor's are two
             _check(self._owner, name, value, *_NUMBERS[name])
         elif name in _PAIRS:
             names, must, test = _PAIRS[name]
@@ -276,6 +276,10 @@ class Optimizer:
     def _options_of(self, group: ParamGroup, cohort: _Cohort) -> Tensor:
         return group.options
 
+    def _shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the buffer of this name of a parameter."""
+        return shape
+
     @property
     def lr(self) -> float:
         """The learning rate; ValueError where the groups have different ones."""
@@ -349,7 +353,8 @@ class Optimizer:
                     continue
                 for place, p in enumerate(cohort.params):
                     entry = {"step": cohort.step.clone()}
-                    entry.update({name: all_[place] for name, all_ in cohort.state.items() if all_})
+                    buffers = {name: all_[place] for name, all_ in cohort.state.items() if all_}
+                    entry.update({k: buffer for k, buffer in buffers.items() if buffer is not None})
                     entry.update({name: one.clone() for name, one in cohort.scalars.items()})
                     state[number[id(p)]] = entry
         groups = [
@@ -409,9 +414,9 @@ class Optimizer:
                         problems.append(f"{key!r} of parameter {i} has shape {value.shape}")
                 elif key not in self._buffers:
                     problems.append(f"{key!r} of parameter {i} is not a buffer of {name}")
-                elif value.shape != params[i].shape:
+                elif value.shape != (wanted := self._shape(key, params[i].shape)):
                     problems.append(
-                        f"{key!r} of parameter {i} has shape {value.shape}, here {params[i].shape}"
+                        f"{key!r} of parameter {i} has shape {value.shape}, here {wanted}"
                     )
             if "step" not in entry:
                 problems.append(f"step of parameter {i} is missing")
@@ -443,10 +448,11 @@ class Optimizer:
                 cohort = _Cohort(params, step)
                 cohort.scalars = {key: _core.tensor(one, "float64") for key, one in scalars}
                 for name in names:
-                    buffers = [_core.zeros_like(p.detach()) for p in params]
-                    for p, buffer in zip(params, buffers, strict=True):
-                        buffer.copy_(entries[number[id(p)]][name].detach())
-                    cohort.state[name] = buffers
+                    cohort.state[name] = []
+                    for p in params:
+                        given_ = entries[number[id(p)]][name].detach()
+                        buffer = _core.zeros(given_.shape, p.dtype, p.device).copy_(given_)
+                        cohort.state[name].append(buffer)
                 group.cohorts.append(cohort)
 
     def __repr__(self) -> str:
