@@ -79,6 +79,8 @@ MASKS: dict[str, dict[str, Any]] = {
     "padding": {"key_padding_mask": PADDING},
     "added padding": {"key_padding_mask": np.where(PADDING, -1.5, 0.0)},
     "both": {"attn_mask": CAUSAL, "key_padding_mask": PADDING},
+    "bool and added": {"attn_mask": CAUSAL, "key_padding_mask": PADDING * -2.0},
+    "added and bool": {"attn_mask": RNG.normal(size=(L, S)), "key_padding_mask": PADDING},
     "both kinds": {
         "attn_mask": np.where(CAUSAL, -np.inf, 0.5), "key_padding_mask": PADDING * -2.0
     },

@@ -23,6 +23,15 @@ __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 State = Any  # a tensor, of LSTM a pair of them
 
 
+def _each(x: Tensor) -> list[Tensor]:
+    """x[0], x[1], ... by halves: the gradient of a part has the size of what it is a part of, so
+    parts of the whole would make the cost quadratic."""
+    if len(x) == 1:
+        return [x.squeeze(0)]
+    half = len(x) // 2
+    return _each(x[:half]) + _each(x[half:])
+
+
 class _Recurrent(Module):
     """Names of parameters, and the formula of one time, for layers and cells."""
 
@@ -132,10 +141,10 @@ class _Layers(_Recurrent):
         bias = [getattr(self, f"bias_{of}{end}") if self.bias else None for of in ("ih", "hh")]
         weight = getattr(self, f"weight_hh{end}")
         projected = getattr(self, f"weight_hr{end}") if self.proj_size else None
-        products = _core.linear(x, getattr(self, f"weight_ih{end}"), bias[0]).split(1)
+        products = _each(_core.linear(x, getattr(self, f"weight_ih{end}"), bias[0]))
         outputs = []
         for product in reversed(products) if end.endswith("reverse") else products:
-            state = self._next(product.squeeze(0), state, weight, bias[1])
+            state = self._next(product, state, weight, bias[1])
             if projected is not None:
                 state = (_core.linear(state[0], projected), state[1])
             outputs.append(state[0] if isinstance(state, tuple) else state)
@@ -174,7 +183,7 @@ class _Layers(_Recurrent):
             for state, size in zip(given, sizes, strict=True):
                 self._bad_state(state, (count, size) if one else (count, n, size))
             given = [state.unsqueeze(1) for state in given] if one else given
-        rows = [[piece.squeeze(0) for piece in state.split(1)] for state in given]
+        rows = [_each(state) for state in given]
         states = list(zip(*rows, strict=True)) if pair else rows[0]
         y, last = self._run(x, states)
         ends = zip(*last, strict=True) if pair else [last]
