@@ -57,20 +57,6 @@ struct PythonObjects : Objects {
   }
 };
 
-// Python's collector asks for cycles that it cannot see, once there may be any.
-void collect_with_python() {
-  static bool asked = false;
-  if (asked || !has_cycles()) return;
-  asked = true;
-  // Before Python's own collection, which takes what our cycles held, and after it, when what its
-  // cycles held is free.
-  const auto collect = [](const py::str&, const py::dict& info) {
-    constexpr int all = 2;  // generations: not at each small collection
-    if (info["generation"].cast<int>() == all && has_cycles()) collect_cycles(PythonObjects());
-  };
-  py::module_::import("gc").attr("callbacks").attr("append")(py::cpp_function(collect));
-}
-
 void set_requires_grad(const Tensor& x, bool wanted) {
   if (!x.is_leaf()) {
     if (wanted) return;
@@ -118,6 +104,40 @@ py::object grad(py::handle outputs_given, py::handle inputs_given, py::handle co
   return tuple;
 }
 
+}  // namespace
+
+// Python's collector asks for cycles that it cannot see, once there may be any.
+void collect_with_python() {
+  static bool asked = false;
+  if (asked || !has_cycles()) return;
+  asked = true;
+  // Before Python's own collection, which takes what our cycles held, and after it, when what its
+  // cycles held is free.
+  const auto collect = [](const py::str&, const py::dict& info) {
+    constexpr int all = 2;  // generations: not at each small collection
+    if (info["generation"].cast<int>() == all && has_cycles()) collect_cycles(PythonObjects());
+  };
+  py::module_::import("gc").attr("callbacks").attr("append")(py::cpp_function(collect));
+}
+
+namespace {
+void backward_of_several(Tensors outputs, py::handle cotangents, py::handle retain_graph,
+                         bool create_graph, py::handle inputs_given) {
+  const std::vector<Tensor> given = cotangents_of("backward", cotangents);
+  if (given.size() > outputs.size())
+    fail<ValueError>("backward: got ", given.size(), " gradients for ", outputs.size(),
+                     " outputs; expected one each");
+  const bool retain =
+      !retain_graph.is_none() && to_value<bool>("backward", "retain_graph", retain_graph);
+  std::vector<Tensor> inputs;
+  if (!inputs_given.is_none()) {
+    inputs = to_tensors("backward", inputs_given);
+    if (inputs.empty())
+      fail<ValueError>("backward: inputs is empty; leave it out to reach all leaves");
+  }
+  backward(outputs, Tensors(given), retain, create_graph, Tensors(inputs));
+  collect_with_python();
+}
 }  // namespace
 
 void add_autograd(py::module_& m, TensorClass& cls) {
@@ -206,30 +226,30 @@ void add_autograd(py::module_& m, TensorClass& cls) {
           "the gradient's place.")
       .def(
           "backward",
-          [](const Tensor& y, py::handle gradient, bool retain_graph, bool create_graph) {
-            const std::vector<Tensor> given = cotangents_of("backward", gradient);
-            backward(Tensors(&y, 1), Tensors(given), retain_graph, create_graph);
-            collect_with_python();
+          [](const Tensor& y, py::handle gradient, py::handle retain_graph, bool create_graph,
+             py::handle inputs) {
+            backward_of_several(Tensors(&y, 1), gradient, retain_graph, create_graph, inputs);
           },
-          py::arg("gradient") = py::none(), py::arg("retain_graph") = false,
-          py::arg("create_graph") = false,
+          py::arg("gradient") = py::none(), py::arg("retain_graph") = py::none(),
+          py::arg("create_graph") = false, py::arg("inputs") = py::none(),
           "Adds d(self)/d(leaf) to the `grad` of every leaf that requires one.\n\n"
           "gradient: the cotangent, of self's shape; may be left out where self has one element.\n"
           "retain_graph: keep what the lines saved, to walk them again.\n"
           "create_graph: record the backward lines too, for gradients of gradients.\n"
+          "inputs: a tensor or a list of them, whose `grad` alone is added to.\n"
           "Raises GradientError where there is no history, or it was freed, or a saved value was "
           "changed in place.");
 
   m.def(
       "backward",
-      [](py::handle outputs_given, py::handle cotangents, bool retain_graph, bool create_graph) {
+      [](py::handle outputs_given, py::handle cotangents, py::handle retain_graph,
+         bool create_graph, py::handle inputs) {
         const std::vector<Tensor> outputs = to_tensors("backward", outputs_given);
-        const std::vector<Tensor> given = cotangents_of("backward", cotangents);
-        backward(Tensors(outputs), Tensors(given), retain_graph, create_graph);
-        collect_with_python();
+        backward_of_several(Tensors(outputs), cotangents, retain_graph, create_graph, inputs);
       },
-      py::arg("outputs"), py::arg("gradients") = py::none(), py::arg("retain_graph") = false,
-      py::arg("create_graph") = false, "Tensor.backward() for several outputs in one walk.");
+      py::arg("outputs"), py::arg("gradients") = py::none(), py::arg("retain_graph") = py::none(),
+      py::arg("create_graph") = false, py::arg("inputs") = py::none(),
+      "Tensor.backward() for several outputs in one walk.");
   m.def("grad", grad, py::arg("outputs"), py::arg("inputs"), py::arg("grad_outputs") = py::none(),
         py::arg("retain_graph") = py::none(), py::arg("create_graph") = false,
         py::arg("allow_unused") = false,

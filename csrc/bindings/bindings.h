@@ -103,6 +103,11 @@ py::object in_known_dtype(const py::object& array, std::optional<DType> dtype);
 Number to_number(const char* op, const char* argument, py::handle h);
 void refuse_mask(const char* op, py::handle array);  // of a masked array, which would be lost
 
+// autograd.cpp
+void collect_with_python();  // asks Python's collector for cycles that it cannot see
+// host.cpp
+py::dict facts_of(const Op& op);  // what ops() says of each
+
 // guards.cpp
 // What an object of class _Guards finds changed, as text; null for nothing.
 const char* changed_guard(py::handle guards);
@@ -134,6 +139,7 @@ void add_program(py::module_& m);
 void add_guards(py::module_& m);
 void add_slots(TensorClass& cls);
 void add_study(py::module_& m);
+void add_custom(py::module_& m);
 void add_cuda(py::module_& m, TensorClass& cls);
 void add_calls(py::module_& m);
 

@@ -160,6 +160,20 @@ void add_errors(py::module_& m) {
   py::register_exception<ShapeError>(m, "ShapeError", PyExc_ValueError);
 }
 
+py::dict facts_of(const Op& op) {
+  py::dict d;
+  d["name"] = op.name;
+  d["operands"] = operands_of(op);
+  d["formula"] = formula_of(op);
+  d["gradients"] = gradients_of(op);
+  d["numpy"] = op.write ? op.write(Dialect::numpy, 0) : Source();
+  d["javascript"] = op.write ? op.write(Dialect::javascript, 0) : Source();
+  d["view"] = op.alias != nullptr;
+  d["no_gradient"] = op.no_gradient ? py::object(py::str(op.no_gradient)) : py::object(py::none());
+  d["cuda"] = op.gpu || op.alias != nullptr;
+  return d;
+}
+
 void add_host(py::module_& m) {
   main_thread = PyThread_get_thread_ident();
   host = {release_lock, acquire_lock, interrupted};
@@ -209,20 +223,7 @@ void add_host(py::module_& m) {
       "ops",
       [] {
         py::list list;
-        for (const Op* op : all_ops()) {
-          py::dict d;
-          d["name"] = op->name;
-          d["operands"] = operands_of(*op);
-          d["formula"] = formula_of(*op);
-          d["gradients"] = gradients_of(*op);
-          d["numpy"] = op->write ? op->write(Dialect::numpy, 0) : Source();
-          d["javascript"] = op->write ? op->write(Dialect::javascript, 0) : Source();
-          d["view"] = op->alias != nullptr;
-          d["no_gradient"] =
-              op->no_gradient ? py::object(py::str(op->no_gradient)) : py::object(py::none());
-          d["cuda"] = op->gpu || op->alias != nullptr;
-          list.append(d);
-        }
+        for (const Op* op : all_ops()) list.append(facts_of(*op));
         return list;
       },
       "Every op: its name and its operands', the formulas of value and gradients for readers, "

@@ -28,6 +28,7 @@ PYBIND11_MODULE(_core, m) {
   add_guards(m);
   add_program(m);
   add_study(m);
+  add_custom(m);
   add_cuda(m, cls);
   add_calls(m);
   add_slots(cls);

@@ -3,6 +3,7 @@
 #include "program/study.h"
 
 #include "bindings/bindings.h"
+#include "graph/custom.h"
 
 namespace wengert::bindings {
 
@@ -19,6 +20,7 @@ py::list lines(const Study& s) {
     const Study::Note& note = s.notes()[i];
     py::dict d;
     d["op"] = l.op->name;
+    d["own"] = custom_call(*l.op, l.attrs) ? py::object(facts_of(*l.op)) : py::object(py::none());
     d["inputs"] = l.inputs;
     d["outputs"] = note.outputs;
     d["edited"] = note.edited;

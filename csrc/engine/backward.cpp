@@ -2,7 +2,9 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <mutex>
+#include <optional>
 
 #include "base/pool.h"
 #include "engine/cycles.h"
@@ -79,23 +81,49 @@ Tensor next_gradient(const LeafGradient& l) {
   return grad_enabled() || ours ? l.gradient : clone(l.gradient);
 }
 
+void check_inputs(const char* op, Tensors inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (!inputs[i].requires_grad())
+      fail<GradientError>(
+          op, ": input ", i,
+          " does not require a gradient; set requires_grad=True on it before computing");
+    else
+      check_history(op, inputs[i]);
+}
+
+std::vector<LeafGradient> gradients_at(Tensors inputs, const Walk& w) {
+  std::vector<LeafGradient> found;
+  for (const Tensor& x : inputs) {
+    const auto same = [&](const LeafGradient& l) { return l.leaf.body() == x.body(); };
+    const Tensor gradient = w.gradient_of(x);
+    if (gradient.defined() && std::none_of(found.begin(), found.end(), same))
+      found.push_back({x, gradient});
+  }
+  return found;
+}
+
 }  // namespace
 
-void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool create_graph) {
+void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool create_graph,
+              Tensors inputs) {
+  check_inputs("backward", inputs);
   // Nothing is added to any leaf until the whole walk has gone well.
   const GradMode mode(create_graph);
-  Walk w(retain_graph || create_graph);
+  std::optional<Targets> targets;
+  if (!inputs.empty()) targets.emplace(outputs, inputs);
+  Walk w(retain_graph || create_graph, targets ? &*targets : nullptr);
   walk(w, outputs, cotangents);
+  const std::vector<LeafGradient> found = inputs.empty() ? w.leaves() : gradients_at(inputs, w);
   const LeafLock lock;
   const WithoutInterrupts whole;
   std::vector<Tensor> next;  // made before the first change: memory may run out
-  for (const LeafGradient& l : w.leaves()) {
+  for (const LeafGradient& l : found) {
     if (tracer) tracer->reads_grad(l.leaf);
     if (create_graph) note_cycle(l.leaf.body());
     next.push_back(next_gradient(l));
   }
   for (size_t i = 0; i < next.size(); ++i) {
-    const auto& [leaf, gradient] = w.leaves()[i];
+    const auto& [leaf, gradient] = found[i];
     const Tensor grad = leaf->grad;
     if (next[i].defined() || !grad.defined()) {
       leaf->grad = next[i].defined() ? next[i] : clone(gradient);
@@ -108,19 +136,55 @@ void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool creat
 
 std::vector<Tensor> gradients(Tensors outputs, Tensors inputs, Tensors cotangents,
                               bool retain_graph, bool create_graph) {
-  for (size_t i = 0; i < inputs.size(); ++i)
-    if (!inputs[i].requires_grad())
-      fail<GradientError>(
-          "grad: input ", i,
-          " does not require a gradient; set requires_grad=True on it before computing");
-    else
-      check_history("grad", inputs[i]);
+  check_inputs("grad", inputs);
   const GradMode mode(create_graph);
   const Targets targets(outputs, inputs);
   Walk w(retain_graph || create_graph, &targets);
   walk(w, outputs, cotangents);
   std::vector<Tensor> result;
   for (const Tensor& x : inputs) result.push_back(w.gradient_of(x));
+  return result;
+}
+
+std::vector<Tensor> sources(Tensors outputs, uint64_t since) {
+  std::vector<Tensor> found;
+  std::unordered_set<const void*> seen;
+  std::vector<const Line*> todo;
+  const auto visit = [&](const LineRef& line, const Tensor& leaf) {
+    if (leaf.defined() && seen.insert(leaf.body()).second) found.push_back(leaf);
+    if (!line || !seen.insert(line.get()).second) return;
+    if (line->number >= since) {
+      todo.push_back(line.get());
+      return;
+    }
+    found.push_back(Tensor::promise(line->output));
+    found.back()->line = line;
+    found.back()->made_by = line->op;
+  };
+  for (const Tensor& y : outputs) visit(y->line, y->leaf_requires_grad ? y : Tensor());
+  while (!todo.empty()) {
+    const Line& line = *todo.back();
+    todo.pop_back();
+    for (const Edge& edge : line.inputs) visit(edge.line, edge.leaf);
+  }
+  return found;
+}
+
+std::vector<Tensor> gradients_since(Tensors outputs, Tensors sources, Tensors cotangents,
+                                    uint64_t since, bool create_graph) {
+  const GradMode mode(create_graph);
+  Walk w(create_graph, nullptr, since);
+  walk(w, outputs, cotangents);
+  std::vector<Tensor> result;
+  size_t lines = 0;
+  for (const Tensor& x : sources) {
+    result.push_back(w.gradient_of(x));
+    lines += x->line && result.back().defined();
+  }
+  if (lines != w.lines_reached())
+    fail<GradientError>(
+        "checkpoint: the function, run again for the gradient, used other tensors than at first; "
+        "let it depend on its arguments, and on what does not change until backward() has passed");
   return result;
 }
 

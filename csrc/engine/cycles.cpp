@@ -7,6 +7,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include "graph/custom.h"
+
 namespace wengert {
 
 namespace {
@@ -22,19 +24,22 @@ Noted& noted() {
 }
 
 struct Node {
-  TensorBody* body = nullptr;  // one of the four
+  TensorBody* body = nullptr;  // one of the five
   Line* line = nullptr;
   std::shared_ptr<Hooks>* hooks = nullptr;  // co-owned
+  CustomCall* call = nullptr;
   void* object = nullptr;
   int64_t met = 0;  // owners
   bool reached = false;
 
   const void* key() const {
     if (hooks) return hooks->get();
+    if (call) return call;
     return body ? body : line ? static_cast<const void*>(line) : object;
   }
   int64_t owners(const Objects& objects) const {
     if (hooks) return hooks->use_count();
+    if (call) return call->refs.load();
     return body ? body->refs.load() : line ? line->refs.load() : objects.owners(object);
   }
 };
@@ -64,6 +69,9 @@ template <class F> void each_owned(const Node& node, const Objects& objects, con
     }
     for (const Saved& saved : node.line->saved) body(saved.value);
     hooks(node.line->hooks);
+    if (CustomCall* call = custom_call(*node.line->op, node.line->attrs)) f(Node{.call = call});
+  } else if (node.call) {
+    object(node.call->object());
   } else if (node.hooks) {
     for (const auto& [id, hook] : **node.hooks) object(hook->object());
   } else {
@@ -120,11 +128,14 @@ void collect_cycles(const Objects& objects) {
   });
   std::vector<Tensor> gradients;
   std::vector<Hooks> hooks;
+  std::vector<Ref<CustomCall>> calls;
   for (auto& [key, node] : nodes) {
     if (node.reached) continue;
     if (node.body) gradients.push_back(std::exchange(node.body->grad, Tensor()));
     if (node.hooks) hooks.push_back(std::exchange(**node.hooks, Hooks()));
+    if (node.call) calls.emplace_back(node.call);
   }
+  for (const Ref<CustomCall>& call : calls) call->clear();
 }  // freed here, when all cycles are open
 
 }  // namespace wengert

@@ -83,6 +83,7 @@ void Walk::step(Line& line, const Tensor& arrived) {
 
 void Walk::arrive(const LineRef& line, Tensor gradient) {
   if (targets_ && !targets_->leads_to(*line.get())) return;
+  if (line->number < since_) return add_to(reached_[line.get()], std::move(gradient));
   Pending& p = pending_[line->number];
   if (!p.line) p.line = line;
   add_to(p.gradient, std::move(gradient));

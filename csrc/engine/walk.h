@@ -18,9 +18,9 @@ struct LeafGradient {
 
 class Walk {
  public:
-  // Towards `targets`, or to all leaves.
-  explicit Walk(bool retain_graph, const Targets* targets = nullptr)
-      : retain_(retain_graph), targets_(targets) {}
+  // Towards `targets`, or to all leaves; not past lines older than number `since`.
+  explicit Walk(bool retain_graph, const Targets* targets = nullptr, uint64_t since = 0)
+      : retain_(retain_graph), targets_(targets), since_(since) {}
 
   void begin(const Tensor& output, Tensor cotangent);
   void run();
@@ -28,6 +28,7 @@ class Walk {
   const std::vector<LeafGradient>& leaves() const { return leaves_; }
   // What reached a target.
   Tensor gradient_of(const Tensor& target) const;
+  size_t lines_reached() const { return reached_.size(); }
 
  private:
   struct Pending {
@@ -40,10 +41,11 @@ class Walk {
 
   bool retain_;
   const Targets* targets_;
+  uint64_t since_;
   std::map<uint64_t, Pending, std::greater<>> pending_;  // newest first
   std::vector<LeafGradient> leaves_;                     // in order of arrival
   std::unordered_map<const TensorBody*, size_t> leaf_index_;
-  std::unordered_map<const Line*, Tensor> reached_;  // targets that are no leaves
+  std::unordered_map<const Line*, Tensor> reached_;  // targets and older lines
 };
 
 }  // namespace wengert

@@ -33,21 +33,24 @@ void Line::free() {
   freed = true;
   saved.clear();
   inputs.clear();
+  attrs = {};
+}
+
+const Tensor& Line::unchanged(const Saved& s) const {
+  const Storage& storage = *s.value->storage;
+  if (storage.version != s.version)
+    fail<GradientError>(
+        "backward: a value that '", op->name, "' (", describe(origin),
+        ") needs for its gradient, of shape ", s.value.shape(), ", was changed in place by '",
+        storage.edited_by ? storage.edited_by : "a write", "' (", describe(storage.edited_at),
+        "): it was at version ", s.version, " and is at version ", storage.version,
+        "; write the change as a new tensor, or clone() the value before it is changed");
+  return s.value;
 }
 
 const Tensor& Line::value(Saves what) const {
-  for (const Saved& s : saved) {
-    if (s.what != what) continue;
-    const Storage& storage = *s.value->storage;
-    if (storage.version != s.version)
-      fail<GradientError>(
-          "backward: a value that '", op->name, "' (", describe(origin),
-          ") needs for its gradient, of shape ", s.value.shape(), ", was changed in place by '",
-          storage.edited_by ? storage.edited_by : "a write", "' (", describe(storage.edited_at),
-          "): it was at version ", s.version, " and is at version ", storage.version,
-          "; write the change as a new tensor, or clone() the value before it is changed");
-    return s.value;
-  }
+  for (const Saved& s : saved)
+    if (s.what == what) return unchanged(s);
   fail<GradientError>("backward: '", op->name,
                       "' asks for a value that it did not save (a defect in its op)");
 }

@@ -50,6 +50,7 @@ struct Line {
   const Tensor& input(int i) const { return value(save_input(i)); }
   Tensor result() const;  // the output, with its history where gradients of gradients are recorded
   const Tensor& auxiliary() const { return value(save_auxiliary); }
+  const Tensor& unchanged(const Saved& s) const;
 
   // Releases the saved values and the lines of the inputs.
   void free();

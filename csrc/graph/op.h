@@ -25,10 +25,13 @@ using Gradients = SmallVector<Tensor, 4>;
 // The attributes of a line: a plain struct of the op's own, held in place. A large one is boxed, so
 // that all other lines stay small; copies share the box.
 class Attrs {
+ public:
   struct Box : RefCounted {
     virtual ~Box() = default;
     static void destroy(Box* box) { delete box; }
   };
+
+ private:
   template <class T> struct Boxed final : Box {
     explicit Boxed(const T& value) : value(value) {}
     T value;
@@ -37,6 +40,8 @@ class Attrs {
 
  public:
   Attrs() = default;
+  explicit Attrs(Ref<Box> box) : box_(std::move(box)) {}
+  Box* box() const { return box_.get(); }
   template <class T>
     requires(!std::is_same_v<T, Attrs>)
   Attrs(const T& value) {  // NOLINT: implicit on purpose, `apply(op, inputs, SumAttrs{...})`

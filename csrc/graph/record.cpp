@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/pool.h"
+#include "graph/custom.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -107,8 +108,8 @@ void save(Line& line, Saves what, const Tensor& value) {
   line.saved.emplace_back(what, kept, kept->storage->version);
 }
 
-void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
-            const Tensor& auxiliary, uint32_t needs) {
+Line* record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
+             const Tensor& auxiliary, uint32_t needs) {
   Line* line = new Line;
   LineRef owner(line);
   line->op = &op;
@@ -134,6 +135,7 @@ void record(const Op& op, Tensors inputs, const Attrs& attrs, const Tensor& out,
   if (saves & save_output) save(*line, save_output, out.detach());
   if (saves & save_auxiliary) save(*line, save_auxiliary, auxiliary);
   out->line = std::move(owner);
+  return line;
 }
 
 bool shares_memory(const Tensor& a, const Tensor& b) { return a->storage == b->storage; }
@@ -143,6 +145,7 @@ bool same_layout(const Tensor& a, const Tensor& b) {
 }
 
 void check_writable(const char* op, const Tensor& x) {
+  KeptWhole::check(x);
   if (x->storage->read_only)
     fail<ValueError>(
         op,
@@ -191,6 +194,22 @@ void run_op(const Op& op, Device device, Views outputs, Tensors inputs, const At
 
 }  // namespace
 
+static constinit thread_local const KeptWhole* kept_whole = nullptr;
+
+KeptWhole::KeptWhole(std::string by, Tensors tensors)
+    : by_(std::move(by)), outer_(std::exchange(kept_whole, this)) {
+  for (const Tensor& x : tensors) storages_.push_back(x->storage);
+}
+KeptWhole::~KeptWhole() { kept_whole = outer_; }
+void KeptWhole::check(const Tensor& x) {
+  for (const KeptWhole* k = kept_whole; k; k = k->outer_)
+    for (const Ref<Storage>& s : k->storages_)
+      if (s == x->storage)
+        fail<GradientError>(k->by_, " changes in place a tensor of shape ", x.shape(),
+                            " that it was given, which others may share; compute a new tensor, or "
+                            "change a clone()");
+}
+
 constinit thread_local const Line* backward_of = nullptr;
 constinit thread_local Tracer* tracer = nullptr;
 const Op& copy_op = the_copy_op;
@@ -202,6 +221,7 @@ void Tracer::looks_at_value(const char* what, const Tensor&) {
                    "those of the first. Do it outside the step, on what the step returns");
 }
 
+uint64_t next_line() { return next_number.load(std::memory_order_relaxed); }
 bool grad_enabled() { return grad_mode; }
 bool set_grad_enabled(bool enabled) { return std::exchange(grad_mode, enabled); }
 bool watches_nan() { return nan_watch.load(std::memory_order_relaxed); }
@@ -241,6 +261,7 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     if (op.elementwise && is_cuda(device)) metas[0].device = device;
     if (listener)
       for (int i = 0; i < op.edits; ++i) listener->before_edit(inputs[i]);
+    for (int i = 0; i < op.edits; ++i) Draws::note(inputs[i]);
     out = runs ? Tensor(metas[0]) : Tensor::promise(metas[0]);
     if (metas.size() > 1) auxiliary = runs ? Tensor(metas[1]) : Tensor::promise(metas[1]);
     // A copy may cross: it has one kernel for all devices.
@@ -263,6 +284,15 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
     listener->line(op, inputs, Tensors(outputs, auxiliary.defined() ? 2 : 1), {}, attrs);
   }
   return out;
+}
+
+void record_made(const Op& op, Tensors inputs, Tensors outputs, Tensors saved, bool saves_output,
+                 const Attrs& attrs) {
+  const uint32_t needs = grad_mode ? needs_mask(inputs) : 0;
+  if (!needs) return;
+  Line* line = record(op, inputs, attrs, outputs[0], Tensor(), needs);
+  for (const Tensor& x : saved) save(*line, 0, x);
+  if (saves_output) save(*line, save_output, outputs[0].detach());
 }
 
 // ---- edits in place, and the history of views ----

@@ -35,6 +35,28 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs =
 // Notes an edit that has been made: an op's name, and the place, are for messages.
 void note_edit(const Tensor& x, const char* by, Origin at = here());
 
+// While one lives, an edit in this thread of memory that these tensors look at is an error: `by`
+// has no right to it.
+class KeptWhole {
+ public:
+  KeptWhole(std::string by, Tensors tensors);
+  ~KeptWhole();
+  KeptWhole(const KeptWhole&) = delete;
+  static void check(const Tensor& x);
+
+ private:
+  std::string by_;
+  std::vector<Ref<Storage>> storages_;
+  const KeptWhole* outer_;
+};
+
+// The lines that a function of the program's own has written, to run again on other values.
+struct Body : RefCounted {
+  virtual ~Body() = default;
+  virtual void run(Views out, Views in) const = 0;
+  static void destroy(Body* body) { delete body; }
+};
+
 // Told of every line of this thread, and of leaves' gradients: what a traced step is made of
 // (program/).
 struct Tracer {
@@ -52,6 +74,10 @@ struct Tracer {
   virtual bool sole_owner(const Tensor& x) const = 0;
   virtual void reads_grad(const Tensor& leaf) = 0;
   virtual void sets_grad(const Tensor& leaf) = 0;
+  // Lines between these two are the body of one line, which is told of next: of a tracer that runs.
+  virtual void begins_body(Tensors /*inputs*/) {}
+  virtual Ref<Body> ends_body(const char* /*op*/, Tensors /*outputs*/) { return {}; }
+  virtual void leaves_body() {}  // it raised
   // For study; a compiled step has no use for them. An op is about to read these tensors, or to
   // overwrite them.
   virtual void about_to_run(Tensors /*operands*/) {}
@@ -70,6 +96,11 @@ inline void refuse_in_trace(const char* what, const Tensor& x = Tensor()) {
   if (tracer) tracer->looks_at_value(what, x);
 }
 
+// The line of outputs[0], which has been computed, with what its vjp asks for; none where no
+// gradient is needed.
+void record_made(const Op& op, Tensors inputs, Tensors outputs, Tensors saved, bool saves_output,
+                 const Attrs& attrs);
+
 // The copy that edits in place and saved values need; also clone() (ops/memory/view.cpp).
 extern const Op& copy_op;
 // A region of a contiguous tensor, as a view by its Layout there, and the tensor with other values
@@ -82,6 +113,7 @@ void check_history(const char* op, const Tensor& x);
 // (ops/elementwise/elementwise.cpp).
 extern const Op& cast_op;
 
+uint64_t next_line();  // the number that the next line gets
 bool grad_enabled();
 bool set_grad_enabled(bool enabled);  // returns what it was
 

@@ -50,7 +50,8 @@ void Study::line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
     const Line& line = *outputs[0]->line.get();
     note.recorded = true;
     line_of_[line.number] = static_cast<int>(at);
-    for (const Saved& s : line.saved) note.saved.push_back(number(s.value));
+    for (const Saved& s : line.saved)
+      if (const int n = value_of(s.value); n >= 0) note.saved.push_back(n);
   }
 }
 
@@ -89,6 +90,58 @@ void Study::answers(const Line& line, const Gradients& dx) {
 
 void Study::looks_at_value(const char* what, const Tensor&) {
   looks_.push_back({here(), what, static_cast<int>(traced_.lines.size())});
+}
+
+namespace {
+
+struct TracedBody : Body {
+  Ref<Study> study;
+  std::vector<int> inputs;
+  void run(Views out, Views in) const override;
+};
+
+bool is_wider(const View& given, const Tensor& x) {
+  return size_of(given.dtype) > size_of(x.dtype());
+}
+
+void TracedBody::run(Views out, Views in) const {
+  bool wide = false;
+  for (size_t i = 0; i < in.size(); ++i) wide |= is_wider(in[i], study->kept(inputs[i]));
+  const std::vector<int>& results = study->results();
+  for (size_t i = 0; i < out.size(); ++i) wide |= is_wider(out[i], study->kept(results[i]));
+  Replica replica(study, wide);
+  for (size_t i = 0; i < in.size(); ++i) copy_into(replica.value(inputs[i]).view(), in[i]);
+  const int lines = static_cast<int>(study->traced().lines.size());
+  for (int i = 0; i < lines; ++i) replica.run(i);
+  for (size_t i = 0; i < out.size(); ++i) copy_into(out[i], replica.value(results[i]).view());
+}
+
+}  // namespace
+
+void Study::begins_body(Tensors inputs) {
+  body_ = Ref<Study>(new Study({inputs.begin(), inputs.end()}, most_lines_));
+  body_->begin();
+}
+
+void Study::leaves_body() { std::exchange(body_, {})->end(); }
+
+Ref<Body> Study::ends_body(const char* op, Tensors outputs) {
+  auto* const traced = new TracedBody;
+  Ref<Body> result(traced);
+  traced->study = body_;
+  leaves_body();
+  Study& body = *traced->study;
+  if (!body.edited_.empty())
+    fail<ValueError>("study: '", op, "' (", describe(here()), ") changes a tensor of shape ",
+                     body.edited_[0].shape(),
+                     " from outside, such as the state of a generator, "
+                     "so its line could not run again alone; draw or change it before the call, "
+                     "and pass it as an argument");
+  body.close({outputs.begin(), outputs.end()});
+  for (const Tensor& x : body.arguments_) traced->inputs.push_back(body.number(x));
+  for (const Look& look : body.looks_)
+    looks_.push_back({look.origin, look.what, static_cast<int>(traced_.lines.size())});
+  return result;
 }
 
 void Study::close(std::vector<Tensor> outputs) {

@@ -53,6 +53,9 @@ class Study : public Program {
   void asks(const Line& line, const Tensor& g) override;
   void answers(const Line& line, const Gradients& dx) override;
   void looks_at_value(const char* what, const Tensor& x) override;
+  void begins_body(Tensors inputs) override;
+  Ref<Body> ends_body(const char* op, Tensors outputs) override;
+  void leaves_body() override;
   // In place of finish(): the list stays as it was written.
   void close(std::vector<Tensor> outputs);
 
@@ -77,6 +80,7 @@ class Study : public Program {
  private:
   size_t most_lines_;
   int layer_ = -1, open_answer_ = -1;
+  Ref<Study> body_;  // that of an op of the program's own, while it is traced
   std::vector<Note> notes_;
   std::vector<Answer> answers_;
   std::vector<Root> roots_;

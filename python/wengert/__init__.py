@@ -54,6 +54,8 @@ if _TYPE_CHECKING:
     from . import study as study
     from . import testing as testing
     from . import train as train
+    from ._custom import checkpoint as checkpoint
+    from ._custom import custom_op as custom_op
     from .cuda import get_matmul_precision as get_matmul_precision
     from .cuda import set_matmul_precision as set_matmul_precision
     from .nn.summary import summary as summary
@@ -81,6 +83,8 @@ _FUNCTIONS = {
     "save": "io",
     "load": "io",
     "summary": "nn.summary",
+    "checkpoint": "_custom",
+    "custom_op": "_custom",
     "diff": "study",
     "trace": "study",
     "get_matmul_precision": "cuda",

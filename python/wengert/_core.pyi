@@ -240,13 +240,14 @@ class Tensor:
         """
         The tensor in another dtype, as to(); itself if it has that.
         """
-    def backward(self, gradient: typing.Any = None, retain_graph: builtins.bool = False, create_graph: builtins.bool = False) -> None:
+    def backward(self, gradient: typing.Any = None, retain_graph: typing.Any = None, create_graph: builtins.bool = False, inputs: typing.Any = None) -> None:
         """
         Adds d(self)/d(leaf) to the `grad` of every leaf that requires one.
         
         gradient: the cotangent, of self's shape; may be left out where self has one element.
         retain_graph: keep what the lines saved, to walk them again.
         create_graph: record the backward lines too, for gradients of gradients.
+        inputs: a tensor or a list of them, whose `grad` alone is added to.
         Raises GradientError where there is no history, or it was freed, or a saved value was changed in place.
         """
     def bfloat16(self) -> Tensor:
@@ -927,6 +928,10 @@ def _bytes(x: Tensor) -> Tensor:
     """
     A contiguous tensor's memory as uint8.
     """
+def _call_own(op: typing.SupportsInt | typing.SupportsIndex, inputs: typing.Any, make: collections.abc.Callable[..., typing.Any], backward: typing.Any, flops: typing.SupportsFloat | typing.SupportsIndex, bytes: typing.SupportsFloat | typing.SupportsIndex) -> list[Tensor]:
+    """
+    Calls make(), which gives (outputs, saved, differentiable, saves_output), and records its first output as op(inputs), with backward(g, saved, output) to write the gradients.
+    """
 def _copy_like(x: Tensor, dtype: DType | str | None) -> Tensor:
     ...
 def _cuda_compile(source: str, architecture: str) -> tuple[bytes, str]:
@@ -971,6 +976,8 @@ def _from_private(array: typing.Any) -> Tensor:
     """
 def _get_matmul_precision() -> str:
     ...
+def _gradients_since(outputs: typing.Any, sources: typing.Any, cotangents: typing.Any, since: typing.SupportsInt | typing.SupportsIndex, create_graph: bool) -> list[Tensor]:
+    ...
 def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int], device: str | None = None) -> Tensor:
     """
     Whole numbers from low to high - 1; see wengert.randint.
@@ -979,9 +986,17 @@ def _is_tracing() -> bool:
     """
     Whether a step is being traced here.
     """
+def _next_line() -> int:
+    """
+    The number that the next line gets.
+    """
 def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     """
     Normal numbers; see wengert.randn.
+    """
+def _own_op(name: str, operands: str, formula: str, gradients: Sequence[str]) -> int:
+    """
+    The number of an op of the program's own.
     """
 def _pass_names() -> list[str]:
     """
@@ -995,6 +1010,10 @@ def _set_matmul_precision(precision: str) -> None:
     ...
 def _set_package_directory(path: str) -> None:
     ...
+def _sources(outputs: typing.Any, since: typing.SupportsInt | typing.SupportsIndex) -> list[Tensor]:
+    """
+    What gradients pass to from the lines of the outputs from number `since` on.
+    """
 def _times(a: Operand, b: Operand) -> Tensor:
     """
     a * b, and 0 where a is 0, even if b is infinite or NaN.
@@ -1010,6 +1029,10 @@ def _uniform(state: Tensor, shape: int | Sequence[int], dtype: DType | str | Non
 def _watches_nan() -> bool:
     """
     Whether set_nan_watch is on.
+    """
+def _with_draws(run: collections.abc.Callable[..., typing.Any]) -> tuple[typing.Any, list[tuple[Tensor, Tensor]]]:
+    """
+    run(), and of each random state that it drew from (state, a copy of what it was before).
     """
 def abs(x: typing.Any) -> Tensor:
     """
@@ -1073,7 +1096,7 @@ def attention_weights(query: Tensor, key: Tensor, attn_mask: Tensor | None = Non
     """
     The softmax inside scaled_dot_product_attention, (..., L, S), whole and in plain lines.
     """
-def backward(outputs: typing.Any, gradients: typing.Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+def backward(outputs: typing.Any, gradients: typing.Any = None, retain_graph: typing.Any = None, create_graph: bool = False, inputs: typing.Any = None) -> None:
     """
     Tensor.backward() for several outputs in one walk.
     """

@@ -1,6 +1,8 @@
 """Gradient modes and value_and_grad, in Python on top of the core's grad and set_grad_enabled.
 
 no_grad / enable_grad  context manager and decorator, per thread, nestable.
+backward               of several tensors in one walk
+Function               an op of one's own, in PyTorch's spelling; see also wengert.custom_op
 value_and_grad(fn)     a function that returns (fn(...), gradients), as in JAX: the arguments are
                        tensors, or lists, tuples and dicts of tensors; the gradients have the same
                        structure. Calls may be nested; the inner one then records its gradient, so
@@ -10,15 +12,31 @@ value_and_grad(fn)     a function that returns (fn(...), gradients), as in JAX: 
 from __future__ import annotations
 
 import functools
+import importlib
 import threading
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from . import _core
-from ._core import Tensor
+from ._core import Tensor, grad, is_grad_enabled, set_grad_enabled
 from ._trees import flatten, map_tensors, unflatten
 
-__all__ = ["enable_grad", "no_grad", "value_and_grad"]
+if TYPE_CHECKING:
+    from ._custom import Function as Function
+    from ._custom import once_differentiable as once_differentiable
+
+_LATER = {"Function": "_custom", "once_differentiable": "_custom"}  # by module
+__all__ = [
+    "Function",
+    "backward",
+    "enable_grad",
+    "grad",
+    "is_grad_enabled",
+    "no_grad",
+    "once_differentiable",
+    "set_grad_enabled",
+    "value_and_grad",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,6 +93,21 @@ class enable_grad(_GradMode):  # noqa: N801 - PyTorch's name
     """Recording is on inside, also within `no_grad`."""
 
     mode = True
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """Tensor.backward() for several tensors in one walk. As torch.autograd.backward.
+
+    grad_tensors  a gradient for each; None where a tensor has one element
+    inputs        tensors to whose `grad` alone it adds; all leaves unless given
+    """
+    _core.backward(tensors, grad_tensors, retain_graph, create_graph, inputs)
 
 
 _depth = threading.local()  # how many value_and_grad calls this thread is inside of
@@ -184,6 +217,12 @@ def value_and_grad(
         return ((value, aux) if has_aux else value), gradient
 
     return wrapper
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(f"{__package__}.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

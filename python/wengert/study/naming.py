@@ -34,7 +34,7 @@ def from_core(
     for n, d in enumerate(core.lines()):
         layer = layers[d["layer"]] if d["layer"] >= 0 else ""
         answer = d["answer"] if d["answer"] >= 0 else None
-        op = ops()[d["op"]]
+        op = d["own"] or ops()[d["op"]]
         lines.append(
             Line(n + 1, d["op"], d["inputs"], d["outputs"], d["edited"], d["attributes"],
                  op["operands"], op["formula"], op["gradients"], op["no_gradient"], op["view"],

@@ -1,0 +1,114 @@
+// Ops of the program's own (graph/custom.h), whose functions are Python's; see
+// python/wengert/_custom.py.
+#include "graph/custom.h"
+
+#include <algorithm>
+
+#include "bindings/bindings.h"
+#include "engine/cycles.h"
+
+namespace wengert::bindings {
+
+namespace {
+
+struct PythonCall : CustomCall {
+  explicit PythonCall(py::object b) : backward(std::move(b)) {}
+  ~PythonCall() override {
+    const py::gil_scoped_acquire lock;
+    backward = {};
+  }
+  void vjp(const Line& line, const Tensor& g, Gradients& dx) const override {
+    const py::gil_scoped_acquire lock;
+    const py::object call = backward;  // while it runs, a collector may clear it
+    py::list saved;
+    py::object result = py::none();
+    std::vector<Tensor> whole{g};
+    for (const Saved& s : line.saved) {
+      whole.push_back(line.unchanged(s));
+      if (s.what == save_output)
+        result = py::cast(line.result());
+      else
+        saved.append(py::cast(s.value));
+    }
+    const KeptWhole kept(concat(line.op->name, ": its gradient"), Tensors(whole));
+    const py::object given = call(g, saved, result);
+    for (size_t i = 0; i < dx.size(); ++i)
+      if (const py::object d = given[py::int_(i)]; !d.is_none() && line.needs(static_cast<int>(i)))
+        dx[i] = d.cast<Tensor>();
+  }
+  void* object() const override { return backward.ptr(); }
+  void clear() override { backward = py::none(); }
+  py::object backward;
+};
+
+std::vector<const Op*>& own_ops() {
+  static auto* const ops = new std::vector<const Op*>;
+  return *ops;
+}
+
+}  // namespace
+
+void add_custom(py::module_& m) {
+  m.def(
+      "_own_op",
+      [](const std::string& name, const std::string& operands, const std::string& formula,
+         const std::vector<std::string>& gradients) {
+        std::vector<const Op*>& ops = own_ops();
+        const Op* op = &custom_op(name, operands, formula, gradients);
+        const auto at = std::find(ops.begin(), ops.end(), op);
+        return at == ops.end() ? (ops.push_back(op), ops.size() - 1) : size_t(at - ops.begin());
+      },
+      py::arg("name"), py::arg("operands"), py::arg("formula"), py::arg("gradients"),
+      "The number of an op of the program's own.");
+  m.def(
+      "_with_draws",
+      [](const py::function& run) {
+        const Draws draws;
+        py::object result = run();
+        return py::make_tuple(result, draws.states);
+      },
+      py::arg("run"),
+      "run(), and of each random state that it drew from (state, a copy of what it was before).");
+  m.def("_next_line", next_line, "The number that the next line gets.");
+  m.def(
+      "_sources",
+      [](py::handle outputs, uint64_t since) {
+        return sources(Tensors(to_tensors("checkpoint", outputs)), since);
+      },
+      py::arg("outputs"), py::arg("since"),
+      "What gradients pass to from the lines of the outputs from number `since` on.");
+  m.def(
+      "_gradients_since",
+      [](py::handle outputs, py::handle inputs, py::handle cotangents, uint64_t since,
+         bool create_graph) {
+        return gradients_since(Tensors(to_tensors("checkpoint", outputs)),
+                               Tensors(to_tensors("checkpoint", inputs)),
+                               Tensors(to_tensors("checkpoint", cotangents)), since, create_graph);
+      },
+      py::arg("outputs"), py::arg("sources"), py::arg("cotangents"), py::arg("since"),
+      py::arg("create_graph"));
+  m.def(
+      "_call_own",
+      [](size_t op, py::handle inputs, const py::function& make, const py::object& backward,
+         double flops, double bytes) {
+        const std::vector<Tensor> given = to_tensors("custom_op", inputs);
+        auto* const python = new PythonCall(backward);
+        const Ref<CustomCall> call(python);
+        call->cost = {flops, bytes};
+        const std::vector<Tensor> outputs = call_custom(*own_ops()[op], Tensors(given), call, [&] {
+          const py::tuple made = make();
+          return Made{made[0].cast<std::vector<Tensor>>(), made[1].cast<std::vector<Tensor>>(),
+                      made[2].cast<bool>(), made[3].cast<bool>()};
+        });
+        for (const Tensor& y : outputs)
+          if (y->line) note_cycle(y->line.get());
+        collect_with_python();
+        return outputs;
+      },
+      py::arg("op"), py::arg("inputs"), py::arg("make"), py::arg("backward"), py::arg("flops"),
+      py::arg("bytes"),
+      "Calls make(), which gives (outputs, saved, differentiable, saves_output), and records its "
+      "first output as op(inputs), with backward(g, saved, output) to write the gradients.");
+}
+
+}  // namespace wengert::bindings

@@ -1,0 +1,554 @@
+"""Ops of one's own: a function, or a class as PyTorch's autograd.Function, with its own gradient.
+
+A call runs the function without recording, and records one line (csrc/graph/custom.h), whose
+gradient is what the other function writes. Where that consists of ops, it can be differentiated in
+its turn. Several results are parts of one, since a line has one result: they are laid end to end,
+in the widest of their dtypes, and taken out again by views.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from . import _core
+from ._calls import describe
+from ._core import Tensor, is_grad_enabled
+from ._trees import flatten, tensors_of, unflatten
+from .autograd import enable_grad, no_grad
+
+__all__ = ["CustomOp", "Function", "checkpoint", "custom_op", "once_differentiable"]
+
+
+class _Op(NamedTuple):
+    """An op: its number in the core, its name, and what a call costs."""
+
+    number: int
+    name: str
+    operands: tuple[str, ...]
+    cost: Callable[..., Any] | None = None
+
+
+class _Meta(NamedTuple):
+    """What the gradient of an input is held against; `at` is the argument that it was."""
+
+    at: int
+    shape: tuple[int, ...]
+    dtype: Any
+    device: str
+    needed: bool
+
+
+_builtin: frozenset[str] = frozenset()
+
+
+def _make_op(
+    name: str,
+    operands: Sequence[str] = (),
+    formula: str = "",
+    gradient: str | Sequence[str] = (),
+    cost: Callable[..., Any] | None = None,
+) -> _Op:
+    global _builtin
+    if not _builtin:
+        _builtin = frozenset(op["name"] for op in _core.ops())
+    if name in _builtin:
+        name += "_"  # its lines are not taken for those of the library's op
+    texts = (gradient,) if isinstance(gradient, str) else tuple(gradient)
+    number = _core._own_op(name, ", ".join(operands), formula, list(texts))
+    return _Op(number, name, tuple(operands), cost)
+
+
+class _Call:
+    """One call of an op: computes the value, and writes the gradients when it is asked.
+
+    backward  (saved tensors, a gradient for each result, self) -> one for each argument
+    """
+
+    def __init__(self, op: _Op, args: Sequence[Any], backward: Callable[..., Any]) -> None:
+        self.op, self.count, self.backward = op, len(args), backward
+        self.inputs = [_meta(at, x) for at, x in enumerate(args) if isinstance(x, Tensor)]
+        self.results: list[_Meta | None] = []  # None for what is no tensor
+        self.parts: list[_Meta] = []  # the results to which gradients pass
+        self.packed = False
+        self.saved: list[_Meta | None] = []  # for each saved tensor, the result that it is
+
+    def run(self, args: Sequence[Any], value: Callable[[], Any], marks: Callable[[], Any]) -> Any:
+        """value(); its tensors have this call for their history.
+
+        marks  once value() has run: what to save, and results to which no gradient passes
+        """
+        found: list[Any] = []
+        many = False
+        recorded = is_grad_enabled() and any(m.needed for m in self.inputs)
+
+        def make() -> tuple[list[Tensor], list[Tensor], bool, bool]:
+            nonlocal many
+            result = value()
+            many = isinstance(result, (tuple, list))
+            found.extend(result if many else [result])
+            to_save, constants = marks()
+            fixed = {id(x) for x in constants}
+            for at, y in enumerate(found):
+                if not isinstance(y, Tensor) and not many:
+                    raise TypeError(
+                        f"{self.op.name}: its value is {describe(y)}; expected a tensor, or a "
+                        "tuple of tensors"
+                    )
+                meta = _meta(at, y) if isinstance(y, Tensor) else None
+                self.results.append(meta)
+                if meta is not None and y.dtype.is_floating_point and id(y) not in fixed:
+                    self.parts.append(meta)
+            passing = [found[m.at] for m in self.parts]
+            self.packed = len(self.parts) > 1 and (recorded or _core._is_tracing())
+            if self.packed:
+                wide = max((x.dtype for x in passing), key=lambda dtype: dtype.itemsize)
+                passing = [_core.concatenate([x.reshape(-1).to(wide) for x in passing])]
+            kept = [x for x in to_save if x is not None]
+            for x in kept:
+                self.saved.append(next((m for m in self.parts if found[m.at] is x), None))
+            outside = [x for x, m in zip(kept, self.saved, strict=True) if m is None]
+            rest = [found[m.at] for m in self._rest()]
+            return [*passing, *rest], outside, bool(passing), len(outside) < len(kept)
+
+        flops, size = _cost_of(self.op, args)
+        tensors = [x for x in args if isinstance(x, Tensor)]
+        outputs = _core._call_own(self.op.number, tensors, make, self.gradients, flops, size)
+        if self.packed:
+            outputs[:1] = self._unpack(outputs[0])
+        for m, y in zip([*self.parts, *self._rest()], outputs, strict=True):
+            found[m.at] = y
+        return tuple(found) if many else found[0]
+
+    def _rest(self) -> list[_Meta]:
+        return [m for m in self.results if m is not None and m not in self.parts]
+
+    def _unpack(self, packed: Tensor) -> list[Tensor]:
+        parts, start = [], 0
+        for m in self.parts:
+            size = math.prod(m.shape)
+            parts.append(packed[start : start + size].reshape(m.shape).to(m.dtype))
+            start += size
+        return parts
+
+    # ---- the gradients
+
+    def gradients(self, g: Tensor, saved: list[Tensor], output: Tensor | None) -> list[Any]:
+        """As the core asks for them: of each tensor among the arguments."""
+        own = self._unpack if self.packed else lambda x: [x]
+        results = dict(zip(self.parts, [] if output is None else own(output), strict=False))
+        outside = iter(saved)
+        values = [next(outside) if m is None else results[m] for m in self.saved]
+        passing = dict(zip(self.parts, own(g), strict=True))
+        grads = [
+            None if m is None else passing[m] if m in passing
+            else _core.zeros(m.shape, dtype=m.dtype, device=m.device)
+            for m in self.results
+        ]  # fmt: skip
+        given = self.backward(values, grads, self)
+        found = list(given) if isinstance(given, (tuple, list)) else [given]
+        while len(found) > self.count and found[-1] is None:
+            found.pop()
+        if len(found) != self.count:
+            raise _core.GradientError(
+                f"{self.op.name}: its gradient gave {len(found)} values for {self.count} "
+                "arguments; return one for each, None for what has none"
+            )
+        places = {m.at for m in self.inputs}
+        for at, d in enumerate(found):
+            if d is not None and at not in places:
+                raise _core.GradientError(
+                    f"{self.op.name}: the gradient of {self._named(at)} is {describe(d)}, and the "
+                    "argument is no tensor; return None there"
+                )
+        return [self._checked(m, found[m.at], g) for m in self.inputs]
+
+    def _named(self, at: int) -> str:
+        names = self.op.operands
+        return f"argument {at}" + (f" ({names[at]})" if at < len(names) else "")
+
+    def _checked(self, m: _Meta, d: Any, g: Tensor) -> Tensor | None:
+        what = f"{self.op.name}: the gradient of {self._named(m.at)}"
+        if d is None:
+            return None
+        if not isinstance(d, Tensor):
+            raise TypeError(f"{what} is {describe(d)}; return a tensor, or None for zero")
+        if not m.needed:
+            return None
+        if d.shape != m.shape:
+            raise _core.ShapeError(
+                f"{what} has shape {d.shape}, and the argument {m.shape}; they must be equal: sum "
+                "over the axes along which the argument was broadcast"
+            )
+        if not d.dtype.is_floating_point:
+            raise _core.DTypeError(
+                f"{what} has dtype {d.dtype.name}, and the argument {m.dtype.name}; return "
+                f'.to("{m.dtype.name}") of it'
+            )
+        if d.device != m.device:
+            raise _core.DeviceError(
+                f'{what} is on {d.device}, and the argument on {m.device}; return .to("{m.device}")'
+                " of it"
+            )
+        if is_grad_enabled() and g.requires_grad and not d.requires_grad and not _is_zero(d):
+            raise _core.GradientError(
+                f"{what} has no history, so there is no gradient of it (create_graph): write it "
+                "with ops, of what was saved, or mark backward with @once_differentiable"
+            )
+        return d
+
+
+def _meta(at: int, x: Tensor) -> _Meta:
+    return _Meta(at, x.shape, x.dtype, x.device, x.requires_grad)
+
+
+def _is_zero(x: Tensor) -> bool:
+    return not _core._is_tracing() and not bool((x != 0).any())
+
+
+def _cost_of(op: _Op, args: Sequence[Any]) -> tuple[float, float]:
+    if op.cost is None:
+        return 0.0, 0.0
+    given = op.cost(*args)
+    flops, size = given if isinstance(given, tuple) else (given, 0.0)
+    return float(flops), float(size)
+
+
+# ---- PyTorch's spelling
+
+
+class _Context:
+    """What forward leaves for backward: attributes of any name, and saved tensors."""
+
+    __slots__ = ("__dict__", "_saved")
+    _saved: tuple[Tensor | None, ...]
+
+    def __init__(self, needs: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs
+        self._to_save: tuple[Any, ...] = ()
+        self._constants: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keeps tensors for backward, which raises where one of them was changed in place since.
+
+        Inputs and results keep their history, so that the gradient has a gradient.
+        """
+        for x in tensors:
+            if x is not None and not isinstance(x, Tensor):
+                raise TypeError(
+                    f"save_for_backward: got {describe(x)}; it keeps tensors: set an attribute "
+                    "of ctx for anything else"
+                )
+        self._to_save = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        """In backward, what save_for_backward() kept."""
+        try:
+            return self._saved
+        except AttributeError:
+            raise _core.GradientError(
+                "saved_tensors: they are there while backward runs, and not before or after"
+            ) from None
+
+    def mark_non_differentiable(self, *results: Tensor) -> None:
+        """No gradient passes to these results of forward."""
+        self._constants = results
+
+    def mark_dirty(self, *inputs: Tensor) -> None:
+        """Refused: an input stays as it is."""
+        raise _core.GradientError(
+            "mark_dirty: forward may not change its inputs in place; return a new tensor"
+        )
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Results that were not used have gradients of zeros, whatever is said here."""
+
+    def _for_backward(self, saved: list[Tensor]) -> _Context:
+        """The same attributes, with the saved tensors, for one call."""
+        other = object.__new__(_Context)
+        other.__dict__ = self.__dict__
+        kept = iter(saved)
+        other._saved = tuple(next(kept) if there else None for there in self._to_save)
+        return other
+
+
+class Function:
+    """An op of one's own in PyTorch's spelling: derive, write forward and backward, call apply().
+
+        class Cube(wengert.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x * x * x
+
+            @staticmethod
+            def backward(ctx, g):
+                (x,) = ctx.saved_tensors
+                return 3 * x * x * g
+
+        y = Cube.apply(x)
+
+    forward(ctx, *args)    a tensor or a tuple; it is not recorded. Or forward(*args) with
+                           setup_context(ctx, inputs, output)
+    backward(ctx, *grads)  from a gradient for each result (zeros where it was not used), one for
+                           each argument: None for what is no tensor or has none
+    operands, formula, gradient
+                           class attributes for listings: names of the arguments, and texts
+
+    As torch.autograd.Function, but: forward may not change its inputs (mark_dirty raises), and a
+    gradient must have its argument's shape. Errors name the class and the argument.
+    """
+
+    operands: ClassVar[Sequence[str]] = ()
+    formula: ClassVar[str] = ""
+    gradient: ClassVar[str | Sequence[str]] = ()
+    _op: ClassVar[Any] = None
+
+    def __init__(self) -> None:
+        """Refused: it is called by apply()."""
+        name = type(self).__name__
+        raise TypeError(f"{name}: is not made; call {name}.apply(...)")
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        """The value."""
+        raise NotImplementedError("Function: write forward(ctx, ...), a staticmethod")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """What backward needs of the inputs and the output, where forward takes no ctx."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """The gradients of the arguments."""
+        raise NotImplementedError("Function: write backward(ctx, *grads), a staticmethod")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """forward, with one line for its history."""
+        if cls.__dict__.get("_op") is None:
+            cls._op = _make_op(cls.__name__, cls.operands, cls.formula, cls.gradient)
+        ctx = _Context(tuple(isinstance(x, Tensor) and x.requires_grad for x in args))
+        separate = cls.setup_context is not Function.setup_context
+
+        def value() -> Any:
+            if not separate:
+                return cls.forward(ctx, *args)
+            output = cls.forward(*args)
+            cls.setup_context(ctx, args, output)
+            return output
+
+        def marks() -> tuple[Any, Any]:
+            saved, constants = ctx._to_save, ctx._constants
+            ctx._to_save = tuple(x is not None for x in saved)  # the line keeps them
+            ctx._constants = ()
+            return saved, constants
+
+        def backward(saved: list[Tensor], grads: list[Any], call: _Call) -> Any:
+            return cls.backward(ctx._for_backward(saved), *grads)
+
+        return _Call(cls._op, args, backward).run(args, value, marks)
+
+
+class _Once(Function):
+    """A gradient that cannot be differentiated, beside what it was computed from."""
+
+    @staticmethod
+    def forward(ctx: Any, name: str, given: Tensor, *of: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.name = name
+        return given
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise _core.GradientError(
+            f"{ctx.name}: its gradient has no gradient (@once_differentiable); write backward with "
+            "ops, and without that mark"
+        )
+
+
+def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a backward that may use NumPy: its gradient is computed unrecorded, and asking for the
+    gradient of that is a GradientError.
+    """
+
+    @functools.wraps(backward)
+    def wrapper(ctx: Any, *grads: Any) -> Any:
+        with no_grad():
+            found = backward(ctx, *grads)
+        of = [x for x in (*grads, *ctx.saved_tensors) if isinstance(x, Tensor) and x.requires_grad]
+        if not is_grad_enabled() or not of:
+            return found
+        name = backward.__qualname__.rpartition(".")[0] or backward.__qualname__
+        many = isinstance(found, (tuple, list))
+        marked = [
+            _Once.apply(name, d, *of) if isinstance(d, Tensor) else d
+            for d in (found if many else [found])
+        ]
+        return tuple(marked) if many else marked[0]
+
+    return wrapper
+
+
+# ---- a function and its gradient
+
+
+class CustomOp:
+    """What custom_op() makes: called like the function that it was made of."""
+
+    def __init__(self, value: Callable[..., Any], vjp: Callable[..., Any], op: _Op) -> None:
+        """See custom_op."""
+        functools.update_wrapper(self, value)
+        self.value, self.vjp, self._op = value, vjp, op
+
+    def __call__(self, *args: Any) -> Any:
+        """The value, with one line for its history."""
+        made: list[Any] = []
+        given: list[Any] = list(args)  # until marks(): then the line keeps the tensors
+        vjp = self.vjp
+
+        def value() -> Any:
+            made.append(self.value(*args))
+            return made[0]
+
+        def marks() -> tuple[Any, Any]:
+            tensors: list[Tensor] = []
+            made[:] = [flatten(tuple(given), tensors), flatten(made[0], tensors)]
+            given.clear()
+            return tensors, ()
+
+        def backward(saved: list[Tensor], grads: list[Any], call: _Call) -> Any:
+            arguments, result = (unflatten(form, saved) for form in made)
+            return vjp(tuple(grads) if isinstance(result, tuple) else grads[0], result, *arguments)
+
+        return _Call(self._op, args, backward).run(args, value, marks)
+
+
+def custom_op(
+    value: Any = None,
+    vjp: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    operands: Sequence[str] | None = None,
+    formula: str = "",
+    gradient: str | Sequence[str] = (),
+    cost: Callable[..., Any] | None = None,
+) -> Any:
+    """An op of one's own: a function with a gradient of its own.
+
+        @wengert.custom_op(vjp=lambda g, y, x: 3 * x * x * g, formula="x ** 3", gradient="3 x^2 g")
+        def cube(x):
+            return x * x * x
+
+    value     takes tensors and constants, returns a tensor or a tuple of them; nothing in it is
+              recorded. Or a class with `value`, `vjp`, and the rest as attributes
+    vjp       vjp(g, y, *arguments): from the gradient of the result y, one gradient for each
+              argument, None for a constant. Of a tuple, g and y are tuples
+    name      for listings and errors; the function's unless given
+    operands  the arguments' names for the texts; the function's unless given
+    formula, gradient  texts for listings: the value, and the gradient of each operand
+    cost      cost(*arguments): the operations of a call, or (operations, bytes)
+
+    A call is one line in a graph and in a study; a compiled step lists the ops that value and vjp
+    consist of, and refuses what looks at values. Where vjp consists of ops, it has a gradient.
+    Arguments and result are saved; one that is changed in place before backward() is an error. Also
+    errors: a gradient of another shape than its argument, a wrong number of them, and functions
+    that change what they are given.
+    """
+    if isinstance(value, type):
+        of = value
+        value, vjp = getattr(of, "value", None), getattr(of, "vjp", vjp)
+        name = name or getattr(of, "name", of.__name__)
+        operands = getattr(of, "operands", operands)
+        formula, gradient = getattr(of, "formula", formula), getattr(of, "gradient", gradient)
+        cost = getattr(of, "cost", cost)
+    elif value is None:
+        return functools.partial(
+            custom_op, vjp=vjp, name=name, operands=operands, formula=formula, gradient=gradient,
+            cost=cost,
+        )  # fmt: skip
+    for what, f in (("value", value), ("vjp", vjp)):
+        if not callable(f):
+            raise TypeError(f"custom_op: {what} is {describe(f)}; expected a function")
+    if operands is None:
+        operands = [*inspect.signature(value).parameters]
+    op = _make_op(name or value.__name__, operands, formula, gradient, cost)
+    return CustomOp(value, vjp, op)
+
+
+# ---- recomputation
+
+
+@functools.cache
+def _recomputed() -> _Op:
+    return _make_op("checkpoint", ["x"], "a function of x, run again in backward")
+
+
+def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """fn(*args, **kwargs), without what its lines save for backward(): it is run again there.
+
+    Takes the memory of fn's results and arguments, and the time of fn once more. The result is a
+    tensor, or a list, tuple or dict of such; parameters that fn uses have their gradients, random
+    numbers are those of the first run, calls may be nested, and gradients have gradients
+    (create_graph). The second run does all that fn does besides computing: running statistics of
+    layers are updated twice. As torch.utils.checkpoint. (Chen et al. 2016, "Training deep nets with
+    sublinear memory cost".)
+
+    A compiled step, and a study, have fn's own lines: a compiled step plans its memory as a whole.
+
+    Raises GradientError in backward() where an argument or a parameter was changed in place since,
+    or fn used other tensors in its second run, ShapeError where it returned others.
+    """
+    if not is_grad_enabled() or _core._is_tracing():
+        return fn(*args, **kwargs)
+    since = _core._next_line()
+    result, states = _core._with_draws(lambda: fn(*args, **kwargs))
+    outputs: list[Tensor] = []
+    form = flatten(result, outputs)
+    del result
+    passing = [y for y in outputs if y.requires_grad]
+    sources = _core._sources(passing, since)
+    if not sources:
+        return unflatten(form, outputs)
+    given = [x for x in tensors_of((args, kwargs)) if all(x is not s for s in sources)]
+    constants = [y for y in outputs if not y.requires_grad]
+
+    def backward(saved: list[Tensor], grads: list[Any], call: _Call) -> Any:
+        create_graph = is_grad_enabled()
+        now = [state.clone() for state, _ in states]
+        again: list[Tensor] = []
+        since = _core._next_line()
+        with enable_grad():
+            try:
+                for state, before in states:
+                    state.copy_(before)
+                flatten(fn(*args, **kwargs), again)
+            finally:
+                for (state, _), former in zip(states, now, strict=True):
+                    state.copy_(former)
+        for i, m in enumerate(call.results):
+            there = i < len(again) and m is not None and again[i].shape == m.shape
+            if not there or len(again) != len(call.results):
+                raise _core.ShapeError(
+                    "checkpoint: the function, run again for the gradient, returned other shapes "
+                    "than at first; let it depend on its arguments alone"
+                )
+        used = [y for y, m in zip(again, call.results, strict=True) if m in call.parts]
+        of = [g for g, m in zip(grads, call.results, strict=True) if m in call.parts]
+        return _core._gradients_since(used, sources, of, since, create_graph)
+
+    def value() -> tuple[Tensor, ...]:
+        made = tuple(outputs)
+        outputs.clear()
+        return made
+
+    def marks() -> tuple[Any, Any]:
+        kept = [s for s in sources if s.is_leaf] + given
+        fixed, constants[:] = list(constants), []
+        return kept, fixed
+
+    call = _Call(_recomputed(), sources, backward)
+    return unflatten(form, list(call.run(sources, value, marks)))
