@@ -358,7 +358,7 @@ class _Once(Function):
     """A gradient that cannot be differentiated, beside what it was computed from."""
 
     @staticmethod
-    def forward(ctx: Any, name: str, given: Tensor, *of: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, name: str, given: Tensor, *of: Tensor) -> Tensor:
         ctx.name = name
         return given
 
@@ -470,9 +470,10 @@ def custom_op(
             custom_op, vjp=vjp, name=name, operands=operands, formula=formula, gradient=gradient,
             cost=cost,
         )  # fmt: skip
-    for what, f in (("value", value), ("vjp", vjp)):
-        if not callable(f):
-            raise TypeError(f"custom_op: {what} is {describe(f)}; expected a function")
+    if not callable(value):
+        raise TypeError(f"custom_op: value is {describe(value)}; expected a function")
+    if not callable(vjp):
+        raise TypeError(f"custom_op: vjp is {describe(vjp)}; expected a function")
     if operands is None:
         operands = [*inspect.signature(value).parameters]
     op = _make_op(name or value.__name__, operands, formula, gradient, cost)
