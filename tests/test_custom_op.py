@@ -648,3 +648,118 @@ def test_checkpoint_is_not_a_cycle():
         assert ref() is None
     finally:
         gc.enable()
+
+
+# ---- vjp, jvp, hvp, jacobian, hessian
+
+
+def several(x, w):
+    return (x[:, None] * w).tanh(), (x * x).sum() * w.sum()
+
+
+def number(x, w):
+    return (x @ w).sin().sum() * x.prod() + w.square().sum()
+
+
+def test_transforms_agree_with_torch():
+    torch = pytest.importorskip("torch")
+    functional = torch.autograd.functional
+    numbers = np.random.default_rng(0)
+    x, w, vx, vw = (numbers.standard_normal(s) for s in ((3,), (3, 2), (3,), (3, 2)))
+    u = (numbers.standard_normal((3, 2)), np.array(0.5))
+
+    def flat(tree):
+        if isinstance(tree, tuple):
+            return [a for t in tree for a in flat(t)]
+        return [tree.detach().numpy()]
+
+    def both(name, f, *arrays, **options):
+        found = []
+        for library, home in ((torch, functional), (wg, wg.autograd)):
+            given = [
+                tuple(library.tensor(a) for a in array)
+                if isinstance(array, tuple)
+                else library.tensor(array)
+                for array in arrays
+            ]
+            found.append(flat(getattr(home, name)(f, *given, **options)))
+        assert len(found[0]) == len(found[1])
+        for a, b in zip(*found, strict=True):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+    both("vjp", several, (x, w), u)
+    both("jvp", several, (x, w), (vx, vw))
+    both("hvp", number, (x, w), (vx, vw))
+    both("jacobian", several, (x, w))
+    both("jacobian", lambda x: (x * x)[:2], x)
+    both("jacobian", lambda x, w: (x.exp(), w * 0 + 1), (x, w))
+    both("hessian", number, (x, w))
+    both("hessian", lambda x: x.prod() * x.sum(), x)
+    both("vjp", lambda x: x.sum(), x)
+
+
+def test_transforms_of_what_does_not_depend_and_gradients_through_them():
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    value, product = wg.autograd.vjp(lambda x: w.sum(), x)
+    assert (float(value), product.tolist()) == (7.0, [0.0, 0.0]) and not value.requires_grad
+    assert wg.autograd.jacobian(lambda x: x[:0], x).shape == (0, 2)
+    assert wg.autograd.hessian(lambda x: x.sum(), x).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    j = wg.autograd.jacobian(lambda x: x * x * w, x, create_graph=True)
+    assert wg.grad(j.sum(), w).tolist() == [2.0, 4.0]
+    j = wg.autograd.jacobian(lambda x: x * x * w, x, create_graph=True)
+    assert wg.grad(j.sum(), x).tolist() == [6.0, 8.0]
+    assert x.grad is None
+    assert wg.autograd.jvp(cube, x, wg.ones(2, dtype="float64"))[1].tolist() == [3.0, 12.0]
+
+
+def test_transforms_refuse():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(wg.ShapeError, match=r"jvp: v has the shapes \[\(3,\)\]"):
+        wg.autograd.jvp(lambda x: x, x, wg.ones(3))
+    with pytest.raises(ValueError, match="vjp: v is needed where the result"):
+        wg.autograd.vjp(lambda x: x, x)
+    with pytest.raises(wg.ShapeError, match=r"hessian: func returned \(2,\); expected one number"):
+        wg.autograd.hessian(lambda x: x, x)
+    with pytest.raises(TypeError, match="jacobian: the result of func is None"):
+        wg.autograd.jacobian(lambda x: None, x)
+    with pytest.raises(wg.DTypeError, match="hvp: input 0 has dtype int64"):
+        wg.autograd.hvp(lambda x: x.sum(), wg.arange(3))
+
+
+def test_compiled_follows_the_class():
+    class Times(Function):
+        factor = 2.0
+
+        @classmethod
+        def forward(cls, ctx, x):
+            return x * cls.factor
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * Times.factor
+
+    op = wg.custom_op(lambda x: x * 1.0, lambda g, y, x: g * 3)
+    w = leaf(1.0, 2.0, dtype="float32")
+
+    def step():
+        w.grad = None
+        y = op(Times.apply(w)).sum()
+        y.backward()
+        return y, w.grad
+
+    compiled = wg.compile(step)
+
+    def same():
+        values = [x.detach().tolist() for x in compiled()]
+        assert values == [x.detach().tolist() for x in step()]
+        return values
+
+    first = [same() for _ in range(3)]
+    Times.factor = 5.0
+    assert same() != first[-1]
+    Times.backward = staticmethod(lambda ctx, g: g * 7)
+    assert same()[1] == [21.0, 21.0]
+    op.vjp = lambda g, y, x: g
+    assert same()[1] == [7.0, 7.0]
+    assert compiled.traces > 1

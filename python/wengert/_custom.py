@@ -103,7 +103,7 @@ class _Call:
                 if meta is not None and y.dtype.is_floating_point and id(y) not in fixed:
                     self.parts.append(meta)
             passing = [found[m.at] for m in self.parts]
-            self.packed = len(self.parts) > 1 and (recorded or _core._is_tracing())
+            self.packed = recorded and len(self.parts) > 1
             if self.packed:
                 wide = max((x.dtype for x in passing), key=lambda dtype: dtype.itemsize)
                 passing = [_core.concatenate([x.reshape(-1).to(wide) for x in passing])]
@@ -368,6 +368,9 @@ class _Once(Function):
             f"{ctx.name}: its gradient has no gradient (@once_differentiable); write backward with "
             "ops, and without that mark"
         )
+
+
+_Once.__name__ = "once_differentiable"  # in listings
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,8 @@
 no_grad / enable_grad  context manager and decorator, per thread, nestable.
 backward               of several tensors in one walk
 Function               an op of one's own, in PyTorch's spelling; see also wengert.custom_op
+vjp, jvp, hvp, jacobian, hessian
+                       of functions, as in torch.autograd.functional
 value_and_grad(fn)     a function that returns (fn(...), gradients), as in JAX: the arguments are
                        tensors, or lists, tuples and dicts of tensors; the gradients have the same
                        structure. Calls may be nested; the inner one then records its gradient, so
@@ -24,18 +26,30 @@ from ._trees import flatten, map_tensors, unflatten
 if TYPE_CHECKING:
     from ._custom import Function as Function
     from ._custom import once_differentiable as once_differentiable
+    from ._transforms import hessian as hessian
+    from ._transforms import hvp as hvp
+    from ._transforms import jacobian as jacobian
+    from ._transforms import jvp as jvp
+    from ._transforms import vjp as vjp
 
+_TRANSFORMS = ("hessian", "hvp", "jacobian", "jvp", "vjp")
 _LATER = {"Function": "_custom", "once_differentiable": "_custom"}  # by module
+_LATER |= dict.fromkeys(_TRANSFORMS, "_transforms")
 __all__ = [
     "Function",
     "backward",
     "enable_grad",
     "grad",
+    "hessian",
+    "hvp",
     "is_grad_enabled",
+    "jacobian",
+    "jvp",
     "no_grad",
     "once_differentiable",
     "set_grad_enabled",
     "value_and_grad",
+    "vjp",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
