@@ -763,3 +763,9 @@ def test_compiled_follows_the_class():
     op.vjp = lambda g, y, x: g
     assert same()[1] == [7.0, 7.0]
     assert compiled.traces > 1
+
+
+def test_backward_copies_no_gradient_that_nobody_else_has():
+    w = leaf(1.0, 2.0)
+    p = wg.trace(lambda: (w * w * w).sum().backward())()
+    assert "copy" not in [line.op for line in p.lines]

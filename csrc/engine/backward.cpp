@@ -113,7 +113,9 @@ void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool creat
   if (!inputs.empty()) targets.emplace(outputs, inputs);
   Walk w(retain_graph || create_graph, targets ? &*targets : nullptr);
   walk(w, outputs, cotangents);
-  const std::vector<LeafGradient> found = inputs.empty() ? w.leaves() : gradients_at(inputs, w);
+  std::vector<LeafGradient> asked;
+  if (!inputs.empty()) asked = gradients_at(inputs, w);
+  const std::vector<LeafGradient>& found = inputs.empty() ? w.leaves() : asked;
   const LeafLock lock;
   const WithoutInterrupts whole;
   std::vector<Tensor> next;  // made before the first change: memory may run out
