@@ -769,3 +769,75 @@ def test_backward_copies_no_gradient_that_nobody_else_has():
     w = leaf(1.0, 2.0)
     p = wg.trace(lambda: (w * w * w).sum().backward())()
     assert "copy" not in [line.op for line in p.lines]
+
+
+# ---- saved-tensor hooks
+
+
+def test_saved_tensors_pass_through_hooks():
+    x, w, packed, unpacked = leaf(1.0, 2.0), leaf(0.5, -0.5), [], []
+
+    def pack(t):
+        assert not t.requires_grad
+        packed.append(t.tolist())
+        return t.numpy().copy()
+
+    def unpack(a):
+        unpacked.append(a.tolist())
+        return wg.tensor(a)
+
+    with wg.autograd.saved_tensors_hooks(pack, unpack):
+        y = cube(x * w).exp()
+    after = len(packed)
+    z = y * y  # outside: saved as it is
+    assert len(packed) == after and [0.5, -1.0] in packed and unpacked == []
+    gx = wg.grad(z.sum(), x, create_graph=True)
+    (gw,) = wg.grad([gx.sum()], [w])
+    assert [0.5, -1.0] in unpacked
+
+    plain = (lambda h: (h * h * h).exp().square())(x * w)
+    px = wg.grad(plain.sum(), x, create_graph=True)
+    np.testing.assert_allclose(gx.detach().numpy(), px.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(gw.numpy(), wg.grad(px.sum(), w).numpy(), rtol=1e-12)
+
+
+def test_saved_tensors_hooks_nest_and_refuse():
+    x, hooks = leaf(1.0, 2.0), wg.autograd.saved_tensors_hooks
+    seen = []
+    with hooks(lambda t: seen.append("outer") or t, lambda t: t):
+        with hooks(lambda t: seen.append("inner") or t, lambda t: t):
+            (x * 1).exp()
+        (x * 1).exp()
+    (x * 1).exp()
+    assert list(dict.fromkeys(seen)) == ["inner", "outer"] and len(seen) == 4
+    for unpack, error, message in (
+        (lambda t: 3, TypeError, "unpack returned 3.*; expected a tensor"),
+        (lambda t: t[:1], wg.GradientError, r"unpack returned float64\(1,\)"),
+    ):
+        with hooks(lambda t: t, unpack):
+            y = (x * 1).exp().sum()
+        with pytest.raises(error, match=message):
+            y.backward()
+        assert x.grad is None
+    with hooks(lambda t: t.mul_(2), lambda t: t):
+        with pytest.raises(wg.GradientError, match="pack changes in place"):
+            (x * 1).exp()
+    with pytest.raises(TypeError, match="saved_tensors_hooks: pack is None"):
+        hooks(None, None)
+    assert float((x * 1).exp().sum()) > 0
+
+
+def test_saved_tensors_hooks_are_freed():
+    gc.disable()
+    try:
+        x = leaf(1.0)
+        pack = lambda t: t  # noqa: E731
+        unpack = lambda t: t  # noqa: E731
+        with wg.autograd.saved_tensors_hooks(pack, unpack):
+            y = (x * 1).exp()
+        ref = weakref.ref(unpack)
+        del pack, unpack
+        y.sum().backward()
+        assert ref() is None and x.grad is not None
+    finally:
+        gc.enable()

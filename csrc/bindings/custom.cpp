@@ -41,6 +41,37 @@ struct PythonCall : CustomCall {
   py::object backward;
 };
 
+// The pair (pack, unpack) of this thread; Python's context manager owns it.
+constinit thread_local PyObject* saved_hooks = nullptr;
+
+struct Unpack : Hook {
+  Unpack(py::object function, py::object packed)
+      : both(py::make_tuple(std::move(function), std::move(packed))) {}
+  ~Unpack() override {
+    const py::gil_scoped_acquire lock;
+    both.release().dec_ref();
+  }
+  Tensor call(const Tensor&) override {
+    const py::object found = both[0](both[1]);
+    if (!py::isinstance<TensorBody>(found))
+      throw py::type_error(
+          concat("saved_tensors_hooks: unpack returned ", shown(found), "; expected a tensor"));
+    return found.cast<Tensor>();
+  }
+  void* object() const override { return both.ptr(); }
+  py::tuple both;
+};
+
+std::unique_ptr<Hook> pack(const Tensor& value) {
+  const auto hooks = py::reinterpret_borrow<py::tuple>(saved_hooks);
+  struct Off {  // what pack() itself saves is saved as it is
+    Pack* former = std::exchange(pack_saved, nullptr);
+    ~Off() { pack_saved = former; }
+  } off;
+  const KeptWhole whole("saved_tensors_hooks: pack", Tensors(&value, 1));
+  return std::make_unique<Unpack>(hooks[1], hooks[0](py::cast(value)));
+}
+
 std::vector<const Op*>& own_ops() {
   static auto* const ops = new std::vector<const Op*>;
   return *ops;
@@ -69,6 +100,16 @@ void add_custom(py::module_& m) {
       },
       py::arg("run"),
       "run(), and of each random state that it drew from (state, a copy of what it was before).");
+  m.def(
+      "_set_saved_hooks",
+      [](py::handle hooks) {
+        PyObject* const now = hooks.is_none() ? nullptr : hooks.ptr();
+        PyObject* const former = std::exchange(saved_hooks, now);
+        pack_saved = now ? pack : nullptr;
+        return former ? py::reinterpret_borrow<py::object>(former) : py::object(py::none());
+      },
+      py::arg("hooks"),
+      "A tuple (pack, unpack) that the caller keeps, or None; returns the former.");
   m.def("_next_line", next_line, "The number that the next line gets.");
   m.def(
       "_sources",

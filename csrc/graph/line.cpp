@@ -1,7 +1,7 @@
 #include "graph/line.h"
 
 #include "base/pooled.h"
-#include "graph/record.h"
+#include "graph/custom.h"
 
 namespace wengert {
 
@@ -37,6 +37,10 @@ void Line::free() {
 }
 
 const Tensor& Line::unchanged(const Saved& s) const {
+  if (is_packed(s.value)) [[unlikely]] {
+    s.value = unpacked(s.value);
+    s.version = s.value->storage->version;
+  }
   const Storage& storage = *s.value->storage;
   if (storage.version != s.version)
     fail<GradientError>(

@@ -22,8 +22,8 @@ struct Edge {
 
 struct Saved {
   Saves what;
-  Tensor value;
-  uint32_t version;  // of its storage when it was saved
+  mutable Tensor value;      // or, until it is needed, a stand-in (graph/custom.h)
+  mutable uint32_t version;  // of its storage when it was saved
 };
 
 void forget_cycle(Line* line);  // engine/cycles.h

@@ -104,7 +104,9 @@ Tensor copy_to_save(const Tensor& value) {
 
 void save(Line& line, Saves what, const Tensor& value) {
   // No version counter sees what others write to exposed memory.
-  const Tensor kept = value->storage->exposed ? copy_to_save(value) : value;
+  const Tensor kept = pack_saved && !value->leaf_requires_grad ? packed(value)
+                      : value->storage->exposed                ? copy_to_save(value)
+                                                               : value;
   line.saved.emplace_back(what, kept, kept->storage->version);
 }
 

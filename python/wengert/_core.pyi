@@ -1010,6 +1010,10 @@ def _set_matmul_precision(precision: str) -> None:
     ...
 def _set_package_directory(path: str) -> None:
     ...
+def _set_saved_hooks(hooks: typing.Any) -> typing.Any:
+    """
+    A tuple (pack, unpack) that the caller keeps, or None; returns the former.
+    """
 def _sources(outputs: typing.Any, since: typing.SupportsInt | typing.SupportsIndex) -> list[Tensor]:
     """
     What gradients pass to from the lines of the outputs from number `since` on.

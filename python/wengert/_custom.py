@@ -20,7 +20,14 @@ from ._core import Tensor, is_grad_enabled
 from ._trees import flatten, tensors_of, unflatten
 from .autograd import enable_grad, no_grad
 
-__all__ = ["CustomOp", "Function", "checkpoint", "custom_op", "once_differentiable"]
+__all__ = [
+    "CustomOp",
+    "Function",
+    "checkpoint",
+    "custom_op",
+    "once_differentiable",
+    "saved_tensors_hooks",
+]
 
 
 class _Op(NamedTuple):
@@ -556,3 +563,40 @@ def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     call = _Call(_recomputed(), sources, backward)
     return unflatten(form, list(call.run(sources, value, marks)))
+
+
+# ---- what lines save
+
+
+class saved_tensors_hooks:  # noqa: N801 - PyTorch's name
+    """Inside, what a line saves for backward() is pack(tensor), and unpack(that) when it is needed.
+
+        with wengert.autograd.saved_tensors_hooks(lambda x: x.cpu(), lambda x: x.to("cuda")):
+            loss = model(x)
+
+    pack      takes a tensor without history, which it may not change; returns any object
+    unpack    returns a tensor of the same shape, dtype and device; called once for what a line
+              saved, however often the line is walked
+    Leaves, such as parameters, are saved as they are. Of nested hooks the innermost count. As
+    torch.autograd.graph.saved_tensors_hooks.
+
+    Raises TypeError and GradientError in backward() for what unpack should not return.
+    """
+
+    def __init__(self, pack: Callable[[Tensor], Any], unpack: Callable[[Any], Tensor]) -> None:
+        """Two functions."""
+        for name, f in (("pack", pack), ("unpack", unpack)):
+            if not callable(f):
+                raise TypeError(
+                    f"saved_tensors_hooks: {name} is {describe(f)}; expected a function"
+                )
+        self._hooks = (pack, unpack)
+        self._former: list[Any] = []
+
+    def __enter__(self) -> None:
+        """From now on, in this thread."""
+        self._former.append(_core._set_saved_hooks(self._hooks))
+
+    def __exit__(self, *exception: object) -> None:
+        """Those that were there before."""
+        _core._set_saved_hooks(self._former.pop())

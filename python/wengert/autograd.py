@@ -26,6 +26,7 @@ from ._trees import flatten, map_tensors, unflatten
 if TYPE_CHECKING:
     from ._custom import Function as Function
     from ._custom import once_differentiable as once_differentiable
+    from ._custom import saved_tensors_hooks as saved_tensors_hooks
     from ._transforms import hessian as hessian
     from ._transforms import hvp as hvp
     from ._transforms import jacobian as jacobian
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _TRANSFORMS = ("hessian", "hvp", "jacobian", "jvp", "vjp")
 _LATER = {"Function": "_custom", "once_differentiable": "_custom"}  # by module
+_LATER["saved_tensors_hooks"] = "_custom"
 _LATER |= dict.fromkeys(_TRANSFORMS, "_transforms")
 __all__ = [
     "Function",
@@ -47,6 +49,7 @@ __all__ = [
     "jvp",
     "no_grad",
     "once_differentiable",
+    "saved_tensors_hooks",
     "set_grad_enabled",
     "value_and_grad",
     "vjp",
