@@ -1122,3 +1122,117 @@ def test_swalr_is_pytorchs(strategy, epochs):
             b, ours = other, (ours[0], schedule)
     with pytest.raises(ValueError, match="anneal_epochs is -1"):
         optim.SWALR(b, 0.1, -1)
+
+
+# ---- L-BFGS
+
+
+def rosenbrock(x):
+    return ((1 - x[:-1]) ** 2 + 100 * (x[1:] - x[:-1] ** 2) ** 2).sum()
+
+
+def closure_of(optimizer, parameters, loss=rosenbrock):
+    def closure():
+        optimizer.zero_grad()
+        value = loss(*parameters)
+        value.backward()
+        return value
+
+    return closure
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"line_search_fn": "strong_wolfe"},
+        {"line_search_fn": "strong_wolfe", "history_size": 2, "max_iter": 5, "lr": 0.3},
+        {"line_search_fn": "strong_wolfe", "max_iter": 30, "max_eval": 12, "lr": 4.0},
+        {"lr": 0.002, "max_iter": 8, "history_size": 3},
+    ],
+)
+def test_lbfgs_is_pytorchs(options):
+    torch = pytest.importorskip("torch")
+    start = np.array([-1.2, 1.0, 0.5, -0.3])
+    theirs, (ours,) = torch.tensor(start, requires_grad=True), parameters(start)
+    a, b = torch.optim.LBFGS([theirs], **options), optim.LBFGS([ours], **options)
+    for i in range(8):
+        before = a.step(closure_of(a, [theirs])).item()
+        assert b.step(closure_of(b, [ours])).item() == pytest.approx(before, rel=1e-6, abs=1e-13)
+        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), 1e-6)
+        state, mine = a.state_dict()["state"][0], b.state_dict()["state"][0]
+        assert [state[k] for k in ("n_iter", "func_evals")] == [
+            mine[k] for k in ("n_iter", "func_evals")
+        ]
+        if i == 3:
+            again = optim.LBFGS(parameters(ours.tolist()))
+            again.load_state_dict(b.state_dict())
+            ours, b = again.param_groups[0]["params"][0], again
+    if len(options) == 1:
+        assert ours.grad.abs().max().item() < 1e-3
+
+
+def test_lbfgs_fits_a_network_of_several_parameters():
+    wg.manual_seed(0)
+    x, t = data(1)[0]
+    x, t = wg.tensor(x), wg.tensor(t)
+    model = nn.MLP(SIZES, "tanh", dtype="float64")
+    rule = optim.LBFGS(model.parameters(), line_search_fn="strong_wolfe", max_iter=60)
+    rule.step(wg.compile(closure_of(rule, (x, t), lambda x, t: wg.cross_entropy(model(x), t))))
+    assert wg.cross_entropy(model(x), t).item() < 1e-3
+
+
+def test_lbfgs_refuses_and_leaves_parameters_alone():
+    (p,) = parameters([-1.2, 1.0])
+    rule = optim.LBFGS([p], line_search_fn="strong_wolfe")
+    good, calls = closure_of(rule, [p]), []
+
+    def changes():
+        value = good()
+        calls.append(value)
+        if len(calls) == 3:
+            with wg.no_grad():
+                p.add_(1e-3)
+        return value
+
+    def raises():
+        calls.append(0)
+        if len(calls) > 5:
+            raise KeyError("data")
+        return good()
+
+    def nan():
+        return good() * math.nan
+
+    for closure, error, says in [
+        (changes, RuntimeError, "the closure changed the parameters, which are as before"),
+        (raises, KeyError, "data"),
+        (nan, ValueError, "the loss is nan"),
+        (None, TypeError, "needs a closure"),
+    ]:
+        with pytest.raises(error, match=says):
+            rule.step(closure)
+        assert p.tolist() == [-1.2, 1.0] and not rule.state_dict()["state"]
+    step = wg.compile(lambda: rule.step(good))
+    with pytest.raises(RuntimeError, match="with a compiled closure"):
+        step()
+        step()
+    for options, says in [
+        ({"max_iter": 0}, "max_iter is 0"),
+        ({"max_eval": 1.5}, r"max_eval is 1\.5"),
+        ({"history_size": True}, "history_size is True"),
+        ({"tolerance_grad": -1.0}, r"tolerance_grad is -1\.0"),
+        ({"line_search_fn": "wolfe"}, 'line_search_fn is "wolfe"; expected "strong_wolfe"'),
+        ({"lr": -1.0}, r"lr is -1\.0"),
+    ]:
+        with pytest.raises(ValueError, match=f"LBFGS: {says}"):
+            optim.LBFGS([p], **options)
+    with pytest.raises(ValueError, match="one group"):
+        optim.LBFGS([{"params": q} for q in parameters([1.0], [2.0])])
+    with pytest.raises(ValueError, match="one dtype and device"):
+        optim.LBFGS([p, nn.Parameter(wg.ones(2))])
+    rule.step(good)
+    with pytest.raises(ValueError, match=r"the state is of \[2\] parameters, here are 3"):
+        optim.LBFGS(parameters([1.0, 2.0, 3.0])).load_state_dict(rule.state_dict())
+    wall = optim.LBFGS(q := parameters([5.0]), line_search_fn="strong_wolfe", lr=100.0)
+    wall.step(closure_of(wall, q, lambda x: (x - 2.0 * (x - 1.0).log()).sum()))  # NaN below 1
+    assert q[0].item() == pytest.approx(3.0, abs=1e-5)

@@ -184,7 +184,6 @@ MODULE = {
 }
 
 OPTIM = {
-    "LBFGS": "Adam: no optimizer calls the step again",
     "LinearWarmup": "SequentialLR of LinearLR and another schedule",
     "lr_scheduler": "wengert.optim itself, which has the schedules",
     "swa_utils": "wengert.optim itself, which has AveragedModel, SWALR and update_bn",

@@ -12,6 +12,7 @@ from .averaging import (
     update_bn,
 )
 from .composed import LAMB, Adafactor, Muon
+from .lbfgs import LBFGS
 from .optimizers import (
     ASGD,
     SGD,
@@ -52,6 +53,7 @@ from .schedules import (
 __all__ = [
     "ASGD",
     "LAMB",
+    "LBFGS",
     "SGD",
     "SWALR",
     "Adadelta",
