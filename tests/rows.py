@@ -45,6 +45,7 @@ POSITIVE = Draw(0.2, 3.0)
 NOT_ZERO = Draw(avoid=(0.0,))
 NOT_WHOLE = Draw(avoid=tuple(np.arange(-3.0, 3.1)))
 NOT_HALF = Draw(avoid=tuple(np.arange(-3.5, 3.6)))
+WITHIN_1 = Draw(-0.9, 0.9)
 MASK = Draw(kind="b")
 LABELS = Draw(0, 5, kind="i")
 INTEGERS = Draw(-9, 9, kind="i")
@@ -110,6 +111,14 @@ erfc = np.vectorize(math.erfc, otypes=[float])
 def times(a: Any, b: Any) -> Any:
     """a * b, and 0 where a is 0."""
     return np.where(a == 0, 0, a * b)
+
+
+def mish(x: Any) -> Any:
+    return times(np.tanh(np.logaddexp(x, 0.0)), x)
+
+
+def xlogy(a: Any, b: Any) -> Any:
+    return np.where(np.isnan(b), b, times(a, np.log(b)))
 
 
 def sigmoid(x: Any) -> Any:
@@ -259,11 +268,24 @@ ROWS: list[Row] = [
     unary("expm1", np.expm1),
     unary("log", np.log, POSITIVE, near=0.1, kinks=(((0.0,), (INF,)),)),
     unary("log1p", np.log1p, Draw(-0.8, 3.0)),
+    unary("exp2", np.exp2),
+    unary("log2", np.log2, POSITIVE, near=0.1, kinks=(((0.0,), (INF,)),)),
+    unary("log10", np.log10, POSITIVE, near=0.1, kinks=(((0.0,), (INF,)),)),
     unary("sqrt", np.sqrt, POSITIVE, kinks=(((0.0,), (INF,)),)),
     unary("rsqrt", lambda x: 1 / np.sqrt(x), POSITIVE),
+    unary("reciprocal", np.reciprocal, NOT_ZERO, kinks=(((0.0,), (-INF,)), ((INF,), (0.0,)))),
     unary("square", np.square),
     unary("sin", np.sin, near=0.1),
     unary("cos", np.cos, near=0.1),
+    unary("tan", np.tan, Draw(-1.2, 1.2)),
+    unary("asin", np.arcsin, WITHIN_1, kinks=(((1.0,), (INF,)),)),
+    unary("acos", np.arccos, WITHIN_1, kinks=(((1.0,), (-INF,)),)),
+    unary("atan", np.arctan, kinks=(((INF,), (0.0,)),)),
+    unary("sinh", np.sinh),
+    unary("cosh", np.cosh, kinks=(((0.0,), (0.0,)),)),
+    unary("asinh", np.arcsinh, kinks=(((1e30,), (1e-30,)),)),
+    unary("acosh", np.arccosh, Draw(1.2, 5.0), near=0.1, kinks=(((1.0,), (INF,)),)),
+    unary("atanh", np.arctanh, WITHIN_1, kinks=(((1.0,), (INF,)),)),
     unary("tanh", np.tanh),
     unary("sigmoid", sigmoid),
     unary(
@@ -314,6 +336,7 @@ ROWS: list[Row] = [
         lambda x: times(sigmoid(x), x),
         kinks=(((-INF,), (0.0,)), ((INF,), (1.0,))),
     ),
+    unary("mish", mish, kinks=(((-INF,), (0.0,)), ((INF,), (1.0,)))),
     unary("softplus", lambda x: np.logaddexp(x, 0.0)),
     unary("erf", erf),
     unary(
@@ -330,9 +353,23 @@ ROWS: list[Row] = [
         lambda x: wg.clamp(x, min=0.5),
         variant="min",
     ),
+    unary(
+        "hardtanh",
+        lambda x: np.clip(x, -1.0, 1.0),
+        Draw(avoid=(-1.0, 1.0)),
+        kinks=(((-1.0,), (0.0,)), ((1.0,), (0.0,)), ((0.5,), (1.0,))),
+    ),
+    unary(
+        "hardtanh",
+        lambda x: np.clip(x, 0.0, 2.0),
+        Draw(avoid=(0.0, 2.0)),
+        lambda x: wg.hardtanh(x, 0.0, 2.0),
+        variant="0 to 2",
+    ),
     unary("floor", np.floor, NOT_WHOLE, kinks=(((1.0,), (0.0,)),)),
     unary("ceil", np.ceil, NOT_WHOLE, kinks=(((1.0,), (0.0,)),)),
     unary("round", np.rint, NOT_HALF, kinks=(((0.5,), (0.0,)),)),
+    unary("trunc", np.trunc, NOT_WHOLE, kinks=(((1.0,), (0.0,)),)),
     # two inputs, which broadcast
     binary("add", np.add),
     binary("sub", np.subtract),
@@ -403,6 +440,38 @@ ROWS: list[Row] = [
         result="int64",
     ),
     binary(
+        "fmod", np.fmod, Draw(-7, -4.1), Draw(4.2, 7), near=7.0, kinks=(((-5.0, 3.0), (1.0, 1.0)),)
+    ),
+    binary("fmod", np.fmod, INTEGERS, DIVISORS, variant="integers", gradient=False, result="int64"),
+    binary(
+        "copysign",
+        np.copysign,
+        NOT_ZERO,
+        NOT_ZERO,
+        kinks=(((0.0, 2.0), (0.0, 0.0)), ((3.0, -0.0), (-1.0, 0.0))),
+    ),
+    binary("atan2", np.arctan2, NOT_ZERO, NOT_ZERO, kinks=(((0.0, 0.0), (0.0, 0.0)),)),
+    binary("hypot", np.hypot, NOT_ZERO, NOT_ZERO, kinks=(((0.0, 0.0), (0.0, 0.0)),)),
+    binary(
+        "logaddexp",
+        np.logaddexp,
+        near=3.0,
+        kinks=(
+            ((1.0, 1.0), (0.5, 0.5)),
+            ((-INF, -INF), (0.5, 0.5)),
+            ((INF, INF), (0.5, 0.5)),
+            ((-INF, 2.0), (0.0, 1.0)),
+        ),
+    ),
+    binary(
+        "xlogy",
+        xlogy,
+        REAL,
+        POSITIVE,
+        near=0.1,
+        kinks=(((0.0, 0.0), (0.0, 0.0)), ((2.0, 0.0), (-INF, INF))),
+    ),
+    binary(
         "bce_with_logits",
         bce,
         REAL,
@@ -425,6 +494,13 @@ ROWS: list[Row] = [
             ("bitwise_xor", np.bitwise_xor),
         )
         for draw, result, variant in ((INTEGERS, "int64", ""), (MASK, "bool", "bool"))
+    ),
+    *(
+        binary(op, reference, INTEGERS, Draw(0, 70, kind="i"), gradient=False, result="int64")
+        for op, reference in (
+            ("bitwise_left_shift", np.left_shift),
+            ("bitwise_right_shift", np.right_shift),
+        )
     ),
     *(
         binary(

@@ -571,6 +571,15 @@ ACTIVATIONS = [
     ("Softmax", {"axis": -1}, {"dim": -1}),
     ("Softmax", {"axis": 0}, {"dim": 0}),
     ("LogSoftmax", {"axis": 1}, {"dim": 1}),
+    *((n, {}, {}) for n in ("Mish", "Hardtanh", "ReLU6", "Hardswish", "SELU")),
+    *((n, {}, {}) for n in ("Softsign", "LogSigmoid", "Tanhshrink", "Hardshrink", "Softshrink")),
+    ("Hardtanh", {"min_val": -2.0, "max_val": 0.5}, {}),
+    ("CELU", {}, {}),
+    ("CELU", {"alpha": 1.5}, {}),
+    ("Hardshrink", {"lambd": 1.25}, {}),
+    ("Softshrink", {"lambd": 1.25}, {}),
+    ("Threshold", {"threshold": 0.5, "value": -3.0}, {}),
+    ("Softmin", {"axis": 1}, {"dim": 1}),
     ("Identity", {}, {}),
     ("Flatten", {}, {}),
 ]
@@ -583,6 +592,56 @@ def test_activations(name, ours, theirs, rng):
     if name == "Softplus":  # PyTorch's is linear above 20, within 2e-9
         x = x.clip(-18, 18)
     same(getattr(torch.nn, name)(**(theirs or ours)), getattr(nn, name)(**ours), x)
+
+
+KINKS = np.array([-np.inf, -3, -2, -1, -0.5, -0.0, 0.0, 0.5, 1, 2, 3, 6, np.inf])
+
+
+@pytest.mark.parametrize("name", [
+    "relu6", "hardtanh", "hardsigmoid", "hardswish", "selu", "celu", "hardshrink", "softshrink",
+    "logsigmoid", "mish",
+])  # fmt: skip
+def test_activations_at_their_kinks(name):
+    """Values and gradients there are PyTorch's, and finite at infinities where its are."""
+    torch = pytest.importorskip("torch")
+    ours = wg.tensor(KINKS, requires_grad=True)
+    theirs = torch.tensor(KINKS, requires_grad=True)
+    y, z = getattr(wg, name)(ours), getattr(torch.nn.functional, name)(theirs)
+    y.sum().backward()
+    z.sum().backward()
+    for a, b in ((y.detach(), z.detach()), (ours.grad, theirs.grad)):
+        a, b = a.numpy(), b.numpy()
+        np.testing.assert_allclose(a[~np.isnan(b)], b[~np.isnan(b)], rtol=1e-7)  # its 1/6
+        assert not np.isnan(a).any()
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (2, 4, 3), (0, 4)])
+def test_glu_and_prelu(shape, rng):
+    torch = pytest.importorskip("torch")
+    same(torch.nn.GLU(dim=1), nn.GLU(dim=1), f64(rng, 3, 4, 2))
+    same(torch.nn.GLU(), nn.GLU(), f64(rng, *shape[:-1], 6))
+    for parameters in (1, shape[1]):
+        theirs = torch.nn.PReLU(parameters, 0.3, dtype=torch.float64)
+        ours = nn.PReLU(parameters, 0.3, dtype="float64")
+        assert list(ours.state_dict()) == list(theirs.state_dict())
+        same(theirs, ours, f64(rng, *shape), theirs.parameters(), ours.parameters())
+    step = wg.compile(lambda x: ours(x).square().sum())
+    x = wg.tensor(f64(rng, *shape))
+    assert step(x).item() == step(x).item() == ours(x).square().sum().item()
+
+
+@pytest.mark.parametrize(("call", "error", "text"), [
+    (lambda: wg.glu(wg.ones((2, 3))), wg.ShapeError, r"glu: x has shape \(2, 3\); axis -1 must"),
+    (lambda: wg.glu(wg.ones((2, 4)), 2), IndexError, "glu: axis 2 is out of range"),
+    (lambda: wg.prelu(wg.ones((2, 3)), wg.ones((2,))), wg.ShapeError, r"prelu: weight .*\(3,\)"),
+    (lambda: wg.celu(wg.ones((2,)), 0.0), ValueError, "celu: alpha is 0"),
+    (lambda: wg.softshrink(wg.ones((2,)), -1.0), ValueError, "softshrink: lambd is -1.0"),
+    (lambda: wg.hardtanh(wg.ones((2,)), 1.0, 1.0), ValueError, "hardtanh: min_val is 1 and"),
+    (lambda: wg.hardswish([1.0]), TypeError, "hardswish: x is .*expected a tensor"),
+])  # fmt: skip
+def test_activations_refuse(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -144,7 +144,7 @@ def test_extremes(row: Row, dtype: str) -> None:
         given = [values]
     else:
         given = [np.repeat(values, len(values)), np.tile(values, len(values))]
-    if row.op in ("sin", "cos"):  # of huge arguments: bounded is all that is promised here
+    if row.op in ("sin", "cos", "tan"):  # of huge arguments: bounded is all that is promised here
         given = [np.array([v for v in SPECIAL if not 1e5 < abs(v) < INF], dtype)]
     if row.op in ("floor_divide", "remainder"):  # a / b is rounded before the floor
         given = [np.array([5, -5, INF, -INF, NAN, 5, 5, -5, 5, 0, -0.0, 1e4], dtype),
@@ -157,7 +157,7 @@ def test_extremes(row: Row, dtype: str) -> None:
 @pytest.mark.smoke
 def test_nan_propagates(row: Row) -> None:
     for place, draw in enumerate(row.inputs):
-        if draw.kind != "f":
+        if draw.kind != "f" or (row.op, place) == ("copysign", 1):  # NaN has a sign too
             continue
         given = row.draw(tuple((20,) for _ in row.inputs))
         given[place][7] = NAN
@@ -345,6 +345,20 @@ SINGULAR: list[tuple[str, Callable[[wg.Tensor], wg.Tensor], float]] = [
     ("gelu", wg.gelu, NAN),
     ("gelu_tanh", lambda x: wg.gelu(x, "tanh"), NAN),
     ("silu", wg.silu, NAN),
+    ("mish", wg.mish, NAN),
+    ("asin", wg.asin, 2.0),
+    ("acosh at 1", lambda x: wg.acosh(x + 1.0), 0.0),
+    ("atanh at 1", wg.atanh, 1.0),
+    ("log2", wg.log2, 0.0),
+    ("exp2", wg.exp2, 1e4),
+    ("reciprocal", wg.reciprocal, 0.0),
+    ("cosh", wg.cosh, 1e4),
+    ("xlogy", lambda x: wg.xlogy(x, x), 0.0),
+    ("logaddexp", lambda x: wg.logaddexp(x, x * 2), -INF),
+    ("hypot", lambda x: wg.hypot(x, x * 2), NAN),
+    ("atan2", lambda x: wg.atan2(x, x), 0.0),
+    ("fmod", lambda x: wg.fmod(2.0 * x, x), 0.0),
+    ("nan_to_num", lambda x: x.reciprocal().nan_to_num(), 0.0),
     ("softplus", wg.softplus, NAN),
     ("elu", wg.elu, NAN),
     ("erf", wg.erf, NAN),
@@ -578,7 +592,7 @@ def test_python_numbers_are_weak(dtype: str) -> None:
 @pytest.mark.parametrize("row", [r for r in ROWS if r.elementwise and len(r.inputs) == 1], ids=name)
 def test_integers_into_unary_ops(row: Row, dtype: str) -> None:
     x = np.array([[1, 0, 1], [1, 1, 0]], dtype)
-    if row.op in ("log", "rsqrt"):
+    if row.op in ("log", "log2", "log10", "rsqrt", "acosh", "reciprocal"):
         x = np.ones((2, 3), dtype)
     if dtype in FLOATS or row.result:
         return
@@ -587,10 +601,22 @@ def test_integers_into_unary_ops(row: Row, dtype: str) -> None:
             row.call(wg.tensor(x))
         return
     y = row.call(wg.tensor(x))
-    whole = {"neg", "abs", "sign", "square", "relu", "pow", "clamp", "floor", "ceil", "round"}
+    whole = {
+        "neg",
+        "abs",
+        "sign",
+        "square",
+        "relu",
+        "pow",
+        "clamp",
+        "floor",
+        "ceil",
+        "round",
+        "trunc",
+    }
     if row.op not in whole:
         assert y.dtype == wg.float32
-    elif row.op in ("floor", "ceil", "round"):
+    elif row.op in ("floor", "ceil", "round", "trunc"):
         assert y.dtype.name == dtype
     elif row.variant != "min":
         assert y.dtype.name == ("int64" if dtype == "bool" else dtype)
@@ -851,12 +877,16 @@ def test_binary_cross_entropy_of_extreme_logits(dtype: str) -> None:
     assert wg.grad(loss.sum(), [x])[0].tolist() == [0, 0, 1, -1, -0.5, 0, 0, 1]
 
 
+ARCS = ("sin", "tan", "sinh", "tanh")
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_small_arguments_keep_their_digits(dtype: str) -> None:
     x = np.array([1e-30, -1e-30, 1e-12, 1e-7, -1e-7, 1e-3], dtype)
     eps = 4 * np.finfo(dtype).eps
-    for op in ("expm1", "log1p", "sin", "tanh", "erf"):
-        reference = np.vectorize(math.erf) if op == "erf" else getattr(np, op)
+    others = {"erf": np.vectorize(math.erf)} | {f"a{f}": getattr(np, f"arc{f}") for f in ARCS}
+    for op in ("expm1", "log1p", "sin", "tanh", "tan", "sinh", *others):
+        reference = others.get(op) or getattr(np, op)
         expected = reference(x.astype(float))
         assert_close(getattr(wg, op)(wg.tensor(x)), expected, eps, 0, check_dtype=False, message=op)
     y = wg.softplus(wg.tensor(-x[2:] * 0 - np.array(30, dtype)))
@@ -1181,3 +1211,57 @@ def test_calls_past_the_dispatcher() -> None:
 
     assert Mine(x) + 1 == "mine"
     assert type(Mine(x) * 2) is wg.Tensor
+
+
+def test_shifts() -> None:
+    """By all bits or more, or by less than none: 0, or what the sign fills, as NumPy's."""
+    for dtype in ("uint8", "int32", "int64"):
+        x = np.array([1, 3, 100, 255, 7], "int64").astype(dtype)
+        a = wg.tensor(-x if dtype != "uint8" else x)
+        for by in (0, 1, 7, 8, 31, 32, 63, 64, 100):
+            with np.errstate(all="ignore"):
+                left, right = a.numpy() << x.dtype.type(by), a.numpy() >> x.dtype.type(by)
+            assert (a << by).dtype == (a >> by).dtype == a.dtype
+            assert (a << by).tolist() == left.tolist()
+            assert (a >> by).tolist() == right.tolist()
+        if dtype != "uint8":
+            assert (a << -1).tolist() == [0] * 5
+            assert (a >> -1).tolist() == [-1] * 5
+    assert (1 << wg.tensor([0, 3])).tolist() == [1, 8]
+    for bad in ("bool", "float32"):
+        with pytest.raises(wg.DTypeError, match="bitwise_left_shift: does not support"):
+            wg.bitwise_left_shift(wg.ones((2,), bad), wg.ones((2,), bad))
+    with pytest.raises(TypeError):
+        wg.tensor([1]) << "a"
+
+
+def test_signbit_and_nan_to_num() -> None:
+    for dtype in FLOATS:
+        x = np.array([NAN, -NAN, 0.0, -0.0, 1.0, -1.0, INF, -INF], dtype)
+        t = wg.tensor(x, requires_grad=True)
+        assert t.signbit().tolist() == np.signbit(x).tolist()
+        assert wg.nan_to_num(t).tolist() == np.nan_to_num(x).tolist()
+        y = t.nan_to_num(2.0, posinf=3.0, neginf=-4.0)
+        assert y.tolist() == [2, 2, 0, 0, 1, -1, 3, -4]
+        assert wg.grad(y.sum(), [t])[0].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+    narrow = wg.tensor([INF, -INF]).bfloat16().nan_to_num().float()
+    assert narrow.tolist() == [3.3895313892515355e38, -3.3895313892515355e38]
+    whole = wg.tensor([-1, 2])
+    assert whole.nan_to_num().tolist() == [-1, 2]
+    assert whole.signbit().tolist() == [True, False]
+    assert wg.tensor([1, 2], "uint8").signbit().tolist() == [False, False]
+
+
+def test_powers_of_the_base_have_whole_logarithms() -> None:
+    for dtype in FLOATS:
+        n = list(range(-30, 31))
+        assert wg.tensor([10.0**k for k in n], dtype).log10().tolist() == n
+        assert wg.tensor([2.0**k for k in n], dtype).log2().tolist() == n
+        assert wg.tensor(n, dtype).exp2().tolist() == [2.0**k for k in n]
+
+
+def test_fmod_by_an_integer_zero() -> None:
+    with pytest.raises(ValueError, match="fmod: integer division by zero"):
+        wg.fmod(wg.tensor([1, 2]), wg.tensor([1, 0]))
+    low = np.iinfo("int64").min
+    assert wg.fmod(wg.tensor([low, -7]), wg.tensor([-1, 3])).tolist() == [0, -1]

@@ -605,6 +605,10 @@ def many_ops(x: wg.Tensor) -> wg.Tensor:
     [
         wg.abs, wg.exp, wg.expm1, wg.log, wg.log1p, wg.sqrt, wg.rsqrt, wg.square, wg.sin, wg.tanh,
         wg.sigmoid, wg.relu, wg.leaky_relu, wg.elu, wg.gelu, lambda x: wg.gelu(x, "tanh"), wg.silu,
+        wg.exp2, wg.log2, wg.log10, wg.reciprocal, wg.tan, wg.asin, wg.acos, wg.atan, wg.asinh,
+        wg.acosh, wg.atanh, wg.hardtanh, wg.mish, wg.hardswish, lambda x: wg.atan2(x, x),
+        lambda x: wg.hypot(x, 2 * x), lambda x: wg.logaddexp(x, -x), lambda x: wg.xlogy(x, x),
+        lambda x: wg.fmod(x, 1.5), lambda x: wg.copysign(x, -x), wg.trunc, wg.sinh, wg.cosh,
         wg.softplus, wg.erf, lambda x: x.clamp(-1, 2), lambda x: 1 / x, lambda x: x * x.log(),
         lambda x: wg.leaky_relu(x, 0.0), lambda x: x.reshape((3, 4)).logsumexp(1),
         lambda x: x.reshape((3, 4)).softmax(1), lambda x: x.reshape((3, 4)).log_softmax(1),

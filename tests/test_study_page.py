@@ -162,6 +162,20 @@ def test_its_own_run_agrees_with_the_trace(browser: Any, tmp_path: Path) -> None
         y = y + wg.elu(x) + wg.gelu(x) + wg.gelu(x, "tanh") + wg.leaky_relu(x, 0.1) + wg.erf(x)
         y = y + x.clamp(-0.5, 0.5) + x.clamp(min=0.1) + wg.expm1(x) + wg.log1p(x * x) + wg.sign(x)
         y = y + wg.rsqrt(x * x + 1.0) + (x * 2.0).round() + x.floor() * (x * 3.0).ceil()
+        y = y + wg.exp2(x) + wg.log2(x * x + 1.0) + wg.log10(x * x + 1.0) + wg.tan(x) + wg.mish(x)
+        z = wg.tanh(x)
+        y = y + wg.asin(z) + wg.acos(z) + wg.atan(x) + wg.sinh(x) + wg.cosh(x) + wg.asinh(x)
+        y = (
+            y
+            + wg.acosh(x * x + 1.5)
+            + wg.atanh(z)
+            + wg.trunc(x * 3.0)
+            + wg.hardtanh(x)
+            + wg.selu(x)
+        )
+        y = y + wg.atan2(x, y) + wg.hypot(x, y) + wg.logaddexp(x, z) + wg.xlogy(x, x * x + 0.1)
+        y = y + wg.fmod(x, 0.7) + wg.copysign(x, z) + wg.reciprocal(x * x + 1.0) + wg.selu(x)
+        y = y + ((labels << 2) >> wg.tensor([0, 1, -1, 70])).sum()
         y = y + x // 0.7 + x % -0.4 + (x * x + 0.1) ** x + wg.minimum(x, y) / (x - 9.0)
         y = y + ((x > 0.0) & (y < 0.0)).to("float64") + ((x > 0.0) ^ (y <= 0.5)).to("float64")
         y = wg.maximum(y, x) @ x.T @ x

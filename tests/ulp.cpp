@@ -45,6 +45,13 @@ double true_sign(double x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
     #name, [](float* y, const float* x) { name(V::load(x)).store(y); }, truth, bound \
   }
 
+// Of two arguments, the second one fixed.
+#define WITH(name, b, bound)                                                    \
+  Word {                                                                        \
+    #name, [](float* y, const float* x) { name(V::load(x), b).store(y); },      \
+        [](double x) { return std::name(x, static_cast<double>(b##f)); }, bound \
+  }
+
 const Word words[] = {
     WORD(exp, std::exp, bound),     WORD(expm1, std::expm1, bound),
     WORD(log, std::log, bound),     WORD(log1p, std::log1p, bound),
@@ -53,7 +60,15 @@ const Word words[] = {
     WORD(cos, std::cos, bound),     WORD(sqrt, std::sqrt, 0.5),
     WORD(floor, std::floor, 0),     WORD(ceil, std::ceil, 0),
     WORD(round, std::nearbyint, 0), WORD(abs, std::fabs, 0),
-    WORD(sign, true_sign, 0),
+    WORD(sign, true_sign, 0),       WORD(trunc, std::trunc, 0),
+    WORD(exp2, std::exp2, bound),   WORD(log2, std::log2, bound),
+    WORD(log10, std::log10, bound), WORD(tan, std::tan, bound),
+    WORD(asin, std::asin, 2.5),     WORD(acos, std::acos, bound),
+    WORD(atan, std::atan, bound),   WORD(sinh, std::sinh, bound),
+    WORD(cosh, std::cosh, bound),   WORD(asinh, std::asinh, bound),
+    WORD(acosh, std::acosh, 2.5),   WORD(atanh, std::atanh, 2.5),
+    WITH(atan2, 0.7, bound),        WITH(atan2, -3e-5, bound),
+    WITH(atan2, -0.0, bound),       WITH(hypot, 0.7, 0.51),
 };
 
 // |y - truth| in units of the last float32 place of truth; infinite where a special value is wrong.

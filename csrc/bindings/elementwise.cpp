@@ -1,5 +1,7 @@
 // Elementwise functions and methods: one of each row of ops/elementwise/rows.h, its docstring from
 // the row's formulas; by hand those that are more than a row.
+#include <cfloat>
+
 #include "bindings/fast.h"
 
 namespace wengert::bindings {
@@ -49,6 +51,16 @@ std::optional<Number> bound(const char* name, py::handle given) {
   return given.is_none() ? std::optional<Number>() : to_number("clamp", name, given);
 }
 
+Tensor nan_to_num(const Tensor& x, double nan, std::optional<double> posinf,
+                  std::optional<double> neginf) {
+  if (!is_floating(x.dtype())) return clone(x);
+  const double largest = x.dtype() == DType::float64    ? DBL_MAX
+                         : x.dtype() == DType::bfloat16 ? 0x1.fep127
+                                                        : FLT_MAX;
+  const Tensor y = select(x == INFINITY, posinf.value_or(largest), select(x != x, nan, x));
+  return select(x == -INFINITY, neginf.value_or(-largest), y);
+}
+
 Tensor gelu(const Tensor& x, const std::string& approximate) {
   if (approximate == "tanh") return unary<GeluTanh>(x);
   if (approximate != "none")
@@ -74,6 +86,27 @@ void add_elementwise(py::module_& m, TensorClass& cls) {
       },
       py::arg("min") = py::none(), py::arg("max") = py::none(),
       "x within [min, max]; gradient 1 at both ends.");
+  both(
+      m, cls, "hardtanh", "x",
+      [](const Tensor& x, double low, double high) {
+        if (low >= high)
+          fail<ValueError>("hardtanh: min_val is ", low, " and max_val is ", high,
+                           "; expected min_val < max_val");
+        return unary<Hardtanh>(x, {low, high});
+      },
+      py::arg("min_val") = -1.0, py::arg("max_val") = 1.0,
+      "x within [min_val, max_val]; gradient 0 at both ends. Integers become float32.");
+  both(
+      m, cls, "signbit", "x",
+      [](const Tensor& x) {
+        return (is_floating(x.dtype()) ? copysign(scalar_like(1.0, x), x) : x) < 0.0;
+      },
+      "Is the sign set, also of -0.0 and NaN? A bool tensor.");
+  both(
+      m, cls, "nan_to_num", "x", nan_to_num, py::arg("nan") = 0.0, py::arg("posinf") = py::none(),
+      py::arg("neginf") = py::none(),
+      "x with `nan` for NaN, and posinf and neginf for the infinities: None is the largest and the "
+      "lowest number of the dtype. Gradient 0 there. Integers stay as they are.");
   const auto logical = [&](const char* name, auto f) {
     add_binary(
         m, cls, name, [f](const Tensor& a, const Tensor& b) { return f(a != 0.0, b != 0.0); },

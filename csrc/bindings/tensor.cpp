@@ -304,6 +304,8 @@ void add_tensor(py::module_&, TensorClass& cls) {
   add_operator(cls, "__and__", "__rand__", logic<And>);
   add_operator(cls, "__or__", "__ror__", logic<Or>);
   add_operator(cls, "__xor__", "__rxor__", logic<Xor>);
+  add_operator(cls, "__lshift__", "__rlshift__", logic<LeftShift>);
+  add_operator(cls, "__rshift__", "__rrshift__", logic<RightShift>);
   add_comparisons(cls, TestRows{});
   const auto add_power = [&cls](const char* name, auto f) {
     cls.def(

@@ -100,12 +100,18 @@ inline Tensor exp(const Tensor& x) { return unary<Exp>(x); }
 inline Tensor log(const Tensor& x) { return unary<Log>(x); }
 inline Tensor sin(const Tensor& x) { return unary<Sin>(x); }
 inline Tensor cos(const Tensor& x) { return unary<Cos>(x); }
+inline Tensor sinh(const Tensor& x) { return unary<Sinh>(x); }
+inline Tensor cosh(const Tensor& x) { return unary<Cosh>(x); }
+inline Tensor trunc(const Tensor& x) { return unary<Trunc>(x); }
 inline Tensor tanh(const Tensor& x) { return unary<Tanh>(x); }
 inline Tensor erf(const Tensor& x) { return unary<Erf>(x); }
 inline Tensor sigmoid(const Tensor& x) { return unary<Sigmoid>(x); }
 inline Tensor square(const Tensor& x) { return unary<Square>(x); }
 inline Tensor sqrt(const Tensor& x) { return unary<Sqrt>(x); }
 inline Tensor pow(const Tensor& a, const Tensor& b) { return binary<Pow>(a, b); }
+inline Tensor hypot(const Tensor& a, const Tensor& b) { return binary<Hypot>(a, b); }
+inline Tensor hypot(const Tensor& a, double b) { return hypot(a, scalar_like(b, a)); }
+inline Tensor copysign(const Tensor& a, const Tensor& b) { return binary<Copysign>(a, b); }
 inline Tensor floor_divide(const Tensor& a, const Tensor& b) { return binary<FloorDivide>(a, b); }
 inline Tensor maximum(const Tensor& a, double b) { return binary<Maximum>(a, scalar_like(b, a)); }
 inline Tensor minimum(const Tensor& a, double b) { return binary<Minimum>(a, scalar_like(b, a)); }

@@ -23,9 +23,11 @@ from typing import Any as _Any
 
 from . import _core, _names
 from . import _tensor as _tensor  # completes the class Tensor
+from . import activations as _activations
 from . import losses as _losses
 from ._core import *  # noqa: F403
 from ._core import __version__
+from .activations import *  # noqa: F403
 from .autograd import enable_grad, no_grad, value_and_grad
 from .compiling import compile
 from .functional import batch_norm, dropout, einsum, group_norm, instance_norm, pad, rms_norm
@@ -115,6 +117,7 @@ def __dir__() -> list[str]:
 _INNER = ("_step", "_rows", "_elements")
 __all__ = [
     *(n for n in vars(_core) if not n.startswith("_") and not n.endswith(_INNER)),
+    *_activations.__all__,
     *_losses.__all__,
     "Generator",
     "__version__",

@@ -8,7 +8,7 @@ import builtins
 import typing
 import typing_extensions
 from numpy import ndarray
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_or', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'cos', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log1p', 'log_softmax', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mul', 'nadam_step', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'radam_step', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'silu', 'simd_level', 'sin', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tanh', 'tensor', 'transpose', 'uint8', 'unsqueeze', 'var', 'where', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -212,6 +212,14 @@ class Tensor:
         """
         abs(x). Gradient: dx = g * sign(x).
         """
+    def acos(self) -> Tensor:
+        """
+        acos(x). Gradient: dx = -g / sqrt((1 - x) * (1 + x)). Integers become float32.
+        """
+    def acosh(self) -> Tensor:
+        """
+        acosh(x). Gradient: dx = g / (sqrt(x - 1) * sqrt(x + 1)). Integers become float32.
+        """
     def add(self, other: Operand) -> Tensor:
         """
         a + b. Gradient: da = g, db = g.
@@ -236,9 +244,29 @@ class Tensor:
         """
         Index of the first smallest along an axis, or, without one, in x as one row; int64.
         """
+    def asin(self) -> Tensor:
+        """
+        asin(x). Gradient: dx = g / sqrt((1 - x) * (1 + x)). Integers become float32.
+        """
+    def asinh(self) -> Tensor:
+        """
+        asinh(x). Gradient: dx = g / sqrt(x ** 2 + 1). Integers become float32.
+        """
     def astype(self, dtype: DType | str | None) -> Tensor:
         """
         The tensor in another dtype, as to(); itself if it has that.
+        """
+    def atan(self) -> Tensor:
+        """
+        atan(x). Gradient: dx = g / (1 + x * x). Integers become float32.
+        """
+    def atan2(self, other: Operand) -> Tensor:
+        """
+        atan2(a, b); the angle of the point (b, a), from -pi to pi. Gradient: da = g * b / (a ** 2 + b ** 2), db = -g * a / (a ** 2 + b ** 2). Integers become float32.
+        """
+    def atanh(self) -> Tensor:
+        """
+        atanh(x). Gradient: dx = g / ((1 - x) * (1 + x)). Integers become float32.
         """
     def backward(self, gradient: typing.Any = None, retain_graph: typing.Any = None, create_graph: builtins.bool = False, inputs: typing.Any = None) -> None:
         """
@@ -258,9 +286,17 @@ class Tensor:
         """
         a & b.
         """
+    def bitwise_left_shift(self, other: Operand) -> Tensor:
+        """
+        a << b.
+        """
     def bitwise_or(self, other: Operand) -> Tensor:
         """
         a | b.
+        """
+    def bitwise_right_shift(self, other: Operand) -> Tensor:
+        """
+        a >> b.
         """
     def bitwise_xor(self, other: Operand) -> Tensor:
         """
@@ -294,9 +330,17 @@ class Tensor:
         """
         Overwrites the elements with those of `other`, which broadcasts and is converted.
         """
+    def copysign(self, other: Operand) -> Tensor:
+        """
+        copysign(a, b); |a| with the sign of b, which a zero and NaN have too. Gradient: da = g where a and b have one sign, -g where not, db = 0. Integers become float32.
+        """
     def cos(self) -> Tensor:
         """
         cos(x); x in radians. Gradient: dx = -g * sin(x). Integers become float32.
+        """
+    def cosh(self) -> Tensor:
+        """
+        cosh(x). Gradient: dx = g * sinh(x). Integers become float32.
         """
     def cpu(self) -> Tensor:
         """
@@ -342,6 +386,10 @@ class Tensor:
         """
         exp(x). Gradient: dx = g * y. Integers become float32.
         """
+    def exp2(self) -> Tensor:
+        """
+        2 ** x. Gradient: dx = g * log(2) * y. Integers become float32.
+        """
     def expand(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
         A view in which axes of size 1 are repeated, and new ones come first. ShapeError where the shape does not broadcast.
@@ -370,6 +418,10 @@ class Tensor:
         """
         a // b. Gradient: da = 0, db = 0.
         """
+    def fmod(self, other: Operand) -> Tensor:
+        """
+        fmod(a, b); the sign is a's, as in C. Gradient: da = g, db = -g * trunc(a / b).
+        """
     def gather(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
         """
         y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the index.
@@ -385,6 +437,14 @@ class Tensor:
     def gt(self, other: Operand) -> Tensor:
         """
         a > b.
+        """
+    def hardtanh(self, min_val: typing.SupportsFloat | typing.SupportsIndex = -1.0, max_val: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
+        """
+        x within [min_val, max_val]; gradient 0 at both ends. Integers become float32.
+        """
+    def hypot(self, other: Operand) -> Tensor:
+        """
+        sqrt(a ** 2 + b ** 2). Gradient: da = g * a / hypot(a, b), db = g * b / hypot(a, b). Integers become float32.
         """
     def int(self) -> Tensor:
         """
@@ -422,13 +482,25 @@ class Tensor:
         """
         log(x); natural. Gradient: dx = g / x. Integers become float32.
         """
+    def log10(self) -> Tensor:
+        """
+        log10(x). Gradient: dx = g / (log(10) * x). Integers become float32.
+        """
     def log1p(self) -> Tensor:
         """
         log(1 + x); accurate near 0. Gradient: dx = g / (1 + x). Integers become float32.
         """
+    def log2(self) -> Tensor:
+        """
+        log2(x). Gradient: dx = g / (log(2) * x). Integers become float32.
+        """
     def log_softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
         log(softmax(x)) along an axis, stable; of x's shape, floating.
+        """
+    def logaddexp(self, other: Operand) -> Tensor:
+        """
+        log(exp(a) + exp(b)). Gradient: da = g * sigmoid(a - b), db = g * sigmoid(b - a). Integers become float32.
         """
     def logical_and(self, other: Operand) -> Tensor:
         """
@@ -484,6 +556,10 @@ class Tensor:
         """
         min(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a > b, else g, db = 0.5 * g where a == b, else 0 where b > a, else g.
         """
+    def mish(self) -> Tensor:
+        """
+        x * tanh(log(1 + exp(x))); arXiv 1908.08681. Gradient: dx = g * (t + x * (1 - t ** 2) * sigmoid(x)), t = tanh(log(1 + exp(x))). Integers become float32.
+        """
     def mul(self, other: Operand) -> Tensor:
         """
         a * b. Gradient: da = g * b, db = g * a.
@@ -491,6 +567,10 @@ class Tensor:
     def mul_(self, other: Operand) -> typing.Any:
         """
         Multiplies by `other`, which broadcasts, in place.
+        """
+    def nan_to_num(self, nan: typing.SupportsFloat | typing.SupportsIndex = 0.0, posinf: typing.SupportsFloat | typing.SupportsIndex | None = None, neginf: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+        """
+        x with `nan` for NaN, and posinf and neginf for the infinities: None is the largest and the lowest number of the dtype. Gradient 0 there. Integers stay as they are.
         """
     def ne(self, other: Operand) -> Tensor:
         """
@@ -527,6 +607,10 @@ class Tensor:
     def prod(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Product over the axes (all by default).
+        """
+    def reciprocal(self) -> Tensor:
+        """
+        1 / x. Gradient: dx = -g * y * y. Integers become float32.
         """
     def record_stream(self, stream: typing.Any) -> None:
         """
@@ -572,6 +656,10 @@ class Tensor:
         """
         sign(x). Gradient: dx = 0.
         """
+    def signbit(self) -> Tensor:
+        """
+        Is the sign set, also of -0.0 and NaN? A bool tensor.
+        """
     def silu(self) -> Tensor:
         """
         sigmoid(x) * x; also called swish. Gradient: dx = g * s * (1 + x * (1 - s)), s = sigmoid(x). Integers become float32.
@@ -579,6 +667,10 @@ class Tensor:
     def sin(self) -> Tensor:
         """
         sin(x); x in radians. Gradient: dx = g * cos(x). Integers become float32.
+        """
+    def sinh(self) -> Tensor:
+        """
+        sinh(x). Gradient: dx = g * cosh(x). Integers become float32.
         """
     def softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
@@ -628,6 +720,10 @@ class Tensor:
         """
         Axes a and b exchanged; a view. IndexError for an axis that is not there.
         """
+    def tan(self) -> Tensor:
+        """
+        tan(x); x in radians. Gradient: dx = g * (1 + y * y). Integers become float32.
+        """
     def tanh(self) -> Tensor:
         """
         tanh(x). Gradient: dx = g * (1 - y * y). Integers become float32.
@@ -644,6 +740,10 @@ class Tensor:
         """
         Axes a and b exchanged; a view. IndexError for an axis that is not there.
         """
+    def trunc(self) -> Tensor:
+        """
+        trunc(x). Gradient: dx = 0. Integers stay as they are.
+        """
     def unsqueeze(self, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         """
         With a new axis of size one in front of `axis`; a view.
@@ -655,6 +755,10 @@ class Tensor:
     def view(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
         As reshape(), and never a copy: ShapeError where the strides do not allow it.
+        """
+    def xlogy(self, other: Operand) -> Tensor:
+        """
+        a * log(b); 0 where a is 0, unless b is NaN. Gradient: da = g * log(b), db = g * a / b. Integers become float32.
         """
     def zero_(self) -> typing.Any:
         """
@@ -1042,6 +1146,14 @@ def abs(x: typing.Any) -> Tensor:
     """
     abs(x). Gradient: dx = g * sign(x).
     """
+def acos(x: typing.Any) -> Tensor:
+    """
+    acos(x). Gradient: dx = -g / sqrt((1 - x) * (1 + x)). Integers become float32.
+    """
+def acosh(x: typing.Any) -> Tensor:
+    """
+    acosh(x). Gradient: dx = g / (sqrt(x - 1) * sqrt(x + 1)). Integers become float32.
+    """
 def adadelta_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, acc_deltas: typing.Any, options: Tensor, step: Tensor) -> None:
     """
     One step of the optimizer on all parameters, in place: lr, rho, eps, weight_decay = options; g = g + weight_decay * p; v = rho * v + (1 - rho) * g^2; d = sqrt(u + eps) / sqrt(v + eps) * g; u = rho * u + (1 - rho) * d^2; p = p - lr * d.
@@ -1096,6 +1208,26 @@ def asgd_step(params: typing.Any, grads: typing.Any, axs: typing.Any, options: T
     One step of the optimizer on all parameters, in place: lambd, weight_decay, eta, mu = options; g = g + weight_decay * p; p = (1 - lambd * eta) * p - eta * g; a = a + mu * (p - a).
     options: float64 of shape (5,): lambd, weight_decay, maximize, eta, mu; step: int64 of one element, counted up first.
     """
+def asin(x: typing.Any) -> Tensor:
+    """
+    asin(x). Gradient: dx = g / sqrt((1 - x) * (1 + x)). Integers become float32.
+    """
+def asinh(x: typing.Any) -> Tensor:
+    """
+    asinh(x). Gradient: dx = g / sqrt(x ** 2 + 1). Integers become float32.
+    """
+def atan(x: typing.Any) -> Tensor:
+    """
+    atan(x). Gradient: dx = g / (1 + x * x). Integers become float32.
+    """
+def atan2(a: Operand, b: Operand) -> Tensor:
+    """
+    atan2(a, b); the angle of the point (b, a), from -pi to pi. Gradient: da = g * b / (a ** 2 + b ** 2), db = -g * a / (a ** 2 + b ** 2). Integers become float32.
+    """
+def atanh(x: typing.Any) -> Tensor:
+    """
+    atanh(x). Gradient: dx = g / ((1 - x) * (1 + x)). Integers become float32.
+    """
 def attention_weights(query: Tensor, key: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, scale: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
     """
     The softmax inside scaled_dot_product_attention, (..., L, S), whole and in plain lines.
@@ -1112,9 +1244,17 @@ def bitwise_and(a: Operand, b: Operand) -> Tensor:
     """
     a & b.
     """
+def bitwise_left_shift(a: Operand, b: Operand) -> Tensor:
+    """
+    a << b.
+    """
 def bitwise_or(a: Operand, b: Operand) -> Tensor:
     """
     a | b.
+    """
+def bitwise_right_shift(a: Operand, b: Operand) -> Tensor:
+    """
+    a >> b.
     """
 def bitwise_xor(a: Operand, b: Operand) -> Tensor:
     """
@@ -1144,9 +1284,17 @@ def concatenate(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.Sup
     """
     Tensors end to end along an axis; the other sizes, and the dtypes' kind, must be equal. ShapeError where they are not.
     """
+def copysign(a: Operand, b: Operand) -> Tensor:
+    """
+    copysign(a, b); |a| with the sign of b, which a zero and NaN have too. Gradient: da = g where a and b have one sign, -g where not, db = 0. Integers become float32.
+    """
 def cos(x: typing.Any) -> Tensor:
     """
     cos(x); x in radians. Gradient: dx = -g * sin(x). Integers become float32.
+    """
+def cosh(x: typing.Any) -> Tensor:
+    """
+    cosh(x). Gradient: dx = g * sinh(x). Integers become float32.
     """
 def cross_entropy_rows(logits: Tensor, target: Tensor) -> Tensor:
     """
@@ -1198,6 +1346,10 @@ def exp(x: typing.Any) -> Tensor:
     """
     exp(x). Gradient: dx = g * y. Integers become float32.
     """
+def exp2(x: typing.Any) -> Tensor:
+    """
+    2 ** x. Gradient: dx = g * log(2) * y. Integers become float32.
+    """
 def expm1(x: typing.Any) -> Tensor:
     """
     exp(x) - 1; accurate near 0. Gradient: dx = g * (y + 1). Integers become float32.
@@ -1217,6 +1369,10 @@ def floor(x: typing.Any) -> Tensor:
 def floor_divide(a: Operand, b: Operand) -> Tensor:
     """
     a // b. Gradient: da = 0, db = 0.
+    """
+def fmod(a: Operand, b: Operand) -> Tensor:
+    """
+    fmod(a, b); the sign is a's, as in C. Gradient: da = g, db = -g * trunc(a / b).
     """
 def from_dlpack(x: typing.Any) -> Tensor:
     """
@@ -1256,6 +1412,14 @@ def grad(outputs: typing.Any, inputs: typing.Any, grad_outputs: typing.Any = Non
 def gt(a: Operand, b: Operand) -> Tensor:
     """
     a > b.
+    """
+def hardtanh(x: Tensor, min_val: typing.SupportsFloat | typing.SupportsIndex = -1.0, max_val: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
+    """
+    x within [min_val, max_val]; gradient 0 at both ends. Integers become float32.
+    """
+def hypot(a: Operand, b: Operand) -> Tensor:
+    """
+    sqrt(a ** 2 + b ** 2). Gradient: da = g * a / hypot(a, b), db = g * b / hypot(a, b). Integers become float32.
     """
 def is_grad_enabled() -> bool:
     """
@@ -1302,13 +1466,25 @@ def log(x: typing.Any) -> Tensor:
     """
     log(x); natural. Gradient: dx = g / x. Integers become float32.
     """
+def log10(x: typing.Any) -> Tensor:
+    """
+    log10(x). Gradient: dx = g / (log(10) * x). Integers become float32.
+    """
 def log1p(x: typing.Any) -> Tensor:
     """
     log(1 + x); accurate near 0. Gradient: dx = g / (1 + x). Integers become float32.
     """
+def log2(x: typing.Any) -> Tensor:
+    """
+    log2(x). Gradient: dx = g / (log(2) * x). Integers become float32.
+    """
 def log_softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     """
     log(softmax(x)) along an axis, stable; of x's shape, floating.
+    """
+def logaddexp(a: Operand, b: Operand) -> Tensor:
+    """
+    log(exp(a) + exp(b)). Gradient: da = g * sigmoid(a - b), db = g * sigmoid(b - a). Integers become float32.
     """
 def logical_and(a: Operand, b: Operand) -> Tensor:
     """
@@ -1372,6 +1548,10 @@ def minimum(a: Operand, b: Operand) -> Tensor:
     """
     min(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a > b, else g, db = 0.5 * g where a == b, else 0 where b > a, else g.
     """
+def mish(x: typing.Any) -> Tensor:
+    """
+    x * tanh(log(1 + exp(x))); arXiv 1908.08681. Gradient: dx = g * (t + x * (1 - t ** 2) * sigmoid(x)), t = tanh(log(1 + exp(x))). Integers become float32.
+    """
 def mul(a: Operand, b: Operand) -> Tensor:
     """
     a * b. Gradient: da = g * b, db = g * a.
@@ -1380,6 +1560,10 @@ def nadam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_
     """
     One step of the optimizer on all parameters, in place: lr, b1, b2, eps, weight_decay, momentum_decay = options; mu_t = b1 * (1 - 0.96^(t * momentum_decay) / 2); m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; p = p - lr * ((1 - mu_t) * g / (1 - mu_1 * ... * mu_t) + mu_(t+1) * m / (1 - mu_1 * ... * mu_(t+1))) / (sqrt(v / (1 - b2^t)) + eps).
     options: float64 of shape (9,): lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, maximize, mu_product; step: int64 of one element, counted up first.
+    """
+def nan_to_num(x: Tensor, nan: typing.SupportsFloat | typing.SupportsIndex = 0.0, posinf: typing.SupportsFloat | typing.SupportsIndex | None = None, neginf: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+    """
+    x with `nan` for NaN, and posinf and neginf for the infinities: None is the largest and the lowest number of the dtype. Gradient 0 there. Integers stay as they are.
     """
 def ne(a: Operand, b: Operand) -> Tensor:
     """
@@ -1429,6 +1613,10 @@ def radam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_
     """
     One step of the optimizer on all parameters, in place: lr, b1, b2, eps, weight_decay = options; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; l = 2 / (1 - b2) - 1; n = l - 2 * t * b2^t / (1 - b2^t); r = sqrt((n - 4) * (n - 2) * l / ((l - 4) * (l - 2) * n)) * sqrt(1 - b2^t) / (sqrt(v) + eps) if n > 5 else 1; p = p - lr * m / (1 - b1^t) * r.
     options: float64 of shape (7,): lr, beta1, beta2, eps, weight_decay, decoupled, maximize; step: int64 of one element, counted up first.
+    """
+def reciprocal(x: typing.Any) -> Tensor:
+    """
+    1 / x. Gradient: dx = -g * y * y. Integers become float32.
     """
 def relu(x: typing.Any) -> Tensor:
     """
@@ -1502,6 +1690,10 @@ def sign(x: typing.Any) -> Tensor:
     """
     sign(x). Gradient: dx = 0.
     """
+def signbit(x: Tensor) -> Tensor:
+    """
+    Is the sign set, also of -0.0 and NaN? A bool tensor.
+    """
 def silu(x: typing.Any) -> Tensor:
     """
     sigmoid(x) * x; also called swish. Gradient: dx = g * s * (1 + x * (1 - s)), s = sigmoid(x). Integers become float32.
@@ -1513,6 +1705,10 @@ def simd_level() -> str:
 def sin(x: typing.Any) -> Tensor:
     """
     sin(x); x in radians. Gradient: dx = g * cos(x). Integers become float32.
+    """
+def sinh(x: typing.Any) -> Tensor:
+    """
+    sinh(x). Gradient: dx = g * cosh(x). Integers become float32.
     """
 def softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     """
@@ -1558,6 +1754,10 @@ def swapaxes(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing.
     """
     Axes a and b exchanged; a view. IndexError for an axis that is not there.
     """
+def tan(x: typing.Any) -> Tensor:
+    """
+    tan(x); x in radians. Gradient: dx = g * (1 + y * y). Integers become float32.
+    """
 def tanh(x: typing.Any) -> Tensor:
     """
     tanh(x). Gradient: dx = g * (1 - y * y). Integers become float32.
@@ -1572,6 +1772,10 @@ def transpose(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing
     """
     Axes a and b exchanged; a view. IndexError for an axis that is not there.
     """
+def trunc(x: typing.Any) -> Tensor:
+    """
+    trunc(x). Gradient: dx = 0. Integers stay as they are.
+    """
 def unsqueeze(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
     With a new axis of size one in front of `axis`; a view.
@@ -1583,6 +1787,10 @@ def var(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     """
     a where the condition (bool) holds, else b; the three broadcast. DTypeError unless the condition is bool.
+    """
+def xlogy(a: Operand, b: Operand) -> Tensor:
+    """
+    a * log(b); 0 where a is 0, unless b is NaN. Gradient: da = g * log(b), db = g * a / b. Integers become float32.
     """
 def zeros(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """

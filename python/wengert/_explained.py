@@ -22,6 +22,7 @@ _NAMED = re.compile(r"[\w.]+: ")
 _SYNONYMS = [
     *(("input", ours) for ours in ("x", "logits", "prediction", "p")),
     *(("size", "shape"), ("parameters", "params"), ("pad", "pad_width")),
+    *(("dim", "axis"), ("keepdim", "keepdims")),
 ]
 
 _WORDS = {"None": "None", "int": "an int", "float": "a number", "str": "a str", "bool": "a bool"}

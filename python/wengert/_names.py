@@ -36,8 +36,6 @@ _OPS = {
     "flip": _NUMPY,
     "index_select": "x[indices]",
     "isclose": "wengert.testing.assert_close(a, b)",
-    "log10": "x.log() / math.log(10)",
-    "log2": "x.log() / math.log(2)",
     "masked_fill": "wengert.where(mask, value, x)",
     "masked_select": "x[mask]",
     "median": _NUMPY,
@@ -58,7 +56,6 @@ _OPS = {
     "sort": _NUMPY,
     "t": "x.T, or x.mT for batches",
     "take_along_axis": "gather(axis, index)",
-    "tan": "x.sin() / x.cos()",
     "tile": "concatenate([x] * n, axis)",
     "topk": _NUMPY,
     "trace": 'wengert.einsum("ii->", x)',
@@ -156,7 +153,6 @@ WENGERT = {
 }
 
 _NO_CONVOLUTION = "there is no convolution or pooling yet: MLP, or Linear over Flatten"
-_FUNCTION = "a Module of your own, with the function in forward"
 
 NN = {
     **dict.fromkeys(
@@ -164,7 +160,6 @@ NN = {
         _NO_CONVOLUTION,
     ),
     **dict.fromkeys(("AdaptiveAvgPool2d", "Unfold", "Upsample"), _NO_CONVOLUTION),
-    **dict.fromkeys(("Hardswish", "Mish", "PReLU", "ReLU6", "SELU", "Softsign"), _FUNCTION),
     "Buffer": "module.register_buffer(name, tensor)",
     "DataParallel": "nothing: one process runs one model",
     "Dropout1d": "Dropout",

@@ -97,15 +97,6 @@ def _round(self: Tensor, digits: int | None = None) -> Tensor:
     return (self * scale).round() / scale if digits > 0 else (self / scale).round() * scale
 
 
-def _shift(sign: str, way_out: str) -> Any:
-    def shift(self: Tensor, other: Any) -> Any:
-        if not isinstance(other, (int, Tensor)):
-            return NotImplemented
-        raise TypeError(f"{sign}: tensors have no shifts; write {way_out}")
-
-    return shift
-
-
 def _array_wrap(
     self: Tensor, array: Any, context: object = None, return_scalar: bool = False
 ) -> Any:
@@ -137,10 +128,6 @@ for _name, _method in {
     "__divmod__": _divmod,
     "__rdivmod__": _rdivmod,
     "__round__": _round,
-    "__lshift__": _shift("<<", "x * 2**n"),
-    "__rlshift__": _shift("<<", "x * 2**n"),
-    "__rshift__": _shift(">>", "x // 2**n"),
-    "__rrshift__": _shift(">>", "x // 2**n"),
 }.items():
     setattr(Tensor, _name, _method)
 

@@ -240,7 +240,7 @@ void check_takes(const Op* op, const ByDType& by, DType dtype) {
   if (!kernel_of(by, dtype))
     fail<DTypeError>(op->name, ": does not support ", dtype,
                      is_floating(dtype) ? "; it is of bools and integers: compare first, or convert"
-                                        : "; convert with .to(\"float32\") or another dtype first");
+                                        : "; convert with .to(\"int64\") or another dtype first");
 }
 
 // Run a row's kernel; `Of` picks it from a table. The dtype is the output's, or, of a test, the

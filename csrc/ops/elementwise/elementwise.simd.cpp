@@ -173,15 +173,12 @@ template <class Row> constexpr ByDType tests() {
           PlainTile<Row, float, bool>::run,
           PlainTile<Row, double, bool>::run};
 }
-template <class Row> constexpr ByDType logic() {
-  return {PlainTile<Row, bool, bool>::run,
-          PlainTile<Row, uint8_t, uint8_t>::run,
-          PlainTile<Row, int32_t, int32_t>::run,
-          PlainTile<Row, int64_t, int64_t>::run,
-          nullptr,
-          nullptr,
-          nullptr};
-}
+template <class Row> constexpr ByDType logic() { return {requires {Row::of_integers; }
+? nullptr : PlainTile<Row, bool, bool>::run, PlainTile<Row, uint8_t, uint8_t>::run,
+    PlainTile<Row, int32_t, int32_t>::run, PlainTile<Row, int64_t, int64_t>::run, nullptr, nullptr,
+    nullptr
+};  // namespace
+}  // namespace wengert::WENGERT_ISA
 
 template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> unary_table(List<Rows...>) {
   return {numbers_or_floating<UnaryTile, Rows>()...};

@@ -89,6 +89,21 @@ struct Log1p {
   FN static V value(V x) { return log1p(x); }
   template <class V> FN static V vjp(V g, V x) { return over(g, 1.0 + x); }
 };
+struct Exp2 {
+  ROW("exp2", output, floating, "2 ** x", "g * log(2) * y")
+  FN static V value(V x) { return exp2(x); }
+  template <class V> FN static V vjp(V g, V y) { return times(g, 0.69314718055994531 * y); }
+};
+struct Log2 {
+  ROW("log2", input, floating, nullptr, "g / (log(2) * x)")
+  FN static V value(V x) { return log2(x); }
+  template <class V> FN static V vjp(V g, V x) { return over(g, 0.69314718055994531 * x); }
+};
+struct Log10 {
+  ROW("log10", input, floating, nullptr, "g / (log(10) * x)")
+  FN static V value(V x) { return log10(x); }
+  template <class V> FN static V vjp(V g, V x) { return over(g, 2.3025850929940457 * x); }
+};
 struct Sqrt {
   ROW("sqrt", output, floating)
   FN static V value(V x) { return sqrt(x); }
@@ -98,6 +113,11 @@ struct Rsqrt {
   ROW("rsqrt", output, floating)
   FN static V value(V x) { return 1.0 / sqrt(x); }
   template <class V> FN static V vjp(V g, V y) { return times(g, -0.5 * y * y * y); }
+};
+struct Reciprocal {
+  ROW("reciprocal", output, floating)
+  FN static V value(V x) { return 1.0 / x; }
+  template <class V> FN static V vjp(V g, V y) { return times(-g, y * y); }
 };
 struct Square {
   ROW("square", input, numbers)
@@ -115,6 +135,53 @@ struct Cos {
   ROW("cos", input, floating)
   FN static V value(V x) { return cos(x); }
   template <class V> FN static V vjp(V g, V x) { return times(-g, sin(x)); }
+};
+struct Tan {
+  static constexpr auto note = "x in radians";
+  ROW("tan", output, floating)
+  FN static V value(V x) { return tan(x); }
+  template <class V> FN static V vjp(V g, V y) { return times(g, 1.0 + y * y); }
+};
+struct Asin {
+  ROW("asin", input, floating)
+  FN static V value(V x) { return asin(x); }
+  template <class V> FN static V vjp(V g, V x) { return over(g, sqrt((1.0 - x) * (1.0 + x))); }
+};
+struct Acos {
+  ROW("acos", input, floating)
+  FN static V value(V x) { return acos(x); }
+  template <class V> FN static V vjp(V g, V x) { return -over(g, sqrt((1.0 - x) * (1.0 + x))); }
+};
+struct Atan {
+  ROW("atan", input, floating)
+  FN static V value(V x) { return atan(x); }
+  template <class V> FN static V vjp(V g, V x) { return over(g, 1.0 + x * x); }
+};
+struct Sinh {
+  ROW("sinh", input, floating)
+  FN static V value(V x) { return sinh(x); }
+  template <class V> FN static V vjp(V g, V x) { return times(g, cosh(x)); }
+};
+struct Cosh {
+  ROW("cosh", input, floating)
+  FN static V value(V x) { return cosh(x); }
+  template <class V> FN static V vjp(V g, V x) { return times(g, sinh(x)); }
+};
+struct Asinh {
+  ROW("asinh", input, floating, nullptr, "g / sqrt(x ** 2 + 1)")
+  FN static V value(V x) { return asinh(x); }
+  // x * x could overflow
+  template <class V> FN static V vjp(V g, V x) { return over(g, hypot(x, 1.0)); }
+};
+struct Acosh {
+  ROW("acosh", input, floating)
+  FN static V value(V x) { return acosh(x); }
+  template <class V> FN static V vjp(V g, V x) { return over(g, sqrt(x - 1.0) * sqrt(x + 1.0)); }
+};
+struct Atanh {
+  ROW("atanh", input, floating)
+  FN static V value(V x) { return atanh(x); }
+  template <class V> FN static V vjp(V g, V x) { return over(g, (1.0 - x) * (1.0 + x)); }
 };
 struct Tanh {
   ROW("tanh", output, floating)
@@ -191,6 +258,21 @@ struct Silu {
     return times(g, s * (1.0 + z * (1.0 - s)));
   }
 };
+struct Mish {
+  static constexpr auto note = "arXiv 1908.08681";
+  // With e = exp(x), tanh(log(1 + e)) is n / (n + 2). Beyond 20 it is 1.
+  ROW("mish", input, floating, "x * tanh(log(1 + exp(x)))",
+      "g * (t + x * (1 - t ** 2) * sigmoid(x)), t = tanh(log(1 + exp(x)))")
+  FN static V value(V x) {
+    const V e = exp(minimum(x, 20.0)), n = e * (e + 2.0);
+    return times(n / (n + 2.0), x);
+  }
+  template <class V> FN static V vjp(V g, V x) {
+    const V z = select(x < -1000.0, -1000.0, minimum(x, 20.0)), e = exp(z), n = e * (e + 2.0);
+    const V slope = (n + 4.0 * z * e * (e + 1.0) / (n + 2.0)) / (n + 2.0);
+    return times(g, select(x > 20.0, 1.0, slope));
+  }
+};
 struct Softplus {
   ROW("softplus", input, floating, "log(1 + exp(x))")
   FN static V value(V x) { return maximum(x, 0.0) + log1p(exp(-abs(x))); }
@@ -212,6 +294,15 @@ struct Clamp {
     return select(x < p.a, 0.0, select(x > p.b, 0.0, flat(g, x)));
   }
 };
+struct Hardtanh {
+  static constexpr bool by_hand = true;
+  static constexpr const char* params[] = {"min_val", "max_val"};
+  ROW("hardtanh", input, floating)  // 0 at both ends
+  FN static V value(V x, ParamsOf<V> p) { return minimum(maximum(x, p.a), p.b); }
+  template <class V> FN static V vjp(V g, V x, ParamsOf<V> p) {
+    return select(x <= p.a, 0.0, select(x >= p.b, 0.0, flat(g, x)));
+  }
+};
 struct Floor {
   static constexpr auto of_whole_numbers = "x";
   ROW("floor", nothing, floating, nullptr, "0")
@@ -228,6 +319,12 @@ struct Round {
   static constexpr auto of_whole_numbers = "x";
   ROW("round", nothing, floating, "round(x), halves to even", "0")
   FN static V value(V x) { return round(x); }
+  template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
+};
+struct Trunc {
+  static constexpr auto of_whole_numbers = "x";
+  ROW("trunc", nothing, floating, nullptr, "0")
+  FN static V value(V x) { return trunc(x); }
   template <class V> FN static V vjp(V g, V) { return select(g != g, g, 0.0); }
 };
 
@@ -315,6 +412,60 @@ struct Remainder {
   template <class V> FN static V da(V g, V, V) { return g; }
   template <class V> FN static V db(V g, V a, V b) { return -times(g, floor_divide(a, b)); }
 };
+struct Fmod {
+  static constexpr auto refusal = "integer division by zero";
+  template <class V> FN static auto refuses(const V& b) { return b == 0.0; }
+  static constexpr auto note = "the sign is a's, as in C";
+  ROW("fmod", input, numbers)
+  FN static V value(V a, V b) { return fmod(a, b); }
+  template <class V> FN static V da(V g, V, V) { return g; }
+  template <class V> FN static V db(V g, V a, V b) { return -times(g, trunc(a / b)); }
+};
+struct Copysign {
+  static constexpr auto note = "|a| with the sign of b, which a zero and NaN have too";
+  ROW("copysign", input, floating, nullptr, "g where a and b have one sign, -g where not", "0")
+  FN static V value(V a, V b) { return copysign(a, b); }
+  template <class V> FN static V da(V g, V a, V b) {  // 0 where a is
+    return times(g, sign(a) * copysign(sign(a), b));
+  }
+  template <class V> FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
+};
+struct Atan2 {
+  static constexpr auto note = "the angle of the point (b, a), from -pi to pi";
+  ROW("atan2", input, floating, nullptr, "g * b / (a ** 2 + b ** 2)", "-g * a / (a ** 2 + b ** 2)")
+  FN static V value(V a, V b) { return atan2(a, b); }
+  template <class V> FN static V da(V g, V a, V b) {  // 0 where both are 0; squares could overflow
+    const V h = hypot(a, b);
+    return times(g, over(over(b, h), h));
+  }
+  template <class V> FN static V db(V g, V a, V b) { return -da(g, b, a); }
+};
+struct Hypot {
+  ROW("hypot", input, floating, "sqrt(a ** 2 + b ** 2)")  // 0 where both are 0
+  FN static V value(V a, V b) { return hypot(a, b); }
+  template <class V> FN static V da(V g, V a, V b) { return times(g, over(a, hypot(a, b))); }
+  template <class V> FN static V db(V g, V a, V b) { return times(g, over(b, hypot(a, b))); }
+};
+struct Logaddexp {
+  template <class V> FN static V apart(V a, V b) {  // of equal infinities, 0
+    const V d = a - b;
+    return select(d != d, select(a == b, 0.0, d), d);
+  }
+  ROW("logaddexp", input, floating, "log(exp(a) + exp(b))", "g * sigmoid(a - b)",
+      "g * sigmoid(b - a)")
+  FN static V value(V a, V b) { return maximum(a, b) + log1p(exp(-abs(apart(a, b)))); }
+  template <class V> FN static V da(V g, V a, V b) { return times(g, sigmoid(apart(a, b))); }
+  template <class V> FN static V db(V g, V a, V b) { return times(g, sigmoid(apart(b, a))); }
+};
+struct Xlogy {
+  static constexpr auto note = "0 where a is 0, unless b is NaN";
+  ROW("xlogy", input, floating, "a * log(b)", "g * log(b)", "g * a / b")
+  FN static V value(V a, V b) { return select(b != b, b, times(a, log(b))); }
+  template <class V> FN static V da(V g, V a, V b) {  // 0 where a is 0 and b <= 0
+    return times(g, log(select(a == 0.0, select(b <= 0.0, 1.0, b), b)));
+  }
+  template <class V> FN static V db(V g, V a, V b) { return times(g, over(a, b)); }
+};
 // Binary cross-entropy of logit a against target b; 0 where a is infinite and b says so.
 struct BceWithLogits {
   static constexpr bool by_hand = true;
@@ -377,19 +528,42 @@ LOGIC(Or, "bitwise_or", |)
 LOGIC(Xor, "bitwise_xor", ^)
 #undef LOGIC
 
+// By all bits or more, or by less than none: 0, or, to the right, what the sign fills.
+template <class T> FN T shift_left(T a, T b) {
+  const auto n = static_cast<int64_t>(b);
+  const bool fits = n >= 0 && n < static_cast<int64_t>(8 * sizeof(T));
+  return static_cast<T>(fits ? static_cast<uint64_t>(a) << n : 0);
+}
+template <class T> FN T shift_right(T a, T b) {
+  const auto n = static_cast<int64_t>(b), x = static_cast<int64_t>(a);
+  const bool fits = n >= 0 && n < static_cast<int64_t>(8 * sizeof(T));
+  return static_cast<T>(x >> (fits ? n : 63));
+}
+struct LeftShift {
+  static constexpr auto name = "bitwise_left_shift";
+  static constexpr bool of_integers = true;  // not of bools
+  template <class V> FN static V value(V a, V b) { return shift_left(a, b); }
+};
+struct RightShift {
+  static constexpr auto name = "bitwise_right_shift";
+  static constexpr bool of_integers = true;
+  template <class V> FN static V value(V a, V b) { return shift_right(a, b); }
+};
+
 // ---- The lists ----
 
 template <class... Rows> struct List {
   static constexpr int size = sizeof...(Rows);
 };
-using UnaryRows =
-    List<Neg, Abs, Sign, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Square, Sin, Cos, Tanh, Sigmoid, Relu,
-         LeakyRelu, Elu, Gelu, GeluTanh, Silu, Softplus, Erf, Clamp, Floor, Ceil, Round>;
-using BinaryRows = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, FloorDivide, Remainder,
-                        BceWithLogits, Times, Over, Flat>;
+using UnaryRows = List<Neg, Abs, Sign, Exp, Expm1, Exp2, Log, Log1p, Log2, Log10, Sqrt, Rsqrt,
+                       Reciprocal, Square, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh,
+                       Acosh, Atanh, Tanh, Sigmoid, Relu, LeakyRelu, Elu, Gelu, GeluTanh, Silu,
+                       Mish, Softplus, Erf, Clamp, Hardtanh, Floor, Ceil, Round, Trunc>;
+using BinaryRows = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, FloorDivide, Remainder, Fmod,
+                        Copysign, Atan2, Hypot, Logaddexp, Xlogy, BceWithLogits, Times, Over, Flat>;
 
 using TestRows = List<Eq, Ne, Lt, Le, Gt, Ge>;
-using LogicRows = List<And, Or, Xor>;
+using LogicRows = List<And, Or, Xor, LeftShift, RightShift>;
 
 template <class Row, class... Rows> FN constexpr int index_of(List<Rows...>) {
   int i = 0;

@@ -24,6 +24,19 @@ constexpr Spelling spellings[] = {
     {"&", {"0 & 1", "", "Number(BigInt(0) & BigInt(1))"}},
     {"|", {"0 | 1", "", "Number(BigInt(0) | BigInt(1))"}},
     {"^", {"0 ^ 1", "", "Number(BigInt(0) ^ BigInt(1))"}},
+    {"fmod", {"fmod(0, 1)", "np.fmod(0, 1)", "0 % 1"}},
+    {"hypot", {"hypot(0, 1)", "np.hypot(0, 1)", "Math.hypot(0, 1)"}},
+    {"copysign", {"copysign(0, 1)", "np.copysign(0, 1)", "copysign(0, 1)"}},
+    {"atan2", {"atan2(0, 1)", "np.arctan2(0, 1)", "Math.atan2(0, 1)"}},
+    {"asin", {"asin(0)", "np.arcsin(0)", "Math.asin(0)"}},
+    {"acos", {"acos(0)", "np.arccos(0)", "Math.acos(0)"}},
+    {"atan", {"atan(0)", "np.arctan(0)", "Math.atan(0)"}},
+    {"asinh", {"asinh(0)", "np.arcsinh(0)", "Math.asinh(0)"}},
+    {"acosh", {"acosh(0)", "np.arccosh(0)", "Math.acosh(0)"}},
+    {"atanh", {"atanh(0)", "np.arctanh(0)", "Math.atanh(0)"}},
+    {"exp2", {"exp2(0)", "np.exp2(0)", "exp2(0)"}},
+    {"<<", {"0 << 1", "np.left_shift(0, 1)", "shift_left(0, 1)"}},
+    {">>", {"0 >> 1", "np.right_shift(0, 1)", "shift_right(0, 1)"}},
     {"maximum", {"max(0, 1)", "np.maximum(0, 1)", "Math.max(0, 1)"}},
     {"minimum", {"min(0, 1)", "np.minimum(0, 1)", "Math.min(0, 1)"}},
     {"times", {"0 * 1", "times(0, 1)"}},
@@ -89,7 +102,7 @@ struct Text::Writer {
     Binding found = binding(pattern);
     std::string text;
     for (const char c : pattern) {
-      if (c < '0' || c > '2' || (!text.empty() && std::isalpha(text.back()))) {  // log1p
+      if (c < '0' || c > '2' || (!text.empty() && std::isalnum(text.back()))) {  // log10
         text += c;
         continue;
       }

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from .. import losses
+from .. import activations, losses
 from .._core import (
     elu,
     embedding,
     gelu,
+    hardtanh,
     layer_norm,
     leaky_relu,
     linear,
     log_softmax,
+    mish,
     one_hot,
     relu,
     scaled_dot_product_attention,
@@ -23,6 +25,7 @@ from .._core import (
     softplus,
     tanh,
 )
+from ..activations import *  # noqa: F403
 from ..functional import batch_norm, dropout, group_norm, instance_norm, rms_norm
 from ..losses import *  # noqa: F403
 
@@ -33,11 +36,13 @@ __all__ = [
     "embedding",
     "gelu",
     "group_norm",
+    "hardtanh",
     "instance_norm",
     "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
+    "mish",
     "one_hot",
     "relu",
     "rms_norm",
@@ -48,7 +53,7 @@ __all__ = [
     "softplus",
     "tanh",
 ]
-__all__ += losses.__all__
+__all__ += activations.__all__ + losses.__all__
 
 
 def __getattr__(name: str) -> NoReturn:

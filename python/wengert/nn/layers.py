@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
-from .. import _core, _explained, functional
+from .. import _core, _explained, activations, functional
 from .._calls import choice
 from .._core import Tensor
 from ..random import Generator
@@ -21,22 +21,38 @@ from .containers import Sequential
 from .module import Module, Parameter
 
 __all__ = [
+    "CELU",
     "ELU",
     "GELU",
+    "GLU",
     "MLP",
+    "SELU",
     "Dropout",
     "Embedding",
     "Flatten",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "Identity",
     "LeakyReLU",
     "Linear",
+    "LogSigmoid",
     "LogSoftmax",
+    "Mish",
+    "PReLU",
     "ReLU",
+    "ReLU6",
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmin",
     "Softplus",
+    "Softshrink",
+    "Softsign",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
 ]
 
 
@@ -204,6 +220,170 @@ class Softplus(_KeepsShape):
         return _core.softplus(x)
 
 
+class Hardtanh(_KeepsShape):
+    """y = x within [min_val, max_val]"""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        self.min_val, self.max_val = min_val, max_val
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.hardtanh(x, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        return f"min_val={self.min_val}, max_val={self.max_val}"
+
+
+class Mish(_KeepsShape):
+    """y = x * tanh(log(1 + exp(x)))"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _core.mish(x)
+
+
+class ReLU6(_KeepsShape):
+    """y = x within [0, 6]"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.relu6(x)
+
+
+class Hardsigmoid(_KeepsShape):
+    """y = (x + 3) / 6 within [0, 1]"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.hardsigmoid(x)
+
+
+class Hardswish(_KeepsShape):
+    """y = x * hardsigmoid(x)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.hardswish(x)
+
+
+class SELU(_KeepsShape):
+    """y = 1.0507 * elu(x, 1.6733)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.selu(x)
+
+
+class Softsign(_KeepsShape):
+    """y = x / (1 + |x|)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.softsign(x)
+
+
+class LogSigmoid(_KeepsShape):
+    """y = log(sigmoid(x))"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.logsigmoid(x)
+
+
+class Tanhshrink(_KeepsShape):
+    """y = x - tanh(x)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.tanhshrink(x)
+
+
+class CELU(_KeepsShape):
+    """y = x where x > 0, else alpha * (exp(x / alpha) - 1)"""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.celu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class Hardshrink(_KeepsShape):
+    """y = x where |x| > lambd, else 0"""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = lambd
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.hardshrink(x, self.lambd)
+
+    def extra_repr(self) -> str:
+        return f"lambd={self.lambd}"
+
+
+class Softshrink(_KeepsShape):
+    """y = x without what lies within [-lambd, lambd]"""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = lambd
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.softshrink(x, self.lambd)
+
+    def extra_repr(self) -> str:
+        return f"lambd={self.lambd}"
+
+
+class Softmin(_KeepsShape):
+    """y = exp(-x) / sum(exp(-x)) along axis"""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.softmin(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class GLU(Module):
+    """y = a * sigmoid(b), the halves of x along axis"""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.glu(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class Threshold(_KeepsShape):
+    """y = x where x > threshold, else value"""
+
+    def __init__(self, threshold: float, value: float) -> None:
+        self.threshold, self.value = threshold, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.threshold(x, self.threshold, self.value)
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}, value={self.value}"
+
+
+class PReLU(_KeepsShape):
+    """y = x where x > 0, else weight * x: a weight for all, or for each channel, on axis 1.
+
+    weight (num_parameters,) starts as `init`. arXiv 1502.01852.
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype: Any = None) -> None:
+        self.num_parameters = num_parameters
+        self.weight = Parameter(_core.full((num_parameters,), float(init), dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
 class Softmax(_KeepsShape):
     """y = exp(x) / sum(exp(x)) along axis"""
 
@@ -277,6 +457,10 @@ class MLP(Sequential):
         "elu": ELU,
         "gelu": GELU,
         "silu": SiLU,
+        "mish": Mish,
+        "hardswish": Hardswish,
+        "selu": SELU,
+        "relu6": ReLU6,
         "sigmoid": Sigmoid,
         "tanh": Tanh,
         "softplus": Softplus,
