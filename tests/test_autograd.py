@@ -1423,3 +1423,38 @@ def test_a_leaf_whose_gradient_is_taken_away_is_freed_at_once():
         assert wg.memory_allocated() <= before
     finally:
         gc.enable()
+
+
+def test_grad_mode_is_put_back_whenever_ctrl_c_comes():
+    """The interrupt is sent from within, by a thread, at any moment of entering and leaving."""
+    done = run_python(
+        """
+        import _thread, threading, time, sys
+        import wengert as wg
+        sys.setswitchinterval(1e-6)
+        left = 0
+        for k in range(300):
+            def interrupt():
+                time.sleep(k % 7 * 1e-5)
+                _thread.interrupt_main()
+            thread = threading.Thread(target=interrupt)
+            try:
+                thread.start()
+                end = time.monotonic() + 0.02
+                while time.monotonic() < end:
+                    with wg.no_grad():
+                        with wg.enable_grad():
+                            pass
+            except KeyboardInterrupt:
+                pass
+            try:
+                thread.join()
+                time.sleep(1e-4)
+            except KeyboardInterrupt:
+                pass
+            left += not wg.is_grad_enabled()
+            wg.set_grad_enabled(True)
+        print(left)
+        """
+    )
+    assert done.strip() == "0"

@@ -848,6 +848,13 @@ class HookHandle:
         """
         Takes the hook away.
         """
+class _GradScope:
+    def __enter__(self) -> typing.Any:
+        ...
+    def __exit__(self, kind: typing.Any = None, error: typing.Any = None, traceback: typing.Any = None) -> None:
+        ...
+    def __init__(self, mode: builtins.bool) -> None:
+        ...
 class _Guards:
     """
     What a trace read of Python's state, with what it was.

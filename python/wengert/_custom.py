@@ -272,7 +272,12 @@ class _Context:
         )
 
     def set_materialize_grads(self, value: bool) -> None:
-        """Results that were not used have gradients of zeros, whatever is said here."""
+        """Results that were not used have gradients of zeros; anything else is an error."""
+        if not value:
+            raise ValueError(
+                "set_materialize_grads: False is not supported: the gradient of a "
+                "result that was not used is zeros, not None"
+            )
 
     def _for_backward(self, saved: list[Tensor]) -> _Context:
         """The same attributes, with the saved tensors, for one call."""

@@ -17,7 +17,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from . import _core
 from ._core import Tensor, grad, is_grad_enabled, set_grad_enabled
@@ -61,7 +61,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _RUNS_LATER = 0x20 | 0x80 | 0x200  # inspect.CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
 
 
-class _GradMode:
+class _GradMode(_core._GradScope):
     """Sets the gradient mode on entry and puts the former one back on exit."""
 
     mode: ClassVar[bool]
@@ -71,15 +71,7 @@ class _GradMode:
         return super().__new__(cls) if function is None else cls()(function)
 
     def __init__(self) -> None:
-        self._former: list[bool] = []  # a stack, so that one object may be entered twice
-
-    def __enter__(self) -> Self:
-        self._former.append(_core.set_grad_enabled(self.mode))
-        return self
-
-    def __exit__(self, *exception: object) -> Literal[False]:
-        _core.set_grad_enabled(self._former.pop())
-        return False
+        super().__init__(self.mode)
 
     def __call__(self, function: F) -> F:
         name = type(self).__name__

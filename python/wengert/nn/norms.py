@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .. import _core, _explained, functional
+from .._calls import describe
 from .._core import Tensor
 from ..autograd import no_grad
 from .module import Module, Parameter
@@ -58,6 +59,11 @@ class LayerNorm(_Norm):
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
         self.normalized_shape, self.eps = tuple(shape), eps
         affine = elementwise_affine
+        if not isinstance(affine, bool):
+            raise TypeError(
+                f"LayerNorm: elementwise_affine is {describe(affine)}; expected True or False: a "
+                "dtype is given by name, dtype=..."
+            )
         self._scale(self.normalized_shape, affine, affine and bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
