@@ -124,6 +124,16 @@ def test_a_study_finds_a_wrong_gradient_and_keeps_what_the_value_read():
     assert p.check().lines == [1]
 
 
+def test_a_study_of_an_op_that_is_given_one_tensor_twice():
+    times = wg.custom_op(lambda a, b: a * b, lambda g, y, a, b: (g * b, g * a), name="times_")
+    p = wg.trace(lambda x: times(x, x).sum().backward())(leaf(1.5, 2.0, dtype="float32"))
+    report = p.check()
+    assert report, report
+    assert [row.note for row in report.rows if "times_" in row.name].count(
+        "one tensor given twice: not checked"
+    ) == 2, report
+
+
 def test_a_study_refuses_a_value_that_changes_the_outside():
     noisy = wg.custom_op(lambda x: x + wg.rand(x.shape), lambda g, y, x: g, name="noisy")
     with pytest.raises(ValueError, match=r"'noisy'.*state of a generator.*pass it as an argument"):
