@@ -98,7 +98,9 @@ template <class F, int inputs> __device__ void elementwise(const Instruction& s,
   }
 }
 // CUDA's sin and cos want a stack.
-template <class Row> constexpr bool fits = !std::is_same_v<Row, Sin> && !std::is_same_v<Row, Cos>;
+template <class Row>
+constexpr bool fits =
+    !(std::is_same_v<Row, Sin> || std::is_same_v<Row, Cos> || std::is_same_v<Row, Tan>);
 
 // Row number s.formula of a list, found by halves.
 template <template <class, class> class F, int inputs, int first, int end, class... Rows>
