@@ -97,7 +97,7 @@ template <class F, int inputs> __device__ void elementwise(const Instruction& s,
       b.at(s.out)[i] = F::apply(s.params, p, z[r * s.in[1].row + c * s.in[1].column]);
   }
 }
-// CUDA's sin and cos want a stack.
+// CUDA's sin, cos and tan need a stack.
 template <class Row>
 constexpr bool fits =
     !(std::is_same_v<Row, Sin> || std::is_same_v<Row, Cos> || std::is_same_v<Row, Tan>);
