@@ -168,7 +168,7 @@ MALFORMED = [
     ("remainder", "i % 0"),
     ("pow", "i ** -1"),
     ("pow", 'wg.pow(t, "x")'),
-    ("<<", "t << 1"),
+    ("bitwise_left_shift", "t << 1"),
     ("cross_entropy", "wg.cross_entropy(t, wg.tensor([0]))"),
     ("cross_entropy", "wg.cross_entropy(t, wg.tensor([0, 3]))"),
     ("cross_entropy", "wg.cross_entropy(t, wg.tensor([0, -1]))"),
@@ -511,7 +511,8 @@ print(valid, slow)
 @pytest.mark.parametrize("seed", range(3))
 def test_random_calls(seed):
     calls = int(os.environ.get("WENGERT_FUZZ_CALLS", "20000"))
-    valid, slow = map(int, run_python(FUZZ, seed, calls, timeout=60 + calls / 100).split())
+    said = run_python(FUZZ, seed, calls, timeout=60 + calls / 100)  # print is an argument too
+    valid, slow = map(int, said.split()[-2:])
     assert valid > calls / 20
     assert slow <= calls / 1000
 

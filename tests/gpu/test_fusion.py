@@ -320,9 +320,12 @@ except wg.DeviceError as error:
         for line in filter(None, log.splitlines()):
             assert re.match(r"ptxas info|ptxas  +\.", line) or "bytes stack frame" in line, line
         stack, spilled = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill", log).groups()
-        # CUDA's sin and cos reduce huge arguments with a small table on the stack.
-        trigonometry = re.search(r'"(sin|cos)"', source)
-        assert int(spilled) == 0 and int(stack) <= (40 if trigonometry else 0), (source, log)
+        # CUDA's sin, cos and tan reduce huge arguments with a small table on the stack.
+        trigonometry = re.search(r'"(sin|cos|tan)"', source)
+        # In float64 an inverse function of four elements takes more than a chain's 64 registers.
+        inverse = "double" in source and re.search(r'"a(sin|cos|tan)\w*"', source)
+        assert int(spilled) <= (160 if inverse else 0), (source, log)
+        assert int(stack) <= (80 if inverse else 40 if trigonometry else 0), (source, log)
         if "each_element<4>" in source and "load<W, float>" in source:
             assert re.search(r"ld\.global(\.nc)?\.v4", ptx), source
 
