@@ -259,29 +259,7 @@ void add_autograd(py::module_& m, TensorClass& cls) {
         "retain_graph is create_graph unless given. An input that was not used is an error, or "
         "None with allow_unused.");
   m.def("is_grad_enabled", grad_enabled, "Whether operations are recorded in this thread.");
-  // In C++, so that Ctrl-C comes before the mode is set or after it is put back.
-  struct GradScope {
-    bool mode;
-    std::vector<bool> former;  // a stack, so that one object may be entered twice
-  };
-  py::class_<GradScope>(m, "_GradScope")
-      .def(py::init([](bool mode) { return GradScope{mode, {}}; }), py::arg("mode"))
-      .def("__enter__",
-           [](const py::object& self) {
-             auto& scope = self.cast<GradScope&>();
-             scope.former.push_back(set_grad_enabled(scope.mode));
-             return self;
-           })
-      .def(
-          "__exit__",
-          [](GradScope& scope, const py::object&, const py::object&, const py::object&) {
-            if (scope.former.empty())
-              fail<ValueError>("no_grad: __exit__() without __enter__(); write `with no_grad():`");
-            set_grad_enabled(scope.former.back());
-            scope.former.pop_back();
-          },
-          py::arg("kind") = py::none(), py::arg("error") = py::none(),
-          py::arg("traceback") = py::none());
+  add_scope(m, "_GradScope", set_grad_enabled);
   m.def("set_grad_enabled", set_grad_enabled, py::arg("enabled"),
         "Turns recording on or off in this thread; returns what it was.");
   m.def("set_nan_watch", set_nan_watch, py::arg("on"),

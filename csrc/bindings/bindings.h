@@ -103,6 +103,33 @@ py::object in_known_dtype(const py::object& array, std::optional<DType> dtype);
 Number to_number(const char* op, const char* argument, py::handle h);
 void refuse_mask(const char* op, py::handle array);  // of a masked array, which would be lost
 
+// A class of context managers: set(value) puts a value in force and returns the former one. In C++,
+// so that Ctrl-C comes before it is set or after the former one is back.
+template <class Value> void add_scope(py::module_& m, const char* name, Value (*set)(Value)) {
+  struct Scope {
+    Value value;
+    std::vector<Value> former;  // a stack, so that one object may be entered twice
+  };
+  py::class_<Scope>(m, name)
+      .def(py::init([](Value value) { return Scope{std::move(value), {}}; }), py::arg("value"))
+      .def("__enter__",
+           [set](const py::object& self) {
+             auto& scope = self.cast<Scope&>();
+             scope.former.push_back(set(scope.value));
+             return self;
+           })
+      .def(
+          "__exit__",
+          [set](Scope& scope, const py::object&, const py::object&, const py::object&) {
+            if (scope.former.empty())
+              fail<ValueError>("__exit__() without __enter__(); write `with`");
+            [[maybe_unused]] const Value inner = set(std::move(scope.former.back()));
+            scope.former.pop_back();
+          },
+          py::arg("kind") = py::none(), py::arg("error") = py::none(),
+          py::arg("traceback") = py::none());
+}
+
 // autograd.cpp
 void collect_with_python();  // asks Python's collector for cycles that it cannot see
 // host.cpp

@@ -41,7 +41,7 @@ struct PythonCall : CustomCall {
   py::object backward;
 };
 
-// The pair (pack, unpack) of this thread; Python's context manager owns it.
+// The pair (pack, unpack) of this thread, which co-owns it.
 constinit thread_local PyObject* saved_hooks = nullptr;
 
 struct Unpack : Hook {
@@ -72,6 +72,12 @@ std::unique_ptr<Hook> pack(const Tensor& value) {
   return std::make_unique<Unpack>(hooks[1], hooks[0](py::cast(value)));
 }
 
+py::object set_saved_hooks(py::object hooks) {
+  PyObject* const now = hooks && !hooks.is_none() ? hooks.release().ptr() : nullptr;
+  pack_saved = now ? pack : nullptr;
+  return py::reinterpret_steal<py::object>(std::exchange(saved_hooks, now));
+}
+
 std::vector<const Op*>& own_ops() {
   static auto* const ops = new std::vector<const Op*>;
   return *ops;
@@ -100,16 +106,7 @@ void add_custom(py::module_& m) {
       },
       py::arg("run"),
       "run(), and of each random state that it drew from (state, a copy of what it was before).");
-  m.def(
-      "_set_saved_hooks",
-      [](py::handle hooks) {
-        PyObject* const now = hooks.is_none() ? nullptr : hooks.ptr();
-        PyObject* const former = std::exchange(saved_hooks, now);
-        pack_saved = now ? pack : nullptr;
-        return former ? py::reinterpret_borrow<py::object>(former) : py::object(py::none());
-      },
-      py::arg("hooks"),
-      "A tuple (pack, unpack) that the caller keeps, or None; returns the former.");
+  add_scope(m, "_SavedHooks", set_saved_hooks);
   m.def("_next_line", next_line, "The number that the next line gets.");
   m.def(
       "_sources",

@@ -11,7 +11,7 @@ namespace wengert {
 // The attributes of such a line: one call.
 struct CustomCall : Attrs::Box {
   virtual void vjp(const Line& line, const Tensor& g, Gradients& dx) const = 0;
-  // What a garbage collector should know of, and how it is let go of.
+  // The object that a garbage collector should know of, and how it is released.
   virtual void* object() const = 0;
   virtual void clear() = 0;
   SmallVector<Meta, 2> outputs;

@@ -573,7 +573,7 @@ def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 # ---- what lines save
 
 
-class saved_tensors_hooks:  # noqa: N801 - PyTorch's name
+class saved_tensors_hooks(_core._SavedHooks):  # noqa: N801 - PyTorch's name
     """Inside, what a line saves for backward() is pack(tensor), and unpack(that) when it is needed.
 
         with wengert.autograd.saved_tensors_hooks(lambda x: x.cpu(), lambda x: x.to("cuda")):
@@ -595,13 +595,4 @@ class saved_tensors_hooks:  # noqa: N801 - PyTorch's name
                 raise TypeError(
                     f"saved_tensors_hooks: {name} is {describe(f)}; expected a function"
                 )
-        self._hooks = (pack, unpack)
-        self._former: list[Any] = []
-
-    def __enter__(self) -> None:
-        """From now on, in this thread."""
-        self._former.append(_core._set_saved_hooks(self._hooks))
-
-    def __exit__(self, *exception: object) -> None:
-        """Those that were there before."""
-        _core._set_saved_hooks(self._former.pop())
+        super().__init__((pack, unpack))

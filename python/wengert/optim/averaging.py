@@ -124,7 +124,7 @@ class AveragedModel(Module):
 
 @no_grad()
 def update_bn(loader: Iterable[Any], model: Module, device: str | None = None) -> None:
-    """Makes the running statistics of a model's BatchNorm layers anew: the averages over the
+    """Recomputes the running statistics of a model's BatchNorm layers: the averages over the
     batches of `loader`, tensors or tuples that begin with one. Averaged weights need it."""
     kept = (m for m in model.modules() if isinstance(m, _BatchNorm))
     layers = [m for m in kept if m.running_mean is not None]

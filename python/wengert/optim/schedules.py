@@ -301,7 +301,7 @@ class PolynomialLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """CosineAnnealingLR that begins anew after T_0 steps, then after T_0 * T_mult, and so on.
+    """CosineAnnealingLR that restarts after T_0 steps, then after T_0 * T_mult, and so on.
 
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR
     2017, equation 5.
