@@ -585,6 +585,14 @@ ROWS: list[Row] = [
         variant="negative step",
         covers=("embed",),
     ),
+    Row(
+        "diagonal",
+        lambda x: x.diagonal(1, -1, 0),
+        lambda x: np.diagonal(x, 1, -1, 0),
+        (REAL,),
+        (((3, 4),), ((4, 2, 3),), ((2, 0),)),
+        covers=("put_region",),
+    ),
     Row("copy", lambda x: x.clone(), np.copy, (REAL,), ONE),
     Row(
         "copy",
@@ -796,7 +804,7 @@ ROWS: list[Row] = [
     ),
     Row(
         "concatenate",
-        lambda x: wg.pad(x, ((1, 2), (0, 3)), 1.5),
+        lambda x: wg.pad(x, ((1, 2), (0, 3)), constant_values=1.5),
         lambda x: np.pad(x, ((1, 2), (0, 3)), constant_values=1.5),
         (REAL,),
         (((2, 3),), ((0, 2),)),

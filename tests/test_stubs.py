@@ -29,7 +29,7 @@ TYPES = {
 }
 # The tool reads pybind11's signatures from the first line of docstrings, where help() shows others.
 RUN = r"""
-import sys, types, wengert
+import inspect, re, sys, types, wengert
 from pybind11_stubgen import main
 from pybind11_stubgen.parser.mixins.parse import ExtractSignaturesFromPybind11Docstrings as Parser
 
@@ -50,6 +50,14 @@ def with_signature(function):
 for name in wengert._names.TENSOR:  # they stand for names that there are not
     if isinstance(vars(wengert.Tensor).get(name), wengert._names.Missing):
         delattr(wengert.Tensor, name)
+for name in dir(wengert.Tensor):  # of modules that are loaded when they are asked for
+    method = getattr(wengert.Tensor, name)
+    if hasattr(method, "__wrapped__"):
+        text = re.sub(r"^\(x: '\w+'", "(self: Tensor", str(inspect.signature(method)))
+        text = text.replace("'", "").replace("Sequence", "collections.abc.Sequence")
+        text = re.sub(r"\bTensor\b", "wengert._core.Tensor", text)
+        method._signature = text.replace("Any", "typing.Any")
+        method.__doc__ = inspect.getdoc(method)
 
 former = Parser.handle_function
 Parser.handle_function = lambda self, path, f: former(self, path, with_signature(f))

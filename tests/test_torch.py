@@ -89,6 +89,7 @@ def counterparts() -> dict[str, Callable[..., Any]]:
         "permute": lambda x: x.permute(2, 0, 1),
         "expand": lambda x: x.broadcast_to((2, 3, 4)),
         "slice": lambda x: x[1:4],
+        "diagonal": lambda x: x.diagonal(1, -1, 0),
         "slice negative step": lambda x: x.flip(-1)[..., ::2],
         "copy": lambda x: x.clone(),
         "copy transposed": lambda x: x.T,

@@ -61,6 +61,8 @@ constexpr std::pair<std::string_view, std::string_view> synonyms[] = {
     {"ddof", "correction"},
     {"dim0", "a"},
     {"dim1", "b"},
+    {"dim1", "axis1"},
+    {"dim2", "axis2"},
     {"axis1", "a"},
     {"axis2", "b"},
     {"start_dim", "start_axis"},

@@ -75,6 +75,10 @@ void add_views(py::module_& m, TensorClass& cls) {
   for (const char* name : {"transpose", "swapaxes"})
     both(m, cls, name, "x", transpose, py::arg("a"), py::arg("b"),
          "Axes a and b exchanged; a view. IndexError for an axis that is not there.");
+  both(m, cls, "diagonal", "x", diagonal, py::arg("offset") = 0, py::arg("axis1") = 0,
+       py::arg("axis2") = 1,
+       "Elements i, i + offset of two axes, as the last axis; a view. IndexError for a missing "
+       "axis.");
   both(
       m, cls, "squeeze", "x",
       [](const Tensor& x, py::handle axis) {

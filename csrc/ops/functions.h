@@ -129,6 +129,8 @@ Tensor transpose(const Tensor& x, int64_t a, int64_t b);
 Tensor expand(const Tensor& x, const Shape& shape, const char* op = "expand");
 // Elements start, start + step, ... (length of them) along an axis; step may be negative.
 Tensor slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t length);
+// x[..., i, i + offset, ...] of two axes, as the last axis.
+Tensor diagonal(const Tensor& x, int64_t offset, int64_t axis1, int64_t axis2);
 Tensor squeeze(const Tensor& x, AxisMask axes);
 Tensor unsqueeze(const Tensor& x, int64_t axis);
 Tensor contiguous(const Tensor& x);  // x itself where it is contiguous

@@ -23,25 +23,12 @@ from typing import Any as _Any
 
 from . import _core, _names
 from . import _tensor as _tensor  # completes the class Tensor
-from . import activations as _activations
-from . import losses as _losses
 from ._core import *  # noqa: F403
-from ._core import __version__
-from .activations import *  # noqa: F403
-from .autograd import enable_grad, no_grad, value_and_grad
-from .compiling import compile
-from .functional import batch_norm, dropout, einsum, group_norm, instance_norm, pad, rms_norm
-from .losses import *  # noqa: F403
-from .random import (
-    Generator,
-    bernoulli,
-    default_generator,
-    manual_seed,
-    rand,
-    randint,
-    randn,
-    randperm,
-)
+from ._core import __version__ as __version__
+from .autograd import enable_grad as enable_grad
+from .autograd import no_grad as no_grad
+from .autograd import value_and_grad as value_and_grad
+from .compiling import compile as compile
 
 if _TYPE_CHECKING:
     from . import autograd as autograd
@@ -58,9 +45,14 @@ if _TYPE_CHECKING:
     from . import train as train
     from ._custom import checkpoint as checkpoint
     from ._custom import custom_op as custom_op
+    from .activations import *  # noqa: F403
     from .cuda import get_matmul_precision as get_matmul_precision
     from .cuda import set_matmul_precision as set_matmul_precision
+    from .functional import *  # noqa: F403
+    from .losses import *  # noqa: F403
     from .nn.summary import summary as summary
+    from .random import *  # noqa: F403
+    from .shapes import *  # noqa: F403
     from .study import diff as diff
     from .study import trace as trace
 
@@ -94,6 +86,10 @@ _FUNCTIONS = {
 }
 
 
+# Modules whose names are this one's, too.
+_PARTS = ("random", "functional", "activations", "shapes")
+
+
 def __getattr__(name: str) -> _Any:
     if name in _MODULES:
         return _importlib.import_module(f"{__name__}.{name}")
@@ -101,6 +97,12 @@ def __getattr__(name: str) -> _Any:
         return getattr(_importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
     if (moved := f"{__name__}.{name}") in _names.MOVED:
         return _sys.modules[moved]
+    if name == "__all__":
+        return _names_here()
+    for part in () if name.startswith("_") else _PARTS:
+        module = _importlib.import_module(f"{__name__}.{part}")
+        if name in module.__all__:
+            return globals().setdefault(name, getattr(module, name))
     raise _names.no_attribute(
         _sys.modules[__name__],
         name,
@@ -110,33 +112,20 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_MODULES, *_FUNCTIONS})
+    return sorted({*_names_here(), *_MODULES, *_FUNCTIONS})
 
 
 # Steps of optimizers and losses, for the modules that are written with them.
 _INNER = ("_step", "_rows", "_elements")
-__all__ = [
-    *(n for n in vars(_core) if not n.startswith("_") and not n.endswith(_INNER)),
-    *_activations.__all__,
-    *_losses.__all__,
-    "Generator",
-    "__version__",
-    "batch_norm",
-    "bernoulli",
-    "compile",
-    "default_generator",
-    "dropout",
-    "einsum",
-    "enable_grad",
-    "group_norm",
-    "instance_norm",
-    "manual_seed",
-    "no_grad",
-    "pad",
-    "rand",
-    "randint",
-    "randn",
-    "randperm",
-    "rms_norm",
-    "value_and_grad",
-]
+
+
+def _names_here() -> list[str]:
+    return [
+        *(n for n in vars(_core) if not n.startswith("_") and not n.endswith(_INNER)),
+        *(n for part in _PARTS for n in _importlib.import_module(f"{__name__}.{part}").__all__),
+        "__version__",
+        "compile",
+        "enable_grad",
+        "no_grad",
+        "value_and_grad",
+    ]

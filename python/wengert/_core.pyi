@@ -8,7 +8,7 @@ import builtins
 import typing
 import typing_extensions
 from numpy import ndarray
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'diagonal', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -314,6 +314,13 @@ class Tensor:
         """
         ceil(x). Gradient: dx = 0. Integers stay as they are.
         """
+    def chunk(self, chunks: builtins.int, axis: builtins.int = 0) -> list[Tensor]:
+        """
+        x in at most so many parts along an axis, of one size but for the last; views.
+        
+        As PyTorch's there may be fewer: 5 elements in 4 chunks are [2, 2, 1]. tensor_split() gives as
+        many as asked for.
+        """
     def clamp(self, min: typing.Any = None, max: typing.Any = None) -> Tensor:
         """
         x within [min, max]; gradient 1 at both ends.
@@ -358,6 +365,18 @@ class Tensor:
         """
         The same memory without history: no gradient passes.
         """
+    def diag(self, diagonal: builtins.int = 0) -> Tensor:
+        """
+        Of a matrix its diagonal of this offset, a view; of a vector the matrix that has it.
+        """
+    def diag_embed(self, offset: builtins.int = 0, axis1: builtins.int = -2, axis2: builtins.int = -1) -> Tensor:
+        """
+        x's last axis as the diagonal of new axes axis1 and axis2, with zeros elsewhere.
+        """
+    def diagonal(self, offset: typing.SupportsInt | typing.SupportsIndex = 0, axis1: typing.SupportsInt | typing.SupportsIndex = 0, axis2: typing.SupportsInt | typing.SupportsIndex = 1) -> Tensor:
+        """
+        Elements i, i + offset of two axes, as the last axis; a view. IndexError for a missing axis.
+        """
     def div(self, other: Operand) -> Tensor:
         """
         a / b. Gradient: da = g / b, db = -g / b * a / b. Integers become float32.
@@ -394,6 +413,10 @@ class Tensor:
         """
         A view in which axes of size 1 are repeated, and new ones come first. ShapeError where the shape does not broadcast.
         """
+    def expand_as(self, other: Tensor) -> Tensor:
+        """
+        x.expand(other.shape): a view.
+        """
     def expm1(self) -> Tensor:
         """
         exp(x) - 1; accurate near 0. Gradient: dx = g * (y + 1). Integers become float32.
@@ -405,6 +428,18 @@ class Tensor:
     def flatten(self, start_axis: typing.SupportsInt | typing.SupportsIndex = 0, end_axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
         The axes from start to end as one.
+        """
+    def flip(self, axis: builtins.int | Sequence[builtins.int] | None = None, *more: builtins.int) -> Tensor:
+        """
+        x with its elements in the opposite order along the axes, or all; a view, as NumPy's.
+        """
+    def fliplr(self) -> Tensor:
+        """
+        x with axis 1 in the opposite order; a view.
+        """
+    def flipud(self) -> Tensor:
+        """
+        x with axis 0 in the opposite order; a view.
         """
     def float(self) -> Tensor:
         """
@@ -560,6 +595,14 @@ class Tensor:
         """
         x * tanh(log(1 + exp(x))); arXiv 1908.08681. Gradient: dx = g * (t + x * (1 - t ** 2) * sigmoid(x)), t = tanh(log(1 + exp(x))). Integers become float32.
         """
+    def moveaxis(self, source: builtins.int | Sequence[builtins.int], destination: builtins.int | Sequence[builtins.int]) -> Tensor:
+        """
+        movedim, by NumPy's name.
+        """
+    def movedim(self, source: builtins.int | Sequence[builtins.int], destination: builtins.int | Sequence[builtins.int]) -> Tensor:
+        """
+        x with the axes `source` at the places `destination`, the others in their order; a view.
+        """
     def mul(self, other: Operand) -> Tensor:
         """
         a * b. Gradient: da = g * b, db = g * a.
@@ -571,6 +614,10 @@ class Tensor:
     def nan_to_num(self, nan: typing.SupportsFloat | typing.SupportsIndex = 0.0, posinf: typing.SupportsFloat | typing.SupportsIndex | None = None, neginf: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
         """
         x with `nan` for NaN, and posinf and neginf for the infinities: None is the largest and the lowest number of the dtype. Gradient 0 there. Integers stay as they are.
+        """
+    def narrow(self, axis: builtins.int, start: builtins.int, length: builtins.int) -> Tensor:
+        """
+        `length` elements along an axis, from `start` on; a view.
         """
     def ne(self, other: Operand) -> Tensor:
         """
@@ -608,6 +655,10 @@ class Tensor:
         """
         Product over the axes (all by default).
         """
+    def ravel(self) -> Tensor:
+        """
+        x as one axis; a view where the strides allow it.
+        """
     def reciprocal(self) -> Tensor:
         """
         1 / x. Gradient: dx = -g * y * y. Integers become float32.
@@ -628,6 +679,18 @@ class Tensor:
         """
         a % b; the sign is b's, as in Python. Gradient: da = g, db = -g * (a // b).
         """
+    def repeat(self, sizes: builtins.int | Sequence[builtins.int], *more: builtins.int) -> Tensor:
+        """
+        x, repeated along each axis, as PyTorch's repeat: x.repeat(2, 3). New axes come first.
+        
+        NumPy's, which repeats each element, is wengert.repeat, or x.repeat_interleave(n, axis).
+        """
+    def repeat_interleave(self, repeats: builtins.int | Sequence[builtins.int] | Tensor, axis: builtins.int | None = None) -> Tensor:
+        """
+        Each element repeated: [a, a, b, b]; along an axis each part of x, else of x as one axis.
+        
+        repeats   one number, or one for each part along the axis
+        """
     def requires_grad_(self, requires_grad: builtins.bool = True) -> typing.Any:
         """
         Sets requires_grad, and returns the tensor; DTypeError unless it is floating.
@@ -636,9 +699,23 @@ class Tensor:
         """
         The elements in another shape of as many; one size may be -1. A view where the strides allow it, else a copy. ShapeError where the numbers differ.
         """
+    def reshape_as(self, other: Tensor) -> Tensor:
+        """
+        x.reshape(other.shape): a view where the strides allow it.
+        """
     def retain_grad(self) -> None:
         """
         Asks backward() to keep the gradient of this tensor, which is no leaf, in `grad`.
+        """
+    def roll(self, shifts: builtins.int | Sequence[builtins.int], axis: builtins.int | Sequence[builtins.int] | None = None) -> Tensor:
+        """
+        x with elements moved on by `shifts`, those that leave the end coming in at the front.
+        
+        Without an axis x is rolled as one axis, and keeps its shape.
+        """
+    def rot90(self, k: builtins.int = 1, axes: Sequence[builtins.int] = (0, 1)) -> Tensor:
+        """
+        x turned by k quarters, from the first of two axes to the second; a view.
         """
     def round(self) -> Tensor:
         """
@@ -647,6 +724,10 @@ class Tensor:
     def rsqrt(self) -> Tensor:
         """
         1 / sqrt(x). Gradient: dx = g * -0.5 * y * y * y. Integers become float32.
+        """
+    def select(self, axis: builtins.int, index: builtins.int) -> Tensor:
+        """
+        x[index] along an axis, which is gone; a view.
         """
     def sigmoid(self) -> Tensor:
         """
@@ -720,6 +801,10 @@ class Tensor:
         """
         Axes a and b exchanged; a view. IndexError for an axis that is not there.
         """
+    def t(self) -> Tensor:
+        """
+        The axes of a matrix exchanged; a vector or a number as it is. A view.
+        """
     def tan(self) -> Tensor:
         """
         tan(x); x in radians. Gradient: dx = g * (1 + y * y). Integers become float32.
@@ -727,6 +812,17 @@ class Tensor:
     def tanh(self) -> Tensor:
         """
         tanh(x). Gradient: dx = g * (1 - y * y). Integers become float32.
+        """
+    def tensor_split(self, indices_or_sections: builtins.int | Sequence[builtins.int] | Tensor, axis: builtins.int = 0) -> list[Tensor]:
+        """
+        x along an axis in so many parts, the first of them longer by one, or cut before these
+        indices, as numpy.array_split; views.
+        """
+    def tile(self, reps: builtins.int | Sequence[builtins.int], *more: builtins.int) -> Tensor:
+        """
+        x, repeated reps times along each axis, from the last: tile(x, (2, 3)) or tile(x, 2, 3).
+        
+        New axes come first, as many as reps has more than x.
         """
     def to(self, dtype_or_device: DType | str, non_blocking: builtins.bool = False) -> Tensor:
         """
@@ -740,9 +836,29 @@ class Tensor:
         """
         Axes a and b exchanged; a view. IndexError for an axis that is not there.
         """
+    def tril(self, diagonal: builtins.int = 0) -> Tensor:
+        """
+        x (..., n, m) with zeros above the diagonal of this offset.
+        """
+    def triu(self, diagonal: builtins.int = 0) -> Tensor:
+        """
+        x (..., n, m) with zeros below the diagonal of this offset.
+        """
     def trunc(self) -> Tensor:
         """
         trunc(x). Gradient: dx = 0. Integers stay as they are.
+        """
+    def type_as(self, other: Tensor) -> Tensor:
+        """
+        x with the dtype of another tensor.
+        """
+    def unbind(self, axis: builtins.int = 0) -> tuple[Tensor, ...]:
+        """
+        The parts of x along an axis, without the axis; views.
+        """
+    def unflatten(self, axis: builtins.int, sizes: Sequence[builtins.int]) -> Tensor:
+        """
+        An axis as several of these sizes, one of which may be -1.
         """
     def unsqueeze(self, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         """
@@ -755,6 +871,10 @@ class Tensor:
     def view(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
         As reshape(), and never a copy: ShapeError where the strides do not allow it.
+        """
+    def view_as(self, other: Tensor) -> Tensor:
+        """
+        x.view(other.shape): a view, or a ShapeError.
         """
     def xlogy(self, other: Operand) -> Tensor:
         """
@@ -1317,6 +1437,10 @@ def cuda_fusion_status() -> str:
 def cuda_status() -> str:
     """
     Whether CUDA can be used, and if not, what is missing.
+    """
+def diagonal(x: Tensor, offset: typing.SupportsInt | typing.SupportsIndex = 0, axis1: typing.SupportsInt | typing.SupportsIndex = 0, axis2: typing.SupportsInt | typing.SupportsIndex = 1) -> Tensor:
+    """
+    Elements i, i + offset of two axes, as the last axis; a view. IndexError for a missing axis.
     """
 def div(a: Operand, b: Operand) -> Tensor:
     """

@@ -22,7 +22,9 @@ _NAMED = re.compile(r"[\w.]+: ")
 _SYNONYMS = [
     *(("input", ours) for ours in ("x", "logits", "prediction", "p")),
     *(("size", "shape"), ("parameters", "params"), ("pad", "pad_width")),
-    *(("dim", "axis"), ("keepdim", "keepdims")),
+    *(("dim", "axis"), ("keepdim", "keepdims"), ("dims", "axis"), ("dims", "axes")),
+    *(("dim1", "axis1"), ("dim2", "axis2"), ("dims", "reps"), ("k", "diagonal"), ("k", "offset")),
+    *(("sections", "indices_or_sections"), ("indices", "indices_or_sections")),
 ]
 
 _WORDS = {"None": "None", "int": "an int", "float": "a number", "str": "a str", "bool": "a bool"}

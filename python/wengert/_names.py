@@ -24,44 +24,28 @@ _OPS = {
     "argsort": _NUMPY,
     "baddbmm": "a @ b + c",
     "bmm": "a @ b, which takes batches",
-    "chunk": "split(size, axis)",
     "clip": "clamp(min, max)",
     "count_nonzero": "(x != 0).sum()",
     "cumprod": _NUMPY,
     "cumsum": _NUMPY,
-    "diag": _EINSUM,
     "dot": "a @ b",
     "equal": "(a == b).all()",
-    "expand_as": "x.expand(y.shape)",
-    "flip": _NUMPY,
     "index_select": "x[indices]",
     "isclose": "wengert.testing.assert_close(a, b)",
     "masked_fill": "wengert.where(mask, value, x)",
     "masked_select": "x[mask]",
     "median": _NUMPY,
     "mm": "a @ b",
-    "moveaxis": "permute(...)",
     "multinomial": "wengert.rand with a cumulative sum of numpy's",
     "mv": "a @ b",
-    "narrow": "x[start:stop]",
     "norm": "x.square().sum().sqrt()",
     "outer": "a[:, None] * b",
     "quantile": _NUMPY,
-    "ravel": "flatten()",
-    "repeat": "concatenate([x] * n, axis), or expand(shape) without a copy",
-    "repeat_interleave": "x[indices]",
-    "roll": "concatenate([x[-n:], x[:-n]])",
     "scatter": "an assignment: y[indices] = values",
-    "select": "x[index]",
     "sort": _NUMPY,
-    "t": "x.T, or x.mT for batches",
     "take_along_axis": "gather(axis, index)",
-    "tile": "concatenate([x] * n, axis)",
     "topk": _NUMPY,
     "trace": 'wengert.einsum("ii->", x)',
-    "tril": "wengert.where(rows >= columns, x, 0.0), with rows = arange(n)[:, None]",
-    "triu": "wengert.where(rows <= columns, x, 0.0), with rows = arange(n)[:, None]",
-    "unbind": "a loop over x, or x[i]",
     "unique": _NUMPY,
 }
 
@@ -95,10 +79,8 @@ TENSOR = {
     "sqrt_": _IN_PLACE,
     "to_list": "tolist()",
     "type": "x.dtype, or x.to(dtype)",
-    "type_as": "x.to(y.dtype)",
     "uniform_": "wengert.nn.init.uniform_(x)",
     "values": "x itself: max() and min() give the values alone",
-    "view_as": "x.view(y.shape)",
     "where": "wengert.where(condition, x, y)",
 }
 
@@ -123,7 +105,6 @@ WENGERT = {
     "float16": "bfloat16: there is no float16",
     "from_file": "wengert.io.load(path)",
     "half": "bfloat16: there is no float16",
-    "hstack": "concatenate(tensors, axis=1)",
     "inf": 'float("inf")',
     "inference_mode": "no_grad()",
     "is_tensor": "isinstance(x, wengert.Tensor)",
@@ -131,7 +112,6 @@ WENGERT = {
     "linalg": "numpy.linalg, of x.detach().numpy(), has no gradient",
     "long": "int64",
     "lr_scheduler": "wengert.optim, which has the schedules",
-    "meshgrid": "x[:, None] and y[None, :], which broadcast",
     "multiply": "mul(a, b)",
     "nan": 'float("nan")',
     "ndarray": "Tensor",
@@ -149,7 +129,6 @@ WENGERT = {
     "true_divide": "div(a, b)",
     "use_deterministic_algorithms": "nothing: results are the same bits in every run",
     "utils": "wengert.data.Batches for DataLoader, wengert.optim.clip_grad_norm_",
-    "vstack": "concatenate(tensors)",
 }
 
 _NO_CONVOLUTION = "there is no convolution or pooling yet: MLP, or Linear over Flatten"
@@ -185,7 +164,6 @@ OPTIM = {
 }
 
 FUNCTIONAL = {
-    "pad": "wengert.pad(x, pad_width), which takes NumPy's pairs, one for each axis",
     "normalize": "x / x.square().sum(1, True).sqrt()",
 }
 FUNCTIONAL |= dict.fromkeys(("conv1d", "conv2d", "max_pool2d", "avg_pool2d"), _NO_CONVOLUTION)

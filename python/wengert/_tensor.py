@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, NoReturn
 
 from . import _core, _names
@@ -115,6 +116,27 @@ class Memory:
         self.owner = owner
 
 
+class _Later:
+    """Stands in Tensor for a method of a module that is loaded when it is first asked for."""
+
+    def __init__(self, module: str, name: str, function: str) -> None:
+        self.module, self.name, self.function = module, name, function
+
+    def __get__(self, x: Tensor | None, owner: type[Tensor]) -> Any:
+        module = importlib.import_module(self.module, __package__)
+        setattr(Tensor, self.name, getattr(module, self.function))
+        return getattr(owner if x is None else x, self.name)
+
+
+# By module: methods that are functions of the same name, or name=function.
+_LATER = {
+    ".shapes": """
+        chunk diag diag_embed expand_as flip fliplr flipud moveaxis movedim narrow ravel
+        repeat=tensor_repeat repeat_interleave reshape_as roll rot90 select t tensor_split tile tril
+        triu type_as unbind unflatten view_as
+    """,
+}
+
 Tensor.__array_wrap__ = _array_wrap  # type: ignore[method-assign]
 Tensor.__array_priority__ = 1000  # array + x is x.__radd__(array)
 Tensor.__repr__ = _repr  # type: ignore[method-assign]
@@ -124,11 +146,16 @@ Tensor.__copy__ = _copy  # type: ignore[method-assign]
 Tensor.__deepcopy__ = _deepcopy  # type: ignore[method-assign]
 Tensor.__reduce_ex__ = _reduce  # type: ignore[method-assign]
 
-for _name, _method in {
+for _name, _operator in {
     "__divmod__": _divmod,
     "__rdivmod__": _rdivmod,
     "__round__": _round,
 }.items():
-    setattr(Tensor, _name, _method)
+    setattr(Tensor, _name, _operator)
+
+for _module, _methods in _LATER.items():
+    for _method in _methods.split():
+        _name, _, _function = _method.partition("=")
+        setattr(Tensor, _name, _Later(_module, _name, _function or _name))
 
 _names.mark_missing(Tensor, _names.TENSOR)

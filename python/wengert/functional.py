@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from . import _core, _explained, losses
+from ._calls import choice
 from ._core import Tensor
 from .autograd import no_grad
 from .losses import *  # noqa: F403
@@ -176,12 +177,18 @@ def instance_norm(
 def pad(
     x: Tensor,
     pad_width: int | tuple[int, int] | Sequence[tuple[int, int]],
+    mode: str = "constant",
     constant_values: float = 0.0,
 ) -> Tensor:
-    """`x` with constants before and after it along each axis; NumPy's arguments.
+    """`x` with more elements before and after it along each axis; NumPy's arguments.
 
     pad_width   (before, after) for each axis, or one pair, or one number, for all of them
+    mode        "constant"; "edge": the last element; "reflect": mirrored at the last element;
+                "symmetric": mirrored behind it; "wrap": x again
+
+    nn.functional.pad takes PyTorch's arguments.
     """
+    choice("pad", "mode", mode, ("constant", "edge", "reflect", "symmetric", "wrap"))
     if isinstance(pad_width, int):
         pad_width = (pad_width, pad_width)
     given: list[Any] = list(pad_width)
@@ -198,18 +205,34 @@ def pad(
             f"for each of the {x.ndim} axes of shape {x.shape}, or one pair for all"
         )
     for axis, (before, after) in enumerate(pairs):
-        if before or after:
-            front, back = (
-                _core.full(
-                    (*x.shape[:axis], size, *x.shape[axis + 1 :]),
-                    constant_values,
-                    x.dtype,
-                    x.device,
-                )
-                for size in (before, after)
+        if not (before or after):
+            continue
+        shape, size = list(x.shape), x.shape[axis]
+        if mode == "constant":
+            ends = []
+            for shape[axis] in (before, after):
+                ends.append(_core.full(shape, constant_values, x.dtype, x.device))
+            x = _core.concatenate([ends[0], x, ends[1]], axis)
+            continue
+        if not size:
+            raise _core.ShapeError(
+                f'pad: axis {axis} of shape {x.shape} has no elements to repeat; mode="constant" '
+                "needs none"
             )
-            x = _core.concatenate([front, x, back], axis)
+        places = [_place(i, size, mode) for i in range(-before, size + after)]
+        x = x[(*(slice(None) for _ in range(axis)), _core.tensor(places, device=x.device))]
     return x
+
+
+def _place(i: int, size: int, mode: str) -> int:
+    """Where the element comes from that stands at i, before 0 or from size on."""
+    if mode == "edge":
+        return min(max(i, 0), size - 1)
+    if mode == "wrap":
+        return i % size
+    period = 2 * size if mode == "symmetric" else max(2 * (size - 1), 1)
+    i %= period
+    return min(i, period - (mode == "symmetric") - i)
 
 
 def einsum(subscripts: str, *operands: Tensor) -> Tensor:

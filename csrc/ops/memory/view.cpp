@@ -1,4 +1,5 @@
 // Views: reshape, permute, slice, expand share their input's memory; contiguous, concatenate copy.
+#include <algorithm>
 #include <cstring>
 
 #include "ops/functions.h"
@@ -173,6 +174,51 @@ Tensor embed(const Tensor& x, const Shape& shape, const SliceAttrs& where) {
   return apply(embed_op, x, EmbedAttrs{where, shape[static_cast<int>(where.axis)]});
 }
 
+Tensor put_region(const Tensor& x, const Tensor& value, const Layout& region);
+
+// A diagonal of two axes, which becomes the last one.
+struct DiagonalAttrs {
+  int64_t offset, axis1, axis2;
+};
+Layout diagonal_of(const Shape& shape, const Strides& strides, int64_t at,
+                   const DiagonalAttrs& attrs) {
+  const auto& [offset, axis1, axis2] = attrs;
+  const int rows = static_cast<int>(axis1), columns = static_cast<int>(axis2);
+  Layout layout{{}, {}, at};
+  for (int d = 0; d < shape.size(); ++d)
+    if (d != rows && d != columns) {
+      layout.shape.push_back(shape[d]);
+      layout.strides.push_back(strides[d]);
+    }
+  const int64_t length = offset < 0 ? std::min(shape[rows] + offset, shape[columns])
+                                    : std::min(shape[rows], shape[columns] - offset);
+  if (length > 0) layout.offset += offset < 0 ? -offset * strides[rows] : offset * strides[columns];
+  layout.shape.push_back(std::max<int64_t>(length, 0));
+  layout.strides.push_back(strides[rows] + strides[columns]);
+  return layout;
+}
+Layout alias_diagonal(const Tensor& x, const Attrs& attrs) {
+  return diagonal_of(x.shape(), x.strides(), x->offset, attrs.as<DiagonalAttrs>());
+}
+void vjp_diagonal(const Line& line, const Tensor& g, Gradients& dx) {
+  const Edge& x = line.inputs[0];
+  dx[0] = put_region(
+      full(x.shape, 0, x.dtype, g.device()), g,
+      diagonal_of(x.shape, contiguous_strides(x.shape), 0, line.attrs.as<DiagonalAttrs>()));
+}
+void describe_diagonal(const Attrs& attrs, NamedAttrs& named) {
+  const auto& a = attrs.as<DiagonalAttrs>();
+  named.emplace_back("offset", a.offset);
+  named.emplace_back("axis1", a.axis1);
+  named.emplace_back("axis2", a.axis2);
+}
+const Op diagonal_op{.name = "diagonal",
+                     .formula = "x[..., i, i + offset] of two axes",
+                     .gradient = {"zeros, with g on the diagonal"},
+                     .alias = alias_diagonal,
+                     .vjp = vjp_diagonal,
+                     .describe = describe_diagonal};
+
 // ---- regions: how an edit of a view is recorded for the tensor that it is a view of ----
 
 void describe_region(const Attrs& attrs, NamedAttrs& named) {
@@ -314,8 +360,8 @@ const Op move_op{.name = "move",
 const Op &region_op = the_region_op, &put_region_op = the_put_region_op;
 
 void add_view_ops(std::vector<const Op*>& ops) {
-  for (const Op* op : {&reshape_op, &permute_op, &expand_op, &slice_op, &embed_op, &region_op,
-                       &put_region_op, &copy_op, &concatenate_op, &move_op})
+  for (const Op* op : {&reshape_op, &permute_op, &expand_op, &slice_op, &embed_op, &diagonal_op,
+                       &region_op, &put_region_op, &copy_op, &concatenate_op, &move_op})
     ops.push_back(op);
 }
 
@@ -386,6 +432,15 @@ Tensor expand(const Tensor& x, const Shape& wanted, const char* op) {
 
 Tensor slice(const Tensor& x, int axis, int64_t start, int64_t step, int64_t length) {
   return apply(slice_op, x, SliceAttrs{axis, start, step, length});
+}
+
+Tensor diagonal(const Tensor& x, int64_t offset, int64_t axis1, int64_t axis2) {
+  const int rows = normalize_axis("diagonal", axis1, x.dim()),
+            columns = normalize_axis("diagonal", axis2, x.dim());
+  if (rows == columns)
+    fail<ValueError>("diagonal: axis1 and axis2 are both axis ", rows, " of shape ", x.shape(),
+                     "; name two");
+  return apply(diagonal_op, x, DiagonalAttrs{offset, rows, columns});
 }
 
 Tensor squeeze(const Tensor& x, AxisMask axes) {

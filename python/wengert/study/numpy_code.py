@@ -41,6 +41,7 @@ _PATTERNS = {
     "embed": "embed({x}, {axis}, {start}, {step}, {length}, {size})",
     "region": "region({x}, {shape}, {strides}, {offset})",
     "put_region": "put_region({x}, {value}, {shape}, {strides}, {offset})",
+    "diagonal": "np.diagonal({x}, {offset}, {axis1}, {axis2})",
     "concatenate": "np.concatenate([{all}], axis={axis})",
     "full": "np.full({shape}, {value}, {dtype!r})",
     "arange": "({start} + {step} * np.arange({count})).astype({dtype!r})",
