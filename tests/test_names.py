@@ -18,6 +18,7 @@ TABLES = {
     "wengert.nn": (nn, _names.NN),
     "wengert.nn.functional": (nn.functional, _names.FUNCTIONAL),
     "wengert.optim": (wg.optim, _names.OPTIM),
+    "wengert.linalg": (wg.linalg, _names.LINALG),
     "Tensor": (X, _names.TENSOR),
     "Module": (nn.Linear(1, 1), _names.MODULE),
 }

@@ -36,6 +36,7 @@ if _TYPE_CHECKING:
     from . import data as data
     from . import functional as functional
     from . import io as io
+    from . import linalg as linalg
     from . import models as models
     from . import nn as nn
     from . import optim as optim
@@ -46,6 +47,7 @@ if _TYPE_CHECKING:
     from ._custom import checkpoint as checkpoint
     from ._custom import custom_op as custom_op
     from .activations import *  # noqa: F403
+    from .composed import *  # noqa: F403
     from .cuda import get_matmul_precision as get_matmul_precision
     from .cuda import set_matmul_precision as set_matmul_precision
     from .functional import *  # noqa: F403
@@ -65,6 +67,7 @@ _MODULES = (
     "data",
     "functional",
     "io",
+    "linalg",
     "models",
     "nn",
     "optim",
@@ -87,7 +90,7 @@ _FUNCTIONS = {
 
 
 # Modules whose names are this one's, too.
-_PARTS = ("random", "functional", "activations", "shapes")
+_PARTS = ("random", "functional", "activations", "shapes", "composed")
 
 
 def __getattr__(name: str) -> _Any:

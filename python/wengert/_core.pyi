@@ -48,6 +48,71 @@ class Tensor:
     An n-dimensional array that remembers how it was made, where a gradient may be asked for.
     """
     __array_priority__: typing.ClassVar[builtins.int] = 1000
+    @staticmethod
+    def allclose(a: Tensor, b: Tensor, rtol: builtins.float = 1e-05, atol: builtins.float = 1e-08, equal_nan: builtins.bool = False) -> builtins.bool:
+        """
+        Whether all elements are close: see isclose. testing.assert_close says which are not.
+        """
+    @staticmethod
+    def bmm(a: Tensor, b: Tensor) -> Tensor:
+        """
+        Matrices times as many: (n, i, j), (n, j, k).
+        """
+    @staticmethod
+    def cross(a: Tensor, b: Tensor, axis: builtins.int = -1) -> Tensor:
+        """
+        Vector products of vectors of 3 elements along an axis; the others broadcast.
+        """
+    @staticmethod
+    def dot(a: Tensor, b: Tensor) -> Tensor:
+        """
+        The sum of the products of two vectors.
+        """
+    @staticmethod
+    def ger(a: Tensor, b: Tensor) -> Tensor:
+        """
+        outer, by PyTorch's former name.
+        """
+    @staticmethod
+    def inner(a: Tensor, b: Tensor) -> Tensor:
+        """
+        Sums of products over the last axes of both; the product where one is a number.
+        """
+    @staticmethod
+    def isclose(a: Tensor, b: Tensor, rtol: builtins.float = 1e-05, atol: builtins.float = 1e-08, equal_nan: builtins.bool = False) -> Tensor:
+        """
+        |a - b| <= atol + rtol * |b|, or equal infinities; NaN is close to NaN if equal_nan.
+        """
+    @staticmethod
+    def kron(a: Tensor, b: Tensor) -> Tensor:
+        """
+        Kronecker's product: b times each element of a, at its place.
+        """
+    @staticmethod
+    def lerp(start: Tensor, end: Tensor, weight: builtins.float | Tensor) -> Tensor:
+        """
+        start + weight * (end - start), exact at both ends.
+        """
+    @staticmethod
+    def mm(a: Tensor, b: Tensor) -> Tensor:
+        """
+        A matrix times a matrix.
+        """
+    @staticmethod
+    def mv(a: Tensor, b: Tensor) -> Tensor:
+        """
+        A matrix times a vector.
+        """
+    @staticmethod
+    def outer(a: Tensor, b: Tensor) -> Tensor:
+        """
+        Each element of a times each of b, (a.size, b.size).
+        """
+    @staticmethod
+    def vdot(a: Tensor, b: Tensor) -> Tensor:
+        """
+        dot, by another name.
+        """
     def __abs__(self) -> Tensor:
         ...
     def __add__(self, other: Operand) -> Tensor:
@@ -228,9 +293,29 @@ class Tensor:
         """
         Adds `other`, which broadcasts, in place; DTypeError where the sum has another dtype.
         """
+    def addcdiv(self, tensor1: Tensor, tensor2: Tensor, value: builtins.float = 1) -> Tensor:
+        """
+        x + value * tensor1 / tensor2
+        """
+    def addcmul(self, tensor1: Tensor, tensor2: Tensor, value: builtins.float = 1) -> Tensor:
+        """
+        x + value * tensor1 * tensor2
+        """
+    def addmm(self, mat1: Tensor, mat2: Tensor, beta: builtins.float = 1, alpha: builtins.float = 1) -> Tensor:
+        """
+        beta * x + alpha * mat1 @ mat2; where beta is 0, without x.
+        """
+    def addmv(self, mat: Tensor, vec: Tensor, beta: builtins.float = 1, alpha: builtins.float = 1) -> Tensor:
+        """
+        beta * x + alpha * mat @ vec; where beta is 0, without x.
+        """
     def all(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Is no element zero?
+        """
+    def aminmax(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> tuple[Tensor, Tensor]:
+        """
+        (min, max) over axes, or all; with these names.
         """
     def any(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
@@ -277,6 +362,10 @@ class Tensor:
         create_graph: record the backward lines too, for gradients of gradients.
         inputs: a tensor or a list of them, whose `grad` alone is added to.
         Raises GradientError where there is no history, or it was freed, or a saved value was changed in place.
+        """
+    def baddbmm(self, batch1: Tensor, batch2: Tensor, beta: builtins.float = 1, alpha: builtins.float = 1) -> Tensor:
+        """
+        beta * x + alpha * batch1 @ batch2, of as many matrices; where beta is 0, without x.
         """
     def bfloat16(self) -> Tensor:
         """
@@ -325,6 +414,14 @@ class Tensor:
         """
         x within [min, max]; gradient 1 at both ends.
         """
+    def clamp_max(self, max: builtins.float | Tensor) -> Tensor:
+        """
+        x, and `max` where x is larger.
+        """
+    def clamp_min(self, min: builtins.float | Tensor) -> Tensor:
+        """
+        x, and `min` where x is smaller.
+        """
     def clone(self) -> Tensor:
         """
         A copy with memory of its own; gradients pass through.
@@ -349,6 +446,10 @@ class Tensor:
         """
         cosh(x). Gradient: dx = g * sinh(x). Integers become float32.
         """
+    def count_nonzero(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        How many elements are not 0, int64.
+        """
     def cpu(self) -> Tensor:
         """
         to("cpu")
@@ -360,6 +461,10 @@ class Tensor:
     def data_ptr(self) -> builtins.int:
         """
         Address of the first element.
+        """
+    def deg2rad(self) -> Tensor:
+        """
+        Degrees in radians: x * pi / 180.
         """
     def detach(self) -> Tensor:
         """
@@ -445,6 +550,10 @@ class Tensor:
         """
         to("float32")
         """
+    def float_power(self, exponent: builtins.float | Tensor) -> Tensor:
+        """
+        x ** exponent in float64.
+        """
     def floor(self) -> Tensor:
         """
         floor(x). Gradient: dx = 0. Integers stay as they are.
@@ -456,6 +565,10 @@ class Tensor:
     def fmod(self, other: Operand) -> Tensor:
         """
         fmod(a, b); the sign is a's, as in C. Gradient: da = g, db = -g * trunc(a / b).
+        """
+    def frac(self) -> Tensor:
+        """
+        x - trunc(x): what follows the point, with the sign of x.
         """
     def gather(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
         """
@@ -476,6 +589,10 @@ class Tensor:
     def hardtanh(self, min_val: typing.SupportsFloat | typing.SupportsIndex = -1.0, max_val: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
         """
         x within [min_val, max_val]; gradient 0 at both ends. Integers become float32.
+        """
+    def heaviside(self, values: Tensor) -> Tensor:
+        """
+        0 where x < 0, 1 where x > 0, `values` where x is 0, NaN where it is NaN.
         """
     def hypot(self, other: Operand) -> Tensor:
         """
@@ -553,6 +670,10 @@ class Tensor:
         """
         Of truth values: not zero is true.
         """
+    def logit(self, eps: builtins.float | None = None) -> Tensor:
+        """
+        log(x / (1 - x)), of x within [eps, 1 - eps] where eps is given.
+        """
     def logsumexp(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         log(sum(exp(x))), stable.
@@ -615,6 +736,14 @@ class Tensor:
         """
         x with `nan` for NaN, and posinf and neginf for the infinities: None is the largest and the lowest number of the dtype. Gradient 0 there. Integers stay as they are.
         """
+    def nanmean(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        The mean of what is not NaN; NaN where there is nothing.
+        """
+    def nansum(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        The sum of what is not NaN.
+        """
     def narrow(self, axis: builtins.int, start: builtins.int, length: builtins.int) -> Tensor:
         """
         `length` elements along an axis, from `start` on; a view.
@@ -630,6 +759,12 @@ class Tensor:
     def nonzero(self) -> Tensor:
         """
         Places of the elements that are not zero: (count, ndim), int64.
+        """
+    def norm(self, p: builtins.float | str = ..., axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
+        """
+        sum(|x|^p)^(1 / p) over axes, or all; "fro" is p = 2. Gradient 0 where it is 0.
+        
+        Of elements always, as torch.norm: linalg.norm is NumPy's, of matrices where x is one.
         """
     def numel(self) -> builtins.int:
         """
@@ -654,6 +789,10 @@ class Tensor:
     def prod(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Product over the axes (all by default).
+        """
+    def rad2deg(self) -> Tensor:
+        """
+        Radians in degrees: x * 180 / pi.
         """
     def ravel(self) -> Tensor:
         """
@@ -749,6 +888,10 @@ class Tensor:
         """
         sin(x); x in radians. Gradient: dx = g * cos(x). Integers become float32.
         """
+    def sinc(self) -> Tensor:
+        """
+        sin(pi x) / (pi x), and 1 at 0.
+        """
     def sinh(self) -> Tensor:
         """
         sinh(x). Gradient: dx = g * cosh(x). Integers become float32.
@@ -831,6 +974,10 @@ class Tensor:
     def tolist(self) -> typing.Any:
         """
         The elements as nested lists of Python numbers.
+        """
+    def trace(self, offset: builtins.int = 0) -> Tensor:
+        """
+        The sum of the diagonal of the last two axes.
         """
     def transpose(self, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         """

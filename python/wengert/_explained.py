@@ -24,6 +24,8 @@ _SYNONYMS = [
     *(("size", "shape"), ("parameters", "params"), ("pad", "pad_width")),
     *(("dim", "axis"), ("keepdim", "keepdims"), ("dims", "axis"), ("dims", "axes")),
     *(("dim1", "axis1"), ("dim2", "axis2"), ("dims", "reps"), ("k", "diagonal"), ("k", "offset")),
+    *(("ord", "p"), ("p", "ord"), ("input", "a"), ("other", "b"), ("vec2", "b"), ("mat2", "b")),
+    *(("input", "start"), ("from", "from_"), ("type", "dtype")),
     *(("sections", "indices_or_sections"), ("indices", "indices_or_sections")),
 ]
 

@@ -130,6 +130,12 @@ class _Later:
 
 # By module: methods that are functions of the same name, or name=function.
 _LATER = {
+    ".composed": """
+        addcdiv addcmul addmm addmv allclose aminmax baddbmm bmm clamp_max clamp_min count_nonzero
+        cross deg2rad dot float_power frac ger heaviside inner isclose kron lerp logit mm mv nanmean
+        nansum norm outer rad2deg sinc vdot
+    """,
+    ".linalg": "trace",
     ".shapes": """
         chunk diag diag_embed expand_as flip fliplr flipud moveaxis movedim narrow ravel
         repeat=tensor_repeat repeat_interleave reshape_as roll rot90 select t tensor_split tile tril

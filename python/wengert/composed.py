@@ -1,0 +1,448 @@
+"""Functions composed of the engine's ops, which give the gradients: of elements, of axes, products
+and distances; comparisons of tensors; what dtypes can do; constants. Names and arguments are
+PyTorch's and NumPy's.
+
+Each is also `wengert.NAME`, and most are methods of Tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from . import _core, _explained, linalg
+from ._calls import choice
+from ._core import DType, DTypeError, ShapeError, Tensor
+from .linalg import cross, outer, tensordot, vecdot
+from .shapes import triu_indices
+
+__all__ = [
+    "addcdiv",
+    "addcmul",
+    "addmm",
+    "addmv",
+    "allclose",
+    "aminmax",
+    "array_equal",
+    "baddbmm",
+    "bmm",
+    "can_cast",
+    "cdist",
+    "clamp_max",
+    "clamp_min",
+    "count_nonzero",
+    "cross",
+    "deg2rad",
+    "dot",
+    "e",
+    "finfo",
+    "float_power",
+    "frac",
+    "ger",
+    "heaviside",
+    "iinfo",
+    "inf",
+    "inner",
+    "isclose",
+    "isdtype",
+    "kron",
+    "lerp",
+    "logit",
+    "mm",
+    "mv",
+    "nan",
+    "nanmean",
+    "nansum",
+    "newaxis",
+    "norm",
+    "outer",
+    "pdist",
+    "pi",
+    "rad2deg",
+    "result_type",
+    "sinc",
+    "std_mean",
+    "tensordot",
+    "var_mean",
+    "vdot",
+    "vecdot",
+]
+
+e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
+
+
+# ---- elements
+
+
+def lerp(start: Tensor, end: Tensor, weight: float | Tensor) -> Tensor:
+    """start + weight * (end - start), exact at both ends."""
+    from_start, from_end = start + (end - start) * weight, end - (end - start) * (1.0 - weight)
+    if isinstance(weight, Tensor):
+        return _core.where(_core.abs(weight) < 0.5, from_start, from_end)
+    return from_start if abs(weight) < 0.5 else from_end
+
+
+def addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: float = 1) -> Tensor:
+    """x + value * tensor1 * tensor2"""
+    product = tensor1 * tensor2
+    return x + (product if value == 1 else product * value)
+
+
+def addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: float = 1) -> Tensor:
+    """x + value * tensor1 / tensor2"""
+    return x + (tensor1 if value == 1 else tensor1 * value) / tensor2
+
+
+def deg2rad(x: Tensor) -> Tensor:
+    """Degrees in radians: x * pi / 180."""
+    return _core.mul(x, pi / 180)
+
+
+def rad2deg(x: Tensor) -> Tensor:
+    """Radians in degrees: x * 180 / pi."""
+    return _core.mul(x, 180 / pi)
+
+
+def clamp_min(x: Tensor, min: float | Tensor) -> Tensor:
+    """x, and `min` where x is smaller."""
+    return _core.maximum(x, min) if isinstance(min, Tensor) else x.clamp(min=min)
+
+
+def clamp_max(x: Tensor, max: float | Tensor) -> Tensor:
+    """x, and `max` where x is larger."""
+    return _core.minimum(x, max) if isinstance(max, Tensor) else x.clamp(max=max)
+
+
+def float_power(x: Tensor, exponent: float | Tensor) -> Tensor:
+    """x ** exponent in float64."""
+    return x.double() ** (exponent.double() if isinstance(exponent, Tensor) else exponent)
+
+
+def frac(x: Tensor) -> Tensor:
+    """x - trunc(x): what follows the point, with the sign of x."""
+    return x - x.trunc()
+
+
+def heaviside(x: Tensor, values: Tensor) -> Tensor:
+    """0 where x < 0, 1 where x > 0, `values` where x is 0, NaN where it is NaN."""
+    step = _core.where(x != x, x, (x > 0).to(x.dtype))
+    return _core.where(x == 0, values, step)
+
+
+def sinc(x: Tensor) -> Tensor:
+    """sin(pi x) / (pi x), and 1 at 0."""
+    t = _core.mul(x, pi)
+    near, s = _core.abs(t) < 0.03, t.square()
+    series = 1.0 - s / 6.0 * (1.0 - s / 20.0 * (1.0 - s / 42.0))  # smooth where t is 0
+    t = _core.where(near, 1.0, t)
+    return _core.where(near, series, t.sin() / t)
+
+
+def logit(x: Tensor, eps: float | None = None) -> Tensor:
+    """log(x / (1 - x)), of x within [eps, 1 - eps] where eps is given."""
+    x = x if eps is None else x.clamp(eps, 1.0 - eps)
+    return x.log() - (-x).log1p()
+
+
+# ---- axes
+
+
+def nansum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The sum of what is not NaN."""
+    return _core.where(x != x, _core.zeros((), x.dtype, x.device), x).sum(axis, keepdims)
+
+
+def nanmean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The mean of what is not NaN; NaN where there is nothing."""
+    return nansum(x, axis, keepdims) / (x == x).sum(axis, keepdims).to(x.dtype)
+
+
+def var_mean(
+    x: Tensor,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    correction: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """(x.var(...), x.mean(...)); as there, the variance is over count - correction."""
+    return x.var(axis, keepdims, correction), x.mean(axis, keepdims)
+
+
+def std_mean(
+    x: Tensor,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    correction: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """(x.std(...), x.mean(...)); as there, the variance is over count - correction."""
+    return x.std(axis, keepdims, correction), x.mean(axis, keepdims)
+
+
+class MinMax(NamedTuple):
+    """The smallest and the largest elements."""
+
+    min: Tensor
+    max: Tensor
+
+
+def aminmax(
+    x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False
+) -> tuple[Tensor, Tensor]:
+    """(min, max) over axes, or all; with these names."""
+    return MinMax(x.min(axis, keepdims), x.max(axis, keepdims))
+
+
+def count_nonzero(
+    x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False
+) -> Tensor:
+    """How many elements are not 0, int64."""
+    return (x != 0).sum(axis, keepdims)
+
+
+def norm(
+    x: Tensor,
+    p: float | str = "fro",
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+) -> Tensor:
+    """sum(|x|^p)^(1 / p) over axes, or all; "fro" is p = 2. Gradient 0 where it is 0.
+
+    Of elements always, as torch.norm: linalg.norm is NumPy's, of matrices where x is one.
+    """
+    if p == "nuc":
+        raise ValueError('norm: p is "nuc"; there are no singular values yet')
+    return linalg.vector_norm(x, 2.0 if p == "fro" else p, axis, keepdims)  # type: ignore[arg-type]
+
+
+# ---- products
+
+
+def _product(op: str, a: Tensor, b: Tensor, of_a: int, of_b: int) -> Tensor:
+    """a @ b of tensors with so many axes."""
+    names = {1: "a vector", 2: "a matrix", 3: "matrices: 3 axes"}
+    for name, x, ndim in (("a", a, of_a), ("b", b, of_b)):
+        if x.ndim != ndim:
+            raise ShapeError(
+                f"{op}: {name} has shape {x.shape}; expected {names[ndim]}: a @ b takes all kinds"
+            )
+    if (ndim := min(of_a, of_b)) == 3 and a.shape[0] != b.shape[0]:
+        raise ShapeError(f"{op}: a has shape {a.shape} and b {b.shape}; expected as many matrices")
+    if a.shape[-1] != b.shape[-2 if ndim > 1 else 0]:
+        raise ShapeError(
+            f"{op}: a has shape {a.shape} and b {b.shape}; a's last size must be b's first"
+        )
+    return a @ b
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of the products of two vectors."""
+    return _product("dot", a, b, 1, 1)
+
+
+def vdot(a: Tensor, b: Tensor) -> Tensor:
+    """dot, by another name."""
+    return _product("vdot", a, b, 1, 1)
+
+
+def mv(a: Tensor, b: Tensor) -> Tensor:
+    """A matrix times a vector."""
+    return _product("mv", a, b, 2, 1)
+
+
+def mm(a: Tensor, b: Tensor) -> Tensor:
+    """A matrix times a matrix."""
+    return _product("mm", a, b, 2, 2)
+
+
+def bmm(a: Tensor, b: Tensor) -> Tensor:
+    """Matrices times as many: (n, i, j), (n, j, k)."""
+    return _product("bmm", a, b, 3, 3)
+
+
+def ger(a: Tensor, b: Tensor) -> Tensor:
+    """outer, by PyTorch's former name."""
+    return outer(a, b)
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Sums of products over the last axes of both; the product where one is a number."""
+    return tensordot(a, b, ((-1,), (-1,))) if a.ndim and b.ndim else a * b
+
+
+def kron(a: Tensor, b: Tensor) -> Tensor:
+    """Kronecker's product: b times each element of a, at its place."""
+    ndim = max(a.ndim, b.ndim)
+    of_a, of_b = ((*(1 for _ in range(ndim - x.ndim)), *x.shape) for x in (a, b))
+    left = a.reshape([n for size in of_a for n in (size, 1)])
+    right = b.reshape([n for size in of_b for n in (1, size)])
+    return (left * right).reshape([m * n for m, n in zip(of_a, of_b, strict=True)])
+
+
+def _plus(x: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    product = product if alpha == 1 else product * alpha
+    if beta == 0:  # even NaN in x does not count
+        return product
+    return (x if beta == 1 else x * beta) + product
+
+
+def addmm(x: Tensor, mat1: Tensor, mat2: Tensor, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * x + alpha * mat1 @ mat2; where beta is 0, without x."""
+    return _plus(x, _product("addmm", mat1, mat2, 2, 2), beta, alpha)
+
+
+def addmv(x: Tensor, mat: Tensor, vec: Tensor, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * x + alpha * mat @ vec; where beta is 0, without x."""
+    return _plus(x, _product("addmv", mat, vec, 2, 1), beta, alpha)
+
+
+def baddbmm(x: Tensor, batch1: Tensor, batch2: Tensor, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * x + alpha * batch1 @ batch2, of as many matrices; where beta is 0, without x."""
+    return _plus(x, _product("baddbmm", batch1, batch2, 3, 3), beta, alpha)
+
+
+def cdist(a: Tensor, b: Tensor, p: float = 2.0) -> Tensor:
+    """Distances |a_i - b_j|, of norm p, of vectors (..., n, d) from (..., m, d): (..., n, m)."""
+    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-1]:
+        raise ShapeError(
+            f"cdist: a has shape {a.shape} and b {b.shape}; expected (..., n, d) and (..., m, d)"
+        )
+    return linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), p, -1)
+
+
+def pdist(x: Tensor, p: float = 2.0) -> Tensor:
+    """Distances, of norm p, of each two of the vectors (n, d): those above cdist's diagonal."""
+    if x.ndim != 2:
+        raise ShapeError(f"pdist: x has shape {x.shape}; expected (n, d)")
+    i, j = triu_indices(x.shape[0], x.shape[0], 1, x.device)
+    return linalg.vector_norm(x[i] - x[j], p, -1)
+
+
+# ---- comparisons of tensors
+
+
+def isclose(
+    a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """|a - b| <= atol + rtol * |b|, or equal infinities; NaN is close to NaN if equal_nan."""
+    a, b = _core.asarray(a), _core.asarray(b)
+    wide = [x if x.dtype.is_floating_point else x.double() for x in (a, b)]
+    near = _core.abs(wide[0] - wide[1]) <= _core.abs(wide[1]) * rtol + atol
+    close = (a == b) | (near & wide[1].isfinite())
+    return close | ((a != a) & (b != b)) if equal_nan else close
+
+
+def allclose(
+    a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether all elements are close: see isclose. testing.assert_close says which are not."""
+    return bool(isclose(a, b, rtol, atol, equal_nan).all())
+
+
+def array_equal(a: Tensor, b: Tensor) -> bool:
+    """Whether a and b have one shape and equal elements; NaN is not equal. torch.equal."""
+    return a.shape == b.shape and bool((a == b).all())
+
+
+# ---- dtypes
+
+_FLOATS = {"bfloat16": (8, 127), "float32": (24, 127), "float64": (53, 1023)}
+
+
+class FInfo(NamedTuple):
+    """The numbers of a floating dtype: its largest, its smallest normal and subnormal ones, and the
+    step from 1 to the next."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    smallest_subnormal: float
+    dtype: DType
+
+    @property
+    def tiny(self) -> float:
+        """smallest_normal, by its former name."""
+        return self.smallest_normal
+
+
+class IInfo(NamedTuple):
+    """The smallest and largest number of a whole dtype."""
+
+    bits: int
+    max: int
+    min: int
+    dtype: DType
+
+
+def _dtype(of: Any) -> DType:
+    return of.dtype if isinstance(of, Tensor) else _core.empty(0, of).dtype
+
+
+def finfo(dtype: DType | str | Tensor) -> FInfo:
+    """What numbers a floating dtype has: eps, max, min, smallest_normal, ..., bits."""
+    kind = _dtype(dtype)
+    if not kind.is_floating_point:
+        raise DTypeError(f"finfo: got {kind.name}; expected a floating dtype: iinfo is of integers")
+    digits, exponent = _FLOATS[kind.name]
+    eps, normal = 2.0 ** (1 - digits), 2.0 ** (1 - exponent)
+    largest = (2.0 - eps) * 2.0**exponent
+    return FInfo(8 * kind.itemsize, eps, largest, -largest, normal, normal * eps, kind)
+
+
+def iinfo(dtype: DType | str | Tensor) -> IInfo:
+    """What numbers a whole dtype has: min, max, bits."""
+    kind = _dtype(dtype)
+    if kind.is_floating_point or kind == _core.bool_:
+        raise DTypeError(f"iinfo: got {kind.name}; expected an integer dtype: finfo is of floats")
+    bits, signed = 8 * kind.itemsize, not kind.name.startswith("u")
+    return IInfo(bits, 2 ** (bits - signed) - 1, -(2 ** (bits - 1)) if signed else 0, kind)
+
+
+def result_type(*tensors: Any) -> DType:
+    """The dtype of tensors, dtypes and numbers together; of a number only its kind counts."""
+    numbers = [x for x in tensors if isinstance(x, (bool, int, float))]
+    parts = [_core.empty(0, _dtype(x)) for x in tensors if not isinstance(x, (bool, int, float))]
+    if not parts:
+        parts = [_core.tensor(x).reshape(1)[:0] for x in numbers]
+    y = _core.concatenate(parts)
+    for number in numbers:
+        y = _core.where(y == y, y, number)
+    return y.dtype
+
+
+def can_cast(from_: DType | str | Tensor, to: DType | str) -> bool:
+    """Whether `to` is what the two have together, so that arithmetic itself makes this cast."""
+    return result_type(_dtype(from_), _dtype(to)) == _dtype(to)
+
+
+def isdtype(dtype: DType | str, kind: DType | str | tuple[DType | str, ...]) -> bool:
+    """Whether a dtype is of a kind: "bool", "signed integer", "unsigned integer", "integral",
+    "real floating", "complex floating", "numeric", another dtype, or one of several."""
+    if isinstance(kind, tuple):
+        return any(isdtype(dtype, one) for one in kind)
+    this = _dtype(dtype)
+    floating, boolean = this.is_floating_point, this == _core.bool_
+    signed = not floating and not boolean and not this.name.startswith("u")
+    kinds = {
+        "bool": boolean,
+        "signed integer": signed,
+        "unsigned integer": not (floating or boolean or signed),
+        "integral": not floating and not boolean,
+        "real floating": floating,
+        "complex floating": False,
+        "numeric": not boolean,
+    }
+    if isinstance(kind, DType):
+        return this == kind
+    if kind in (*_FLOATS, "int32", "int64", "uint8"):
+        return this.name == kind
+    choice("isdtype", "kind", kind, kinds)
+    return kinds[kind]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_explained.explain_all(globals())
