@@ -1,6 +1,7 @@
 """Random numbers: the published generator, the distributions, the same bits for any threads."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -114,3 +115,213 @@ def test_bad_requests() -> None:
         wg.Generator(2**64)
     with pytest.raises(ValueError, match="randperm: got n = -1"):
         wg.randperm(-1)
+
+
+# ---- distributions: moments and distribution functions in closed form, of fixed seeds
+
+N = 40_000
+R = wg.random
+
+
+def gammainc(a: float, x: float) -> float:
+    """The gamma distribution function: its power series."""
+    term = total = 1.0 / a
+    for k in range(1, 500):
+        term *= x / (a + k)
+        total += term
+    return total * math.exp(a * math.log(x) - x - math.lgamma(a)) if x > 0 else 0.0
+
+
+CONTINUOUS = {
+    "exponential": (lambda **k: R.exponential(2.5, N, **k), lambda x: 1 - math.exp(-2.5 * x)),
+    "gamma 0.3": (lambda **k: R.gamma(0.3, 2.0, N, **k), lambda x: gammainc(0.3, 2 * x)),
+    "gamma 1": (lambda **k: R.standard_gamma(1.0, N, **k), lambda x: 1 - math.exp(-x)),
+    "gamma 4.5": (lambda **k: R.gamma(4.5, 0.5, N, **k), lambda x: gammainc(4.5, 0.5 * x)),
+    "beta 0.5, 0.5": (
+        lambda **k: R.beta(0.5, 0.5, N, **k),
+        lambda x: 2 / math.pi * math.asin(math.sqrt(x)),
+    ),
+    "beta 2, 1": (lambda **k: R.beta(2.0, 1.0, N, **k), lambda x: x * x),
+    "dirichlet": (  # each share is beta: of 1 and 2 here
+        lambda **k: R.dirichlet(wg.ones(3), N, **k)[:, 1],
+        lambda x: 1 - (1 - x) ** 2,
+    ),
+    "normal": (
+        lambda **k: wg.normal(1.0, 2.0, N, **k),
+        lambda x: 0.5 * math.erfc((1 - x) / 2 / math.sqrt(2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_distribution_function(name: str, dtype: str) -> None:
+    """Kolmogorov and Smirnov: the largest distance is above 2.2 / sqrt(n) once in 8,000 seeds."""
+    draw, cdf = CONTINUOUS[name]
+    x = draw(dtype=dtype, generator=wg.Generator(11))
+    assert (x.shape, x.dtype.name) == ((N,), dtype)
+    places = np.array([cdf(float(v)) for v in np.sort(x.numpy())])
+    steps = np.arange(N + 1) / N
+    assert max(abs(places - steps[1:]).max(), abs(places - steps[:-1]).max()) < 2.2 / math.sqrt(N)
+
+
+def binomial_pmf(n: int, p: float, k: int) -> float:
+    return math.comb(n, k) * p**k * (1 - p) ** (n - k)
+
+
+def poisson_pmf(rate: float, k: int) -> float:
+    return math.exp(k * math.log(rate) - rate - math.lgamma(k + 1))
+
+
+W = (1.0, 2.0, 0.0, 5.0)
+DISCRETE = {
+    **{
+        f"poisson {rate}": (
+            lambda rate=rate, **k: wg.poisson(rate, N, **k),
+            lambda i, rate=rate: poisson_pmf(rate, i),
+        )
+        for rate in (0.05, 3.5, 9.99, 10.0, 14.5, 300.0)
+    },
+    "geometric": (lambda **k: R.geometric(0.3, N, **k), lambda i: 0.3 * 0.7 ** (i - 1) * (i > 0)),
+    "binomial 9": (
+        lambda **k: wg.random.binomial(9, 0.4, N, **k),
+        lambda i: binomial_pmf(9, 0.4, i) if i <= 9 else 0,
+    ),
+    "binomial 300": (
+        lambda **k: wg.random.binomial(300, 0.7, N, **k),
+        lambda i: binomial_pmf(300, 0.7, i) if i <= 300 else 0,
+    ),
+    "bernoulli": (lambda **k: wg.bernoulli(0.3, N, **k), lambda i: (0.7, 0.3)[i] if i < 2 else 0),
+    "multinomial": (
+        lambda **k: wg.multinomial(wg.tensor([1.0, 0.0, 3.0]), N, True, **k),
+        lambda i: (0.25, 0, 0.75)[i] if i < 3 else 0,
+    ),
+    "multinomial, the second": (
+        lambda **k: wg.multinomial(wg.tensor([[1.0, 2.0, 0.0, 5.0]] * N), 2, **k)[:, 1],
+        lambda i: sum(W[j] / 8 * W[i] / (8 - W[j]) for j in (0, 1, 3) if j != i),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_frequencies(name: str) -> None:
+    """Each number about as often as its probability says; five deviations."""
+    draw, pmf = DISCRETE[name]
+    x = draw(generator=wg.Generator(5)).numpy()
+    counts = np.bincount(x.astype(int))
+    assert (x == x.astype(int)).all()
+    chance = np.array([pmf(i) for i in range(len(counts))])
+    assert 1 - chance.sum() < 1e-3
+    assert (counts[chance == 0] == 0).all()
+    assert (abs(counts - N * chance) <= 5 * np.sqrt(N * chance * (1 - chance)) + 4).all()
+
+
+def test_parameters_are_tensors_too() -> None:
+    rate = wg.tensor([0.5, 5.0, 50.0, 5000.0], "float64", requires_grad=True)
+    drawn = wg.poisson(rate, (N // 4, 4), generator=wg.Generator(2))
+    assert drawn.dtype == wg.float64 and not drawn.requires_grad
+    spread = (rate.detach() / (N // 4)).sqrt()
+    assert (abs(drawn.mean(0) - rate.detach()) < 5 * spread).all()
+    assert abs(drawn.var(0) / rate.detach() - 1).max().item() < 0.08
+    assert wg.poisson(rate).shape == R.gamma(rate, 2.0).shape == R.beta(rate, rate).shape == (4,)
+    assert wg.bernoulli(wg.tensor([0.0, 1.0])).tolist() == [0.0, 1.0]
+    assert wg.bernoulli(wg.tensor([0.0, 1.0], "bfloat16"), (2, 2)).dtype == wg.bfloat16
+    far = wg.normal(wg.tensor([0.0, 1e6]), wg.tensor(0.0))
+    assert far.tolist() == [0.0, 1e6]
+    assert wg.poisson(wg.zeros(3)).tolist() == [0.0] * 3
+    assert R.binomial(70, wg.tensor([0.0, 1.0])).tolist() == [0.0, 70.0]
+    assert R.geometric(1.0, 3).tolist() == [1.0] * 3
+    tiny = R.beta(wg.full(2000, 1e-3), 1e-3, dtype="float64", generator=wg.Generator(1))
+    assert tiny.isfinite().all() and abs(tiny.mean().item() - 0.5) < 0.06
+    share = R.dirichlet(wg.tensor([[0.1, 1.0, 2.0]], "float64"), (5, 1))
+    assert share.shape == (5, 1, 3)
+    np.testing.assert_allclose(share.sum(-1).numpy(), 1.0)
+
+
+def test_multinomial_without_replacement_has_each_index_once() -> None:
+    p = wg.tensor([[0.0, 1.0, 2.0, 3.0], [5.0, 0.0, 0.1, 0.1]])
+    for seed in range(50):
+        drawn = wg.multinomial(p, 3, generator=wg.Generator(seed))
+        assert drawn.dtype == wg.int64
+        assert [sorted(row) for row in drawn.tolist()] == [[1, 2, 3], [0, 2, 3]]
+    assert p.multinomial(2, replacement=True).shape == (2, 2)
+    assert p[0].multinomial(1).shape == (1,)
+
+
+def test_kin_of_a_tensor() -> None:
+    x = wg.zeros((2, 3), "bfloat16")
+    for y in (wg.rand_like(x), wg.randn_like(x), wg.randint_like(x, 5), wg.randint_like(x, 2, 5)):
+        assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    assert wg.rand_like(x, "float64").dtype == wg.float64
+    assert wg.randint_like(x, 2, 3, dtype="int64").tolist() == [[2] * 3] * 2
+    assert wg.randn_like(x, requires_grad=True).requires_grad
+    assert sorted(R.permutation(9).tolist()) == list(range(9))
+    rows = wg.arange(8).reshape(4, 2)
+    mixed = R.permutation(rows, generator=wg.Generator(1))
+    assert sorted(mixed.tolist()) == rows.tolist() != mixed.tolist()
+
+
+def test_fills_in_place() -> None:
+    x = wg.zeros((200, 100))
+    assert x.exponential_(2.0, generator=wg.Generator(1)) is x
+    assert abs(x.mean().item() - 0.5) < 0.02
+    assert abs(x.bernoulli_(0.25).mean().item() - 0.25) < 0.02
+    assert abs(x.geometric_(0.5).mean().item() - 2) < 0.05
+    with pytest.raises(wg.GradientError):
+        wg.zeros(2, requires_grad=True).exponential_()
+
+
+def test_compiled_steps_draw_anew_and_as_eager_ones() -> None:
+    def step(p: wg.Tensor) -> list[wg.Tensor]:
+        return [
+            *(R.gamma(p, 1.0), R.beta(p, p), R.dirichlet(p), wg.poisson(p * 20)),
+            *(R.binomial(99, p / 9), wg.multinomial(p, 2), wg.multinomial(p, 4, True)),
+            *(wg.bernoulli(p / 9), R.exponential(p)),
+        ]
+
+    compiled, p = wg.compile(step), wg.tensor([0.3, 1.5, 2.5, 0.7])
+    results = []
+    for f in (compiled, step):
+        wg.manual_seed(3)
+        results.append([[y.tolist() for y in f(x)] for x in (p, p, p * 2)])
+    assert results[0] == results[1]
+    assert results[0][0] != results[0][1]
+    assert compiled.traces == 1
+    # What cannot be looked at in the step shows in its result.
+    *floats, _ = compiled(wg.tensor([0.3, -1.0, 2.5, 0.7]))
+    for i, y in enumerate(floats):
+        assert y.tolist() == [4] * y.size if i in (5, 6) else math.isnan(y.flatten()[1].item())
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: R.gamma(0.0), "gamma: concentration is 0.0 (float); expected numbers, more than"),
+        (lambda: R.gamma(1.0, math.inf), "gamma: rate is inf (float)"),
+        (lambda: R.exponential(wg.tensor([1.0, math.nan])), "exponential: rate is a Tensor of"),
+        (lambda: wg.poisson(-1.0), "poisson: rate is -1.0 (float); expected numbers, 0 or more"),
+        (lambda: R.geometric(1.5), "geometric: p is 1.5 (float); expected numbers, more than 0, a"),
+        (lambda: R.binomial(-1, 0.5), "binomial: count is -1; expected 0 or more"),
+        (lambda: R.binomial(3, 1.5), "binomial: p is 1.5 (float)"),
+        (lambda: wg.normal(0.0, -1.0), "normal: std is -1.0 (float)"),
+        (lambda: wg.bernoulli(wg.tensor([2.0])), "bernoulli: p is a Tensor of shape (1,)"),
+        (lambda: wg.multinomial(wg.tensor([1.0, 0.0]), 2), "num_samples = 2 of each row at least"),
+        (lambda: wg.multinomial(wg.tensor([1.0, -1.0]), 1), "expected numbers of 0 or more"),
+        (lambda: wg.multinomial(wg.tensor([0.0]), 1, True), "one of each row at least more than 0"),
+        (lambda: wg.multinomial(wg.ones(2), 3), "multinomial: num_samples is 3, of 2; expected"),
+    ],
+)
+def test_parameters_that_cannot_be(call, text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)):
+        call()
+
+
+def test_shapes_that_do_not_fit() -> None:
+    with pytest.raises(wg.ShapeError, match=r"gamma: shape is \(3,\), to which the parameters"):
+        R.gamma(wg.ones(2), 1.0, 3)
+    with pytest.raises(wg.ShapeError, match=r"dirichlet: concentration has shape \(\)"):
+        R.dirichlet(wg.ones(()))
+    with pytest.raises(wg.ShapeError, match=r"multinomial: probs is a Tensor of shape \(2,\) and"):
+        wg.multinomial(wg.tensor([1, 2]), 1)
+    with pytest.raises(wg.ShapeError, match=r"permutation: x has shape \(\)"):
+        R.permutation(wg.ones(()))

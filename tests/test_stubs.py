@@ -74,7 +74,8 @@ def generate() -> str:
         subprocess.run(command, check=True, capture_output=True, text=True)
         text = (Path(folder) / "wengert" / "_core.pyi").read_text()
     text = text.replace(
-        "import typing_extensions\n", "import typing_extensions\nfrom numpy import ndarray\n"
+        "import typing_extensions\n",
+        "import typing_extensions\nfrom numpy import ndarray\nfrom .random import Generator\n",
     )
     text = text.replace("collections.abc.Sequence", "Sequence")
     text = text.replace(

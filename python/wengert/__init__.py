@@ -104,13 +104,13 @@ def __getattr__(name: str) -> _Any:
         return _names_here()
     for part in () if name.startswith("_") else _PARTS:
         module = _importlib.import_module(f"{__name__}.{part}")
-        if name in module.__all__:
+        if name in _shared(module):
             return globals().setdefault(name, getattr(module, name))
     raise _names.no_attribute(
         _sys.modules[__name__],
         name,
         _names.WENGERT,
-        ("wengert.nn", "wengert.optim", "wengert.data"),
+        ("wengert.nn", "wengert.optim", "wengert.data", "wengert.random"),
     )
 
 
@@ -122,10 +122,14 @@ def __dir__() -> list[str]:
 _INNER = ("_step", "_rows", "_elements")
 
 
+def _shared(module: _Any) -> _Any:
+    return vars(module).get("SHARED", module.__all__)
+
+
 def _names_here() -> list[str]:
     return [
         *(n for n in vars(_core) if not n.startswith("_") and not n.endswith(_INNER)),
-        *(n for part in _PARTS for n in _importlib.import_module(f"{__name__}.{part}").__all__),
+        *(n for part in _PARTS for n in _shared(_importlib.import_module(f"{__name__}.{part}"))),
         "__version__",
         "compile",
         "enable_grad",

@@ -8,6 +8,7 @@ import builtins
 import typing
 import typing_extensions
 from numpy import ndarray
+from .random import Generator
 __all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'diagonal', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
@@ -97,6 +98,14 @@ class Tensor:
     def mm(a: Tensor, b: Tensor) -> Tensor:
         """
         A matrix times a matrix.
+        """
+    @staticmethod
+    def multinomial(probs: Tensor, num_samples: builtins.int, replacement: builtins.bool = False, generator: Generator | None = None) -> Tensor:
+        """
+        Indices, int64, each with a probability proportional to probs (n,) or (rows, n): num_samples
+        of them, of each row; without replacement no index twice.
+        
+        Whose exponential number of rate p comes first is drawn: Efraimidis and Spirakis 2006.
         """
     @staticmethod
     def mv(a: Tensor, b: Tensor) -> Tensor:
@@ -367,6 +376,10 @@ class Tensor:
         """
         beta * x + alpha * batch1 @ batch2, of as many matrices; where beta is 0, without x.
         """
+    def bernoulli_(self, p: builtins.float | Tensor = 0.5, generator: Generator | None = None) -> Tensor:
+        """
+        Fills x with 1, with probability p, and 0; returns x.
+        """
     def bfloat16(self) -> Tensor:
         """
         to("bfloat16")
@@ -526,6 +539,10 @@ class Tensor:
         """
         exp(x) - 1; accurate near 0. Gradient: dx = g * (y + 1). Integers become float32.
         """
+    def exponential_(self, lambd: builtins.float = 1.0, generator: Generator | None = None) -> Tensor:
+        """
+        Fills x with numbers of density lambd · exp(-lambd · x); returns x.
+        """
     def fill_(self, value: typing.Any) -> typing.Any:
         """
         Overwrites all elements with one value; DTypeError for a fraction in integers.
@@ -581,6 +598,10 @@ class Tensor:
     def gelu(self, approximate: str = 'none') -> Tensor:
         """
         x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.
+        """
+    def geometric_(self, p: builtins.float, generator: Generator | None = None) -> Tensor:
+        """
+        Fills x with numbers of trials until the first success; returns x.
         """
     def gt(self, other: Operand) -> Tensor:
         """

@@ -136,6 +136,7 @@ _LATER = {
         nansum norm outer rad2deg sinc vdot
     """,
     ".linalg": "trace",
+    ".random": "bernoulli_ exponential_ geometric_ multinomial",
     ".shapes": """
         chunk diag diag_embed expand_as flip fliplr flipud moveaxis movedim narrow ravel
         repeat=tensor_repeat repeat_interleave reshape_as roll rot90 select t tensor_split tile tril
