@@ -793,6 +793,98 @@ ROWS: list[Row] = [
         (((3, 5), (3, 2)), ((2, 5, 3), (2, 4, 3))),
         variant="gather",
     ),
+    # order
+    *(
+        Row(
+            "sort",
+            lambda x, axis=axis: wg.sort(x, axis).values,
+            lambda x, axis=axis: np.sort(x, axis),
+            (REAL,),
+            shapes,
+            variant=f"axis {axis}",
+            made_by="" if axis == -1 else None,
+        )
+        for axis, shapes in (
+            (-1, (((7,),), ((3, 2, 4),), ((2, 0),), ((2, 150),))),
+            (0, (((3, 4),), ((0, 3),), ((4, 2, 3),))),
+        )
+    ),
+    Row(
+        "sort",
+        lambda x: wg.sort(x, descending=True).values,
+        lambda x: -np.sort(-x),
+        (REAL,),
+        (((7,),), ((2, 80),)),
+        variant="descending",
+    ),
+    Row(
+        "sort",
+        wg.argsort,
+        lambda x: np.reshape(np.argsort(x, kind="stable"), x.shape),
+        (REAL,),
+        (((7,),), ((3, 2, 4),), ((),), ((0,),)),
+        variant="indices",
+        gradient=False,
+        result="int64",
+    ),
+    Row(
+        "sort",
+        lambda x: wg.topk(x, 3).values,
+        lambda x: -np.sort(-x)[..., :3],
+        (REAL,),
+        (((7,),), ((2, 4),), ((3, 90),)),
+        variant="topk",
+    ),
+    Row(
+        "sort",
+        lambda x: wg.kthvalue(x, 2, 0, keepdims=True).values,
+        lambda x: np.sort(x, 0)[1:2],
+        (REAL,),
+        (((5,),), ((3, 4),)),
+        variant="kthvalue",
+        made_by=None,
+    ),
+    Row(
+        "sort",
+        lambda x: wg.median(x, 1).values,
+        lambda x: np.sort(x, 1)[:, (x.shape[1] - 1) // 2],
+        (REAL,),
+        (((2, 5),), ((3, 4),), ((2, 200),)),
+        variant="median",
+        made_by=None,
+    ),
+    *(
+        Row(
+            "sort",
+            lambda x, how=how: wg.quantile(x, [0.3, 0.6], 0, interpolation=how),
+            lambda x, how=how: np.quantile(x, [0.3, 0.6], 0, method=how),
+            (REAL,),
+            (((6,),), ((5, 2),)),
+            variant=f"quantile {how}",
+            near=3.0,
+            made_by=None,
+        )
+        for how in ("linear", "lower", "higher", "nearest", "midpoint")
+    ),
+    Row(
+        "searchsorted",
+        lambda x, v: wg.searchsorted(wg.sort(x).values, v),
+        lambda x, v: np.searchsorted(np.sort(x), v),
+        (REAL, REAL),
+        (((7,), (3, 2)), ((5,), ()), ((0,), (2,))),
+        gradient=False,
+        result="int64",
+    ),
+    Row(
+        "searchsorted",
+        lambda x, v: wg.searchsorted(wg.sort(x).values, v, right=True),
+        lambda x, v: (x[:, None] <= v[..., None]).sum(-1),
+        (INTEGERS, INTEGERS),
+        (((3, 9), (3, 20)),),
+        variant="rows",
+        gradient=False,
+        result="int64",
+    ),
     Row(
         "slice",
         lambda x: wg.concatenate([y * (i + 1) for i, y in enumerate(x.split([2, 0, 3], -1))], -1),

@@ -23,17 +23,18 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7470,
+    "the core that one must read": 7490,
     "further CPU kernels": 4000,
     "compiled steps and study": 2500,
-    "bindings": 3850,
+    "bindings": 3870,
     "GPU": 6000,
+    "order": 490,
 }
 TO_READ = ("base", "tensor", "graph", "engine", "ops/elementwise", "ops/reduce", "ops/memory")
 
 # Likewise the families in ops/.
 FAMILIES = {"elementwise": 0, "reduce": 1, "random": 1, "memory": 1, "rows": 2, "update": 2}
-FAMILIES |= {"matmul": 3, "index": 4, "attention": 4}
+FAMILIES |= {"matmul": 3, "order": 3, "index": 4, "attention": 4}
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
@@ -126,6 +127,8 @@ def is_for_gpus(path):
 
 def room(path):
     name = str(path.relative_to(CSRC))
+    if name.startswith("ops/order/"):
+        return "order"
     if is_for_gpus(path):
         return "GPU"
     if name.startswith(TO_READ) or name == "ops/matmul/matmul.cpp" or re.match(r"ops/\w+\.", name):
@@ -219,6 +222,7 @@ def test_import_is_light():
         "wengert.study",
         "wengert._guards",
         "wengert.losses",
+        "wengert.order",
         "wengert.random",
         "wengert.shapes",
     ):

@@ -56,6 +56,7 @@ for name in dir(wengert.Tensor):  # of modules that are loaded when they are ask
         text = re.sub(r"^\(x: '\w+'", "(self: Tensor", str(inspect.signature(method)))
         text = text.replace("'", "").replace("Sequence", "collections.abc.Sequence")
         text = re.sub(r"\bTensor\b", "wengert._core.Tensor", text)
+        text = re.sub(r"\b(ValuesAndIndices|Histogram)\b", r"wengert.order.\1", text)
         method._signature = text.replace("Any", "typing.Any")
         method.__doc__ = inspect.getdoc(method)
 

@@ -93,6 +93,21 @@ def counterparts() -> dict[str, Callable[..., Any]]:
         "slice negative step": lambda x: x.flip(-1)[..., ::2],
         "copy": lambda x: x.clone(),
         "copy transposed": lambda x: x.T,
+        "sort axis -1": lambda x: x.sort(-1).values,
+        "sort axis 0": lambda x: x.sort(0).values,
+        "sort descending": lambda x: x.sort(descending=True).values,
+        "sort indices": torch.argsort,
+        "sort topk": lambda x: x.topk(3).values,
+        "sort kthvalue": lambda x: x.kthvalue(2, 0, keepdim=True).values,
+        "sort median": lambda x: x.median(1).values,
+        **{
+            f"sort quantile {how}": lambda x, how=how: x.quantile(
+                torch.tensor([0.3, 0.6], dtype=x.dtype), 0, interpolation=how
+            )
+            for how in ("linear", "lower", "higher", "nearest", "midpoint")
+        },
+        "searchsorted": lambda x, v: torch.searchsorted(x.sort().values, v),
+        "searchsorted rows": lambda x, v: torch.searchsorted(x.sort().values, v, right=True),
         "concatenate": lambda a, b: torch.cat([a, b, a], 1),
         "concatenate stack": lambda a, b: torch.stack([a, b], -1),
         "take_rows": lambda x: x[[2, 0, 2, -1]],

@@ -118,7 +118,8 @@ struct Op {
   const char* gradient[4] = {};  // of each operand, given that of y, g; the last serves all further
 
   // Shape and dtype of the outputs; every check of the arguments. Touches no memory.
-  // The first output is the value; an op may have one auxiliary output, kept for its vjp.
+  // The first output is the value; an op may have one auxiliary output, kept for its
+  // vjp or for the caller of apply().
   void (*infer)(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) = nullptr;
   OpKernel run = nullptr;  // on the CPU
   OpKernel gpu = nullptr;  // where any view is in a GPU's memory; null: the op has no GPU kernel

@@ -232,19 +232,19 @@ void set_nan_watch(bool on) { nan_watch.store(on, std::memory_order_relaxed); }
 static bool runs_bfloat16(const Op& op) { return op.elementwise || op.alias || op.bfloat16; }
 
 // op in float32, where it does not support bfloat16: three lines.
-static Tensor apply_widened(const Op& op, Tensors inputs, const Attrs& attrs) {
+static Tensor apply_widened(const Op& op, Tensors inputs, const Attrs& attrs, Tensor* auxiliary) {
   SmallVector<Tensor, 8> wide;
   for (const Tensor& x : inputs)
     wide.emplace_back(x.dtype() == DType::bfloat16 ? apply(cast_op, x, DType::float32) : x);
-  const Tensor y = apply(op, Tensors(wide.begin(), wide.size()), attrs);
+  const Tensor y = apply(op, Tensors(wide.begin(), wide.size()), attrs, auxiliary);
   return y.dtype() == DType::float32 ? apply(cast_op, y, DType::bfloat16) : y;
 }
 
-Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
+Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs, Tensor* second) {
   const Device device = check_device(op, inputs, op.elementwise);
   if (!runs_bfloat16(op))
     for (const Tensor& x : inputs)
-      if (x.dtype() == DType::bfloat16) return apply_widened(op, inputs, attrs);
+      if (x.dtype() == DType::bfloat16) return apply_widened(op, inputs, attrs, second);
   Tracer* const listener = tracer;
   const bool runs = !listener || listener->runs();
   if (listener) listener->about_to_run(inputs);
@@ -284,6 +284,10 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs) {
   if (listener) {
     const Tensor outputs[] = {out, auxiliary};
     listener->line(op, inputs, Tensors(outputs, auxiliary.defined() ? 2 : 1), {}, attrs);
+  }
+  if (second) {
+    auxiliary->made_by = &op;
+    *second = auxiliary;
   }
   return out;
 }

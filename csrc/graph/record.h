@@ -15,7 +15,8 @@ union Lent {
   Tensor both[2];
 };
 
-Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs = {});
+// `auxiliary` is given the auxiliary output, of an op that has one.
+Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs = {}, Tensor* auxiliary = nullptr);
 inline Tensor apply(const Op& op, const Tensor& x, const Attrs& attrs = {}) {
   return apply(op, Tensors(&x, 1), attrs);
 }

@@ -201,6 +201,15 @@ Tensor nonzero(const Tensor& mask);  // (count, ndim) int64
 // y[i, j, ...] = x[i, index[i, j, ...], ...], the index along the axis.
 Tensor gather(const Tensor& x, int64_t axis, const Tensor& index);
 
+// ---- order.cpp ----
+// Elements of ranks first to first + count along an axis, and their indices. Stable; NaN is the
+// largest.
+std::pair<Tensor, Tensor> sort(const Tensor& x, int64_t axis, int64_t first, int64_t count,
+                               bool descending);
+// Where values belong in a sorted sequence: before elements equal to them, or (right) behind them.
+// int64. A sequence of several axes has a row for each row of the values.
+Tensor searchsorted(const Tensor& sorted, const Tensor& values, bool right);
+
 // ---- embedding.cpp ----
 // Rows of a table (rows, n) by their numbers; the row `padding` gets no gradient (-1: all do).
 Tensor embedding(const Tensor& ids, const Tensor& table, int64_t padding = -1);

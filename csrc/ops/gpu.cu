@@ -12,6 +12,7 @@ extern const ElementwiseGpu elementwise_gpu;
 extern const IndexGpu index_gpu;
 extern const MatmulGpu matmul_gpu;
 extern const NormGpu norm_gpu;
+extern const OrderGpu order_gpu;
 extern const PersistentGpu persistent_gpu;
 extern const RandomGpu random_gpu;
 extern const ReduceGpu reduce_gpu;
@@ -25,6 +26,7 @@ const GpuKernels gpu_kernel_tables{
     .index = &index_gpu,
     .matmul = &matmul_gpu,
     .norm = &norm_gpu,
+    .order = &order_gpu,
     .persistent = &persistent_gpu,
     .random = &random_gpu,
     .reduce = &reduce_gpu,

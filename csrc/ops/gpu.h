@@ -14,6 +14,7 @@ struct ElementwiseGpu;
 struct IndexGpu;
 struct MatmulGpu;
 struct NormGpu;
+struct OrderGpu;
 struct PersistentGpu;
 struct RandomGpu;
 struct ReduceGpu;
@@ -27,6 +28,7 @@ struct GpuKernels {
   const IndexGpu* index;
   const MatmulGpu* matmul;
   const NormGpu* norm;
+  const OrderGpu* order;
   const PersistentGpu* persistent;
   const RandomGpu* random;
   const ReduceGpu* reduce;

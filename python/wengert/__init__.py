@@ -53,6 +53,7 @@ if _TYPE_CHECKING:
     from .functional import *  # noqa: F403
     from .losses import *  # noqa: F403
     from .nn.summary import summary as summary
+    from .order import *  # noqa: F403
     from .random import *  # noqa: F403
     from .shapes import *  # noqa: F403
     from .study import diff as diff
@@ -90,7 +91,7 @@ _FUNCTIONS = {
 
 
 # Modules whose names are this one's, too.
-_PARTS = ("random", "functional", "activations", "shapes", "composed")
+_PARTS = ("random", "functional", "activations", "shapes", "composed", "order")
 
 
 def __getattr__(name: str) -> _Any:

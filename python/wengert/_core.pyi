@@ -9,6 +9,7 @@ import typing
 import typing_extensions
 from numpy import ndarray
 from .random import Generator
+import wengert.order
 __all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'diagonal', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
@@ -338,6 +339,10 @@ class Tensor:
         """
         Index of the first smallest along an axis, or, without one, in x as one row; int64.
         """
+    def argsort(self, axis: builtins.int = -1, descending: builtins.bool = False, stable: builtins.bool = False) -> Tensor:
+        """
+        The indices that sort() gives, int64.
+        """
     def asin(self) -> Tensor:
         """
         asin(x). Gradient: dx = g / sqrt((1 - x) * (1 + x)). Integers become float32.
@@ -383,6 +388,13 @@ class Tensor:
     def bfloat16(self) -> Tensor:
         """
         to("bfloat16")
+        """
+    def bincount(self, weights: Tensor | None = None, minlength: builtins.int = 0) -> Tensor:
+        """
+        How often each of 0, 1, ... max(x) is in x (n,), or the sum of the weights there.
+        
+        int64; with weights their dtype, and float64 for others than float32. At least minlength
+        elements. Raises ValueError where x has a negative element.
         """
     def bitwise_and(self, other: Operand) -> Tensor:
         """
@@ -615,6 +627,19 @@ class Tensor:
         """
         0 where x < 0, 1 where x > 0, `values` where x is 0, NaN where it is NaN.
         """
+    def histc(self, bins: builtins.int = 100, min: builtins.float = 0.0, max: builtins.float = 0.0) -> Tensor:
+        """
+        How many elements are in each of `bins` bins of one width from min to max; of x's dtype.
+        
+        If both are 0, between the least and the largest x. Others are not counted.
+        """
+    def histogram(self, bins: builtins.int | Tensor = 10, range: Sequence[builtins.float] | None = None, weight: Tensor | None = None, density: builtins.bool = False) -> wengert.order.Histogram:
+        """
+        How many elements, or what sum of their weights, is in each bin, and the bins' edges.
+        
+        bins      how many, of one width over `range` (from the least to the largest x), or their edges
+        density   the counts over their sum and the bins' widths
+        """
     def hypot(self, other: Operand) -> Tensor:
         """
         sqrt(a ** 2 + b ** 2). Gradient: da = g * a / hypot(a, b), db = g * b / hypot(a, b). Integers become float32.
@@ -642,6 +667,10 @@ class Tensor:
     def item(self) -> typing.Any:
         """
         The one element, as a Python number.
+        """
+    def kthvalue(self, k: builtins.int, axis: builtins.int = -1, keepdims: builtins.bool = False) -> wengert.order.ValuesAndIndices:
+        """
+        The k-th smallest along an axis, k from 1 on, and its index.
         """
     def le(self, other: Operand) -> Tensor:
         """
@@ -724,6 +753,13 @@ class Tensor:
         """
         Mean over the axes (all by default).
         """
+    def median(self, axis: builtins.int | None = None, keepdims: builtins.bool = False) -> typing.Any:
+        """
+        The middle element of all, or along an axis, with its index: of an even number the lower of
+        the two. NaN where there is one; median of nothing is NaN.
+        
+            values, indices = x.median(1)
+        """
     def min(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Smallest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
@@ -736,6 +772,11 @@ class Tensor:
     def mish(self) -> Tensor:
         """
         x * tanh(log(1 + exp(x))); arXiv 1908.08681. Gradient: dx = g * (t + x * (1 - t ** 2) * sigmoid(x)), t = tanh(log(1 + exp(x))). Integers become float32.
+        """
+    def mode(self, axis: builtins.int = -1, keepdims: builtins.bool = False) -> wengert.order.ValuesAndIndices:
+        """
+        The most frequent value along an axis, the smallest of several, and the index of its last
+        occurrence.
         """
     def moveaxis(self, source: builtins.int | Sequence[builtins.int], destination: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
@@ -760,6 +801,14 @@ class Tensor:
     def nanmean(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         The mean of what is not NaN; NaN where there is nothing.
+        """
+    def nanmedian(self, axis: builtins.int | None = None, keepdims: builtins.bool = False) -> typing.Any:
+        """
+        median() of what is not NaN; NaN where all are.
+        """
+    def nanquantile(self, q: builtins.float | Sequence[builtins.float] | Tensor, axis: builtins.int | None = None, keepdims: builtins.bool = False, interpolation: str = ...) -> Tensor:
+        """
+        quantile() of what is not NaN; NaN where all are.
         """
     def nansum(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
@@ -810,6 +859,15 @@ class Tensor:
     def prod(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Product over the axes (all by default).
+        """
+    def quantile(self, q: builtins.float | Sequence[builtins.float] | Tensor, axis: builtins.int | None = None, keepdims: builtins.bool = False, interpolation: str = ...) -> Tensor:
+        """
+        The value below which a share q of all, or along an axis, lies; NaN where there is one.
+        
+        The rank q * (n - 1) is between two values: interpolation is "linear", "lower", "higher",
+        "nearest" or "midpoint". Of several q the first axis of the result. Integers become float32.
+        
+            x.quantile([0.25, 0.75], axis=0)
         """
     def rad2deg(self) -> Tensor:
         """
@@ -925,6 +983,10 @@ class Tensor:
         """
         log(1 + exp(x)). Gradient: dx = g * sigmoid(x). Integers become float32.
         """
+    def sort(self, axis: builtins.int = -1, descending: builtins.bool = False, stable: builtins.bool = False) -> wengert.order.ValuesAndIndices:
+        """
+        x in order along an axis, and the indices; always stable. NaN is the largest.
+        """
     def split(self, split_size: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex = 0) -> list[Tensor]:
         """
         Views of x, end to end along an axis: of split_size elements each (the last may have fewer), or of the given sizes.
@@ -996,6 +1058,12 @@ class Tensor:
         """
         The elements as nested lists of Python numbers.
         """
+    def topk(self, k: builtins.int, axis: builtins.int = -1, largest: builtins.bool = True, sorted: builtins.bool = True) -> wengert.order.ValuesAndIndices:
+        """
+        The k largest (or smallest) along an axis, in order, and their indices. NaN is the largest.
+        
+        Raises ValueError where the axis has fewer than k elements.
+        """
     def trace(self, offset: builtins.int = 0) -> Tensor:
         """
         The sum of the diagonal of the last two axes.
@@ -1027,6 +1095,19 @@ class Tensor:
     def unflatten(self, axis: builtins.int, sizes: Sequence[builtins.int]) -> Tensor:
         """
         An axis as several of these sizes, one of which may be -1.
+        """
+    def unique(self, sorted: builtins.bool = True, return_inverse: builtins.bool = False, return_counts: builtins.bool = False, axis: builtins.int | None = None) -> typing.Any:
+        """
+        The distinct elements, or slices along an axis, in ascending order; each NaN is distinct.
+        
+        With return_inverse also which of them each element of x is, with return_counts how many there
+        are of each: (values, inverse, counts). A slice takes a sort for each of its elements.
+        
+            values, counts = x.unique(return_counts=True)
+        """
+    def unique_consecutive(self, return_inverse: builtins.bool = False, return_counts: builtins.bool = False, axis: builtins.int | None = None) -> typing.Any:
+        """
+        x without elements, or slices along an axis, that equal the one before; see unique().
         """
     def unsqueeze(self, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         """
@@ -1330,6 +1411,10 @@ class _CudaEvent:
         ...
     def wait(self, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+def _add_at(rows: Tensor, values: Tensor, n: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+    """
+    n sums: values added at rows, int64, 0 to n - 1.
+    """
 def _bytes(x: Tensor) -> Tensor:
     """
     A contiguous tensor's memory as uint8.
@@ -1412,10 +1497,18 @@ def _permutation(state: Tensor, n: typing.SupportsInt | typing.SupportsIndex) ->
     """
     0 to n - 1 in random order; see wengert.randperm.
     """
+def _searchsorted(sorted: Tensor, values: typing.Any, right: bool) -> Tensor:
+    """
+    See wengert.searchsorted.
+    """
 def _set_matmul_precision(precision: str) -> None:
     ...
 def _set_package_directory(path: str) -> None:
     ...
+def _sort(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex, descending: bool) -> tuple[Tensor, Tensor]:
+    """
+    Elements of ranks first to first + count along an axis, and their indices.
+    """
 def _sources(outputs: typing.Any, since: typing.SupportsInt | typing.SupportsIndex) -> list[Tensor]:
     """
     What gradients pass to from the lines of the outputs from number `since` on.

@@ -19,7 +19,6 @@ _OPS = {
     "absolute": "abs()",
     "amax": "max(axis), which gives the values alone",
     "amin": "min(axis), which gives the values alone",
-    "argsort": _NUMPY,
     "clip": "clamp(min, max)",
     "cumprod": _NUMPY,
     "cumsum": _NUMPY,
@@ -27,13 +26,8 @@ _OPS = {
     "index_select": "x[indices]",
     "masked_fill": "wengert.where(mask, value, x)",
     "masked_select": "x[mask]",
-    "median": _NUMPY,
-    "quantile": _NUMPY,
     "scatter": "an assignment: y[indices] = values",
-    "sort": _NUMPY,
     "take_along_axis": "gather(axis, index)",
-    "topk": _NUMPY,
-    "unique": _NUMPY,
 }
 
 _IN_PLACE = "under wengert.no_grad() x.copy_(...)"

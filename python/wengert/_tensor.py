@@ -137,6 +137,10 @@ _LATER = {
     """,
     ".linalg": "trace",
     ".random": "bernoulli_ exponential_ geometric_ multinomial",
+    ".order": """
+        argsort bincount histc histogram kthvalue median mode nanmedian nanquantile
+        quantile sort topk unique unique_consecutive
+    """,
     ".shapes": """
         chunk diag diag_embed expand_as flip fliplr flipud moveaxis movedim narrow ravel
         repeat=tensor_repeat repeat_interleave reshape_as roll rot90 select t tensor_split tile tril

@@ -115,6 +115,29 @@ def test_casts_and_integers(dtype: str) -> None:
         same_bits(f(g.reshape(20, 15), 0), f(x.reshape(20, 15), 0))
 
 
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "int32", "int64", "bfloat16", "float32", "float64"]
+)
+@pytest.mark.parametrize("n", [1, 37, 300])
+def test_order(dtype: str, n: int) -> None:
+    """The CPU's order, also of equal values, zeros with signs, and NaN."""
+    a = np.random.default_rng(n).integers(-8 if dtype[0] in "ifb" else 0, 8, (3, n)).astype(float)
+    if wg.tensor([0], dtype).dtype.is_floating_point:
+        a[:, 1::5], a[:, 3::7], a[0, ::9], a[1, ::9] = -0.0, np.nan, np.inf, -np.inf
+    x = wg.tensor(a, dtype)
+    g = x.to("cuda")
+    for descending in (False, True):
+        for part in ((0, n), (0, n // 3), (n // 2, 1)):
+            for p, q in zip(
+                *(wg._core._sort(t, 1, *part, descending) for t in (g, x)), strict=True
+            ):
+                assert p.device == "cuda:0"
+                same_bits(p, q)
+    for right in (False, True):
+        same_bits(*(wg.searchsorted(t.sort().values, t, right=right) for t in (g, x)))
+    same_bits(g.unique(), x.unique())
+
+
 @pytest.mark.parametrize(("row", "shapes"), [c for c in CASES if c[0].inputs], ids=name)
 def test_bfloat16(row: Row, shapes: Shapes) -> None:
     """The CPU's values, but for the last bit, where a function's last bit in float32 decides it."""

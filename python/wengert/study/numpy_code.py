@@ -48,6 +48,8 @@ _PATTERNS = {
     "ravel_index": "np.ravel_multi_index(({all},), {sizes}, mode='wrap')",
     "take_rows": "rows_of({x}, {lead})[{rows}]",
     "put_rows": "put_rows({x}, {value}, {rows}, {lead}, {add})",
+    "sort": "sort({x}, {first}, {count}, {descending})",
+    "searchsorted": "searchsorted({x}, {v}, {right})",
     "embedding": "{table}[{ids}]", "embedding_vjp": "embedding_vjp({g}, {ids}, {rows})",
     "softmax": "softmax({x})", "log_softmax": "log_softmax({x})", "logsumexp": "logsumexp({x})",
     "softmax_vjp": "times({g} - times({g}, {y}).sum(axis=-1, keepdims=True), {y})",
@@ -105,6 +107,21 @@ _HELPERS = {
         "    else:\n"
         "        rows_of(y, lead)[rows] = value\n"
         "    return y"
+    ),
+    "sort": (
+        "def sort(x, first, count, descending):  # stable; NaN is the largest\n"
+        "    i = np.argsort(x[..., ::-1] if descending else x, axis=-1, kind='stable')\n"
+        "    i = x.shape[-1] - 1 - i[..., ::-1] if descending else i\n"
+        "    i = i[..., first:first + count]\n"
+        "    return np.take_along_axis(x, i, -1), i"
+    ),
+    "searchsorted": (
+        "def searchsorted(x, v, right):\n"
+        "    side = 'right' if right else 'left'\n"
+        "    if x.ndim == 1:\n"
+        "        return np.searchsorted(x, v, side)\n"
+        "    rows = zip(x.reshape(-1, x.shape[-1]), v.reshape(-1, v.shape[-1]))\n"
+        "    return np.reshape([np.searchsorted(a, b, side) for a, b in rows], v.shape)"
     ),
     "layer_norm": (
         "def layer_norm(x, w=1, b=0, eps=1e-5):\n"
@@ -353,7 +370,7 @@ class _Writer:
         value = self.program.values[x.output]
         # A 0-d result is a NumPy scalar, which cannot be written into.
         target = f"{name}[...]" if x.edited and value.shape != () else name
-        if x.op == "layer_norm":  # and what its vjp needs
+        if x.op in ("layer_norm", "sort"):  # and what its vjp needs
             target = f"{name}, {self.name(x.outputs[1])}"
         text = f"    {target} = {code}"
         source = f"{short(x.place)}: {x.code}" if x.phase == "forward" and x.code else ""
