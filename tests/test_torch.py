@@ -340,7 +340,8 @@ OP_DB: dict[str, Callable[..., Any]] = {
     "__rdiv__": lambda x, y: y / x, "__rmul__": lambda x, y: y * x, "__rpow__": lambda x, y: y**x,
     "clamp": wg.clamp, "flatten": wg.flatten, "logsumexp": wg.logsumexp, "amax": wg.max,
     "amin": wg.min,
-    "mean": wg.mean, "sum": wg.sum, "prod": wg.prod,
+    "mean": wg.mean, "sum": wg.sum, "prod": wg.prod, "histc": wg.histc, "isin": wg.isin,
+    "quantile": wg.quantile, "nanquantile": wg.nanquantile, "searchsorted": wg.searchsorted,
 }  # fmt: skip
 KEYWORDS = {"dim": "axis", "keepdim": "keepdims"}
 # Subgradients that torch chooses otherwise, and arguments that only torch has.

@@ -62,6 +62,11 @@ def _size(x: Tensor, axis: int) -> int:
     return x.shape[axis] if x.ndim else 1
 
 
+def _last(x: Tensor, axis: int) -> Tensor:
+    """x with the axis and the last one exchanged."""
+    return x if axis == x.ndim - 1 else x.swapaxes(axis, -1)
+
+
 # ---- ranks
 
 
@@ -173,10 +178,10 @@ def mode(x: Tensor, axis: int = -1, keepdims: bool = False) -> ValuesAndIndices:
         return _ranked("mode", x, axis, 0, keepdims)
     if _size(x, axis) == 0:
         raise ValueError(f"mode: axis {axis} of x, which has shape {x.shape}, has no elements")
-    values, order = sort(x.detach().swapaxes(axis, -1))
+    values, order = sort(_last(x.detach(), axis))
     after = _core._searchsorted(values, values, True)
     best = (after - _core._searchsorted(values, values, False)).argmax(-1, True)
-    index = order.gather(-1, after.gather(-1, best) - 1).swapaxes(axis, -1)
+    index = _last(order.gather(-1, after.gather(-1, best) - 1), axis)
     return _pick(x, axis, index, keepdims)
 
 
@@ -201,7 +206,7 @@ def _quantile(
         raise ValueError(f"{op}: axis {axis} of x, which has shape {x.shape}, has no elements")
     if not x.ndim:
         return _quantile(op, x.flatten(), q, 0, False, interpolation)
-    values = sort(x if x.dtype.is_floating_point else x.float(), axis).values.swapaxes(axis, -1)
+    values = _last(sort(x if x.dtype.is_floating_point else x.float(), axis).values, axis)
     nan = values.detach().isnan()
     ranks = q.to(x.device).double().reshape(-1)
     if op == "nanquantile":
@@ -221,7 +226,7 @@ def _quantile(
         y = at(
             {"lower": ranks.floor, "higher": ranks.ceil, "nearest": ranks.round}[interpolation]()
         )
-    y = y.swapaxes(axis, -1)
+    y = _last(y, axis)
     if q.ndim:
         y, axis = y.unsqueeze(0).swapaxes(0, axis + 1), axis + 1
     return y if keepdims else y.squeeze(axis)

@@ -28,7 +28,7 @@ LONGEST = 64  # characters of a formula that stands in its line; a longer one is
 
 # In the names of the op's operands and attributes; `all` is all operands.
 _PATTERNS = {
-    "copy": "{x}.copy()", "cast": "np.asarray({x}).astype({dtype!r})",
+    "copy": "np.copy({x})", "cast": "np.asarray({x}).astype({dtype!r})",
     "flat": "np.broadcast_arrays({a}, {b})[0]", "matmul": "{a} @ {b}",
     **{op: f"{{x}}.{op}(axis={{axis}}, keepdims={{keepdims}})"
        for op in ("sum", "mean", "prod", "max", "min", "any", "all")},
