@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "base/pool.h"
@@ -121,41 +121,50 @@ template <class T, class K> struct Row {
     return !found;
   }
 
+  // Items that make(first, end, to) writes for each chunk, moved together. Returns how many they
+  // are, or 0 where it returned null.
+  template <class Make> int64_t make_items(const Make& make) const {
+    std::vector<Item<K>*> ends(static_cast<size_t>(ceil_div(n, chunk_elements)));
+    for_chunks(n, [&](int64_t chunk, int64_t first, int64_t end) {
+      ends[static_cast<size_t>(chunk)] = make(first, end, items + first);
+    });
+    Item<K>*to = items, *from = items;
+    for (Item<K>* const end : ends) {
+      if (!end) return 0;
+      to = std::copy(from, end, to);
+      from += chunk_elements;
+    }
+    return to - items;
+  }
+
   // Of few first values. A chunk is cut into pieces, of which as many as values are wanted have one
   // that is not behind a bound: items are made of all values that are not. Returns how many, or 0
   // if they are too few, because a piece had nothing but NaN.
   int64_t choose_first() const {
-    std::vector<int64_t> found(static_cast<size_t>(ceil_div(n, chunk_elements)));
-    for_chunks(n, [&](int64_t chunk, int64_t first, int64_t end) {
+    return make_items([&](int64_t first, int64_t end, Item<K>* to) -> Item<K>* {
       const int64_t size = std::max<int64_t>(8, (end - first) / (4 * wanted.count));
       const int64_t pieces = (end - first) / size;
       const bool bounded = pieces >= wanted.count;
-      T* const tops = reinterpret_cast<T*>(items + n + first);
       T bound{};
       if (bounded) {
+        T *const tops = reinterpret_cast<T*>(to + n), *const last = tops + wanted.count - 1;
         for (int64_t i = 0; i < pieces; ++i) tops[i] = first_of(x + first + i * size, size);
-        T* const last = tops + wanted.count - 1;
         std::nth_element(tops, last, tops + pieces,
                          [&](T a, T b) { return wanted.descending ? a > b : a < b; });
         bound = *last;
       }
       const KeyOf<T> limit = directed(bound);
-      Item<K>* to = items + first;
+      const Item<K>* const start = to;
       for (int64_t i = first; i < end;) {
         const int64_t stop = std::min(end, i + 16);
         if (bounded && all_behind(x + i, stop - i, bound)) i = stop;
-        for (; i < stop; ++i)
-          if (!bounded || key(i) <= limit) *to++ = item(i);
+        for (; i < stop; ++i) {
+          *to = item(i);
+          to += !bounded || key(i) <= limit;
+        }
       }
-      found[static_cast<size_t>(chunk)] = to - items - first;
+      return bounded && to - start < wanted.count ? nullptr : to;
     });
-    Item<K>* to = items;
-    for (size_t chunk = 0; chunk < found.size(); ++chunk) {
-      const int64_t first = static_cast<int64_t>(chunk) * chunk_elements;
-      if (found[chunk] < std::min(wanted.count, n - first)) return 0;
-      to = std::copy_n(items + first, found[chunk], to);
-    }
-    return to - items;
   }
 
   // Makes items of the values of which the wanted ones are some. Returns how many they are, and how
@@ -163,43 +172,34 @@ template <class T, class K> struct Row {
   std::pair<int64_t, int64_t> choose() const {
     if (wanted.first == 0 && 8 * wanted.count <= std::min(n, chunk_elements))
       if (const int64_t chosen = choose_first()) return {chosen, 0};
-    if (n <= few || 2 * wanted.count > n) {
-      for_chunks(n, [&](int64_t, int64_t first, int64_t end) {
-        for (int64_t i = first; i < end; ++i) items[i] = item(i);
+    const auto make = [&](int64_t low, int64_t high, int shift) {
+      return make_items([=, this](int64_t first, int64_t end, Item<K>* to) {
+        for (int64_t i = first; i < end; ++i) {
+          const int64_t bin = static_cast<int64_t>(key(i) >> shift);
+          *to = item(i);
+          to += bin >= low && bin <= high;
+        }
+        return to;
       });
-      return {n, 0};
-    }
+    };
     constexpr int shift = key_bits > leading ? key_bits - leading : 0;
     constexpr int64_t bins = int64_t{1} << std::min(leading, static_cast<int>(8 * sizeof(T)));
+    if (n <= few || 2 * wanted.count > n) return {make(0, bins, shift), 0};
     const int64_t chunks = ceil_div(n, chunk_elements);
     Counts counts(static_cast<size_t>(chunks * bins));
     for_chunks(n, [&](int64_t chunk, int64_t first, int64_t end) {
       int64_t* const count = counts.data() + chunk * bins;
       for (int64_t i = first; i < end; ++i) ++count[key(i) >> shift];
     });
-    int64_t low = 0, high = 0, before = 0, until = 0;  // bins, and the values before and in them
-    for (int64_t bin = 0; until < wanted.first + wanted.count; ++bin) {
+    int64_t low = 0, bin = 0, before = 0;  // values before the bin `low`
+    for (int64_t until = 0; until < wanted.first + wanted.count; ++bin) {
       if (until <= wanted.first) {
         low = bin;
         before = until;
       }
-      high = bin;
       for (int64_t c = 0; c < chunks; ++c) until += counts[static_cast<size_t>(c * bins + bin)];
     }
-    Counts places(static_cast<size_t>(chunks) + 1);
-    for (int64_t c = 0; c < chunks; ++c) {
-      const auto from = counts.begin() + c * bins;
-      places[static_cast<size_t>(c) + 1] =
-          std::accumulate(from + low, from + high + 1, places[static_cast<size_t>(c)]);
-    }
-    for_chunks(n, [&](int64_t chunk, int64_t first, int64_t end) {
-      Item<K>* to = items + places[static_cast<size_t>(chunk)];
-      for (int64_t i = first; i < end; ++i) {
-        const int64_t bin = key(i) >> shift;
-        if (bin >= low && bin <= high) *to++ = item(i);
-      }
-    });
-    return {until - before, before};
+    return {make(low, bin - 1, shift), before};
   }
 
   void sort(T* values, int64_t* indices) const {
