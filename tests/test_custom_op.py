@@ -4,9 +4,16 @@ The same classes run under torch.autograd.Function where torch is there.
 """
 
 import builtins
+import ctypes
 import gc
+import importlib
+import re
+import shutil
+import subprocess
+import sys
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +21,9 @@ import pytest
 import wengert as wg
 from wengert.autograd import Function, once_differentiable
 from wengert.study.run import Run
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "custom_op"
+KEPT = []  # definitions live as long as the process
 
 
 def leaf(*values, dtype="float64"):
@@ -851,3 +861,123 @@ def test_saved_tensors_hooks_are_freed():
         assert ref() is None and x.grad is not None
     finally:
         gc.enable()
+
+
+# ---- an op in C++, from another package
+
+
+@pytest.fixture(scope="module")
+def bessel(tmp_path_factory):
+    """examples/custom_op/, installed as its README line says."""
+    for needed in ("scikit_build_core", "pybind11"):
+        pytest.importorskip(needed)
+    if not EXAMPLE.is_dir() or shutil.which("g++") is None:
+        pytest.skip("needs the source tree and g++")
+    site = tmp_path_factory.mktemp("site")
+    source = shutil.copytree(EXAMPLE, site / "source")
+    command = [sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps"]
+    done = subprocess.run(
+        [*command, "--target", str(site), str(source)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    sys.path.insert(0, str(site))
+    try:
+        yield importlib.import_module("bessel")
+    finally:
+        sys.path.remove(str(site))
+
+
+@pytest.mark.slow
+def test_an_op_in_cpp_has_values_gradients_and_lines(bessel):
+    x = leaf(-2.5, 0.0, 0.5, 3.0)
+    y = bessel.j0(x)
+    assert y.made_by == "j0" and bessel.j0.__name__ == "j0"
+    values = y.detach().numpy()  # by the power series of J0, 60 terms
+    np.testing.assert_allclose(
+        values, [-0.04838377646819796, 1, 0.938469807240813, -0.2600519549019334], 1e-14
+    )
+    assert wg.testing.gradcheck(bessel.j0, [x], order=2)
+    assert wg.testing.gradcheck(bessel.j1, [x], order=2)
+    many = wg.linspace(-20, 20, 60000, dtype="float64").reshape(200, 300).T  # not contiguous
+    once = bessel.j1(many)
+    wg.set_num_threads(1)
+    try:
+        assert (bessel.j1(many) == once).all()
+    finally:
+        wg.set_num_threads(2)
+    assert bessel.j1(wg.ones(3)).dtype == wg.float32
+    assert bessel.j1(wg.ones(3, dtype="bfloat16")).dtype == wg.bfloat16
+    third = wg.grad(wg.grad(y.sum(), x, create_graph=True).sum(), x, create_graph=True)
+    with pytest.raises(wg.GradientError, match=r"j0_of_\w: it has no gradient for input"):
+        wg.grad(third.sum(), x)
+
+
+@pytest.mark.slow
+def test_an_op_in_cpp_runs_in_compiled_steps_and_studies(bessel):
+    x = wg.tensor([0.5, 1.5], requires_grad=True)
+
+    def step():
+        x.grad = None
+        loss = (bessel.j0(x) * 2).square().sum()
+        loss.backward()
+        return loss
+
+    program = wg.trace(step)()
+    line = program.lines[0]
+    assert (line.op, line.formula, line.gradients) == ("j0", "J0(x)", ["-J1(x) g"])
+    assert program.check()
+    eager, g = step().item(), x.grad.tolist()
+    compiled = wg.compile(step)
+    for _ in range(3):
+        assert compiled().item() == eager and x.grad.tolist() == g
+
+
+@pytest.mark.slow
+def test_what_an_op_in_cpp_refuses(bessel):
+    with pytest.raises(ValueError, match="j0: got 2 tensors; expected 1"):
+        bessel.j0(wg.ones(2), wg.ones(2))
+    with pytest.raises(wg.ShapeError, match=r"j0: got int64.*expected floating"):
+        bessel.j0(wg.arange(3))
+    with pytest.raises(TypeError, match="j0"):
+        bessel.j0("x")
+
+
+def capsule(name, **fields):
+    """A definition made by hand, as an extension that was built wrongly would give it."""
+
+    class Op(ctypes.Structure):
+        _fields_ = (
+            ("version", ctypes.c_int32), ("inputs", ctypes.c_int32), ("name", ctypes.c_char_p),
+            ("operands", ctypes.c_char_p), ("formula", ctypes.c_char_p),
+            ("infer", ctypes.c_void_p), ("value", ctypes.c_void_p),
+            ("gradient", ctypes.c_void_p * 8), ("gradient_of_y", ctypes.c_int32),
+            ("flops_per_element", ctypes.c_double),
+        )  # fmt: skip
+
+    op = Op(**{"version": 1, "inputs": 1, "name": b"own", "value": 1, **fields})
+    KEPT.append((op, name))
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype, new.argtypes = (
+        ctypes.py_object,
+        [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p],
+    )
+    return new(ctypes.addressof(op), name, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": b"other"}, "a capsule named 'other'; expected 'wengert.op'"),
+        ({"version": 7}, "has version 7, and this library's 1; build the extension again"),
+        ({"inputs": 9}, "inputs is 9; expected 1 to 8"),
+        ({"value": None}, "without name or value"),
+    ],
+)
+def test_definitions_that_are_refused(given, message):
+    name = given.pop("name", b"wengert.op")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        wg.custom_op(capsule(name, **given))
+
+
+def test_the_header_is_where_get_include_says():
+    assert (Path(wg.get_include()) / "wengert" / "op.h").is_file()

@@ -6,6 +6,7 @@
 
 #include "bindings/bindings.h"
 #include "engine/cycles.h"
+#include "ops/native.h"
 
 namespace wengert::bindings {
 
@@ -97,6 +98,20 @@ void add_custom(py::module_& m) {
       },
       py::arg("name"), py::arg("operands"), py::arg("formula"), py::arg("gradients"),
       "The number of an op of the program's own.");
+  m.def(
+      "_native_op",
+      [](const py::capsule& given) {
+        if (!given.name() || std::string_view(given.name()) != "wengert.op")
+          fail<ValueError>("custom_op: got a capsule named '", given.name() ? given.name() : "",
+                           "'; expected 'wengert.op', of a wengert_op (see <wengert/op.h>)");
+        NativeOp& op = native_op(*given.get_pointer<wengert_op>());
+        return py::cpp_function(
+            [&op, given](const py::args& args) {
+              return call_native(op, Tensors(to_tensors(op.op.name, args)));
+            },
+            py::name(op.op.name), py::doc(op.op.formula));
+      },
+      py::arg("capsule"), "The function of an op that another extension module defines.");
   m.def(
       "_with_draws",
       [](const py::function& run) {

@@ -4,6 +4,7 @@
 
 #include "bindings/bindings.h"
 #include "graph/custom.h"
+#include "ops/native.h"
 
 namespace wengert::bindings {
 
@@ -20,7 +21,8 @@ py::list lines(const Study& s) {
     const Study::Note& note = s.notes()[i];
     py::dict d;
     d["op"] = l.op->name;
-    d["own"] = custom_call(*l.op, l.attrs) ? py::object(facts_of(*l.op)) : py::object(py::none());
+    const bool own = custom_call(*l.op, l.attrs) || dynamic_cast<NativeOp*>(l.attrs.box());
+    d["own"] = own ? py::object(facts_of(*l.op)) : py::object(py::none());
     d["inputs"] = l.inputs;
     d["outputs"] = note.outputs;
     d["edited"] = note.edited;

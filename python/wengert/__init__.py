@@ -46,6 +46,7 @@ if _TYPE_CHECKING:
     from . import train as train
     from ._custom import checkpoint as checkpoint
     from ._custom import custom_op as custom_op
+    from ._custom import get_include as get_include
     from .activations import *  # noqa: F403
     from .composed import *  # noqa: F403
     from .cuda import get_matmul_precision as get_matmul_precision
@@ -83,6 +84,7 @@ _FUNCTIONS = {
     "summary": "nn.summary",
     "checkpoint": "_custom",
     "custom_op": "_custom",
+    "get_include": "_custom",
     "diff": "study",
     "trace": "study",
     "get_matmul_precision": "cuda",

@@ -1477,6 +1477,10 @@ def _is_tracing() -> bool:
     """
     Whether a step is being traced here.
     """
+def _native_op(capsule: typing_extensions.CapsuleType) -> collections.abc.Callable[..., typing.Any]:
+    """
+    The function of an op that another extension module defines.
+    """
 def _next_line() -> int:
     """
     The number that the next line gets.

@@ -12,6 +12,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from . import _core
@@ -25,6 +26,7 @@ __all__ = [
     "Function",
     "checkpoint",
     "custom_op",
+    "get_include",
     "once_differentiable",
     "saved_tensors_hooks",
 ]
@@ -459,7 +461,8 @@ def custom_op(
             return x * x * x
 
     value     takes tensors and constants, returns a tensor or a tuple of them; nothing in it is
-              recorded. Or a class with `value`, `vjp`, and the rest as attributes
+              recorded. Or a class with `value`, `vjp`, and the rest as attributes. Or, alone, the
+              capsule of an op in C++ (wengert/op.h in get_include(); examples/custom_op/)
     vjp       vjp(g, y, *arguments): from the gradient of the result y, one gradient for each
               argument, None for a constant. Of a tuple, g and y are tuples
     name      for listings and errors; the function's unless given
@@ -473,6 +476,8 @@ def custom_op(
     errors: a gradient of another shape than its argument, a wrong number of them, and functions
     that change what they are given.
     """
+    if type(value).__name__ == "PyCapsule":
+        return _core._native_op(value)
     if isinstance(value, type):
         of = value
         value, vjp = getattr(of, "value", None), getattr(of, "vjp", vjp)
@@ -493,6 +498,11 @@ def custom_op(
         operands = [*inspect.signature(value).parameters]
     op = _make_op(name or value.__name__, operands, formula, gradient, cost)
     return CustomOp(value, vjp, op)
+
+
+def get_include() -> str:
+    """The directory of the header wengert/op.h, for extension modules with ops of their own."""
+    return str(Path(__file__).parent / "include")
 
 
 # ---- recomputation
