@@ -1,7 +1,7 @@
 // Bessel functions J0 and J1 as ops: values, gradients, and gradients of these.
 //
-// J0' = -J1 and J1' = J0 - J1 / x (Abramowitz and Stegun, 9.1.27 and 9.1.28). A gradient is an op of
-// (g, x); its own gradients are ops of (h, g, x), where h is what comes back to it.
+// J0' = -J1 and J1' = J0 - J1 / x (Abramowitz and Stegun, 9.1.27 and 9.1.28). A gradient is an op
+// of (g, x); its own gradients are ops of (h, g, x), where h is what comes back to it.
 #include <pybind11/pybind11.h>
 #include <wengert/op.h>
 
@@ -61,7 +61,8 @@ const wengert_op j0_of_x = op<ddj0, 3, 2>("j0_of_x", "h, g, x", "J0''(x) g h");
 const wengert_op j1_of_g = op<dj1, 3, 1>("j1_of_g", "h, g, x", "J1'(x) h");
 const wengert_op j1_of_x = op<ddj1, 3, 2>("j1_of_x", "h, g, x", "J1''(x) g h");
 
-wengert_op with_gradient(wengert_op op, const wengert_op* first, const wengert_op* second = nullptr) {
+wengert_op with_gradient(wengert_op op, const wengert_op* first,
+                         const wengert_op* second = nullptr) {
   op.gradient[0] = first;
   op.gradient[1] = second;
   return op;
