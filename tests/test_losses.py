@@ -262,6 +262,14 @@ def test_similarity_and_distance(axis, rng) -> None:
     assert np.array_equal(nn.CosineSimilarity(axis)(wg.tensor(a), wg.tensor(b)).numpy(), ours[0])
     table = wg.cosine_similarity(wg.tensor(a[0, :, None]), wg.tensor(b[0, None]), -1)
     assert table.shape == (3, 3)
+    for few, at_axis in (
+        (a[:1, :, :1], 1),
+        (a[:1, :1], -2),
+        (a[1], 0),
+    ):  # the axis itself is spread
+        ours = wg.cosine_similarity(wg.tensor(few), wg.tensor(b), at_axis)
+        theirs = torch.nn.functional.cosine_similarity(torch.tensor(few), torch.tensor(b), at_axis)
+        assert_close(ours, theirs.numpy(), 1e-12, 1e-12)
     for p, keep in itertools.product((1.0, 2.0, 3.5, math.inf), (False, True)):
         ours = results(wg, nn.PairwiseDistance(p, keepdims=keep), [a, b], {}, at)
         theirs = results(torch, torch.nn.PairwiseDistance(p, keepdim=keep), [a, b], {}, at)

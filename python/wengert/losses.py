@@ -600,8 +600,10 @@ def cosine_similarity(x1: Tensor, x2: Tensor, axis: int = 1, eps: float = 1e-8) 
     """The cosine of the angle between x1 and x2 along an axis, which is then gone; shapes
     broadcast. Lengths below eps are taken as eps."""
     _tensors("cosine_similarity", x1=x1, x2=x2)
-    if x1.ndim != x2.ndim:
-        x1, x2 = (x1 + 0 * x2, x2) if x1.ndim < x2.ndim else (x1, x2 + 0 * x1)
+    n = max(x1.ndim, x2.ndim)
+    sizes = [(1,) * (n - x.ndim) + x.shape for x in (x1, x2)]
+    shape = [b if a == 1 else a for a, b in zip(*sizes, strict=True)]
+    x1, x2 = x1.expand(shape), x2.expand(shape)  # lengths are those of the spread vectors
 
     def length(x: Tensor) -> Tensor:
         return x.square().sum(axis, keepdims=True).clamp(min=eps * eps).sqrt()
@@ -648,6 +650,8 @@ def triplet_margin_loss(
     both counts. Source: Balntas et al., BMVC 2016.
     """
     op = "triplet_margin_loss"
+    if not margin > 0:
+        raise ValueError(f"{op}: margin is {margin}; expected more than 0")
     _tensors(op, anchor=anchor, positive=positive, negative=negative)
     _same_shape(op, anchor, positive)
     _same_shape(op, anchor, negative)

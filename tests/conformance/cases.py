@@ -1,0 +1,111 @@
+"""What the suites share: a case and its state, and arguments that pass between PyTorch and Wengert."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import wengert as wg
+
+
+class Case(NamedTuple):
+    """state: passed, failed, missing (no such function or option), or n/a (with the reason)."""
+
+    name: str
+    state: str
+    reason: str = ""
+
+
+class Differs(Exception):  # noqa: N818 - a finding, not an error of ours
+    """Both gave an answer, and not the same."""
+
+
+# Spellings of PyTorch's that are Wengert's under another name.
+KEYWORDS = {"dim": "axis", "keepdim": "keepdims", "input": "x", "unbiased": "correction"}
+
+
+def ours(x: Any, known: dict[int, Any] | None = None) -> Any:
+    """An argument of PyTorch's as one of Wengert's; a tensor that is given twice stays one."""
+    known = {} if known is None else known
+    if isinstance(x, torch.Tensor):
+        if id(x) not in known:
+            known[id(x)] = tensor(x)
+        return known[id(x)]
+    if isinstance(x, torch.dtype):
+        return str(x).removeprefix("torch.")
+    if isinstance(x, torch.Size):
+        return tuple(x)
+    if isinstance(x, torch.device):
+        return str(x)
+    if isinstance(x, torch.nn.Module):
+        raise NotImplementedError("a module for an argument")
+    if isinstance(x, (list, tuple)):
+        items = [ours(v, known) for v in x]
+        return items if isinstance(x, list) else tuple(items)
+    if isinstance(x, dict):
+        return {k: ours(v, known) for k, v in x.items()}
+    return x
+
+
+def tensor(x: torch.Tensor) -> wg.Tensor:
+    values = x.detach().resolve_neg()
+    if x._is_zerotensor():
+        values = torch.zeros(x.shape, dtype=x.dtype)
+    if x.dtype is torch.bfloat16:
+        return wg.tensor(values.float().numpy(), dtype="bfloat16")
+    return wg.tensor(values.numpy(), requires_grad=x.requires_grad)
+
+
+def call(f: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """f, with keywords as PyTorch has them, or else as Wengert has."""
+    try:
+        return f(*args, **kwargs)
+    except TypeError as error:
+        renamed = {KEYWORDS.get(k, k): v for k, v in kwargs.items()}
+        if renamed == kwargs or "keyword" not in str(error):
+            raise
+        return f(*args, **renamed)
+
+
+def leaves(x: Any, kind: type) -> Iterator[Any]:
+    """Tensors in arguments or results, in order."""
+    if isinstance(x, kind):
+        yield x
+    elif isinstance(x, dict):
+        for v in x.values():
+            yield from leaves(v, kind)
+    elif isinstance(x, (list, tuple)):
+        for v in x:
+            yield from leaves(v, kind)
+
+
+def array(x: Any) -> Any:
+    if isinstance(x, torch.Tensor) and x._is_zerotensor():
+        return np.zeros(x.shape)
+    if isinstance(x, (torch.Tensor, wg.Tensor)):
+        x = x.detach()
+        return np.asarray((x.float() if str(x.dtype).endswith("bfloat16") else x).numpy())
+    return np.asarray(x)
+
+
+def compare(what: str, got: Any, wanted: Any, rtol: float = 1e-7, atol: float = 1e-9) -> None:
+    a, b = array(got), array(wanted)
+    if a.shape != b.shape:
+        raise Differs(f"{what}: shape {a.shape}, PyTorch {b.shape}")
+    if a.size and not np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True):
+        at = (
+            np.unravel_index(np.argmax(np.abs(np.nan_to_num(a - b, nan=1e300))), a.shape)
+            if a.dtype != bool
+            else ()
+        )
+        raise Differs(f"{what}: {a[at] if at else a} for PyTorch's {b[at] if at else b}")
+
+
+def said(error: BaseException) -> str:
+    """The first sentence of an error, short enough for a table."""
+    text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    return text[:110]
