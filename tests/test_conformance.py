@@ -1,4 +1,4 @@
-"""Suites that others wrote, a part of each: what passed when tests/conformance/ was last written passes still."""
+"""Suites that others wrote, a part of each: what passed when their pages were made passes still."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import ops
 import torch
 from torch.nn import functional
 from workloads import Task, Workload, batches, one_by_one, parameters
@@ -186,6 +187,15 @@ def matmul(a: np.ndarray, b: np.ndarray, batched: bool, dtype: str) -> Task:
     product = torch.bmm if batched else torch.mm
     out = product(at, bt)
     return Task(lambda: product(at, bt, out=out), lambda: product(at, bt).double().numpy())
+
+
+def op(name: str, n: int, backward: bool) -> Task:
+    return ops.task(
+        torch, name, n, backward,
+        lambda a, needs: torch.from_numpy(a).requires_grad_(needs),
+        lambda y, leaves, g: torch.autograd.grad(y, leaves, g),
+        lambda y: y.numpy(),
+    )  # fmt: skip
 
 
 def sigmoid(x: np.ndarray, variant: str) -> Task:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import ops
 from workloads import Task, Workload, batches, one_by_one, parameters
 
 import wengert as wg
@@ -73,6 +74,15 @@ def matmul(a: np.ndarray, b: np.ndarray, batched: bool, dtype: str) -> Task:
             raise NotImplementedError("no bfloat16")
         at, bt = (x.to(wg.bfloat16) for x in (at, bt))
     return Task(lambda: at @ bt, lambda: (at @ bt).to("float64").numpy())
+
+
+def op(name: str, n: int, backward: bool) -> Task:
+    return ops.task(
+        wg, name, n, backward,
+        lambda a, needs: wg.tensor(a, requires_grad=needs),
+        lambda y, leaves, g: wg.grad(y, leaves, g),
+        lambda y: y.numpy(),
+    )  # fmt: skip
 
 
 def sigmoid(x: np.ndarray, variant: str) -> Task:

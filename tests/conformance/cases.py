@@ -1,4 +1,4 @@
-"""What the suites share: a case and its state, and arguments that pass between PyTorch and Wengert."""
+"""What the suites share: a case with its state; arguments that go from PyTorch to Wengert."""
 
 from __future__ import annotations
 

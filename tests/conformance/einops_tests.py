@@ -32,8 +32,7 @@ def cases(quick: bool = False) -> Iterator[Case]:
         with open(os.devnull, "w") as quiet, pytest.MonkeyPatch.context() as patch:  # noqa: PTH123
             patch.setattr("sys.stdout", quiet)
             pytest.main(
-                [where, "-q", "-p", "no:cacheprovider", "-c", os.devnull, f"--junitxml={report}"]
-                + chosen
+                [where, "-p", "no:cacheprovider", "-c", os.devnull, f"--junitxml={report}", *chosen]
             )
         for test in ET.parse(report).getroot().iter("testcase"):
             name = f"{test.get('classname', '').rpartition('.')[2]}.{test.get('name')}"

@@ -1,6 +1,7 @@
 """PyTorch's error inputs: calls that it refuses, for each op that exists here; a case is a call.
 
-It passes if Wengert raises. What is legal in NumPy, or by a wider rule here, is not applicable and says so.
+It passes if Wengert raises. What is legal in NumPy, or by a wider rule here, is not applicable and
+says so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,34 @@ __all__ = ["VERSION", "cases"]
 # What is legal here, by the function's name, and why.
 LEGAL = {"arange": "no step leads there: empty, as in NumPy"}
 LEGAL |= dict.fromkeys(
-    ["atan2", "bitwise_and", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "copysign", "eq", "fmod", "ge", "gt", "hypot", "le", "logaddexp", "logical_and", "logical_or", "logical_xor", "lt", "maximum", "minimum", "ne", "pow", "remainder", "rsub", "sub", "xlogy"],
+    [
+        "atan2",
+        "bitwise_and",
+        "bitwise_left_shift",
+        "bitwise_or",
+        "bitwise_right_shift",
+        "bitwise_xor",
+        "copysign",
+        "eq",
+        "fmod",
+        "ge",
+        "gt",
+        "hypot",
+        "le",
+        "logaddexp",
+        "logical_and",
+        "logical_or",
+        "logical_xor",
+        "lt",
+        "maximum",
+        "minimum",
+        "ne",
+        "pow",
+        "remainder",
+        "rsub",
+        "sub",
+        "xlogy",
+    ],
     "a number in a tensor's place, or integers that are promoted, as in NumPy",
 )
 

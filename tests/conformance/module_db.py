@@ -1,6 +1,7 @@
-"""PyTorch's module_db in float64: outputs, gradients of inputs and parameters over all of its samples; a case is a module.
+"""PyTorch's module_db in float64: outputs, gradients of inputs and parameters; a case is a module.
 
-A module of Wengert has the arguments and the state_dict of PyTorch's, so that the latter's weights are loaded into it.
+A module of Wengert has the arguments and the state_dict of PyTorch's, whose weights are loaded into
+it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""PyTorch's op_db in float64: values, vjps and second order over all of its own samples; a case is a name.
+"""PyTorch's op_db in float64: values, vjps, second order over all its samples; a case is a name.
 
-A name is looked up as PyTorch has it; OWN holds those that have another name or other arguments here.
+A name is looked up as PyTorch has it; OWN holds those with another name or other arguments here.
 """
 
 from __future__ import annotations
@@ -50,21 +50,18 @@ OWN: dict[str, Callable[..., Any]] = {
     "byte": lambda x, **_: x.to("uint8"),
 }
 KINDS = {
-    "complex": "complex numbers", "cfloat": "complex numbers", "cdouble": "complex numbers", "chalf": "complex numbers",
-    "real": "complex numbers", "imag": "complex numbers", "polar": "complex numbers", "fft.": "complex numbers",
-    "sparse": "sparse tensors", "to_sparse": "sparse tensors", "stft": "complex numbers", "istft": "complex numbers",
-    "jiterator": "CUDA source at run time", "_native_batch_norm_legit": "an inner function of PyTorch's",
-    "_segment_reduce": "an inner function of PyTorch's", "_chunk_cat": "an inner function of PyTorch's",
-    "torch.ops.aten": "an inner function of PyTorch's", "_upsample": "an inner function of PyTorch's",
-    "_batch_norm": "an inner function of PyTorch's", "_softmax_backward": "an inner function of PyTorch's",
-    "_unsafe": "an inner function of PyTorch's", "native_": "an inner function of PyTorch's",
-    "empty": "values are not defined", "new_empty": "values are not defined", "quantile_": "",
-}  # fmt: skip
+    "complex numbers": "complex cfloat cdouble chalf real imag polar fft. stft istft view_as_",
+    "sparse tensors": "sparse to_sparse",
+    "CUDA source at run time": "jiterator",
+    "an inner function of PyTorch's": "_native_batch_norm_legit _segment_reduce _chunk_cat native_ "
+    "torch.ops.aten _upsample _batch_norm _softmax_backward _unsafe",
+    "values are not defined": "empty new_empty",
+}
 
 
 def not_applicable(name: str, op: Any) -> str:
-    for start, why in KINDS.items():
-        if why and name.startswith(start):
+    for why, starts in KINDS.items():
+        if name.startswith(tuple(starts.split())):
             return why
     if not op.supports_dtype(torch.float64, "cpu") and not op.supports_dtype(torch.int64, "cpu"):
         return "neither float64 nor int64"
@@ -109,38 +106,32 @@ def check(op: Any, f: Callable[..., Any], sample: Any) -> None:
     if not all(y[i].requires_grad for i in at):
         raise Differs("the result does not require a gradient")
     rng = np.random.default_rng(0)
-    us = [rng.normal(size=tuple(z[i].shape)) for i in at]
-    second = op.supports_gradgrad
-    theirs_g = torch.autograd.grad(
-        [z[i] for i in at], other, [torch.tensor(u, dtype=z[i].dtype) for u, i in zip(us, at, strict=True)],
-        allow_unused=True, create_graph=second,
-    )  # fmt: skip
-    mine_g = wg.grad(
-        [y[i] for i in at], mine, [wg.tensor(u, dtype=y[i].dtype) for u, i in zip(us, at, strict=True)],
-        allow_unused=True, create_graph=second,
-    )  # fmt: skip
+    y, z = [y[i] for i in at], [z[i] for i in at]
+    us = [rng.normal(size=tuple(b.shape)) for b in z]
+    again = op.supports_gradgrad
+    of = [torch.tensor(u, dtype=b.dtype) for u, b in zip(us, z, strict=True)]
+    theirs_g = torch.autograd.grad(z, other, of, allow_unused=True, create_graph=again)
+    mine_of = [wg.tensor(u, dtype=a.dtype) for u, a in zip(us, y, strict=True)]
+    mine_g = wg.grad(y, mine, mine_of, allow_unused=True, create_graph=again)
     zero = [torch.zeros_like(x) for x in other]
     for a, b, none in zip(mine_g, theirs_g, zero, strict=True):
         compare("vjp", none if a is None else a, none if b is None else b)
-    if not second:
+    if not again:
         return
     vs = [rng.normal(size=tuple(x.shape)) for x in other]
-    terms = [
-        (g * torch.tensor(v, dtype=g.dtype)).sum()
-        for g, v in zip(theirs_g, vs, strict=True)
-        if g is not None and g.requires_grad
-    ]
-    if not terms:
+    theirs_h = hessian(torch, torch.autograd.grad, theirs_g, vs, other)
+    if theirs_h is None:
         return
-    theirs_h = torch.autograd.grad(sum(terms), other, allow_unused=True)
-    own = [
-        (g * wg.tensor(v, dtype=g.dtype)).sum()
-        for g, v in zip(mine_g, vs, strict=True)
-        if g is not None and g.requires_grad
-    ]
-    mine_h = wg.grad([sum(own[1:], own[0])], mine, allow_unused=True) if own else [None] * len(mine)
+    mine_h = hessian(wg, wg.grad, mine_g, vs, mine) or [None] * len(mine)
     for a, b, none in zip(mine_h, theirs_h, zero, strict=True):
         compare("second order", none if a is None else a, none if b is None else b)
+
+
+def hessian(library: Any, grad: Any, gs: Any, vs: list[Any], of: list[Any]) -> Any:
+    """Gradients of the sum of g · v; None where no g has a history."""
+    kept = [(g, v) for g, v in zip(gs, vs, strict=True) if g is not None and g.requires_grad]
+    terms = [(g * library.tensor(v, dtype=g.dtype)).sum() for g, v in kept]
+    return grad([sum(terms[1:], terms[0])], of, allow_unused=True) if terms else None
 
 
 def samples(op: Any, quick: bool) -> Iterator[Any]:
@@ -173,11 +164,9 @@ def judge(name: str, op: Any, quick: bool) -> Case:
             state = "missing" if state == "passed" else state
     if state == "passed" and total:
         return Case(name, "passed")
-    return Case(
-        name,
-        state if total else "n/a",
-        f"{passed} of {total} samples; {first}" if total else "no samples",
-    )
+    if not total:
+        return Case(name, "n/a", "no samples")
+    return Case(name, state, f"{passed} of {total} samples; {first}")
 
 
 def cases(quick: bool = False) -> Iterator[Case]:

@@ -1,6 +1,7 @@
-"""PyTorch's optim_db: 20 steps of every configuration of every optimizer, in float64; a case is a configuration.
+"""PyTorch's optim_db: 20 steps of every optimizer, in float64; a case is a configuration.
 
-PyTorch's Muon orthogonalises in bfloat16 whatever the parameters are, so that it is compared to bfloat16's digits.
+PyTorch's Muon orthogonalises in bfloat16 whatever the parameters are, so that it is compared to
+bfloat16's digits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""Wengert judged by suites that others wrote: python tests/conformance/run.py [SUITE ...] [--quick] [--write]
+"""Wengert judged by suites that others wrote.
 
-Each suite is a module beside this one, whose cases(quick) gives a Case for each of its cases. Needs what the suite comes
-with: pip install torch==2.13.0 expecttest einops==0.8.2. --write renews README.md, and a page of all cases for each suite.
+    python tests/conformance/run.py [SUITE ...] [--quick] [--write]
+
+Each suite is a module beside this one, whose cases(quick) gives a Case for each of its cases. Needs
+what the suite comes with: pip install torch==2.13.0 expecttest einops==0.8.2. --write renews
+README.md, and a page of all cases for each suite.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ HERE = Path(__file__).parent
 SUITES = ("op_db", "error_inputs", "module_db", "optim_db", "schedules", "einops_tests")
 HEAD = """# Conformance
 
-Wengert judged by suites that others wrote. Made by `python tests/conformance/run.py --write`; not edited by hand. A case passes
-if values, gradients and, where the suite has them, second gradients agree. The pages name each case that does not, with its reason.
+Wengert judged by suites that others wrote. Made by `python tests/conformance/run.py --write`; not
+edited by hand. A case passes if values, gradients and, where the suite has them, second gradients
+agree. The pages name each case that does not, with its reason.
 
 | suite | version | cases | passed | failed | missing | not applicable |
 |---|---|---|---|---|---|---|

@@ -1,4 +1,4 @@
-"""Learning-rate schedules against PyTorch's: 40 steps of each; a case is a schedule with its arguments."""
+"""Learning-rate schedules against PyTorch's: 40 steps; a case is a schedule with arguments."""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from .. import _core, _explained, activations, functional
 from .._calls import choice
-from .._core import Tensor
+from .._core import ShapeError, Tensor
 from ..random import Generator
+from . import functional as nn_functional
 from . import init
 from .containers import Sequential
 from .module import Module, Parameter
@@ -27,7 +28,12 @@ __all__ = [
     "GLU",
     "MLP",
     "SELU",
+    "AlphaDropout",
+    "Bilinear",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Embedding",
     "Flatten",
     "Hardshrink",
@@ -46,6 +52,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmax2d",
     "Softmin",
     "Softplus",
     "Softshrink",
@@ -214,10 +221,17 @@ class Tanh(_KeepsShape):
 
 
 class Softplus(_KeepsShape):
-    """y = log(1 + exp(x))"""
+    """y = log(1 + exp(beta * x)) / beta; x itself where beta * x is above a threshold below 20"""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta, self.threshold = beta, threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        return _core.softplus(x)
+        return nn_functional.softplus(x, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        changed = (self.beta, self.threshold) != (1.0, 20.0)
+        return f"beta={self.beta}, threshold={self.threshold}" if changed else ""
 
 
 class Hardtanh(_KeepsShape):
@@ -397,6 +411,17 @@ class Softmax(_KeepsShape):
         return f"axis={self.axis}"
 
 
+class Softmax2d(_KeepsShape):
+    """softmax over the channels of x (n, channels, height, width)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim not in (3, 4):
+            raise ShapeError(
+                f"Softmax2d: x has shape {x.shape}; expected (n, channels, height, width)"
+            )
+        return _core.softmax(x, -3)
+
+
 class LogSoftmax(_KeepsShape):
     """y = x - log(sum(exp(x))) along axis"""
 
@@ -429,6 +454,70 @@ class Dropout(_KeepsShape):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class _FeatureDropout(Dropout):
+    function: ClassVar[Callable[..., Tensor]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return type(self).function(x, self.p, self.training, self.generator)
+
+
+class Dropout1d(_FeatureDropout):
+    """Dropout of whole channels of x (n, channels, length)."""
+
+    function = nn_functional.dropout1d
+
+
+class Dropout2d(_FeatureDropout):
+    """Dropout of whole channels of x (n, channels, height, width). arXiv 1411.4280."""
+
+    function = nn_functional.dropout2d
+
+
+class Dropout3d(_FeatureDropout):
+    """Dropout of whole channels of x (n, channels, depth, height, width)."""
+
+    function = nn_functional.dropout3d
+
+
+class AlphaDropout(_FeatureDropout):
+    """Dropout that keeps mean 0 and variance 1 in networks of SELU. arXiv 1706.02515."""
+
+    function = nn_functional.alpha_dropout
+
+
+class Bilinear(Module):
+    """y_k = x1 · W_k · x2 + b_k: (..., in1_features) and (..., in2_features) to
+    (..., out_features). weight (out, in1, in2) and bias start uniform within 1 / sqrt(in1)."""
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> None:
+        sizes = (out_features, in1_features, in2_features)
+        if min(sizes) < 1:
+            raise ValueError(f"Bilinear: sizes are {sizes}; expected 1 or more")
+        bound = in1_features**-0.5
+        weight = init.uniform_(_core.empty(sizes, dtype), -bound, bound, generator)
+        self.weight = Parameter(weight)
+        self.bias = None
+        if bias:
+            shift = init.uniform_(_core.empty((out_features,), dtype), -bound, bound, generator)
+            self.bias = Parameter(shift)
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return nn_functional.bilinear(x1, x2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        out, one, two = self.weight.shape
+        text = f"in1_features={one}, in2_features={two}, out_features={out}"
+        return text if self.bias is not None else text + ", bias=False"
 
 
 class Flatten(Module):

@@ -16,6 +16,7 @@ from .. import _core, _explained, functional
 from .._calls import describe
 from .._core import Tensor
 from ..autograd import no_grad
+from . import functional as nn_functional
 from .module import Module, Parameter
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "LayerNorm",
+    "LocalResponseNorm",
     "RMSNorm",
 ]
 
@@ -126,6 +128,24 @@ class GroupNorm(_Norm):
 
     def extra_repr(self) -> str:
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps:g}"
+
+
+class LocalResponseNorm(_Norm):
+    """x / (k + alpha * mean of x² over `size` neighbouring channels) ** beta; x (n, channels, ...).
+
+    See nn.functional.local_response_norm.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        if size < 1:
+            raise ValueError(f"LocalResponseNorm: size is {size}; expected 1 or more")
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn_functional.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
 class _Running(_Norm):
