@@ -53,7 +53,7 @@ class EinMix(_EinmixMixin, Module):  # type: ignore[misc]
         self, weight_shape: Any, weight_bound: float, bias_shape: Any, bias_bound: float
     ) -> None:
         def uniform(shape: Any, bound: float) -> Parameter:
-            return Parameter((rand(*shape) * 2 - 1) * bound)
+            return Parameter((rand(tuple(shape)) * 2 - 1) * bound)
 
         self.weight = uniform(weight_shape, weight_bound)
         self.bias = uniform(bias_shape, bias_bound) if bias_shape is not None else None
