@@ -119,7 +119,6 @@ NN = {
     "Dropout2d": "Dropout",
     "Swish": "SiLU",
     "Unflatten": "a Module of your own, with x.reshape(...) in forward",
-    "utils": "wengert.optim.clip_grad_norm_ and clip_grad_value_",
 }
 
 MODULE = {

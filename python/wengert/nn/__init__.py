@@ -4,7 +4,7 @@ import sys as _sys
 from typing import Any as _Any
 
 from .. import _names
-from . import functional, init
+from . import functional, init, utils
 from .attention import (
     MultiheadAttention,
     Transformer,
@@ -218,6 +218,7 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "utils",
 ]
 
 
