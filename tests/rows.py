@@ -157,6 +157,17 @@ def put(x: Any, value: Any, key: Any) -> Any:
     return y
 
 
+def scattered(x: Any, index: Any, value: Any, fold: str, include_self: bool) -> Any:
+    """Along axis 1, one value at a time."""
+    y, counts = x.copy(), np.ones(x.shape) * include_self
+    folds = {"set": lambda a, b: b, "prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
+    for at in np.ndindex(index.shape):
+        to = (at[0], index[at], *at[2:])
+        y[to] = folds.get(fold, np.add)(y[to], value[at]) if counts[to] else value[at]
+        counts[to] += 1
+    return y / np.maximum(counts, 1) if fold == "mean" else y
+
+
 def layer_norm(x: Any, w: Any = 1.0, b: Any = 0.0, eps: float = 1e-5) -> Any:
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps) * w + b
@@ -786,12 +797,46 @@ ROWS: list[Row] = [
         result="float32",
     ),
     Row(
-        "take_rows",
+        "gather",
         lambda x, i: x.gather(1, i),
         lambda x, i: np.take_along_axis(x, i, 1),
         (REAL, LABELS),
         (((3, 5), (3, 2)), ((2, 5, 3), (2, 4, 3))),
-        variant="gather",
+        covers=("scatter",),
+    ),
+    *(
+        Row(
+            "scatter",
+            lambda x, i, v, r=r, s=s: x.scatter_reduce(1, i, v, r, include_self=s),
+            lambda x, i, v, r=r, s=s: scattered(x, i, v, r, s),
+            (REAL, LABELS, REAL),
+            (((3, 5), (3, 6), (3, 6)), ((2, 6, 3), (1, 4, 2), (1, 4, 2)), ((2, 5), (2, 0), (2, 0))),
+            variant=f"{r}{'' if s else ' without self'}",
+            near=10.0,
+            covers=("gather",),
+            made_by=None if r == "mean" else "scatter",
+        )
+        for r in ("sum", "prod", "mean", "amax", "amin")
+        for s in (True, False)
+    ),
+    Row(
+        "scatter",
+        lambda x, i, v: x.scatter(0, i, v),
+        lambda x, i, v: scattered(x.T, i.T, v.T, "set", True).T,
+        (REAL, LABELS, REAL),
+        (((5, 4), (3, 4), (3, 4)),),
+        variant="set",
+        covers=("gather",),
+    ),
+    Row(
+        "scatter",
+        lambda x, v: x.index_add(0, wg.tensor([2, 0, 2]), v),
+        lambda x, v: x + np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0]]) @ v,
+        (REAL, REAL),
+        (((4, 3), (3, 3)), ((4, 0), (3, 0))),
+        variant="index_add",
+        near=10.0,
+        covers=("gather",),
     ),
     # order
     *(

@@ -23,12 +23,13 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7490,
+    "the core that one must read": 7515,
     "further CPU kernels": 4000,
     "compiled steps and study": 2500,
     "bindings": 3870,
     "GPU": 6000,
     "order": 490,
+    "gather and scatter": 750,
 }
 TO_READ = ("base", "tensor", "graph", "engine", "ops/elementwise", "ops/reduce", "ops/memory")
 
@@ -129,6 +130,8 @@ def room(path):
     name = str(path.relative_to(CSRC))
     if name.startswith("ops/order/"):
         return "order"
+    if re.search(r"/(scatter|fold)\.", name):
+        return "gather and scatter"
     if is_for_gpus(path):
         return "GPU"
     if name.startswith(TO_READ) or name == "ops/matmul/matmul.cpp" or re.match(r"ops/\w+\.", name):

@@ -136,7 +136,15 @@ def counterparts() -> dict[str, Callable[..., Any]]:
         "cross_entropy probabilities": F.cross_entropy,
         "embedding": lambda w, ids: F.embedding(ids, w),
         "embedding padding": lambda w, ids: F.embedding(ids, w, padding_idx=5),
-        "take_rows gather": lambda x, i: x.gather(1, i),
+        "gather": lambda x, i: x.gather(1, i),
+        **{
+            f"scatter {fold}{'' if own else ' without self'}": lambda x, i, v, f=fold, o=own: (
+                x.scatter_reduce(1, i, v, f, include_self=o)
+            )
+            for fold in ("sum", "prod", "mean", "amax", "amin")
+            for own in (True, False)
+        },
+        "scatter index_add": lambda x, v: x.index_add(0, torch.tensor([2, 0, 2]), v),
         "slice split": lambda x: torch.cat(
             [y * (i + 1) for i, y in enumerate(x.split([2, 0, 3], -1))], -1
         ),
@@ -146,7 +154,7 @@ def counterparts() -> dict[str, Callable[..., Any]]:
 
 RENAMED = {"max": "amax", "min": "amin"}
 # What torch leaves open: of repeated indices, which one is written.
-NOT_IN_TORCH = {"put_rows repeated"}
+NOT_IN_TORCH = {"put_rows repeated", "scatter set"}
 
 
 def counterpart(row: Row) -> Callable[..., Any]:

@@ -77,6 +77,10 @@ constexpr std::pair<std::string_view, std::string_view> synonyms[] = {
     {"indices_or_sections", "split_size"},
     {"arrays", "tensors"},
     {"src", "other"},
+    {"value", "src"},
+    {"tensor", "source"},
+    {"src", "source"},
+    {"indices", "index"},
 };
 
 bool has_argument(const Record& record, std::string_view name) {

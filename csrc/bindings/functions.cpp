@@ -174,9 +174,6 @@ void add_functions(py::module_& m, TensorClass& cls) {
       },
       py::arg("ids"), py::arg("num_classes"), py::arg("dtype") = none,
       "1 at each id along a new last axis, else 0; int64 unless dtype says otherwise.");
-  both(m, cls, "gather", "x", gather, py::arg("axis"), py::arg("index"),
-       "y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the "
-       "index.");
   m.def("_sort", sort, py::arg("x"), py::arg("axis"), py::arg("first"), py::arg("count"),
         py::arg("descending"),
         "Elements of ranks first to first + count along an axis, and their indices.");
@@ -186,13 +183,6 @@ void add_functions(py::module_& m, TensorClass& cls) {
         return searchsorted(sorted, to_operand("searchsorted", values, sorted), right);
       },
       py::arg("sorted"), py::arg("values"), py::arg("right"), "See wengert.searchsorted.");
-  m.def(
-      "_add_at",
-      [](const Tensor& rows, const Tensor& values, int64_t n) {
-        return put_rows(full({n}, 0, values.dtype(), values.device()), values, rows, 1, true);
-      },
-      py::arg("rows"), py::arg("values"), py::arg("n"),
-      "n sums: values added at rows, int64, 0 to n - 1.");
   m.def("cross_entropy_rows", cross_entropy_rows, py::arg("logits"), py::arg("target"),
         "-log_softmax(logits)[target] for each row; see cross_entropy.");
 }

@@ -22,6 +22,7 @@ PYBIND11_MODULE(_core, m) {
   add_elementwise(m, cls);
   add_functions(m, cls);
   add_views(m, cls);
+  add_scatter(m, cls);
   add_tensor(m, cls);
   add_autograd(m, cls);
   add_exchange(m, cls);

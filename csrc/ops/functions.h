@@ -8,6 +8,7 @@
 
 #include "graph/record.h"
 #include "ops/elementwise/rows.h"
+#include "ops/index/fold.h"
 
 namespace wengert {
 
@@ -198,8 +199,28 @@ Tensor take_rows(const Tensor& x, const Tensor& rows, int lead);
 // A copy of x with `value` written at (or, with `add`, added to) those rows, in order.
 Tensor put_rows(const Tensor& x, const Tensor& value, const Tensor& rows, int lead, bool add);
 Tensor nonzero(const Tensor& mask);  // (count, ndim) int64
+
+// ---- scatter.cpp: `by` is the function's name in messages ----
 // y[i, j, ...] = x[i, index[i, j, ...], ...], the index along the axis.
-Tensor gather(const Tensor& x, int64_t axis, const Tensor& index);
+Tensor gather(const Tensor& x, int64_t axis, const Tensor& index, const char* by = "gather");
+// x with value[i, j, ...] folded into its element [i, index[i, j, ...], ...], in order along the
+// axis. A value of no axes is for all.
+Tensor scatter(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& value,
+               const ScatterHow& how);
+// The same for an index of one axis, each of whose elements names a slice of x across the axis.
+Tensor index_scatter(const Tensor& x, int64_t axis, const Tensor& index, const Tensor& value,
+                     const ScatterHow& how);
+
+// Of PyTorch's names; in place they give x.
+Tensor masked_fill(const Tensor& x, const Tensor& mask, const Tensor& value, const ScatterHow& how);
+Tensor masked_scatter(const Tensor& x, const Tensor& mask, const Tensor& source,
+                      const ScatterHow& how);
+Tensor take(const Tensor& x, const Tensor& index);  // x as one row
+Tensor put(const Tensor& x, const Tensor& index, const Tensor& source, const ScatterHow& how);
+Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index);
+// gather() of a broadcast x and index; without an axis, of both as one row.
+Tensor take_along_axis(const Tensor& x, const Tensor& index, std::optional<int64_t> axis,
+                       const char* op);
 
 // ---- order.cpp ----
 // Elements of ranks first to first + count along an axis, and their indices. Stable; NaN is the

@@ -10,7 +10,7 @@ import typing_extensions
 from numpy import ndarray
 from .random import Generator
 import wengert.order
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'diagonal', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'diagonal', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'index_add', 'index_copy', 'index_fill', 'index_reduce', 'index_select', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'masked_fill', 'masked_scatter', 'masked_select', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'put', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'scatter', 'scatter_add', 'scatter_reduce', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'take', 'take_along_axis', 'take_along_dim', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -601,7 +601,7 @@ class Tensor:
         """
     def gather(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
         """
-        y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the index.
+        y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the index, which has as many axes, none longer than x's but `axis`. IndexError for an index out of range; -1 is the last.
         """
     def ge(self, other: Operand) -> Tensor:
         """
@@ -643,6 +643,42 @@ class Tensor:
     def hypot(self, other: Operand) -> Tensor:
         """
         sqrt(a ** 2 + b ** 2). Gradient: da = g * a / hypot(a, b), db = g * b / hypot(a, b). Integers become float32.
+        """
+    def index_add(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor, *, alpha: typing.Any = 1) -> Tensor:
+        """
+        x with y[index[i]] += alpha * source[i] for axis 0, and so on; source has x's shape, with the index's size along the axis.
+        """
+    def index_add_(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor, *, alpha: typing.Any = 1) -> typing.Any:
+        """
+        index_add(), in place.
+        """
+    def index_copy(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor) -> Tensor:
+        """
+        x with y[index[i]] = source[i] for axis 0, and so on; of equal indices the last stays.
+        """
+    def index_copy_(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor) -> typing.Any:
+        """
+        index_copy(), in place.
+        """
+    def index_fill(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, value: typing.Any) -> Tensor:
+        """
+        x with y[index[i]] = value for axis 0, and so on; one number.
+        """
+    def index_fill_(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, value: typing.Any) -> typing.Any:
+        """
+        index_fill(), in place.
+        """
+    def index_reduce(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor, reduce: str, *, include_self: builtins.bool = True) -> Tensor:
+        """
+        As index_add(), by a fold of scatter_reduce().
+        """
+    def index_reduce_(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor, reduce: str, *, include_self: builtins.bool = True) -> typing.Any:
+        """
+        index_reduce(), in place.
+        """
+    def index_select(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
+        """
+        Slices of x along an axis, by an index of one axis; as x[index] for axis 0.
         """
     def int(self) -> Tensor:
         """
@@ -735,6 +771,26 @@ class Tensor:
     def lt(self, other: Operand) -> Tensor:
         """
         a < b.
+        """
+    def masked_fill(self, mask: Tensor, value: typing.Any) -> Tensor:
+        """
+        x with one number where the mask, which is bool and broadcasts, is true.
+        """
+    def masked_fill_(self, mask: Tensor, value: typing.Any) -> typing.Any:
+        """
+        masked_fill(), in place.
+        """
+    def masked_scatter(self, mask: Tensor, source: Tensor) -> Tensor:
+        """
+        x with source's elements, in order, where the mask is true. It counts them, so a compiled step cannot hold it.
+        """
+    def masked_scatter_(self, mask: Tensor, source: Tensor) -> typing.Any:
+        """
+        masked_scatter(), in place.
+        """
+    def masked_select(self, mask: Tensor) -> Tensor:
+        """
+        x[mask], one axis, of an x and a bool mask that broadcast.
         """
     def matmul(self, other: Operand) -> Tensor:
         """
@@ -860,6 +916,14 @@ class Tensor:
         """
         Product over the axes (all by default).
         """
+    def put(self, index: Tensor, source: Tensor, accumulate: builtins.bool = False) -> Tensor:
+        """
+        x with source's elements at places of the flattened x, or added there; as many as the index's.
+        """
+    def put_(self, index: Tensor, source: Tensor, accumulate: builtins.bool = False) -> typing.Any:
+        """
+        put(), in place.
+        """
     def quantile(self, q: builtins.float | Sequence[builtins.float] | Tensor, axis: builtins.int | None = None, keepdims: builtins.bool = False, interpolation: str = ...) -> Tensor:
         """
         The value below which a share q of all, or along an axis, lies; NaN where there is one.
@@ -942,6 +1006,30 @@ class Tensor:
     def rsqrt(self) -> Tensor:
         """
         1 / sqrt(x). Gradient: dx = g * -0.5 * y * y * y. Integers become float32.
+        """
+    def scatter(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any, *, reduce: str | None = None) -> Tensor:
+        """
+        x with y[index[i, j], j] = src[i, j] for axis 0, and so on: the reverse of gather(). src: of x's dtype and at least the index's shape, or a number. Of values for one place the last stays; reduce 'add' or 'multiply' takes in all.
+        """
+    def scatter_(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any, *, reduce: str | None = None) -> typing.Any:
+        """
+        scatter(), in place.
+        """
+    def scatter_add(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any) -> Tensor:
+        """
+        x with y[index[i, j], j] += src[i, j] for axis 0, and so on, in order: the same bits for any number of threads.
+        """
+    def scatter_add_(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any) -> typing.Any:
+        """
+        scatter_add(), in place.
+        """
+    def scatter_reduce(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any, reduce: str, *, include_self: builtins.bool = True) -> Tensor:
+        """
+        As scatter_add(), by 'sum', 'prod', 'mean', 'amax' or 'amin' of x's element and its values; include_self=False: of the values alone, where there are any. Ties share the gradient.
+        """
+    def scatter_reduce_(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any, reduce: str, *, include_self: builtins.bool = True) -> typing.Any:
+        """
+        scatter_reduce(), in place.
         """
     def select(self, axis: builtins.int, index: builtins.int) -> Tensor:
         """
@@ -1030,6 +1118,18 @@ class Tensor:
     def t(self) -> Tensor:
         """
         The axes of a matrix exchanged; a vector or a number as it is. A view.
+        """
+    def take(self, index: Tensor) -> Tensor:
+        """
+        x's elements, counted as if it were flattened; of the index's shape.
+        """
+    def take_along_axis(self, index: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = -1) -> Tensor:
+        """
+        gather() of x and an index that broadcast to each other but along `axis`; None: of both flattened. NumPy's.
+        """
+    def take_along_dim(self, index: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None) -> Tensor:
+        """
+        take_along_axis(), with PyTorch's default axis.
         """
     def tan(self) -> Tensor:
         """
@@ -1411,10 +1511,6 @@ class _CudaEvent:
         ...
     def wait(self, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
-def _add_at(rows: Tensor, values: Tensor, n: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
-    """
-    n sums: values added at rows, int64, 0 to n - 1.
-    """
 def _bytes(x: Tensor) -> Tensor:
     """
     A contiguous tensor's memory as uint8.
@@ -1791,7 +1887,7 @@ def full_like(x: Tensor, value: typing.Any, dtype: DType | str | None = None, re
     """
 def gather(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
     """
-    y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the index.
+    y[i, j] = x[index[i, j], j] for axis 0, and so on: one element of x for each of the index, which has as many axes, none longer than x's but `axis`. IndexError for an index out of range; -1 is the last.
     """
 def ge(a: Operand, b: Operand) -> Tensor:
     """
@@ -1819,6 +1915,26 @@ def hardtanh(x: Tensor, min_val: typing.SupportsFloat | typing.SupportsIndex = -
 def hypot(a: Operand, b: Operand) -> Tensor:
     """
     sqrt(a ** 2 + b ** 2). Gradient: da = g * a / hypot(a, b), db = g * b / hypot(a, b). Integers become float32.
+    """
+def index_add(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor, *, alpha: typing.Any = 1) -> Tensor:
+    """
+    x with y[index[i]] += alpha * source[i] for axis 0, and so on; source has x's shape, with the index's size along the axis.
+    """
+def index_copy(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor) -> Tensor:
+    """
+    x with y[index[i]] = source[i] for axis 0, and so on; of equal indices the last stays.
+    """
+def index_fill(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, value: typing.Any) -> Tensor:
+    """
+    x with y[index[i]] = value for axis 0, and so on; one number.
+    """
+def index_reduce(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
+    """
+    As index_add(), by a fold of scatter_reduce().
+    """
+def index_select(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor) -> Tensor:
+    """
+    Slices of x along an axis, by an index of one axis; as x[index] for axis 0.
     """
 def is_grad_enabled() -> bool:
     """
@@ -1908,6 +2024,18 @@ def logsumexp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool
 def lt(a: Operand, b: Operand) -> Tensor:
     """
     a < b.
+    """
+def masked_fill(x: Tensor, mask: Tensor, value: typing.Any) -> Tensor:
+    """
+    x with one number where the mask, which is bool and broadcasts, is true.
+    """
+def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """
+    x with source's elements, in order, where the mask is true. It counts them, so a compiled step cannot hold it.
+    """
+def masked_select(x: Tensor, mask: Tensor) -> Tensor:
+    """
+    x[mask], one axis, of an x and a bool mask that broadcast.
     """
 def matmul(a: Operand, b: Operand) -> Tensor:
     """
@@ -2008,6 +2136,10 @@ def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     """
     Product over the axes (all by default).
     """
+def put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    """
+    x with source's elements at places of the flattened x, or added there; as many as the index's.
+    """
 def radam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, options: Tensor, step: Tensor) -> None:
     """
     One step of the optimizer on all parameters, in place: lr, b1, b2, eps, weight_decay = options; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; l = 2 / (1 - b2) - 1; n = l - 2 * t * b2^t / (1 - b2^t); r = sqrt((n - 4) * (n - 2) * l / ((l - 4) * (l - 2) * n)) * sqrt(1 - b2^t) / (sqrt(v) + eps) if n > 5 else 1; p = p - lr * m / (1 - b1^t) * r.
@@ -2058,6 +2190,18 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     softmax(query @ key.mT * scale + attn_mask) @ value, without the whole matrix of scores.
     
     query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): bool (True: looked at) or floating (added). is_causal: query i looks at keys 0 to i. scale: 1 / sqrt(D). A query that may look at no key gets zeros. arXiv 1706.03762, 2205.14135.
+    """
+def scatter(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any, *, reduce: str | None = None) -> Tensor:
+    """
+    x with y[index[i, j], j] = src[i, j] for axis 0, and so on: the reverse of gather(). src: of x's dtype and at least the index's shape, or a number. Of values for one place the last stays; reduce 'add' or 'multiply' takes in all.
+    """
+def scatter_add(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any) -> Tensor:
+    """
+    x with y[index[i, j], j] += src[i, j] for axis 0, and so on, in order: the same bits for any number of threads.
+    """
+def scatter_reduce(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any, reduce: str, *, include_self: bool = True) -> Tensor:
+    """
+    As scatter_add(), by 'sum', 'prod', 'mean', 'amax' or 'amin' of x's element and its values; include_self=False: of the values alone, where there are any. Ties share the gradient.
     """
 def set_cache_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -2152,6 +2296,18 @@ def sum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 def swapaxes(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
     Axes a and b exchanged; a view. IndexError for an axis that is not there.
+    """
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """
+    x's elements, counted as if it were flattened; of the index's shape.
+    """
+def take_along_axis(x: Tensor, index: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = -1) -> Tensor:
+    """
+    gather() of x and an index that broadcast to each other but along `axis`; None: of both flattened. NumPy's.
+    """
+def take_along_dim(x: Tensor, index: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None) -> Tensor:
+    """
+    take_along_axis(), with PyTorch's default axis.
     """
 def tan(x: typing.Any) -> Tensor:
     """

@@ -23,11 +23,6 @@ _OPS = {
     "cumprod": _NUMPY,
     "cumsum": _NUMPY,
     "equal": "wengert.array_equal(a, b), or a == b for each element",
-    "index_select": "x[indices]",
-    "masked_fill": "wengert.where(mask, value, x)",
-    "masked_select": "x[mask]",
-    "scatter": "an assignment: y[indices] = values",
-    "take_along_axis": "gather(axis, index)",
 }
 
 _IN_PLACE = "under wengert.no_grad() x.copy_(...)"
@@ -47,7 +42,6 @@ TENSOR = {
     "indices": "x.argmax(axis): max() gives the values alone",
     "is_cuda": 'x.device != "cpu"',
     "is_floating_point": "x.dtype.is_floating_point",
-    "masked_fill_": "x[mask] = value",
     "ndimension": "x.ndim",
     "nelement": "x.numel()",
     "new_ones": "wengert.ones(shape, x.dtype, x.device)",
@@ -55,7 +49,6 @@ TENSOR = {
     "new_zeros": "wengert.zeros(shape, x.dtype, x.device)",
     "normal_": "wengert.nn.init.normal_(x)",
     "relu_": _IN_PLACE,
-    "scatter_": "x[indices] = values",
     "short": "int(): there is no int16",
     "sqrt_": _IN_PLACE,
     "to_list": "tolist()",

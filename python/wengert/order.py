@@ -321,7 +321,7 @@ def _groups(
     result = [x[order[first]].permute(*back)]
     if inverse:
         group = _core._searchsorted(first, _core.arange(n, device=x.device), True) - 1
-        result.append(_core._add_at(order, group, n).reshape(shape))
+        result.append(_add_at(order, group, n).reshape(shape))
     if counts:
         end = _core.full((min(n, 1),), n, "int64", x.device)
         result.append(_core.concatenate([first[1:], end]) - first)
@@ -403,7 +403,11 @@ def bincount(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Te
         if weights.shape != x.shape:
             raise ShapeError(f"{op}: weights have shape {weights.shape}, and x has {x.shape}")
         weights = weights if weights.dtype == _core.float32 else weights.double()
-    return _core._add_at(x, weights, n)
+    return _add_at(x, weights, n)
+
+
+def _add_at(rows: Tensor, values: Tensor, n: int) -> Tensor:
+    return _core.zeros(n, values.dtype, values.device).index_add(0, rows, values)
 
 
 def _edges(op: str, x: Tensor, bins: int, low: float, high: float, given: bool) -> Tensor:
@@ -429,7 +433,7 @@ def _counted(x: Tensor, edges: Tensor, weight: Tensor | None) -> Tensor:
     at = _core.where(x == edges[-1], bins - 1, _core.where((at < 0) | (at > bins), bins, at))
     if weight is None:
         weight = _core.ones(x.shape, "int64", x.device)
-    return _core._add_at(at, weight, bins + 1)[:bins]
+    return _add_at(at, weight, bins + 1)[:bins]
 
 
 def histc(x: Tensor, bins: int = 100, min: float = 0.0, max: float = 0.0) -> Tensor:

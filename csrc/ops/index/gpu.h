@@ -2,6 +2,7 @@
 #pragma once
 
 #include "graph/op.h"
+#include "ops/index/fold.h"
 
 namespace wengert {
 
@@ -14,6 +15,12 @@ inline int64_t row_elements(const Shape& x, int64_t lead) {
   for (int d = static_cast<int>(lead); d < x.size(); ++d) n *= x[d];
   return n;
 }
+struct ScatterAttrs {
+  int64_t axis;
+  Fold fold;             // no mean, which is composed of sums
+  int64_t include_self;  // 0: an element that gets values counts for nothing itself
+  const char* by;        // for messages
+};
 struct EmbeddingAttrs {
   int64_t rows;     // of the table
   int64_t padding;  // this row gets no gradient; -1: every row does
@@ -23,6 +30,7 @@ struct IndexGpu {
   // An index out of range is an error at the next wait. Values are put in the order of the rows, as
   // on the CPU; out holds x already.
   OpKernel ravel, take, put;
+  OpKernel gather, scatter;  // of x, index; of value, index (out is x already)
   OpKernel embedding, embedding_vjp, one_hot;
 };
 
@@ -32,6 +40,8 @@ enum class Put { replace, add, gather };
 void take_on_gpu(const View& out, const View& x, const View& rows, int64_t row_elements);
 void put_on_gpu(const View& out, const View& value, const View& rows, int64_t row_elements,
                 Put how);
+void gather_on_gpu(Views out, Views in, const Attrs& attrs);
+void scatter_on_gpu(Views out, Views in, const Attrs& attrs);
 void embedding_on_gpu(Views out, Views in, const Attrs& attrs);
 void embedding_vjp_on_gpu(Views out, Views in, const Attrs& attrs);
 void one_hot_on_gpu(Views out, Views in, const Attrs& attrs);

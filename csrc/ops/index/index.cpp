@@ -8,13 +8,14 @@
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/index/gpu.h"
+#include "ops/index/scatter.h"
 #include "tensor/copy.h"
 
 namespace wengert {
 
 namespace {
 
-constexpr int64_t chunk_bytes = 1 << 16, chunk_elements = 1 << 16;
+constexpr int64_t chunk_elements = 1 << 16;
 
 // ---- ravel_index: (i, j, ...) for axes of the given sizes -> one row number ----
 
@@ -123,28 +124,17 @@ void put_strided(const View& out, const View& value, const View& rows, int64_t l
 void run_put(Views out, Views in, const Attrs& attrs) {  // inputs x, value, rows
   const auto [lead, add] = attrs.as<RowsAttrs>();
   const int64_t n = row_elements(in[0].shape, lead), count = in[2].numel();
-  const int64_t* rows = in[2].as<int64_t>();
   if (out[0].data != in[0].data) copy_into(out[0], in[0]);
   if (n == 0) return;
   if (!is_contiguous(out[0].shape, out[0].strides))  // of set_item, on the CPU: no sums
     return put_strided(out[0], in[1], in[2], lead);
-  // Shared out by columns: each thread sees all rows, in order.
-  dispatch(out[0].dtype, [&, add = add](auto type) {
-    using T = typename decltype(type)::type;
-    const int64_t columns = std::max<int64_t>(64, chunk_bytes / std::max<int64_t>(1, count));
-    parallel_for(ceil_div(n, columns), [&](int64_t chunk) {
-      const int64_t first = chunk * columns, width = std::min(columns, n - first);
-      for (int64_t i = 0; i < count; ++i) {
-        T* y = out[0].as<T>() + rows[i] * n + first;
-        const T* v = in[1].as<T>() + i * n + first;
-        if (add)
-          for (int64_t c = 0; c < width; ++c) y[c] = static_cast<T>(y[c] + v[c]);
-        else
-          for (int64_t c = 0; c < width; ++c) y[c] = v[c];
-        if (i % 4096 == 4095) poll_interrupt();
-      }
-    });
-  });
+  // As matrices, whose index is the same for all columns.
+  const auto rows_of = [n](const View& x, int64_t rows) {
+    return View{x.data, Shape{rows, n}, Strides{n, 1}, x.dtype};
+  };
+  const View index{in[2].data, Shape{count, n}, Strides{1, 0}, DType::int64};
+  scatter_on_cpu(rows_of(out[0], numel(out[0].shape) / n), rows_of(in[1], count), index, 0,
+                 add ? Fold::add : Fold::set);
 }
 void put_with_gpu(Views out, Views in, const Attrs& attrs) {
   if (out[0].data != in[0].data) copy_into(out[0], in[0]);
@@ -372,26 +362,6 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
     apply_in_place(target, put_op, Tensors(in), RowsAttrs{named.lead, false}, "setitem");
     if (aside) apply_in_place(named.front, copy_op, Tensors(&target, 1), {}, "setitem");
   }
-}
-
-Tensor gather(const Tensor& x, int64_t axis_given, const Tensor& index) {
-  const int axis = normalize_axis("gather", axis_given, x.dim());
-  bool fits = index.dim() == x.dim();
-  for (int d = 0; fits && d < x.dim(); ++d) fits = d == axis || index.shape()[d] <= x.shape()[d];
-  if (!fits)
-    fail<ShapeError>("gather: the index has shape ", index.shape(), " and x has shape ", x.shape(),
-                     "; expected as many axes, none longer than x's but axis ", axis);
-  std::vector<IndexPart> key;
-  for (int d = 0; d < x.dim(); ++d) {
-    if (d == axis) {
-      key.push_back(index);
-      continue;
-    }
-    Shape along = Dims::filled(x.dim(), 1);
-    along[d] = index.shape()[d];
-    key.push_back(reshape(arange(0, 1, along[d], DType::int64), along));
-  }
-  return get_item(x, key);
 }
 
 Tensor nonzero(const Tensor& given) {

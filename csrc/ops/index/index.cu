@@ -81,14 +81,6 @@ __global__ void __launch_bounds__(block_threads)
   }
 }
 
-// By the size of an element, for what only moves them.
-template <class Body> void by_size(DType dtype, const Body& body) {
-  if (size_of(dtype) == 1) return body(Type<uint8_t>{});
-  if (size_of(dtype) == 2) return body(Type<uint16_t>{});
-  if (size_of(dtype) == 4) return body(Type<uint32_t>{});
-  return body(Type<uint64_t>{});
-}
-
 }  // namespace
 
 static void ravel_on_gpu(Views out, Views indices, const Attrs& attrs) {
@@ -149,6 +141,8 @@ extern const IndexGpu index_gpu{
           put_on_gpu(out[0], in[1], in[2], row_elements(in[0].shape, lead),
                      add ? Put::add : Put::replace);
         },
+    .gather = gather_on_gpu,
+    .scatter = scatter_on_gpu,
     .embedding = embedding_on_gpu,
     .embedding_vjp = embedding_vjp_on_gpu,
     .one_hot = one_hot_on_gpu,

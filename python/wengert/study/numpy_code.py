@@ -50,6 +50,8 @@ _PATTERNS = {
     "put_rows": "put_rows({x}, {value}, {rows}, {lead}, {add})",
     "sort": "sort({x}, {first}, {count}, {descending})",
     "searchsorted": "searchsorted({x}, {v}, {right})",
+    "gather": "{x}[places({index}, {axis})]",
+    "scatter": "scatter({x}, {value}, places({index}, {axis}), {reduce!r}, {include_self})",
     "embedding": "{table}[{ids}]", "embedding_vjp": "embedding_vjp({g}, {ids}, {rows})",
     "softmax": "softmax({x})", "log_softmax": "log_softmax({x})", "logsumexp": "logsumexp({x})",
     "softmax_vjp": "times({g} - times({g}, {y}).sum(axis=-1, keepdims=True), {y})",
@@ -122,6 +124,22 @@ _HELPERS = {
         "        return np.searchsorted(x, v, side)\n"
         "    rows = zip(x.reshape(-1, x.shape[-1]), v.reshape(-1, v.shape[-1]))\n"
         "    return np.reshape([np.searchsorted(a, b, side) for a, b in rows], v.shape)"
+    ),
+    "places": (
+        "def places(index, axis):\n"
+        "    at = list(np.indices(index.shape, sparse=True))\n"
+        "    at[axis] = index\n"
+        "    return tuple(at)"
+    ),
+    "scatter": (
+        "def scatter(x, value, at, reduce, include_self):\n"
+        "    y = x.copy()\n"
+        "    if reduce == 'set' or not include_self:\n"
+        "        y[at] = {'sum': 0, 'prod': 1}.get(reduce, value)\n"
+        "    if reduce != 'set':\n"
+        "        fold = {'sum': 'add', 'prod': 'multiply', 'amax': 'maximum', 'amin': 'minimum'}\n"
+        "        getattr(np, fold[reduce]).at(y, at, value)\n"
+        "    return y"
     ),
     "layer_norm": (
         "def layer_norm(x, w=1, b=0, eps=1e-5):\n"
