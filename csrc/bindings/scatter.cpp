@@ -74,13 +74,8 @@ void add_scatter(py::module_& m, TensorClass& cls) {
   both(m, cls, "index_select", "x", index_select, arg("axis"), arg("index"),
        "Slices of x along an axis, by an index of one axis; as x[index] for axis 0.");
 
-  both(
-      m, cls, "masked_select", "x",
-      [](const Tensor& x, const Tensor& mask) {
-        const Shape shape = broadcast("masked_select", x.shape(), mask.shape());
-        return get_item(expand(x, shape), {expand(mask, shape)});
-      },
-      arg("mask"), "x[mask], one axis, of an x and a bool mask that broadcast.");
+  both(m, cls, "masked_select", "x", masked_select, arg("mask"),
+       "x[mask], one axis, of an x and a bool mask that broadcast.");
 
   both_and_in_place<int64_t, const Tensor&, py::handle, const Maybe&>(
       m, cls, "scatter",

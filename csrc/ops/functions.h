@@ -215,6 +215,7 @@ Tensor index_scatter(const Tensor& x, int64_t axis, const Tensor& index, const T
 Tensor masked_fill(const Tensor& x, const Tensor& mask, const Tensor& value, const ScatterHow& how);
 Tensor masked_scatter(const Tensor& x, const Tensor& mask, const Tensor& source,
                       const ScatterHow& how);
+Tensor masked_select(const Tensor& x, const Tensor& mask);
 Tensor take(const Tensor& x, const Tensor& index);  // x as one row
 Tensor put(const Tensor& x, const Tensor& index, const Tensor& source, const ScatterHow& how);
 Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index);

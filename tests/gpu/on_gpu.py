@@ -1117,6 +1117,25 @@ def test_errors_of_devices() -> None:
     optimizer.step()
 
 
+@pytest.mark.parametrize("shape", [(5000,), (300, 7), (7, 300)])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_scatters_have_the_cpus_bits(shape: tuple[int, ...], axis: int) -> None:
+    """One thread a line, and parts of a line."""
+    random = np.random.default_rng(0)
+    x, v = (random.normal(size=shape).astype("float32") for _ in range(2))
+    i = random.integers(-5, 5, shape)
+    for fold, own in (("sum", True), ("sum", False), ("amin", False)):
+        found = [
+            wg.tensor(x, device=d)
+            .scatter_reduce(
+                axis, wg.tensor(i, device=d), wg.tensor(v, device=d), fold, include_self=own
+            )
+            .cpu()
+            for d in ("cpu", "cuda")
+        ]
+        assert found[0].numpy().tobytes() == found[1].numpy().tobytes()
+
+
 def test_an_index_out_of_range_is_told_when_it_is_known() -> None:
     x = wg.ones((4, 3), device="cuda")
     y = x[wg.tensor([1, 9], device="cuda")]
@@ -1133,6 +1152,12 @@ def test_an_index_out_of_range_is_told_when_it_is_known() -> None:
     y = wg.one_hot(wg.tensor([[0, 1], [7, 1]], device="cuda"), 3)
     with pytest.raises(IndexError, match=r"one_hot: id 7, number 2, .*num_classes is 3"):
         y.cpu()
+    for taken in (
+        x.gather(0, wg.tensor([[0, -5, 1]], device="cuda")),
+        x.scatter_add(0, wg.tensor([[0, -5, 1]], device="cuda"), 1.0),
+    ):
+        with pytest.raises(IndexError, match="index -5 is out of range for an axis of size 4"):
+            taken.cpu()
     y = wg.zeros((0, 3), device="cuda")[wg.tensor([0], device="cuda")]
     with pytest.raises(IndexError, match="index 0 is out of range for an axis of size 0"):
         y.cpu()

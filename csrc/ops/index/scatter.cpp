@@ -378,6 +378,12 @@ Tensor masked_scatter(const Tensor& x, const Tensor& given, const Tensor& source
                  how);
 }
 
+Tensor masked_select(const Tensor& x, const Tensor& mask) {
+  check_mask("masked_select", mask);
+  const Shape shape = broadcast("masked_select", x.shape(), mask.shape());
+  return get_item(expand(x, shape), {expand(mask, shape)});
+}
+
 Tensor take(const Tensor& x, const Tensor& index) {
   return reshape(gather(in_one_row(x), 0, in_one_row(index), "take"), index.shape());
 }
