@@ -42,13 +42,31 @@ def ours(x: Any, known: dict[int, Any] | None = None) -> Any:
     if isinstance(x, torch.device):
         return str(x)
     if isinstance(x, torch.nn.Module):
-        raise NotImplementedError("a module for an argument")
+        return wengert_module(x)
+    if callable(x) and getattr(x, "__module__", "").startswith("torch"):
+        return getattr(wg.nn.functional, x.__name__)
+    if callable(x) and hasattr(torch.nn.functional, getattr(x, "__name__", " ")):
+        return getattr(wg.nn.functional, x.__name__)
     if isinstance(x, (list, tuple)):
         items = [ours(v, known) for v in x]
         return items if isinstance(x, list) else tuple(items)
     if isinstance(x, dict):
         return {k: ours(v, known) for k, v in x.items()}
     return x
+
+
+def wengert_module(x: torch.nn.Module) -> Any:
+    """Distances, and the layers that an encoder or decoder is made of."""
+    if isinstance(x, (torch.nn.TransformerEncoderLayer, torch.nn.TransformerDecoderLayer)):
+        attention = x.self_attn
+        return getattr(wg.nn, type(x).__name__)(
+            attention.embed_dim, attention.num_heads, x.linear1.out_features, x.dropout.p,
+            getattr(wg.nn.functional, x.activation.__name__), x.norm1.eps,
+            attention.batch_first, x.norm_first, x.linear1.bias is not None,
+        ).to("float64")  # fmt: skip
+    if isinstance(x, torch.nn.PairwiseDistance):
+        return wg.nn.PairwiseDistance(x.norm, x.eps, x.keepdim)
+    raise NotImplementedError("a module for an argument")
 
 
 def tensor(x: torch.Tensor) -> wg.Tensor:
