@@ -34,9 +34,7 @@ KINDS = {
 }
 
 
-OTHERWISE = {
-    "linalg.norm.subgradients_at_zero": "PyTorch gives NaN for second order at 0, and 0 is given here"
-}
+OTHERWISE = {"linalg.norm.subgradients_at_zero": "second order at 0: NaN in PyTorch, 0 here"}
 
 
 def not_applicable(name: str, op: Any) -> str:
