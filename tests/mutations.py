@@ -377,6 +377,12 @@ def reset() -> None:
 VARIABLE: contextvars.ContextVar[float] = contextvars.ContextVar("variable", default=1.0)
 
 
+OPTIMIZERS = (
+    "sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "adamax", "nadam",
+    "radam", "rprop", "asgd", "lion",
+)  # fmt: skip
+
+
 class World:
     """A model, an optimizer, much state, and a step that reads all of it."""
 
@@ -458,6 +464,14 @@ class World:
             "adam": lambda: optim.Adam(params, 0.01),
             "adamw": lambda: optim.AdamW(params, 0.01),
             "rmsprop": lambda: optim.RMSprop(params, 0.01),
+            "adagrad": lambda: optim.Adagrad(params, 0.05),
+            "adadelta": lambda: optim.Adadelta(params, 0.5),
+            "adamax": lambda: optim.Adamax(params, 0.01),
+            "nadam": lambda: optim.NAdam(params, 0.01),
+            "radam": lambda: optim.RAdam(params, 0.01),
+            "rprop": lambda: optim.Rprop(params, 0.01),
+            "asgd": lambda: optim.ASGD(params, 0.01),
+            "lion": lambda: optim.Lion(params, 0.001),
         }[self.kind]()
 
     def state(self):
@@ -1041,7 +1055,7 @@ def program(seed: int, calls: int = 8) -> tuple[int, int]:
     results = []
     for compiled in (False, True):
         r = random.Random(seed)
-        w = World(seed, r.choice(["sgd", "momentum", "adam", "adamw", "rmsprop"]), compiled)
+        w = World(seed, r.choice(OPTIMIZERS), compiled)
         x, y = wg.randn((5, WIDTH)), wg.tensor([0, 1, 2, 0, 1])
         seen: list = []
         done: list[str] = []

@@ -159,6 +159,12 @@ def test_optimizers_are_made_as_asked(here: Path) -> None:
         "adam": (optim.Adam, {}),
         "adamw": (optim.AdamW, {}),
         "rmsprop": (optim.RMSprop, {}),
+        "adagrad": (optim.Adagrad, {}),
+        "adamax": (optim.Adamax, {}),
+        "nadam": (optim.NAdam, {}),
+        "radam": (optim.RAdam, {}),
+        "lion": (optim.Lion, {}),
+        "lamb": (optim.LAMB, {}),
     }
     assert set(kinds) == set(cli.OPTIMIZERS)
     for name, (kind, more) in kinds.items():
