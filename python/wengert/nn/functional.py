@@ -4,6 +4,7 @@ written here have arguments that only PyTorch has.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -114,7 +115,9 @@ def log_softmax(x: Tensor, axis: int = -1, dtype: Any = None) -> Tensor:
     return _core.log_softmax(x if dtype is None else x.to(dtype), axis)
 
 
-def softmin(x: Tensor, axis: int = -1, dtype: Any = None) -> Tensor:
+def softmin(  # type: ignore[no-redef]
+    x: Tensor, axis: int = -1, dtype: Any = None
+) -> Tensor:
     """softmax(-x) along an axis, of x converted to dtype."""
     return activations.softmin(x if dtype is None else x.to(dtype), axis)
 
@@ -214,7 +217,7 @@ def alpha_dropout(
     if p == 1.0:
         return x * 0
     lowest = -1.7580993408473766  # selu(-inf)
-    a = (1 - p + p * (1 - p) * lowest**2) ** -0.5
+    a = math.sqrt(1 / (1 - p + p * (1 - p) * lowest**2))
     mask = bernoulli(1 - p, x.shape, x.dtype, generator, x.device)
     return (x * mask + (1 - mask) * lowest) * a - a * p * lowest
 
