@@ -173,7 +173,15 @@ def test_compiled_steps_are_bit_identical() -> None:
         top = x.topk(3, 0)
         y = x.sort().values.square().sum() + top.values.sum() + x.median(1).values.sum()
         y = y + x.quantile(q, 1).sum() + x.nanquantile(0.7)
-        return [y, *wg.grad(y, [x]), top.indices, x.argsort(0), wg.searchsorted(x.sort().values, x)]
+        y = y + x.histogram(5, range=(-2.0, 2.0), weight=x).hist.square().sum()
+        return [
+            y,
+            *wg.grad(y, [x]),
+            x.histc(4, -1, 1),
+            top.indices,
+            x.argsort(0),
+            wg.searchsorted(x.sort().values, x),
+        ]
 
     compiled = wg.compile(step)
     for seed in range(3):

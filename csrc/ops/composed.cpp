@@ -192,9 +192,12 @@ Tensor range(Number start, Number stop, Number step, std::optional<DType> dtype,
 
 Tensor linspace(double start, double stop, int64_t count, DType dtype, Device device) {
   if (count < 0) fail<ValueError>("linspace: got num = ", count, "; expected 0 or more");
-  const Tensor x = arange(start, count > 1 ? (stop - start) / static_cast<double>(count - 1) : 0,
-                          count, DType::float64);
-  if (count > 1) x.data<double>()[count - 1] = stop;  // exactly
+  Tensor x = arange(start, count > 1 ? (stop - start) / static_cast<double>(count - 1) : 0, count,
+                    DType::float64);
+  if (count > 1) {  // the last one exactly
+    const Tensor parts[] = {slice(x, 0, 0, 1, count - 1), full({1}, stop, DType::float64)};
+    x = concatenate(Tensors(parts), 0);
+  }
   return to_device(to_dtype(x, dtype), device);
 }
 

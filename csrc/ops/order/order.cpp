@@ -255,13 +255,8 @@ void run_sort(Views out, Views in, const Attrs& attrs) {
 }
 Saves save_indices(uint32_t, const Attrs&) { return save_auxiliary; }
 void vjp_sort(const Line& line, const Tensor& g, Gradients& dx) {
-  const Shape& shape = line.inputs[0].shape;
-  const int64_t n = shape.back(), total = numel(shape), rows = n ? total / n : 0;
-  const Tensor starts = arange(0, n, rows, DType::int64, g.device());
-  const Tensor at = reshape(line.auxiliary(), Shape{rows, g.shape().back()}) + unsqueeze(starts, 1);
-  dx[0] = reshape(put_rows(full(Shape{total}, 0, g.dtype(), g.device()), reshape(g, {g.numel()}),
-                           reshape(at, {g.numel()}), 1, true),
-                  shape);
+  const Tensor zeros = full(line.inputs[0].shape, 0, g.dtype(), g.device());
+  dx[0] = scatter(zeros, -1, line.auxiliary(), g, {.by = "sort", .fold = Fold::add});
 }
 Cost cost_sort(Tensors in, const Tensor& out, const Attrs&) {
   Cost cost = default_cost(in, out);
