@@ -240,6 +240,30 @@ def along(op: str, reference: Any, draw: Draw = REAL, **more: Any) -> list[Row]:
     ]
 
 
+def scan(op: str, reference: Any, **more: Any) -> list[Row]:
+    """Along the last axis, the first, and one between."""
+    call = getattr(wg, op)
+    if op in ("cummax", "cummin"):
+        call = lambda x, axis: getattr(wg, op)(x, axis).values  # noqa: E731
+    return [
+        Row(
+            op,
+            lambda x, axis=axis: call(x, axis),
+            lambda x, axis=axis: reference(x, axis=axis),
+            (REAL,),
+            shapes,
+            variant=f"axis {axis}",
+            covers=("recurrence",) if op in ("cumprod", "logcumsumexp") else (),
+            **more,
+        )
+        for axis, shapes in (
+            (-1, (((1,),), ((21,),), ((3, 5),), ((0, 3),))),
+            (0, (((4, 3),), ((2, 0),))),
+            (-2, (((3, 2, 4),),)),
+        )
+    ]
+
+
 def row_wise(op: str, reference: Any, axis: int) -> Row:
     return Row(
         op,
@@ -720,6 +744,21 @@ ROWS: list[Row] = [
     *along("argmin", np.argmin, gradient=False, result="int64"),
     *along("any", np.any, MASK, gradient=False, result="bool"),
     *along("all", np.all, MASK, gradient=False, result="bool"),
+    # scans
+    *scan("cumsum", np.cumsum, near=20.0),
+    *scan("cumprod", np.cumprod, ulps=16.0),
+    *scan("logcumsumexp", np.logaddexp.accumulate, near=3.0),
+    *scan("cummax", np.maximum.accumulate),
+    *scan("cummin", np.minimum.accumulate),
+    Row(
+        "sub",
+        lambda x, y: wg.diff(x, 2, 0, prepend=1.5, append=y),
+        lambda x, y: np.diff(x, 2, 0, prepend=1.5, append=y),
+        (REAL, REAL),
+        (((4,), (2,)), ((3, 2), (1, 2)), ((0, 2), (1, 2))),
+        variant="diff",
+        near=10.0,
+    ),
     # products and rows
     *(
         Row(

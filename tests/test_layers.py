@@ -23,19 +23,21 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7515,
+    "the core that one must read": 7540,
     "further CPU kernels": 4000,
     "compiled steps and study": 2500,
-    "bindings": 3870,
+    "bindings": 3945,
     "GPU": 6000,
-    "order": 490,
+    # Families that one may skip, their CPU and GPU kernels together.
+    "ops/order": 490,
+    "ops/scan": 640,
     "gather and scatter": 750,
 }
 TO_READ = ("base", "tensor", "graph", "engine", "ops/elementwise", "ops/reduce", "ops/memory")
 
 # Likewise the families in ops/.
 FAMILIES = {"elementwise": 0, "reduce": 1, "random": 1, "memory": 1, "rows": 2, "update": 2}
-FAMILIES |= {"matmul": 3, "order": 3, "index": 4, "attention": 4}
+FAMILIES |= {"scan": 2, "matmul": 3, "order": 3, "index": 4, "attention": 4}
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
@@ -128,8 +130,8 @@ def is_for_gpus(path):
 
 def room(path):
     name = str(path.relative_to(CSRC))
-    if name.startswith("ops/order/"):
-        return "order"
+    if (own := f"ops/{family(path.relative_to(CSRC))}") in BUDGETS:
+        return own
     if re.search(r"/(scatter|fold)\.", name):
         return "gather and scatter"
     if is_for_gpus(path):

@@ -130,6 +130,12 @@ def rows() -> list[wg.Tensor]:
     return [y, *wg.grad(y, [x])]
 
 
+def scans(x: wg.Tensor, axis: int) -> list[wg.Tensor]:
+    x = x.requires_grad_()
+    ys = [x.cumsum(axis), (x * 1e-3 + 1).cumprod(axis), x.logcumsumexp(axis), *x.cummax(axis)]
+    return [*ys, *(wg.grad(y, [x], x.detach())[0] for y in ys[:3])]
+
+
 CASES: dict[str, Callable[[], Any]] = {
     "sum": lambda: normal(1_234_567).sum(),
     "sum of float64": lambda: normal(1_234_567, dtype="float64").sum(),
@@ -141,6 +147,10 @@ CASES: dict[str, Callable[[], Any]] = {
     "std, axis": lambda: normal(5, 100_003).std(1),
     "prod": lambda: (normal(300_001, dtype="float64") * 1e-3 + 1).prod(),
     "logsumexp": lambda: normal(300_001).logsumexp(),
+    "scans, one line": lambda: scans(normal(300_007), 0),
+    "scans, few lines": lambda: scans(normal(3, 100_003), 1),
+    "scans, many lines": lambda: scans(normal(40, 9001), 1),
+    "scans, columns": lambda: scans(normal(20_011, 33), 0),
     "matmul": lambda: normal(257, 300) @ normal(300, 129, seed=1),
     "matmul, long k": lambda: normal(5, 100_003) @ normal(100_003, 3, seed=1),
     "matmul, transposed": lambda: normal(300, 257).T @ normal(129, 300, seed=1).T,

@@ -382,16 +382,16 @@ def test_first_bad_forward_backward_and_from_outside() -> None:
 @pytest.mark.smoke
 def test_diff() -> None:
     program = Net("float32").program()
-    assert not wg.diff(program, Net("float32").program())
-    wide = wg.diff(program, program.double(), allowed=0)
+    assert not wg.study.diff(program, Net("float32").program())
+    wide = wg.study.diff(program, program.double(), allowed=0)
     assert wide and wide.line == 1 and 0 < wide.ulps < 1000
     changed = Net("float32")
     with wg.no_grad():
         changed.b2.add_(1e-3)
-    found = wg.diff(program, changed.program())
+    found = wg.study.diff(program, changed.program())
     assert program.line(found.line).op == "add" and "ulp" in str(found)
     other = wg.trace(lambda x: wg.tanh(x @ Net("float32").w1))(Net("float32").x)
-    assert "lists part at line 1" in str(wg.diff(program, other))
+    assert "lists part at line 1" in str(wg.study.diff(program, other))
 
 
 # ---- stepping
@@ -783,7 +783,7 @@ def test_wrong_arguments() -> None:
     with pytest.raises(TypeError, match="expected a function"):
         wg.trace(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"wengert\.trace returns"):
-        wg.diff(3, 4)  # type: ignore[arg-type]
+        wg.study.diff(3, 4)  # type: ignore[arg-type]
     with pytest.raises(StudyError, match="did you mean"):
         Net().program().value("dw3")
 

@@ -63,6 +63,12 @@ def spread(op: str) -> dict[str, Callable[..., Any]]:
     }
 
 
+def scans(op: str) -> dict[str, Callable[..., Any]]:
+    f = getattr(torch, op)
+    call = (lambda x, axis: f(x, axis)[0]) if op in ("cummax", "cummin") else f
+    return {f"{op} axis {axis}": lambda x, axis=axis: call(x, axis) for axis in (-1, 0, -2)}
+
+
 def counterparts() -> dict[str, Callable[..., Any]]:
     """Where these are more than PyTorch's function of the op's name."""
     return {
@@ -127,6 +133,14 @@ def counterparts() -> dict[str, Callable[..., Any]]:
         "prod middle": lambda x: x.prod(-2, keepdim=True),
         **spread("var"),
         **spread("std"),
+        **scans("cumsum"),
+        **scans("cumprod"),
+        **scans("logcumsumexp"),
+        **scans("cummax"),
+        **scans("cummin"),
+        "sub diff": lambda x, y: torch.diff(
+            x, 2, 0, prepend=torch.full_like(x[:1], 1.5) if len(x) else 1.5 + 0 * y, append=y
+        ),
         "softmax axis -1": lambda x: x.softmax(-1),
         "softmax axis 0": lambda x: x.softmax(0),
         "log_softmax axis -1": lambda x: x.log_softmax(-1),
@@ -237,7 +251,7 @@ def test_row_in_float32(row: Row, shapes: Shapes) -> None:
     for a, b in zip(
         g, torch.autograd.grad(expected.sum(), [x for x in theirs if x.requires_grad]), strict=True
     ):
-        assert_close(a, b.numpy(), 2e-5, 2e-5)
+        assert_close(a, b.detach().numpy(), 2e-5, 2e-5)
 
 
 # ---- random graphs -------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ inline const Tensor* as_tensor(PyObject* o) {
   if (!instance->simple_layout || !instance->simple_holder_constructed) return nullptr;
   return reinterpret_cast<const Tensor*>(&instance->simple_value_holder[1]);
 }
+struct ValuesAndIndices;
 }  // namespace wengert::bindings
 
 namespace pybind11::detail {
@@ -45,11 +46,21 @@ template <> struct type_caster<wengert::Tensor> {
     return wengert::bindings::wrap(t);
   }
 };
+template <> struct handle_type_name<wengert::bindings::ValuesAndIndices> {
+  static constexpr auto name = const_name("wengert.order.ValuesAndIndices");
+};
 }  // namespace pybind11::detail
 
 namespace wengert::bindings {
 
 using TensorClass = py::class_<TensorBody, Ref<TensorBody>>;
+
+// The named tuple of Python that functions such as cummax return.
+struct ValuesAndIndices : py::tuple {
+  ValuesAndIndices(const std::pair<Tensor, Tensor>& of)
+      : py::tuple(
+            py::module_::import("wengert.order").attr("ValuesAndIndices")(of.first, of.second)) {}
+};
 
 // calls.cpp
 std::string shown(py::handle value);  // in a few words, with its type

@@ -26,6 +26,27 @@ void add_reduction(py::module_& m, TensorClass& cls, const char* name, F f, cons
       py::arg("axis") = none, keepdims_argument(), doc);
 }
 
+// Of NumPy, whose axis may be None (x as one row) and whose dtype is that of the sums too.
+template <class F>
+void add_cumulative(py::module_& m, TensorClass& cls, const char* name, F f, const char* doc) {
+  both(
+      m, cls, name, "x",
+      [f](const Tensor& x, std::optional<int64_t> axis, py::handle given) {
+        const auto dtype = to_dtype_or_none(given);
+        const Tensor in = dtype ? to_dtype(x, *dtype) : x;
+        const Tensor y = f(axis ? in : reshape(in, Shape{-1}), axis.value_or(0));
+        return dtype ? to_dtype(y, *dtype) : y;
+      },
+      py::arg("axis") = none, py::arg("dtype") = none, doc);
+}
+template <class F>
+void add_extreme(py::module_& m, TensorClass& cls, const char* name, F f, const char* doc) {
+  both(
+      m, cls, name, "x",
+      [f](const Tensor& x, int64_t axis) { return ValuesAndIndices(f(x, axis)); }, py::arg("axis"),
+      doc);
+}
+
 template <size_t> using Handle = py::handle;
 
 // `sgd_step(params, grads, momentum_buffers, options, step)`, and so on.
@@ -107,6 +128,38 @@ void add_functions(py::module_& m, TensorClass& cls) {
        "Index of the first largest along an axis, or, without one, in x as one row; int64.");
   both(m, cls, "argmin", "x", argmin, py::arg("axis") = none, keepdims_argument(),
        "Index of the first smallest along an axis, or, without one, in x as one row; int64.");
+  add_cumulative(m, cls, "cumsum", cumsum,
+                 "y[i] = x[0] + ... + x[i] along an axis, or, without one, in x as one row.\n\n"
+                 "Gathered in float64, whatever the dtype; of ints and bools int64, unless dtype "
+                 "says otherwise: x is converted to it first.");
+  add_cumulative(m, cls, "cumprod", cumprod,
+                 "y[i] = x[0] * ... * x[i] along an axis, or, without one, in x as one row; dtypes "
+                 "as cumsum's. The gradient is right where x has zeros.");
+  both(m, cls, "logcumsumexp", "x", logcumsumexp, py::arg("axis"),
+       "log(cumsum(exp(x))) along an axis, stable; floating. Infinite x get no NaN in the "
+       "gradient: -inf has 0, and of several inf each has all that follows it.");
+  add_extreme(m, cls, "cummax", cummax,
+              "(values, indices) along an axis: the largest of x[0] to x[i], and where the last of "
+              "equal ones is, int64. From the first NaN on NaN. The gradient goes to the indices.");
+  add_extreme(m, cls, "cummin", cummin,
+              "(values, indices) along an axis: the smallest of x[0] to x[i], and where the last "
+              "of equal ones is, int64. From the first NaN on NaN. The gradient goes to the "
+              "indices.");
+  const auto difference = [](py::handle given, int64_t n, int64_t axis, py::handle prepend,
+                             py::handle append) {
+    const Tensor* x = as_tensor(given.ptr());
+    if (!x)
+      fail<DTypeError>("diff: got ", shown(given),
+                       "; expected a Tensor. Two lists of lines: wengert.study.diff(a, b)");
+    const auto end = [&](py::handle part) {
+      return part.is_none() ? Tensor() : to_operand("diff", part, *x);
+    };
+    return diff(*x, n, axis, end(prepend), end(append));
+  };
+  both(m, cls, "diff", "x", difference, py::arg("n") = 1, py::arg("axis") = -1,
+       py::arg("prepend") = none, py::arg("append") = none,
+       "x[i + 1] - x[i] along an axis, n times over; of bools, whether they differ. prepend and "
+       "append are joined to x first: tensors of as many axes, or numbers.");
   both(m, cls, "nonzero", "x", nonzero,
        "Places of the elements that are not zero: (count, ndim), int64.");
 

@@ -68,6 +68,28 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return reshape(y, shape);
 }
 
+Tensor diff(const Tensor& given, int64_t n, int64_t axis_given, const Tensor& prepend,
+            const Tensor& append) {
+  if (n < 0) fail<ValueError>("diff: got n = ", n, "; expected 0 or more");
+  const int axis = normalize_axis("diff", axis_given, given.dim());
+  if (n == 0) return clone(given);
+  std::vector<Tensor> parts;
+  for (const Tensor* part : {&prepend, &given, &append}) {
+    if (!part->defined()) continue;
+    Shape one = given.shape();
+    one[axis] = 1;
+    parts.push_back(part->dim() == 0 ? expand(to_device(*part, given.device()), one) : *part);
+  }
+  Tensor x = parts.size() > 1 ? concatenate(Tensors(parts), axis) : given;
+  for (int64_t rest = std::min(n, x.shape()[axis]); rest > 0; --rest) {
+    const int64_t length = std::max<int64_t>(0, x.shape()[axis] - 1);
+    const Tensor after = slice(x, axis, x.shape()[axis] - length, 1, length),
+                 before = slice(x, axis, 0, 1, length);
+    x = x.dtype() == DType::bool_ ? after != before : after - before;
+  }
+  return x;
+}
+
 // ---- views, and tensors made of parts ----
 
 Tensor view(const Tensor& x, const Shape& shape) {

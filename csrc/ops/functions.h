@@ -154,6 +154,14 @@ Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims);
 // Of floating x, gathered in float64, as which it is given.
 Tensor sum_squares(const Tensor& x);
 
+// ---- scan.cpp: each element of the result is of all elements of x up to it along the axis ----
+Tensor cumsum(const Tensor& x, int64_t axis);
+Tensor cumprod(const Tensor& x, int64_t axis);
+Tensor logcumsumexp(const Tensor& x, int64_t axis);
+// With the index of the last of the largest (smallest).
+std::pair<Tensor, Tensor> cummax(const Tensor& x, int64_t axis);
+std::pair<Tensor, Tensor> cummin(const Tensor& x, int64_t axis);
+
 // ---- matmul.cpp ----
 Tensor matmul(const Tensor& a, const Tensor& b);
 
@@ -264,6 +272,8 @@ Tensor deviation(const Tensor& x, AxisMask axes, double correction, bool keepdim
 // x @ transpose(weight) + bias, for x (..., in), weight (out, in), bias (out,) or undefined; a
 // stack of matrices is taken as one.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
+// x[i + 1] - x[i] along an axis, n times, after others (which may be undefined) are joined to x.
+Tensor diff(const Tensor& x, int64_t n, int64_t axis, const Tensor& prepend, const Tensor& append);
 Tensor view(const Tensor& x, const Shape& shape);  // reshape, or an error where that copies
 Tensor flatten(const Tensor& x, int64_t first, int64_t last);
 Tensor squeeze(const Tensor& x);                            // all axes of size one

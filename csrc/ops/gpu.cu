@@ -16,6 +16,7 @@ extern const OrderGpu order_gpu;
 extern const PersistentGpu persistent_gpu;
 extern const RandomGpu random_gpu;
 extern const ReduceGpu reduce_gpu;
+extern const ScanGpu scan_gpu;
 extern const SoftmaxGpu softmax_gpu;
 extern const UpdateGpu update_gpu;
 
@@ -30,6 +31,7 @@ const GpuKernels gpu_kernel_tables{
     .persistent = &persistent_gpu,
     .random = &random_gpu,
     .reduce = &reduce_gpu,
+    .scan = &scan_gpu,
     .softmax = &softmax_gpu,
     .update = &update_gpu,
 };

@@ -18,6 +18,7 @@ struct OrderGpu;
 struct PersistentGpu;
 struct RandomGpu;
 struct ReduceGpu;
+struct ScanGpu;
 struct SoftmaxGpu;
 struct UpdateGpu;
 
@@ -32,6 +33,7 @@ struct GpuKernels {
   const PersistentGpu* persistent;
   const RandomGpu* random;
   const ReduceGpu* reduce;
+  const ScanGpu* scan;
   const SoftmaxGpu* softmax;
   const UpdateGpu* update;
 };

@@ -10,7 +10,7 @@
 
 Layers are in `wengert.nn`, optimizers in `wengert.optim`, files in `wengert.io`, data in
 `wengert.data`, gradient checks in `wengert.testing`, the list of a step to read, step through and
-check in `wengert.study` (`wengert.trace`, `wengert.diff`); each is loaded when it is first used.
+check in `wengert.study` (`wengert.trace`); each is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ if _TYPE_CHECKING:
     from .order import *  # noqa: F403
     from .random import *  # noqa: F403
     from .shapes import *  # noqa: F403
-    from .study import diff as diff
     from .study import trace as trace
 
 _core._set_package_directory(_path.dirname(__file__))  # noqa: PTH120 - pathlib is slow to load
@@ -85,7 +84,6 @@ _FUNCTIONS = {
     "checkpoint": "_custom",
     "custom_op": "_custom",
     "get_include": "_custom",
-    "diff": "study",
     "trace": "study",
     "get_matmul_precision": "cuda",
     "set_matmul_precision": "cuda",

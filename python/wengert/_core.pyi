@@ -10,7 +10,7 @@ import typing_extensions
 from numpy import ndarray
 from .random import Generator
 import wengert.order
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'diagonal', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'index_add', 'index_copy', 'index_fill', 'index_reduce', 'index_select', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'masked_fill', 'masked_scatter', 'masked_select', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'put', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'scatter', 'scatter_add', 'scatter_reduce', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'take', 'take_along_axis', 'take_along_dim', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'cummax', 'cummin', 'cumprod', 'cumsum', 'diagonal', 'diff', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'index_add', 'index_copy', 'index_fill', 'index_reduce', 'index_select', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logcumsumexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'masked_fill', 'masked_scatter', 'masked_select', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'put', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'scatter', 'scatter_add', 'scatter_reduce', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'take', 'take_along_axis', 'take_along_dim', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -483,6 +483,24 @@ class Tensor:
         """
         to("cuda"): DeviceError where there is no GPU.
         """
+    def cummax(self, axis: typing.SupportsInt | typing.SupportsIndex) -> wengert.order.ValuesAndIndices:
+        """
+        (values, indices) along an axis: the largest of x[0] to x[i], and where the last of equal ones is, int64. From the first NaN on NaN. The gradient goes to the indices.
+        """
+    def cummin(self, axis: typing.SupportsInt | typing.SupportsIndex) -> wengert.order.ValuesAndIndices:
+        """
+        (values, indices) along an axis: the smallest of x[0] to x[i], and where the last of equal ones is, int64. From the first NaN on NaN. The gradient goes to the indices.
+        """
+    def cumprod(self, axis: typing.SupportsInt | typing.SupportsIndex | None = None, dtype: DType | str | None = None) -> Tensor:
+        """
+        y[i] = x[0] * ... * x[i] along an axis, or, without one, in x as one row; dtypes as cumsum's. The gradient is right where x has zeros.
+        """
+    def cumsum(self, axis: typing.SupportsInt | typing.SupportsIndex | None = None, dtype: DType | str | None = None) -> Tensor:
+        """
+        y[i] = x[0] + ... + x[i] along an axis, or, without one, in x as one row.
+        
+        Gathered in float64, whatever the dtype; of ints and bools int64, unless dtype says otherwise: x is converted to it first.
+        """
     def data_ptr(self) -> builtins.int:
         """
         Address of the first element.
@@ -506,6 +524,10 @@ class Tensor:
     def diagonal(self, offset: typing.SupportsInt | typing.SupportsIndex = 0, axis1: typing.SupportsInt | typing.SupportsIndex = 0, axis2: typing.SupportsInt | typing.SupportsIndex = 1) -> Tensor:
         """
         Elements i, i + offset of two axes, as the last axis; a view. IndexError for a missing axis.
+        """
+    def diff(self, n: typing.SupportsInt | typing.SupportsIndex = 1, axis: typing.SupportsInt | typing.SupportsIndex = -1, prepend: typing.Any = None, append: typing.Any = None) -> Tensor:
+        """
+        x[i + 1] - x[i] along an axis, n times over; of bools, whether they differ. prepend and append are joined to x first: tensors of as many axes, or numbers.
         """
     def div(self, other: Operand) -> Tensor:
         """
@@ -739,6 +761,10 @@ class Tensor:
     def logaddexp(self, other: Operand) -> Tensor:
         """
         log(exp(a) + exp(b)). Gradient: da = g * sigmoid(a - b), db = g * sigmoid(b - a). Integers become float32.
+        """
+    def logcumsumexp(self, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+        """
+        log(cumsum(exp(x))) along an axis, stable; floating. Infinite x get no NaN in the gradient: -inf has 0, and of several inf each has all that follows it.
         """
     def logical_and(self, other: Operand) -> Tensor:
         """
@@ -1799,9 +1825,31 @@ def cuda_status() -> str:
     """
     Whether CUDA can be used, and if not, what is missing.
     """
+def cummax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> wengert.order.ValuesAndIndices:
+    """
+    (values, indices) along an axis: the largest of x[0] to x[i], and where the last of equal ones is, int64. From the first NaN on NaN. The gradient goes to the indices.
+    """
+def cummin(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> wengert.order.ValuesAndIndices:
+    """
+    (values, indices) along an axis: the smallest of x[0] to x[i], and where the last of equal ones is, int64. From the first NaN on NaN. The gradient goes to the indices.
+    """
+def cumprod(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None, dtype: DType | str | None = None) -> Tensor:
+    """
+    y[i] = x[0] * ... * x[i] along an axis, or, without one, in x as one row; dtypes as cumsum's. The gradient is right where x has zeros.
+    """
+def cumsum(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None, dtype: DType | str | None = None) -> Tensor:
+    """
+    y[i] = x[0] + ... + x[i] along an axis, or, without one, in x as one row.
+    
+    Gathered in float64, whatever the dtype; of ints and bools int64, unless dtype says otherwise: x is converted to it first.
+    """
 def diagonal(x: Tensor, offset: typing.SupportsInt | typing.SupportsIndex = 0, axis1: typing.SupportsInt | typing.SupportsIndex = 0, axis2: typing.SupportsInt | typing.SupportsIndex = 1) -> Tensor:
     """
     Elements i, i + offset of two axes, as the last axis; a view. IndexError for a missing axis.
+    """
+def diff(x: typing.Any, n: typing.SupportsInt | typing.SupportsIndex = 1, axis: typing.SupportsInt | typing.SupportsIndex = -1, prepend: typing.Any = None, append: typing.Any = None) -> Tensor:
+    """
+    x[i + 1] - x[i] along an axis, n times over; of bools, whether they differ. prepend and append are joined to x first: tensors of as many axes, or numbers.
     """
 def div(a: Operand, b: Operand) -> Tensor:
     """
@@ -2000,6 +2048,10 @@ def log_softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1)
 def logaddexp(a: Operand, b: Operand) -> Tensor:
     """
     log(exp(a) + exp(b)). Gradient: da = g * sigmoid(a - b), db = g * sigmoid(b - a). Integers become float32.
+    """
+def logcumsumexp(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+    """
+    log(cumsum(exp(x))) along an axis, stable; floating. Infinite x get no NaN in the gradient: -inf has 0, and of several inf each has all that follows it.
     """
 def logical_and(a: Operand, b: Operand) -> Tensor:
     """

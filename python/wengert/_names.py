@@ -20,8 +20,6 @@ _OPS = {
     "amax": "max(axis), which gives the values alone",
     "amin": "min(axis), which gives the values alone",
     "clip": "clamp(min, max)",
-    "cumprod": _NUMPY,
-    "cumsum": _NUMPY,
     "equal": "wengert.array_equal(a, b), or a == b for each element",
 }
 

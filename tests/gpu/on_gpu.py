@@ -138,6 +138,26 @@ def test_order(dtype: str, n: int) -> None:
     same_bits(g.unique(), x.unique())
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
+def test_scans_of_long_lines(dtype: str) -> None:
+    """Lines of several pieces, alone, side by side, and as columns; both ways."""
+    x = wg.tensor(np.random.default_rng(0).integers(0, 9, (2, 9001, 3)), dtype)
+    for y in (x, x.reshape(2, -1), x.flatten()):
+        for axis in range(y.ndim):
+            g = y.to("cuda")
+            same_bits(g.cumsum(axis), y.cumsum(axis))
+            for a, b in zip(g.cummax(axis), y.cummax(axis), strict=True):
+                same_bits(a, b)
+            if dtype != "float64":
+                continue
+            u, v = g.clone().requires_grad_(), y.clone().requires_grad_()
+            for op in ("cumsum", "cumprod", "logcumsumexp"):
+                a, b = (getattr(t * 1e-4 + 1, op)(axis) for t in (u, v))
+                assert_close(a, b, 1e-11, 1e-11)
+                (da,), (db,) = wg.grad(a.sum(), [u]), wg.grad(b.sum(), [v])
+                assert_close(da, db, 1e-11, 1e-11)
+
+
 @pytest.mark.parametrize(("row", "shapes"), [c for c in CASES if c[0].inputs], ids=name)
 def test_bfloat16(row: Row, shapes: Shapes) -> None:
     """The CPU's values, but for the last bit, where a function's last bit in float32 decides it."""

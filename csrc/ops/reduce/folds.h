@@ -16,7 +16,7 @@ template <class T> struct Sum {
   using Out = std::conditional_t<std::is_floating_point_v<T>, T, int64_t>;
   FN static Acc start() { return 0; }
   FN static Acc fold(Acc a, T x, int64_t) { return a + static_cast<Acc>(x); }
-  FN static Acc merge(Acc a, Acc b) { return a + b; }
+  template <class V> FN static V merge(V a, V b) { return a + b; }  // vectors of them, too
   FN static Out finish(Acc a, double divisor) {
     if constexpr (std::is_floating_point_v<T>) return static_cast<Out>(a / divisor);
     return static_cast<Out>(a);
@@ -33,7 +33,7 @@ template <class T> struct Prod {
   using Out = typename Sum<T>::Out;
   FN static Acc start() { return 1; }
   FN static Acc fold(Acc a, T x, int64_t) { return a * static_cast<Acc>(x); }
-  FN static Acc merge(Acc a, Acc b) { return a * b; }
+  template <class V> FN static V merge(V a, V b) { return a * b; }
   FN static Out finish(Acc a, double) { return static_cast<Out>(a); }
 };
 template <class T, bool largest> struct Extreme {  // NaN where there is one

@@ -7,7 +7,7 @@
     program.stepper()               a debugger for backprop; `wengert study` in the terminal
     program.to_html("step.html")    the same as one page for a browser
     program.to_numpy()              the same as plain NumPy
-    wengert.diff(before, after)     where two runs part
+    study.diff(before, after)       where two runs part
     study.attribution               what a trained network looks at, and for whom it is wrong
 
 The list is the one that eager ran and that compiled steps replay (csrc/program/), with what only a

@@ -610,7 +610,7 @@ def diff(a: WengertList, b: WengertList, *, allowed: float | None = None) -> Dif
     """The first line where the results of two programs differ by more than `allowed` ulp.
 
     Both must have the same ops in the same order; where that ends, the lists part. allowed: 0, or 4
-    where one of the two runs in another dtype (`wengert.diff(p, p.double())`).
+    where one of the two runs in another dtype (`wengert.study.diff(p, p.double())`).
     """
     for p in (a, b):
         if not isinstance(p, WengertList):

@@ -34,6 +34,10 @@ _PATTERNS = {
        for op in ("sum", "mean", "prod", "max", "min", "any", "all")},
     **{op: f"np.{op}({{x}}, axis={{axis[0]}}, keepdims={{keepdims}})"
        for op in ("argmax", "argmin")},
+    "cumsum": "cumsum({x}, {axis}, {reverse})", "cumprod": "np.cumprod({x}, axis={axis})",
+    "logcumsumexp": "np.logaddexp.accumulate({x}, axis={axis})",
+    "cummax": "scan_of(np.maximum, {x}, {axis})", "cummin": "scan_of(np.minimum, {x}, {axis})",
+    "recurrence": "recurrence({a}, {b}, {axis}, {reverse})",
     "sum_squares": "np.square({x}, dtype=float).sum(axis={axis})",
     "product_of_others": "product_of_others({x})",
     "permute": "np.transpose({x}, {axes})", "reshape": "np.reshape({x}, {shape})",
@@ -96,6 +100,24 @@ _HELPERS = {
         "def logsumexp(x):\n"
         "    m = row_top(x)\n"
         "    return (m + np.log(np.exp(x - m).sum(axis=-1, keepdims=True)))[..., 0]"
+    ),
+    "cumsum": (
+        "def cumsum(x, axis, reverse):\n"
+        "    return np.flip(np.flip(x, axis).cumsum(axis), axis) if reverse else x.cumsum(axis)"
+    ),
+    "scan_of": (
+        "def scan_of(best, x, axis):  # and the last index of each\n"
+        "    y = best.accumulate(x, axis=axis)\n"
+        "    at = np.where((x == y) | (x != x), np.indices(x.shape)[axis], 0)\n"
+        "    return y, np.maximum.accumulate(at, axis=axis)"
+    ),
+    "recurrence": (
+        "def recurrence(a, b, axis, reverse):\n"
+        "    h, y = 0, np.empty_like(b)\n"
+        "    for i in range(b.shape[axis])[:: -1 if reverse else 1]:\n"
+        "        at = (slice(None),) * axis + (i,)\n"
+        "        y[at] = h = a[at] * h + b[at]\n"
+        "    return y"
     ),
     "rows_of": (
         "def rows_of(x, lead):\n"

@@ -76,7 +76,7 @@ class Program(WengertList):
         return wrong
 
     def double(self) -> Program:
-        """The same list, run in float64 from the same numbers: `wengert.diff(p, p.double())`."""
+        """The same list, run in float64 from the same numbers: `study.diff(p, p.double())`."""
         return dataclasses.replace(self, wide=True)
 
 
