@@ -106,8 +106,6 @@ NN = {
     **dict.fromkeys(("AdaptiveAvgPool2d", "Unfold", "Upsample"), _NO_CONVOLUTION),
     "Buffer": "module.register_buffer(name, tensor)",
     "DataParallel": "nothing: one process runs one model",
-    "Dropout1d": "Dropout",
-    "Dropout2d": "Dropout",
     "Swish": "SiLU",
     "Unflatten": "a Module of your own, with x.reshape(...) in forward",
 }
@@ -128,7 +126,6 @@ OPTIM = {
 }
 
 FUNCTIONAL = {
-    "normalize": "x / x.square().sum(1, True).sqrt()",
 }
 FUNCTIONAL |= dict.fromkeys(("conv1d", "conv2d", "max_pool2d", "avg_pool2d"), _NO_CONVOLUTION)
 
