@@ -10,7 +10,15 @@ import pytest
 
 HERE = Path(__file__).parent / "conformance"
 NEEDS = {"einops_tests": "einops"}
-SUITES = ("op_db", "error_inputs", "module_db", "optim_db", "schedules", "einops_tests")
+SUITES = (
+    "op_db",
+    "error_inputs",
+    "module_db",
+    "optim_db",
+    "schedules",
+    "einops_tests",
+    "onnx_nodes",
+)
 
 
 def passed(suite: str) -> set[str]:

@@ -125,8 +125,7 @@ OPTIM = {
     "swa_utils": "wengert.optim itself, which has AveragedModel, SWALR and update_bn",
 }
 
-FUNCTIONAL = {
-}
+FUNCTIONAL: dict[str, str] = {}
 FUNCTIONAL |= dict.fromkeys(("conv1d", "conv2d", "max_pool2d", "avg_pool2d"), _NO_CONVOLUTION)
 
 

@@ -20,7 +20,15 @@ from pathlib import Path
 from cases import Case
 
 HERE = Path(__file__).parent
-SUITES = ("op_db", "error_inputs", "module_db", "optim_db", "schedules", "einops_tests")
+SUITES = (
+    "op_db",
+    "error_inputs",
+    "module_db",
+    "optim_db",
+    "schedules",
+    "einops_tests",
+    "onnx_nodes",
+)
 HEAD = """# Conformance
 
 Wengert judged by suites that others wrote. Made by `python tests/conformance/run.py --write`; not

@@ -1,0 +1,162 @@
+"""wengert.onnx: files become networks that are trained and compiled; bad files are errors."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert.testing import assert_close
+
+onnx = pytest.importorskip("onnx")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+import wengert.onnx  # noqa: E402
+from wengert.onnx import UnsupportedError  # noqa: E402
+
+
+def model(nodes, inputs, outputs, **weights):
+    """One graph; inputs and outputs are names with shapes, of float32."""
+    infos = [
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in given.items()]
+        for given in (inputs, outputs)
+    ]
+    initial = [numpy_helper.from_array(v, n) for n, v in weights.items()]
+    graph = helper.make_graph(nodes, "net", *infos, initializer=initial)
+    opset = [helper.make_opsetid("", 20)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=9)
+
+
+@pytest.fixture
+def perceptron(tmp_path):
+    rng = np.random.default_rng(0)
+    w1, b1, w2, b2 = (rng.normal(size=s).astype("float32") for s in ((4, 6), (6,), (3, 6), (3,)))
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"], name="first"),
+        helper.make_node("Add", ["a", "b1"], ["b"]),
+        helper.make_node("Tanh", ["b"], ["h"]),
+        helper.make_node("Gemm", ["h", "w2", "b2"], ["y"], transB=1),
+    ]
+    made = model(nodes, {"x": ["n", 4]}, {"y": ["n", 3]}, w1=w1, b1=b1, w2=w2, b2=b2)
+    path = tmp_path / "net.onnx"
+    onnx.save(made, path)
+    return path, lambda x: np.tanh(x @ w1 + b1) @ w2.T + b2
+
+
+def test_a_file_is_a_network(perceptron):
+    path, expected = perceptron
+    net = wengert.onnx.load(path)
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype("float32")
+    assert_close(net(wg.tensor(x)), expected(x), 1e-5, 1e-6)
+    assert net.inputs == ["x"] and net.outputs == ["y"]
+    assert sorted(n for n, _ in net.named_parameters()) == ["b1", "b2", "w1", "w2"]
+    with pytest.raises(TypeError, match="got 2 inputs; expected 1: x"):
+        net(x, x)
+    with pytest.raises(wg.ShapeError, match=r"node 'first' \(MatMul\)"):
+        net(wg.ones((5, 3)))
+
+
+def test_it_trains_compiled_as_eager(perceptron):
+    path, _ = perceptron
+    x = wg.randn((8, 4), generator=wg.Generator(0))
+    y = wg.tensor(np.arange(8) % 3)
+    found = []
+    for compiled in (False, True):
+        net = wengert.onnx.load(path)
+        optimizer = wg.optim.Adam(net.parameters(), lr=0.05)
+
+        def step(net=net, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = wg.cross_entropy(net(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = wg.compile(step) if compiled else step
+        found.append([run().item() for _ in range(20)])
+    assert found[0] == found[1] and found[0][-1] < found[0][0] / 2
+
+
+def test_shapes_are_computed_from_shapes():
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Constant", [], ["zero"], value_ints=[0]),
+        helper.make_node("Gather", ["s", "zero"], ["n"]),
+        helper.make_node("Constant", [], ["rest"], value_ints=[-1]),
+        helper.make_node("Concat", ["n", "rest"], ["to"], axis=0),
+        helper.make_node("Reshape", ["x", "to"], ["y"]),
+    ]
+    net = wengert.onnx.Network(model(nodes, {"x": [2, 3, 4]}, {"y": [2, 12]}))
+    x = wg.randn((2, 3, 4))
+    assert (net(x) == x.reshape(2, 12)).all()
+
+
+def test_branches_and_loops():
+    def branch(name, op):
+        out = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        return helper.make_graph([helper.make_node(op, ["x"], [name])], name, [], [out])
+
+    node = helper.make_node(
+        "If", ["c"], ["y"], then_branch=branch("p", "Exp"), else_branch=branch("q", "Neg")
+    )
+    less = helper.make_node("Less", ["s", "limit"], ["c"])
+    total = helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0)
+    net = wengert.onnx.Network(
+        model([total, less, node], {"x": [2]}, {"y": [2]}, limit=np.float32(0))
+    )
+    assert_close(net(wg.tensor([-1.0, 0.5])), np.exp(np.float32([-1.0, 0.5])), 1e-6, 1e-6)
+    assert net(wg.tensor([1.0, 0.5])).tolist() == [-1.0, -0.5]
+
+
+def test_what_there_is_no_op_for_is_named():
+    node = helper.make_node("NonMaxSuppression", ["x", "x"], ["y"], name="boxes")
+    with pytest.raises(UnsupportedError, match="node 'boxes' is a NonMaxSuppression"):
+        wengert.onnx.Network(model([node], {"x": [1]}, {"y": [1]}))
+    other = helper.make_node("Relu", ["x"], ["y"], domain="com.other", name="theirs")
+    with pytest.raises(UnsupportedError, match=r"node 'theirs' is a com.other.Relu"):
+        wengert.onnx.Network(model([other], {"x": [1]}, {"y": [1]}))
+
+
+def test_external_data_outside_the_directory_is_refused(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.zeros(4, "float32").tobytes())
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    made = model(
+        [helper.make_node("Add", ["x", "w"], ["y"])],
+        {"x": [4]},
+        {"y": [4]},
+        w=np.zeros(4, "float32"),
+    )
+    w = made.graph.initializer[0]
+    w.ClearField("raw_data")
+    w.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "../secret"), ("offset", "0"), ("length", "16")):
+        w.external_data.add(key=key, value=value)
+    (inside / "net.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(ValueError, match=r"net\.onnx is not a valid model"):
+        wengert.onnx.load(inside / "net.onnx")
+
+
+def test_damaged_files_are_errors(perceptron, tmp_path):
+    path, _ = perceptron
+    whole = path.read_bytes()
+    draw = random.Random(0)
+    for n in range(300):
+        bad = bytearray(whole)
+        if n % 3 == 0:
+            del bad[draw.randrange(len(bad)) :]
+        else:
+            for _ in range(draw.randint(1, 8)):
+                bad[draw.randrange(len(bad))] = draw.randrange(256)
+        damaged = tmp_path / "bad.onnx"
+        damaged.write_bytes(bad)
+        try:  # weights may differ, and nothing else
+            wengert.onnx.load(damaged)(wg.ones((1, 4)))
+        except (ValueError, TypeError, IndexError) as error:
+            assert str(error)
+    with pytest.raises(FileNotFoundError):
+        wengert.onnx.load(Path("nowhere.onnx"))
