@@ -475,7 +475,7 @@ BATTERY = [
     (lambda: nn.init.calculate_gain("rleu"), "calculate_gain | rleu | relu | did you mean 'relu'"),
     # names
     (lambda: wg.cat, "wengert | 'cat' | no attribute | concatenate"),
-    (lambda: X.t, "Tensor | 't' | no attribute | x.T"),
+    (lambda: X.numpy_function, "Tensor | 'numpy_function' | no attribute"),
     (lambda: nn.Conv2d, "nn | 'Conv2d' | no attribute | convolution"),
 ]
 

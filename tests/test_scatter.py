@@ -225,6 +225,9 @@ def test_zeros_in_a_product() -> None:
     dx, dv = wg.grad(y.sum(), [x, v])
     assert dx.tolist() == [0, 0, 5, 1, 0]
     assert dv.tolist() == [2, 0, 0, 2, 0, 0]
+    y = x.scatter_reduce(0, wg.tensor([0, 0, 1, 2, 4, 4]), v, "prod")
+    with pytest.raises(wg.GradientError, match="two zeros or more at one place"):
+        wg.grad(y.sum(), [x, v], create_graph=True)
 
 
 @pytest.mark.parametrize(

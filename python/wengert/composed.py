@@ -324,6 +324,9 @@ def isclose(
     a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
     """|a - b| <= atol + rtol * |b|, or equal infinities; NaN is close to NaN if equal_nan."""
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not value >= 0:
+            raise ValueError(f"isclose: {name} is {value}; expected 0 or more")
     a, b = _core.asarray(a), _core.asarray(b)
     wide = [x if x.dtype.is_floating_point else x.double() for x in (a, b)]
     near = _core.abs(wide[0] - wide[1]) <= _core.abs(wide[1]) * rtol + atol

@@ -19,36 +19,15 @@ import wengert as wg
 __all__ = ["VERSION", "cases"]
 
 # What is legal here, by the function's name, and why.
-LEGAL = {"arange": "no step leads there: empty, as in NumPy"}
+LEGAL = {
+    "arange": "no step leads there: empty, as in NumPy",
+    "linalg.cross": "shapes that broadcast, as in NumPy",
+}
 LEGAL |= dict.fromkeys(
-    [
-        "atan2",
-        "bitwise_and",
-        "bitwise_left_shift",
-        "bitwise_or",
-        "bitwise_right_shift",
-        "bitwise_xor",
-        "copysign",
-        "eq",
-        "fmod",
-        "ge",
-        "gt",
-        "hypot",
-        "le",
-        "logaddexp",
-        "logical_and",
-        "logical_or",
-        "logical_xor",
-        "lt",
-        "maximum",
-        "minimum",
-        "ne",
-        "pow",
-        "remainder",
-        "rsub",
-        "sub",
-        "xlogy",
-    ],
+    "__rdiv__ atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
+    "clamp_max clamp_min copysign eq fmod ge gt heaviside hypot isclose ldexp le logaddexp "
+    "logical_and logical_or logical_xor lt max maximum min minimum ne pow remainder rsub "
+    "special.xlog1py sub xlogy".split(),
     "a number in a tensor's place, or integers that are promoted, as in NumPy",
 )
 
@@ -74,7 +53,7 @@ def judge(name: str, f_name: str, f: Any, error: Any) -> Case:
     sample = error.sample_input
     try:
         args, kwargs = ours(((sample.input, *sample.args), sample.kwargs))
-    except (TypeError, RuntimeError, NotImplementedError) as other:
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as other:
         return Case(name, "n/a", f"no such argument here: {said(other)}")
     try:
         got = call(f, args, kwargs)

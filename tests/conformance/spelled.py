@@ -210,7 +210,7 @@ OWN: dict[str, Callable[..., Any]] = {
         list(wg.nonzero(x).unbind(1)) if as_tuple else wg.nonzero(x)
     ),
     "argwhere": lambda x: wg.nonzero(x),
-    "trace": lambda x: wg.diagonal(x).sum(),
+    "trace": lambda x: wg.einsum("ii->", x),
     "softmax": lambda *a, **k: wg.nn.functional.softmax(*a, **k),
     "log_softmax": lambda *a, **k: wg.nn.functional.log_softmax(*a, **k),
     "where": lambda a, c, b: wg.where(c if c.dtype == wg.bool_ else c != 0, a, b),
@@ -314,7 +314,7 @@ def mean_like(x: Any, dim: Any = None, *_: Any, keepdim: bool = False, **__: Any
 
 def joined(parts: Any, dim: int) -> Any:
     """PyTorch leaves out empty vectors."""
-    kept = [x for x in parts if x.shape != (0,)]
+    kept = [x for x in parts if not isinstance(x, wg.Tensor) or x.shape != (0,)]
     return wg.concatenate(kept or list(parts), dim if kept else 0)
 
 

@@ -213,6 +213,10 @@ void vjp_scatter(const Line& line, const Tensor& g, Gradients& dx) {
     // A place's only zero gets the product of the others; beside a zero, the others get nothing.
     const Tensor zero_x = x == 0.0, zero_v = value == 0.0;
     const Tensor zeros = add(own(to_dtype(zero_x, g.dtype())), to_dtype(zero_v, g.dtype()));
+    if (grad_enabled() && any_element(zeros > 1.0))
+      fail<GradientError>(line.op->name,
+                          ": a product with two zeros or more at one place has no "
+                          "gradient of its gradient here; call backward() without create_graph");
     const Tensor rest = put(a.include_self ? select(zero_x, 1.0, x)
                                            : put(x, constant(value, 1), index, a.axis, Fold::set),
                             select(zero_v, 1.0, value), index, a.axis, Fold::prod);
