@@ -6,6 +6,7 @@ against it, in a process of its own: which library is used is settled when one i
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import shutil
@@ -20,6 +21,7 @@ import wengert as wg
 
 TESTS = Path(__file__).resolve().parent
 CSRC = TESTS.parents[1] / "csrc"
+LIBRARY = "libwengert_cuda_emulated.so"
 FLAGS = ["-std=c++20", "-O1", "-fwrapv", "-ffp-contract=off", "-fno-math-errno", "-fPIC",
          "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror",
          f"-Wa,-I{CSRC}", f"-I{TESTS}", "-x", "c++"]  # fmt: skip
@@ -46,7 +48,7 @@ def compile_one(source: Path, folder: Path, *more: str) -> Path:
 
 
 def link(folder: Path, objects: list[Path], *more: str) -> Path:
-    library = folder / "libwengert_cuda_emulated.so"
+    library = folder / LIBRARY
     subprocess.run(["g++", *more, "-shared", "-o", library, *objects], check=True)
     return library
 
@@ -60,8 +62,14 @@ def build(folder: Path, *more: str) -> Path:
 
 @functools.cache
 def built(base: Path) -> Path:
-    (base / "emulated").mkdir()
-    return build(base / "emulated")
+    """Built once, also where several processes run the tests."""
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "emulated"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (library := folder / LIBRARY).exists():
+            build(folder)
+    return library
 
 
 @pytest.fixture(scope="module")
