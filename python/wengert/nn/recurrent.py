@@ -37,6 +37,7 @@ class _Recurrent(Module):
 
     _gates: ClassVar[int] = 1
     nonlinearity: str
+    bias: bool
     hidden_size: int
     input_size: int
 
@@ -66,9 +67,16 @@ class _Recurrent(Module):
             setattr(self, name, Parameter(start))
 
     def _next(self, x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
-        """The state after one time; x is the product of the input with its weight, plus bias."""
-        y = x + _core.linear(state, weight, bias)
+        """The state after one time. x is the product of the input with its weight, plus all biases
+        that may be added to it: `bias` is what may not. weight is transposed."""
+        y = x + state @ weight
         return y.tanh() if self.nonlinearity == "tanh" else y.relu()
+
+    def _biases(self, end: str) -> tuple[Tensor | None, Tensor | None]:
+        """What is added to the product of all inputs, once, and what at each time."""
+        if not self.bias:
+            return None, None
+        return getattr(self, f"bias_ih{end}") + getattr(self, f"bias_hh{end}"), None
 
     def _zeros(self, x: Tensor, *shape: int) -> State:
         return _core.zeros(shape, x.dtype, x.device)
@@ -82,10 +90,21 @@ class _Recurrent(Module):
 class _GRU(_Recurrent):
     _gates = 3
 
+    def _biases(self, end: str) -> tuple[Tensor | None, Tensor | None]:
+        """The new part's second bias is multiplied by reset first."""
+        if not self.bias:
+            return None, None
+        back: Tensor = getattr(self, f"bias_hh{end}")
+        split = 2 * self.hidden_size
+        first = _core.concatenate([back[:split], _core.zeros_like(back[split:])])
+        return getattr(self, f"bias_ih{end}") + first, back[split:]
+
     def _next(self, x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
         h = self.hidden_size
         both, new = x.split([2 * h, h], -1)
-        back, back_new = _core.linear(state, weight, bias).split([2 * h, h], -1)
+        back, back_new = (state @ weight).split([2 * h, h], -1)
+        if bias is not None:
+            back_new = back_new + bias
         reset, keep = (both + back).sigmoid().split(h, -1)
         new = (new + reset * back_new).tanh()
         return new + keep * (state - new)
@@ -96,7 +115,7 @@ class _LSTM(_Recurrent):
 
     def _next(self, x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
         hidden, cell = state
-        i, f, g, o = (x + _core.linear(hidden, weight, bias)).split(self.hidden_size, -1)
+        i, f, g, o = (x + hidden @ weight).split(self.hidden_size, -1)
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         return o.sigmoid() * cell.tanh(), cell
 
@@ -138,8 +157,8 @@ class _Layers(_Recurrent):
 
     def _direction(self, x: Tensor, state: State, end: str) -> tuple[list[Tensor], State]:
         """Outputs (n, ...) of each time of x (L, n, ...), and the last state."""
-        bias = [getattr(self, f"bias_{of}{end}") if self.bias else None for of in ("ih", "hh")]
-        weight = getattr(self, f"weight_hh{end}")
+        bias = self._biases(end)
+        weight = getattr(self, f"weight_hh{end}").T
         projected = getattr(self, f"weight_hr{end}") if self.proj_size else None
         products = _each(_core.linear(x, getattr(self, f"weight_ih{end}"), bias[0]))
         outputs = []
@@ -274,8 +293,6 @@ class _Cell(_Recurrent):
 
     weight_ih: Parameter
     weight_hh: Parameter
-    bias_ih: Parameter
-    bias_hh: Parameter
 
     def forward(self, input: Tensor, hx: State = None) -> State:
         if input.ndim not in (1, 2) or input.shape[-1] != self.input_size:
@@ -290,9 +307,9 @@ class _Cell(_Recurrent):
             hx = (zeros, zeros) if pair else zeros
         for state in hx if pair else [hx]:
             self._bad_state(state, shape)
-        biases = (self.bias_ih, self.bias_hh) if self.bias else (None, None)
-        product = _core.linear(input, self.weight_ih, biases[0])
-        return self._next(product, hx, self.weight_hh, biases[1])
+        bias = self._biases("")
+        product = _core.linear(input, self.weight_ih, bias[0])
+        return self._next(product, hx, self.weight_hh.T, bias[1])
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
