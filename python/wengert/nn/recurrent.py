@@ -9,7 +9,8 @@ of a step to study.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, overload
 
 from .. import _core, _explained, functional
 from .._calls import choice
@@ -17,19 +18,26 @@ from .._core import ShapeError, Tensor
 from ..random import Generator
 from . import init
 from .module import Module, Parameter
+from .utils.rnn import PackedSequence
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
 State = Any  # a tensor, of LSTM a pair of them
 
 
-def _each(x: Tensor) -> list[Tensor]:
-    """x[0], x[1], ... by halves: the gradient of a part has the size of what it is a part of, so
-    parts of the whole would make the cost quadratic."""
-    if len(x) == 1:
-        return [x.squeeze(0)]
-    half = len(x) // 2
-    return _each(x[:half]) + _each(x[half:])
+def _parts(x: Tensor, sizes: list[int]) -> list[Tensor]:
+    """x[:n], x[n : n + m], ... by halves: the gradient of a part has the size of what it is a part
+    of, so parts of the whole would make the cost quadratic."""
+    if len(sizes) == 1:
+        return [x]
+    half = len(sizes) // 2
+    cut = sum(sizes[:half])
+    return _parts(x[:cut], sizes[:half]) + _parts(x[cut:], sizes[half:])
+
+
+def _map(f: Callable[..., Tensor], *states: State) -> State:
+    """f of tensors, or of each of pairs of them."""
+    return tuple(map(f, *states)) if isinstance(states[0], tuple) else f(*states)
 
 
 class _Recurrent(Module):
@@ -155,45 +163,50 @@ class _Layers(_Recurrent):
     def _ends(self, layer: int) -> list[str]:
         return [f"_l{layer}", f"_l{layer}_reverse"][: 1 + self.bidirectional]
 
-    def _direction(self, x: Tensor, state: State, end: str) -> tuple[list[Tensor], State]:
-        """Outputs (n, ...) of each time of x (L, n, ...), and the last state."""
+    def _direction(
+        self, x: Tensor, sizes: list[int], first: State, end: str
+    ) -> tuple[Tensor, State]:
+        """Outputs of all times, and each sequence's last state. x is packed: sizes[t] rows for time
+        t. `first` has a row for each sequence."""
         bias = self._biases(end)
         weight = getattr(self, f"weight_hh{end}").T
         projected = getattr(self, f"weight_hr{end}") if self.proj_size else None
-        products = _each(_core.linear(x, getattr(self, f"weight_ih{end}"), bias[0]))
-        outputs = []
-        for product in reversed(products) if end.endswith("reverse") else products:
+        products = _parts(_core.linear(x, getattr(self, f"weight_ih{end}"), bias[0]), sizes)
+        back, rows = end.endswith("reverse"), sizes[-1]
+        state = _map(lambda s: s[:rows], first) if back and rows < sizes[0] else first
+        outputs, ended, rows = [], [], rows if back else sizes[0]
+        for product, n in list(zip(products, sizes, strict=True))[:: -1 if back else 1]:
+            if n > rows:  # backwards, sequences begin
+                state = _map(lambda s, f, a=rows, b=n: _core.concatenate([s, f[a:b]]), state, first)
+            elif n < rows:  # others are at their end
+                ended.append(_map(lambda s, a=n: s[a:], state))
+                state = _map(lambda s, a=n: s[:a], state)
+            rows = n
             state = self._next(product, state, weight, bias[1])
             if projected is not None:
                 state = (_core.linear(state[0], projected), state[1])
             outputs.append(state[0] if isinstance(state, tuple) else state)
-        return outputs[::-1] if end.endswith("reverse") else outputs, state
+        if ended:
+            state = _map(lambda *parts: _core.concatenate(parts), state, *ended[::-1])
+        return _core.concatenate(outputs[::-1] if back else outputs), state
 
-    def _run(self, x: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
-        """x is (L, n, input_size); one state for each layer and direction."""
+    def _run(self, x: Tensor, sizes: list[int], states: list[State]) -> tuple[Tensor, list[State]]:
+        """x is packed; one state for each layer and direction."""
         last: list[State] = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 x = functional.dropout(x, self.dropout, self.training, self.generator)
             sides = []
             for end in self._ends(layer):
-                outputs, state = self._direction(x, states[len(last)], end)
-                sides.append(_core.stack(outputs))
+                outputs, state = self._direction(x, sizes, states[len(last)], end)
+                sides.append(outputs)
                 last.append(state)
             x = sides[0] if len(sides) == 1 else _core.concatenate(sides, -1)
         return x, last
 
-    def forward(self, input: Tensor, hx: State = None) -> tuple[Tensor, State]:
-        kind, one = type(self).__name__, input.ndim == 2
-        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size or 0 in input.shape:
-            raise ShapeError(
-                f"{kind}: input has shape {input.shape}; expected "
-                f"{'(n, L' if self.batch_first else '(L, n'}, {self.input_size}), or without n"
-            )
-        turned = self.batch_first and not one
-        x = input.unsqueeze(1) if one else input.swapaxes(0, 1) if turned else input
-        count, n = self.num_layers * (1 + self.bidirectional), x.shape[1]
-        pair = isinstance(self, _LSTM)
+    def _states(self, hx: State, x: Tensor, n: int, one: bool) -> list[State]:
+        """Of each layer and direction: of zeros, or what was given, in two axes if `one`."""
+        count, pair = self.num_layers * (1 + self.bidirectional), isinstance(self, _LSTM)
         sizes = [self.proj_size or self.hidden_size, self.hidden_size][: 1 + pair]
         if hx is None:
             given = [self._zeros(x, count, n, size) for size in sizes]
@@ -202,14 +215,50 @@ class _Layers(_Recurrent):
             for state, size in zip(given, sizes, strict=True):
                 self._bad_state(state, (count, size) if one else (count, n, size))
             given = [state.unsqueeze(1) for state in given] if one else given
-        rows = [_each(state) for state in given]
-        states = list(zip(*rows, strict=True)) if pair else rows[0]
-        y, last = self._run(x, states)
-        ends = zip(*last, strict=True) if pair else [last]
-        after = tuple(_core.stack(list(end)) for end in ends)
+        rows = [[part.squeeze(0) for part in _parts(state, [1] * count)] for state in given]
+        return list(zip(*rows, strict=True)) if pair else rows[0]
+
+    def _packed(self, input: PackedSequence, hx: State) -> tuple[PackedSequence, State]:
+        x, sizes = input.data, [int(n) for n in input.batch_sizes.tolist()]
+        if x.ndim != 2 or x.shape[1] != self.input_size or sum(sizes) != len(x):
+            raise ShapeError(
+                f"{type(self).__name__}: packed data has shape {x.shape}; expected "
+                f"({sum(sizes)}, {self.input_size})"
+            )
+        order, back = input.sorted_indices, input.unsorted_indices
+        if hx is not None and order is not None:
+            hx = _map(lambda state: state[:, order], hx)
+        y, last = self._run(x, sizes, self._states(hx, x, sizes[0], False))
+        after = self._after(last)
+        if back is not None:
+            after = _map(lambda state: state[:, back], after)
+        return PackedSequence(y, input.batch_sizes, order, back), after
+
+    def _after(self, last: list[State]) -> State:
+        return _map(lambda *states: _core.stack(states), *last)
+
+    @overload
+    def forward(self, input: Tensor, hx: State = None) -> tuple[Tensor, State]: ...
+    @overload
+    def forward(self, input: PackedSequence, hx: State = None) -> tuple[PackedSequence, State]: ...
+    def forward(self, input: Any, hx: State = None) -> tuple[Any, State]:
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx)
+        kind, one = type(self).__name__, input.ndim == 2
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size or 0 in input.shape:
+            raise ShapeError(
+                f"{kind}: input has shape {input.shape}; expected "
+                f"{'(n, L' if self.batch_first else '(L, n'}, {self.input_size}), or without n"
+            )
+        turned = self.batch_first and not one
+        x = input.unsqueeze(1) if one else input.swapaxes(0, 1) if turned else input
+        length, n = x.shape[:2]
+        states = self._states(hx, x, n, one)
+        y, last = self._run(x.reshape(length * n, -1), [n] * length, states)
+        y, after = y.reshape(length, n, -1), self._after(last)
         if one:
-            y, after = y.squeeze(1), tuple(state.squeeze(1) for state in after)
-        return y.swapaxes(0, 1) if turned else y, after if pair else after[0]
+            y, after = y.squeeze(1), _map(lambda state: state.squeeze(1), after)
+        return y.swapaxes(0, 1) if turned else y, after
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
@@ -222,6 +271,8 @@ class RNN(_Layers):
     input (L, n, input_size), with batch_first (n, L, ...), or without n, to (output, h): output
     (L, n, hidden_size), twice that where bidirectional; hx and h (num_layers · directions, n,
     hidden_size). dropout is on the outputs of all layers but the last, in training.
+
+    Sequences of several lengths come packed (nn.utils.rnn), and the output is packed, too.
     """
 
     def __init__(

@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable
 from typing import NoReturn
 
-from .. import _core, _explained
-from .._core import Tensor
-from ..autograd import no_grad
-from ..linalg import vector_norm
-from ..random import Generator, randn
-from .module import Module, Parameter
+from ... import _core, _explained
+from ..._core import Tensor
+from ...autograd import no_grad
+from ...linalg import vector_norm
+from ...random import Generator, randn
+from ..module import Module, Parameter
+from . import rnn
 
-__all__ = ["remove_spectral_norm", "remove_weight_norm", "spectral_norm", "weight_norm"]
+__all__ = ["remove_spectral_norm", "remove_weight_norm", "rnn", "spectral_norm", "weight_norm"]
 
 
 def _compute(op: str, module: Module, name: str, value: Callable[[Module], Tensor]) -> None:
@@ -137,7 +138,7 @@ def remove_spectral_norm(module: Module, name: str = "weight") -> Module:
 def __getattr__(name: str) -> NoReturn:
     import sys
 
-    from .. import _names
+    from ... import _names
 
     raise _names.no_attribute(sys.modules[__name__], name, {}, ("wengert.optim", "wengert.nn"))
 
