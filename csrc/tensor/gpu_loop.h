@@ -39,7 +39,7 @@ template <int N> struct GpuLoop {
 
 template <int N> struct Offsets {
   int64_t at[N];
-  int64_t operator[](size_t i) const { return at[i]; }
+  FN int64_t operator[](size_t i) const { return at[i]; }
 };
 // f(walk, offsets of its start) for pieces of a loop that 31 bits can count.
 template <int N, class F> void each_piece(const Loop<N>& loop, const F& f, Offsets<N> start = {}) {
