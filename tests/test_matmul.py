@@ -242,3 +242,11 @@ def test_operators_and_names() -> None:
     assert (a @ np.array([[3.0], [4.0]], "float32")).tolist() == [[11]]
     with pytest.raises(wg.ShapeError, match="multiply by a scalar with"):
         a @ 3
+
+
+def test_products_of_uint8_wrap() -> None:
+    random = np.random.default_rng(0)
+    a, b = (random.integers(0, 256, shape).astype("uint8") for shape in ((2, 5, 70), (70, 3)))
+    y = wg.tensor(a) @ wg.tensor(b)
+    assert y.dtype.name == "uint8"
+    assert (y.numpy() == a @ b).all()

@@ -960,7 +960,12 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     ),
     (lambda: wg.sum(X, (0, 0)), ValueError, r"sum: axis 0 is named twice"),
     (lambda: wg.sum(X, (0, -2)), ValueError, r"sum: axis -2 is named twice"),
-    (lambda: wg.mean(WHOLE), wg.DTypeError, r"mean: got int64; expected a floating dtype"),
+    (lambda: wg.var(WHOLE), wg.DTypeError, r"var and std: got int64; expected a floating dtype"),
+    (lambda: X.argmax((0, 1)), TypeError, r"argmax: axis is \(0, 1\) \(tuple\)"),
+    (lambda: X.squeeze(0), wg.ShapeError, r"squeeze: axis 0 of shape \(2, 3\) has size 2"),
+    (lambda: wg.tensor(1.0).sum(1), IndexError, r"sum: axis 1 is out of range for a tensor of 0"),
+    (lambda: wg.tensor(1.0).sum((0, -1)), ValueError, r"sum: axis -1 is named twice"),
+    (lambda: wg.tensor([True]) - wg.tensor([True]), wg.DTypeError, r"sub: does not support bool"),
     (lambda: wg.matmul(X, X), wg.ShapeError, r"matmul: inner sizes differ: \(2, 3\) @ \(2, 3\)"),
     (lambda: X @ wg.ones(()), wg.ShapeError, r"matmul: got shapes \(2, 3\) @ \(\)"),
     (lambda: wg.ones((2, 3, 4)) @ wg.ones((3, 4, 5)), wg.ShapeError,
@@ -1265,3 +1270,21 @@ def test_fmod_by_an_integer_zero() -> None:
         wg.fmod(wg.tensor([1, 2]), wg.tensor([1, 0]))
     low = np.iinfo("int64").min
     assert wg.fmod(wg.tensor([low, -7]), wg.tensor([-1, 3])).tolist() == [0, -1]
+
+
+def test_sums_and_products_of_bools() -> None:
+    """Or and and, as in NumPy and PyTorch."""
+    a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
+    x, y = wg.tensor(a), wg.tensor(b)
+    for ours, expected in ((x + y, a + b), (x * y, a * b), (wg.add(x, y), a | b)):
+        assert ours.dtype.name == "bool"
+        assert ours.tolist() == expected.tolist()
+    assert (x + True).tolist() == [True] * 4
+    assert (x + 1).dtype.name == "int64"
+    total, product = x.clone(), x.clone()
+    total += y
+    product.mul_(y)
+    assert total.tolist() == (a + b).tolist()
+    assert product.tolist() == (a * b).tolist()
+    compiled = wg.compile(lambda x, y: x + y * x)
+    assert [compiled(x, y).tolist() for _ in range(3)] == [(a + b * a).tolist()] * 3

@@ -183,3 +183,43 @@ def test_bits_do_not_depend_on_threads(case: str) -> None:
     finally:
         wg.set_num_threads(threads)
     assert all(f == found[0] for f in found)
+
+
+@pytest.mark.parametrize("axis", [0, -1, (0,)])
+@pytest.mark.parametrize(
+    "op", ["sum", "mean", "prod", "max", "min", "any", "all", "var", "std", "logsumexp"]
+)
+def test_an_axis_of_a_tensor_without_axes(op: str, axis: Any) -> None:
+    """As in NumPy and PyTorch: 0 and -1 name none."""
+    x = wg.tensor(2.5).requires_grad_()
+    for keepdims in (False, True):
+        y = getattr(x, op)(axis, keepdims)
+        assert y.shape == ()
+        assert y.item() == getattr(x, op)().item()
+        if y.requires_grad:
+            assert wg.grad(y, [x])[0].item() == (op not in ("var", "std"))
+
+
+def test_rows_of_a_tensor_without_axes() -> None:
+    x = wg.tensor(2.5).requires_grad_()
+    for axis in (0, -1):
+        assert x.argmax(axis).shape == x.argmin(axis, True).shape == ()
+        assert x.argmax(axis).item() == 0
+        y = x.softmax(axis)
+        assert y.shape == () and y.item() == 1
+        assert x.log_softmax(axis).item() == 0
+        assert wg.grad(y, [x])[0].item() == 0
+        assert x.squeeze(axis).shape == ()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64"])
+def test_means_of_whole_numbers(dtype: str) -> None:
+    a = np.array([[1, 0, 1], [1, 1, 0]]).astype(dtype)
+    a = a if dtype == "bool" else a * 200
+    for axis in (None, 0, 1):
+        y = wg.tensor(a).mean(axis)
+        assert y.dtype.name == "float32"
+        assert_close(y, a.mean(axis).astype("float32"))
+    big = wg.tensor([2**62, 2**62 + 2**40, -(2**62)])
+    assert_close(big.mean(), np.float32((2**62 + 2**40) / 3))
+    assert wg.zeros((0,), "int64").mean().isnan().item()

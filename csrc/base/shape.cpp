@@ -81,6 +81,10 @@ int normalize_axis(const char* op, int64_t axis, int ndim) {
   return static_cast<int>(axis < 0 ? axis + ndim : axis);
 }
 
+AxisMask axis_mask(const char* op, int64_t axis, int ndim) {
+  return ndim == 0 && (axis == 0 || axis == -1) ? 0 : 1u << normalize_axis(op, axis, ndim);
+}
+
 int64_t count(const Shape& shape, AxisMask axes) {
   int64_t n = 1;
   for (int d = 0; d < shape.size(); ++d)

@@ -81,6 +81,8 @@ int normalize_axis(const char* op, int64_t axis, int ndim);
 // A set of axes as bits.
 using AxisMask = uint32_t;
 inline bool has(AxisMask mask, int axis) { return mask >> axis & 1; }
+// One axis, as normalize_axis. A tensor of no axes takes 0 and -1, for none.
+AxisMask axis_mask(const char* op, int64_t axis, int ndim);
 
 int64_t count(const Shape& shape, AxisMask axes);  // elements along the axes
 // The shape after reducing `axes`, which are kept as ones or dropped.

@@ -241,9 +241,9 @@ AxisMask to_axes(const char* op, py::handle given, const Tensor& x) {
   if (given.is_none()) return all_axes(x);
   AxisMask mask = 0;
   for (int64_t axis : to_shape(op, given, "axis")) {
-    const int a = normalize_axis(op, axis, x.dim());
-    if (has(mask, a)) fail<ValueError>(op, ": axis ", axis, " is named twice");
-    mask |= 1u << a;
+    const AxisMask one = axis_mask(op, axis, x.dim());
+    if (mask & one) fail<ValueError>(op, ": axis ", axis, " is named twice");
+    mask |= one;
   }
   return mask;
 }

@@ -84,7 +84,8 @@ template <class Row> void edit(const Tensor& x, py::handle given) {
     fail<DTypeError>(Row::name, " in place: a tensor of ", x.dtype(),
                      " cannot hold the result with ", other.dtype(), "; write x = x ",
                      formula_of(binary_op<Row>())[2], " y, or convert first");
-  apply_in_place(x, binary_op<Row>(), Tensors(in));
+  const bool bools = x.dtype() == DType::bool_ && in[1].dtype() == DType::bool_;
+  apply_in_place(x, bools ? op_of_bools(binary_op<Row>()) : binary_op<Row>(), Tensors(in));
 }
 
 // `x += y`, in place, as add_ is.

@@ -38,6 +38,9 @@ Tensor clamp(const Tensor& x, std::optional<Number> low, std::optional<Number> h
 // ---- reductions and products ----
 
 Tensor variance(const Tensor& x, AxisMask axes, double correction, bool keepdims) {
+  if (!is_floating(x.dtype()))
+    fail<DTypeError>("var and std: got ", x.dtype(),
+                     "; expected a floating dtype: convert with .float() first");
   const double n = static_cast<double>(count(x.shape(), axes)) - correction;
   return sum(square(x - mean(x, axes, true)), axes, keepdims) / (n > 0 ? n : 0);
 }

@@ -44,7 +44,8 @@ template <class Row> Tensor unary(const Tensor& x, Params params = {}) {
 // Converts both to their common dtype.
 std::pair<Tensor, Tensor> promote_both(const Tensor& a, const Tensor& b, DType at_least);
 Tensor binary(const Op& op, const Tensor& a, const Tensor& b, bool floating);
-bool any_element(const Tensor& x);  // is not zero; looks at values
+const Op& op_of_bools(const Op& op);  // the sum and product of bools are or and and
+bool any_element(const Tensor& x);    // is not zero; looks at values
 template <class Row> Tensor binary(const Tensor& a, const Tensor& b) {
   if constexpr (requires { Row::refusal; })
     if (!is_floating(promote(a.dtype(), b.dtype())) && any_element(Row::refuses(b)))

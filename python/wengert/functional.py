@@ -238,8 +238,8 @@ def _place(i: int, size: int, mode: str) -> int:
 def einsum(subscripts: str, *operands: Tensor) -> Tensor:
     """Sums of products, by Einstein's notation: einsum("bij,bjk->bik", a, b) is a batch of a @ b.
 
-    A letter names an axis; letters left out of the result are summed over; "..." stands for the
-    axes in front, which broadcast. Without "->" the result has the letters that occur once, in
+    A letter names an axis, and size 1 broadcasts; letters left out of the result are summed over;
+    "..." stands for the axes in front. Without "->" the result has the letters that occur once, in
     order of the alphabet. Operands are joined from left to right, each pair by one matmul.
     """
     inputs, output = _read_subscripts(subscripts, operands)
@@ -277,7 +277,7 @@ def _read_subscripts(text: str, operands: tuple[Tensor, ...]) -> tuple[list[list
     for names, operand in zip(inputs, operands, strict=True):
         for name, size in zip(names, operand.shape, strict=True):
             if sizes.setdefault(name, size) != size:
-                if not name.isdigit() or 1 not in (size, sizes[name]):
+                if 1 not in (size, sizes[name]):
                     raise _core.ShapeError(
                         f"einsum: {text!r}: axis {name!r} has size {sizes[name]} in one operand "
                         f"and {size} in another"

@@ -1137,6 +1137,28 @@ def test_errors_of_devices() -> None:
     optimizer.step()
 
 
+@pytest.mark.parametrize("history", [False, True])
+@pytest.mark.parametrize("view", ["transposed", "steps", "reversed"])
+def test_assignment_by_index_to_views(view: str, history: bool) -> None:
+    """Into memory that is not in one piece; the gradients, too, are the CPU's."""
+    start = np.random.default_rng(0).normal(size=(6, 8)).astype("float32")
+    found = []
+    for device in ("cpu", "cuda"):
+        x, v = wg.tensor(start, device=device), wg.tensor([[1.0], [2.0]], device=device)
+        if history:
+            x.requires_grad_()
+            v.requires_grad_()
+        base = x * 1.0
+        at = {"transposed": base.T, "steps": base[::2, 1::2], "reversed": base[::-1, ::-2]}[view]
+        at[wg.tensor([2, 0], device=device)] = v * 3
+        at.scatter_add_(1, wg.tensor([[1], [1]], device=device), v)
+        found.append([base.detach().cpu().numpy()])
+        if history:
+            found[-1] += [d.cpu().numpy() for d in wg.grad((base * base).sum(), [x, v])]
+    for a, b in zip(*found, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
 @pytest.mark.parametrize("shape", [(5000,), (300, 7), (7, 300)])
 @pytest.mark.parametrize("axis", [0, -1])
 def test_scatters_have_the_cpus_bits(shape: tuple[int, ...], axis: int) -> None:

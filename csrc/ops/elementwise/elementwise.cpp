@@ -489,7 +489,15 @@ std::pair<Tensor, Tensor> promote_both(const Tensor& a, const Tensor& b, DType a
   return {to_dtype(a, common), to_dtype(b, common)};
 }
 
+const Op& op_of_bools(const Op& op) {
+  return &op == &binary_op<Add>()   ? logic_op<Or>()
+         : &op == &binary_op<Mul>() ? logic_op<And>()
+                                    : op;
+}
+
 Tensor binary(const Op& op, const Tensor& a, const Tensor& b, bool floating) {
+  if (a.dtype() == DType::bool_ && b.dtype() == DType::bool_ && !floating)
+    return apply(op_of_bools(op), a, b);
   if (a.dtype() == b.dtype() && (!floating || is_floating(a.dtype()))) return apply(op, a, b);
   const auto [x, y] = promote_both(a, b, floating ? DType::float32 : DType::bool_);
   return apply(op, x, y);

@@ -137,8 +137,14 @@ void run_put(Views out, Views in, const Attrs& attrs) {  // inputs x, value, row
                  add ? Fold::add : Fold::set);
 }
 void put_with_gpu(Views out, Views in, const Attrs& attrs) {
-  if (out[0].data != in[0].data) copy_into(out[0], in[0]);
-  gpu_kernels().index->put(out, in, attrs);
+  const auto put = [&](const View& y) {
+    if (y.data != in[0].data) copy_into(y, in[0]);
+    gpu_kernels().index->put(Views(&y, 1), in, attrs);
+  };
+  if (is_contiguous(out[0].shape, out[0].strides)) return put(out[0]);
+  const Tensor aside({out[0].shape, out[0].dtype, out[0].device});  // as the kernel needs it
+  put(aside.view());
+  copy_into(out[0], aside.view());
 }
 Saves save_put(uint32_t, const Attrs&) { return save_input(2); }
 void vjp_put(const Line& line, const Tensor& g, Gradients& dx) {
@@ -355,12 +361,8 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
     }
     Tensor v = expand(value, shape, "setitem");
     if (!inverse.empty()) v = permute(v, inverse);
-    // A GPU's kernel, and a line with history, write into memory in one piece.
-    const bool aside = is_cuda(x.device()) && !recorded && !named.front.is_contiguous();
-    const Tensor target = aside ? clone(named.front) : named.front;
-    const Tensor in[] = {target, contiguous(v), named.rows};
-    apply_in_place(target, put_op, Tensors(in), RowsAttrs{named.lead, false}, "setitem");
-    if (aside) apply_in_place(named.front, copy_op, Tensors(&target, 1), {}, "setitem");
+    const Tensor in[] = {named.front, contiguous(v), named.rows};
+    apply_in_place(named.front, put_op, Tensors(in), RowsAttrs{named.lead, false}, "setitem");
   }
 }
 

@@ -264,9 +264,11 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     const auto [x, y] = promote_both(a, b, DType::bool_);
     return matmul(x, y);
   }
-  if (a.dtype() == DType::bool_ || a.dtype() == DType::uint8)
-    fail<DTypeError>("matmul: does not support ", a.dtype(),
-                     "; convert with .to(\"int32\") or .float() first");
+  if (a.dtype() == DType::bool_)
+    fail<DTypeError>(
+        "matmul: does not support bool; convert with .to(\"int32\") or .float() first");
+  if (a.dtype() == DType::uint8)  // the low bits are those of the wider sum
+    return to_dtype(matmul(to_dtype(a, DType::int32), to_dtype(b, DType::int32)), DType::uint8);
   const bool row = a.dim() == 1, column = b.dim() == 1;
   if (a.shape().back() != b.shape()[column ? 0 : b.dim() - 2])
     fail<ShapeError>("matmul: inner sizes differ: ", a.shape(), " @ ", b.shape(),

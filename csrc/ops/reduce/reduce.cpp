@@ -223,9 +223,6 @@ const Op sum_op{.name = "sum",
 
 void infer_mean(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
-  if (!is_floating(in[0].dtype()))
-    fail<DTypeError>("mean: got ", in[0].dtype(),
-                     "; expected a floating dtype: convert with .float() first");
   out.emplace_back(reduced_shape(in[0].shape(), a.axes, a.keepdims), in[0].dtype(), in[0].device());
 }
 template <auto reduce_block> void run_mean(Views out, Views in, const Attrs& attrs) {
@@ -442,8 +439,7 @@ const Op all_op{.name = "all",
                 .describe = describe};
 
 Tensor arg_extreme(const Op& op, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
-  if (axis)
-    return apply(op, x, ReduceAttrs{1u << normalize_axis(op.name, *axis, x.dim()), keepdims});
+  if (axis) return apply(op, x, ReduceAttrs{axis_mask(op.name, *axis, x.dim()), keepdims});
   const Tensor at = apply(op, reshape(x, Shape{x.numel()}), ReduceAttrs{1, false});
   return keepdims ? reshape(at, Dims::filled(x.dim(), 1)) : at;
 }
@@ -461,6 +457,8 @@ Tensor sum(const Tensor& x, AxisMask axes, bool keepdims) {
   return apply(sum_op, x, ReduceAttrs{axes, keepdims});
 }
 Tensor mean(const Tensor& x, AxisMask axes, bool keepdims) {
+  if (!is_floating(x.dtype()))  // the sum is exact
+    return sum(x, axes, keepdims) / static_cast<double>(count(x.shape(), axes));
   return apply(mean_op, x, ReduceAttrs{axes, keepdims});
 }
 Tensor prod(const Tensor& x, AxisMask axes, bool keepdims) {

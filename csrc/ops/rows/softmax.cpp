@@ -237,6 +237,8 @@ const Op cross_entropy_op{.name = "cross_entropy",
 
 // Applies a row op along any axis: the axis is brought last, and back.
 Tensor along(const Op& op, const Tensor& given, int64_t axis_given) {
+  if (axis_mask(op.name, axis_given, given.dim()) == 0)
+    return reshape(along(op, reshape(given, Shape{1}), 0), Shape{});
   const int axis = normalize_axis(op.name, axis_given, given.dim());
   const Tensor x = to_dtype(given, to_floating(given.dtype()));
   const int last = x.dim() - 1;
