@@ -833,7 +833,7 @@ class Tensor:
         """
     def mean(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Mean over the axes (all by default).
+        Mean over the axes (all by default); of ints and bools float32.
         """
     def median(self, axis: builtins.int | None = None, keepdims: builtins.bool = False) -> typing.Any:
         """
@@ -2104,7 +2104,7 @@ def maximum(a: Operand, b: Operand) -> Tensor:
     """
 def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Mean over the axes (all by default).
+    Mean over the axes (all by default); of ints and bools float32.
     """
 def memory_allocated() -> int:
     """
