@@ -1276,7 +1276,12 @@ def test_sums_and_products_of_bools() -> None:
     """Or and and, as in NumPy and PyTorch."""
     a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
     x, y = wg.tensor(a), wg.tensor(b)
-    for ours, expected in ((x + y, a + b), (x * y, a * b), (wg.add(x, y), a | b)):
+    for ours, expected in (
+        (x + y, a + b),
+        (x * y, a * b),
+        (wg.maximum(x, y), a | b),
+        (wg.minimum(x, y), a & b),
+    ):
         assert ours.dtype.name == "bool"
         assert ours.tolist() == expected.tolist()
     assert (x + True).tolist() == [True] * 4

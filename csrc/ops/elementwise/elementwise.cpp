@@ -490,9 +490,9 @@ std::pair<Tensor, Tensor> promote_both(const Tensor& a, const Tensor& b, DType a
 }
 
 const Op& op_of_bools(const Op& op) {
-  return &op == &binary_op<Add>()   ? logic_op<Or>()
-         : &op == &binary_op<Mul>() ? logic_op<And>()
-                                    : op;
+  const bool any = &op == &binary_op<Add>() || &op == &binary_op<Maximum>();
+  const bool all = &op == &binary_op<Mul>() || &op == &binary_op<Minimum>();
+  return any ? logic_op<Or>() : all ? logic_op<And>() : op;
 }
 
 Tensor binary(const Op& op, const Tensor& a, const Tensor& b, bool floating) {
