@@ -45,6 +45,7 @@ POSITIVE = Draw(0.2, 3.0)
 NOT_ZERO = Draw(avoid=(0.0,))
 NOT_WHOLE = Draw(avoid=tuple(np.arange(-3.0, 3.1)))
 NOT_HALF = Draw(avoid=tuple(np.arange(-3.5, 3.6)))
+NO_POLE = Draw(avoid=(0.0, -1.0, -2.0, -3.0))
 WITHIN_1 = Draw(-0.9, 0.9)
 MASK = Draw(kind="b")
 LABELS = Draw(0, 5, kind="i")
@@ -106,6 +107,51 @@ class Row:
 
 erf = np.vectorize(math.erf, otypes=[float])
 erfc = np.vectorize(math.erfc, otypes=[float])
+
+
+def floats(f: Any) -> Any:
+    return np.vectorize(f, otypes=[float])
+
+
+@floats
+def lgamma(x: float) -> float:
+    return math.inf if x <= 0 and x % 1 == 0 else math.lgamma(x)
+
+
+@floats
+def erfinv(x: float) -> float:
+    """By halves, of erfc, which has all digits far from 0."""
+    if not abs(x) < 1:
+        return math.copysign(math.inf, x) if abs(x) == 1 else math.nan
+    if abs(x) < 1e-8:
+        return x * math.sqrt(math.pi) / 2
+    low, high = 0.0, 7.0
+    for _ in range(80):
+        y = (low + high) / 2
+        below = math.erf(y) < abs(x) if abs(x) < 0.5 else math.erfc(y) > 1 - abs(x)
+        low, high = (y, high) if below else (low, y)
+    return math.copysign(low, x)
+
+
+@floats
+def polygamma(n: int, x: float) -> float:
+    """Derivative n of digamma: what the poles on both sides of 40 add up to, by Euler and
+    Maclaurin beyond it."""
+    if x != x or x == -math.inf:
+        return math.nan
+    if x <= 0 and x % 1 == 0:
+        return math.copysign(math.inf, -x) if n % 2 == 0 and x == 0 else (math.nan, math.inf)[n % 2]
+    sign, f = (-1) ** (n + 1), math.factorial
+    y = 0.0
+    if x < -1e6:  # as far from a pole as it is; the cotangent's share
+        return polygamma(n, x % 1) + sign * (polygamma(n, 1 - x % 1) - polygamma(n, 1 - x))
+    while x < 40:
+        y, x = y + f(n) / x ** (n + 1), x + 1
+    y += f(n - 1) * x**-n if n else -math.log(x)
+    y += f(n) / 2 * x ** -(n + 1)
+    for k, bernoulli in enumerate((1 / 6, -1 / 30, 1 / 42, -1 / 30), 1):
+        y += bernoulli * f(2 * k + n - 1) / f(2 * k) * x ** -(2 * k + n)
+    return sign * y
 
 
 def times(a: Any, b: Any) -> Any:
@@ -375,6 +421,18 @@ ROWS: list[Row] = [
     unary("mish", mish, kinks=(((-INF,), (0.0,)), ((INF,), (1.0,)))),
     unary("softplus", lambda x: np.logaddexp(x, 0.0)),
     unary("erf", erf),
+    unary("erfinv", erfinv, WITHIN_1),
+    unary("lgamma", lgamma, NO_POLE, near=1.0, ulps=10.0),
+    unary("polygamma", lambda x: polygamma(0, x), NO_POLE, wg.digamma, near=1.0, ulps=20.0),
+    unary(
+        "polygamma",
+        lambda x: polygamma(3, x),
+        NO_POLE,
+        lambda x: wg.polygamma(3, x),
+        variant="3",
+        near=1.0,
+        ulps=20.0,
+    ),
     unary(
         "clamp",
         lambda x: np.clip(x, -1.0, 2.0),
@@ -486,6 +544,8 @@ ROWS: list[Row] = [
         NOT_ZERO,
         kinks=(((0.0, 2.0), (0.0, 0.0)), ((3.0, -0.0), (-1.0, 0.0))),
     ),
+    # In float64 the next number is itself, within the ulps; test_ops.py counts them.
+    binary("nextafter", np.nextafter, NOT_ZERO, NOT_ZERO),
     binary("atan2", np.arctan2, NOT_ZERO, NOT_ZERO, kinks=(((0.0, 0.0), (0.0, 0.0)),)),
     binary("hypot", np.hypot, NOT_ZERO, NOT_ZERO, kinks=(((0.0, 0.0), (0.0, 0.0)),)),
     binary(

@@ -268,3 +268,46 @@ def test_errors_of_the_neighbours() -> None:
         wg.einsum("ij->ik", x)
     with pytest.raises(wg.ShapeError, match="as many axes"):
         x.gather(0, wg.zeros(2, "int64"))
+
+
+# ---- grouped queries and dropout
+
+
+def test_grouped_queries_are_those_of_repeated_heads() -> None:
+    shapes = ((2, 6, 5, 4), (2, 2, 7, 4), (2, 3, 7, 3))
+    q, k, v = (wg.tensor(draw(i, *s), requires_grad=True) for i, s in enumerate(shapes))
+    y = wg.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    heads = k.repeat_interleave(3, 1), v.repeat_interleave(2, 1)
+    plain = wg.scaled_dot_product_attention(q, *heads, is_causal=True)
+    assert wg.array_equal(y, plain)
+    for got, expected in zip(
+        wg.grad(y.square().sum(), [q, k, v]), wg.grad(plain.square().sum(), [q, k, v]), strict=True
+    ):
+        assert wg.array_equal(got, expected)
+    torch = pytest.importorskip("torch")
+    given = [torch.tensor(x.detach().numpy()) for x in (q, k, wg.tensor(draw(2, 2, 2, 7, 3)))]
+    theirs = torch.nn.functional.scaled_dot_product_attention(*given, enable_gqa=True)
+    ours = wg.scaled_dot_product_attention(*map(wg.tensor, map(np.asarray, given)), enable_gqa=True)
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_of_the_weights() -> None:
+    q, k = wg.tensor(draw(0, 3, 4)), wg.tensor(draw(1, 50, 4))
+    whole = wg.scaled_dot_product_attention(q, k, wg.eye(50, dtype=q.dtype))
+    dropped = wg.scaled_dot_product_attention(
+        q, k, wg.eye(50, dtype=q.dtype), dropout_p=0.5, generator=wg.Generator(1)
+    )
+    kept = dropped != 0
+    assert 50 < kept.sum().item() < 100
+    np.testing.assert_allclose(dropped[kept].numpy(), 2 * whole[kept].numpy(), rtol=1e-5)
+    assert (wg.scaled_dot_product_attention(q, k, k, dropout_p=1.0) == 0).all()
+
+
+def test_what_grouped_queries_refuse() -> None:
+    x = wg.ones((3, 4, 5))
+    with pytest.raises(ValueError, match=r"dropout_p is True; .* write is_causal=True"):
+        wg.scaled_dot_product_attention(x, x, x, None, True)
+    with pytest.raises(wg.ShapeError, match=r"enable_gqa: query, key, value have shapes \(3, 4, 5"):
+        wg.scaled_dot_product_attention(x, x[:2], x[:2], enable_gqa=True)
+    with pytest.raises(wg.ShapeError, match="expected three axes or more"):
+        wg.scaled_dot_product_attention(x[0], x[0], x[0], enable_gqa=True)

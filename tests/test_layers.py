@@ -23,10 +23,10 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7715,
+    "the core that one must read": 7870,
     "further CPU kernels": 4000,
     "compiled steps and study": 2500,
-    "bindings": 3945,
+    "bindings": 3970,
     "GPU": 6000,
     # Families that one may skip, their CPU and GPU kernels together.
     "ops/order": 490,
@@ -111,7 +111,7 @@ def reachable(path, found=None):
 def test_kernel_files_see_little(path):
     """Whatever they include is compiled with -mavx...: so nothing with functions of its own."""
     light = {"fn.h", "shape.h", "dtype.h", "error.h", "isa.h", "simd.h", "vocab.h", "pool.h"}
-    light |= {"tile.h", "device.h", "scratch.h"}
+    light |= {"tile.h", "device.h", "scratch.h", "special.h"}
     for name in reachable(path):
         folder, file = Path(name).parts[0], Path(name).name
         assert folder in ("base", "ops") or name == "tensor/view.h", f"{path.name} reaches {name}"

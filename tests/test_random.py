@@ -132,6 +132,10 @@ def gammainc(a: float, x: float) -> float:
     return total * math.exp(a * math.log(x) - x - math.lgamma(a)) if x > 0 else 0.0
 
 
+def normal_at(x: float) -> float:
+    return 0.5 * math.erfc(-x / math.sqrt(2))
+
+
 CONTINUOUS = {
     "exponential": (lambda **k: R.exponential(2.5, N, **k), lambda x: 1 - math.exp(-2.5 * x)),
     "gamma 0.3": (lambda **k: R.gamma(0.3, 2.0, N, **k), lambda x: gammainc(0.3, 2 * x)),
@@ -145,6 +149,10 @@ CONTINUOUS = {
     "dirichlet": (  # each share is beta: of 1 and 2 here
         lambda **k: R.dirichlet(wg.ones(3), N, **k)[:, 1],
         lambda x: 1 - (1 - x) ** 2,
+    ),
+    "truncated": (
+        lambda **k: R.truncated_normal(1.0, 2.0, 0.0, 4.0, N, **k),
+        lambda x: (normal_at((x - 1) / 2) - normal_at(-0.5)) / (normal_at(1.5) - normal_at(-0.5)),
     ),
     "normal": (
         lambda **k: wg.normal(1.0, 2.0, N, **k),
@@ -276,7 +284,7 @@ def test_compiled_steps_draw_anew_and_as_eager_ones() -> None:
         return [
             *(R.gamma(p, 1.0), R.beta(p, p), R.dirichlet(p), wg.poisson(p * 20)),
             *(R.binomial(99, p / 9), wg.multinomial(p, 2), wg.multinomial(p, 4, True)),
-            *(wg.bernoulli(p / 9), R.exponential(p)),
+            *(wg.bernoulli(p / 9), R.exponential(p), R.truncated_normal(0.0, p), R.permutation(p)),
         ]
 
     compiled, p = wg.compile(step), wg.tensor([0.3, 1.5, 2.5, 0.7])
@@ -304,6 +312,11 @@ def test_compiled_steps_draw_anew_and_as_eager_ones() -> None:
         (lambda: R.binomial(-1, 0.5), "binomial: count is -1; expected 0 or more"),
         (lambda: R.binomial(3, 1.5), "binomial: p is 1.5 (float)"),
         (lambda: wg.normal(0.0, -1.0), "normal: std is -1.0 (float)"),
+        (
+            lambda: R.truncated_normal(0.0, 1.0, 2.0, -2.0),
+            "truncated_normal: low is 2.0 (float), h",
+        ),
+        (lambda: R.truncated_normal(0.0, 1.0, 9.0, 10.0), "less than one of 1,000 numbers"),
         (lambda: wg.bernoulli(wg.tensor([2.0])), "bernoulli: p is a Tensor of shape (1,)"),
         (lambda: wg.multinomial(wg.tensor([1.0, 0.0]), 2), "num_samples = 2 of each row at least"),
         (lambda: wg.multinomial(wg.tensor([1.0, -1.0]), 1), "expected numbers of 0 or more"),

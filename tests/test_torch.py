@@ -81,6 +81,8 @@ def counterparts() -> dict[str, Callable[..., Any]]:
         "silu": F.silu,
         "softplus": lambda x: F.softplus(x, threshold=100),
         "mish": F.mish,
+        "polygamma": torch.digamma,
+        "polygamma 3": lambda x: torch.polygamma(3, x),
         "hardtanh": F.hardtanh,
         "hardtanh 0 to 2": lambda x: F.hardtanh(x, 0.0, 2.0),
         "clamp": lambda x: x.clamp(-1.0, 2.0),

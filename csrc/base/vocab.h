@@ -4,7 +4,7 @@
 //                  times flat                                   (see ops/elementwise/rows.h)
 //   float, double  fma sqrt floor ceil round trunc exp expm1 exp2 log log1p log2 log10 tanh sigmoid
 //                  erf sin cos tan asin acos atan sinh cosh asinh acosh atanh pow over
-//                  atan2 hypot fmod copysign
+//                  atan2 hypot fmod copysign nextafter lgamma polygamma erfinv
 //
 // All keep NaN, infinities, subnormals and the sign of zero. `fma` rounds once on avx2 and avx512,
 // twice on the baseline, which has no such instruction. A second argument converts to the type of
@@ -23,13 +23,14 @@
 //   avx2       0.88  1.53   1.49  1.02   1.93  1.04     1.27  1.54  1.23  1.53  2.01  1.86
 //   baseline   0.95  1.56   1.75  1.02   1.93  1.04     1.47  1.54  1.25  1.53  2.01  1.86
 //
-// atan2 is within 2 ulp, hypot within 0.51. Simd<double>, pow, fmod and Lane call libm for each
-// element (CUDA's own in a kernel).
+// atan2 is within 2 ulp, hypot within 0.51. Simd<double>, pow, fmod, nextafter and Lane call libm
+// for each element (CUDA's own in a kernel); lgamma, polygamma and erfinv are computed in double.
 #pragma once
 
 #include <math.h>
 
 #include "base/simd.h"
+#include "base/special.h"
 
 namespace wengert::WENGERT_ISA {
 
@@ -108,7 +109,33 @@ WENGERT_WORD(fmod, fmod)
 WENGERT_WORD(atan2, atan2)
 WENGERT_WORD(hypot, hypot)
 WENGERT_WORD(copysign, copysign)
+WENGERT_WORD(nextafter, nextafter)
 #undef WENGERT_WORD
+namespace libm {
+#if defined(__CUDACC__)
+FN float lgamma(float x) { return ::lgammaf(x); }
+FN double lgamma(double x) { return ::lgamma(x); }
+#else
+FN double lgamma(double x) {
+  int sign;  // ::lgamma writes a global
+  return ::lgamma_r(x, &sign);
+}
+FN float lgamma(float x) { return static_cast<float>(lgamma(static_cast<double>(x))); }
+#endif
+}  // namespace libm
+template <Real V> FN V lgamma(V x) {
+  return per_element([](typename V::Scalar e) { return libm::lgamma(e); }, x);
+}
+template <Real V> FN V erfinv(V x) {
+  using T = typename V::Scalar;
+  return per_element([](T e) { return static_cast<T>(wengert::erfinv(static_cast<double>(e))); },
+                     x);
+}
+template <Real V> FN V polygamma(V x, double n) {
+  using T = typename V::Scalar;
+  return per_element(
+      [n](T e) { return static_cast<T>(wengert::polygamma(static_cast<double>(e), n)); }, x);
+}
 namespace libm {
 FN float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 FN double fma(double a, double b, double c) { return ::fma(a, b, c); }

@@ -96,6 +96,31 @@ void add_elementwise(py::module_& m, TensorClass& cls) {
       },
       py::arg("min_val") = -1.0, py::arg("max_val") = 1.0,
       "x within [min_val, max_val]; gradient 0 at both ends. Integers become float32.");
+  add_binary(
+      m, cls, "nextafter",
+      [](const Tensor& a, const Tensor& b) {
+        if (promote(a.dtype(), b.dtype()) == DType::bfloat16)
+          fail<DTypeError>(
+              "nextafter: does not support bfloat16, which is computed in float32; "
+              "convert with .float() first");
+        return binary<NextAfter>(a, b);
+      },
+      "The number next to a, towards b. Gradient: da = g, db = 0. Integers become float32.");
+  const auto polygamma_of = [](int64_t n, const Tensor& x) {
+    if (n < 0 || n > 100)
+      fail<ValueError>("polygamma: n is ", n, "; expected a whole number from 0 to 100");
+    return polygamma(x, static_cast<double>(n));
+  };
+  const char* of_digamma =
+      "Derivative n of digamma, itself that of lgamma. Gradient: dx = g * polygamma(n + 1, x). "
+      "Integers become float32.";
+  m.def("polygamma", polygamma_of, py::arg("n"), py::arg("x"), of_digamma);
+  cls.def(
+      "polygamma", [=](const Tensor& x, int64_t n) { return polygamma_of(n, x); }, py::arg("n"),
+      of_digamma);
+  both(
+      m, cls, "digamma", "x", [](const Tensor& x) { return polygamma(x, 0); },
+      "The derivative of lgamma; polygamma(0, x). Integers become float32.");
   both(
       m, cls, "signbit", "x",
       [](const Tensor& x) {

@@ -190,17 +190,14 @@ void add_functions(py::module_& m, TensorClass& cls) {
       "(x - mean) / sqrt(var + eps) * weight + bias over x's last axes, which have "
       "normalized_shape. arXiv 1607.06450.");
   m.def(
-      "scaled_dot_product_attention",
+      "_attention",
       [](const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& mask,
          bool causal, std::optional<double> scale) {
         return attention(q, k, v, mask.value_or(Tensor()), causal, scale);
       },
       py::arg("query"), py::arg("key"), py::arg("value"), py::arg("attn_mask") = none,
       py::arg("is_causal") = false, py::arg("scale") = none,
-      "softmax(query @ key.mT * scale + attn_mask) @ value, without the whole matrix of scores.\n\n"
-      "query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): "
-      "bool (True: looked at) or floating (added). is_causal: query i looks at keys 0 to i. scale: "
-      "1 / sqrt(D). A query that may look at no key gets zeros. arXiv 1706.03762, 2205.14135.");
+      "See wengert.scaled_dot_product_attention.");
   m.def(
       "attention_weights",
       [](const Tensor& q, const Tensor& k, const std::optional<Tensor>& mask, bool causal,

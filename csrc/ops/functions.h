@@ -107,6 +107,7 @@ inline Tensor cosh(const Tensor& x) { return unary<Cosh>(x); }
 inline Tensor trunc(const Tensor& x) { return unary<Trunc>(x); }
 inline Tensor tanh(const Tensor& x) { return unary<Tanh>(x); }
 inline Tensor erf(const Tensor& x) { return unary<Erf>(x); }
+inline Tensor polygamma(const Tensor& x, double n) { return unary<Polygamma>(x, {n, 0}); }
 inline Tensor sigmoid(const Tensor& x) { return unary<Sigmoid>(x); }
 inline Tensor square(const Tensor& x) { return unary<Square>(x); }
 inline Tensor sqrt(const Tensor& x) { return unary<Sqrt>(x); }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # What functions that the user does not see are called by those that call them.
 _PUBLIC = {"_uniform": "rand", "_normal": "randn", "_integers": "randint"}
+_PUBLIC |= {"_attention": "scaled_dot_product_attention"}
 _PUBLIC |= {"_permutation": "randperm", "_Program": "compile", "_Study": "trace"}
 
 # What an argument that has no type of its own in the bindings takes.

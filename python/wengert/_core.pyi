@@ -10,7 +10,7 @@ import typing_extensions
 from numpy import ndarray
 from .random import Generator
 import wengert.order
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'cummax', 'cummin', 'cumprod', 'cumsum', 'diagonal', 'diff', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'index_add', 'index_copy', 'index_fill', 'index_reduce', 'index_select', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logcumsumexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'masked_fill', 'masked_scatter', 'masked_select', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'pow', 'prod', 'put', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scaled_dot_product_attention', 'scatter', 'scatter_add', 'scatter_reduce', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'take', 'take_along_axis', 'take_along_dim', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'cummax', 'cummin', 'cumprod', 'cumsum', 'diagonal', 'diff', 'digamma', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'erfinv', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'index_add', 'index_copy', 'index_fill', 'index_reduce', 'index_select', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'lgamma', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logcumsumexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'masked_fill', 'masked_scatter', 'masked_select', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nextafter', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'polygamma', 'pow', 'prod', 'put', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scatter', 'scatter_add', 'scatter_reduce', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'take', 'take_along_axis', 'take_along_dim', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -529,6 +529,10 @@ class Tensor:
         """
         x[i + 1] - x[i] along an axis, n times over; of bools, whether they differ. prepend and append are joined to x first: tensors of as many axes, or numbers.
         """
+    def digamma(self) -> Tensor:
+        """
+        The derivative of lgamma; polygamma(0, x). Integers become float32.
+        """
     def div(self, other: Operand) -> Tensor:
         """
         a / b. Gradient: da = g / b, db = -g / b * a / b. Integers become float32.
@@ -552,6 +556,10 @@ class Tensor:
     def erf(self) -> Tensor:
         """
         erf(x). Gradient: dx = g * 2 / sqrt(pi) * exp(-x * x). Integers become float32.
+        """
+    def erfinv(self) -> Tensor:
+        """
+        erfinv(x); the inverse of erf: infinite at -1 and 1, NaN beyond. Gradient: dx = g * sqrt(pi) / 2 * exp(y * y). Integers become float32.
         """
     def exp(self) -> Tensor:
         """
@@ -738,6 +746,10 @@ class Tensor:
         """
         x where x > 0, else negative_slope * x. Gradient: dx = g where x > 0, else negative_slope * g. Integers become float32.
         """
+    def lgamma(self) -> Tensor:
+        """
+        lgamma(x); log(|gamma(x)|). Gradient: dx = g * digamma(x). Integers become float32.
+        """
     def log(self) -> Tensor:
         """
         log(x); natural. Gradient: dx = g / x. Integers become float32.
@@ -908,6 +920,10 @@ class Tensor:
         """
         -x. Gradient: dx = -g.
         """
+    def nextafter(self, other: Operand) -> Tensor:
+        """
+        The number next to a, towards b. Gradient: da = g, db = 0. Integers become float32.
+        """
     def nonzero(self) -> Tensor:
         """
         Places of the elements that are not zero: (count, ndim), int64.
@@ -933,6 +949,10 @@ class Tensor:
     def pin_memory(self) -> Tensor:
         """
         A copy in page-locked memory of the CPU, from which .to("cuda", non_blocking=True) does not wait.
+        """
+    def polygamma(self, n: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+        """
+        Derivative n of digamma, itself that of lgamma. Gradient: dx = g * polygamma(n + 1, x). Integers become float32.
         """
     def pow(self, other: Operand) -> Tensor:
         """
@@ -1537,6 +1557,10 @@ class _CudaEvent:
         ...
     def wait(self, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
         ...
+def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, scale: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+    """
+    See wengert.scaled_dot_product_attention.
+    """
 def _bytes(x: Tensor) -> Tensor:
     """
     A contiguous tensor's memory as uint8.
@@ -1851,6 +1875,10 @@ def diff(x: typing.Any, n: typing.SupportsInt | typing.SupportsIndex = 1, axis: 
     """
     x[i + 1] - x[i] along an axis, n times over; of bools, whether they differ. prepend and append are joined to x first: tensors of as many axes, or numbers.
     """
+def digamma(x: Tensor) -> Tensor:
+    """
+    The derivative of lgamma; polygamma(0, x). Integers become float32.
+    """
 def div(a: Operand, b: Operand) -> Tensor:
     """
     a / b. Gradient: da = g / b, db = -g / b * a / b. Integers become float32.
@@ -1884,6 +1912,10 @@ def eq(a: Operand, b: Operand) -> Tensor:
 def erf(x: typing.Any) -> Tensor:
     """
     erf(x). Gradient: dx = g * 2 / sqrt(pi) * exp(-x * x). Integers become float32.
+    """
+def erfinv(x: typing.Any) -> Tensor:
+    """
+    erfinv(x); the inverse of erf: infinite at -1 and 1, NaN beyond. Gradient: dx = g * sqrt(pi) / 2 * exp(y * y). Integers become float32.
     """
 def exp(x: typing.Any) -> Tensor:
     """
@@ -2011,6 +2043,10 @@ def le(a: Operand, b: Operand) -> Tensor:
 def leaky_relu(x: Tensor, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor:
     """
     x where x > 0, else negative_slope * x. Gradient: dx = g where x > 0, else negative_slope * g. Integers become float32.
+    """
+def lgamma(x: typing.Any) -> Tensor:
+    """
+    lgamma(x); log(|gamma(x)|). Gradient: dx = g * digamma(x). Integers become float32.
     """
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
@@ -2152,6 +2188,10 @@ def neg(x: typing.Any) -> Tensor:
     """
     -x. Gradient: dx = -g.
     """
+def nextafter(a: Operand, b: Operand) -> Tensor:
+    """
+    The number next to a, towards b. Gradient: da = g, db = 0. Integers become float32.
+    """
 def nonzero(x: Tensor) -> Tensor:
     """
     Places of the elements that are not zero: (count, ndim), int64.
@@ -2179,6 +2219,10 @@ def ops() -> list[typing.Any]:
 def permute(x: Tensor, axes: Sequence[int]) -> Tensor:
     """
     The axes in another order, each named once. A view.
+    """
+def polygamma(n: typing.SupportsInt | typing.SupportsIndex, x: Tensor) -> Tensor:
+    """
+    Derivative n of digamma, itself that of lgamma. Gradient: dx = g * polygamma(n + 1, x). Integers become float32.
     """
 def pow(a: Operand, b: Operand) -> Tensor:
     """
@@ -2236,12 +2280,6 @@ def rprop_step(params: typing.Any, grads: typing.Any, prevs: typing.Any, step_si
 def rsqrt(x: typing.Any) -> Tensor:
     """
     1 / sqrt(x). Gradient: dx = g * -0.5 * y * y * y. Integers become float32.
-    """
-def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, scale: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
-    """
-    softmax(query @ key.mT * scale + attn_mask) @ value, without the whole matrix of scores.
-    
-    query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): bool (True: looked at) or floating (added). is_causal: query i looks at keys 0 to i. scale: 1 / sqrt(D). A query that may look at no key gets zeros. arXiv 1706.03762, 2205.14135.
     """
 def scatter(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any, *, reduce: str | None = None) -> Tensor:
     """

@@ -18,6 +18,7 @@ from .losses import *  # noqa: F403
 from .random import Generator, bernoulli
 
 __all__ = ["batch_norm", "dropout", "einsum", "group_norm", "instance_norm", "pad", "rms_norm"]
+__all__ += ["scaled_dot_product_attention"]
 __all__ += losses.__all__
 
 
@@ -35,6 +36,53 @@ def dropout(
     keep = 1.0 - p
     mask = bernoulli(keep, x.shape, x.dtype, generator, x.device)
     return x * (mask * (1.0 / keep) if keep > 0.0 else mask)
+
+
+# ---- attention
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """softmax(query @ key.mT * scale + attn_mask) @ value, without the whole matrix of scores.
+
+    query (..., L, D), key (..., S, D), value (..., S, E); attn_mask broadcasts to (..., L, S): bool
+    (True: looked at) or floating (added). is_causal: query i looks at keys 0 to i. scale:
+    1 / sqrt(D). A query that may look at no key gets zeros. arXiv 1706.03762, 2205.14135.
+
+    dropout_p    of the weights, whenever it is not 0; the matrix of scores is whole then
+    enable_gqa   axis -3 are heads, and several queries' heads, one after another, share the head of
+                 a key and value. arXiv 2305.13245
+    """
+    if isinstance(dropout_p, bool) or not 0.0 <= dropout_p <= 1.0:
+        raise ValueError(
+            f"scaled_dot_product_attention: dropout_p is {dropout_p}; expected a probability, from "
+            "0 to 1; is_causal comes after it: write is_causal=True"
+        )
+    if enable_gqa:
+        heads = [x.shape[-3] if x.ndim > 2 else 0 for x in (query, key, value)]
+        if not all(heads) or heads[0] % heads[1] or heads[0] % heads[2]:
+            raise _core.ShapeError(
+                "scaled_dot_product_attention: enable_gqa: query, key, value have shapes "
+                f"{query.shape}, {key.shape}, {value.shape}; expected three axes or more, and as "
+                "many heads (axis -3) in query as in the others, or a multiple"
+            )
+        key, value = (
+            x if n == heads[0] else x.repeat_interleave(heads[0] // n, -3)
+            for x, n in zip((key, value), heads[1:], strict=True)
+        )
+    if dropout_p == 0.0:
+        return _core._attention(query, key, value, attn_mask, is_causal, scale)
+    weights = _core.attention_weights(query, key, attn_mask, is_causal, scale)
+    return dropout(weights, dropout_p, True, generator) @ value
 
 
 # ---- norms

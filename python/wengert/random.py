@@ -47,9 +47,11 @@ __all__ = [
     "randn_like",
     "randperm",
     "standard_gamma",
+    "truncated_normal",
 ]
 # The others are wengert.NAME, too.
 _HERE = {"beta", "dirichlet", "exponential", "gamma", "geometric", "permutation", "standard_gamma"}
+_HERE |= {"truncated_normal"}
 SHARED = [name for name in __all__ if name not in _HERE]
 
 Shape = int | Sequence[int]
@@ -166,7 +168,7 @@ def permutation(x: Tensor | int, generator: Generator | None = None) -> Tensor:
         return randperm(x, generator)
     if not x.ndim:
         raise ShapeError("permutation: x has shape (); expected one axis or more")
-    return x[randperm(x.shape[0], generator, x.device)]
+    return x[rand(x.shape[0], _core.float64, generator, x.device).argsort()]
 
 
 def rand_like(
@@ -301,6 +303,35 @@ def normal(
     """Normal numbers of a mean and a standard deviation, 0 or more."""
     draw = _Draw("normal", shape, dtype, generator, device, False, free={"mean": mean}, std=std)
     return draw.result(draw.normal() * draw.values[0] + draw.values[1])
+
+
+def truncated_normal(
+    mean: float | Tensor = 0.0,
+    std: float | Tensor = 1.0,
+    low: float | Tensor = -2.0,
+    high: float | Tensor = 2.0,
+    shape: Shape | None = None,
+    dtype: DType | str | None = None,
+    generator: Generator | None = None,
+    device: str | None = None,
+) -> Tensor:
+    """Normal numbers of those within [low, high], which must be one of 1,000 or more: the inverse
+    of the distribution function, of uniform numbers between its values at the ends."""
+    ends: dict[str, float | Tensor] = {"mean": mean, "low": low, "high": high}
+    draw = _Draw("truncated_normal", shape, dtype, generator, device, free=ends, std=std)
+    deviation, center, first, last = draw.values
+    scale = deviation * math.sqrt(2.0)
+    a, b = ((first - center) / scale).erf(), ((last - center) / scale).erf()
+    good = b - a > 0.002
+    if _core._is_tracing():
+        draw.good.append(good)
+    elif not bool(good.all()):
+        raise ValueError(
+            f"truncated_normal: low is {describe(low)}, high {describe(high)}; less than one of "
+            "1,000 numbers of this mean and std is within them"
+        )
+    x = (draw.uniform() * (b - a) + a).erfinv() * scale + center
+    return draw.result(_core.minimum(_core.maximum(x, first), last))
 
 
 def exponential(
@@ -504,14 +535,7 @@ def multinomial(
     front = (num_samples,) if replacement else ()
     draw = _Draw("multinomial", (*front, *p.shape), None, generator, probs.device)
     times = draw.exponential() / p
-    if replacement:
-        index = times.argmin(-1)
-    else:
-        picks, places = [], _core.arange(n, device=probs.device)
-        for _ in range(num_samples):
-            picks.append(times.argmin(-1))
-            times = _core.where(places == picks[-1].unsqueeze(-1), math.inf, times)
-        index = _core.stack(picks)
+    index = times.argmin(-1) if replacement else times.argsort(-1).movedim(-1, 0)[:num_samples]
     index = _core.where(good, index, n)
     return index if probs.ndim == 1 else index.mT.contiguous()
 

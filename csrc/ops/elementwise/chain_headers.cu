@@ -7,6 +7,7 @@
 #define EACH_HEADER(X)                       \
   X(fn, "base/fn.h")                         \
   X(simd, "base/simd.h")                     \
+  X(special, "base/special.h")               \
   X(tile, "base/tile.h")                     \
   X(vocab, "base/vocab.h")                   \
   X(chain, "ops/elementwise/chain_kernel.h") \

@@ -285,6 +285,29 @@ struct Erf {
     return times(g, 1.1283791670955126 * exp(-x * x));
   }
 };
+struct Erfinv {
+  static constexpr auto note = "the inverse of erf: infinite at -1 and 1, NaN beyond";
+  ROW("erfinv", output, floating, nullptr, "g * sqrt(pi) / 2 * exp(y * y)")
+  FN static V value(V x) { return erfinv(x); }
+  template <class V> FN static V vjp(V g, V y) {
+    return times(g, 0.88622692545275801 * exp(y * y));
+  }
+};
+struct Lgamma {
+  static constexpr auto note = "log(|gamma(x)|)";
+  ROW("lgamma", input, floating, nullptr, "g * digamma(x)")
+  FN static V value(V x) { return lgamma(x); }
+  template <class V> FN static V vjp(V g, V x) { return times(g, polygamma(x, 0.0)); }
+};
+struct Polygamma {  // digamma, the derivative of lgamma, and its derivatives
+  static constexpr bool by_hand = true;
+  static constexpr const char* params[] = {"n"};
+  ROW("polygamma", input, floating)
+  FN static V value(V x, ParamsOf<V> p) { return polygamma(x, p.a); }
+  template <class V> FN static V vjp(V g, V x, ParamsOf<V> p) {
+    return times(g, polygamma(x, p.a + 1.0));
+  }
+};
 struct Clamp {
   static constexpr bool by_hand = true;
   static constexpr const char* params[] = {"min", "max"};
@@ -430,6 +453,13 @@ struct Copysign {
   }
   template <class V> FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
 };
+struct NextAfter {
+  static constexpr bool by_hand = true;
+  ROW("nextafter", nothing, floating, nullptr, nullptr, "0")
+  FN static V value(V a, V b) { return nextafter(a, b); }
+  template <class V> FN static V da(V g, V, V) { return g; }
+  template <class V> FN static V db(V g, V, V) { return select(g != g, g, 0.0); }
+};
 struct Atan2 {
   static constexpr auto note = "the angle of the point (b, a), from -pi to pi";
   ROW("atan2", input, floating, nullptr, "g * b / (a ** 2 + b ** 2)", "-g * a / (a ** 2 + b ** 2)")
@@ -555,12 +585,14 @@ struct RightShift {
 template <class... Rows> struct List {
   static constexpr int size = sizeof...(Rows);
 };
-using UnaryRows = List<Neg, Abs, Sign, Exp, Expm1, Exp2, Log, Log1p, Log2, Log10, Sqrt, Rsqrt,
-                       Reciprocal, Square, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh,
-                       Acosh, Atanh, Tanh, Sigmoid, Relu, LeakyRelu, Elu, Gelu, GeluTanh, Silu,
-                       Mish, Softplus, Erf, Clamp, Hardtanh, Floor, Ceil, Round, Trunc>;
-using BinaryRows = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, FloorDivide, Remainder, Fmod,
-                        Copysign, Atan2, Hypot, Logaddexp, Xlogy, BceWithLogits, Times, Over, Flat>;
+using UnaryRows =
+    List<Neg, Abs, Sign, Exp, Expm1, Exp2, Log, Log1p, Log2, Log10, Sqrt, Rsqrt, Reciprocal, Square,
+         Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh, Tanh, Sigmoid, Relu,
+         LeakyRelu, Elu, Gelu, GeluTanh, Silu, Mish, Softplus, Erf, Erfinv, Lgamma, Polygamma,
+         Clamp, Hardtanh, Floor, Ceil, Round, Trunc>;
+using BinaryRows =
+    List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, FloorDivide, Remainder, Fmod, Copysign,
+         NextAfter, Atan2, Hypot, Logaddexp, Xlogy, BceWithLogits, Times, Over, Flat>;
 
 using TestRows = List<Eq, Ne, Lt, Le, Gt, Ge>;
 using LogicRows = List<And, Or, Xor, LeftShift, RightShift>;

@@ -43,6 +43,10 @@ constexpr Spelling spellings[] = {
     {"over", {"0 / 1", "over(0, 1)"}},
     {"sigmoid", {"sigmoid(0)"}},
     {"erf", {"erf(0)"}},
+    {"erfinv", {"erfinv(0)"}},
+    {"lgamma", {"lgamma(0)"}},
+    {"polygamma", {"polygamma(1, 0)"}},
+    {"nextafter", {"nextafter(0, 1)", "np.nextafter(0, 1)", "nextafter(0, 1)"}},
     {"round", {"round(0)", "np.round(0)", "round(0)"}},
     {"select", {"1 where 0, else 2", "np.where(0, 1, 2)", "0 ? 1 : 2"}},
 };

@@ -45,13 +45,14 @@ class Text {
   UNARY(abs) UNARY(sign) UNARY(exp) UNARY(expm1) UNARY(log) UNARY(log1p) UNARY(sqrt) UNARY(sin)
   UNARY(cos) UNARY(tanh) UNARY(sigmoid) UNARY(erf) UNARY(floor) UNARY(ceil) UNARY(round)
   UNARY(trunc) UNARY(exp2) UNARY(log2) UNARY(log10) UNARY(tan) UNARY(asin) UNARY(acos) UNARY(atan)
-  UNARY(sinh) UNARY(cosh) UNARY(asinh) UNARY(acosh) UNARY(atanh)
+  UNARY(sinh) UNARY(cosh) UNARY(asinh) UNARY(acosh) UNARY(atanh) UNARY(erfinv) UNARY(lgamma)
   BINARY(operator+, "+") BINARY(operator-, "-") BINARY(operator*, "*") BINARY(operator/, "/")
   BINARY(operator==, "==") BINARY(operator!=, "!=") BINARY(operator<, "<") BINARY(operator<=, "<=")
   BINARY(operator>, ">") BINARY(operator>=, ">=") BINARY(operator&, "&") BINARY(operator|, "|")
   BINARY(operator^, "^") BINARY(pow, "**") BINARY(floor_divide, "//") BINARY(remainder, "%")
   BINARY(maximum, "maximum") BINARY(minimum, "minimum") BINARY(times, "times") BINARY(over, "over")
   BINARY(fmod, "fmod") BINARY(copysign, "copysign") BINARY(atan2, "atan2") BINARY(hypot, "hypot")
+  BINARY(nextafter, "nextafter") BINARY(polygamma, "polygamma")
   BINARY(shift_left, "<<") BINARY(shift_right, ">>")
 };
 // clang-format on

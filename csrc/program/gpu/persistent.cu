@@ -97,10 +97,10 @@ template <class F, int inputs> __device__ void elementwise(const Instruction& s,
       b.at(s.out)[i] = F::apply(s.params, p, z[r * s.in[1].row + c * s.in[1].column]);
   }
 }
-// CUDA's sin, cos and tan need a stack.
-template <class Row>
-constexpr bool fits =
-    !(std::is_same_v<Row, Sin> || std::is_same_v<Row, Cos> || std::is_same_v<Row, Tan>);
+// CUDA's sin, cos and tan need a stack, polygamma more registers than there are.
+template <class Row, class... Others>
+constexpr bool is_one_of = (std::is_same_v<Row, Others> || ...);
+template <class Row> constexpr bool fits = !is_one_of<Row, Sin, Cos, Tan, Lgamma, Polygamma>;
 
 // Row number s.formula of a list, found by halves.
 template <template <class, class> class F, int inputs, int first, int end, class... Rows>

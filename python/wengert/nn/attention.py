@@ -193,7 +193,7 @@ class MultiheadAttention(Module):
             weights = functional.dropout(weights, self.dropout, self.training, self.generator)
             y = weights @ v
         else:
-            y = _core.scaled_dot_product_attention(q, k, v, mask, causal)
+            y = _core._attention(q, k, v, mask, causal)
         y = y.swapaxes(1, 2).reshape(n, length, self.embed_dim)
         y = self.out_proj(y.squeeze(0) if one else y.swapaxes(0, 1) if batch else y)
         if not need_weights or weights is None:

@@ -25,13 +25,19 @@ from .._core import (
     mish,
     one_hot,
     relu,
-    scaled_dot_product_attention,
     sigmoid,
     silu,
     tanh,
 )
 from ..activations import *  # noqa: F403
-from ..functional import batch_norm, dropout, group_norm, instance_norm, rms_norm
+from ..functional import (
+    batch_norm,
+    dropout,
+    group_norm,
+    instance_norm,
+    rms_norm,
+    scaled_dot_product_attention,
+)
 from ..losses import *  # noqa: F403
 from ..random import Generator, bernoulli
 

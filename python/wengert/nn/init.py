@@ -16,7 +16,7 @@ from .. import _core, _explained
 from .._calls import choice
 from .._core import Tensor
 from ..autograd import no_grad
-from ..random import Generator, rand, randn, randperm
+from ..random import Generator, rand, randn, randperm, truncated_normal
 
 __all__ = [
     "calculate_gain",
@@ -166,7 +166,7 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Values from N(mean, std^2), drawn again until they are within [a, b]."""
+    """Values from N(mean, std^2), of those within [a, b]: see random.truncated_normal."""
     _finite("trunc_normal_", mean=mean, std=std)
     if not a < b or std < 0:
         raise ValueError(f"trunc_normal_: a is {a}, b {b}, std {std}; expected a < b, std >= 0")
@@ -178,11 +178,10 @@ def trunc_normal_(
         )
     if _skipping:
         return tensor
-    values = randn(tensor.shape, tensor.dtype, generator) * std + mean
-    while bool((outside := (values < a) | (values > b)).any()):
-        again = randn(tensor.shape, tensor.dtype, generator) * std + mean
-        values = _core.where(outside, again, values)
-    tensor.copy_(values)
+    if std == 0:
+        return tensor.fill_(mean)  # type: ignore[no-any-return]
+    shape, device = tensor.shape, tensor.device
+    tensor.copy_(truncated_normal(mean, std, a, b, shape, tensor.dtype, generator, device))
     return tensor
 
 

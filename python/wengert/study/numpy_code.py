@@ -82,6 +82,46 @@ _HELPERS = {
     ),
     "sigmoid": "def sigmoid(x):\n    return 1 / (1 + np.exp(-x))",
     "erf": "erf = np.vectorize(math.erf, otypes=[float])",
+    "lgamma": (
+        "lgamma = np.vectorize(  # infinite at 0, -1, ...\n"
+        "    lambda x: math.inf if x <= 0 and x % 1 == 0 else math.lgamma(x), otypes=[float])"
+    ),
+    "erfinv": (
+        "@np.vectorize\n"
+        "def erfinv(x):\n"
+        "    if not abs(x) < 1:\n"
+        "        return math.copysign(math.inf, x) if abs(x) == 1 else math.nan\n"
+        "    low = math.log1p(-x * x)\n"
+        "    c = 2 / (math.pi * 0.147) + low / 2\n"
+        "    y = math.sqrt(max(math.sqrt(c * c - low / 0.147) - c, 0))\n"
+        "    for _ in range(4):  # Newton's steps\n"
+        "        off = math.erf(y) - abs(x) if y < 0.5 else 1 - abs(x) - math.erfc(y)\n"
+        "        y -= off * math.sqrt(math.pi) / 2 * math.exp(y * y)\n"
+        "    return math.copysign(y, x)"
+    ),
+    "polygamma": (
+        "@np.vectorize\n"
+        "def polygamma(n, x):  # derivative n of digamma\n"
+        "    if x == -math.inf or (x < 0 and x % 1 == 0 and n % 2 == 0):\n"
+        "        return math.nan\n"
+        "    if x <= 0 and x % 1 == 0:\n"
+        "        return math.inf if n % 2 else math.copysign(math.inf, -x)\n"
+        "    sign, factorial = (-1) ** (n + 1), math.factorial(n)\n"
+        "    if x < 0.5:\n"
+        "        r = x - round(x)\n"
+        "        y = polygamma(n, 1 + r) + sign * factorial / r ** (n + 1)\n"
+        "        return y + sign * (polygamma(n, 1 - r) - polygamma(n, 1 - x))\n"
+        "    y = 0.0\n"
+        "    while x < 12 + n:\n"
+        "        y, x = y + factorial / x ** (n + 1), x + 1\n"
+        "    y += math.factorial(n - 1) / x**n if n else -math.log(x)\n"
+        "    y += factorial / (2 * x ** (n + 1))\n"
+        "    numbers = [1/6, -1/30, 1/42, -1/30, 5/66, -691/2730, 7/6, -3617/510]\n"
+        "    for k, b in enumerate(numbers, 1):\n"
+        "        b *= math.factorial(2 * k + n - 1) / math.factorial(2 * k)\n"
+        "        y += b / x ** (2 * k + n)\n"
+        "    return sign * y"
+    ),
     "row_top": (
         "def row_top(x):\n"
         "    m = x.max(axis=-1, keepdims=True, initial=-np.inf)\n"
