@@ -9,10 +9,13 @@ takes its term out, even one that is infinite.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from . import _core, _explained
 from ._calls import choice, describe
 from ._core import DTypeError, ShapeError, Tensor
+from .shapes import unbind
 
 __all__ = [
     "binary_cross_entropy",
@@ -20,6 +23,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "huber_loss",
@@ -405,6 +409,111 @@ def sigmoid_focal_loss(
     if alpha >= 0:
         losses = losses * (alpha * targets + (1 - alpha) * (1 - targets))
     return _reduce(op, losses, reduction)
+
+
+def _lengths(name: str, given: Tensor | Sequence[int] | int, n: int, most: int) -> list[int]:
+    values: Any = given.tolist() if isinstance(given, Tensor) else given
+    found = [int(v) for v in (values if isinstance(values, (list, tuple)) else [values])]
+    if len(found) != n:
+        raise ShapeError(f"ctc_loss: {len(found)} {name} for a batch of {n}; expected one for each")
+    for i, v in enumerate(found):
+        if not 0 <= v <= most:
+            raise ValueError(f"ctc_loss: {name}[{i}] is {v}; expected 0 to {most}")
+    return found
+
+
+def _labels(targets: Tensor, x: Tensor, lengths: Tensor | Sequence[int] | int) -> tuple[Any, Any]:
+    """Targets as (n, S), and their lengths."""
+    n = x.shape[1]
+    if targets.dtype.is_floating_point or targets.ndim not in (1, 2):
+        raise ShapeError(
+            f"ctc_loss: targets are {targets.dtype.name} of shape {targets.shape}; expected "
+            "integers (n, S), or those of all one after another"
+        )
+    labels = targets.long().to(x.device)
+    if labels.ndim == 2 and len(labels) != n:
+        raise ShapeError(f"ctc_loss: targets have shape {targets.shape} for a batch of {n}")
+    found = _lengths("target_lengths", lengths, n, labels.shape[-1])
+    if labels.ndim == 2:
+        return labels[:, : max(found, default=0)], found
+    if sum(found) != len(labels):
+        raise ShapeError(
+            f"ctc_loss: target_lengths add up to {sum(found)}, and there are {len(labels)} targets"
+        )
+    end, places = 0, []
+    for v in found:
+        places.append(
+            [min(end + i, end + v - 1) for i in range(max(found))] if v else [0] * max(found)
+        )
+        end += v
+    if not len(labels):
+        return labels.reshape(n, 0), found
+    return labels[_core.tensor(places, "int64").to(x.device)], found
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int] | int,
+    target_lengths: Tensor | Sequence[int] | int,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """-log of the probability of all paths through log_probs (T, n, C), of log_softmax, that read
+    as the targets, without repeats and then blanks. Or (T, C) and one target.
+
+    targets: classes, integers (n, S), of which target_lengths[i] count, or those of all one after
+    another. Of (T, n, C) input_lengths[i] times count. Where a target does not fit into its times
+    the loss is infinite, or with zero_infinity 0, and the gradient 0. "mean": of the losses, each
+    over its target's length. Lengths beyond T or S are errors. Graves et al., ICML 2006.
+    """
+    op = "ctc_loss"
+    _tensors(op, log_probs=log_probs, targets=targets)
+    one = log_probs.ndim == 2
+    if log_probs.ndim not in (2, 3) or not log_probs.dtype.is_floating_point:
+        raise ShapeError(
+            f"{op}: log_probs are {log_probs.dtype.name} of shape {log_probs.shape}; expected a "
+            "floating dtype and (T, n, C) or (T, C)"
+        )
+    x = log_probs.unsqueeze(1) if one else log_probs
+    times, n, classes = x.shape
+    if not 0 <= blank < classes:
+        raise IndexError(f"{op}: blank is {blank}; expected 0 to {classes - 1}, a class")
+    given, sizes = _labels(targets.reshape(1, -1) if one else targets, x, target_lengths)
+    ends = _lengths("input_lengths", input_lengths, n, times)
+    # Classes of the places of a path: blank, label, blank, ..., label, blank. From a label one may
+    # go to the next but for the blank between them, unless they are equal.
+    count = given.shape[1]
+    ours = [[i < size for i in range(count)] for size in sizes]  # others may be anything
+    labels = _core.where(given < 0, classes, given)  # an index that gather refuses
+    labels = _core.where(_core.tensor(ours, "bool").to(x.device).reshape(n, count), labels, blank)
+    blanks = _core.full((n, count, 1), blank, "int64", x.device)
+    pairs = _core.concatenate([blanks, labels.unsqueeze(2)], 2).reshape(n, 2 * count)
+    path = _core.concatenate([pairs, _core.full((n, 1), blank, "int64", x.device)], 1)
+    before = _core.concatenate([_core.full((n, 2), -1, "int64", x.device), path[:, :-2]], 1)
+    skips = (path != blank) & (path != before[:, : path.shape[1]])
+    try:
+        emitted = x.gather(2, path.expand(times, *path.shape))
+    except IndexError as error:
+        raise IndexError(f"{op}: targets have a class that is not 0 to {classes - 1}") from error
+    # log of the probability of being at each place; two in front, at the second of which all begin.
+    front = _core.full((n, 2), -math.inf, x.dtype, x.device)
+    start = _core.tensor([[-math.inf, 0.0] + [-math.inf] * path.shape[1]], x.dtype).to(x.device)
+    a = start.expand(n, path.shape[1] + 2)
+    for t, here in enumerate(unbind(emitted)[: max(ends, default=0)]):
+        skipped = _core.where(skips, a[:, :-2], -math.inf)
+        y = _core.logaddexp(_core.logaddexp(a[:, 2:], a[:, 1:-1]), skipped) + here
+        y = _core.concatenate([front, y], 1)
+        if t >= min(ends):
+            y = _core.where(_core.tensor([[t < end] for end in ends]).to(x.device), y, a)
+        a = y
+    last = _core.tensor([[2 * size + 2, 2 * size + 1] for size in sizes], "int64").to(x.device)
+    total = _core.logsumexp(a.gather(1, last.reshape(n, 2)), 1)
+    losses = _core.where(total == -math.inf, 0.0 if zero_infinity else math.inf, -total)
+    if reduction == "mean":
+        losses = losses / _core.tensor([max(size, 1) for size in sizes], x.dtype).to(x.device)
+    return _reduce(op, losses.squeeze(0) if one else losses, reduction)
 
 
 def poisson_nll_loss(

@@ -288,7 +288,13 @@ def select(x: Tensor, axis: int, index: int) -> Tensor:
 def unbind(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """The parts of x along an axis, without the axis; views."""
     axis = _axis("unbind", axis, x)
-    return tuple(_at(x, axis, i) for i in range(x.shape[axis]))
+    n = x.shape[axis]
+    if n <= 4:
+        return tuple(_at(x, axis, i) for i in range(n))
+    # By halves: the gradient of a part has the size of what it is a part of, so parts of the whole
+    # would make the cost quadratic.
+    first, rest = x.split([n // 2, n - n // 2], axis)
+    return (*unbind(first, axis), *unbind(rest, axis))
 
 
 def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
