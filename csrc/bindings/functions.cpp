@@ -97,7 +97,8 @@ void add_functions(py::module_& m, TensorClass& cls) {
   add_reduction(m, cls, "sum", sum,
                 "Sum over the axes (all by default). Gathered in float64, whatever the dtype; of "
                 "ints and bools int64. IndexError for an axis that is not there.");
-  add_reduction(m, cls, "mean", mean, "Mean over the axes (all by default); of ints and bools float32.");
+  add_reduction(m, cls, "mean", mean,
+                "Mean over the axes (all by default); of ints and bools float32.");
   add_reduction(m, cls, "prod", prod, "Product over the axes (all by default).");
   add_reduction(
       m, cls, "max", amax,
