@@ -240,9 +240,11 @@ Shape to_shape(const char* op, py::handle given, const char* what) {
 AxisMask to_axes(const char* op, py::handle given, const Tensor& x) {
   if (given.is_none()) return all_axes(x);
   AxisMask mask = 0;
-  for (int64_t axis : to_shape(op, given, "axis")) {
-    const AxisMask one = axis_mask(op, axis, x.dim());
-    if (mask & one) fail<ValueError>(op, ": axis ", axis, " is named twice");
+  const Shape axes = to_shape(op, given, "axis");
+  for (int64_t axis : axes) {
+    const AxisMask one = axis_mask(op, axis, x.dim());  // none where x has no axes
+    if (mask & one || (x.dim() == 0 && axes.size() > 1))
+      fail<ValueError>(op, ": axis ", x.dim() ? axis : axes.back(), " is named twice");
     mask |= one;
   }
   return mask;

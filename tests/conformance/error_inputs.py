@@ -21,12 +21,13 @@ __all__ = ["VERSION", "cases"]
 # What is legal here, by the function's name, and why.
 LEGAL = {
     "arange": "no step leads there: empty, as in NumPy",
+    "mean": "the mean of integers is a float32, as float64 in NumPy",
     "linalg.cross": "shapes that broadcast, as in NumPy",
 }
 ALIKE = (
     "__rdiv__ atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
     "clamp_max clamp_min copysign eq fmod ge gt heaviside hypot isclose ldexp le logaddexp "
-    "logical_and logical_or logical_xor lt max maximum min minimum ne pow remainder rsub "
+    "logical_and logical_or logical_xor lt max maximum min minimum ne nextafter pow remainder rsub "
     "special.xlog1py sub xlogy"
 )
 WHY = "a number in a tensor's place, or integers that are promoted, as in NumPy"

@@ -18,6 +18,7 @@ from torch.testing._internal.common_modules import module_db
 import wengert as wg
 
 VERSION = f"torch {torch.__version__.partition('+')[0]}"
+OTHERWISE = {"CTCLoss": "PyTorch's gradient holds through log_softmax alone: see test_ctc.py"}
 RANDOM = ("FractionalMaxPool", "RReLU")
 
 
@@ -78,6 +79,9 @@ def cases(quick: bool = False) -> Iterator[Case]:
         if info.name.startswith("ao.") or name.startswith("Lazy") or name.startswith(RANDOM):
             why = "draws of PyTorch's" if name.startswith(RANDOM) else "shapes or types found later"
             yield Case(info.name, "n/a", why)
+            continue
+        if name in OTHERWISE:
+            yield Case(info.name, "n/a", OTHERWISE[name])
             continue
         if not hasattr(wg.nn, name):
             yield Case(info.name, "missing", "no module of the name")

@@ -34,7 +34,10 @@ KINDS = {
 }
 
 
-OTHERWISE = {"linalg.norm.subgradients_at_zero": "second order at 0: NaN in PyTorch, 0 here"}
+OTHERWISE = {
+    "nn.functional.ctc_loss": "PyTorch's gradient holds through log_softmax alone: see test_ctc.py",
+    "linalg.norm.subgradients_at_zero": "second order at 0: NaN in PyTorch, 0 here",
+}
 
 
 def not_applicable(name: str, op: Any) -> str:
@@ -102,7 +105,12 @@ def check(op: Any, f: Callable[..., Any], sample: Any) -> None:
     if not again:
         return
     vs = [rng.normal(size=tuple(x.shape)) for x in other]
-    theirs_h = hessian(torch, torch.autograd.grad, theirs_g, vs, other)
+    try:
+        theirs_h = hessian(torch, torch.autograd.grad, theirs_g, vs, other)
+    except RuntimeError as error:
+        if "is not implemented" in str(error):
+            return  # of PyTorch's fast attention
+        raise
     if theirs_h is None:
         return
     mine_h = hessian(wg, wg.grad, mine_g, vs, mine) or [None] * len(mine)
@@ -120,7 +128,8 @@ def hessian(library: Any, grad: Any, gs: Any, vs: list[Any], of: list[Any]) -> A
 def samples(op: Any, quick: bool) -> Iterator[Any]:
     dtype = torch.float64 if op.supports_dtype(torch.float64, "cpu") else torch.int64
     grad = op.supports_autograd and dtype is torch.float64
-    for n, sample in enumerate(op.sample_inputs("cpu", dtype, requires_grad=grad)):
+    found = op.sample_inputs("cpu", dtype, requires_grad=grad)
+    for n, sample in enumerate(s for s in found if not s.kwargs.get("dropout_p")):
         if quick and n == 4:
             return
         yield sample
