@@ -94,10 +94,11 @@ def test_kernels_fit_into_registers(source: Path, tmp_path: Path) -> None:
     found = kernels(report)
     assert len(found) == len(re.findall(r"^(?:\.\w+ )?\.entry ", ptx, re.MULTILINE))
     for name, stack, spilled, used in found:
-        assert spilled == 0, f"{name} spills {spilled} bytes"
-        # CUDA's sin, cos and tan reduce huge arguments with a small table on the stack.
-        trigonometry = re.search(r"3(Sin|Cos|Tan)", name)
-        assert stack <= (40 if trigonometry else 0), f"{name} has a stack of {stack} bytes"
+        # CUDA's sin, cos and tan reduce huge arguments with a small table on the stack; polygamma
+        # is some hundred operations in double.
+        room = 40 if re.search(r"3(Sin|Cos|Tan)", name) else 16 if "9Polygamma" in name else 0
+        assert spilled <= (16 if "9Polygamma" in name else 0), f"{name} spills {spilled} bytes"
+        assert stack <= room, f"{name} has a stack of {stack} bytes"
         # Two blocks fit; float64 may have one. Of wgmma_tiles test_cuda_matmul.py says more.
         most = 255 if "attendId" in name else 168 if "wgmma_tiles" in name else 128
         assert used <= most, f"{name} uses {used} registers"
@@ -115,7 +116,7 @@ def test_kernels_fit_into_registers(source: Path, tmp_path: Path) -> None:
     code = machine_code(tmp_path / f"{source.stem}.cubin")
     assert not code or set(code) == {k[0] for k in found}
     for name, instructions in code.items():
-        if not re.search(r"3(Sin|Cos|Tan)", name):
+        if not re.search(r"3(Sin|Cos|Tan)|9Polygamma", name):
             assert not re.search(r"\b(LDL|STL)\b", instructions), f"{name} uses local memory"
         for kernel, wanted in QUADS.items():
             for word in wanted if re.search(rf"\d{kernel}I", name) else ():
