@@ -225,17 +225,19 @@ def instance_norm(
 def pad(
     x: Tensor,
     pad_width: int | tuple[int, int] | Sequence[tuple[int, int]],
-    mode: str = "constant",
+    mode: str | float = "constant",
     constant_values: float = 0.0,
 ) -> Tensor:
     """`x` with more elements before and after it along each axis; NumPy's arguments.
 
     pad_width   (before, after) for each axis, or one pair, or one number, for all of them
-    mode        "constant"; "edge": the last element; "reflect": mirrored at the last element;
-                "symmetric": mirrored behind it; "wrap": x again
+    mode        "constant", or the constant itself; "edge": the last element; "reflect": mirrored
+                at the last element; "symmetric": mirrored behind it; "wrap": x again
 
     nn.functional.pad takes PyTorch's arguments.
     """
+    if not isinstance(mode, str):  # pad(x, 1, 2.0)
+        constant_values, mode = mode, "constant"
     choice("pad", "mode", mode, ("constant", "edge", "reflect", "symmetric", "wrap"))
     if isinstance(pad_width, int):
         pad_width = (pad_width, pad_width)
