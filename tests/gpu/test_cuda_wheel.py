@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def test_the_library_of_a_wheel(tmp_path: Path) -> None:
-    """For all its architectures: at most 5.5 MB, needing no library of CUDA, exporting one name."""
+    """For all its architectures: at most 6.5 MB, needing no library of CUDA, exporting one name."""
     pybind11 = pytest.importorskip("pybind11")
     configure = ["cmake", "-S", ROOT, "-B", tmp_path, "-G", "Ninja", "-DWENGERT_CUDA=ON",
                  "-DSKBUILD_PROJECT_VERSION=0", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
@@ -30,7 +30,7 @@ def test_the_library_of_a_wheel(tmp_path: Path) -> None:
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     library = tmp_path / "libwengert_cuda.so"
     print(f"the CUDA library has {library.stat().st_size:,} bytes")
-    assert library.stat().st_size <= 5_500_000
+    assert library.stat().st_size <= 6_500_000
     dynamic = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True)
     needed = re.findall(r"NEEDED.*\[(.*)\]", dynamic.stdout)
     assert needed and not [n for n in needed if n.startswith(("libcu", "libnv"))]
