@@ -689,7 +689,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], says: str) -> None:
         (["train", "--batch", "2.5"], "--batch"),
         (["train", "--layers", "64", "0"], "--layers"),
         (["train", "--dropout", "1"], "--dropout"),
-        (["train", "--optimizer", "lion"], "invalid choice: 'lion'"),
+        (["train", "--optimizer", "tiger"], "invalid choice: 'tiger'"),
         (["train", "--seed", "-1"], "--seed"),
         (["train", "--data", "nowhere"], "no such file or directory; give digits"),
         (["train", "--data", "empty"], "dataset-fashion-mnist"),

@@ -85,13 +85,13 @@ def lerp(start: Tensor, end: Tensor, weight: float | Tensor) -> Tensor:
 
 def addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: float = 1) -> Tensor:
     """x + value * tensor1 * tensor2"""
-    product = tensor1 * tensor2
+    product = _core.mul(tensor1, tensor2)
     return x + (product if value == 1 else product * value)
 
 
 def addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: float = 1) -> Tensor:
     """x + value * tensor1 / tensor2"""
-    return x + (tensor1 if value == 1 else tensor1 * value) / tensor2
+    return x + (tensor1 if value == 1 else _core.mul(tensor1, value)) / tensor2
 
 
 def deg2rad(x: Tensor) -> Tensor:

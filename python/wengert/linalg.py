@@ -44,7 +44,7 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
 
 def vecdot(a: Tensor, b: Tensor, axis: int = -1) -> Tensor:
     """Sums of products along an axis; the others broadcast."""
-    return (a * b).sum(axis)
+    return _core.mul(a, b).sum(axis)
 
 
 def cross(a: Tensor, b: Tensor, axis: int = -1) -> Tensor:

@@ -1,4 +1,4 @@
-"""The CUDA library of a wheel, built for all its architectures: minutes, so the gate does it."""
+"""The CUDA library of a wheel, for all its architectures: many minutes, so by pytest -m release."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from test_cuda_build import CSRC, NVCC, ROOT
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.release,
     pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree"),
     pytest.mark.skipif(not NVCC, reason="no nvcc"),
 ]

@@ -91,6 +91,8 @@ extra = {"leaky_relu": (0.1,), "elu": (0.7,), "clamp": (0.2, 0.7)}
 def call(name, x):
     if name == "gelu_tanh":
         return wg.gelu(x, "tanh")
+    if name == "polygamma":
+        return wg.polygamma(1, x)
     return getattr(wg, name)(x, *extra.get(name, ()))
 
 

@@ -38,6 +38,7 @@ class _Pad(Module):
     axes: ClassVar[int]
     mode: ClassVar[str] = "constant"
 
+    @_explained.explained
     def __init__(self, padding: int | Sequence[int]) -> None:
         n, name = 2 * self.axes, type(self).__name__
         self.padding = (padding,) * n if isinstance(padding, int) else tuple(padding)
@@ -78,6 +79,7 @@ class ZeroPad3d(_Pad):
 
 
 class _ConstantPad(_Pad):
+    @_explained.explained
     def __init__(self, padding: int | Sequence[int], value: float) -> None:
         super().__init__(padding)
         self.value = value
