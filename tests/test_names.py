@@ -130,6 +130,13 @@ def test_what_the_modules_had():
                 assert getattr(module, name)
 
 
+def test_diff_of_lists_is_said_to_have_moved():
+    one, two = (wg.trace(lambda f=f: f(wg.ones(2)))() for f in (wg.exp, wg.log))
+    with pytest.warns(DeprecationWarning, match="wengert.study.diff"):
+        assert str(wg.diff(one, two)) == str(wg.study.diff(one, two))
+    assert wg.diff(X, dim=0).shape == (X.shape[0] - 1, *X.shape[1:])
+
+
 @pytest.mark.smoke
 def test_functional():
     f = importlib.import_module("wengert.nn.functional")

@@ -94,6 +94,17 @@ _FUNCTIONS = {
 _PARTS = ("random", "functional", "activations", "shapes", "composed", "order")
 
 
+def diff(x: _Any, *args: _Any, **kwargs: _Any) -> _Any:  # type: ignore[no-redef]
+    """Tensor.diff: differences of neighbours along an axis. Of two lists of steps, as formerly:
+    study.diff."""
+    if not hasattr(x, "lines"):
+        return _core.diff(x, *args, **kwargs)
+    from warnings import warn
+
+    warn("wengert.diff of lists is wengert.study.diff now", DeprecationWarning, stacklevel=2)
+    return _importlib.import_module(f"{__name__}.study").diff(x, *args)
+
+
 def __getattr__(name: str) -> _Any:
     if name in _MODULES:
         return _importlib.import_module(f"{__name__}.{name}")
