@@ -10,7 +10,7 @@ call, through onnx's own reference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,100 @@ class _Scope:
         raise ValueError(f"onnx: there is no value '{name}'")
 
 
+class _Node:
+    """A node as it is read once: its attributes as Python has them, graphs among them as _Graph."""
+
+    def __init__(self, proto: Any, file: _File, given: Mapping[str, Any]) -> None:
+        self.proto, self.op = proto, proto.op_type
+        self.name = proto.name or next(iter(proto.output), "")
+        self.inputs, self.outputs = list(proto.input), list(proto.output)
+        self.version = file.opset.get(proto.domain, 1)
+        self.attributes: dict[str, Any] = {}
+        for a in proto.attribute:
+            if not a.ref_attr_name:
+                self.attributes[a.name] = file.attribute(a)
+            elif a.ref_attr_name in given:
+                self.attributes[a.name] = given[a.ref_attr_name]
+        self.body = file.function(proto.domain, proto.op_type, self.attributes)
+        standard = proto.domain in _DOMAINS and (self.op in ops.TABLE or self.op in _CONTROL)
+        if self.body is None and not standard:
+            domain = f"{proto.domain}." if proto.domain not in _DOMAINS else ""
+            raise UnsupportedError(
+                f"onnx: node '{self.name}' is a {domain}{self.op}: there is no such op here"
+            )
+        self.evaluators: dict[tuple[Any, ...], Any] = {}
+
+    def reference(self, given: list[Any]) -> Sequence[Any]:
+        """The outputs of constants, by onnx's reference implementation in NumPy."""
+        kinds = tuple(None if v is None else (v.dtype, v.ndim) for v in given)
+        if kinds not in self.evaluators:
+            self.evaluators[kinds] = self._evaluator(given)
+        known = {f"i{n}": v for n, v in enumerate(given) if v is not None}
+        made = iter(self.evaluators[kinds].run(None, known))
+        return [np.asarray(next(made)) if name else None for name in self.outputs]
+
+    def _evaluator(self, given: list[Any]) -> Any:
+        from onnx.reference import ReferenceEvaluator
+
+        alone = onnx.NodeProto()
+        alone.CopyFrom(self.proto)
+        del alone.input[:], alone.attribute[:]
+        alone.input.extend(f"i{n}" if v is not None else "" for n, v in enumerate(given))
+        for name, value in self.attributes.items():
+            if isinstance(value, np.ndarray):
+                value = numpy_helper.from_array(value)
+            alone.attribute.append(helper.make_attribute(name, value))
+        inputs = [
+            helper.make_tensor_value_info(
+                f"i{n}", helper.np_dtype_to_tensor_dtype(v.dtype), [None] * v.ndim
+            )
+            for n, v in enumerate(given)
+            if v is not None
+        ]
+        outputs = [onnx.ValueInfoProto(name=name) for name in self.outputs if name]
+        graph = helper.make_graph([alone], "one", inputs, outputs)
+        opset = [helper.make_opsetid(self.proto.domain, self.version)]
+        return ReferenceEvaluator(helper.make_model(graph, opset_imports=opset))
+
+
+class _Graph:
+    """Nodes in order, with the names of what goes in and comes out."""
+
+    def __init__(self, nodes: list[_Node], inputs: list[str], outputs: list[str]) -> None:
+        self.nodes, self.inputs, self.outputs = nodes, inputs, outputs
+        self.constants: dict[str, Any] = {}
+
+
+class _File:
+    """What reading nodes needs of a model, or of one of its functions: opset and functions."""
+
+    def __init__(self, opset: Any, functions: Mapping[Any, Any], within: tuple[Any, ...]) -> None:
+        self.opset = {d.domain: d.version for d in opset}
+        self.functions, self.within = functions, within
+
+    def nodes(self, protos: Any, given: Mapping[str, Any]) -> list[_Node]:
+        return [_Node(proto, self, given) for proto in protos]
+
+    def attribute(self, a: Any) -> Any:
+        if a.type == onnx.AttributeProto.GRAPH:
+            inputs, outputs = ([v.name for v in values] for values in (a.g.input, a.g.output))
+            graph = _Graph(self.nodes(a.g.node, {}), inputs, outputs)
+            graph.constants = {t.name: numpy_helper.to_array(t) for t in a.g.initializer}
+            return graph
+        return _attribute(a)
+
+    def function(self, domain: str, name: str, attributes: Mapping[str, Any]) -> _Graph | None:
+        """The nodes of a function that the file brings along, for one call; None: it has none."""
+        found = self.functions.get((domain, name))
+        if found is None:
+            return None
+        if (domain, name) in self.within:
+            raise ValueError(f"onnx: the function {name} calls itself")
+        inner = _File(found.opset_import, self.functions, (*self.within, (domain, name)))
+        given = {a.name: inner.attribute(a) for a in found.attribute_proto} | dict(attributes)
+        return _Graph(inner.nodes(found.node, given), list(found.input), list(found.output))
+
+
 class Network(Module):
     """What load() makes: a call runs the graph's nodes in order.
 
@@ -82,13 +176,15 @@ class Network(Module):
 
     def __init__(self, model: Any) -> None:
         """The network of an onnx.ModelProto."""
-        self._graph = model.graph
-        self._opset = {d.domain or "": d.version for d in model.opset_import}
-        self._functions = {(f.domain, f.name): f for f in model.functions}
-        self._constants: dict[str, Any] = {}
+        graph = model.graph
+        initial = {given.name for given in graph.initializer}
+        self.inputs = [i.name for i in graph.input if i.name not in initial]
+        self.outputs = [o.name for o in graph.output]
+        functions = {(f.domain, f.name): f for f in model.functions}
+        file = _File(model.opset_import, functions, ())
+        self._graph = _Graph(file.nodes(graph.node, {}), self.inputs, self.outputs)
         self._names: dict[str, str] = {}
-        check(self._graph.node, self._functions)
-        for given in self._graph.initializer:
+        for given in graph.initializer:
             value = numpy_helper.to_array(given)
             if value.dtype in (np.float32, np.float64):
                 name = given.name.replace("/", ".").replace(".", "_").strip("_") or "weight"
@@ -97,10 +193,7 @@ class Network(Module):
                 setattr(self, name, Parameter(_core.tensor(value)))
                 self._names[given.name] = name
             else:
-                self._constants[given.name] = value
-        initial = {given.name for given in self._graph.initializer}
-        self.inputs = [i.name for i in self._graph.input if i.name not in initial]
-        self.outputs = [o.name for o in self._graph.output]
+                self._graph.constants[given.name] = value
 
     def forward(self, *inputs: Any) -> Any:
         """The outputs: a tensor, or a tuple of them."""
@@ -114,136 +207,95 @@ class Network(Module):
                 f"onnx: got {len(inputs)} inputs; expected {len(self.inputs)}: "
                 f"{', '.join(self.inputs)}"
             )
-        scope = _Scope()
-        scope.values.update(self._constants)
-        scope.values.update({name: getattr(self, own) for name, own in self._names.items()})
-        scope.values.update(zip(self.inputs, map(_given, inputs), strict=True))
-        self._run(self._graph.node, scope)
-        return [_tensor(scope[name]) for name in self.outputs]
+        weights = _Scope()
+        weights.values.update({name: getattr(self, own) for name, own in self._names.items()})
+        return [_tensor(y) for y in _run(self._graph, weights, list(map(_given, inputs)))]
 
-    def _run(self, nodes: Any, scope: _Scope) -> None:
-        for node in nodes:
-            given = [scope[name] for name in node.input]
-            try:
-                made = self._call(node, given, scope)
-            except UnsupportedError:
-                raise
-            except (_core.ShapeError, _core.DTypeError, IndexError, ValueError, TypeError) as error:
-                name = node.name or (node.output[0] if node.output else "")
-                raise type(error)(f"onnx: node '{name}' ({node.op_type}): {error}") from error
-            scope.values.update(zip(node.output, made, strict=False))
 
-    def _call(self, node: Any, given: list[Any], scope: _Scope) -> Sequence[Any]:
-        attributes = {a.name: _attribute(a) for a in node.attribute}
-        key = (node.domain, node.op_type)
-        if key in self._functions:
-            return self._function(self._functions[key], given, attributes)
-        if node.op_type in ("If", "Loop", "Scan"):
-            return getattr(self, f"_{node.op_type.lower()}")(given, attributes, scope, node)  # type: ignore[no-any-return]
-        if given and all(v is None or isinstance(v, np.ndarray) for v in given):
-            return _reference(node, given, self._opset.get(node.domain, 1))
-        version = self._opset.get("", 1)
-        made = ops.TABLE[node.op_type](
-            ops.Call(version, len(node.output)), *map(_tensor, given), **attributes
-        )
-        return made if isinstance(made, tuple) else (made,)
-
-    def _function(self, function: Any, given: list[Any], attributes: dict[str, Any]) -> list[Any]:
-        scope = _Scope()
-        scope.values.update(zip(function.input, given, strict=False))
-        scope.values.update({name: None for name in list(function.input)[len(given) :]})
-        default = {a.name: _attribute(a) for a in function.attribute_proto}
-        own = {**default, **attributes}
-        nodes = [_bound(node, own) for node in function.node]
-        opset, self._opset = self._opset, {d.domain: d.version for d in function.opset_import}
+def _run(graph: _Graph, outer: _Scope | None, given: Sequence[Any]) -> list[Any]:
+    """The outputs of a graph, which sees the values around it."""
+    scope = _Scope(outer)
+    scope.values.update(graph.constants)
+    scope.values.update(dict.fromkeys(graph.inputs))
+    scope.values.update(zip(graph.inputs, given, strict=False))
+    for node in graph.nodes:
         try:
-            self._run(nodes, scope)
-        finally:
-            self._opset = opset
-        return [scope[name] for name in function.output]
-
-    # ---- control flow
-
-    def _subgraph(self, graph: Any, scope: _Scope, given: Sequence[Any] = ()) -> list[Any]:
-        inner = _Scope(scope)
-        inner.values.update({t.name: numpy_helper.to_array(t) for t in graph.initializer})
-        inner.values.update(zip((i.name for i in graph.input), given, strict=False))
-        self._run(graph.node, inner)
-        return [inner[o.name] for o in graph.output]
-
-    def _if(self, given: Any, attributes: dict[str, Any], scope: _Scope, node: Any) -> Any:
-        chosen = "then_branch" if bool(given[0].item()) else "else_branch"
-        return self._subgraph(attributes[chosen], scope)
-
-    def _loop(self, given: Any, attributes: dict[str, Any], scope: _Scope, node: Any) -> Any:
-        most, going, *state = given
-        scanned: list[list[Any]] = [[] for _ in range(len(node.output) - len(state))]
-        goes = going is None or bool(going.item())
-        at = 0
-        while goes and (most is None or at < int(most.item())):
-            count = np.asarray(at, np.int64)
-            goes_on, *found = self._subgraph(attributes["body"], scope, [count, going, *state])
-            going, goes = goes_on, bool(goes_on.item())
-            state, rest = found[: len(state)], found[len(state) :]
-            for into, value in zip(scanned, rest, strict=True):
-                into.append(_tensor(value))
-            at += 1
-        stacked = [_core.stack(s) if s else _core.zeros((0,)) for s in scanned]
-        return [*state, *stacked]
-
-    def _scan(self, given: Any, attributes: dict[str, Any], scope: _Scope, node: Any) -> Any:
-        if self._opset.get("", 1) < 9:
-            raise UnsupportedError("onnx: Scan of opset 8; convert the file to opset 9 or later")
-        count = attributes["num_scan_inputs"]
-        state, scanned = list(given[: len(given) - count]), given[len(given) - count :]
-        axes = attributes.get("scan_input_axes", [0] * count)
-        back = attributes.get("scan_input_directions", [0] * count)
-        parts = [
-            list(_tensor(x).unbind(a))[:: -1 if b else 1]
-            for x, a, b in zip(scanned, axes, back, strict=True)
-        ]
-        outs: list[list[Any]] = [[] for _ in range(len(node.output) - len(state))]
-        for step in zip(*parts, strict=True):
-            found = self._subgraph(attributes["body"], scope, [*state, *step])
-            state = found[: len(state)]
-            for into, value in zip(outs, found[len(state) :], strict=True):
-                into.append(_tensor(value))
-        axes = attributes.get("scan_output_axes", [0] * len(outs))
-        back = attributes.get("scan_output_directions", [0] * len(outs))
-        joined = [
-            _core.stack(o[:: -1 if b else 1], a) for o, a, b in zip(outs, axes, back, strict=True)
-        ]
-        return [*state, *joined]
+            made = _call(node, [scope[name] for name in node.inputs], scope)
+        except UnsupportedError:
+            raise
+        except (_core.ShapeError, _core.DTypeError, IndexError, ValueError, TypeError) as error:
+            raise type(error)(f"onnx: node '{node.name}' ({node.op}): {error}") from error
+        scope.values.update(zip(node.outputs, made, strict=False))
+    return [scope[name] for name in graph.outputs]
 
 
-def check(nodes: Any, functions: Any = ()) -> None:
-    """Raises UnsupportedError for the first node that has no function here."""
-    for node in nodes:
-        known = node.op_type in ops.TABLE or node.op_type in ("If", "Loop", "Scan")
-        if (node.domain, node.op_type) not in functions and not (known and node.domain in _DOMAINS):
-            name = node.name or (node.output[0] if node.output else "")
-            domain = f"{node.domain}." if node.domain not in _DOMAINS else ""
-            raise UnsupportedError(
-                f"onnx: node '{name}' is a {domain}{node.op_type}: there is no such op here"
-            )
-        for a in node.attribute:
-            if a.type == onnx.AttributeProto.GRAPH:
-                check(a.g.node, functions)
+def _call(node: _Node, given: list[Any], scope: _Scope) -> Sequence[Any]:
+    if node.body is not None:
+        return _run(node.body, None, given)
+    if node.op in _CONTROL:
+        return _CONTROL[node.op](node, given, scope)
+    if given and all(v is None or isinstance(v, np.ndarray) for v in given):
+        return node.reference(given)
+    call = ops.Call(node.version, len(node.outputs))
+    made = ops.TABLE[node.op](call, *map(_tensor, given), **node.attributes)
+    return made if isinstance(made, tuple) else (made,)
 
 
-def _bound(node: Any, attributes: dict[str, Any]) -> Any:
-    """A node of a function, with the attributes that it takes from the call."""
-    if not any(a.ref_attr_name for a in node.attribute):
-        return node
-    made = onnx.NodeProto()
-    made.CopyFrom(node)
-    del made.attribute[:]
-    for a in node.attribute:
-        if not a.ref_attr_name:
-            made.attribute.append(a)
-        elif (value := attributes.get(a.ref_attr_name)) is not None:
-            made.attribute.append(helper.make_attribute(a.name, value))
-    return made
+# ---- control flow
+
+
+def _if(node: _Node, given: list[Any], scope: _Scope) -> Sequence[Any]:
+    chosen = "then_branch" if bool(given[0].item()) else "else_branch"
+    return _run(node.attributes[chosen], scope, ())
+
+
+def _loop(node: _Node, given: list[Any], scope: _Scope) -> Sequence[Any]:
+    most, going, *state = given
+    going = np.asarray(True) if going is None else going
+    scanned: list[list[Any]] = [[] for _ in range(len(node.outputs) - len(state))]
+    at = 0
+    while bool(going.item()) and (most is None or at < int(most.item())):
+        count = np.asarray(at, np.int64)
+        going, *found = _run(node.attributes["body"], scope, [count, going, *state])
+        state = found[: len(state)]
+        for into, value in zip(scanned, found[len(state) :], strict=True):
+            into.append(_tensor(value))
+        at += 1
+    if scanned and not at:
+        raise UnsupportedError(
+            f"onnx: node '{node.name}' is a Loop that ran no times, and stacks what it computes: "
+            "its shape is not known"
+        )
+    return [*state, *map(_core.stack, scanned)]
+
+
+def _scan(node: _Node, given: list[Any], scope: _Scope) -> Sequence[Any]:
+    if node.version < 9:
+        raise UnsupportedError("onnx: Scan of opset 8; convert the file to opset 9 or later")
+    attributes = node.attributes
+    count = attributes["num_scan_inputs"]
+    state, scanned = list(given[: len(given) - count]), given[len(given) - count :]
+    axes = attributes.get("scan_input_axes", [0] * count)
+    back = attributes.get("scan_input_directions", [0] * count)
+    parts = [
+        list(_tensor(x).unbind(a))[:: -1 if b else 1]
+        for x, a, b in zip(scanned, axes, back, strict=True)
+    ]
+    outs: list[list[Any]] = [[] for _ in range(len(node.outputs) - len(state))]
+    for step in zip(*parts, strict=True):
+        found = _run(attributes["body"], scope, [*state, *step])
+        state = found[: len(state)]
+        for into, value in zip(outs, found[len(state) :], strict=True):
+            into.append(_tensor(value))
+    axes = attributes.get("scan_output_axes", [0] * len(outs))
+    back = attributes.get("scan_output_directions", [0] * len(outs))
+    joined = [
+        _core.stack(o[:: -1 if b else 1], a) for o, a, b in zip(outs, axes, back, strict=True)
+    ]
+    return [*state, *joined]
+
+
+_CONTROL = {"If": _if, "Loop": _loop, "Scan": _scan}
 
 
 def _attribute(a: Any) -> Any:
@@ -255,28 +307,6 @@ def _attribute(a: Any) -> Any:
     if a.type == onnx.AttributeProto.TENSOR:
         return numpy_helper.to_array(value)
     return value
-
-
-def _reference(node: Any, given: list[Any], version: int) -> Sequence[Any]:
-    """A node of constants, by onnx's reference implementation in NumPy."""
-    from onnx.reference import ReferenceEvaluator
-
-    names = [f"i{n}" if v is not None else "" for n, v in enumerate(given)]
-    alone = onnx.NodeProto()
-    alone.CopyFrom(node)
-    del alone.input[:]
-    alone.input.extend(names)
-    known = {n: v for n, v in zip(names, given, strict=True) if n}
-    inputs = [
-        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
-        for n, v in known.items()
-    ]
-    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-    graph = helper.make_graph([alone], "one", inputs, outputs)
-    opset = [helper.make_opsetid(node.domain, version)]
-    found = ReferenceEvaluator(helper.make_model(graph, opset_imports=opset)).run(None, known)
-    made = iter(found)
-    return [np.asarray(next(made)) if name else None for name in node.output]
 
 
 def _given(x: Any) -> Any:
@@ -309,7 +339,7 @@ class Backend(_Base):  # type: ignore[misc]
     def is_compatible(cls, model: Any, device: str = "CPU", **_: Any) -> bool:
         """Whether there is an op for each node."""
         try:
-            check(model.graph.node, {(f.domain, f.name) for f in model.functions})
+            Network(model)
         except UnsupportedError:
             return False
         return True
