@@ -11,13 +11,13 @@ PyTorch over Wengert's, so that above 1 Wengert is faster.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from cores import processor
 from measure import Contender, Laboratory, compare
 from op_table import OPS
 
@@ -82,13 +82,6 @@ HEAD = (
     "| op | elements | threads | | Wengert, us | PyTorch | NumPy | ratio | |\n"
     "|---|---|---|---|---|---|---|---|---|\n"
 )
-
-
-def processor() -> str:
-    for text in Path("/proc/cpuinfo").read_text().splitlines():
-        if text.startswith("model name"):
-            return text.partition(":")[2].strip()
-    return platform.processor()
 
 
 def page(rows: list[Measured]) -> str:

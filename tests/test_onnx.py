@@ -18,7 +18,7 @@ import wengert.onnx  # noqa: E402
 from wengert.onnx import UnsupportedError  # noqa: E402
 
 
-def model(nodes, inputs, outputs, **weights):
+def model(nodes, inputs, outputs, /, **weights):
     """One graph; inputs and outputs are names with shapes, of float32."""
     infos = [
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in given.items()]
@@ -160,3 +160,62 @@ def test_damaged_files_are_errors(perceptron, tmp_path):
             assert str(error)
     with pytest.raises(FileNotFoundError):
         wengert.onnx.load(Path("nowhere.onnx"))
+
+
+def test_weights_of_any_name_keep_their_values():
+    node = helper.make_node("Add", ["x", "inputs"], ["y"])
+    net = wengert.onnx.Network(
+        model([node], {"x": [2]}, {"y": [2]}, inputs=np.array([1, 2], "float32"))
+    )
+    assert net(wg.zeros((2,))).tolist() == [1, 2] and net.inputs == ["x"]
+
+
+def function(name, calls):
+    node = helper.make_node(calls, ["a"], ["b"], domain="own" if calls == name else "")
+    opset = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
+    return helper.make_function("own", name, ["a"], ["b"], [node], opset)
+
+
+def test_functions_that_a_file_brings_along():
+    made = model([helper.make_node("Twice", ["x"], ["y"], domain="own")], {"x": [1]}, {"y": [1]})
+    made.opset_import.append(helper.make_opsetid("own", 1))
+    made.functions.append(function("Twice", "Exp"))
+    assert wengert.onnx.Network(made)(wg.zeros((1,))).tolist() == [1.0]
+    made.functions[0].CopyFrom(function("Twice", "Twice"))
+    with pytest.raises(ValueError, match="the function Twice calls itself"):
+        wengert.onnx.Network(made)
+
+
+def test_options_that_would_change_the_answer_are_refused():
+    given = {n: np.ones(2, "float32") for n in ("s", "b", "m", "v")}
+    node = helper.make_node("BatchNormalization", ["x", *given], ["y"], spatial=0)
+    net = wengert.onnx.Network(model([node], {"x": [1, 2]}, {"y": [1, 2]}, **given))
+    with pytest.raises(UnsupportedError, match="spatial=0"):
+        net(wg.ones((1, 2)))
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Exp", ["w"], ["e"])],
+        "body",
+        [helper.make_tensor_value_info("i", TensorProto.INT64, []),
+         helper.make_tensor_value_info("go", TensorProto.BOOL, [])],
+        [helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("e", TensorProto.FLOAT, [1])],
+    )  # fmt: skip
+    loop = helper.make_node("Loop", ["n", ""], ["y"], body=body)
+    weights = {"w": np.zeros(1, "float32"), "n": np.array(2, "int64")}
+    net = wengert.onnx.Network(model([loop], {}, {"y": [2, 1]}, **weights))
+    assert net().tolist() == [[1.0], [1.0]]
+    weights["n"] = np.array(0, "int64")
+    with pytest.raises(UnsupportedError, match="a Loop that ran no times"):
+        wengert.onnx.Network(model([loop], {}, {"y": [0, 1]}, **weights))()
+
+
+def test_powers_of_whole_numbers_keep_their_digits():
+    net = wengert.onnx.Network(
+        model(
+            [helper.make_node("Pow", ["x", "two"], ["y"])],
+            {"x": [1]},
+            {"y": [1]},
+            two=np.array(2, "int32"),
+        )
+    )
+    assert net(wg.tensor([2**30 + 1])).tolist() == [(2**30 + 1) ** 2]

@@ -33,7 +33,7 @@ void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   if (!given.infer) {
     for (const Tensor& x : in)
       if (!(x.shape() == in[0].shape()) || x.dtype() != in[0].dtype() || !is_floating(x.dtype()))
-        fail<ShapeError>(given.name, ": got ", x.dtype(), x.shape(), " beside ", in[0].dtype(),
+        fail<ShapeError>(given.name, ": got ", x.dtype(), x.shape(), " with ", in[0].dtype(),
                          in[0].shape(), "; expected floating tensors of one shape and dtype");
     out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
     return;

@@ -430,7 +430,7 @@ class Tensor:
         """
     def chunk(self, chunks: builtins.int, axis: builtins.int = 0) -> list[Tensor]:
         """
-        x in at most so many parts along an axis, of one size but for the last; views.
+        x in at most `chunks` parts along an axis, of one size but for the last; views.
         
         As PyTorch's there may be fewer: 5 elements in 4 chunks are [2, 2, 1]. tensor_split() gives as
         many as asked for.
@@ -972,7 +972,7 @@ class Tensor:
         """
     def quantile(self, q: builtins.float | Sequence[builtins.float] | Tensor, axis: builtins.int | None = None, keepdims: builtins.bool = False, interpolation: str = ...) -> Tensor:
         """
-        The value below which a share q of all, or along an axis, lies; NaN where there is one.
+        The q-quantile of all elements, or along an axis: a share q is below it. NaN if there is one.
         
         The rank q * (n - 1) is between two values: interpolation is "linear", "lower", "higher",
         "nearest" or "midpoint". Of several q the first axis of the result. Integers become float32.
@@ -1187,8 +1187,8 @@ class Tensor:
         """
     def tensor_split(self, indices_or_sections: builtins.int | Sequence[builtins.int] | Tensor, axis: builtins.int = 0) -> list[Tensor]:
         """
-        x along an axis in so many parts, the first of them longer by one, or cut before these
-        indices, as numpy.array_split; views.
+        x along an axis in parts, whose number is given, the first of them longer by one; or cut
+        before the given indices. As numpy.array_split; views.
         """
     def tile(self, reps: builtins.int | Sequence[builtins.int], *more: builtins.int) -> Tensor:
         """

@@ -218,7 +218,7 @@ def norm(
 
 
 def _product(op: str, a: Tensor, b: Tensor, of_a: int, of_b: int) -> Tensor:
-    """a @ b of tensors with so many axes."""
+    """a @ b, where a has of_a axes and b of_b; else an error."""
     names = {1: "a vector", 2: "a matrix", 3: "matrices: 3 axes"}
     for name, x, ndim in (("a", a, of_a), ("b", b, of_b)):
         if x.ndim != ndim:

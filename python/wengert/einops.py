@@ -19,6 +19,7 @@ from . import _core
 from .functional import einsum
 from .nn import Module, Parameter
 from .random import rand
+from .shapes import tile
 
 try:
     from einops import _backends
@@ -112,9 +113,7 @@ class _Backend(_backends.AbstractBackend):  # type: ignore[misc]
         return x.expand(sizes)
 
     def tile(self, x: _core.Tensor, repeats: Sequence[int]) -> _core.Tensor:
-        for axis, n in enumerate(repeats):
-            x = _core.concatenate([x] * n, axis) if n != 1 else x
-        return x
+        return tile(x, repeats)
 
     def concat(self, tensors: Sequence[_core.Tensor], axis: int) -> _core.Tensor:
         return _core.concatenate(tensors, axis)

@@ -16,6 +16,7 @@ from ._core import Tensor
 from .autograd import no_grad
 from .losses import *  # noqa: F403
 from .random import Generator, bernoulli
+from .shapes import narrow
 
 __all__ = ["batch_norm", "dropout", "einsum", "group_norm", "instance_norm", "pad", "rms_norm"]
 __all__ += ["scaled_dot_product_attention"]
@@ -272,6 +273,20 @@ def pad(
         places = [_place(i, size, mode) for i in range(-before, size + after)]
         x = x[(*(slice(None) for _ in range(axis)), _core.tensor(places, device=x.device))]
     return x
+
+
+def _cropped(x: Tensor, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, list[tuple[int, int]]]:
+    """x without what negative widths cut off, and the widths that are left to pad."""
+    for axis, (before, after) in enumerate(pairs):
+        size, crop = x.shape[axis], max(-before, 0) + max(-after, 0)
+        if crop > size:
+            raise _core.ShapeError(
+                f"pad: the widths are {(before, after)}, which crops {crop} of the {size} elements "
+                f"along axis {axis} of shape {x.shape}"
+            )
+        if crop:
+            x = narrow(x, axis, max(-before, 0), size - crop)
+    return x, [(max(before, 0), max(after, 0)) for before, after in pairs]
 
 
 def _place(i: int, size: int, mode: str) -> int:

@@ -9,7 +9,7 @@ takes its term out, even one that is infinite.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _core, _explained
@@ -411,14 +411,17 @@ def sigmoid_focal_loss(
     return _reduce(op, losses, reduction)
 
 
-def _lengths(name: str, given: Tensor | Sequence[int] | int, n: int, most: int) -> list[int]:
+def _lengths(
+    op: str, name: str, given: Tensor | Sequence[int] | int, n: int, least: int, most: int
+) -> list[int]:
+    """The lengths of the sequences of a batch, as numbers; also of packed ones."""
     values: Any = given.tolist() if isinstance(given, Tensor) else given
     found = [int(v) for v in (values if isinstance(values, (list, tuple)) else [values])]
     if len(found) != n:
-        raise ShapeError(f"ctc_loss: {len(found)} {name} for a batch of {n}; expected one for each")
+        raise ShapeError(f"{op}: {len(found)} {name} for a batch of {n}; expected one for each")
     for i, v in enumerate(found):
-        if not 0 <= v <= most:
-            raise ValueError(f"ctc_loss: {name}[{i}] is {v}; expected 0 to {most}")
+        if not least <= v <= most:
+            raise ValueError(f"{op}: {name}[{i}] is {v}; expected {least} to {most}")
     return found
 
 
@@ -433,7 +436,7 @@ def _labels(targets: Tensor, x: Tensor, lengths: Tensor | Sequence[int] | int) -
     labels = targets.long().to(x.device)
     if labels.ndim == 2 and len(labels) != n:
         raise ShapeError(f"ctc_loss: targets have shape {targets.shape} for a batch of {n}")
-    found = _lengths("target_lengths", lengths, n, labels.shape[-1])
+    found = _lengths("ctc_loss", "target_lengths", lengths, n, 0, labels.shape[-1])
     if labels.ndim == 2:
         return labels[:, : max(found, default=0)], found
     if sum(found) != len(labels):
@@ -481,7 +484,7 @@ def ctc_loss(
     if not 0 <= blank < classes:
         raise IndexError(f"{op}: blank is {blank}; expected 0 to {classes - 1}, a class")
     given, sizes = _labels(targets.reshape(1, -1) if one else targets, x, target_lengths)
-    ends = _lengths("input_lengths", input_lengths, n, times)
+    ends = _lengths(op, "input_lengths", input_lengths, n, 0, times)
     # Classes of the places of a path: blank, label, blank, ..., label, blank. From a label one may
     # go to the next but for the blank between them, unless they are equal.
     count = given.shape[1]
@@ -743,6 +746,25 @@ def cosine_embedding_loss(
     return _reduce(op, near + apart, reduction)
 
 
+def _triplets(
+    op: str,
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    distance: Callable[[Tensor, Tensor], Tensor],
+    margin: float,
+    swap: bool,
+    reduction: str,
+) -> Tensor:
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin) for any distance d."""
+    near, apart = distance(anchor, positive), distance(anchor, negative)
+    if not (isinstance(near, Tensor) and isinstance(apart, Tensor)):
+        raise TypeError(f"{op}: distance_function gave {describe(near)}; it must give a tensor")
+    if swap:
+        apart = _core.minimum(apart, distance(positive, negative))
+    return _reduce(op, (near - apart + margin).clamp(min=0), reduction)
+
+
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -764,11 +786,11 @@ def triplet_margin_loss(
     _tensors(op, anchor=anchor, positive=positive, negative=negative)
     _same_shape(op, anchor, positive)
     _same_shape(op, anchor, negative)
-    near = pairwise_distance(anchor, positive, p, eps)
-    apart = pairwise_distance(anchor, negative, p, eps)
-    if swap:
-        apart = _core.minimum(apart, pairwise_distance(positive, negative, p, eps))
-    return _reduce(op, (near - apart + margin).clamp(min=0), reduction)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return pairwise_distance(a, b, p, eps)
+
+    return _triplets(op, anchor, positive, negative, distance, margin, swap, reduction)
 
 
 _explained.explain_all(globals())

@@ -239,7 +239,7 @@ def quantile(
     keepdims: bool = False,
     interpolation: str = "linear",
 ) -> Tensor:
-    """The value below which a share q of all, or along an axis, lies; NaN where there is one.
+    """The q-quantile of all elements, or along an axis: a share q is below it. NaN if there is one.
 
     The rank q * (n - 1) is between two values: interpolation is "linear", "lower", "higher",
     "nearest" or "midpoint". Of several q the first axis of the result. Integers become float32.

@@ -303,7 +303,7 @@ def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
 
 
 def chunk(x: Tensor, chunks: int, axis: int = 0) -> list[Tensor]:
-    """x in at most so many parts along an axis, of one size but for the last; views.
+    """x in at most `chunks` parts along an axis, of one size but for the last; views.
 
     As PyTorch's there may be fewer: 5 elements in 4 chunks are [2, 2, 1]. tensor_split() gives as
     many as asked for.
@@ -318,8 +318,8 @@ def chunk(x: Tensor, chunks: int, axis: int = 0) -> list[Tensor]:
 def tensor_split(
     x: Tensor, indices_or_sections: int | Sequence[int] | Tensor, axis: int = 0
 ) -> list[Tensor]:
-    """x along an axis in so many parts, the first of them longer by one, or cut before these
-    indices, as numpy.array_split; views."""
+    """x along an axis in parts, whose number is given, the first of them longer by one; or cut
+    before the given indices. As numpy.array_split; views."""
     axis, cuts = _axis("tensor_split", axis, x), indices_or_sections
     size = x.shape[axis]
     if isinstance(cuts, Tensor):

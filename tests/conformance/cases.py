@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,6 +121,27 @@ def compare(what: str, got: Any, wanted: Any, rtol: float = 1e-7, atol: float = 
             else ()
         )
         raise Differs(f"{what}: {a[at] if at else a} for PyTorch's {b[at] if at else b}")
+
+
+def judged(name: str, samples: Iterable[Any], check: Callable[[Any], None]) -> Case:
+    """The case whose samples are checked: a difference counts for more than a missing option."""
+    passed = total = 0
+    state, first = "passed", ""
+    for sample in samples:
+        total += 1
+        try:
+            check(sample)
+            passed += 1
+        except Differs as error:
+            first = first if state == "failed" else said(error)
+            state = "failed"
+        except Exception as error:  # what Wengert has no option for
+            first = first or f"{type(error).__name__}: {said(error)}"
+            state = "missing" if state == "passed" else state
+    if not total:
+        return Case(name, "n/a", "no samples")
+    reason = "" if state == "passed" else f"{passed} of {total} samples; {first}"
+    return Case(name, state, reason)
 
 
 def said(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import Case, Differs, call, compare, leaves, ours, said
+from cases import Case, Differs, call, compare, judged, leaves, ours
 from torch.testing._internal.common_modules import module_db
 
 import wengert as wg
@@ -72,7 +72,7 @@ def check(info: Any, sample: Any, training: bool) -> None:
 
 
 def cases(quick: bool = False) -> Iterator[Case]:
-    """A case for each module, in training and, where it differs, in evaluation."""
+    """A case for each module."""
     warnings.simplefilter("ignore")
     for info in sorted(module_db, key=lambda m: m.name)[:: 4 if quick else 1]:
         name = info.module_cls.__name__
@@ -86,23 +86,14 @@ def cases(quick: bool = False) -> Iterator[Case]:
         if not hasattr(wg.nn, name):
             yield Case(info.name, "missing", "no module of the name")
             continue
-        passed = total = 0
-        state, first = "passed", ""
-        for training in (True, False) if info.train_and_eval_differ else (True,):
-            torch.manual_seed(0)
-            samples = info.module_inputs_func(
-                info, device="cpu", dtype=torch.float64, requires_grad=True, training=training
-            )
-            for sample in samples:
-                total += 1
-                try:
-                    check(info, sample, training)
-                    passed += 1
-                except Differs as error:
-                    first = first if state == "failed" else said(error)
-                    state = "failed"
-                except Exception as error:  # what Wengert has no option for
-                    first = first or f"{type(error).__name__}: {said(error)}"
-                    state = "missing" if state == "passed" else state
-        reason = "" if state == "passed" else f"{passed} of {total} samples; {first}"
-        yield Case(info.name, state, reason)
+        yield judged(info.name, samples(info), lambda given, info=info: check(info, *given))
+
+
+def samples(info: Any) -> Iterator[tuple[Any, bool]]:
+    """Its inputs, in training and, where it differs, in evaluation."""
+    for training in (True, False) if info.train_and_eval_differ else (True,):
+        torch.manual_seed(0)
+        for sample in info.module_inputs_func(
+            info, device="cpu", dtype=torch.float64, requires_grad=True, training=training
+        ):
+            yield sample, training

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import Case, Differs, call, compare, leaves, ours, said
+from cases import Case, Differs, call, compare, judged, leaves, ours, said
 from spelled import OWN
 from torch.testing._internal.common_methods_invocations import op_db
 
@@ -141,24 +141,7 @@ def judge(name: str, op: Any, quick: bool) -> Case:
     f = function(op.name, op.variant_test_name)
     if f is None:
         return Case(name, "missing", "no function of the name")
-    first, passed, total = "", 0, 0
-    state = "passed"
-    for sample in samples(op, quick):
-        total += 1
-        try:
-            check(op, f, sample)
-            passed += 1
-        except Differs as error:
-            first = first if state == "failed" else said(error)
-            state = "failed"
-        except Exception as error:  # what Wengert has no option for
-            first = first or f"{type(error).__name__}: {said(error)}"
-            state = "missing" if state == "passed" else state
-    if state == "passed" and total:
-        return Case(name, "passed")
-    if not total:
-        return Case(name, "n/a", "no samples")
-    return Case(name, state, f"{passed} of {total} samples; {first}")
+    return judged(name, samples(op, quick), lambda sample: check(op, f, sample))
 
 
 def cases(quick: bool = False) -> Iterator[Case]:

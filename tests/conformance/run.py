@@ -2,8 +2,8 @@
 
     python tests/conformance/run.py [SUITE ...] [--quick] [--write]
 
-Each suite is a module beside this one, whose cases(quick) gives a Case for each of its cases. Needs
-what the suite comes with: pip install torch==2.13.0 expecttest einops==0.8.2. --write renews
+A suite is a module of this folder: cases(quick) gives a Case for each of its cases. Needs what the
+suites come with: pip install torch==2.13.0 expecttest einops==0.8.2 onnx==1.23.2. --write renews
 README.md, and a page of all cases for each suite.
 """
 

@@ -210,7 +210,7 @@ void vjp_scatter(const Line& line, const Tensor& g, Gradients& dx) {
     const auto add = [&](const Tensor& to, const Tensor& v) {
       return put(to, v, index, a.axis, Fold::add);
     };
-    // A place's only zero gets the product of the others; beside a zero, the others get nothing.
+    // A place's only zero gets the product of the others; all others there get 0.
     const Tensor zero_x = x == 0.0, zero_v = value == 0.0;
     const Tensor zeros = add(own(to_dtype(zero_x, g.dtype())), to_dtype(zero_v, g.dtype()));
     if (grad_enabled() && any_element(zeros > 1.0))

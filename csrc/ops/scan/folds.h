@@ -1,4 +1,4 @@
-// Folds of scans beside the sums and products of ops/reduce/folds.h, on the CPU and on a GPU.
+// Folds that only scans have; sums and products are in ops/reduce/folds.h. For CPU and GPU.
 #pragma once
 
 #include <math.h>

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .. import _core, _explained, activations, composed, losses, shapes
+from .. import _core, _explained, activations, composed, losses
 from .. import functional as _functional
-from .._calls import choice, describe
+from .._calls import choice
 from .._core import (
     ShapeError,
     Tensor,
@@ -92,16 +92,7 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.
             f"its last axes: {2 * x.ndim} at most"
         )
     pairs = [(0, 0)] * (x.ndim - len(pad) // 2) + [*zip(pad[::2], pad[1::2], strict=True)][::-1]
-    for axis, (before, after) in enumerate(pairs):
-        size, crop = x.shape[axis], max(-before, 0) + max(-after, 0)
-        if crop > size:
-            raise ShapeError(
-                f"pad: pad is {tuple(pad)}, which crops {crop} of the {size} elements along axis "
-                f"{axis} of shape {x.shape}"
-            )
-        if crop:
-            x = shapes.narrow(x, axis, max(-before, 0), size - crop)
-    pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
+    x, pairs = _functional._cropped(x, pairs)
     for axis, (size, width) in enumerate(zip(x.shape, map(max, pairs), strict=True)):
         if width and width > {"reflect": size - 1, "circular": size}.get(mode, width):
             raise ShapeError(
@@ -159,6 +150,16 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     return y if bias is None else y + bias
 
 
+def _channel_sums(x: Tensor, before: int, after: int) -> Tensor:
+    """Each channel of x (n, channels, ...) plus so many before and after it."""
+    around = [(0, 0), (before, after), *((0, 0) for _ in x.shape[2:])]
+    wide = _functional.pad(x, around)
+    total = wide[:, : x.shape[1]]
+    for i in range(1, before + after + 1):
+        total = total + wide[:, i : i + x.shape[1]]
+    return total
+
+
 def local_response_norm(
     x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
@@ -171,11 +172,7 @@ def local_response_norm(
         raise ShapeError(f"local_response_norm: x has shape {x.shape}; expected 3 axes or more")
     if size < 1:
         raise ValueError(f"local_response_norm: size is {size}; expected 1 or more")
-    around = [(0, 0), (size // 2, (size - 1) // 2), *((0, 0) for _ in x.shape[2:])]
-    squares = _functional.pad(x.square(), around)
-    total = squares[:, : x.shape[1]]
-    for i in range(1, size):
-        total = total + squares[:, i : i + x.shape[1]]
+    total = _channel_sums(x.square(), size // 2, (size - 1) // 2)
     return x / (total * (alpha / size) + k) ** beta
 
 
@@ -243,12 +240,7 @@ def triplet_margin_with_distance_loss(
     if not margin > 0:
         raise ValueError(f"{op}: margin is {margin}; expected more than 0")
     distance = distance_function or losses.pairwise_distance
-    near, apart = distance(anchor, positive), distance(anchor, negative)
-    if not (isinstance(near, Tensor) and isinstance(apart, Tensor)):
-        raise TypeError(f"{op}: distance_function gave {describe(near)}; it must give a tensor")
-    if swap:
-        apart = _core.minimum(apart, distance(positive, negative))
-    return losses._reduce(op, (near - apart + margin).clamp(min=0), reduction)
+    return losses._triplets(op, anchor, positive, negative, distance, margin, swap, reduction)
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -15,7 +15,9 @@ import wengert as wg
 
 from .. import _core
 from .._core import Tensor
+from ..functional import _cropped
 from ..nn import functional
+from ..nn.functional import _channel_sums
 
 __all__ = ["DTYPES", "TABLE", "Call", "UnsupportedError"]
 
@@ -127,11 +129,12 @@ TABLE |= {
 
 
 @_op
-def Pow(call: Call, a: Tensor, b: Tensor, **_: Any) -> Tensor:
+def Pow(call: Call, a: Tensor, b: Tensor, broadcast: int = 0, axis: int | None = None) -> Tensor:
     """a ** b, of a's dtype."""
-    if a.dtype == b.dtype and not a.dtype.is_floating_point:
-        return a**b
-    return (a ** b.to(a.dtype) if a.dtype.is_floating_point else (a.to("float64") ** b)).to(a.dtype)
+    b = _old_broadcast(a, b, broadcast, axis)
+    if b.dtype.is_floating_point and not a.dtype.is_floating_point:
+        return (a.to("float64") ** b).to(a.dtype)
+    return a ** b.to(a.dtype)
 
 
 @_op
@@ -337,7 +340,6 @@ TABLE |= {
     "Concat": lambda c, *x, axis=1: wg.concatenate(list(x), axis),
     "Tile": lambda c, x, n: wg.tile(x, _ints(n)),
     "EyeLike": lambda c, x, dtype=None, k=0: _eye(x, dtype, k),
-    "Dropout": lambda c, x, *given, **_: _dropout(c, x, *given, **_),
     "Trilu": lambda c, x, k=None, upper=1: (wg.triu if upper else wg.tril)(
         x, 0 if k is None else _ints(k)[0]
     ),
@@ -352,13 +354,22 @@ def _eye(x: Tensor, dtype: int | None, k: int) -> Tensor:
     return kept.to(x.dtype if dtype is None else _dtype(dtype))
 
 
-def _dropout(
-    c: Call, x: Tensor, ratio: Any = None, training: Any = None, seed: Any = None, **_: Any
+@_op
+def Dropout(
+    call: Call,
+    x: Tensor,
+    ratio: Any = None,
+    training: Any = None,
+    seed: int = 0,
+    is_test: int = 0,
+    consumed_inputs: Any = None,
 ) -> Any:
-    if training is not None and bool(training.item()) and (ratio is None or ratio.item() > 0):
+    """x, as in evaluation, and that all is kept."""
+    trains = not is_test if call.version < 7 else training is not None and bool(training.item())
+    if trains and not (isinstance(ratio, Tensor) and ratio.item() == 0):
         raise UnsupportedError("Dropout in training: its draws are another generator's")
     kept = wg.ones(x.shape, "bool")
-    return (x, kept)[: c.outputs]
+    return (x, kept)[: call.outputs]
 
 
 def _compress(x: Tensor, condition: Tensor, axis: int | None) -> Tensor:
@@ -369,7 +380,12 @@ def _compress(x: Tensor, condition: Tensor, axis: int | None) -> Tensor:
 
 @_op
 def Reshape(
-    call: Call, x: Tensor, given: Any = None, shape: Any = None, allowzero: int = 0, **_: Any
+    call: Call,
+    x: Tensor,
+    given: Any = None,
+    shape: Any = None,
+    allowzero: int = 0,
+    consumed_inputs: Any = None,
 ) -> Tensor:
     """The same elements in another shape; 0 keeps a size, unless allowzero."""
     sizes = list(shape) if given is None else _ints(given)
@@ -476,12 +492,12 @@ def Pad(
     call: Call,
     x: Tensor,
     given: Any = None,
-    value: Any = None,
+    fill: Any = None,
     axes: Any = None,
     mode: str = "constant",
     pads: Any = None,
     paddings: Any = None,
-    **more: Any,
+    value: float = 0.0,
 ) -> Tensor:
     """More elements around x; negative pads crop."""
     widths = _ints(given) if given is not None else list(pads or paddings)
@@ -490,13 +506,8 @@ def Pad(
     pairs = [(0, 0)] * x.ndim
     for i, a in enumerate(along):
         pairs[a] = (widths[i], widths[n + i])
-    fill = value.item() if value is not None else more.get("value", 0.0)
-    kinds = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
-    for a, (before, after) in enumerate(pairs):
-        crop = max(-before, 0) + max(-after, 0)
-        if crop:
-            x = wg.narrow(x, a, max(-before, 0), x.shape[a] - crop)
-    return wg.pad(x, [(max(b, 0), max(e, 0)) for b, e in pairs], kinds[mode], fill)
+    x, pairs = _cropped(x, pairs)
+    return wg.pad(x, pairs, mode, value if fill is None else fill.item())
 
 
 @_op
@@ -688,10 +699,6 @@ def Einsum(call: Call, *x: Tensor, equation: str) -> Tensor:
     return wg.einsum(equation.replace(" ", ""), *x)
 
 
-def _vector(v: Any, x: Tensor) -> Any:
-    return None if v is None else v.reshape(*v.shape, *(1,) * (x.ndim - 2))
-
-
 @_op
 def BatchNormalization(
     call: Call,
@@ -703,27 +710,32 @@ def BatchNormalization(
     epsilon: float = 1e-5,
     momentum: float = 0.9,
     training_mode: int = 0,
-    **_: Any,
+    spatial: int = 1,
+    is_test: int = 0,
+    consumed_inputs: Any = None,
 ) -> Any:
     """(x - mean) / sqrt(var + epsilon) scale + bias for each channel."""
+    if not spatial:
+        raise UnsupportedError("BatchNormalization with spatial=0: a mean for each element")
     if training_mode:
         axes = [0, *range(2, x.ndim)]
         now, spread = x.mean(axes), x.var(axes)
         moved = tuple(
             old * momentum + new * (1 - momentum) for old, new in ((mean, now), (var, spread))
         )
-        return (_normed(x, now, spread, scale, bias, epsilon), *moved)
-    return _normed(x, mean, var, scale, bias, epsilon)
-
-
-def _normed(x: Tensor, mean: Tensor, var: Tensor, scale: Tensor, bias: Tensor, eps: float) -> Any:
-    m, v, s, b = (_vector(t, x) for t in (mean, var, scale, bias))
-    return ((x - m) * ((v + eps).rsqrt() * s) + b).to(x.dtype)
+        y = functional.batch_norm(x, now, spread, scale, bias, eps=epsilon)
+        return (y.to(x.dtype), *moved)
+    return functional.batch_norm(x, mean, var, scale, bias, eps=epsilon).to(x.dtype)
 
 
 @_op
 def InstanceNormalization(
-    call: Call, x: Tensor, scale: Tensor, bias: Tensor, epsilon: float = 1e-5, **_: Any
+    call: Call,
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    epsilon: float = 1e-5,
+    consumed_inputs: Any = None,
 ) -> Tensor:
     """Each channel of each sample normalised."""
     return functional.group_norm(x, x.shape[1], scale, bias, epsilon)
@@ -769,8 +781,7 @@ def RMSNormalization(
     call: Call, x: Tensor, scale: Tensor, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
     """Divided by the root of the mean square over the axes from `axis` on."""
-    axes = [*range(axis % x.ndim, x.ndim)]
-    return x * (x.square().mean(axes, keepdims=True) + epsilon).rsqrt() * scale
+    return functional.rms_norm(x, x.shape[axis % x.ndim :], scale, epsilon)
 
 
 @_op
@@ -792,9 +803,7 @@ def LRN(
     call: Call, x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
 ) -> Tensor:
     """x over a power of the mean square of neighbouring channels."""
-    pairs = [(0, 0), ((size - 1) // 2, size // 2), *((0, 0) for _ in x.shape[2:])]
-    squares = wg.pad(x.square(), pairs)
-    total = sum((squares[:, i : i + x.shape[1]] for i in range(1, size)), squares[:, : x.shape[1]])
+    total = _channel_sums(x.square(), (size - 1) // 2, size // 2)
     return x / (total * (alpha / size) + bias) ** beta
 
 
@@ -912,7 +921,7 @@ def RNN(
     **more: Any,
 ) -> Any:
     """h = f(x w' + h r' + b)"""
-    _unsupported(**{k: v for k, v in more.items() if k.startswith("activation_")})
+    _unsupported(**{k: v for k, v in more.items() if k != "output_sequence"})
     fs, bound = _activations(activations, ["Tanh"], w.shape[0]), _clip(clip)
     n = hidden_size or r.shape[-1]
 
@@ -941,7 +950,7 @@ def GRU(
     **more: Any,
 ) -> Any:
     """z, r = f(...); n = g(...); h = (1 - z) n + z h"""
-    _unsupported(**{k: v for k, v in more.items() if k.startswith("activation_")})
+    _unsupported(**{k: v for k, v in more.items() if k != "output_sequence"})
     fs, bound = _activations(activations, ["Sigmoid", "Tanh"], w.shape[0]), _clip(clip)
     n = hidden_size or r.shape[-1]
 
@@ -982,7 +991,7 @@ def LSTM(
     **more: Any,
 ) -> Any:
     """i, o, f = f(...); c = f c + i g(...); h = o h(c)"""
-    _unsupported(**{k: v for k, v in more.items() if k.startswith("activation_")})
+    _unsupported(**{k: v for k, v in more.items() if k != "output_sequence"})
     fs, bound = _activations(activations, ["Sigmoid", "Tanh", "Tanh"], w.shape[0]), _clip(clip)
     n = hidden_size or r.shape[-1]
 
@@ -1179,28 +1188,34 @@ def QuantizeLinear(
     zero: Any = None,
     axis: int = 1,
     output_dtype: int = 0,
-    **more: Any,
+    block_size: int = 0,
+    precision: int = 0,
+    saturate: int = 1,
 ) -> Tensor:
     """round(x / scale) + zero, within uint8."""
-    if (
-        (zero is not None and zero.dtype != wg.uint8)
-        or output_dtype not in (0, 2)
-        or more.get("block_size")
-    ):
-        raise UnsupportedError("QuantizeLinear to another type than uint8, or in blocks")
+    _unsupported(block_size=block_size, precision=precision)
+    if (zero is not None and zero.dtype != wg.uint8) or output_dtype not in (0, 2):
+        raise UnsupportedError("QuantizeLinear to another type than uint8")
     s, z = _along(scale, x, axis), 0 if zero is None else _along(zero, x, axis)
     return (wg.round(x / s) + z).clamp(0, 255).to("uint8")
 
 
 @_op
 def DequantizeLinear(
-    call: Call, x: Tensor, scale: Tensor, zero: Any = None, axis: int = 1, **more: Any
+    call: Call,
+    x: Tensor,
+    scale: Tensor,
+    zero: Any = None,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
 ) -> Tensor:
     """(x - zero) scale"""
-    _unsupported(block_size=more.get("block_size"))
+    _unsupported(block_size=block_size)
     y = x.to(scale.dtype)
     y = y if zero is None else y - _along(zero, x, axis).to(scale.dtype)
-    return y * _along(scale, x, axis)
+    y = y * _along(scale, x, axis)
+    return y.to(_dtype(output_dtype)) if output_dtype else y
 
 
 def _along(v: Tensor, x: Tensor, axis: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ... import _core
 from ..._calls import choice
 from ..._core import ShapeError, Tensor
+from ...losses import _lengths
 
 __all__ = [
     "PackedSequence",
@@ -35,18 +36,6 @@ class PackedSequence(NamedTuple):
     unsorted_indices: Tensor | None = None
 
 
-def _lengths(op: str, lengths: Tensor | Sequence[int], batch: int, most: int) -> list[int]:
-    found = [int(n) for n in (lengths.tolist() if isinstance(lengths, Tensor) else lengths)]
-    if len(found) != batch:
-        raise ShapeError(
-            f"{op}: {len(found)} lengths for a batch of {batch}; expected one for each"
-        )
-    for i, n in enumerate(found):
-        if not 0 < n <= most:
-            raise ValueError(f"{op}: lengths[{i}] is {n}; expected 1 to {most}, the input's times")
-    return found
-
-
 def _numbers(sizes: list[int]) -> tuple[list[int], list[int]]:
     """Time and sequence of each element of a packed sequence."""
     return [t for t, n in enumerate(sizes) for _ in range(n)], [b for n in sizes for b in range(n)]
@@ -67,7 +56,7 @@ def pack_padded_sequence(
     if input.ndim < 2:
         raise ShapeError(f"{op}: input has shape {input.shape}; expected (L, n, ...)")
     x = input.swapaxes(0, 1) if batch_first else input
-    found = _lengths(op, lengths, x.shape[1], x.shape[0])
+    found = _lengths(op, "lengths", lengths, x.shape[1], 1, x.shape[0])
     order = sorted(range(len(found)), key=lambda b: -found[b])
     if not found:
         raise ShapeError(f"{op}: the batch is empty, shape {input.shape}")
@@ -157,7 +146,7 @@ def unpad_sequence(
 ) -> list[Tensor]:
     """The sequences (L_b, ...) of a padded batch."""
     x = padded_sequences if batch_first else padded_sequences.swapaxes(0, 1)
-    found = _lengths("unpad_sequence", lengths, x.shape[0], x.shape[1])
+    found = _lengths("unpad_sequence", "lengths", lengths, x.shape[0], 1, x.shape[1])
     return [x[b, :n] for b, n in enumerate(found)]
 
 
