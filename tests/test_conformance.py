@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,10 @@ def test_what_passed_passes(suite: str, monkeypatch: pytest.MonkeyPatch) -> None
     pytest.importorskip("torch")
     pytest.importorskip(NEEDS.get(suite, "expecttest"))
     monkeypatch.syspath_prepend(str(HERE))
-    cases = list(importlib.import_module(suite).cases(quick=True))
+    try:
+        cases = list(importlib.import_module(suite).cases(quick=True))
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"the suite cannot be had: {error}")
     known = passed(suite)
     assert len(known & {c.name for c in cases if c.state == "passed"}) >= 8
     lost = [c for c in cases if c.state != "passed" and c.name in known]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 
 import wengert as wg
@@ -148,3 +153,23 @@ def said(error: BaseException) -> str:
     """The first sentence of an error, short enough for a table."""
     text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
     return text[:110]
+
+
+def pytest_cases(arguments: Sequence[str]) -> Iterator[Case]:
+    """The tests that another project's pytest finds; one that it skips does not apply."""
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory) / "report.xml"
+        options = ["-p", "no:cacheprovider", "-c", os.devnull, f"--junitxml={report}"]
+        with open(os.devnull, "w") as quiet, pytest.MonkeyPatch.context() as patch:  # noqa: PTH123
+            patch.setattr("sys.stdout", quiet)
+            pytest.main([*arguments, *options])
+        for test in ET.parse(report).getroot().iter("testcase"):
+            name = f"{test.get('classname', '').rpartition('.')[2]}.{test.get('name')}"
+            wrong = [*test.iter("failure"), *test.iter("error")]
+            skipped = test.find("skipped")
+            if wrong:
+                yield Case(name, "failed", said(Exception(wrong[0].get("message", ""))))
+            elif skipped is not None:
+                yield Case(name, "n/a", skipped.get("message", ""))
+            else:
+                yield Case(name, "passed")

@@ -3,8 +3,8 @@
     python tests/conformance/run.py [SUITE ...] [--quick] [--write]
 
 A suite is a module of this folder: cases(quick) gives a Case for each of its cases. Needs what the
-suites come with: pip install torch==2.13.0 expecttest einops==0.8.2 onnx==1.23.2. --write renews
-README.md, and a page of all cases for each suite.
+suites come with: pip install torch==2.13.0 expecttest einops==0.8.2 onnx==1.23.2. The sdist of
+autograd==1.9.1 comes by itself. --write renews README.md, and a page of all cases for each suite.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SUITES = (
     "optim_db",
     "schedules",
     "einops_tests",
+    "hips_autograd",
     "onnx_nodes",
 )
 HEAD = """# Conformance
