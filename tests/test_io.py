@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert import io, nn, optim
+from wengert import _numbers, io, nn, optim
 from wengert.io import FileError
 
 
@@ -405,18 +405,20 @@ def test_files_of_other_formats_are_named(tmp_path):
     index = tmp_path / "a.json"
     index.write_text('{"weight_map": {}}')
     for path, says in [
-        (torch_like, r"a zip archive, PyTorch's own format.*safetensors\.torch\.save_file"),
         (npy, r"an array of NumPy's \(\.npy\); numpy\.load"),
         (npz, r"NumPy's \.npz; numpy\.load"),
         (gz, "packed by gzip"),
-        (onnx, "an ONNX model"),
-        (old, r"a pickle, PyTorch's own.*torch\.load"),
+        (onnx, r"an ONNX model; wengert\.onnx\.load"),
+        (old, r"a pickle of PyTorch's, .*save model\.state_dict"),
         (h5, "an HDF5 file"),
         (index, "JSON, not tensors"),
     ]:
         for read in (io.load, io.load_metadata, io.load_checkpoint):
             with pytest.raises(FileError, match=rf"{path}: is {says}"):
                 read(path)
+    for read in (io.load_metadata, io.load_checkpoint):
+        with pytest.raises(FileError, match=r"a zip archive of PyTorch's, .*wengert\.load reads"):
+            read(torch_like)
 
 
 def test_safetensors_reads_ours_and_we_read_theirs(tmp_path):
@@ -462,13 +464,14 @@ def test_ctrl_c_between_the_pieces_of_a_tensor(tmp_path, monkeypatch):
     path, large = tmp_path / "a", wg.arange(5 << 20, dtype="float32")  # 20 MiB
     io.save(path, {"x": large})
     assert np.array_equal(io.load(path)["x"].numpy(), large.numpy())
-    pieces = io._pieces
+    pieces = io.pieces
 
     def stop_after_one(memory):
         yield next(pieces(memory))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(io, "_pieces", stop_after_one)
+    monkeypatch.setattr(_numbers, "pieces", stop_after_one)
+    monkeypatch.setattr(io, "pieces", stop_after_one)
     for call in (lambda: io.load(path), lambda: io.save(path, {"x": large + 1})):
         with pytest.raises(KeyboardInterrupt):
             call()

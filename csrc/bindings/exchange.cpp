@@ -449,6 +449,14 @@ void add_exchange(py::module_& m, TensorClass& cls) {
         return bytes;
       },
       py::arg("x"), "A contiguous tensor's memory as uint8.");
+  m.def(
+      "_strided",
+      [](const Tensor& x, py::handle shape, py::handle strides, int64_t offset) {
+        return x.alias(to_shape("_strided", shape), to_shape("_strided", strides),
+                       x->offset + offset);
+      },
+      py::arg("x"), py::arg("shape"), py::arg("strides"), py::arg("offset"),
+      "A view of a tensor's memory, within which the caller has checked that it lies.");
   m.def("from_dlpack", from_dlpack, py::arg("x"),
         "A tensor over the memory of any object with __dlpack__, without a copy.");
   m.def(

@@ -26,6 +26,17 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from . import _core, _explained
 from ._core import Tensor
+from ._numbers import (
+    CONVERTED,
+    DTYPES,
+    MAX_NDIM,
+    Entry,
+    FileError,
+    bytes_of,
+    digest_of,
+    pieces,
+    read_tensor,
+)
 
 if TYPE_CHECKING:
     from .nn import Module
@@ -42,38 +53,8 @@ __all__ = [
 ]
 
 _MAX_HEADER = 100_000_000  # the reference implementation's limit
-_MAX_NDIM = 8
 _TENSORS_KEY, _HEADER_KEY = "wengert.sha256", "wengert.header"
 
-# name in the file: (our dtype, bits of an element in the file)
-_DTYPES = {
-    "F64": ("float64", 64),
-    "I64": ("int64", 64),
-    "F32": ("float32", 32),
-    "I32": ("int32", 32),
-    "BF16": ("bfloat16", 16),
-    "U8": ("uint8", 8),
-    "BOOL": ("bool", 8),
-    # Read only, and converted, exactly:
-    "F16": ("float32", 16),
-    "F8_E5M2": ("float32", 8),
-    "F8_E4M3": ("float32", 8),
-    "I8": ("int32", 8),
-    "I16": ("int32", 16),
-    "U16": ("int32", 16),
-    "U32": ("int64", 32),
-    "U64": ("int64", 64),
-    # Passed over:
-    **dict.fromkeys(("F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), ("", 8)),
-    "F6_E2M3": ("", 6),
-    "F6_E3M2": ("", 6),
-    "F4": ("", 4),
-    "C64": ("", 64),
-}
-_CONVERTED = {
-    **{"F16": "float16", "I8": "int8", "I16": "int16", "U16": "uint16", "U32": "uint32"},
-    **{"U64": "uint64", "F8_E5M2": "uint8", "F8_E4M3": "uint8"},
-}
 _NAMES = {
     "float64": "F64",
     "int64": "I64",
@@ -83,10 +64,6 @@ _NAMES = {
     "uint8": "U8",
     "bool": "BOOL",
 }
-
-
-class FileError(ValueError):
-    """A file that is not what it should be: truncated, altered, or not of this format."""
 
 
 # ---- saving
@@ -122,7 +99,7 @@ def save(
             )
         if name == "__metadata__" or not _is_text(name):
             raise ValueError(f"save: {name!r} cannot be the name of a tensor")
-        arrays[name] = _bytes_of(tensor.detach().cpu().contiguous())
+        arrays[name] = bytes_of(tensor.detach().cpu().contiguous())
     for key, text in (metadata or {}).items():
         if not isinstance(key, str) or not isinstance(text, str):
             raise TypeError(f"save: metadata must map text to text, and has {key!r}: {text!r}")
@@ -135,7 +112,7 @@ def save(
         file.write(len(header).to_bytes(8, "little"))
         file.write(header)
         for name in order:
-            for piece in _pieces(arrays[name]):
+            for piece in pieces(arrays[name]):
                 file.write(piece)
 
 
@@ -145,27 +122,6 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:  # a lone surrogate
         return False
     return True
-
-
-def _bytes_of(tensor: Tensor, writable: bool = False) -> memoryview:
-    """The memory of a contiguous tensor, as bytes."""
-    array = _core._bytes(tensor).numpy(writable=writable)
-    return memoryview(array)
-
-
-def _pieces(memory: memoryview) -> Iterator[memoryview]:
-    """Its bytes, 16 MiB at a time: between two of them Python answers Ctrl-C."""
-    size = 1 << 24
-    return (memory[at : at + size] for at in range(0, memory.nbytes, size))
-
-
-def _digest(memory: memoryview) -> str:
-    from hashlib import sha256
-
-    digest = sha256()
-    for piece in _pieces(memory):
-        digest.update(piece)
-    return digest.hexdigest()
 
 
 def _header(
@@ -183,7 +139,7 @@ def _header(
             "shape": list(tensor.shape),
             "data_offsets": list(ends[name]),
         }
-    digests = {name: _digest(array) for name, array in arrays.items()}
+    digests = {name: digest_of(array) for name, array in arrays.items()}
     header["__metadata__"][_TENSORS_KEY] = json.dumps(digests)
     header["__metadata__"][_HEADER_KEY] = _header_digest(header)
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
@@ -309,25 +265,20 @@ def _remove_stale(target: Path) -> None:
 # ---- loading
 
 
-class _Entry(NamedTuple):
-    name: str
-    dtype: str  # the file's name for it
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-
 class _Header(NamedTuple):
-    entries: list[_Entry]
+    entries: list[Entry]
     metadata: dict[str, str]  # of the user
     digests: dict[str, str] | None  # of the tensors; None if the file has none
     start: int  # of the data in the file
 
 
-def load(
-    path: str | os.PathLike[str], verify: bool | None = None, mmap: bool = False
-) -> dict[str, Tensor]:
-    """Name to tensor, of a safetensors file of any writer.
+def load(path: str | os.PathLike[str], verify: bool | None = None, mmap: bool = False) -> Any:
+    """Name to tensor, of a safetensors file of any writer; what torch.save wrote, of its files.
+
+    A file of torch.save (.pt, .pth) is read without executing its pickle: tensors, dicts, lists,
+    numbers and text come back (Parameters as tensors, all on the CPU; tensors of one storage share
+    memory), and anything else is an error that names it. Such a file is always read whole, and
+    checked where it has checksums (a zip archive; not the format before PyTorch 1.6).
 
     Dtypes that Wengert lacks become wider ones that hold the same numbers: F16, F8_E4M3 and F8_E5M2
     float32; I8, I16 and U16 int32; U32 and U64 int64. Tensors of other dtypes (C64, F4, ...), and
@@ -341,6 +292,14 @@ def load(
 
     FileError says what is wrong with the file; OSError if it cannot be read.
     """
+    with _open(path) as file:
+        head = file.read(200)
+        if kind := _other_format(head, Path(path).suffix.lower()):
+            from . import _torch_file
+
+            if kind == _OF_PYTORCH.format("a zip archive") or _torch_file.is_legacy(head):
+                file.seek(0)
+                return _torch_file.read(file, os.fspath(path))
     return _load(path, verify, mmap)[0]
 
 
@@ -359,8 +318,8 @@ def _load(
         for entry in header.entries:
             digest = header.digests[entry.name] if header.digests and verify is not False else None
             tensor = _mapped_tensor(pages, entry, header.start) if pages is not None else None
-            if tensor is None and _DTYPES[entry.dtype][0]:
-                tensor = _read_tensor(file, path, entry, header.start, digest)
+            if tensor is None and DTYPES[entry.dtype][0]:
+                tensor = read_tensor(file, path, entry, header.start, digest)
             if tensor is None:
                 passed_over.append(f"{entry.name!r} ({entry.dtype})")
             else:
@@ -384,12 +343,12 @@ def _map(file: IO[bytes]) -> Any:
     return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
 
 
-def _mapped_tensor(pages: Any, entry: _Entry, start: int) -> Tensor | None:
+def _mapped_tensor(pages: Any, entry: Entry, start: int) -> Tensor | None:
     """None for what must be read: dtypes that NumPy lacks or that are converted, bools to check,
     data that is not aligned."""
-    dtype, bits = _DTYPES[entry.dtype]
+    dtype, bits = DTYPES[entry.dtype]
     memory = pages[start + entry.begin : start + entry.end]
-    if not dtype or entry.dtype in (*_CONVERTED, "BF16", "BOOL"):
+    if not dtype or entry.dtype in (*CONVERTED, "BF16", "BOOL"):
         return None
     if memory.ctypes.data % (bits // 8) or not memory.size:
         return None
@@ -473,8 +432,8 @@ def _read_header(file: IO[bytes], path: str | os.PathLike[str]) -> _Header:
 
 
 _OF_PYTORCH = (
-    "{}, PyTorch's own format, which can run any code: where you trust it, load it with torch.load "
-    'and write its state_dict with safetensors.torch.save_file(state, "x.safetensors")'
+    "{} of PyTorch's, which can run any code; wengert.load reads those of torch.save that hold "
+    "tensors, dicts, lists, numbers and text: save model.state_dict()"
 )
 _MAGIC = {
     b"\x93NUMPY": "an array of NumPy's (.npy); numpy.load reads it, wengert.from_numpy takes it",
@@ -501,9 +460,7 @@ def _other_format(head: bytes, suffix: str) -> str | None:
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return _OF_PYTORCH.format("a pickle")
     if suffix == ".onnx":
-        return (
-            "an ONNX model; onnx.numpy_helper.to_array reads its weights, wengert.save writes them"
-        )
+        return "an ONNX model; wengert.onnx.load reads it (pip install onnx)"
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
@@ -532,20 +489,20 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def _check_entry(name: str, entry: Any, size: int) -> _Entry:
+def _check_entry(name: str, entry: Any, size: int) -> Entry:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise FileError(f"{name!r} must have dtype, shape and data_offsets, and nothing else")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise FileError(f"{name!r} has dtype {short(dtype)}; known are {', '.join(_DTYPES)}")
-    if isinstance(shape, list) and len(shape) > _MAX_NDIM:
-        raise FileError(f"{name!r} has {len(shape)} axes; {_MAX_NDIM} are supported")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise FileError(f"{name!r} has dtype {short(dtype)}; known are {', '.join(DTYPES)}")
+    if isinstance(shape, list) and len(shape) > MAX_NDIM:
+        raise FileError(f"{name!r} has {len(shape)} axes; {MAX_NDIM} are supported")
     if not isinstance(shape, list) or not all(_is_size(n) for n in shape):
         raise FileError(f"{name!r} has shape {short(shape)}; it must be a list of sizes, 0 or more")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
         raise FileError(f"{name!r} has data_offsets {short(offsets)}; they must be two positions")
     begin, end = offsets
-    bits = math.prod(shape) * _DTYPES[dtype][1]  # Python's integers do not overflow
+    bits = math.prod(shape) * DTYPES[dtype][1]  # Python's integers do not overflow
     if (end - begin) * 8 != bits:
         raise FileError(
             f"{name!r}, {dtype} of shape {shape}, needs {-(-bits // 8)} bytes, and its "
@@ -553,11 +510,11 @@ def _check_entry(name: str, entry: Any, size: int) -> _Entry:
         )
     if end > size:
         raise FileError(f"the data of {name!r} ends at {end}, and there are {size} bytes of data")
-    return _Entry(name, dtype, tuple(shape), begin, end)
+    return Entry(name, dtype, tuple(shape), begin, end)
 
 
 def _check_digests(
-    header: dict[str, Any], metadata: dict[str, str], entries: list[_Entry]
+    header: dict[str, Any], metadata: dict[str, str], entries: list[Entry]
 ) -> dict[str, str] | None:
     if _TENSORS_KEY not in metadata and _HEADER_KEY not in metadata:
         return None
@@ -568,60 +525,6 @@ def _check_digests(
     if not isinstance(digests, dict) or set(digests) != {entry.name for entry in entries}:
         raise FileError("the checksums are not those of the tensors: the file was altered")
     return digests
-
-
-def _read_tensor(
-    file: IO[bytes], path: str | os.PathLike[str], entry: _Entry, start: int, digest: str | None
-) -> Tensor | None:
-    import numpy as np
-
-    dtype, stored = _DTYPES[entry.dtype][0], _CONVERTED.get(entry.dtype)
-    if stored:
-        raw = np.empty(entry.shape, stored)
-        memory = raw.reshape(-1).view(np.uint8).data
-    else:
-        tensor = _core.empty(entry.shape, dtype)
-        memory = _bytes_of(tensor, writable=True)
-    file.seek(start + entry.begin)
-    got = _read_into(file, memory)
-    if got != entry.end - entry.begin:
-        raise FileError(f"{os.fspath(path)}: ended in the middle of {entry.name!r}: truncated?")
-    if digest is not None and _digest(memory) != digest:
-        raise FileError(
-            f"{os.fspath(path)}: the checksum of {entry.name!r} does not match its bytes: the "
-            "file was altered or damaged; use an earlier one"
-        )
-    if entry.dtype == "BOOL" and got and np.frombuffer(memory, np.uint8).max() > 1:
-        raise FileError(f"{os.fspath(path)}: {entry.name!r} is BOOL and has bytes other than 0, 1")
-    return _converted(raw, entry.dtype, dtype) if stored else tensor
-
-
-def _converted(raw: Any, kind: str, dtype: str) -> Tensor | None:
-    """The same numbers in one of our dtypes; None where they do not fit."""
-    import numpy as np
-
-    if kind == "U64" and raw.size and raw.max() > np.iinfo(np.int64).max:
-        return None
-    if kind == "F8_E5M2":  # the upper half of a float16
-        raw = (raw.astype(np.uint16) << 8).view(np.float16)
-    elif kind == "F8_E4M3":  # its exponent is 8 less than a float16's; no infinity, one NaN
-        bits = raw.astype(np.uint16)
-        wide = ((bits & 0x80) << 8 | (bits & 0x7F) << 7).view(np.float16).astype(np.float32) * 256
-        raw = np.where(bits & 0x7F == 0x7F, np.float32(np.nan), wide)
-    return _core.tensor(raw.astype(dtype))
-
-
-def _read_into(file: IO[bytes], memory: memoryview) -> int:
-    done = 0
-    for piece in _pieces(memory):
-        got = 0
-        while got < piece.nbytes:
-            count = file.readinto(piece[got:])  # type: ignore[attr-defined]
-            if not count:
-                return done + got
-            got += count
-        done += got
-    return done
 
 
 # ---- checkpoints
