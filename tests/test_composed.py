@@ -254,6 +254,8 @@ def test_whole_numbers():
     a = wg.tensor([[1, 2], [3, 4]])
     assert wg.kron(a, a).tolist() == np.kron(a.numpy(), a.numpy()).tolist()
     assert wg.tensordot(a, a).item() == 30
+    assert wg.bitwise_not(a).tolist() == [[-2, -3], [-4, -5]]
+    assert (a > 1).bitwise_not().tolist() == [[True, False], [False, False]]
     assert a.trace().item() == 5
     assert wg.linalg.matrix_power(a, 0).tolist() == [[1, 0], [0, 1]]
     assert wg.norm(a).dtype == wg.float32

@@ -45,6 +45,8 @@ KEYS: list[Any] = [
     S[:, [1], ::2], S[[0], [1], [2]], S[A(1)], S[A([1, 0]), A(2)], S[A([[1, 2], [0, 0]], "int32")],
     S[A([1, 0], "uint8")], S[[0, 1], 1:2, None, [2, 3]], S[np.int64(1), [0]], S[:, [], 1],
     S[[0, 1], :, None, 1],
+    # tuples in a key are lists
+    ((0, 2),), S[:, (1, 0)], S[((0, 1), (2, 0)), 1], S[(0, 1), ..., (1, 2)],
     # masks
     A([True, False, True]), S[:, A([True, False, True, True])], A([False] * 3),
     S[A([True, False, True]), 1],

@@ -61,6 +61,18 @@ def test_pads_that_are_refused():
     assert F.pad(x, (-3, 0)).shape == (2, 0)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular", "constant"])
+def test_pads_that_crop_the_other_side(mode):
+    """PyTorch mirrors and repeats elements that are cropped, and goes round without them."""
+    torch = pytest.importorskip("torch")
+    x = np.arange(25.0).reshape(1, 5, 5)
+    for width in ((2, -1), (-1, 2), (2, -3)) if mode == "circular" else ((3, -3), (-4, 2), (2, -5)):
+        against_torch(
+            lambda x, w=width: F.pad(x, w, mode),
+            lambda x, w=width: torch.nn.functional.pad(x, w, mode), x,
+        )  # fmt: skip
+
+
 def test_functions_with_arguments_of_pytorchs():
     torch = pytest.importorskip("torch")
     TF = torch.nn.functional

@@ -273,7 +273,8 @@ std::vector<IndexPart> to_key(py::handle given) {
       key.emplace_back(part.cast<Tensor>());
     } else if (to_integer(part, i)) {
       key.emplace_back(i);
-    } else if (PyBool_Check(part.ptr()) || PyList_Check(part.ptr()) || is_array(part)) {
+    } else if (PyBool_Check(part.ptr()) || PyList_Check(part.ptr()) || PyTuple_Check(part.ptr()) ||
+               is_array(part)) {
       t = from_python(part, std::nullopt);
       if (t.numel() == 0 && is_floating(t.dtype()))
         t = wengert::to_dtype(t, DType::int64);  // x[[]]

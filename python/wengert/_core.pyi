@@ -404,6 +404,10 @@ class Tensor:
         """
         a << b.
         """
+    def bitwise_not(self) -> Tensor:
+        """
+        ~x, of integers and bool; no gradient.
+        """
     def bitwise_or(self, other: Operand) -> Tensor:
         """
         a | b.

@@ -131,9 +131,9 @@ class _Later:
 # By module: methods that are functions of the same name, or name=function.
 _LATER = {
     ".composed": """
-        addcdiv addcmul addmm addmv allclose aminmax baddbmm bmm clamp_max clamp_min count_nonzero
-        cross deg2rad dot float_power frac ger heaviside inner isclose kron lerp logit mm mv nanmean
-        nansum norm outer rad2deg sinc vdot
+        addcdiv addcmul addmm addmv allclose aminmax baddbmm bitwise_not bmm clamp_max clamp_min
+        count_nonzero cross deg2rad dot float_power frac ger heaviside inner isclose kron lerp
+        logit mm mv nanmean nansum norm outer rad2deg sinc vdot
     """,
     ".linalg": "trace",
     ".random": "bernoulli_ exponential_ geometric_ multinomial",

@@ -26,6 +26,7 @@ __all__ = [
     "aminmax",
     "array_equal",
     "baddbmm",
+    "bitwise_not",
     "bmm",
     "can_cast",
     "cdist",
@@ -92,6 +93,11 @@ def addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: float = 1) -> Te
 def addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: float = 1) -> Tensor:
     """x + value * tensor1 / tensor2"""
     return x + (tensor1 if value == 1 else _core.mul(tensor1, value)) / tensor2
+
+
+def bitwise_not(x: Tensor) -> Tensor:
+    """~x, of integers and bool; no gradient."""
+    return ~x
 
 
 def deg2rad(x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ SUITES = (
     "schedules",
     "einops_tests",
     "hips_autograd",
+    "tinygrad_cases",
     "onnx_nodes",
 )
 HEAD = """# Conformance

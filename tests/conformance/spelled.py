@@ -169,7 +169,7 @@ OWN: dict[str, Callable[..., Any]] = {
     "true_divide": lambda a, b: a / b,
     "div.no_rounding_mode": lambda a, b, rounding_mode=None: a / b,
     "div.floor_rounding": lambda a, b, rounding_mode=None: wg.floor_divide(a, b),
-    "div.trunc_rounding": lambda a, b, rounding_mode=None: wg.trunc(a / b),
+    "div.trunc_rounding": lambda a, b, rounding_mode=None: truncated(a, b),
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
     "lt": lambda a, b: a < b,
@@ -323,15 +323,25 @@ def squeezed(x: Any, *dim: Any) -> Any:
     if not dim:
         return x.squeeze()
     axes = dim[0] if isinstance(dim[0], (tuple, list)) else dim
-    one = [d for d in axes if x.ndim and x.shape[d] == 1]
+    one = [d for d in axes if (x.shape[d] == 1 if x.ndim else d not in (0, -1))]
     return x.squeeze(one) if one else x
 
 
 def clamped(x: Any, low: Any, high: Any) -> Any:
+    if not any(isinstance(bound, wg.Tensor) for bound in (low, high)):
+        return x.clamp(low, high)
     for bound, f in ((low, wg.maximum), (high, wg.minimum)):
         if bound is not None:
             x = f(x, bound)
     return x
+
+
+def truncated(a: Any, b: Any) -> Any:
+    kinds = [x.dtype if isinstance(x, wg.Tensor) else type(x) for x in (a, b)]
+    if any(kind is float or getattr(kind, "is_floating_point", False) for kind in kinds):
+        return wg.trunc(wg.div(a, b))
+    y = wg.floor_divide(a, b)  # of integers: up by one where it is negative and not whole
+    return y + ((y < 0) & (y * b != a)).to(y.dtype)
 
 
 def selected(x: Any, mask: Any) -> Any:

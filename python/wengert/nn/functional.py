@@ -92,14 +92,17 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.
             f"its last axes: {2 * x.ndim} at most"
         )
     pairs = [(0, 0)] * (x.ndim - len(pad) // 2) + [*zip(pad[::2], pad[1::2], strict=True)][::-1]
-    x, pairs = _functional._cropped(x, pairs)
+    if mode in ("constant", "circular"):  # PyTorch mirrors and repeats what it crops
+        x, pairs = _functional._cropped(x, pairs)
     for axis, (size, width) in enumerate(zip(x.shape, map(max, pairs), strict=True)):
-        if width and width > {"reflect": size - 1, "circular": size}.get(mode, width):
+        if width > max({"reflect": size - 1, "circular": size}.get(mode, width), 0):
             raise ShapeError(
                 f"pad: {mode} adds {width} to axis {axis} of shape {x.shape}, which has {size}; "
                 "wengert.pad repeats x as often as needed"
             )
-    return _functional.pad(x, pairs, known[mode], value)
+    more = [(max(before, 0), max(after, 0)) for before, after in pairs]
+    less = [(min(before, 0), min(after, 0)) for before, after in pairs]
+    return _functional._cropped(_functional.pad(x, more, known[mode], value), less)[0]
 
 
 def softmax(x: Tensor, axis: int = -1, dtype: Any = None) -> Tensor:
