@@ -23,21 +23,24 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7870,
+    "the core that one must read": 7300,
     "further CPU kernels": 4000,
     "compiled steps and study": 2500,
     "bindings": 3980,
     "GPU": 6000,
     # Families that one may skip, their CPU and GPU kernels together.
+    "ops/custom": 271,
     "ops/order": 490,
     "ops/scan": 640,
     "gather and scatter": 750,
+    # Numerics that one may take on trust.
+    "functions of numbers": 369,
 }
 TO_READ = ("base", "tensor", "graph", "engine", "ops/elementwise", "ops/reduce", "ops/memory")
 
 # Likewise the families in ops/.
 FAMILIES = {"elementwise": 0, "reduce": 1, "random": 1, "memory": 1, "rows": 2, "update": 2}
-FAMILIES |= {"scan": 2, "matmul": 3, "order": 3, "index": 4, "attention": 4}
+FAMILIES |= {"custom": 0, "scan": 2, "matmul": 3, "order": 3, "index": 4, "attention": 4}
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
@@ -111,7 +114,7 @@ def reachable(path, found=None):
 def test_kernel_files_see_little(path):
     """Whatever they include is compiled with -mavx...: so nothing with functions of its own."""
     light = {"fn.h", "shape.h", "dtype.h", "error.h", "isa.h", "simd.h", "vocab.h", "pool.h"}
-    light |= {"tile.h", "device.h", "scratch.h", "special.h"}
+    light |= {"tile.h", "polynomials.h", "device.h", "scratch.h", "special.h"}
     for name in reachable(path):
         folder, file = Path(name).parts[0], Path(name).name
         assert folder in ("base", "ops") or name == "tensor/view.h", f"{path.name} reaches {name}"
@@ -134,6 +137,8 @@ def room(path):
         return own
     if re.search(r"/(scatter|fold)\.", name):
         return "gather and scatter"
+    if name in ("base/polynomials.h", "base/special.h"):
+        return "functions of numbers"
     if is_for_gpus(path):
         return "GPU"
     if name.startswith(TO_READ) or name == "ops/matmul/matmul.cpp" or re.match(r"ops/\w+\.", name):

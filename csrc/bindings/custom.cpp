@@ -1,12 +1,13 @@
-// Ops of the program's own (graph/custom.h), whose functions are Python's; see
+// Ops of the program's own (ops/custom/custom.h), whose functions are Python's; see
 // python/wengert/_custom.py.
-#include "graph/custom.h"
+#include "ops/custom/custom.h"
 
 #include <algorithm>
 
 #include "bindings/bindings.h"
 #include "engine/cycles.h"
-#include "ops/native.h"
+#include "graph/packed.h"
+#include "ops/custom/native.h"
 
 namespace wengert::bindings {
 

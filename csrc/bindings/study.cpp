@@ -3,8 +3,8 @@
 #include "program/study.h"
 
 #include "bindings/bindings.h"
-#include "graph/custom.h"
-#include "ops/native.h"
+#include "ops/custom/custom.h"
+#include "ops/custom/native.h"
 
 namespace wengert::bindings {
 

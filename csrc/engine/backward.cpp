@@ -91,11 +91,11 @@ void check_inputs(const char* op, Tensors inputs) {
       check_history(op, inputs[i]);
 }
 
-std::vector<LeafGradient> gradients_at(Tensors inputs, const Walk& w) {
+std::vector<LeafGradient> gradients_at(Tensors inputs, Walk& w) {
   std::vector<LeafGradient> found;
   for (const Tensor& x : inputs) {
     const auto same = [&](const LeafGradient& l) { return l.leaf.body() == x.body(); };
-    const Tensor gradient = w.gradient_of(x);
+    const Tensor gradient = w.arrivals().of(x);
     if (gradient.defined() && std::none_of(found.begin(), found.end(), same))
       found.push_back({x, gradient});
   }
@@ -115,7 +115,7 @@ void backward(Tensors outputs, Tensors cotangents, bool retain_graph, bool creat
   walk(w, outputs, cotangents);
   std::vector<LeafGradient> asked;
   if (!inputs.empty()) asked = gradients_at(inputs, w);
-  const std::vector<LeafGradient>& found = inputs.empty() ? w.leaves() : asked;
+  const std::vector<LeafGradient>& found = inputs.empty() ? w.arrivals().leaves() : asked;
   const LeafLock lock;
   const WithoutInterrupts whole;
   std::vector<Tensor> next;  // made before the first change: memory may run out
@@ -144,7 +144,7 @@ std::vector<Tensor> gradients(Tensors outputs, Tensors inputs, Tensors cotangent
   Walk w(retain_graph || create_graph, &targets);
   walk(w, outputs, cotangents);
   std::vector<Tensor> result;
-  for (const Tensor& x : inputs) result.push_back(w.gradient_of(x));
+  for (const Tensor& x : inputs) result.push_back(w.arrivals().of(x));
   return result;
 }
 
@@ -180,10 +180,10 @@ std::vector<Tensor> gradients_since(Tensors outputs, Tensors sources, Tensors co
   std::vector<Tensor> result;
   size_t lines = 0;
   for (const Tensor& x : sources) {
-    result.push_back(w.gradient_of(x));
+    result.push_back(w.arrivals().of(x));
     lines += x->line && result.back().defined();
   }
-  if (lines != w.lines_reached())
+  if (lines != w.arrivals().lines_kept())
     fail<GradientError>(
         "checkpoint: the function, run again for the gradient, used other tensors than at first; "
         "let it depend on its arguments, and on what does not change until backward() has passed");

@@ -7,7 +7,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "graph/custom.h"
+#include "ops/custom/custom.h"
 
 namespace wengert {
 

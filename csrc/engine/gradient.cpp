@@ -1,5 +1,6 @@
 #include "engine/gradient.h"
 
+#include "engine/cycles.h"
 #include "ops/functions.h"
 
 namespace wengert {
@@ -21,6 +22,13 @@ void add_to(Tensor& sum, Tensor more) {
   } else {
     sum = sum + more;
   }
+}
+
+void retain_gradient(const Line& line, const Tensor& gradient) {
+  Tensor kept = line.retains_grad->grad;
+  add_to(kept, gradient);
+  if (grad_enabled() && line.retains_grad) note_cycle(line.retains_grad);
+  if (line.retains_grad) line.retains_grad->grad = kept;
 }
 
 Tensor run_hooks(const std::shared_ptr<Hooks>& hooks, Tensor gradient) {

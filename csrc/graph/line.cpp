@@ -1,7 +1,8 @@
 #include "graph/line.h"
 
 #include "base/pooled.h"
-#include "graph/custom.h"
+#include "graph/packed.h"
+#include "graph/record.h"
 
 namespace wengert {
 
@@ -27,6 +28,13 @@ void release(Line* line) {
   draining = true;
   while (queue) delete std::exchange(queue, queue->next_free);
   draining = false;
+}
+
+void Line::check_not_freed() const {
+  if (freed)
+    fail<GradientError>(
+        "backward: the list has been walked before, and what '", op->name, "' (", describe(origin),
+        ") had saved is freed; say retain_graph=True in the first backward() to walk it again");
 }
 
 void Line::free() {

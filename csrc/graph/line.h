@@ -22,7 +22,7 @@ struct Edge {
 
 struct Saved {
   Saves what;
-  mutable Tensor value;      // or, until it is needed, a stand-in (graph/custom.h)
+  mutable Tensor value;      // or, until it is needed, a stand-in (graph/packed.h)
   mutable uint32_t version;  // of its storage when it was saved
 };
 
@@ -52,6 +52,8 @@ struct Line {
   const Tensor& auxiliary() const { return value(save_auxiliary); }
   const Tensor& unchanged(const Saved& s) const;
 
+  // Throws GradientError if backward has freed the line.
+  void check_not_freed() const;
   // Releases the saved values and the lines of the inputs.
   void free();
   ~Line() {
@@ -63,6 +65,20 @@ struct Line {
 
  private:
   const Tensor& value(Saves what) const;
+};
+
+// A walk's stay at a line. Kernels release the GIL, so another thread may walk the same line: the
+// last to leave frees it.
+class Visit {
+ public:
+  explicit Visit(Line& line) : line_(line) { ++line.walkers; }
+  ~Visit() {
+    if (--line_.walkers == 0 && line_.freed) line_.free();
+  }
+  Visit(const Visit&) = delete;
+
+ private:
+  Line& line_;
 };
 
 }  // namespace wengert

@@ -10,17 +10,24 @@ std::ostream& operator<<(std::ostream& out, const Attribute& x) {
   return out;
 }
 
+Device device_for(Tensors out, Tensors in) {
+  for (const Tensors tensors : {out, in})
+    for (const Tensor& x : tensors)
+      if (is_cuda(x.device())) return x.device();
+  return Device::cpu;
+}
+Device device_for(Views out, Views in) {
+  for (const Views views : {out, in})
+    for (const View& x : views)
+      if (is_cuda(x.device)) return x.device;
+  return Device::cpu;
+}
+
 OpKernel kernel_on(const Op& op, Device device) {
   if (!is_cuda(device)) return op.run;
   if (!op.gpu)
     fail<DeviceError>(op.name, ": has no CUDA kernel; move its inputs to the CPU with .cpu()");
   return op.gpu;
-}
-OpKernel kernel_for(const Op& op, Views out, Views in) {
-  for (const Views views : {out, in})
-    for (const View& x : views)
-      if (is_cuda(x.device)) return kernel_on(op, x.device);
-  return op.run;
 }
 
 Cost default_cost(Tensors in, const Tensor& out) {

@@ -150,10 +150,11 @@ struct Op {
   std::unique_ptr<Ready> (*ready)(Views out, Views in, const Attrs& attrs) = nullptr;
 };
 
+// The device that an op runs on: the GPU, if any of its operands is there.
+Device device_for(Tensors out, Tensors in);
+Device device_for(Views out, Views in);
 // The kernel of an op on a device, or an error.
 OpKernel kernel_on(const Op& op, Device device);
-// Of views on the CPU and on one GPU it is the GPU's.
-OpKernel kernel_for(const Op& op, Views out, Views in);
 
 // One operation an element of the output, each tensor read or written once.
 Cost default_cost(Tensors in, const Tensor& out);

@@ -51,6 +51,19 @@ class KeptWhole {
   const KeptWhole* outer_;
 };
 
+// While one lives: the states of random generators that this thread draws from, each with a copy
+// of what it was before the first draw.
+struct Draws {
+  std::vector<std::pair<Tensor, Tensor>> states;
+  Draws();
+  ~Draws();
+  Draws(const Draws&) = delete;
+  static void note(const Tensor& state);
+
+ private:
+  Draws* outer_;
+};
+
 // The lines that a function of the program's own has written, to run again on other values.
 struct Body : RefCounted {
   virtual ~Body() = default;

@@ -17,7 +17,8 @@ void StepList::run(const Line& line) const {
     out.push_back(view(y));
   }
   for (int x : line.inputs) in.push_back(view(x));
-  kernel_for(*line.op, Views(out), Views(in))(Views(out), Views(in), line.attrs);
+  const OpKernel kernel = kernel_on(*line.op, device_for(Views(out), Views(in)));
+  kernel(Views(out), Views(in), line.attrs);
 }
 
 std::vector<int> StepList::writers() const {

@@ -21,7 +21,7 @@ bool updates(const StepList::Line& line) {
 class ReadyOp final : public Ready {
  public:
   ReadyOp(const Op& op, std::vector<View> out, std::vector<View> in, const Attrs& attrs)
-      : kernel_(kernel_for(op, Views(out), Views(in))),
+      : kernel_(kernel_on(op, device_for(Views(out), Views(in)))),
         out_(std::move(out)),
         in_(std::move(in)),
         attrs_(attrs) {}

@@ -1,6 +1,6 @@
 """Ops of one's own: a function, or a class as PyTorch's autograd.Function, with its own gradient.
 
-A call runs the function without recording, and records one line (csrc/graph/custom.h), whose
+A call runs the function without recording, and records one line (csrc/ops/custom/custom.h), whose
 gradient is what the other function writes. Where that consists of ops, it can be differentiated in
 its turn. Several results are parts of one, since a line has one result: they are laid end to end,
 in the widest of their dtypes, and taken out again by views.

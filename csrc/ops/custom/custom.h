@@ -32,26 +32,4 @@ struct Made {
 std::vector<Tensor> call_custom(const Op& op, Tensors inputs, const Ref<CustomCall>& call,
                                 const std::function<Made()>& make);
 
-// While set in this thread: makes of a value, detached, that a line saves the hook which gives it
-// back when a gradient needs it (autograd.saved_tensors_hooks). Leaves are saved as they are.
-using Pack = std::unique_ptr<Hook>(const Tensor& value);
-extern constinit thread_local Pack* pack_saved;
-// The stand-in for what was packed: it has the value's shape and history, and no memory.
-Tensor packed(const Tensor& value);
-bool is_packed(const Tensor& saved);
-Tensor unpacked(const Tensor& saved);
-
-// While one lives: the states of random generators that this thread draws from, each with a copy
-// of what it was before the first draw.
-struct Draws {
-  std::vector<std::pair<Tensor, Tensor>> states;
-  Draws();
-  ~Draws();
-  Draws(const Draws&) = delete;
-  static void note(const Tensor& state);
-
- private:
-  Draws* outer_;
-};
-
 }  // namespace wengert

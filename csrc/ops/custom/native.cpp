@@ -1,4 +1,4 @@
-#include "ops/native.h"
+#include "ops/custom/native.h"
 
 #include <algorithm>
 #include <map>
