@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -15,7 +16,7 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 import wengert.onnx  # noqa: E402
-from wengert.onnx import UnsupportedError  # noqa: E402
+from wengert.onnx import Network, UnsupportedError  # noqa: E402
 
 
 def model(nodes, inputs, outputs, /, **weights):
@@ -141,11 +142,15 @@ def test_external_data_outside_the_directory_is_refused(tmp_path):
         wengert.onnx.load(inside / "net.onnx")
 
 
+MUTATIONS = int(os.environ.get("WENGERT_MUTATIONS", "300"))
+
+
 def test_damaged_files_are_errors(perceptron, tmp_path):
+    """WENGERT_MUTATIONS=10000 for more of them."""
     path, _ = perceptron
     whole = path.read_bytes()
     draw = random.Random(0)
-    for n in range(300):
+    for n in range(MUTATIONS):
         bad = bytearray(whole)
         if n % 3 == 0:
             del bad[draw.randrange(len(bad)) :]
@@ -160,6 +165,44 @@ def test_damaged_files_are_errors(perceptron, tmp_path):
             assert str(error)
     with pytest.raises(FileNotFoundError):
         wengert.onnx.load(Path("nowhere.onnx"))
+
+
+def test_hostile_fields_are_errors(perceptron, tmp_path):
+    """Files that parse: one field of one message is another number, text or list."""
+    path, _ = perceptron
+    draw = random.Random(1)
+    numbers = [-(2**31), -1, 0, 1, 2, 7, 2**31 - 1]
+    for _ in range(MUTATIONS):
+        made = onnx.load(str(path))
+        graph = made.graph
+        node, weight = draw.choice(graph.node), draw.choice(graph.initializer)
+        kind = draw.randrange(8)
+        if kind == 0:
+            node.op_type = draw.choice([*wengert.onnx.ops.TABLE, "If", "Loop", "Scan"])
+        elif kind == 1:
+            node.input[draw.randrange(len(node.input))] = draw.choice(
+                ["", "x", "a", "w1", "y", "no"]
+            )
+        elif kind == 2:
+            weight.dims[0] = draw.choice([*numbers, 2**62])
+        elif kind == 3:
+            weight.data_type = draw.randrange(25)
+        elif kind == 4:
+            weight.raw_data = weight.raw_data[: draw.randrange(20)]
+        elif kind == 5:
+            value = draw.choice([draw.choice(numbers), 0.5, "a", [1, 2], np.zeros(2)])
+            if isinstance(value, np.ndarray):
+                value = numpy_helper.from_array(value)
+            name = draw.choice(["transB", "axis", "alpha", "axes", "to", "value", "body"])
+            node.attribute.append(helper.make_attribute(name, value))
+        elif kind == 6:
+            made.opset_import[0].version = draw.choice([*numbers, 6, 12, 22])
+        else:
+            del graph.node[draw.randrange(len(graph.node))]
+        try:
+            Network(made)(wg.ones((1, 4)))
+        except (ValueError, TypeError, IndexError) as error:
+            assert str(error)
 
 
 def test_weights_of_any_name_keep_their_values():

@@ -1,7 +1,8 @@
-"""Networks from ONNX files (pip install onnx).
+"""Networks from and to ONNX files (pip install onnx).
 
     model = wengert.onnx.load("net.onnx")    # a Module; its parameters are the file's weights
     y = model(x)                             # in the order of the graph's inputs and outputs
+    wengert.onnx.export(model, x, "copy.onnx")
 
 A node is a function of ops.py over tensors, so a loaded network is trained, studied and compiled as
 any other. Nodes of constants, such as those that compute shapes, run in NumPy once more for each
@@ -10,7 +11,8 @@ call, through onnx's own reference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,10 @@ except ImportError as error:
     raise ImportError("wengert.onnx needs onnx: pip install onnx") from error
 
 from . import ops
+from .exporting import export
 from .ops import UnsupportedError
 
-__all__ = ["Backend", "Network", "UnsupportedError", "load"]
+__all__ = ["Backend", "Network", "UnsupportedError", "export", "load"]
 
 # Standard domains, and the one of functions that a file brings along.
 _DOMAINS = ("", "ai.onnx")
@@ -145,13 +148,17 @@ class _File:
         self.functions, self.within = functions, within
 
     def nodes(self, protos: Any, given: Mapping[str, Any]) -> list[_Node]:
-        return [_Node(proto, self, given) for proto in protos]
+        made = []
+        for proto in protos:
+            with _named(proto):
+                made.append(_Node(proto, self, given))
+        return made
 
     def attribute(self, a: Any) -> Any:
         if a.type == onnx.AttributeProto.GRAPH:
             inputs, outputs = ([v.name for v in values] for values in (a.g.input, a.g.output))
             graph = _Graph(self.nodes(a.g.node, {}), inputs, outputs)
-            graph.constants = {t.name: numpy_helper.to_array(t) for t in a.g.initializer}
+            graph.constants = {t.name: _to_array(t) for t in a.g.initializer}
             return graph
         return _attribute(a)
 
@@ -185,7 +192,7 @@ class Network(Module):
         self._graph = _Graph(file.nodes(graph.node, {}), self.inputs, self.outputs)
         self._names: dict[str, str] = {}
         for given in graph.initializer:
-            value = numpy_helper.to_array(given)
+            value = _to_array(given)
             if value.dtype in (np.float32, np.float64):
                 name = given.name.replace("/", ".").replace(".", "_").strip("_") or "weight"
                 while hasattr(self, name):
@@ -219,14 +226,26 @@ def _run(graph: _Graph, outer: _Scope | None, given: Sequence[Any]) -> list[Any]
     scope.values.update(dict.fromkeys(graph.inputs))
     scope.values.update(zip(graph.inputs, given, strict=False))
     for node in graph.nodes:
-        try:
+        with _named(node):
             made = _call(node, [scope[name] for name in node.inputs], scope)
-        except UnsupportedError:
-            raise
-        except (_core.ShapeError, _core.DTypeError, IndexError, ValueError, TypeError) as error:
-            raise type(error)(f"onnx: node '{node.name}' ({node.op}): {error}") from error
         scope.values.update(zip(node.outputs, made, strict=False))
     return [scope[name] for name in graph.outputs]
+
+
+@contextmanager
+def _named(node: Any) -> Iterator[None]:
+    """Errors of a node say which it is; those of odd types, such as ZeroDivisionError, become
+    ValueError."""
+    try:
+        yield
+    except (UnsupportedError, MemoryError):
+        raise
+    except Exception as error:
+        kinds = (_core.ShapeError, _core.DTypeError, IndexError, TypeError)
+        kind = next((k for k in kinds if isinstance(error, k)), ValueError)
+        op = getattr(node, "op", "") or node.op_type
+        text = str(error) if isinstance(error, kind) else repr(error)
+        raise kind(f"onnx: node '{node.name}' ({op}): {text}") from error
 
 
 def _call(node: _Node, given: list[Any], scope: _Scope) -> Sequence[Any]:
@@ -305,8 +324,15 @@ def _attribute(a: Any) -> Any:
     if isinstance(value, list) and value and isinstance(value[0], bytes):
         return [v.decode() for v in value]
     if a.type == onnx.AttributeProto.TENSOR:
-        return numpy_helper.to_array(value)
+        return _to_array(value)
     return value
+
+
+def _to_array(t: Any) -> Any:
+    try:
+        return numpy_helper.to_array(t)
+    except Exception as error:
+        raise ValueError(f"onnx: the values of '{t.name}' are damaged: {error!r}") from error
 
 
 def _given(x: Any) -> Any:
