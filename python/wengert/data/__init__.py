@@ -9,6 +9,14 @@ from .batching import Batches, Split, Standardizer, split, split_indices, to_ten
 from .digits import load_digits
 from .errors import DataError, DataNotFoundError
 from .files import load_idx, load_idx_directory, load_npz
+from .images import (
+    ImageFolder,
+    MixUp,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomRotation,
+)
 from .source import Dataset, load, load_inputs
 from .tables import Table, load_csv
 
@@ -17,6 +25,12 @@ __all__ = [
     "DataError",
     "DataNotFoundError",
     "Dataset",
+    "ImageFolder",
+    "MixUp",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomRotation",
     "Split",
     "Standardizer",
     "Table",

@@ -7,7 +7,8 @@ and a run that is resumed in the middle of an epoch sees the same batches as one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from .. import _explained
 from .errors import DataError
+from .images import Change, ImageFolder, augmented
 
 if TYPE_CHECKING:
     from wengert._core import Tensor
@@ -40,8 +42,13 @@ class Batches:
             for x_batch, y_batch in data:       # tensors
                 ...
 
-    x: (n, ...) becomes a tensor of `dtype`, batch by batch, after `transform` (NumPy to NumPy).
+    x: (n, ...) becomes a tensor of `dtype`, batch by batch, after `transform` (NumPy to NumPy);
+       an ImageFolder, too, which decodes its images then.
     y: (n, ...) whole numbers become int64, other numbers `dtype`.
+    augment: changes such as RandomCrop(28, padding=2), done in order before `transform`; what they
+       draw depends on seed, epoch and batch alone.
+    workers: so many threads prepare the next batches meanwhile. The batches are the same for any
+       number of them.
     A finished pass moves `epoch` on by one; a pass left early (break) is begun again by the next
     `for`. `state_dict` and `load_state_dict` carry epoch and batch, to go on in mid-epoch.
 
@@ -54,7 +61,7 @@ class Batches:
 
     def __init__(
         self,
-        x: Array,
+        x: Array | ImageFolder,
         y: Array,
         batch_size: int,
         shuffle: bool = True,
@@ -64,16 +71,23 @@ class Batches:
         *,
         dtype: str = "float32",
         transform: Callable[[Array], Array] | None = None,
+        augment: Sequence[Change] = (),
+        workers: int = 0,
     ) -> None:
         """See the class. Nothing is copied or shuffled until a `for` begins."""
-        x, y = np.asarray(x), np.asarray(y)
-        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+        x, y = x if isinstance(x, ImageFolder) else np.asarray(x), np.asarray(y)
+        if not x.shape or y.ndim == 0 or len(x) != len(y):
             raise DataError(
                 f"Batches: x {x.shape} and y {y.shape} differ in length; "
                 "both need one entry per sample along their first axis"
             )
         if batch_size < 1:
             raise DataError(f"Batches: batch_size is {batch_size}; it must be at least 1")
+        if workers < 0 or not all(map(callable, augment)):
+            raise DataError(
+                f"Batches: workers is {workers} and augment {augment!r}; expected 0 or more "
+                "threads and a list of changes"
+            )
         if seed < 0 or epoch < 0:
             raise DataError(f"Batches: seed {seed} and epoch {epoch} must not be negative")
         self.x, self.y = x, y
@@ -84,6 +98,7 @@ class Batches:
             drop_last,
         )
         self.dtype, self.transform = dtype, transform
+        self.augment, self.workers = list(augment), workers
         self.epoch = epoch
         self.batch = 0  # batches already given out in this epoch
         self._resume_at = 0
@@ -108,20 +123,46 @@ class Batches:
         return shuffled(n, self.seed, self.epoch if epoch is None else epoch)
 
     def take(self, rows: Array | slice) -> tuple[Tensor, Tensor]:
-        """The tensors of these rows."""
+        """The tensors of these rows, without what `augment` does."""
         return to_tensors(self.x[rows], self.y[rows], self.dtype, self.transform)
+
+    def _prepare(self, epoch: int, batch: int, order: Array) -> tuple[Array, Array]:
+        rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        x, y = augmented(self.x[rows], self.y[rows], self.augment, (self.seed, epoch, batch))
+        return to_arrays(x, y, self.dtype, self.transform)
+
+    def _prepared(self, epoch: int, batch: int) -> Iterator[tuple[Array, Array]]:
+        """The arrays of the batches from `batch` on, made by this thread or by the workers."""
+        order, rest = self.indices(epoch), range(batch, len(self))
+        if not self.workers:
+            yield from (self._prepare(epoch, b, order) for b in rest)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            waiting = deque(
+                pool.submit(self._prepare, epoch, b, order) for b in rest[: self.workers]
+            )
+            for b in rest:
+                made = waiting.popleft().result()
+                if b + self.workers < len(self):
+                    waiting.append(pool.submit(self._prepare, epoch, b + self.workers, order))
+                yield made
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the current epoch, from its beginning or from where it was resumed."""
         return self._pass(self.epoch, self._resume_at, self._loaded)
 
     def _pass(self, epoch: int, batch: int, loaded: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.indices(epoch)
-        while batch < len(self):
-            pair = self.take(order[batch * self.batch_size : (batch + 1) * self.batch_size])
+        import wengert
+
+        for x, y in self._prepared(epoch, batch):
             batch += 1
             self._move(epoch, batch, loaded)
-            yield pair
+            yield wengert.from_numpy(x), wengert.from_numpy(y)
         self._move(epoch + 1, 0, loaded)
 
     def _move(self, epoch: int, batch: int, loaded: int) -> None:
@@ -152,13 +193,18 @@ def to_tensors(
     """
     import wengert
 
+    x, y = to_arrays(x, y, dtype, transform)
+    return wengert.from_numpy(x), wengert.from_numpy(y)
+
+
+def to_arrays(
+    x: Array, y: Array, dtype: str, transform: Callable[[Array], Array] | None
+) -> tuple[Array, Array]:
+    """What to_tensors makes tensors of."""
     if transform is not None:
         x = transform(x)
     y_dtype = np.dtype(np.int64) if y.dtype.kind in "iub" else np.dtype(dtype)
-    return (
-        wengert.from_numpy(_converted("x", x, np.dtype(dtype))),
-        wengert.from_numpy(_converted("y", y, y_dtype)),
-    )
+    return _converted("x", x, np.dtype(dtype)), _converted("y", y, y_dtype)
 
 
 def _converted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
