@@ -219,6 +219,55 @@ def layer_norm(x: Any, w: Any = 1.0, b: Any = 0.0, eps: float = 1e-5) -> Any:
     return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps) * w + b
 
 
+def windows_of(x: Any, size: Any, stride: Any, padding: Any, dilation: Any, fill: float) -> Any:
+    """(..., windows, elements of a window) over the last axes, one element at a time."""
+    n = len(size)
+    x = np.pad(x, [(0, 0)] * (x.ndim - n) + [(p, p) for p in padding], constant_values=fill)
+    counts = [
+        (have - d * (k - 1) - 1) // s + 1
+        for have, k, s, d in zip(x.shape[-n:], size, stride, dilation, strict=True)
+    ]
+    y = np.empty((*x.shape[:-n], *counts, *size), x.dtype)
+    for o in np.ndindex(*counts):
+        for t in np.ndindex(*size):
+            at = [i * s + j * d for i, s, j, d in zip(o, stride, t, dilation, strict=True)]
+            y[(..., *o, *t)] = x[(..., *at)]
+    return y
+
+
+def convolution(x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    n, (_, per_group, *size) = w.ndim - 2, w.shape
+    v = windows_of(x, size, stride, padding, dilation, 0.0)
+    parts = []
+    for g in range(groups):
+        inputs = v[:, g * per_group : (g + 1) * per_group]
+        outputs = w[g * len(w) // groups : (g + 1) * len(w) // groups]
+        axes = [1, *range(2 + n, 2 + 2 * n)]
+        y = np.tensordot(inputs, outputs, (axes, [1, *range(2, 2 + n)]))
+        parts.append(np.moveaxis(y, -1, 1))
+    return np.concatenate(parts, 1)
+
+
+def transposed(g: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """Each element of g adds a multiple of its kernel."""
+    (n, _, *sizes), (_, per_group, *size) = g.shape, w.shape
+    whole = [
+        (m - 1) * s + d * (k - 1) + 1
+        for m, s, d, k in zip(sizes, stride, dilation, size, strict=True)
+    ]
+    y = np.zeros((n, per_group * groups, *whole))
+    for c in range(len(w)):
+        first = c // (len(w) // groups) * per_group
+        for p in np.ndindex(*sizes):
+            for t in np.ndindex(*size):
+                at = [i * s + j * d for i, s, j, d in zip(p, stride, t, dilation, strict=True)]
+                y[(slice(None), slice(first, first + per_group), *at)] += np.multiply.outer(
+                    g[(slice(None), c, *p)], w[(c, slice(None), *t)]
+                )
+    cut = [slice(p, size - p) for p, size in zip(padding, whole, strict=True)]
+    return y[(slice(None), slice(None), *cut)]
+
+
 def attention(q: Any, k: Any, v: Any, mask: Any = 0.0, causal: bool = False) -> Any:
     """Rows without a key that may be looked at are zeros."""
     s = q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])
@@ -325,6 +374,101 @@ def row_wise(op: str, reference: Any, axis: int) -> Row:
 
 
 NAN, INF = math.nan, math.inf
+
+
+# Shapes, stride, padding, dilation, groups; of one to three axes, depthwise, with strides that miss
+# inputs, and without images.
+CONVOLUTIONS: list[tuple[Shapes, Any, Any, Any, int]] = [
+    (((2, 3, 7), (4, 3, 3)), (1,), (1,), (1,), 1),
+    (((2, 2, 9), (2, 1, 2)), (3,), (0,), (2,), 2),
+    (((2, 2, 5, 6), (5, 2, 3, 2)), (1, 2), (1, 0), (1, 2), 1),
+    (((1, 4, 5, 5), (8, 2, 1, 1)), (2, 2), (0, 0), (1, 1), 2),
+    (((2, 3, 6, 5), (3, 1, 3, 3)), (2, 1), (1, 1), (1, 1), 3),
+    (((1, 2, 3, 4, 4), (4, 2, 2, 3, 2)), (1, 2, 1), (1, 1, 0), (1, 1, 2), 1),
+    (((0, 2, 4), (3, 2, 2)), (1,), (0,), (1,), 1),
+]
+
+
+def convolutions() -> list[Row]:
+    rows = []
+    for shapes, *window in CONVOLUTIONS:
+        axes = len(shapes[1]) - 2
+        conv = getattr(wg, f"conv{axes}d")
+        turned = getattr(wg, f"conv_transpose{axes}d")
+        stride, padding, dilation, groups = window
+        rows.append(
+            Row(
+                "convolution",
+                lambda x, w, f=conv, s=stride, p=padding, d=dilation, g=groups: f(
+                    x, w, None, s, p, d, g
+                ),
+                lambda x, w, a=tuple(window): convolution(x, w, *a),
+                (REAL, REAL),
+                (shapes,),
+                f"{shapes}",
+                near=60.0,
+                covers=("convolution_input", "convolution_weight"),
+            )
+        )
+        x = shapes[0]
+        rows.append(
+            Row(
+                "convolution_input",
+                lambda x, w, f=turned, s=stride, p=padding, d=dilation, g=groups: f(
+                    x, w, None, s, p, 0, g, d
+                ),
+                lambda x, w, a=tuple(window): transposed(x, w, *a),
+                (REAL, REAL),
+                (((x[0], shapes[1][0], *x[2:]), shapes[1]),),
+                f"{shapes}",
+                near=60.0,
+            )
+        )
+    return rows
+
+
+def pools() -> list[Row]:
+    places = ((2, 2), (2, 1), (1, 1), (1, 2))  # size, stride, padding, dilation
+
+    def largest(x: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+        v = windows_of(x, size, stride, padding, dilation, -np.inf)
+        return v.max(axis=tuple(range(v.ndim - len(size), v.ndim)))
+
+    def columns(x: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+        v = windows_of(x, size, stride, padding, dilation, 0)
+        n, c = v.shape[:2]
+        return np.moveaxis(v, (4, 5), (2, 3)).reshape(n, c * size[0] * size[1], -1)
+
+    size, stride, padding, dilation = places
+    return [
+        Row(
+            "max_pool",
+            lambda x: wg.max_pool2d(x, size, stride, padding, dilation),
+            lambda x: largest(x, *places),
+            (REAL,),
+            (((2, 3, 5, 6),), ((1, 1, 3, 3),), ((0, 2, 4, 4),)),
+        ),
+        Row(
+            "windows",
+            lambda x: wg.unfold(x, size, dilation, padding, stride),
+            lambda x: columns(x, *places),
+            (REAL,),
+            (((2, 3, 5, 6),),),
+            made_by=None,
+            covers=("overlap_add",),
+        ),
+        Row(
+            "overlap_add",
+            lambda x: wg.fold(x, (4, 4), (2, 2), 1, 0, (1, 2)),
+            lambda x: transposed(
+                x.reshape(2, 4, 3, 2), np.eye(4).reshape(4, 1, 2, 2), (1, 2), (0, 0), (1, 1), 1
+            ),
+            (REAL,),
+            (((2, 4, 6),),),
+            made_by=None,
+        ),
+    ]
+
 
 MATMUL: tuple[Shapes, ...] = (
     ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)),
@@ -821,6 +965,8 @@ ROWS: list[Row] = [
         near=10.0,
     ),
     # products and rows
+    *convolutions(),
+    *pools(),
     *(
         Row(
             "matmul",

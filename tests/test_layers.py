@@ -23,15 +23,16 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7300,
+    "the core that one must read": 7320,
     "further CPU kernels": 4000,
     "compiled steps and study": 2500,
-    "bindings": 3980,
+    "bindings": 4050,
     "GPU": 6000,
     # Families that one may skip, their CPU and GPU kernels together.
     "ops/custom": 271,
     "ops/order": 490,
     "ops/scan": 640,
+    "ops/conv": 1450,
     "gather and scatter": 750,
     # Numerics that one may take on trust.
     "functions of numbers": 369,
@@ -40,7 +41,7 @@ TO_READ = ("base", "tensor", "graph", "engine", "ops/elementwise", "ops/reduce",
 
 # Likewise the families in ops/.
 FAMILIES = {"elementwise": 0, "reduce": 1, "random": 1, "memory": 1, "rows": 2, "update": 2}
-FAMILIES |= {"custom": 0, "scan": 2, "matmul": 3, "order": 3, "index": 4, "attention": 4}
+FAMILIES |= {"conv": 4, "custom": 0, "scan": 2, "matmul": 3, "order": 3, "index": 4, "attention": 4}
 
 pytestmark = pytest.mark.skipif(not CSRC.is_dir(), reason="needs the source tree")
 
@@ -135,6 +136,8 @@ def room(path):
     name = str(path.relative_to(CSRC))
     if (own := f"ops/{family(path.relative_to(CSRC))}") in BUDGETS:
         return own
+    if name == "ops/matmul/patches.h":  # what a convolution's product reads
+        return "ops/conv"
     if re.search(r"/(scatter|fold)\.", name):
         return "gather and scatter"
     if name in ("base/polynomials.h", "base/special.h"):

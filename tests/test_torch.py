@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rows import ROWS, Row, Shapes
+from rows import CONVOLUTIONS, ROWS, Row, Shapes
 
 import wengert as wg
 from wengert.testing import assert_close
@@ -67,6 +67,20 @@ def scans(op: str) -> dict[str, Callable[..., Any]]:
     f = getattr(torch, op)
     call = (lambda x, axis: f(x, axis)[0]) if op in ("cummax", "cummin") else f
     return {f"{op} axis {axis}": lambda x, axis=axis: call(x, axis) for axis in (-1, 0, -2)}
+
+
+def convolutions() -> dict[str, Callable[..., Any]]:
+    found: dict[str, Callable[..., Any]] = {}
+    for shapes, stride, padding, dilation, groups in CONVOLUTIONS:
+        axes = len(shapes[1]) - 2
+        conv, turned = getattr(F, f"conv{axes}d"), getattr(F, f"conv_transpose{axes}d")
+        found[f"convolution {shapes}"] = (
+            lambda x, w, f=conv, a=(stride, padding, dilation, groups): f(x, w, None, *a)
+        )
+        found[f"convolution_input {shapes}"] = (
+            lambda x, w, f=turned, a=(stride, padding, 0, groups, dilation): f(x, w, None, *a)
+        )
+    return found
 
 
 def counterparts() -> dict[str, Callable[..., Any]]:
@@ -135,6 +149,10 @@ def counterparts() -> dict[str, Callable[..., Any]]:
         "prod middle": lambda x: x.prod(-2, keepdim=True),
         **spread("var"),
         **spread("std"),
+        **convolutions(),
+        "max_pool": lambda x: F.max_pool2d(x, (2, 2), (2, 1), (1, 1), (1, 2)),
+        "windows": lambda x: F.unfold(x, (2, 2), (1, 2), (1, 1), (2, 1)),
+        "overlap_add": lambda x: F.fold(x, (4, 4), (2, 2), 1, 0, (1, 2)),
         **scans("cumsum"),
         **scans("cumprod"),
         **scans("logcumsumexp"),

@@ -171,6 +171,7 @@ void add_create(py::module_& m);
 void add_elementwise(py::module_& m, TensorClass& cls);
 void add_functions(py::module_& m, TensorClass& cls);
 void add_views(py::module_& m, TensorClass& cls);
+void add_convolution(py::module_& m);
 void add_scatter(py::module_& m, TensorClass& cls);
 void add_autograd(py::module_& m, TensorClass& cls);
 void add_exchange(py::module_& m, TensorClass& cls);

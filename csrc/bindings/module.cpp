@@ -23,6 +23,7 @@ PYBIND11_MODULE(_core, m) {
   add_functions(m, cls);
   add_views(m, cls);
   add_scatter(m, cls);
+  add_convolution(m);
   add_tensor(m, cls);
   add_autograd(m, cls);
   add_exchange(m, cls);

@@ -233,6 +233,27 @@ Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index);
 Tensor take_along_axis(const Tensor& x, const Tensor& index, std::optional<int64_t> axis,
                        const char* op);
 
+// ---- conv.cpp, windows.cpp: over the last axes, one to three; `by` as in scatter ----
+struct Window {
+  Dims stride, before, after, dilation;  // of each axis; before and after: elements of padding
+};
+// ShapeError or ValueError unless a kernel of that size fits.
+void check_window(const char* by, const Dims& whole, const Dims& size, const Window& window);
+int64_t window_count(int64_t whole, int64_t size, const Window& window, int axis);
+// x (n, c, ...) and w (outputs, c / groups, taps ...), as deep learning means it.
+Tensor convolution(const char* by, const Tensor& x, const Tensor& w, const Window& window,
+                   int64_t groups);
+// Its gradient for x, whose last axes have `size`; a transposed convolution.
+Tensor convolution_input(const char* by, const Tensor& g, const Tensor& w, const Dims& size,
+                         const Window& window, int64_t groups);
+// (..., windows, elements of a window); a view. Neither this nor overlap_add knows padding.
+Tensor windows(const char* by, const Tensor& x, const Dims& size, const Window& window);
+// Its transpose: all windows added up, into axes of sizes `whole`.
+Tensor overlap_add(const char* by, const Tensor& x, const Dims& whole, const Window& window);
+// The largest element of each window, and where it is, counted over all last axes.
+std::pair<Tensor, Tensor> max_pool(const char* by, const Tensor& x, const Dims& size,
+                                   const Window& window);
+
 // ---- order.cpp ----
 // Elements of ranks first to first + count along an axis, and their indices. Stable; NaN is the
 // largest.

@@ -7,6 +7,7 @@ namespace wengert {
 
 // At the end of each family's .cu file.
 extern const AttentionGpu attention_gpu;
+extern const ConvGpu conv_gpu;
 extern const CreateGpu create_gpu;
 extern const ElementwiseGpu elementwise_gpu;
 extern const IndexGpu index_gpu;
@@ -22,6 +23,7 @@ extern const UpdateGpu update_gpu;
 
 const GpuKernels gpu_kernel_tables{
     .attention = &attention_gpu,
+    .conv = &conv_gpu,
     .create = &create_gpu,
     .elementwise = &elementwise_gpu,
     .index = &index_gpu,

@@ -9,6 +9,7 @@
 namespace wengert {
 
 struct AttentionGpu;
+struct ConvGpu;
 struct CreateGpu;
 struct ElementwiseGpu;
 struct IndexGpu;
@@ -24,6 +25,7 @@ struct UpdateGpu;
 
 struct GpuKernels {
   const AttentionGpu* attention;
+  const ConvGpu* conv;
   const CreateGpu* create;
   const ElementwiseGpu* elementwise;
   const IndexGpu* index;

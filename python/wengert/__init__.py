@@ -49,12 +49,14 @@ if _TYPE_CHECKING:
     from ._custom import get_include as get_include
     from .activations import *  # noqa: F403
     from .composed import *  # noqa: F403
+    from .convolution import *  # noqa: F403
     from .cuda import get_matmul_precision as get_matmul_precision
     from .cuda import set_matmul_precision as set_matmul_precision
     from .functional import *  # noqa: F403
     from .losses import *  # noqa: F403
     from .nn.summary import summary as summary
     from .order import *  # noqa: F403
+    from .pooling import *  # noqa: F403
     from .random import *  # noqa: F403
     from .shapes import *  # noqa: F403
     from .study import trace as trace
@@ -91,7 +93,16 @@ _FUNCTIONS = {
 
 
 # Modules whose names are this one's, too.
-_PARTS = ("random", "functional", "activations", "shapes", "composed", "order")
+_PARTS = (
+    "random",
+    "functional",
+    "activations",
+    "shapes",
+    "composed",
+    "order",
+    "convolution",
+    "pooling",
+)
 
 
 def diff(x: _Any, *args: _Any, **kwargs: _Any) -> _Any:  # type: ignore[no-redef]

@@ -1573,6 +1573,14 @@ def _call_own(op: typing.SupportsInt | typing.SupportsIndex, inputs: typing.Any,
     """
     Calls make(), which gives (outputs, saved, differentiable, saves_output), and records its first output as op(inputs), with backward(g, saved, output) to write the gradients.
     """
+def _convolution(by: str, x: Tensor, weight: Tensor, stride: Sequence[typing.SupportsInt | typing.SupportsIndex], before: Sequence[typing.SupportsInt | typing.SupportsIndex], after: Sequence[typing.SupportsInt | typing.SupportsIndex], dilation: Sequence[typing.SupportsInt | typing.SupportsIndex], groups: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+    """
+    See wengert.conv2d.
+    """
+def _convolution_input(by: str, g: Tensor, weight: Tensor, size: Sequence[typing.SupportsInt | typing.SupportsIndex], stride: Sequence[typing.SupportsInt | typing.SupportsIndex], before: Sequence[typing.SupportsInt | typing.SupportsIndex], after: Sequence[typing.SupportsInt | typing.SupportsIndex], dilation: Sequence[typing.SupportsInt | typing.SupportsIndex], groups: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+    """
+    See wengert.conv_transpose2d.
+    """
 def _copy_like(x: Tensor, dtype: DType | str | None) -> Tensor:
     ...
 def _cuda_compile(source: str, architecture: str) -> tuple[bytes, str]:
@@ -1627,6 +1635,10 @@ def _is_tracing() -> bool:
     """
     Whether a step is being traced here.
     """
+def _max_pool(by: str, x: Tensor, size: Sequence[typing.SupportsInt | typing.SupportsIndex], stride: Sequence[typing.SupportsInt | typing.SupportsIndex], before: Sequence[typing.SupportsInt | typing.SupportsIndex], after: Sequence[typing.SupportsInt | typing.SupportsIndex], dilation: Sequence[typing.SupportsInt | typing.SupportsIndex]) -> tuple[Tensor, Tensor]:
+    """
+    The largest element of each window over the last axes, and where it is.
+    """
 def _native_op(capsule: typing_extensions.CapsuleType) -> collections.abc.Callable[..., typing.Any]:
     """
     The function of an op that another extension module defines.
@@ -1638,6 +1650,10 @@ def _next_line() -> int:
 def _normal(state: Tensor, shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None) -> Tensor:
     """
     Normal numbers; see wengert.randn.
+    """
+def _overlap_add(by: str, x: Tensor, whole: Sequence[typing.SupportsInt | typing.SupportsIndex], stride: Sequence[typing.SupportsInt | typing.SupportsIndex], dilation: Sequence[typing.SupportsInt | typing.SupportsIndex]) -> Tensor:
+    """
+    The sum of windows that _windows() made, in axes of sizes `whole`.
     """
 def _own_op(name: str, operands: str, formula: str, gradients: Sequence[str]) -> int:
     """
@@ -1686,6 +1702,10 @@ def _uniform(state: Tensor, shape: int | Sequence[int], dtype: DType | str | Non
 def _watches_nan() -> bool:
     """
     Whether set_nan_watch is on.
+    """
+def _windows(by: str, x: Tensor, size: Sequence[typing.SupportsInt | typing.SupportsIndex], stride: Sequence[typing.SupportsInt | typing.SupportsIndex], dilation: Sequence[typing.SupportsInt | typing.SupportsIndex]) -> Tensor:
+    """
+    Windows over the last axes, which get axes of their own behind them; a view.
     """
 def _with_draws(run: collections.abc.Callable[..., typing.Any]) -> tuple[typing.Any, list[tuple[Tensor, Tensor]]]:
     """

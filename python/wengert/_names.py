@@ -66,8 +66,6 @@ WENGERT = {
     "as_tensor": "asarray(data)",
     "autocast": "model.bfloat16()",
     "cat": "concatenate(tensors, axis)",
-    "conv1d": "there is no convolution yet",
-    "conv2d": "there is no convolution yet",
     "device": 'the name itself: device="cuda"',
     "divide": "div(a, b)",
     "double": "float64",
@@ -96,14 +94,7 @@ WENGERT = {
     "utils": "wengert.data.Batches for DataLoader, wengert.optim.clip_grad_norm_",
 }
 
-_NO_CONVOLUTION = "there is no convolution or pooling yet: MLP, or Linear over Flatten"
-
 NN = {
-    **dict.fromkeys(
-        ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "MaxPool1d", "MaxPool2d", "AvgPool2d"),
-        _NO_CONVOLUTION,
-    ),
-    **dict.fromkeys(("AdaptiveAvgPool2d", "Unfold", "Upsample"), _NO_CONVOLUTION),
     "Buffer": "module.register_buffer(name, tensor)",
     "DataParallel": "nothing: one process runs one model",
     "Swish": "SiLU",
@@ -126,7 +117,6 @@ OPTIM = {
 }
 
 FUNCTIONAL: dict[str, str] = {}
-FUNCTIONAL |= dict.fromkeys(("conv1d", "conv2d", "max_pool2d", "avg_pool2d"), _NO_CONVOLUTION)
 
 
 _LINALG = "cholesky cond det eig eigh eigvals eigvalsh inv lstsq lu matrix_rank pinv qr slogdet"

@@ -20,6 +20,7 @@
 #include "base/vocab.h"
 #include "ops/matmul/column.h"
 #include "ops/matmul/pack.h"
+#include "ops/matmul/patches.h"
 #include "ops/matmul/thin.h"
 
 namespace wengert::WENGERT_ISA {
@@ -261,7 +262,7 @@ void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, 
 
 #if defined(__AVX512F__)
 bool is_thin(const Gemm& g, const Part& part, int64_t vector) {
-  return !g.packed && g.k <= thin_terms && g.n <= vector && part.rows >= thin_rows &&
+  return !g.packed && !g.patches && g.k <= thin_terms && g.n <= vector && part.rows >= thin_rows &&
          (g.b_col == 1 || g.b_row == 1);
 }
 template <class T> void multiply_thin(const Gemm& g, const Part& part) {
@@ -300,6 +301,13 @@ template <class T> int64_t tile_width(int64_t cols) {
 }
 template <class T>
 void pack_b(const Gemm& g, int64_t k, int64_t ks, int64_t j, int64_t cols, T* to) {
+  if (g.patches) {
+    for (int64_t t = 0, width; t < cols; t += width) {
+      width = tile_width<T>(cols - t);
+      pack_patches(*g.patches, k, ks, g.col + j + t, min(width, cols - t), width, to + t * ks);
+    }
+    return;
+  }
   const T* const b = static_cast<const T*>(g.b) + j * g.b_col + k * g.b_row;
   const int64_t step = g.b_col == 1 ? 16 : ks;  // as it lies
   for (int64_t x = 0; x < ks; x += step)
@@ -333,11 +341,11 @@ void pack_a(const Gemm& g, const Panels& panels, int64_t i, int64_t k, int64_t k
 template <class T, class Sum>
 bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row) {
   constexpr int64_t L = lanes<T>, cols_max = tile_cols<T> + 2 * L;
-  const bool few_rows =
-      !g.packed && part.rows <= narrow && part.cols > 2 * L && part.cols <= tile_cols<T>;
+  const bool few_rows = !g.packed && !g.patches && part.rows <= narrow && part.cols > 2 * L &&
+                        part.cols <= tile_cols<T>;
   const int64_t b_step = g.b_row * static_cast<int64_t>(sizeof(T));
   const bool in_place =
-      g.b_col == 1 && part.rows <= (b_step < direct_bytes ? direct_rows : tile_rows);
+      !g.patches && g.b_col == 1 && part.rows <= (b_step < direct_bytes ? direct_rows : tile_rows);
   const bool packs_b = !g.packed && !in_place;
   const int64_t a_step = (g.a_col == 1 ? g.a_row : g.a_col) * static_cast<int64_t>(sizeof(T));
   const bool aliased = a_step % 4096 == 0;  // all its lines have the same places in L1
@@ -580,17 +588,18 @@ template <class T> bool nothing_to_add(const Gemm& g) {
 
 template <class T> void multiply_floats(const Gemm& g) {
   if (nothing_to_add<T>(g)) return;
-  if (g.n > 1 ? g.k <= k_slab : g.k <= short_column)
+  const bool column = g.n == 1 && !g.patches;
+  if (g.k <= (column ? short_column : k_slab))
     return shares_b(g) && !g.packed ? multiply_sharing<T>(g) : multiply_short<T>(g);
-  const int64_t rows = g.n == 1 ? max_sums / ceil_div(g.k, dot_slab) + 1 : long_side;
+  const int64_t rows = column ? max_sums / ceil_div(g.k, dot_slab) + 1 : long_side;
   for (int64_t i = 0; i < g.m; i += rows)
     for (int64_t j = 0; j < g.n; j += long_side) {
       const Gemm part = slice<T>(g, i, min(rows, g.m - i), j, min(long_side, g.n - j));
-      if (g.n > 1) {
-        multiply_long<T>(part);
-      } else {
+      if (column) {
         multiply_column<T>(part);
         finish<T>(part, 0, part.m, 0, 1);
+      } else {
+        multiply_long<T>(part);
       }
     }
 }

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .. import _core, _explained, activations, composed, losses
+from .. import _core, _explained, activations, composed, convolution, losses, pooling, resampling
 from .. import functional as _functional
 from .._calls import choice
 from .._core import (
@@ -30,6 +30,7 @@ from .._core import (
     tanh,
 )
 from ..activations import *  # noqa: F403
+from ..convolution import *  # noqa: F403
 from ..functional import (
     batch_norm,
     dropout,
@@ -39,7 +40,9 @@ from ..functional import (
     scaled_dot_product_attention,
 )
 from ..losses import *  # noqa: F403
+from ..pooling import *  # noqa: F403
 from ..random import Generator, bernoulli
+from ..resampling import *  # noqa: F403
 
 __all__ = [
     "alpha_dropout",
@@ -75,6 +78,7 @@ __all__ = [
     "triplet_margin_with_distance_loss",
 ]
 __all__ += activations.__all__ + losses.__all__
+__all__ += convolution.__all__ + pooling.__all__ + resampling.__all__
 
 
 def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:

@@ -1,0 +1,41 @@
+// Convolution of images over one to three axes, as deep learning means it: a correlation.
+//
+// y[n, o, p] = sum over c, t of w[o, c, t] * x[n, c, p * stride + t * dilation - before], where x
+// is 0 outside. It is linear in x and in w, and so are its gradients: three ops, each of which is
+// the gradient of the two others (conv.cpp). On the CPU all three are products of matrices or, of
+// single channels, loops over rows (correlate.cpp).
+#pragma once
+
+#include <vector>
+
+#include "graph/op.h"
+
+namespace wengert {
+
+constexpr int most_axes = 3;
+
+struct ConvAttrs {
+  int axes;  // those used are the last ones; of the others the sizes are 1
+  int64_t stride[most_axes], before[most_axes], after[most_axes], dilation[most_axes];
+  int64_t size[most_axes];  // of the result where it does not follow: x's axes, or w's
+  int64_t groups;
+};
+
+// One axis of a correlation: y[o] += w[taps[t]] * x[o * stride + at[t]].
+struct ConvAxis {
+  int64_t in, out, stride;
+  std::vector<int64_t> at, taps;
+  int64_t first = 0, step = 1;  // y[o] lies at first + o * step in the result, of size `whole`
+  int64_t whole = 0;
+  int64_t weights = 1;  // taps that w has
+};
+struct ConvShape {
+  int64_t images, groups, channels, outputs;  // channels and outputs in a group
+  ConvAxis axis[most_axes];
+};
+
+void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs);
+void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs);
+void convolve_weights(const View& dw, const View& x, const View& g, const ConvAttrs& attrs);
+
+}  // namespace wengert

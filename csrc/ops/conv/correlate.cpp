@@ -1,0 +1,541 @@
+// Convolution on the CPU.
+//
+// The images are copied once, with the zeros around them, and with a stride s as s images of every
+// s-th element. In that copy the elements that a tap of the weights meets lie in runs, as the
+// outputs do, at a distance which the tap alone decides. So the windows are a matrix that stands in
+// no memory (Patches), and all three convolutions are products of matrices: of weights and windows,
+// of a gradient and turned weights, of a gradient and windows. The gradient of a convolution with
+// strides is one correlation for each residue of the input's places (a phase).
+//
+// Large images are made in bands of rows, small images several at a time. Both follow from shapes
+// alone, as do the chunks of the products: the bits are the same for any number of threads.
+#include <algorithm>
+#include <cstring>
+
+#include "base/pool.h"
+#include "base/scratch.h"
+#include "ops/conv/conv.h"
+#include "ops/conv/rows.h"
+#include "ops/matmul/matmul.h"
+
+namespace wengert {
+
+namespace {
+
+constexpr int64_t band_elements = 1 << 14;    // of an output
+constexpr int64_t summed_elements = 1 << 12;  // of an output that one product sums
+constexpr int64_t wide_output = 512;          // smaller images are made several at a time, ...
+constexpr int64_t columns_wanted = 2048;      // ... for so many columns
+constexpr int64_t few_outputs = 4;            // fewer channels are made by loops over rows
+constexpr int64_t rows_at_once = 4096;        // between two looks for Ctrl-C
+constexpr int64_t slack = 64;                 // bytes behind a copy that may be read
+
+const ConvKernels& kernels() {
+  static const ConvKernels& t = WENGERT_PICK_KERNELS(conv_kernels);
+  return t;
+}
+template <class T> constexpr int is_double = sizeof(T) == 8;
+template <class T> constexpr DType dtype_of = is_double<T> ? DType::float64 : DType::float32;
+template <class T> struct Buffer {
+  explicit Buffer(int64_t n)
+      : memory(Shape{n + slack / int64_t{sizeof(T)}}, dtype_of<T>), data(memory.data<T>()) {}
+  Tensor memory;
+  T* data;
+};
+
+int64_t outputs_of(const ConvShape& s) { return s.axis[0].out * s.axis[1].out * s.axis[2].out; }
+int64_t taps_of(const ConvShape& s) {
+  return static_cast<int64_t>(s.axis[0].at.size() * s.axis[1].at.size() * s.axis[2].at.size());
+}
+int64_t inputs_of(const ConvShape& s) { return s.axis[0].in * s.axis[1].in * s.axis[2].in; }
+int64_t whole_of(const ConvShape& s) { return s.axis[0].whole * s.axis[1].whole * s.axis[2].whole; }
+
+// Bands of the outermost axis that is one.
+struct Bands {
+  Bands(const ConvShape& s, int64_t limit) : shape(s) {
+    while (axis < most_axes - 1 && s.axis[axis].out == 1) ++axis;
+    int64_t inner = 1;
+    for (int a = axis + 1; a < most_axes; ++a) inner *= s.axis[a].out;
+    const int64_t n = s.axis[axis].out;
+    count = ceil_div(n, std::clamp<int64_t>(limit / inner, 1, n));
+    size = ceil_div(n, count);
+    count = ceil_div(n, size);
+  }
+  ConvShape band(int64_t b) const {
+    ConvShape part = shape;
+    ConvAxis& a = part.axis[axis];
+    a.out = std::min(size, a.out - b * size);
+    for (int64_t& at : a.at) at += b * size * a.stride;
+    a.first += b * size * a.step;
+    return part;
+  }
+  const ConvShape& shape;
+  int axis = 0;
+  int64_t size, count;
+};
+
+// The copy of a channel: [phases of the three axes][rows of the three axes].
+class Planes {
+ public:
+  explicit Planes(const ConvShape& s) : shape_(s) {
+    for (int a = 0; a < most_axes; ++a) {
+      const ConvAxis& axis = s.axis[a];
+      Side& side = side_[a];
+      side.low = *std::min_element(axis.at.begin(), axis.at.end());
+      side.rows = axis.out;
+      for (const int64_t at : axis.at) {
+        const int64_t from = at - side.low, phase = from % axis.stride;
+        const auto found = std::find(side.phases.begin(), side.phases.end(), phase);
+        side.taps.emplace_back(found - side.phases.begin(), from / axis.stride);
+        if (found == side.phases.end()) side.phases.push_back(phase);
+        side.rows = std::max(side.rows, axis.out + from / axis.stride);
+      }
+    }
+    row_ = side_[2].rows, sheet_ = row_ * side_[1].rows, block_ = sheet_ * side_[0].rows;
+    size = block_;
+    for (const Side& side : side_) size *= static_cast<int64_t>(side.phases.size());
+    same = size == inputs_of(s) && taps_of(s) == 1;
+    for (int a = 0; a < most_axes; ++a)
+      same = same && side_[a].low == 0 && side_[a].rows == s.axis[a].in;
+  }
+
+  template <class T> void copy(const T* x, T* to) const {
+    for (const int64_t z : side_[0].phases)
+      for (const int64_t y : side_[1].phases)
+        for (const int64_t w : side_[2].phases)
+          for (int64_t rz = 0; rz < side_[0].rows; ++rz)
+            for (int64_t ry = 0; ry < side_[1].rows; ++ry, to += row_) {
+              const int64_t at_z = rz * shape_.axis[0].stride + z + side_[0].low,
+                            at_y = ry * shape_.axis[1].stride + y + side_[1].low;
+              const bool inside =
+                  at_z >= 0 && at_z < shape_.axis[0].in && at_y >= 0 && at_y < shape_.axis[1].in;
+              copy_row(inside ? x + (at_z * shape_.axis[1].in + at_y) * shape_.axis[2].in : nullptr,
+                       w + side_[2].low, to);
+            }
+  }
+
+  // Where the windows' elements lie: base + start + place in the run.
+  std::vector<int64_t> bases() const {
+    std::vector<int64_t> bases;
+    for (int64_t c = 0; c < shape_.channels; ++c)
+      for (const auto& [pz, z] : side_[0].taps)
+        for (const auto& [py, y] : side_[1].taps)
+          for (const auto& [px, x] : side_[2].taps) {
+            const int64_t phase = (pz * static_cast<int64_t>(side_[1].phases.size()) + py) *
+                                      static_cast<int64_t>(side_[2].phases.size()) +
+                                  px;
+            bases.push_back(c * size + phase * block_ + z * sheet_ + y * row_ + x);
+          }
+    return bases;
+  }
+  // One for each run of each image; runs without a gap are one.
+  std::vector<int64_t> starts(int64_t images, int64_t& run) const {
+    const int64_t z = shape_.axis[0].out, y = shape_.axis[1].out, x = shape_.axis[2].out;
+    const bool joins = row_ == x, all = joins && sheet_ == x * y;
+    run = all ? x * y * z : joins ? x * y : x;
+    std::vector<int64_t> starts;
+    for (int64_t n = 0; n < images; ++n)
+      for (int64_t i = 0; i < (all ? 1 : z); ++i)
+        for (int64_t j = 0; j < (joins ? 1 : y); ++j)
+          starts.push_back(n * shape_.channels * size + i * sheet_ + j * row_);
+    return starts;
+  }
+  // The same as vectors, of one image.
+  std::vector<Row> rows(int64_t lanes) const {
+    int64_t run = 0, at = 0;
+    std::vector<Row> rows;
+    for (const int64_t start : starts(1, run))
+      for (int64_t x = 0; x < run; x += lanes) {
+        const int64_t count = std::min(lanes, run - x);
+        rows.push_back({start + x, at, static_cast<int>(count)});
+        at += count;
+      }
+    return rows;
+  }
+
+  int64_t size = 1;
+  bool same;  // the windows are x itself
+
+ private:
+  struct Side {
+    int64_t low, rows;
+    std::vector<int64_t> phases;
+    std::vector<std::pair<int64_t, int64_t>> taps;  // phase and row at which each begins
+  };
+
+  template <class T> void copy_row(const T* x, int64_t first, T* to) const {
+    const int64_t n = shape_.axis[2].in, step = shape_.axis[2].stride;
+    int64_t begin = 0, end = 0;  // inside
+    if (x) {
+      begin = std::min(row_, first < 0 ? ceil_div(-first, step) : 0);
+      end = first >= n ? begin : std::clamp(ceil_div(n - first, step), begin, row_);
+    }
+    std::fill(to, to + begin, T(0));
+    if (step == 1 && end > begin)
+      std::memcpy(to + begin, x + first + begin, sizeof(T) * static_cast<size_t>(end - begin));
+    else if (step == 2)
+      for (int64_t i = begin; i < end; ++i) to[i] = x[first + 2 * i];
+    else
+      for (int64_t i = begin; i < end; ++i) to[i] = x[first + i * step];
+    std::fill(to + end, to + row_, T(0));
+  }
+
+  const ConvShape& shape_;
+  Side side_[most_axes];
+  int64_t row_, sheet_, block_;
+};
+
+// Of a channel's outputs, one after another, to where they lie in the result's channel.
+template <class T> void put(const ConvShape& s, const T* from, T* to) {
+  const ConvAxis &z = s.axis[0], &y = s.axis[1], &x = s.axis[2];
+  for (int64_t i = 0; i < z.out; ++i)
+    for (int64_t j = 0; j < y.out; ++j, from += x.out) {
+      T* const row =
+          to + ((z.first + i * z.step) * y.whole + y.first + j * y.step) * x.whole + x.first;
+      if (x.step == 1)
+        std::memcpy(row, from, sizeof(T) * static_cast<size_t>(x.out));
+      else
+        for (int64_t k = 0; k < x.out; ++k) row[k * x.step] = from[k];
+    }
+}
+bool is_plain(const ConvShape& s) {  // a band of whole rows, one after another
+  for (const ConvAxis& a : s.axis)
+    if (a.step != 1) return false;
+  int outer = 0;
+  while (outer < most_axes - 1 && s.axis[outer].whole == 1) ++outer;
+  for (int a = outer + 1; a < most_axes; ++a)
+    if (s.axis[a].out != s.axis[a].whole) return false;
+  return true;
+}
+int64_t first_of(const ConvShape& s) {
+  return (s.axis[0].first * s.axis[1].whole + s.axis[1].first) * s.axis[2].whole + s.axis[2].first;
+}
+
+bool fails(bool& ok) { return __atomic_store_n(&ok, false, __ATOMIC_RELAXED), true; }
+
+// Some bands of some channels, the copy in the thread's own memory.
+template <class T, class Use>
+void each_few(const ConvShape& s, const Bands& bands, const T* x, int64_t more, const Use& use) {
+  std::vector<ConvShape> shapes;
+  std::vector<Planes> planes;
+  std::vector<std::vector<int64_t>> bases;
+  std::vector<std::vector<Row>> rows;
+  // All bands but the last one are alike, up to where they lie.
+  shapes.reserve(static_cast<size_t>(bands.count));
+  for (int64_t b = 0; b < bands.count; ++b) {
+    shapes.push_back(bands.band(b));
+    planes.emplace_back(shapes.back());
+    const bool alike = b > 0 && b + 1 < bands.count;
+    bases.push_back(alike ? bases[0] : planes.back().bases());
+    rows.push_back(alike ? std::vector<Row>() : planes.back().rows(kernels().lanes[is_double<T>]));
+  }
+  bool ok = true;
+  parallel_for(s.images * s.groups * bands.count, [&](int64_t chunk) {
+    const auto b = static_cast<size_t>(chunk % bands.count);
+    const int64_t at = chunk / bands.count, size = s.channels * planes[b].size;
+    T* const copy = static_cast<T*>(
+        scratch(Scratch::chunk, sizeof(T) * static_cast<size_t>(size + more) + slack));
+    if (!copy) return static_cast<void>(fails(ok));
+    for (int64_t c = 0; c < s.channels; ++c) {
+      planes[b].copy(x + (at * s.channels + c) * inputs_of(s), copy + c * planes[b].size);
+      poll_interrupt();
+    }
+    const std::vector<Row>& list = rows[b].empty() ? rows[0] : rows[b];
+    for (size_t r = 0; r < list.size(); r += rows_at_once) {
+      const FewChannels f{copy, bases[b].data(), static_cast<int64_t>(bases[b].size()),
+                          list.data() + r,
+                          std::min<int64_t>(rows_at_once, static_cast<int64_t>(list.size() - r))};
+      use(f, at, static_cast<int64_t>(b), shapes[b], copy + size, r == 0);
+      poll_interrupt();
+    }
+  });
+  if (!ok) scratch_failed("convolution");
+}
+
+template <class T> void correlate_few(const ConvShape& s, const T* x, const T* w, T* y) {
+  const Bands bands(s, band_elements);
+  const int64_t terms = s.channels * taps_of(s);
+  each_few(s, bands, x, outputs_of(bands.band(0)),
+           [&](const FewChannels& f, int64_t at, int64_t, const ConvShape& band, T* made, bool) {
+             for (int64_t o = 0; o < s.outputs; ++o) {
+               const T* const weights = w + (at % s.groups * s.outputs + o) * terms;
+               T* const to = y + (at * s.outputs + o) * whole_of(s);
+               const bool plain = is_plain(band);
+               kernels().few[is_double<T>](f, weights, plain ? to + first_of(band) : made);
+               if (!plain) put(band, made, to);
+             }
+           });
+}
+
+// How many images are made at once.
+int64_t images_together(const ConvShape& s, int64_t few, int64_t wanted) {
+  const int64_t n = outputs_of(s);
+  return n >= few ? 1 : std::min(s.images, std::max<int64_t>(1, wanted / n));
+}
+
+// Calls use(patches, band, first image, images, group) for products that cover everything.
+template <class T, class Use>
+void each_product(const ConvShape& s, int64_t limit, int64_t few, int64_t wanted, const T* x,
+                  bool transposed, const Use& use) {
+  const Bands bands(s, limit);
+  const int64_t together = bands.count > 1 ? 1 : images_together(s, few, wanted);
+  for (int64_t b = 0; b < bands.count; ++b) {
+    const ConvShape band = bands.band(b);
+    const Planes planes(band);
+    const std::vector<int64_t> bases = planes.bases();
+    const bool in_place = planes.same && together == 1;
+    const Buffer<T> copy(in_place ? 0 : together * s.channels * planes.size);
+    for (int64_t first = 0; first < s.images; first += together) {
+      const int64_t images = std::min(together, s.images - first);
+      Patches patches{copy.data, bases.data(), nullptr, 0, transposed};
+      const std::vector<int64_t> starts = planes.starts(images, patches.run);
+      patches.starts = starts.data();
+      for (int64_t g = 0; g < s.groups; ++g) {
+        if (in_place) {
+          patches.data = x + (first * s.groups + g) * s.channels * inputs_of(s);
+        } else {
+          parallel_for(images * s.channels, [&](int64_t i) {
+            const int64_t from = ((first + i / s.channels) * s.groups + g) * s.channels;
+            planes.copy(x + (from + i % s.channels) * inputs_of(s), copy.data + i * planes.size);
+          });
+        }
+        use(patches, band, first, images, g, in_place);
+        poll_interrupt();
+      }
+    }
+  }
+}
+
+// y = w * x; w is [groups, outputs, channels, taps].
+template <class T> void correlate(const ConvShape& s, const T* x, const T* w, T* y) {
+  if (s.images * s.groups * s.outputs * outputs_of(s) == 0) return;
+  if (s.outputs < few_outputs) return correlate_few(s, x, w, y);
+  const int64_t terms = s.channels * taps_of(s), whole = whole_of(s);
+  const GemmKernel multiply = gemm_kernel(dtype_of<T>);
+  Tensor memory;
+  each_product(s, band_elements, wide_output, columns_wanted, x, false,
+               [&](const Patches& patches, const ConvShape& band, int64_t first, int64_t images,
+                   int64_t g, bool in_place) {
+                 const int64_t made = outputs_of(band), columns = images * made;
+                 const bool plain = images == 1 && is_plain(band);
+                 T* c = y + (first * s.groups + g) * s.outputs * whole + first_of(band);
+                 if (!plain) {
+                   if (!memory.defined() || memory.numel() < s.outputs * columns)
+                     memory = Tensor(Shape{s.outputs * columns}, dtype_of<T>);
+                   c = memory.data<T>();
+                 }
+                 Gemm gemm{.m = s.outputs,
+                           .n = columns,
+                           .k = terms,
+                           .a = w + g * s.outputs * terms,
+                           .a_row = terms,
+                           .a_col = 1,
+                           .b = patches.data,
+                           .b_row = inputs_of(s),
+                           .b_col = 1,
+                           .c = c,
+                           .c_row = plain ? whole : columns};
+                 if (!in_place) gemm.patches = &patches;
+                 multiply(gemm);
+                 if (plain) return;
+                 parallel_for(images * s.outputs, [&](int64_t i) {
+                   const int64_t n = i / s.outputs, o = i % s.outputs;
+                   put(band, c + o * columns + n * made,
+                       y + (((first + n) * s.groups + g) * s.outputs + o) * whole);
+                 });
+               });
+}
+
+// dw = sum of g and windows of x; [groups, outputs, channels, taps].
+template <class T> void correlate_weights(const ConvShape& s, const T* x, const T* g, T* dw) {
+  const int64_t terms = s.channels * taps_of(s), all = s.groups * s.outputs * terms;
+  const bool few = s.outputs < few_outputs;
+  const int64_t whole = outputs_of(s);
+  if (few && s.images > 0 && whole > 0) {
+    const Bands bands(s, band_elements);
+    const Tensor memory(Shape{s.images * bands.count, all}, DType::float64);
+    double* const sums = memory.data<double>();
+    each_few(
+        s, bands, x, 0,
+        [&](const FewChannels& f, int64_t at, int64_t b, const ConvShape& band, T*, bool start) {
+          const int64_t n = at / s.groups, group = at % s.groups;
+          double* const to = sums + (n * bands.count + b) * all + group * s.outputs * terms;
+          double part[64];
+          for (int64_t o = 0; o < s.outputs; ++o)
+            for (int64_t k = 0; k < terms; k += 64) {
+              FewChannels some = f;
+              some.bases += k, some.terms = std::min<int64_t>(64, terms - k);
+              kernels().few_weights[is_double<T>](
+                  some, g + (at * s.outputs + o) * whole + first_of(band), part);
+              for (int64_t i = 0; i < some.terms; ++i)
+                to[o * terms + k + i] = start ? part[i] : to[o * terms + k + i] + part[i];
+            }
+        });
+    for (int64_t i = 0; i < all; ++i) {
+      double sum = 0;
+      for (int64_t n = 0; n < s.images * bands.count; ++n) sum += sums[n * all + i];
+      dw[i] = static_cast<T>(sum);
+    }
+    return;
+  }
+  const Tensor total(Shape{all}, DType::float64);
+  double* const sums = total.data<double>();
+  std::fill(sums, sums + all, 0.0);
+  const Buffer<T> part(s.outputs * terms);
+  const GemmKernel multiply = gemm_kernel(dtype_of<T>);
+  Tensor memory;
+  if (s.images > 0 && whole > 0)
+    each_product(s, summed_elements, summed_elements, summed_elements, x, true,
+                 [&](const Patches& patches, const ConvShape& band, int64_t first, int64_t images,
+                     int64_t group, bool in_place) {
+                   const int64_t made = outputs_of(band), columns = images * made;
+                   const T* a = g + (first * s.groups + group) * s.outputs * whole + first_of(band);
+                   if (images > 1) {
+                     if (!memory.defined())
+                       memory = Tensor(Shape{s.outputs * columns}, dtype_of<T>);
+                     T* const to = memory.data<T>();
+                     parallel_for(s.outputs, [&](int64_t o) {
+                       for (int64_t n = 0; n < images; ++n)
+                         std::memcpy(to + o * columns + n * made,
+                                     g + (((first + n) * s.groups + group) * s.outputs + o) * whole,
+                                     sizeof(T) * static_cast<size_t>(made));
+                     });
+                     a = to;
+                   }
+                   Gemm gemm{.m = s.outputs,
+                             .n = terms,
+                             .k = columns,
+                             .a = a,
+                             .a_row = images > 1 ? columns : whole,
+                             .a_col = 1,
+                             .b = patches.data,
+                             .b_row = 1,
+                             .b_col = inputs_of(s),
+                             .c = part.data,
+                             .c_row = terms};
+                   if (!in_place) gemm.patches = &patches;
+                   multiply(gemm);
+                   double* const to = sums + group * s.outputs * terms;
+                   parallel_for(s.outputs, [&](int64_t o) {
+                     for (int64_t i = o * terms; i < (o + 1) * terms; ++i)
+                       to[i] += static_cast<double>(part.data[i]);
+                   });
+                 });
+  for (int64_t i = 0; i < all; ++i) dw[i] = static_cast<T>(sums[i]);
+}
+
+ConvShape shape_of(const Shape& x, const Shape& w, const Shape& y, const ConvAttrs& a) {
+  ConvShape s{x[0], a.groups, x[1] / a.groups, y[1] / a.groups, {}};
+  for (int i = 0; i < most_axes; ++i) {
+    ConvAxis& axis = s.axis[i];
+    const int d = 2 + i - (most_axes - a.axes);
+    const bool used = d >= 2;
+    axis.in = used ? x[d] : 1;
+    axis.out = axis.whole = used ? y[d] : 1;
+    axis.stride = used ? a.stride[i] : 1;
+    axis.weights = used ? w[d] : 1;
+    for (int64_t t = 0; t < axis.weights; ++t) {
+      axis.at.push_back(used ? t * a.dilation[i] - a.before[i] : 0);
+      axis.taps.push_back(t);
+    }
+  }
+  return s;
+}
+
+// The inputs at places i of one residue: i + before = a * stride + residue. The taps that meet it
+// have t * dilation = q * stride + residue, and see the output a - q.
+ConvAxis phase_of(const ConvAxis& forward, int64_t dilation, int64_t before, int64_t residue) {
+  const int64_t stride = forward.stride;
+  ConvAxis axis{forward.out, 0, 1, {}, {}};
+  axis.whole = forward.in, axis.weights = forward.weights, axis.step = stride;
+  const int64_t a = residue < before ? ceil_div(before - residue, stride) : 0;
+  axis.first = a * stride + residue - before;
+  if (axis.first < forward.in) axis.out = ceil_div(forward.in - axis.first, stride);
+  for (int64_t t = 0; t < forward.weights; ++t)
+    if (t * dilation % stride == residue) {
+      axis.at.push_back(a - t * dilation / stride);
+      axis.taps.push_back(t);
+    }
+  return axis;
+}
+
+template <class T>
+void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T* w, T* dx) {
+  const int64_t total = forward.images * forward.groups * forward.channels * inputs_of(forward);
+  if (total == 0) return;
+  if (forward.outputs * outputs_of(forward) == 0) {
+    std::fill(dx, dx + total, T(0));
+    return;
+  }
+  std::vector<ConvAxis> phases[most_axes];
+  bool misses = false;
+  for (int i = 0; i < most_axes; ++i)
+    for (int64_t r = 0; r < forward.axis[i].stride; ++r) {
+      const bool used = i >= most_axes - attrs.axes;
+      ConvAxis axis =
+          phase_of(forward.axis[i], used ? attrs.dilation[i] : 1, used ? attrs.before[i] : 0, r);
+      if (axis.out == 0) continue;
+      if (axis.at.empty())
+        misses = true;
+      else
+        phases[i].push_back(std::move(axis));
+    }
+  if (misses) std::fill(dx, dx + total, T(0));
+  const ConvAxis* f = forward.axis;
+  ConvShape s{forward.images, forward.groups, forward.outputs, forward.channels, {}};
+  const Buffer<T> turned(forward.groups * forward.outputs * forward.channels * f[0].weights *
+                         f[1].weights * f[2].weights);
+  for (const ConvAxis& z : phases[0])
+    for (const ConvAxis& y : phases[1])
+      for (const ConvAxis& x : phases[2]) {
+        s.axis[0] = z, s.axis[1] = y, s.axis[2] = x;
+        const int64_t taps = taps_of(s), weights = f[0].weights * f[1].weights * f[2].weights;
+        std::vector<int64_t> from;
+        for (const int64_t i : z.taps)
+          for (const int64_t j : y.taps)
+            for (const int64_t k : x.taps)
+              from.push_back((i * f[1].weights + j) * f[2].weights + k);
+        parallel_for(s.groups * s.outputs, [&](int64_t i) {
+          const int64_t group = i / s.outputs, c = i % s.outputs;
+          T* to = turned.data + i * s.channels * taps;
+          for (int64_t o = 0; o < s.channels; ++o) {
+            const T* const row = w + ((group * s.channels + o) * s.outputs + c) * weights;
+            for (const int64_t t : from) *to++ = row[t];
+          }
+        });
+        correlate<T>(s, g, turned.data, dx);
+      }
+}
+
+template <class F> void of_floats(DType dtype, const F& f) {
+  dtype == DType::float32 ? f(float()) : f(double());
+}
+
+}  // namespace
+
+void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs) {
+  const ConvShape s = shape_of(x.shape, w.shape, y.shape, attrs);
+  of_floats(y.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (s.channels * taps_of(s) == 0)
+      std::fill(y.as<T>(), y.as<T>() + y.numel(), T(0));
+    else
+      correlate<T>(s, x.as<T>(), w.as<T>(), y.as<T>());
+  });
+}
+void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs) {
+  const ConvShape s = shape_of(dx.shape, w.shape, g.shape, attrs);
+  of_floats(dx.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    back<T>(s, attrs, g.as<T>(), w.as<T>(), dx.as<T>());
+  });
+}
+void convolve_weights(const View& dw, const View& x, const View& g, const ConvAttrs& attrs) {
+  const ConvShape s = shape_of(x.shape, dw.shape, g.shape, attrs);
+  of_floats(dw.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (dw.numel()) correlate_weights<T>(s, x.as<T>(), g.as<T>(), dw.as<T>());
+  });
+}
+
+}  // namespace wengert
