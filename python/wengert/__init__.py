@@ -133,7 +133,7 @@ def __getattr__(name: str) -> _Any:
         _sys.modules[__name__],
         name,
         _names.WENGERT,
-        ("wengert.nn", "wengert.optim", "wengert.data", "wengert.random"),
+        ("wengert.nn", "wengert.optim", "wengert.data", "wengert.random", "wengert.linalg"),
     )
 
 

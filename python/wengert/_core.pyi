@@ -936,7 +936,8 @@ class Tensor:
         """
         sum(|x|^p)^(1 / p) over axes, or all; "fro" is p = 2. Gradient 0 where it is 0.
         
-        Of elements always, as torch.norm: linalg.norm is NumPy's, of matrices where x is one.
+        Of elements always, as torch.norm, but "nuc": the sum of singular values. linalg.norm is
+        NumPy's, of matrices where x is one.
         """
     def numel(self) -> builtins.int:
         """
@@ -1682,10 +1683,6 @@ def _sort(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, first: typ
 def _sources(outputs: typing.Any, since: typing.SupportsInt | typing.SupportsIndex) -> list[Tensor]:
     """
     What gradients pass to from the lines of the outputs from number `since` on.
-    """
-def _strided(x: Tensor, shape: int | Sequence[int], strides: typing.Any, offset: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
-    """
-    A view of a tensor's memory, within which the caller has checked that it lies.
     """
 def _times(a: Operand, b: Operand) -> Tensor:
     """

@@ -213,10 +213,11 @@ def norm(
 ) -> Tensor:
     """sum(|x|^p)^(1 / p) over axes, or all; "fro" is p = 2. Gradient 0 where it is 0.
 
-    Of elements always, as torch.norm: linalg.norm is NumPy's, of matrices where x is one.
+    Of elements always, as torch.norm, but "nuc": the sum of singular values. linalg.norm is
+    NumPy's, of matrices where x is one.
     """
     if p == "nuc":
-        raise ValueError('norm: p is "nuc"; there are no singular values yet')
+        return linalg.norm(x, p, (-2, -1) if axis is None else axis, keepdims)
     return linalg.vector_norm(x, 2.0 if p == "fro" else p, axis, keepdims)  # type: ignore[arg-type]
 
 

@@ -1,5 +1,6 @@
 """Products and norms of vectors and matrices, composed of the engine's ops, which give the
-gradients. Names and arguments are those of torch.linalg, numpy.linalg and the array API.
+gradients; equations and decompositions (decompositions.py). Names and arguments are those of
+torch.linalg, numpy.linalg and the array API.
 
 Norms have gradient 0 where they are 0; integers become float32.
 """
@@ -13,9 +14,14 @@ from typing import NoReturn
 from . import _core, _explained
 from ._calls import describe
 from ._core import ShapeError, Tensor
+from .decompositions import *  # noqa: F403
+from .decompositions import __all__ as _decompositions
+from .decompositions import inv, svdvals
 from .shapes import _axes, _axis
 
 __all__ = [
+    *_decompositions,
+    "cond",
     "cross",
     "diagonal",
     "matmul",
@@ -117,12 +123,12 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def matrix_power(x: Tensor, n: int) -> Tensor:
-    """x @ x @ ..., n times, of square matrices (..., m, m); the identity for n = 0."""
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2] or n < 0:
-        raise ShapeError(
-            f"matrix_power: x has shape {x.shape} and n is {n}; expected square matrices and 0 or "
-            "more: there is no inverse yet"
-        )
+    """x @ x @ ..., n times, of square matrices (..., m, m); the identity for n = 0, and powers of
+    the inverse below."""
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ShapeError(f"matrix_power: x has shape {x.shape}; expected square matrices")
+    if n < 0:
+        return matrix_power(inv(x), -n)
     if n == 0:
         return _core.eye(x.shape[-1], dtype=x.dtype, device=x.device).broadcast_to(x.shape).clone()
     half = matrix_power(x, n // 2) if n > 1 else x
@@ -188,23 +194,29 @@ def matrix_norm(
     """A norm of the matrices of two axes.
 
     ord   "fro": root of the sum of squares; 1, -1: largest and smallest sum of |x| of a column;
-          inf, -inf: of a row. ValueError for 2, -2 and "nuc", which need singular values.
+          inf, -inf: of a row; 2, -2: largest and smallest singular value; "nuc": their sum
     """
     axes = _axes("matrix_norm", axis, x)
     if len(axes) != 2:
         raise ValueError(f"matrix_norm: axis is {axis}, shape {x.shape}; expected two axes")
     if ord == "fro":
         return vector_norm(x, 2, axes, keepdims)
-    if isinstance(ord, str) or abs(ord) not in (1, math.inf):
+    size = math.inf if ord == "nuc" else 0 if isinstance(ord, str) else abs(ord)
+    if size not in (1, 2, math.inf):
         raise ValueError(
-            f'matrix_norm: ord is {ord!r}; expected "fro", 1, -1, inf or -inf: there are no '
-            "singular values yet"
+            f'matrix_norm: ord is {ord!r}; expected "fro", "nuc", 1, -1, 2, -2, inf or -inf'
         )
     rows, columns = axes
-    summed, other = (rows, columns) if abs(ord) == 1 else (columns, rows)
+    if ord in ("nuc", 2, -2):
+        s = svdvals(x.moveaxis(axes, [-2, -1]))
+        y = s.sum(-1) if ord == "nuc" else s.max(-1) if ord == 2 else s.min(-1)
+        for i in sorted(axes) if keepdims else ():
+            y = y.unsqueeze(i)
+        return y
+    summed, other = (rows, columns) if size == 1 else (columns, rows)
     x = x if x.dtype.is_floating_point else x.float()
     sums = _core.abs(x).sum(summed, keepdims=True)
-    y = (sums.max if ord > 0 else sums.min)(other, keepdims=True)
+    y = (sums.max if ord in (1, math.inf) else sums.min)(other, keepdims=True)
     return y if keepdims else y.squeeze(axes)
 
 
@@ -230,6 +242,15 @@ def norm(
             "vector_norm(x, ord) for the norm of all elements"
         )
     return vector_norm(x, 2.0 if ord is None else ord, axis, keepdims)
+
+
+def cond(x: Tensor, p: float | str | None = None) -> Tensor:
+    """Condition numbers: the norm p of x times that of its inverse; without p, or with 2, the
+    largest singular value over the smallest, inf where that is 0."""
+    if p is None or (not isinstance(p, str) and abs(p) == 2):
+        s = svdvals(x)
+        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+    return matrix_norm(x, p) * matrix_norm(inv(x), p)
 
 
 def __getattr__(name: str) -> NoReturn:

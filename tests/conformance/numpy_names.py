@@ -170,6 +170,16 @@ def norm(x: Any, ord: Any = None, axis: Any = None) -> Any:
     return wg.linalg.norm(array(x), ord, axis)
 
 
+def eigh(x: Any, UPLO: str = "L") -> Any:
+    """Gradients of the half that is looked at."""
+    x = x if UPLO == "L" else x.mT
+    return tuple(wg.linalg.eigh((x.tril() + x.tril(-1).mT), UPLO))
+
+
+def svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    return tuple(wg.linalg.svd(x, full_matrices)) if compute_uv else wg.linalg.svdvals(x)
+
+
 NUMPY: dict[str, Any] = {
     "absolute": wg.abs,
     "arccos": wg.acos,
@@ -231,6 +241,8 @@ NUMPY: dict[str, Any] = {
     "r_": Joined(0),
     "c_": Joined(-1),
     "linalg.norm": norm,
+    "linalg.eigh": eigh,
+    "linalg.svd": svd,
     "linalg.T": lambda x: x.swapaxes(-1, -2),
     "linalg._dot": lambda a, b: a @ b,
     **{n: of_array(getattr(wg, n)) for n in ("sum", "mean", "prod", "max", "min", "var", "std")},

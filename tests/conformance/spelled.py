@@ -276,6 +276,23 @@ OWN: dict[str, Callable[..., Any]] = {
     "linalg.vander": lambda x, N=None: (
         wg.atleast_1d(x)[..., None] ** wg.arange(N or x.shape[-1]).to(x.dtype)
     ),
+    "cholesky": lambda x, upper=False: wg.linalg.cholesky(x, upper=upper),
+    "cholesky_inverse": lambda x, upper=False: wg.linalg.inv(x.mT @ x if upper else x @ x.mT),
+    "cholesky_solve": lambda b, x, upper=False: wg.linalg.solve(x.mT @ x if upper else x @ x.mT, b),
+    "linalg.lstsq": lambda a, b, driver=None: wg.linalg.lstsq(a, b),
+    "linalg.pinv.singular": lambda a, b: wg.linalg.pinv(a @ b.mT),
+    "linalg.tensorsolve": lambda a, b, dims=None: wg.linalg.tensorsolve(a, b, dims),
+    "logdet": lambda x: logdet(*wg.linalg.slogdet(x)),
+    "matrix_exp": wg.linalg.matrix_exp,
+    "pinverse": lambda x, rcond=None: wg.linalg.pinv(x, rcond),
+    "qr": lambda x, some=True: wg.linalg.qr(x, "reduced" if some else "complete"),
+    "svd": lambda x, some=True, compute_uv=True: svd(x, some),
+    "triangular_solve": lambda b, x, upper=True, transpose=False, unitriangular=False: (
+        wg.linalg.solve_triangular(
+            x.mT if transpose else x, b, upper=upper != transpose, unitriangular=unitriangular
+        ),
+        x.clone(),
+    ),
     "special.xlog1py": lambda a, b: wg.xlogy(a, b + 1),
     "special.entr": lambda x: -wg.xlogy(x, x),
     "special.ndtr": lambda x: (1 + wg.erf(x / math.sqrt(2))) / 2,
@@ -342,6 +359,15 @@ def truncated(a: Any, b: Any) -> Any:
         return wg.trunc(wg.div(a, b))
     y = wg.floor_divide(a, b)  # of integers: up by one where it is negative and not whole
     return y + ((y < 0) & (y * b != a)).to(y.dtype)
+
+
+def logdet(sign: Any, size: Any) -> Any:
+    return wg.where(sign < 0, math.nan, size)
+
+
+def svd(x: Any, some: bool) -> Any:
+    u, s, vh = wg.linalg.svd(x, full_matrices=not some)
+    return u, s, vh.mT
 
 
 def selected(x: Any, mask: Any) -> Any:
