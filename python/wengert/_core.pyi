@@ -1684,6 +1684,10 @@ def _sources(outputs: typing.Any, since: typing.SupportsInt | typing.SupportsInd
     """
     What gradients pass to from the lines of the outputs from number `since` on.
     """
+def _strided(x: Tensor, shape: int | Sequence[int], strides: typing.Any, offset: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
+    """
+    A view of a tensor's memory, within which the caller has checked that it lies.
+    """
 def _times(a: Operand, b: Operand) -> Tensor:
     """
     a * b, and 0 where a is 0, even if b is infinite or NaN.
