@@ -25,6 +25,7 @@ from . import _core, _names
 from . import _tensor as _tensor  # completes the class Tensor
 from ._core import *  # noqa: F403
 from ._core import __version__ as __version__
+from ._tensor import round as round
 from .autograd import enable_grad as enable_grad
 from .autograd import no_grad as no_grad
 from .autograd import value_and_grad as value_and_grad
@@ -41,6 +42,8 @@ if _TYPE_CHECKING:
     from . import nn as nn
     from . import optim as optim
     from . import random as random
+    from . import signal as signal
+    from . import special as special
     from . import study as study
     from . import testing as testing
     from . import train as train
@@ -58,7 +61,10 @@ if _TYPE_CHECKING:
     from .order import *  # noqa: F403
     from .pooling import *  # noqa: F403
     from .random import *  # noqa: F403
+    from .resampling import *  # noqa: F403
     from .shapes import *  # noqa: F403
+    from .special import erfc as erfc
+    from .special import i0 as i0
     from .study import trace as trace
 
 _core._set_package_directory(_path.dirname(__file__))  # noqa: PTH120 - pathlib is slow to load
@@ -75,6 +81,8 @@ _MODULES = (
     "nn",
     "optim",
     "random",
+    "signal",
+    "special",
     "study",
     "testing",
     "train",
@@ -102,6 +110,8 @@ _PARTS = (
     "order",
     "convolution",
     "pooling",
+    "resampling",
+    "special",
 )
 
 

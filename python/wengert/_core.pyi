@@ -561,6 +561,10 @@ class Tensor:
         """
         erf(x). Gradient: dx = g * 2 / sqrt(pi) * exp(-x * x). Integers become float32.
         """
+    def erfc(self) -> Tensor:
+        """
+        1 - erf(x), exact where that is small.
+        """
     def erfinv(self) -> Tensor:
         """
         erfinv(x); the inverse of erf: infinite at -1 and 1, NaN beyond. Gradient: dx = g * sqrt(pi) / 2 * exp(y * y). Integers become float32.
@@ -1050,9 +1054,12 @@ class Tensor:
         """
         x turned by k quarters, from the first of two axes to the second; a view.
         """
-    def round(self) -> Tensor:
+    def round(self, decimals: builtins.int = 0) -> Tensor:
         """
-        round(x), halves to even. Gradient: dx = 0. Integers stay as they are.
+        x to so many decimals, halves to even, computed as NumPy does it; negative ones are of the
+        digits before the point. Gradient: dx = 0. Integers stay as they are.
+        
+        DTypeError for integers and decimals other than 0.
         """
     def rsqrt(self) -> Tensor:
         """

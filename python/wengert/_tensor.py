@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from . import _core, _names
 from ._core import Tensor
+from ._explained import explained
 
 
 def _repr(self: Tensor) -> str:
@@ -85,17 +86,27 @@ def _rdivmod(self: Tensor, other: Any) -> Any:
     return other // self, other % self
 
 
-def _round(self: Tensor, digits: int | None = None) -> Tensor:
-    """round(x), round(x, 2): half to even, computed as NumPy does it."""
-    if not digits:
-        return self.round()
-    if not self.dtype.is_floating_point:
+@explained
+def round(x: Tensor, decimals: int = 0) -> Tensor:
+    """x to so many decimals, halves to even, computed as NumPy does it; negative ones are of the
+    digits before the point. Gradient: dx = 0. Integers stay as they are.
+
+    DTypeError for integers and decimals other than 0.
+    """
+    if not decimals:
+        return _core.round(x)
+    if not x.dtype.is_floating_point:
         raise _core.DTypeError(
-            f"round: the tensor is {self.dtype.name}, and digits is {digits}; "
+            f"round: the tensor is {x.dtype.name}, and decimals is {decimals}; "
             "write x.double() first"
         )
-    scale = 10.0 ** abs(digits)
-    return (self * scale).round() / scale if digits > 0 else (self / scale).round() * scale
+    scale = 10.0 ** abs(decimals)
+    return _core.round(x * scale) / scale if decimals > 0 else _core.round(x / scale) * scale
+
+
+def _round(self: Tensor, digits: int | None = None) -> Tensor:
+    """round(x), round(x, 2): half to even, computed as NumPy does it."""
+    return round(self, digits or 0)
 
 
 def _array_wrap(
@@ -141,6 +152,7 @@ _LATER = {
         argsort bincount histc histogram kthvalue median mode nanmedian nanquantile
         quantile sort topk unique unique_consecutive
     """,
+    ".special": "erfc",
     ".shapes": """
         chunk diag diag_embed expand_as flip fliplr flipud moveaxis movedim narrow ravel
         repeat=tensor_repeat repeat_interleave reshape_as roll rot90 select t tensor_split tile tril
@@ -161,6 +173,7 @@ for _name, _operator in {
     "__divmod__": _divmod,
     "__rdivmod__": _rdivmod,
     "__round__": _round,
+    "round": round,
 }.items():
     setattr(Tensor, _name, _operator)
 

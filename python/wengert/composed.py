@@ -138,7 +138,11 @@ def heaviside(x: Tensor, values: Tensor) -> Tensor:
 
 def sinc(x: Tensor) -> Tensor:
     """sin(pi x) / (pi x), and 1 at 0."""
-    t = _core.mul(x, pi)
+    return _sine_over(_core.mul(x, pi))
+
+
+def _sine_over(t: Tensor) -> Tensor:
+    """sin(t) / t, and 1 at 0."""
     near, s = _core.abs(t) < 0.03, t.square()
     series = 1.0 - s / 6.0 * (1.0 - s / 20.0 * (1.0 - s / 42.0))  # smooth where t is 0
     t = _core.where(near, 1.0, t)

@@ -590,4 +590,8 @@ def matrix_exp(x: Tensor) -> Tensor:
     return _matrix_exp(_matrices("matrix_exp", x, square=True))
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 _explained.explain_all(globals())
