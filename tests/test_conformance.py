@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent / "conformance"
-NEEDS = {"einops_tests": "einops"}
+NEEDS = {"einops_tests": "einops", "onnx_networks": "onnxruntime"}
 SUITES = sorted(page.stem for page in HERE.glob("*.md") if page.stem != "README")
+# Cases whose data may be absent.
+OPTIONAL = {"onnx_networks"}
 
 
 def passed(suite: str) -> set[str]:
     text = (HERE / f"{suite}.md").read_text()
-    names = re.search(r"^## Passed: (\d+)\n\n(.*)$", text, flags=re.M)
+    names = re.search(r"^## Passed: (\d+)\n\n(.*)", text, flags=re.M | re.S)
     assert names is not None
-    found = set(names.group(2).split("; "))
+    rows = re.findall(r"^\| (\S+) \| [^|]* \|$", names.group(2), flags=re.M)[1:]
+    found = set(rows or names.group(2).strip().split("; "))
     assert len(found) == int(names.group(1)), suite
     return found
 
@@ -33,7 +36,11 @@ def test_what_passed_passes(suite: str, monkeypatch: pytest.MonkeyPatch) -> None
     except subprocess.CalledProcessError as error:
         pytest.skip(f"the suite cannot be had: {error}")
     known = passed(suite)
-    assert len(known & {c.name for c in cases if c.state == "passed"}) >= 8
+    if suite in OPTIONAL:
+        cases = [c for c in cases if not c.reason.startswith("pip install")]
+    assert len(known & {c.name for c in cases if c.state == "passed"}) >= (
+        3 if suite in OPTIONAL else 8
+    )
     lost = [c for c in cases if c.state != "passed" and c.name in known]
     assert not lost, "\n".join(f"{c.name}: {c.reason}" for c in lost)
     wrong = [

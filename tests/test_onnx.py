@@ -262,3 +262,41 @@ def test_powers_of_whole_numbers_keep_their_digits():
         )
     )
     assert net(wg.tensor([2**30 + 1])).tolist() == [(2**30 + 1) ** 2]
+
+
+SPACE = {
+    *("Conv", "ConvTranspose", "ConvInteger", "MaxPool", "MaxUnpool", "AveragePool", "LpPool"),
+    *("Resize", "Upsample"),
+}
+
+
+def test_onnxs_own_cases_of_convolution_pools_and_resizing():
+    from onnx.backend.test.loader import load_model_tests
+
+    ran = set()
+    for case in load_model_tests(kind="node"):
+        ops = {node.op_type for node in case.model.graph.node}
+        if not ops <= SPACE:
+            continue
+        prepared = wengert.onnx.Backend.prepare(case.model)
+        for inputs, outputs in case.data_sets:
+            for y, expected in zip(prepared.run(inputs), outputs, strict=True):
+                assert y.dtype == expected.dtype and y.shape == expected.shape, case.name
+                np.testing.assert_allclose(y, expected, 1e-3, 1e-6, err_msg=case.name)
+        ran |= ops
+    assert ran == SPACE
+
+
+def test_windows_that_do_not_fit_are_errors():
+    w = np.ones((2, 3, 3, 3), "float32")
+    for options, says in [
+        ({"strides": [0, 1]}, r"node 'c' \(Conv\): strides=\[0, 1\]: too small"),
+        ({"pads": [1, 1]}, r"pads=\[1, 1\], and x has 2 axes of space"),
+        ({"pads": [-1, 0, 0, 0]}, "too small"),
+        ({"auto_pad": "HALF"}, "auto_pad='HALF'"),
+        ({"group": 2}, "groups"),
+    ]:
+        node = helper.make_node("Conv", ["x", "w"], ["y"], name="c", **options)
+        net = wengert.onnx.Network(model([node], {"x": [1, 3, 5, 5]}, {"y": [1, 2, 3, 3]}, w=w))
+        with pytest.raises(ValueError, match=says):
+            net(wg.ones((1, 3, 5, 5)))

@@ -49,7 +49,7 @@ def check(f, inputs, path, rtol=1e-4, atol=1e-5, judge=True):
 NONE = {
     *("atan2", "bitwise_left_shift", "bitwise_right_shift", "copysign", "cummax", "cummin"),
     *("cumprod", "diagonal", "erfinv", "hypot", "lgamma", "logcumsumexp", "nextafter"),
-    *("polygamma", "searchsorted", "put_region", "put_rows"),
+    *("polygamma", "searchsorted", "put_region", "put_rows", "windows", "overlap_add"),
 }
 SOME = {"scatter", "floor_divide"}  # some of their options, or of their dtypes
 # Empty inputs that onnxruntime refuses.
@@ -125,6 +125,28 @@ def test_transformers(tmp_path):
         return bert(ids, attention_mask=mask).logits
 
     check(f, [ids, mask], str(tmp_path / "bert.onnx"))
+
+
+def test_convolutional_networks(tmp_path):
+    path = str(tmp_path / "a.onnx")
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6(),
+        nn.Conv2d(8, 8, (3, 5), padding="same", groups=8, bias=False), nn.MaxPool2d(3, 2, 1),
+        nn.ConvTranspose2d(8, 4, 3, stride=2, padding=1, output_padding=1), nn.SiLU(),
+        nn.Upsample(scale_factor=2, mode="nearest"), nn.AvgPool2d(2, ceil_mode=True),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5),
+    ).eval()  # fmt: skip
+    check(net, [wg.randn((2, 3, 17, 18))], path)
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert {"Conv", "ConvTranspose", "MaxPool"} <= set(kinds)
+    for layer, shape in [
+        (nn.Conv1d(2, 3, 4, padding="same"), (1, 2, 9)),
+        (nn.Conv3d(2, 3, 2, dilation=2), (1, 2, 5, 4, 6)),
+        (nn.ConvTranspose1d(2, 3, 2, stride=3, dilation=2), (1, 2, 5)),
+        (nn.MaxPool2d(3, 2, ceil_mode=True), (1, 2, 8, 7)),
+        (nn.MaxPool2d(2, 3), (1, 2, 7, 9)),
+    ]:
+        check(layer, [wg.randn(shape)], path)
 
 
 def test_recurrent_layers(tmp_path):

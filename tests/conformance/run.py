@@ -3,8 +3,9 @@
     python tests/conformance/run.py [SUITE ...] [--quick] [--write]
 
 A suite is a module of this folder: cases(quick) gives a Case for each of its cases. Needs what the
-suites come with: pip install torch==2.13.0 expecttest einops==0.8.2 onnx==1.23.2. The sdist of
-autograd==1.9.1 comes by itself. --write renews README.md, and a page of all cases for each suite.
+suites come with: pip install torch==2.13.0 expecttest einops==0.8.2 onnx==1.23.2 onnxruntime. The
+sdist of autograd==1.9.1 comes by itself. --write renews README.md, and a page of all cases for each
+suite.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SUITES = (
     "hips_autograd",
     "tinygrad_cases",
     "onnx_nodes",
+    "onnx_networks",
 )
 HEAD = """# Conformance
 
@@ -51,8 +53,13 @@ def page(name: str, suite: object, cases: list[Case]) -> str:
         if found:
             lines += [f"## {title}: {len(found)}", "", "| case | reason |", "|---|---|"]
             lines += [f"| {c.name} | {c.reason.replace('|', '/')} |" for c in found] + [""]
-    passed = [c.name for c in cases if c.state == "passed"]
-    lines += [f"## Passed: {len(passed)}", "", "; ".join(passed), ""]
+    passed = [c for c in cases if c.state == "passed"]
+    lines += [f"## Passed: {len(passed)}", ""]
+    if any(c.reason for c in passed):
+        lines += ["| case | figures |", "|---|---|"]
+        lines += [f"| {c.name} | {c.reason} |" for c in passed] + [""]
+    else:
+        lines += ["; ".join(c.name for c in passed), ""]
     return "\n".join(lines)
 
 

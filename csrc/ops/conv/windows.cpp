@@ -35,14 +35,16 @@ void vjp_windows(const Line& line, const Tensor& g, Gradients& dx) {
 }
 void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<WindowAttrs>();
-  Dims size, stride, dilation;
+  Dims size, stride, padding, dilation;
   for (int i = most_axes - a.axes; i < most_axes; ++i) {
     size.push_back(a.size[i]);
     stride.push_back(a.stride[i]);
+    padding.push_back(a.before[i]);
     dilation.push_back(a.dilation[i]);
   }
   named.emplace_back("size", size);
   named.emplace_back("stride", stride);
+  named.emplace_back("padding", padding);
   named.emplace_back("dilation", dilation);
 }
 const Op windows_op{.name = "windows",

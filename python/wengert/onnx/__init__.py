@@ -30,7 +30,7 @@ try:
 except ImportError as error:
     raise ImportError("wengert.onnx needs onnx: pip install onnx") from error
 
-from . import ops
+from . import ops, spatial  # noqa: F401 - fills the table
 from .exporting import export
 from .ops import UnsupportedError
 

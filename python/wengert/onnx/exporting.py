@@ -176,6 +176,8 @@ class _Graph:
     def name(self, v: int) -> str:
         """A value's name; one from outside becomes an initializer."""
         if v not in self.known:
+            if self.program.values[v].line:
+                self.refuse(f"it reads {self.program.values[v].name}, which has no ONNX form")
             self.known[v] = self.fresh(self.program.values[v].name)
             self.initializers.append(_stored(self.known[v], self.run.replica.value(v)))
         return self.known[v]
@@ -398,6 +400,41 @@ for _op, _kind in (("argmax", "ArgMax"), ("argmin", "ArgMin")):
     _FORMS[_op] = lambda g, line, x, kind=_kind: g.node(
         kind, x, axis=line.attributes["axis"][0], keepdims=int(bool(line.attributes["keepdims"]))
     )
+
+
+def _windows(kind: str) -> Callable[..., str]:
+    """Convolution and pooling: pads after x follow from the result's size."""
+
+    def form(g: _Graph, line: Line, x: str, w: str = "") -> str:
+        at: Any = line.attributes
+        small, large = line.inputs[0], line.outputs[0]
+        if kind != "ConvTranspose":
+            small, large = large, small
+        size = g.value(line.inputs[1]).shape[2:] if w else at["size"]
+        space = [
+            (n - 1) * s + (k - 1) * d + 1 - p - m
+            for n, m, k, s, d, p in zip(
+                g.value(small).shape[-len(size) :], g.value(large).shape[-len(size) :], size,
+                at["stride"], at["dilation"], at["padding"], strict=True,
+            )
+        ]  # fmt: skip
+        after = [max(n, 0) for n in space]
+        given = {"strides": at["stride"], "dilations": at["dilation"], "kernel_shape": size}
+        given["pads"] = [*at["padding"], *after]
+        if kind == "ConvTranspose":
+            given["output_padding"] = [max(-n, 0) for n in space]
+        return str(
+            g.node(kind, x, w, group=at["groups"], **given) if w else g.node(kind, x, **given)
+        )
+
+    return form
+
+
+_FORMS |= {
+    "convolution": _windows("Conv"),
+    "convolution_input": _windows("ConvTranspose"),
+    "max_pool": _windows("MaxPool"),
+}
 
 
 @_form

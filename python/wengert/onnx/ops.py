@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -46,7 +46,10 @@ DTYPES = {
 TABLE: dict[str, Callable[..., Any]] = {}
 
 
-def _op(f: Callable[..., Any]) -> Callable[..., Any]:
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _op(f: _F) -> _F:
     TABLE[f.__name__.lstrip("_")] = f
     return f
 
