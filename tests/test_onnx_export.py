@@ -10,6 +10,8 @@ from rows import ROWS
 import wengert as wg
 from wengert import nn
 from wengert.models.bert import BertConfig, BertForSequenceClassification
+from wengert.models.convnet import ConvNet
+from wengert.models.efficientnet_lite import EfficientNetLite
 
 onnx = pytest.importorskip("onnx")
 import wengert.onnx  # noqa: E402
@@ -147,6 +149,8 @@ def test_convolutional_networks(tmp_path):
         (nn.MaxPool2d(2, 3), (1, 2, 7, 9)),
     ]:
         check(layer, [wg.randn(shape)], path)
+    for model, shape in ((ConvNet(width=8), (2, 1, 12, 12)), (EfficientNetLite(), (1, 3, 40, 40))):
+        check(model.eval(), [wg.randn(shape)], path)
 
 
 def test_recurrent_layers(tmp_path):

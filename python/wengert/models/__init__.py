@@ -1,8 +1,10 @@
-"""Models that load from files of pretrained weights: `wengert.models.bert`."""
+"""Models that are read top to bottom, and load weights of local files: `bert` for text; `convnet`,
+`resnet` and `efficientnet_lite` for images."""
 
-from . import bert
+from . import bert, convnet, efficientnet_lite, resnet
+from .weights import load_weights
 
-__all__ = ["bert"]
+__all__ = ["bert", "convnet", "efficientnet_lite", "load_weights", "resnet"]
 
 
 def __dir__() -> list[str]:
