@@ -1,6 +1,7 @@
 """wengert.composed and wengert.linalg: values against NumPy or PyTorch, gradients to second order,
 compiled; comparisons; what dtypes can do; what is refused."""
 
+import itertools
 import math
 import re
 
@@ -33,6 +34,7 @@ MATRIX_NORMS = {
     )
     for p in (1, -1, INF, -INF, "fro")
 }
+PLACES = wg.tensor([0.0, 0.5, 2.0, 2.5], "float64")
 # name: (of tensors, of arrays, shapes of the inputs)
 CASES = {
     **NORMS,
@@ -163,7 +165,23 @@ CASES = {
         sizes((3, 2)),
     ),
     "aminmax": (lambda x: sum(x.aminmax(1)), lambda x: x.min(1) + x.max(1), sizes((3, 4))),
-}
+    "cov": (wg.cov, np.cov, sizes((3, 5), (4,), (1, 3))),
+    "corrcoef": (wg.corrcoef, np.corrcoef, sizes((3, 5))),
+    "gradient": (lambda x: wg.gradient(x, axis=0)[0], lambda x: np.gradient(x, axis=0),
+                 sizes((2, 3), (5,))),
+    "gradient of all": (lambda x: sum(wg.gradient(x, [2.0, 0.5])),
+                        lambda x: sum(np.gradient(x, 2.0, 0.5)), sizes((4, 3))),
+    "gradient, edges": (lambda x: wg.gradient(x, edge_order=2)[-1],
+                        lambda x: np.gradient(x, edge_order=2, axis=-1), sizes((3, 4))),
+    "gradient, places": (lambda x: wg.gradient(x, [PLACES.to(x.dtype)], -1, 2)[0],
+                         lambda x: np.gradient(x, PLACES.numpy(), axis=-1, edge_order=2),
+                         sizes((2, 4))),
+    "renorm": (lambda x: wg.renorm(x, 2, 0, 1.5),
+               lambda x: x * np.minimum(1, 1.5 / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-7)),
+               sizes((3, 4))),
+    "combinations": (lambda x: wg.combinations(x, 3),
+                     lambda x: np.array(list(itertools.combinations(x, 3))), sizes((4,))),
+}  # fmt: skip
 ALL = [(name, shapes) for name, (_, _, all_shapes) in CASES.items() for shapes in all_shapes]
 
 
@@ -248,6 +266,32 @@ def test_nan():
     assert math.isnan(y[0]) and y[1:] == [0.5, 0.0, 1.0]
     none = wg.full((2,), NAN)
     assert none.addmm(wg.ones((2, 2)), wg.ones((2, 2)), beta=0).tolist() == [[2.0] * 2] * 2
+
+
+def test_weights_of_observations():
+    a = draw([(2, 4)])[0]
+    f, w = np.array([1, 2, 0, 3]), np.array([0.5, 1.0, 2.0, 0.25])
+    for correction in (0, 1):
+        for given in ({"fweights": f}, {"aweights": w}, {"fweights": f, "aweights": w}):
+            ours = {k: wg.tensor(v) for k, v in given.items()}
+            found = wg.cov(wg.tensor(a), correction, **ours)
+            assert_close(found, np.cov(a, ddof=correction, **given))
+    x, v = wg.tensor(a), wg.tensor(w)
+    assert gradcheck(lambda x, v: wg.cov(x, 1, wg.tensor(f), v), [x, v], order=2, rtol=1e-5)
+
+
+def test_logspace_and_indices():
+    y = wg.logspace(-2, 2, 5, dtype="float64")
+    assert_close(y, np.logspace(-2, 2, 5), 1e-15)
+    assert wg.logspace(0, 3, 4, base=2).tolist() == [1.0, 2.0, 4.0, 8.0]
+    at = np.array([[0, 7], [23, 11]])
+    for a, b in zip(
+        wg.unravel_index(wg.tensor(at), (2, 3, 4)), np.unravel_index(at, (2, 3, 4)), strict=True
+    ):
+        assert (a.numpy() == b).all()
+    pairs = wg.combinations(wg.tensor([1, 2, 3]), with_replacement=True)
+    assert pairs.tolist() == [[1, 1], [1, 2], [1, 3], [2, 2], [2, 3], [3, 3]]
+    assert wg.combinations(wg.ones(1)).shape == (0, 2)
 
 
 def test_whole_numbers():
@@ -338,6 +382,13 @@ X = wg.zeros((2, 3))
         (lambda: wg.finfo("int32"), wg.DTypeError, "iinfo is of integers"),
         (lambda: wg.iinfo("bool"), wg.DTypeError, "finfo is of floats"),
         (lambda: wg.isdtype("int32", "whole"), ValueError, "isdtype: kind is"),
+        (lambda: wg.cov(wg.zeros((1, 1, 1))), wg.ShapeError, "cov: x has shape (1, 1, 1)"),
+        (lambda: wg.gradient(X, edge_order=3), ValueError, "gradient: edge_order is 3"),
+        (lambda: wg.gradient(X, [1.0]), ValueError, "gradient: 1 spacings for 2 axes"),
+        (lambda: wg.gradient(wg.ones(1)), wg.ShapeError, "has 1 elements; expected 2 or more"),
+        (lambda: wg.gradient(X, [wg.ones(3)] * 2), wg.ShapeError, "its places (3,)"),
+        (lambda: wg.combinations(X), wg.ShapeError, "combinations: x has shape (2, 3) and r is 2"),
+        (lambda: wg.unravel_index(wg.tensor([6]), (2, 3)), IndexError, "out of range for shape (2"),
         (lambda: wg.linalg.eig(X), AttributeError, "numpy's, of x.detach().numpy()"),
         (lambda: wg.slogdet(X), AttributeError, "write wengert.linalg.slogdet"),
         (lambda: wg.mm(X, 3), TypeError, "mm: b is 3 (int); expected a Tensor"),

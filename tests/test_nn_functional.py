@@ -73,6 +73,14 @@ def test_pads_that_crop_the_other_side(mode):
         )  # fmt: skip
 
 
+def test_averages_of_whole_numbers_are_refused():
+    x = wg.ones((1, 1, 4, 4), dtype="uint8")
+    assert F.interpolate(x, size=2).dtype == wg.uint8
+    for mode in ("bilinear", "bicubic", "area"):
+        with pytest.raises(wg.DTypeError, match=f"interpolate: x is uint8, and mode '{mode}'"):
+            F.interpolate(x, size=2, mode=mode)
+
+
 def test_functions_with_arguments_of_pytorchs():
     torch = pytest.importorskip("torch")
     TF = torch.nn.functional

@@ -82,6 +82,40 @@ def test_gradients_and_compiled(name: str) -> None:
             assert (a == b).all()
 
 
+POLYNOMIALS = {
+    "chebyshev_polynomial_t": "chebyshev.Chebyshev", "hermite_polynomial_h": "hermite.Hermite",
+    "hermite_polynomial_he": "hermite_e.HermiteE", "laguerre_polynomial_l": "laguerre.Laguerre",
+    "legendre_polynomial_p": "legendre.Legendre",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POLYNOMIALS)
+def test_polynomials_of_numpys(name: str) -> None:
+    module, _, kind = POLYNOMIALS[name].partition(".")
+    f, basis = getattr(special, name), getattr(getattr(np.polynomial, module), kind).basis
+    a = np.linspace(-1.2, 1.2, 7)
+    for n in range(6):
+        np.testing.assert_allclose(f(wg.tensor(a), n).numpy(), basis(n)(a), 1e-12, 1e-13)
+    n = np.array([0, 5, 2, 1, 0, 3, -1])
+    expected = [basis(k)(v) if k >= 0 else 0.0 for k, v in zip(n, a, strict=True)]
+    np.testing.assert_allclose(f(wg.tensor(a), wg.tensor(n)).numpy(), expected, 1e-12, 1e-13)
+    assert gradcheck(lambda x: f(x, 4), [wg.tensor(a)], order=2, rtol=1e-5, atol=1e-6)
+
+
+def test_chebyshevs_other_kinds() -> None:
+    t = np.linspace(0.1, 3.0, 9)
+    x, n = wg.tensor(np.cos(t)), 5
+    for kind, expected in {
+        "u": np.sin((n + 1) * t) / np.sin(t),
+        "v": np.cos((n + 0.5) * t) / np.cos(t / 2),
+        "w": np.sin((n + 0.5) * t) / np.sin(t / 2),
+    }.items():
+        f = getattr(special, f"chebyshev_polynomial_{kind}")
+        np.testing.assert_allclose(f(x, n).numpy(), expected, 1e-12, 1e-12)
+        shifted = getattr(special, f"shifted_chebyshev_polynomial_{kind}")
+        np.testing.assert_allclose(shifted((x + 1) / 2, n).numpy(), expected, 1e-12, 1e-11)
+
+
 def test_gradients_at_zero() -> None:
     x = wg.zeros(3, dtype="float64", requires_grad=True)
     assert wg.grad(special.i1(x).sum(), x).tolist() == [0.5] * 3

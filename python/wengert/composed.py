@@ -15,7 +15,7 @@ from . import _core, _explained, linalg
 from ._calls import choice
 from ._core import DType, DTypeError, ShapeError, Tensor
 from .linalg import cross, outer, tensordot, vecdot
-from .shapes import triu_indices
+from .shapes import _axes, triu_indices
 
 __all__ = [
     "addcdiv",
@@ -32,7 +32,10 @@ __all__ = [
     "cdist",
     "clamp_max",
     "clamp_min",
+    "combinations",
+    "corrcoef",
     "count_nonzero",
+    "cov",
     "cross",
     "deg2rad",
     "dot",
@@ -41,6 +44,7 @@ __all__ = [
     "float_power",
     "frac",
     "ger",
+    "gradient",
     "heaviside",
     "iinfo",
     "inf",
@@ -50,6 +54,7 @@ __all__ = [
     "kron",
     "lerp",
     "logit",
+    "logspace",
     "mm",
     "mv",
     "nan",
@@ -61,10 +66,12 @@ __all__ = [
     "pdist",
     "pi",
     "rad2deg",
+    "renorm",
     "result_type",
     "sinc",
     "std_mean",
     "tensordot",
+    "unravel_index",
     "var_mean",
     "vdot",
     "vecdot",
@@ -98,6 +105,13 @@ def addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, value: float = 1) -> Te
 def bitwise_not(x: Tensor) -> Tensor:
     """~x, of integers and bool; no gradient."""
     return ~x
+
+
+def logspace(
+    start: float, end: float, steps: int, base: float = 10.0, dtype: DType | str = "float32"
+) -> Tensor:
+    """base ** linspace(start, end, steps), computed in float64."""
+    return (base ** _core.linspace(start, end, steps, "float64")).to(dtype)
 
 
 def deg2rad(x: Tensor) -> Tensor:
@@ -223,6 +237,123 @@ def norm(
     if p == "nuc":
         return linalg.norm(x, p, (-2, -1) if axis is None else axis, keepdims)
     return linalg.vector_norm(x, 2.0 if p == "fro" else p, axis, keepdims)  # type: ignore[arg-type]
+
+
+def cov(
+    x: Tensor,
+    correction: float = 1,
+    fweights: Tensor | None = None,
+    aweights: Tensor | None = None,
+) -> Tensor:
+    """Covariances (n, n) of the rows of x (n, observations); the variance, 0-d, of one variable.
+
+    fweights  how often each observation counts, whole numbers
+    aweights  how much each observation counts
+    As torch.cov and numpy.cov.
+    """
+    if x.ndim > 2:
+        raise ShapeError(f"cov: x has shape {x.shape}; expected variables and observations")
+    rows = x.reshape(1, -1) if x.ndim < 2 else x
+    rows = rows if rows.dtype.is_floating_point else rows.float()
+    w, total = None, float(rows.shape[1])
+    for given in (fweights, aweights):
+        if given is not None:
+            w = given.to(rows.dtype) if w is None else w * given.to(rows.dtype)
+    if w is None:
+        gap = rows - rows.mean(1, keepdims=True)
+        y = gap @ gap.mT / max(total - correction, 0.0)
+    else:
+        sums = w.sum()
+        gap = rows - (rows * w).sum(1, keepdims=True) / sums
+        less = sums if aweights is None else (w * aweights).sum()
+        over = sums - correction * less / sums if aweights is not None else sums - correction
+        y = (gap * w) @ gap.mT / _core.maximum(over, 0.0)
+    return y.reshape(()) if rows.shape[0] == 1 else y
+
+
+def corrcoef(x: Tensor) -> Tensor:
+    """Correlations (n, n) of the rows of x (n, observations), within [-1, 1]; of one variable 1."""
+    c = cov(x)
+    if not c.ndim:
+        return c / c
+    scale = c.diagonal().sqrt()
+    return (c / scale / scale.unsqueeze(-1)).clamp(-1.0, 1.0)
+
+
+def gradient(
+    x: Tensor,
+    spacing: float | Sequence[float | Tensor] = 1.0,
+    axis: int | Sequence[int] | None = None,
+    edge_order: int = 1,
+) -> list[Tensor]:
+    """Slopes of x along each axis, or those named: by its neighbours inside, exact for parabolas,
+    and one-sided at the ends.
+
+    spacing     between neighbours; or for each axis that, or the places, a vector
+    edge_order  1: of two elements at the ends; 2: of three
+    As torch.gradient and numpy.gradient.
+    """
+    if edge_order not in (1, 2):
+        raise ValueError(f"gradient: edge_order is {edge_order!r}; expected 1 or 2")
+    axes = list(range(x.ndim)) if axis is None else _axes("gradient", axis, x)
+    steps = list(spacing) if isinstance(spacing, (list, tuple)) else [spacing] * len(axes)
+    if len(steps) != len(axes):
+        raise ValueError(f"gradient: {len(steps)} spacings for {len(axes)} axes")
+    x = x if x.dtype.is_floating_point else x.float()
+    return [_slopes(x, i, step, edge_order) for i, step in zip(axes, steps, strict=True)]
+
+
+def _slopes(x: Tensor, axis: int, step: Any, order: int) -> Tensor:
+    y, n = x.moveaxis(axis, -1), x.shape[axis]
+    if n <= order:
+        raise ShapeError(
+            f"gradient: axis {axis} of shape {x.shape} has {n} elements; expected {order + 1} or "
+            "more"
+        )
+    if isinstance(step, Tensor) and step.shape not in ((), (n,)):
+        raise ShapeError(f"gradient: axis {axis} has {n} elements and its places {step.shape}")
+    places = isinstance(step, Tensor) and step.ndim == 1
+    h = step[1:] - step[:-1] if places else _core.full((n - 1,), 1.0, x.dtype, x.device) * step
+    d = (y[..., 1:] - y[..., :-1]) / h
+    first, last = d[..., :1], d[..., -1:]
+    a, b = h[:-1], h[1:]
+    inside = (d[..., :-1] * b + d[..., 1:] * a) / (a + b)
+    if order == 2:  # on from the slope between, by the bend there
+        bend = (d[..., 1:] - d[..., :-1]) / (a + b)
+        first = first - bend[..., :1] * h[:1]
+        last = last + bend[..., -1:] * h[-1:]
+    return _core.concatenate([first, inside, last], -1).moveaxis(-1, axis)
+
+
+def renorm(x: Tensor, p: float, axis: int, maxnorm: float) -> Tensor:
+    """x, each of its slices along an axis scaled down to norm p of maxnorm at most."""
+    others = [i for i in range(x.ndim) if i != axis % x.ndim]
+    size = linalg.vector_norm(x, p, others, keepdims=True)
+    return x * _core.where(size > maxnorm, maxnorm / (size + 1e-7), 1.0)
+
+
+def combinations(x: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All choices of r elements of a vector, in order, (choices, r)."""
+    import itertools
+
+    if x.ndim != 1 or r < 0:
+        raise ShapeError(f"combinations: x has shape {x.shape} and r is {r}; expected a vector")
+    pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    rows = list(pick(range(x.shape[0]), r))
+    if not rows or not r:
+        return _core.empty((len(rows) if r else 0, r), x.dtype, x.device)
+    return x[_core.tensor(rows, device=x.device)]
+
+
+def unravel_index(indices: Tensor, shape: Sequence[int]) -> tuple[Tensor, ...]:
+    """The index along each axis of elements that are numbered in rows."""
+    found, rest = [], indices
+    for n in reversed(shape):
+        found.append(rest % n)
+        rest = rest // n
+    if not _core._is_tracing() and ((rest != 0).any() if found else (indices != 0).any()):
+        raise IndexError(f"unravel_index: an index is out of range for shape {tuple(shape)}")
+    return tuple(reversed(found))
 
 
 # ---- products

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from .composed import _sine_over, logit, sinc
 from .decompositions import _op
 
 __all__ = [
+    "chebyshev_polynomial_t",
+    "chebyshev_polynomial_u",
+    "chebyshev_polynomial_v",
+    "chebyshev_polynomial_w",
     "digamma",
     "entr",
     "erf",
@@ -27,10 +32,14 @@ __all__ = [
     "expit",
     "expm1",
     "gammaln",
+    "hermite_polynomial_h",
+    "hermite_polynomial_he",
     "i0",
     "i0e",
     "i1",
     "i1e",
+    "laguerre_polynomial_l",
+    "legendre_polynomial_p",
     "log1p",
     "log_ndtr",
     "log_softmax",
@@ -41,6 +50,10 @@ __all__ = [
     "ndtri",
     "polygamma",
     "psi",
+    "shifted_chebyshev_polynomial_t",
+    "shifted_chebyshev_polynomial_u",
+    "shifted_chebyshev_polynomial_v",
+    "shifted_chebyshev_polynomial_w",
     "sinc",
     "softmax",
     "spherical_bessel_j0",
@@ -236,6 +249,96 @@ def spherical_bessel_j0(x: Tensor) -> Tensor:
     x = _floating(x)
     far = _core.isinf(x)
     return _core.where(far, 0.0, _sine_over(_core.where(far, 1.0, x)))
+
+
+# ---- polynomials
+
+
+def _polynomial(
+    n: int | Tensor, first: Tensor, step: Callable[[int, Tensor, Tensor], Tensor]
+) -> Tensor:
+    """P_n(x), of P_0 = 1, P_1 = first, P_k+1 = step(k, P_k, P_k-1); 0 for n below 0."""
+    before, now = _core.ones_like(first), first
+    if isinstance(n, int):
+        if n < 1:
+            return before if n == 0 else before * 0
+        for k in range(1, n):
+            before, now = now, step(k, now, before)
+        return now
+    n = n.to("int64")
+    y = _core.where(n == 0, before, _core.where(n == 1, now, 0.0))
+    for k in range(1, int(n.max()) if n.numel() else 0):
+        before, now = now, step(k, now, before)
+        y = _core.where(n == k + 1, now, y)
+    return y
+
+
+def _chebyshev(x: Tensor, n: int | Tensor, first: Tensor) -> Tensor:
+    return _polynomial(n, first, lambda k, p, q: 2 * x * p - q)
+
+
+def chebyshev_polynomial_t(x: Tensor, n: int | Tensor) -> Tensor:
+    """Chebyshev's polynomials of the first kind, cos(n acos x); n may be a tensor."""
+    return _chebyshev(_floating(x), n, _floating(x))
+
+
+def chebyshev_polynomial_u(x: Tensor, n: int | Tensor) -> Tensor:
+    """Chebyshev's polynomials of the second kind; n may be a tensor."""
+    return _chebyshev(_floating(x), n, 2 * _floating(x))
+
+
+def chebyshev_polynomial_v(x: Tensor, n: int | Tensor) -> Tensor:
+    """Chebyshev's polynomials of the third kind; n may be a tensor."""
+    return _chebyshev(_floating(x), n, 2 * _floating(x) - 1)
+
+
+def chebyshev_polynomial_w(x: Tensor, n: int | Tensor) -> Tensor:
+    """Chebyshev's polynomials of the fourth kind; n may be a tensor."""
+    return _chebyshev(_floating(x), n, 2 * _floating(x) + 1)
+
+
+def shifted_chebyshev_polynomial_t(x: Tensor, n: int | Tensor) -> Tensor:
+    """chebyshev_polynomial_t(2 x - 1, n), for x from 0 to 1."""
+    return chebyshev_polynomial_t(2 * x - 1, n)
+
+
+def shifted_chebyshev_polynomial_u(x: Tensor, n: int | Tensor) -> Tensor:
+    """chebyshev_polynomial_u(2 x - 1, n), for x from 0 to 1."""
+    return chebyshev_polynomial_u(2 * x - 1, n)
+
+
+def shifted_chebyshev_polynomial_v(x: Tensor, n: int | Tensor) -> Tensor:
+    """chebyshev_polynomial_v(2 x - 1, n), for x from 0 to 1."""
+    return chebyshev_polynomial_v(2 * x - 1, n)
+
+
+def shifted_chebyshev_polynomial_w(x: Tensor, n: int | Tensor) -> Tensor:
+    """chebyshev_polynomial_w(2 x - 1, n), for x from 0 to 1."""
+    return chebyshev_polynomial_w(2 * x - 1, n)
+
+
+def hermite_polynomial_h(x: Tensor, n: int | Tensor) -> Tensor:
+    """Hermite's polynomials of physics; n may be a tensor."""
+    x = _floating(x)
+    return _polynomial(n, 2 * x, lambda k, p, q: 2 * x * p - 2 * k * q)
+
+
+def hermite_polynomial_he(x: Tensor, n: int | Tensor) -> Tensor:
+    """Hermite's polynomials of probability; n may be a tensor."""
+    x = _floating(x)
+    return _polynomial(n, x, lambda k, p, q: x * p - k * q)
+
+
+def laguerre_polynomial_l(x: Tensor, n: int | Tensor) -> Tensor:
+    """Laguerre's polynomials; n may be a tensor."""
+    x = _floating(x)
+    return _polynomial(n, 1 - x, lambda k, p, q: ((2 * k + 1 - x) * p - k * q) / (k + 1))
+
+
+def legendre_polynomial_p(x: Tensor, n: int | Tensor) -> Tensor:
+    """Legendre's polynomials; n may be a tensor."""
+    x = _floating(x)
+    return _polynomial(n, x, lambda k, p, q: ((2 * k + 1) * x * p - k * q) / (k + 1))
 
 
 def __dir__() -> list[str]:

@@ -16,6 +16,10 @@ def along(dim: Any, x: Any) -> Any:
     return None if dim is None or dim == () or dim == [] else dim
 
 
+def constant(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, requires_grad=False, layout=None, **more: f(*args, **more)
+
+
 def spread(name: str) -> Callable[..., Any]:
     """var and std are over count there unless corrected; PyTorch's over count - 1."""
 
@@ -98,9 +102,27 @@ def masked_normalize(x: Any, ord: Any, dim: Any, *, eps: float = 1e-12, mask: An
 
 def index_put(x: Any, at: Any, values: Any, accumulate: bool = False) -> Any:
     y = x.clone()
-    if accumulate:
-        raise NotImplementedError("index_put with accumulate")
+    if accumulate:  # a sum for each place that is named
+        places = wg.arange(x.numel()).reshape(x.shape)[tuple(at)]
+        values = wg.broadcast_to(values, places.shape).reshape(-1)
+        return x.reshape(-1).index_add(0, places.reshape(-1), values).reshape(x.shape)
     y[tuple(at)] = values
+    return y
+
+
+def unfolded(x: Any, dim: int, size: int, step: int) -> Any:
+    """Windows along an axis, as the last one."""
+    if not x.ndim:
+        return x.reshape(1)[: size if step else 0]
+    starts = range(0, x.shape[dim] - size + 1, step)
+    axis = dim % x.ndim
+    y = wg.stack([x.narrow(axis, i, size) for i in starts], axis)
+    return y.moveaxis(axis + 1, -1)
+
+
+def diagonal_scatter(x: Any, src: Any, offset: int, dim1: int, dim2: int) -> Any:
+    y = x.clone()
+    y.diagonal(offset, dim1, dim2)[...] = src
     return y
 
 
@@ -207,10 +229,10 @@ OWN: dict[str, Callable[..., Any]] = {
     "bool": lambda x, **_: x.to("bool"),
     "byte": lambda x, **_: x.to("uint8"),
     "nonzero": lambda x, as_tuple=False: (
-        list(wg.nonzero(x).unbind(1)) if as_tuple else wg.nonzero(x)
+        list(wg.nonzero(wg.atleast_1d(x)).unbind(1)) if as_tuple else wg.nonzero(x)
     ),
     "argwhere": lambda x: wg.nonzero(x),
-    "trace": lambda x: wg.einsum("ii->", x),
+    "trace": lambda x: x.diagonal().sum(),
     "softmax": lambda *a, **k: wg.nn.functional.softmax(*a, **k),
     "log_softmax": lambda *a, **k: wg.nn.functional.log_softmax(*a, **k),
     "where": lambda a, c, b: wg.where(c if c.dtype == wg.bool_ else c != 0, a, b),
@@ -236,7 +258,6 @@ OWN: dict[str, Callable[..., Any]] = {
     "sgn": lambda x: wg.sign(x),
     "logaddexp2": lambda a, b: wg.logaddexp(a * math.log(2), b * math.log(2)) / math.log(2),
     "ldexp": lambda a, b: a * 2.0**b,
-    "erfc": lambda x: 1 - wg.erf(x),
     "diagflat": lambda x, offset=0: wg.diag(x.reshape(-1), offset),
     "constant_pad_nd": lambda x, pad, value=0: wg.nn.functional.pad(x, pad, value=value),
     "dsplit": halves("dsplit", 2),
@@ -267,7 +288,9 @@ OWN: dict[str, Callable[..., Any]] = {
     "cdist": lambda a, b, p=2.0, compute_mode=None: wg.cdist(a, b, p),
     "tril_indices": lambda r, c, offset=0, **_: wg.tril_indices(r, c, offset),
     "triu_indices": lambda r, c, offset=0, **_: wg.triu_indices(r, c, offset),
-    "repeat_interleave": lambda x, n, dim=None, **_: wg.repeat_interleave(x, n, dim),
+    "repeat_interleave": lambda x, repeats, dim=None, **_: wg.repeat_interleave(
+        x, repeats.tolist() if isinstance(repeats, wg.Tensor) else repeats, dim
+    ),
     "cartesian_prod": lambda *x: (
         wg.stack([v.reshape(-1) for v in wg.meshgrid(*x, indexing="ij")], -1)
         if len(x) > 1
@@ -293,9 +316,33 @@ OWN: dict[str, Callable[..., Any]] = {
         ),
         x.clone(),
     ),
-    "special.xlog1py": lambda a, b: wg.xlogy(a, b + 1),
-    "special.entr": lambda x: -wg.xlogy(x, x),
-    "special.ndtr": lambda x: (1 + wg.erf(x / math.sqrt(2))) / 2,
+    **{f"mvlgamma.mvlgamma_p_{p}": wg.special.multigammaln for p in (1, 3, 5)},
+    "polygamma": lambda x, n: x.polygamma(n),
+    "special.polygamma": lambda x, n: x.polygamma(n),
+    "special.modified_bessel_i0": wg.special.i0,
+    "special.modified_bessel_i1": wg.special.i1,
+    **{f"signal.windows.{name}": constant(getattr(wg.signal, name)) for name in wg.signal.__all__},
+    "gradient": lambda x, spacing=None, dim=None, edge_order=1: wg.gradient(
+        x, 1.0 if spacing is None else spacing, dim, edge_order
+    ),
+    "angle": lambda x: wg.where(x < 0, math.pi, x * 0),
+    "logspace": lambda a, b, n, base=10.0, dtype="float32", **_: wg.logspace(a, b, n, base, dtype),
+    "to": lambda x, *to, memory_format=None: x.to(
+        next(t for t in (getattr(t, "dtype", t) for t in to) if t != "cpu")
+    ),
+    "slice": lambda x, dim=0, start=None, end=None, step=1: x[
+        (*(slice(None),) * dim, slice(start, end, step))
+    ],
+    "diagonal_scatter": lambda x, src, offset=0, dim1=0, dim2=1: diagonal_scatter(
+        x, src, offset, dim1, dim2
+    ),
+    "prod": lambda x, dim=None, keepdim=False, dtype=None: (
+        x if dtype is None else x.to(dtype)
+    ).prod(dim, keepdim),
+    "unfold": unfolded,
+    "unfold_copy": unfolded,
+    "zero_": lambda x: x.clone().zero_(),
+    "transpose": lambda x, a, b: wg.transpose(x, a, b) if x.ndim else x,
     "masked.sum": masked(wg.sum, 0.0),
     "masked.prod": masked(wg.prod, 1.0),
     "masked.amax": masked(wg.max, -math.inf),
@@ -311,6 +358,13 @@ OWN: dict[str, Callable[..., Any]] = {
     "masked.softmax": masked(wg.softmax, -math.inf),
     "masked.log_softmax": masked(wg.log_softmax, -math.inf),
     "masked.softmin": masked(lambda x, axis: wg.softmax(-x, axis), math.inf),
+    "masked.median": masked(lambda x, axis, **k: wg.nanmedian(x, axis, **k)[0], math.nan),
+    "masked.cumsum": masked(wg.cumsum, 0.0),
+    "masked.cumprod": masked(wg.cumprod, 1.0),
+    "masked.logaddexp": lambda a, b, input_mask=None, other_mask=None: wg.logaddexp(
+        a if input_mask is None else wg.where(input_mask, a, -math.inf),
+        b if other_mask is None else wg.where(other_mask, b, -math.inf),
+    ),
     "masked.select": lambda x, mask: x[mask],
     "masked_select": lambda x, mask: selected(x, mask),
     "permute_copy": copied(
@@ -345,7 +399,8 @@ def squeezed(x: Any, *dim: Any) -> Any:
 
 
 def clamped(x: Any, low: Any, high: Any) -> Any:
-    if not any(isinstance(bound, wg.Tensor) for bound in (low, high)):
+    numbers = not any(isinstance(bound, wg.Tensor) for bound in (low, high))
+    if numbers and not (low is not None and high is not None and low > high):
         return x.clamp(low, high)
     for bound, f in ((low, wg.maximum), (high, wg.minimum)):
         if bound is not None:
@@ -376,4 +431,4 @@ def selected(x: Any, mask: Any) -> Any:
 
 
 for name in ("diagonal", "narrow", "t", "transpose", "unbind"):
-    OWN[f"{name}_copy"] = copied(getattr(wg, name))
+    OWN[f"{name}_copy"] = copied(OWN.get(name, getattr(wg, name)))

@@ -104,6 +104,12 @@ HERE: dict[str, Callable[..., Any]] = {
     "tensor": lambda data, dtype=None: wg.tensor(data, dtype=dtype),
     "type": lambda x, dtype: x.to(dtype),
     "clip": OWN["clamp"],
+    "sum": lambda x, *a, dtype=None, **k: call(
+        wg.sum, (x if dtype is None else x.to(dtype), *a), k
+    ),
+    "max_pool2d_with_indices": lambda *a, **k: wg.nn.functional.max_pool2d(
+        *a, **{**k, "return_indices": True}
+    ),
     **{name: sized(getattr(wg, name)) for name in ("zeros", "ones", "empty", "rand", "randn")},
 }
 
