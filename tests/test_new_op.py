@@ -82,7 +82,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site / "paths.pth").write_text("\n".join([str(tree / "python"), *sys.path]))
     launcher = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
     run(tree, "cmake", "-B", "build", "-G", "Ninja", "-DWENGERT_CUDA=OFF", *launcher,
-        "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0", "-DSKBUILD_PROJECT_VERSION=0",
+        "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0",
+        "-DWENGERT_BASELINE=ON", "-DSKBUILD_PROJECT_VERSION=0",
         f"-DPython_EXECUTABLE={tree}/.venv/bin/python",
         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}")  # fmt: skip
     run(tree, "cmake", "--build", "build")

@@ -8,7 +8,7 @@ namespace wengert {
 
 static Isa detect() {
   Isa best = Isa::baseline;
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(WENGERT_BASELINE)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = Isa::avx2;
   if (best == Isa::avx2 && __builtin_cpu_supports("avx512f") &&
@@ -30,7 +30,7 @@ Isa current_isa() {
 // A Xeon of 2023 (model 207) multiplies pairs at half the rate of float32, so Intel's processors do
 // without, unless WENGERT_ISA=avx512bf16 asks for it.
 bool has_bfloat16() {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(WENGERT_BASELINE)
   static const bool has = [] {
     if (current_isa() != Isa::avx512 || !__builtin_cpu_supports("avx512bf16")) return false;
     if (const char* wanted = std::getenv("WENGERT_ISA"))

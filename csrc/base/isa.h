@@ -17,7 +17,7 @@ const char* name(Isa isa);
 bool has_bfloat16();
 
 // Declares the tables of one family: `extern const Table name;` in each namespace.
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(WENGERT_BASELINE)
 #define WENGERT_DECLARE_KERNELS(Table, table) \
   namespace baseline {                        \
   extern const Table table;                   \

@@ -36,8 +36,8 @@ class CudaSteps {
   };
   virtual ~CudaSteps() = default;  // before end(): nothing is left of the recording
   virtual void end() = 0;
-  // Runs these lines without their kernels: only the numbers that those take from the host are
-  // noted, for one more step. At most so many steps can be noted before a launch.
+  // Runs these lines without their kernels: only notes the numbers that these take from the host,
+  // for one more step. most(): steps that can be noted before a launch.
   virtual void note(const std::function<void()>& lines) = 0;
   virtual int64_t most() const = 0;
   // Runs the steps that are noted; returns before they have.

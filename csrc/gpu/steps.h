@@ -22,7 +22,7 @@ struct Move {  // behind the frame: arguments, then results; then the rows of nu
   int64_t step, bytes;
 };
 
-// Threads first, first + step, ... bring so many bytes there.
+// Threads first, first + step, ... copy `bytes` bytes.
 __device__ inline void copy_bytes(char* to, const char* from, int64_t bytes, int64_t first,
                                   int64_t step) {
   const uintptr_t all = reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from) |

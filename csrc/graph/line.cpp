@@ -17,8 +17,8 @@ void forget_tensor(Line* line) { line->retains_grad = nullptr; }
 
 void release(Line* line) {
   if (line->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  // Deleting a line releases the lines it owns, whoever owns them in between (a saved tensor, a
-  // leaf's gradient, a hook): they come back here and are queued, so the depth of the stack stays
+  // Deleting a line releases the lines that it owns, directly or through an object (a saved tensor,
+  // a leaf's gradient, a hook): they come back here and are queued, so the depth of the stack stays
   // bounded.
   // The queue runs through the lines themselves: freeing must not ask for memory.
   thread_local Line* queue = nullptr;

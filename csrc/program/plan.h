@@ -45,7 +45,7 @@ class Plan {
   std::span<char* const> base() const { return base_; }
   // False if not, and if a fused line only passes it through the slot of another value.
   bool stored(int value) const { return stored_[static_cast<size_t>(list_.value(value).slot)]; }
-  // Each slot, once: what the step makes and nobody keeps is one, the arena.
+  // Each slot, once; slots that the step makes and that have no owner are one region, the arena.
   struct Region {
     StepList::Slot::Kind kind;
     char* data;

@@ -235,7 +235,8 @@ void Program::finish(std::vector<Tensor> outputs) {
         made.line = {};
         made.base = {};
       }
-  // What came from outside, nobody there can reach any more, and no line overwrites, is a constant.
+  // A value from outside that has no owner there any more, and that no line overwrites, is
+  // constant.
   const std::vector<bool> held = held_outside();
   const std::vector<int> writers = traced_.writers();
   for (size_t m = 0; m < held.size(); ++m)

@@ -28,14 +28,14 @@ class Program : public Tracer, public RefCounted {
   void begin();                                     // listens to this thread
   void end();
   // For a step that raised, called on these arguments. Leaves get the gradients from before it.
-  // What somebody holds on to of what it made (the frames of a traceback, an optimizer with new
-  // state) gets its values, unless they depend on what the step was to change outside.
+  // Tensors that it made and that still have an owner (the frames of a traceback, an optimizer with
+  // new state) get their values, unless these depend on what the step was to change outside.
   void abandon(Tensors arguments);
   void finish(std::vector<Tensor> outputs);
   // What the step made and something outside holds gets its values, unless they depend on what the
   // step changes outside: before the first replay of a step that made state for later ones.
   void settle(Tensors arguments);
-  // After finish: a tensor that the step made and somebody outside holds on to, as text; a replay
+  // After finish: a tensor that the step made and that has an owner outside, as text; a replay
   // with an arena would not change it. Empty if there is none.
   std::string escaped() const;
   struct Options {

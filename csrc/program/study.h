@@ -116,8 +116,8 @@ class Replica : public RefCounted {
   std::unordered_map<int, StepList::Line> planted_;
 };
 
-// A copy in another dtype that lies as x does, so that what views could be taken of x can be taken
-// of it.
+// A copy in another dtype with the strides of x, so that the views that x can have, it can have
+// too.
 Tensor copy_like(const Tensor& x, DType dtype);
 
 }  // namespace wengert

@@ -8,7 +8,7 @@ namespace wengert {
 
 namespace {
 
-constexpr int tile = 32;  // of a transposed copy
+constexpr int side = 32;  // of a tile of a transposed copy
 
 template <class To, class From>
 __global__ void __launch_bounds__(block_threads)
@@ -28,14 +28,14 @@ __global__ void __launch_bounds__(block_threads)
                     const void* from_data, int64_t from_row) {
   T* const to = static_cast<T*>(to_data);
   const T* const from = static_cast<const T*>(from_data);
-  __shared__ T square[tile][tile + 1];
-  const int64_t tiles = (columns + tile - 1) / tile;
-  const int64_t r0 = blockIdx.x / tiles * tile, c0 = blockIdx.x % tiles * tile;
-  const int x = threadIdx.x % tile;
-  for (int y = threadIdx.x / tile; y < tile; y += block_threads / tile)
+  __shared__ T square[side][side + 1];
+  const int64_t tiles = (columns + side - 1) / side;
+  const int64_t r0 = blockIdx.x / tiles * side, c0 = blockIdx.x % tiles * side;
+  const int x = threadIdx.x % side;
+  for (int y = threadIdx.x / side; y < side; y += block_threads / side)
     if (r0 + x < rows && c0 + y < columns) square[y][x] = from[(c0 + y) * from_row + r0 + x];
   __syncthreads();
-  for (int y = threadIdx.x / tile; y < tile; y += block_threads / tile)
+  for (int y = threadIdx.x / side; y < side; y += block_threads / side)
     if (r0 + y < rows && c0 + x < columns) to[(r0 + y) * to_row + c0 + x] = square[x][y];
 }
 
@@ -80,7 +80,7 @@ void cuda_copy(const View& to, const View& from) {
   if (kernels.transposed && loop.dims == 2 && loop.stride[0][1] == 1 && loop.stride[1][0] == 1 &&
       loop.stride[1][1] != 1) {
     dim3 grid;
-    grid.x = static_cast<unsigned>(divide_up(loop.size[0], tile) * divide_up(loop.size[1], tile));
+    grid.x = static_cast<unsigned>(divide_up(loop.size[0], side) * divide_up(loop.size[1], side));
     return launch("copy", d, grid, block_threads, kernels.transposed, loop.size[0], loop.size[1],
                   to.data, loop.stride[0][0], from.data, loop.stride[1][1]);
   }

@@ -38,7 +38,7 @@ template <class Body> void with_kernels(DType dtype, const Body& body) {
     body(Kernels<double>{rows.f64, products.f64});
 }
 
-// One head of one sample: a matrix of so many rows and columns.
+// One head of one sample: a matrix with its strides.
 template <class T> struct Matrix {
   T* data;
   int64_t row, col;

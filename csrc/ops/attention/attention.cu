@@ -24,7 +24,7 @@
 namespace wengert::WENGERT_ISA {
 namespace {
 
-constexpr int tile = 64, threads = 256;
+constexpr int tile = 64, attend_threads = 256;
 constexpr int pitch = tile + 4;  // of a tile in shared memory: rows start on 16 bytes
 template <class T> constexpr int steps = 64 / sizeof(T);  // of a product's inner axis at a time
 
@@ -76,7 +76,7 @@ template <class T> __device__ void turn(T (&rows)[4][4]) {
 template <class T>
 __device__ void bring(T (*to)[pitch], const Heads<const T>& x, int64_t rows, int64_t cols) {
   constexpr int depth = steps<T>;
-  for (int e = threadIdx.x; e < tile * depth; e += threads) {
+  for (int e = threadIdx.x; e < tile * depth; e += attend_threads) {
     // Neighbouring threads read what is adjacent.
     const int r = x.col == 1 ? e / depth : e % tile, c = x.col == 1 ? e % depth : e / tile;
     to[c][r] = r < rows && c < cols ? x(r, c) : T(0);
@@ -84,7 +84,7 @@ __device__ void bring(T (*to)[pitch], const Heads<const T>& x, int64_t rows, int
 }
 
 // The kernel's tools: a tile's elements that a thread has, rows i to i + 3.
-template <class T> struct Tiles {
+template <class T> struct ScoreTiles {
   T (*a)[pitch], (*b)[pitch];  // steps<T> rows each
   int i = static_cast<int>(threadIdx.x) / 16 * 4, j = static_cast<int>(threadIdx.x) % 16;
 
@@ -117,7 +117,7 @@ template <class T> struct Tiles {
     for (int r0 = 0; r0 < tile && r0 < rows; r0 += steps<T>) {
       __syncthreads();
       int odd = 0;
-      for (int e = threadIdx.x; e < tile * steps<T>; e += threads) {
+      for (int e = threadIdx.x; e < tile * steps<T>; e += attend_threads) {
         const int r = e / tile, c = e % tile;
         b[r][c] = r0 + r < rows && c < cols ? x(r0 + r, c) : T(0);
         odd |= !(b[r][c] - b[r][c] == 0);
@@ -148,14 +148,15 @@ template <class T> struct Tiles {
 };
 
 template <class T, Result result>
-__global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 2 : 1) attend(AttentionArguments<T> x) {
+__global__ void __launch_bounds__(attend_threads, sizeof(T) == 4 ? 2 : 1)
+    attend(AttentionArguments<T> x) {
   constexpr bool of_keys = result == Result::dk || result == Result::dv;
   constexpr bool forward = result == Result::y;
   constexpr T minus_inf = static_cast<T>(-HUGE_VAL);
   alignas(16) __shared__ T a[steps<T>][pitch];
   alignas(16) __shared__ T b[steps<T>][pitch];
   alignas(16) __shared__ T w[tile][pitch];  // the weights, turned
-  const Tiles<T> tiles{a, b};
+  const ScoreTiles<T> tiles{a, b};
   const int i = tiles.i, j = tiles.j;
   const int64_t across = x.columns > tile ? (x.columns + tile - 1) / tile : 1;
   const int64_t down = (x.own + tile - 1) / tile;
@@ -258,7 +259,7 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 2 : 1) attend(Attent
 
 // delta = sum(g * y): a warp for each query of each head.
 template <class T>
-__global__ void __launch_bounds__(threads) dots(AttentionArguments<T> x, int64_t rows) {
+__global__ void __launch_bounds__(attend_threads) dots(AttentionArguments<T> x, int64_t rows) {
   each_row<32>(rows, [&](int64_t row) {
     const int64_t matrix = row / x.own;
     const Heads<const T> g = x.g.at(matrix / x.heads, matrix % x.heads, row % x.own),
@@ -291,7 +292,7 @@ template <class T> struct Attention {
     if (result != Result::y && a.columns == 0) return;
     const int64_t blocks = out.shape[0] * a.heads * divide_up(a.own, tile) *
                            std::max<int64_t>(1, divide_up(a.columns, tile));
-    if (blocks) launch(op, out.device, grid_of(op, blocks), threads, attend<T, result>, a);
+    if (blocks) launch(op, out.device, grid_of(op, blocks), attend_threads, attend<T, result>, a);
   }
   static void forward(Views out, Views in, const Attrs& attrs) {
     const auto [scale, causal] = attrs.as<AttentionAttrs>();
@@ -309,22 +310,21 @@ template <class T> struct Attention {
     a.own = queries;
     if (rows)
       launch("scaled_dot_product_attention", in[0].device, grid_for(in[0].device, rows * 32),
-             threads, dots<T>, a, rows);
+             attend_threads, dots<T>, a, rows);
     run<Result::dq>(a, grads[0], keys);
     run<Result::dk>(a, grads[1], queries);
     run<Result::dv>(a, grads[2], queries);
   }
 };
 
-}  // namespace
-}  // namespace wengert::WENGERT_ISA
-
-namespace wengert {
-
-using namespace WENGERT_ISA;
-extern const AttentionGpu attention_gpu{
+constexpr AttentionGpu attention_gpu_table{
     .forward = float_or_double<Attention<float>::forward, Attention<double>::forward>,
     .backward = float_or_double<Attention<float>::backward, Attention<double>::backward>,
 };
 
-}  // namespace wengert
+}  // namespace
+}  // namespace wengert::WENGERT_ISA
+
+namespace wengert {
+extern const AttentionGpu attention_gpu = WENGERT_ISA::attention_gpu_table;
+}

@@ -267,7 +267,7 @@ template <class Row> struct UnaryOp {
   }
 
   static constexpr bool keeps_output = Row::saves == Keep::output;
-  static Source write(Dialect dialect, int of) {
+  [[gnu::cold]] static Source write(Dialect dialect, int of) {
     const Text x("x"), g("g"), kept(keeps_output ? "y" : "x");
     if constexpr (has_params) {
       const ParamsOf<Text> p{Text(Row::params[0]), Text(*std::rbegin(Row::params))};
@@ -369,7 +369,7 @@ template <class Row> struct BinaryOp {
     if (line.needs(1)) dx[1] = Row::db(g, a, b);
   }
 
-  static Source write(Dialect dialect, int of) {
+  [[gnu::cold]] static Source write(Dialect dialect, int of) {
     const Text a("a"), b("b"), g("g");
     return (of == 0   ? Row::value(a, b)
             : of == 1 ? Row::da(g, a, b)
@@ -408,7 +408,7 @@ template <class Row, class Rows> struct PlainOp {
     out.emplace_back(broadcast(Row::name, in[0].shape(), in[1].shape()),
                      compares ? DType::bool_ : in[0].dtype(), in[0].device());
   }
-  static Source write(Dialect dialect, int) {
+  [[gnu::cold]] static Source write(Dialect dialect, int) {
     return Row::value(Text("a"), Text("b")).write(dialect);
   }
   static const Op op;

@@ -55,7 +55,7 @@ template <class T> struct Operand {
     return {{bits, bits, bits, bits}};
   }
 };
-template <class T> struct Result {
+template <class T> struct Output {
   void* data;
   bool narrow;
 
@@ -88,7 +88,7 @@ template <class... T> constexpr bool all_float = (true && ... && std::is_same_v<
 // are not unrolled: the threads that a GPU holds have enough under way.
 template <class F, class Out, class... In>
 __global__ void __launch_bounds__(block_threads)
-    map_elements(GpuLoop<1 + sizeof...(In)> walk, bool adjacent, Result<Out> y, Params p,
+    map_elements(GpuLoop<1 + sizeof...(In)> walk, bool adjacent, Output<Out> y, Params p,
                  Operand<In>... x) {
   int64_t i = first_index();
   if constexpr (all_float<Out, In...>)
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(block_threads)
 // compiled once for many formulas.
 template <class Out, class... In> struct Kernel {
   const char* name;
-  void (*kernel)(GpuLoop<1 + sizeof...(In)>, bool, Result<Out>, Params, Operand<In>...);
+  void (*kernel)(GpuLoop<1 + sizeof...(In)>, bool, Output<Out>, Params, Operand<In>...);
 
   void run(Views out, Views in, const Params& p) const {
     run(out[0], in, p, std::index_sequence_for<In...>());
@@ -149,7 +149,7 @@ template <class Out, class... In> struct Kernel {
                                 broadcast_strides(in[k].shape, in[k].strides, out.shape)...};
     const Strides* all[N] = {&strides[0], &strides[k + 1]...};
     each_piece(Loop<N>(out.shape, all), [&](const GpuLoop<N>& walk, const Offsets<N>& start) {
-      const Result<Out> y{out.as<char>() + start[0] * size_of(out.dtype), narrow};
+      const Output<Out> y{out.as<char>() + start[0] * size_of(out.dtype), narrow};
       const std::tuple<Operand<In>...> x{moved(std::get<k>(operands), in[k], start[k + 1])...};
       bool adjacent = false;
       if constexpr (all_float<Out, In...>)

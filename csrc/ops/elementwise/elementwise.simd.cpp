@@ -15,78 +15,80 @@ using ValueType =
                            !std::is_same_v<Row, Remainder>,
                        Simd<T>, Lane<T>>;
 
-// An operand of a tile: adjacent elements, or one element for all places.
-template <class V> FN auto adjacent(const typename V::Scalar* x) {
-  return [x](int64_t i, int count) INLINE { return load<V>(x + i, count); };
-}
-template <class V> FN auto repeated(const typename V::Scalar* x) {
-  return [v = V(*x)](int64_t, int) INLINE { return v; };
-}
-
-// y = f at every vector, past the caches.
-template <class V, class F> FN void streamed(int64_t n, typename V::Scalar* y, const F& f) {
-  each_vector<V>(n, [&](int64_t i, int count) INLINE {
-    if constexpr (requires { V::stream_end(); })
-      if (count == V::width) return f(i, count).stream(y + i);
-    store(y + i, count, f(i, count));
-  });
-  if constexpr (requires { V::stream_end(); }) V::stream_end();
-}
-
-// y = f(a, b), with a loop for each layout of the operands.
+// y = f(i) at every whole vector; returns where the rest begins.
 template <class V, class F>
+FN int64_t whole_vectors(int64_t n, typename V::Scalar* y, uint32_t scalars, const F& f) {
+  int64_t i = 0;
+  if constexpr (requires { V::stream_end(); })
+    if (scalars == stream) {  // past the caches
+      for (; i + V::width <= n; i += V::width) f(i).stream(y + i);
+      V::stream_end();
+      return i;
+    }
+  for (; i + V::width <= n; i += V::width) f(i).store(y + i);
+  return i;
+}
+// The rest of a run from i on, in any layout.
+template <class V, class F>
+FN void rest_of(int64_t i, int64_t n, typename V::Scalar* y, const F& f) {
+  for (; i < n; i += V::width) {
+    const int count = static_cast<int>(n - i < V::width ? n - i : V::width);
+    store(y + i, count, f(i, count));
+  }
+}
+
+// y = f(x). Each copy of f takes time to compile and room, so only layouts that are common have a
+// loop.
+template <class V, class F>
+FN void tile_of_one(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars,
+                    const F& f) {
+  using T = typename V::Scalar;
+  T* y = static_cast<T*>(y_data);
+  const T* x = static_cast<const T*>(x_data[0]);
+  const bool one = scalars & 1;
+  int64_t i = 0;
+  if (!one)
+    i = whole_vectors<V>(n, y, scalars, [&](int64_t at) INLINE { return f(V::load(x + at)); });
+  rest_of<V>(i, n, y,
+             [&](int64_t at, int count) INLINE { return f(one ? V(*x) : load<V>(x + at, count)); });
+}
+
+// y = f(a, b); of gradients, b is seldom repeated.
+template <class V, bool repeats_b, class F>
 FN void tile_of_two(int64_t n, void* y_data, const void* const* x, uint32_t scalars, const F& f) {
   using T = typename V::Scalar;
   T* y = static_cast<T*>(y_data);
   const T *a = static_cast<const T*>(x[0]), *b = static_cast<const T*>(x[1]);
-  const auto loop = [&](auto a_at, auto b_at) INLINE {
-    each_vector<V>(n, [&](int64_t i, int count)
-                          INLINE { store(y + i, count, f(a_at(i, count), b_at(i, count))); });
-  };
-  if (scalars == stream)
-    streamed<V>(n, y, [&](int64_t i, int count) INLINE {
-      return f(load<V>(a + i, count), load<V>(b + i, count));
-    });
-  else if (scalars == 0)
-    loop(adjacent<V>(a), adjacent<V>(b));
-  else if (scalars == 1)
-    loop(repeated<V>(a), adjacent<V>(b));
-  else if (scalars == 2)
-    loop(adjacent<V>(a), repeated<V>(b));
-  else
-    loop(repeated<V>(a), repeated<V>(b));
+  const bool one_a = scalars & 1, one_b = scalars & 2;
+  int64_t i = 0;
+  if (!one_a && !one_b)
+    i = whole_vectors<V>(n, y, scalars,
+                         [&](int64_t at) INLINE { return f(V::load(a + at), V::load(b + at)); });
+  else if (!one_b)
+    for (const V v(*a); i + V::width <= n; i += V::width) f(v, V::load(b + i)).store(y + i);
+  else if (repeats_b && !one_a)
+    for (const V v(*b); i + V::width <= n; i += V::width) f(V::load(a + i), v).store(y + i);
+  rest_of<V>(i, n, y, [&](int64_t at, int count) INLINE {
+    return f(one_a ? V(*a) : load<V>(a + at, count), one_b ? V(*b) : load<V>(b + at, count));
+  });
 }
 
 template <class Row, class T> struct UnaryTile {
   using V = ValueType<Row, T>;
-  FN static V value(V x, const Params& p) {
-    if constexpr (requires { Row::value(x, p); })
-      return Row::value(x, p);
-    else
-      return Row::value(x);
-  }
-  static void run(int64_t n, void* y_data, const void* const* x, uint32_t scalars,
-                  const Params& p) {
-    T* y = static_cast<T*>(y_data);
-    const auto loop = [&](auto x_at) INLINE {
-      each_vector<V>(
-          n, [&](int64_t i, int count) INLINE { store(y + i, count, value(x_at(i, count), p)); });
-    };
-    if (scalars == stream)
-      streamed<V>(n, y, [&](int64_t i, int count) INLINE {
-        return value(load<V>(static_cast<const T*>(x[0]) + i, count), p);
-      });
-    else if (scalars)
-      loop(repeated<V>(static_cast<const T*>(x[0])));
-    else
-      loop(adjacent<V>(static_cast<const T*>(x[0])));
+  static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params& p) {
+    tile_of_one<V>(n, y, x, scalars, [&](V v) INLINE {
+      if constexpr (requires { Row::value(v, p); })
+        return Row::value(v, p);
+      else
+        return Row::value(v);
+    });
   }
 };
 
 template <class Row, class T> struct UnaryVjpTile {
   using V = ValueType<Row, T>;
   static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params& p) {
-    tile_of_two<V>(n, y, x, scalars, [&](V g, V kept) INLINE {
+    tile_of_two<V, false>(n, y, x, scalars, [&](V g, V kept) INLINE {
       if constexpr (requires { Row::vjp(g, kept, p); })
         return Row::vjp(g, kept, p);
       else
@@ -98,7 +100,7 @@ template <class Row, class T> struct UnaryVjpTile {
 template <class Row, class T> struct BinaryTile {
   using V = ValueType<Row, T>;
   static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params&) {
-    tile_of_two<V>(n, y, x, scalars, [](V a, V b) INLINE { return Row::value(a, b); });
+    tile_of_two<V, true>(n, y, x, scalars, [](V a, V b) INLINE { return Row::value(a, b); });
   }
 };
 
@@ -165,20 +167,22 @@ template <class Row> constexpr ByDType floating_vjp() {
   return by;
 }
 template <class Row> constexpr ByDType tests() {
-  return {PlainTile<Row, bool, bool>::run,
-          PlainTile<Row, uint8_t, bool>::run,
-          PlainTile<Row, int32_t, bool>::run,
-          PlainTile<Row, int64_t, bool>::run,
-          nullptr,
-          PlainTile<Row, float, bool>::run,
-          PlainTile<Row, double, bool>::run};
+  return {PlainTile<Row, uint8_t, bool>::run,  // bools are bytes
+          PlainTile<Row, uint8_t, bool>::run, PlainTile<Row, int32_t, bool>::run,
+          PlainTile<Row, int64_t, bool>::run, nullptr,
+          PlainTile<Row, float, bool>::run,   PlainTile<Row, double, bool>::run};
 }
-template <class Row> constexpr ByDType logic() { return {requires {Row::of_integers; }
-? nullptr : PlainTile<Row, bool, bool>::run, PlainTile<Row, uint8_t, uint8_t>::run,
-    PlainTile<Row, int32_t, int32_t>::run, PlainTile<Row, int64_t, int64_t>::run, nullptr, nullptr,
-    nullptr
-};  // namespace
-}  // namespace wengert::WENGERT_ISA
+template <class Row> constexpr ByDType logic() {
+  TileFn of_bools = nullptr;
+  if constexpr (!requires { Row::of_integers; }) of_bools = PlainTile<Row, bool, bool>::run;
+  return {of_bools,
+          PlainTile<Row, uint8_t, uint8_t>::run,
+          PlainTile<Row, int32_t, int32_t>::run,
+          PlainTile<Row, int64_t, int64_t>::run,
+          nullptr,
+          nullptr,
+          nullptr};
+}
 
 template <class... Rows> constexpr std::array<ByDType, sizeof...(Rows)> unary_table(List<Rows...>) {
   return {numbers_or_floating<UnaryTile, Rows>()...};
@@ -205,7 +209,7 @@ extern constexpr ElementwiseKernels elementwise_kernels{
     binary_table(BinaryRows{}),
     test_table(TestRows{}),
     logic_table(LogicRows{}),
-    {WhereTile<bool>::run, WhereTile<uint8_t>::run, WhereTile<int32_t>::run,
+    {WhereTile<uint8_t>::run, WhereTile<uint8_t>::run, WhereTile<int32_t>::run,
      WhereTile<int64_t>::run, nullptr, WhereTile<float>::run, WhereTile<double>::run},
     Convert<float, bfloat16>::run,
     Convert<bfloat16, float>::run};

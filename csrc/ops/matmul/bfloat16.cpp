@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t chunk_elements = 1 << 15;
 
 GemmKernel pairs_kernel() {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(WENGERT_BASELINE)
   if (has_bfloat16()) return avx512bf16::multiply_pairs;
 #endif
   return nullptr;

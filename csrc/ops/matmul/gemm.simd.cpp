@@ -44,31 +44,31 @@ constexpr int64_t max_sums = 1 << 20;  // and with n == 1 a million elements
 template <class T>
 constexpr int64_t tile_cols = 2048 / sizeof(T);  // columns of c in one chunk, at most
 
-constexpr int64_t narrow = 3;              // few rows: b is read in place, ...
-constexpr int64_t rows_together = 8;       // ... along this many of its rows, ...
-constexpr int64_t look_ahead = 16;         // ... the later ones fetched into L2 meanwhile
+constexpr int64_t narrow = 3;              // up to this many rows, b is read in place
+constexpr int64_t rows_together = 8;       // ... and this many of its rows at a time,
+constexpr int64_t look_ahead = 16;         // ... with these after them prefetched into L2
 constexpr int64_t small_work = 1 << 16;    // multiply-adds that are one chunk, of integers
-constexpr int64_t finish_elements = 2048;  // an epilogue gets at least so many at once, in L1
-constexpr int64_t short_column = 16;       // n == 1: up to this k it is a product like others
+constexpr int64_t finish_elements = 2048;  // at least, in each call of an epilogue, in L1
+constexpr int64_t short_column = 16;       // n == 1: up to this k no kernel of its own
 
 // Blocking, as measured with benchmarks/blocking.cpp, where they can be changed.
 #if !defined(WENGERT_TUNABLE)
 #define WENGERT_TUNABLE constexpr
 #endif
-WENGERT_TUNABLE int64_t direct_rows = 64,  // up to so many rows, b is read in place ...
-    direct_bytes = 4096,      // ... if its rows are no farther apart, else up to one panel of rows
-    unpacked_cols = 128,      // up to so many columns of a chunk, a is read in place, ...
-    aliased_cols = 32,        // ... or so many, if its lines push each other out of L1
-    tall_elements = 1 << 18,  // an a of this size stays in L2: chunks have all its rows
-    side_limit = 512,         // of chunks that are nearly square
-    chunks_wanted = 16,       // chunks of a product, ...
-    row_work = 1 << 20,    // ... or this many where rows are cut, unless b has fewer elements ...
-    small_b = 1 << 14,     // ... than these, ...
-    chunk_work = 1 << 18,  // ... of at least so many multiply-adds, ...
-    shared_rows = 256,     // From so many rows on, a b of ...
-    shared_elements = 1 << 18,  // ... so many elements is packed once, for ...
-    shared_chunks = 8;          // ... so many chunks or more
-// ... and about at most: 5 to 20 ms, for which Ctrl-C waits.
+WENGERT_TUNABLE int64_t direct_rows = 64,  // up to this many rows, b is read in place
+    direct_bytes = 4096,        // ... if its rows are at most this far apart; else up to one panel
+    unpacked_cols = 128,        // up to this many columns of a chunk, a is read in place
+    aliased_cols = 32,          // ... or up to this many, if its lines evict each other from L1
+    tall_elements = 1 << 18,    // an a of this size stays in L2: chunks have all its rows
+    side_limit = 512,           // of chunks that are nearly square
+    chunks_wanted = 16,         // chunks of a product
+    row_work = 1 << 20,         // least multiply-adds of a chunk of rows,
+    small_b = 1 << 14,          // ... if b has at least this many elements,
+    chunk_work = 1 << 18,       // ... else, and of other chunks, this many
+    shared_rows = 256,          // b is packed once if there are this many rows,
+    shared_elements = 1 << 18,  // ... this many elements of b,
+    shared_chunks = 8;          // ... and this many chunks
+// At most, about: 5 to 20 ms, for which Ctrl-C waits.
 template <class T> constexpr int64_t chunk_limit = lanes<T> << 25;
 constexpr int64_t shared_limit = 1 << 22;  // elements of b that are packed at once
 

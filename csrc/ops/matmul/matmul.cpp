@@ -19,15 +19,9 @@ namespace wengert {
 
 namespace {
 
-// A stack is shared out matrix by matrix if these have up to so many multiply-adds, and with at
-// least so many to a thread at once.
+// Threads share a stack matrix by matrix if a matrix has at most small_product multiply-adds, in
+// chunks of at least stack_chunk.
 constexpr double small_product = 1 << 18, stack_chunk = 1 << 14;
-
-Shape batch_of(const Shape& shape) {
-  Shape batch;
-  for (int d = 0; d + 2 < shape.size(); ++d) batch.push_back(shape[d]);
-  return batch;
-}
 
 void infer(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   const Shape &a = in[0].shape(), &b = in[1].shape();

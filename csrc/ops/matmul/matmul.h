@@ -8,6 +8,13 @@
 
 namespace wengert {
 
+// The axes before a matrix's two.
+inline Dims batch_of(const Dims& dims) {
+  Dims batch;
+  for (int d = 0; d + 2 < dims.size(); ++d) batch.push_back(dims[d]);
+  return batch;
+}
+
 // What is done with each finished block of the product by the thread that made it, while it is in
 // cache. The blocks cover the output once, are some rows by up to 512 columns, and do not depend on
 // the number of threads. A stack of products counts as one tall matrix.
@@ -61,7 +68,7 @@ struct MatmulKernels {
   void (*pack_f64)(const Gemm&, void* to);
 };
 WENGERT_DECLARE_KERNELS(MatmulKernels, matmul_kernels)
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(WENGERT_BASELINE)
 // a and b hold pairs of bfloat16, of terms that follow each other, in each 32 bits; c is float32.
 // n > 1. gemm.simd.cpp once more, for processors with AVX512-BF16.
 namespace avx512bf16 {

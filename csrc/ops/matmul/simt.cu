@@ -16,7 +16,7 @@ namespace wengert {
 
 namespace {
 
-using namespace WENGERT_ISA;
+using WENGERT_ISA::each_four, WENGERT_ISA::finish, WENGERT_ISA::results;
 
 struct Spot {
   int row, column;
@@ -231,12 +231,6 @@ __global__ void __launch_bounds__(threads)
       y[i] = static_cast<T>(sum);
     }
   }
-}
-
-Shape batch_of(const Dims& dims) {
-  Dims batch;
-  for (int d = 0; d + 2 < dims.size(); ++d) batch.push_back(dims[d]);
-  return batch;
 }
 
 // Whether quads can be read from x, which lies along axis 1 if `along_second`.

@@ -25,7 +25,7 @@ namespace wengert {
 
 namespace {
 
-using namespace WENGERT_ISA;
+using WENGERT_ISA::each_four, WENGERT_ISA::finish, WENGERT_ISA::results;
 
 constexpr int size = 128;  // of a tile; with one slice, wgmma's are two wide
 [[maybe_unused]] constexpr int fragments = 16;
@@ -425,12 +425,6 @@ Units units(Device d) {
       : c >= 80 && built(mma_tiles<1>) ? Units::mma
                                        : Units::none;
   return known[number(d)] = u;
-}
-
-Shape batch_of(const Dims& dims) {
-  Dims batch;
-  for (int d = 0; d + 2 < dims.size(); ++d) batch.push_back(dims[d]);
-  return batch;
 }
 
 // x as slices: `row_axis` counts their rows, the other axis is k.

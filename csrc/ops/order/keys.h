@@ -34,7 +34,7 @@ template <class T> FN KeyOf<T> key_of(T x) {
 }
 
 // Where v belongs in n values in order: before all that are equal to it, or behind them.
-template <class T> FN int64_t place_of(T v, const T* x, int64_t n, bool right) {
+template <class T> FN int64_t place_in_run(T v, const T* x, int64_t n, bool right) {
   const KeyOf<T> key = key_of(v);
   int64_t first = 0;
   while (n > 0) {

@@ -296,7 +296,7 @@ void run_search(Views out, Views in, const Attrs& attrs) {
       const int64_t end = std::min(total, (chunk + 1) << 12);
       for (int64_t i = chunk << 12; i < end; ++i)
         out[0].as<int64_t>()[i] =
-            place_of(in[1].as<T>()[i], in[0].as<T>() + i / each * n, n, right);
+            place_in_run(in[1].as<T>()[i], in[0].as<T>() + i / each * n, n, right);
     });
   });
 }

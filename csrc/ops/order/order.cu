@@ -60,7 +60,7 @@ template <class T>
 __global__ void __launch_bounds__(block_threads)
     search(int64_t total, int64_t each, int64_t n, const T* x, const T* v, int64_t* y, bool right) {
   for (int64_t i = first_index(); i < total; i += index_step())
-    y[i] = place_of(v[i], x + i / each * n, n, right);
+    y[i] = place_in_run(v[i], x + i / each * n, n, right);
 }
 
 void sort_on_gpu(Views out, Views in, const Attrs& attrs) {

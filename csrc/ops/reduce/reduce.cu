@@ -87,7 +87,7 @@ Plan plan_for(const ReduceBlock& block, int64_t units, double divisor) {
   }
   return p;
 }
-dim3 grid_of(const Plan& p) {
+dim3 grid_for(const Plan& p) {
   dim3 grid;
   grid.x = static_cast<unsigned>(divide_up(p.units, p.units_a_block));
   grid.y = static_cast<unsigned>(p.pieces);
@@ -105,10 +105,10 @@ void run(const Folds& folds, const View& out, const View& x, const ReduceBlock& 
   const Device d = out.device;
   const Plan p = plan_for(block, out.numel(), divisor);
   if (p.pieces == 1)
-    return launch("reduce", d, grid_of(p), block_threads, folds.elements, p, true, out.data,
+    return launch("reduce", d, grid_for(p), block_threads, folds.elements, p, true, out.data,
                   x.data);
   const DeviceScratch partial(d, p.units * p.pieces * folds.accumulator_bytes);
-  launch("reduce", d, grid_of(p), block_threads, folds.elements, p, false, partial.as<void>(),
+  launch("reduce", d, grid_for(p), block_threads, folds.elements, p, false, partial.as<void>(),
          x.data);
   ReduceBlock rest{};
   rest.dims = 1;
@@ -118,7 +118,7 @@ void run(const Folds& folds, const View& out, const View& x, const ReduceBlock& 
   Plan second = plan_for(rest, p.units, divisor);
   second.rows_a_piece = second.block.rows;
   second.pieces = 1;
-  launch("reduce", d, grid_of(second), block_threads, folds.accumulators, second, true, out.data,
+  launch("reduce", d, grid_for(second), block_threads, folds.accumulators, second, true, out.data,
          partial.as<void>());
 }
 
@@ -141,14 +141,13 @@ template <template <class> class Fold> void reduce(Views out, Views in, const At
   if (out[0].numel()) run(folds_of<Fold>(in[0].dtype), out[0], in[0], *block, divisor);
 }
 
+constexpr ReduceGpu reduce_gpu_table{{reduce<Sum>, reduce<Prod>, reduce<Max>, reduce<Min>,
+                                      reduce<Any>, reduce<All>, reduce<ArgMax>, reduce<ArgMin>,
+                                      reduce<SumSquares>}};
+
 }  // namespace
 }  // namespace wengert::WENGERT_ISA
 
 namespace wengert {
-
-using namespace WENGERT_ISA;
-extern const ReduceGpu reduce_gpu{{reduce<Sum>, reduce<Prod>, reduce<Max>, reduce<Min>, reduce<Any>,
-                                   reduce<All>, reduce<ArgMax>, reduce<ArgMin>,
-                                   reduce<SumSquares>}};
-
-}  // namespace wengert
+extern const ReduceGpu reduce_gpu = WENGERT_ISA::reduce_gpu_table;
+}

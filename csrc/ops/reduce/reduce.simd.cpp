@@ -64,8 +64,10 @@ template <class Fold, class T> struct Kernel {
   static constexpr ReduceKernel kernel{sizeof(Acc), start, fold_run, fold_rows, merge, finish};
 };
 
-template <template <class> class Fold> constexpr std::array<ReduceKernel, dtype_count> for_all() {
-  return {Kernel<Fold<bool>, bool>::kernel,
+// Bools are bytes of 0 and 1; for any and all, bool itself is faster.
+template <template <class> class Fold, class Bool = uint8_t>
+constexpr std::array<ReduceKernel, dtype_count> for_all() {
+  return {Kernel<Fold<Bool>, Bool>::kernel,
           Kernel<Fold<uint8_t>, uint8_t>::kernel,
           Kernel<Fold<int32_t>, int32_t>::kernel,
           Kernel<Fold<int64_t>, int64_t>::kernel,
@@ -77,7 +79,7 @@ template <template <class> class Fold> constexpr std::array<ReduceKernel, dtype_
 }  // namespace
 
 extern constexpr ReduceKernels reduce_kernels{
-    {for_all<Sum>(), for_all<Prod>(), for_all<Max>(), for_all<Min>(), for_all<Any>(),
-     for_all<All>(), for_all<ArgMax>(), for_all<ArgMin>(), for_all<SumSquares>()}};
+    {for_all<Sum>(), for_all<Prod>(), for_all<Max>(), for_all<Min>(), for_all<Any, bool>(),
+     for_all<All, bool>(), for_all<ArgMax>(), for_all<ArgMin>(), for_all<SumSquares>()}};
 
 }  // namespace wengert::WENGERT_ISA

@@ -131,16 +131,15 @@ template <class T> struct Norm {
   }
 };
 
-}  // namespace
-}  // namespace wengert::WENGERT_ISA
-
-namespace wengert {
-
-using namespace WENGERT_ISA;
-extern const NormGpu norm_gpu{
+constexpr NormGpu norm_gpu_table{
     .layer_norm = float_or_double<Norm<float>::run, Norm<double>::run>,
     .layer_norm_vjp = float_or_double<Norm<float>::run_vjp, Norm<double>::run_vjp>,
     .affine_vjp = float_or_double<Norm<float>::run_affine, Norm<double>::run_affine>,
 };
 
-}  // namespace wengert
+}  // namespace
+}  // namespace wengert::WENGERT_ISA
+
+namespace wengert {
+extern const NormGpu norm_gpu = WENGERT_ISA::norm_gpu_table;
+}

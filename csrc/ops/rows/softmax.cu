@@ -121,13 +121,7 @@ template <RowOp op> void run_op(Views out, Views in, const Attrs&) {
                                  : run_op<op, double>(out[0], out, in);
 }
 
-}  // namespace
-}  // namespace wengert::WENGERT_ISA
-
-namespace wengert {
-
-using namespace WENGERT_ISA;
-extern const SoftmaxGpu softmax_gpu{
+constexpr SoftmaxGpu softmax_gpu_table{
     .softmax = run_op<RowOp::softmax>,
     .log_softmax = run_op<RowOp::log_softmax>,
     .softmax_vjp = run_op<RowOp::softmax_vjp>,
@@ -137,4 +131,9 @@ extern const SoftmaxGpu softmax_gpu{
     .cross_entropy_vjp = run_op<RowOp::cross_entropy_vjp>,
 };
 
-}  // namespace wengert
+}  // namespace
+}  // namespace wengert::WENGERT_ISA
+
+namespace wengert {
+extern const SoftmaxGpu softmax_gpu = WENGERT_ISA::softmax_gpu_table;
+}

@@ -10,10 +10,10 @@
 namespace wengert::WENGERT_ISA {
 namespace {
 
-constexpr int64_t piece_rounds = 32;  // elements of a piece for each thread of a team
-constexpr int64_t many_blocks = 1024;
+constexpr int64_t scan_rounds = 32;  // elements of a piece for each thread of a team
+constexpr int64_t scan_blocks = 1024;
 
-struct Plan {
+struct ScanPlan {
   int64_t lines, n, inner;  // [lines / inner, n, inner]
   bool reverse;
   int team, lines_a_block;  // powers of two, together 256
@@ -24,7 +24,7 @@ struct Plan {
 // each piece has, to `pieces`; with y: from what the pieces before have, if there are several.
 template <class Fold, class T, bool elements>
 __global__ void __launch_bounds__(block_threads)
-    scan(Plan p, const T* a, const T* b, typename Fold::Out* y, int64_t* at, void* pieces) {
+    scan(ScanPlan p, const T* a, const T* b, typename Fold::Out* y, int64_t* at, void* pieces) {
   using Acc = typename Fold::Acc;
   __shared__ Acc parts[block_threads];
   const bool along = p.inner == 1;
@@ -73,28 +73,28 @@ __global__ void __launch_bounds__(block_threads)
   if (elements && !y && member == 0 && line < p.lines) totals[line * p.pieces + piece] = before;
 }
 
-Plan plan_for(int64_t lines, int64_t n, int64_t inner, bool reverse) {
-  Plan p{lines, n, inner, reverse, 1, 1, n, 1};
+ScanPlan plan_for(int64_t lines, int64_t n, int64_t inner, bool reverse) {
+  ScanPlan p{lines, n, inner, reverse, 1, 1, n, 1};
   const int widest = inner == 1 ? static_cast<int>(block_threads) : 8;
   while (p.team < widest && p.team < n) p.team *= 2;
   p.lines_a_block = static_cast<int>(block_threads) / p.team;
   return p;
 }
-dim3 grid_of(const Plan& p) {
-  dim3 grid = wengert::grid_of("scan", divide_up(p.lines, p.lines_a_block));
+dim3 grid_for(const ScanPlan& p) {
+  dim3 grid = grid_of("scan", divide_up(p.lines, p.lines_a_block));
   grid.y = static_cast<unsigned>(p.pieces);
   return grid;
 }
 
-template <class Fold, class T> void run(Views out, Views in, const Attrs& attrs) {
+template <class Fold, class T> void run_lines(Views out, Views in, const Attrs& attrs) {
   using Out = typename Fold::Out;
   using Acc = typename Fold::Acc;
   const Device d = out[0].device;
   const auto [axis, reverse] = attrs.as<ScanAttrs>();
   const ScanShape s(out[0].shape, axis);
-  Plan p = plan_for(s.outer * s.inner, s.n, s.inner, reverse);
-  if (divide_up(p.lines, p.lines_a_block) < many_blocks) {
-    p.rows_a_piece = p.team * piece_rounds;
+  ScanPlan p = plan_for(s.outer * s.inner, s.n, s.inner, reverse);
+  if (divide_up(p.lines, p.lines_a_block) < scan_blocks) {
+    p.rows_a_piece = p.team * scan_rounds;
     p.pieces = divide_up(p.n, p.rows_a_piece);
     if (p.pieces > 65535) {  // of a grid's second axis
       p.rows_a_piece = divide_up(p.n, 65535);
@@ -104,13 +104,13 @@ template <class Fold, class T> void run(Views out, Views in, const Attrs& attrs)
   const T *a = in[0].as<T>(), *b = in.size() > 1 ? in[1].as<T>() : nullptr;
   int64_t* const at = out.size() > 1 ? out[1].as<int64_t>() : nullptr;
   const auto elements = [&](Out* y, Acc* pieces) {
-    launch("scan", d, grid_of(p), block_threads, scan<Fold, T, true>, p, a, b, y, at, pieces);
+    launch("scan", d, grid_for(p), block_threads, scan<Fold, T, true>, p, a, b, y, at, pieces);
   };
   if (p.pieces == 1) return elements(out[0].as<Out>(), nullptr);
   const DeviceScratch partial(d, p.lines * p.pieces * int64_t{sizeof(Acc)});
   elements(nullptr, partial.as<Acc>());
-  const Plan second = plan_for(p.lines, p.pieces, 1, false);
-  launch("scan", d, grid_of(second), block_threads, scan<Fold, T, false>, second,
+  const ScanPlan second = plan_for(p.lines, p.pieces, 1, false);
+  launch("scan", d, grid_for(second), block_threads, scan<Fold, T, false>, second,
          static_cast<const T*>(nullptr), static_cast<const T*>(nullptr), static_cast<Out*>(nullptr),
          static_cast<int64_t*>(nullptr), partial.as<void>());
   elements(out[0].as<Out>(), partial.as<Acc>());
@@ -122,20 +122,19 @@ void run_of(Views out, Views in, const Attrs& attrs) {
   dispatch(in[0].dtype, [&](auto type) {
     using Given = typename decltype(type)::type;
     using T = std::conditional_t<std::is_same_v<Given, bool>, uint8_t, Given>;  // 0 and 1 in a byte
-    if constexpr ((std::is_same_v<T, Types> || ...)) run<Fold<T>, T>(out, in, attrs);
+    if constexpr ((std::is_same_v<T, Types> || ...)) run_lines<Fold<T>, T>(out, in, attrs);
   });
 }
+
+constexpr ScanGpu scan_gpu_table{{run_of<Sum, int64_t, float, double>,
+                                  run_of<Prod, int64_t, float, double>,
+                                  run_of<LatestMax, uint8_t, int32_t, int64_t, float, double>,
+                                  run_of<LatestMin, uint8_t, int32_t, int64_t, float, double>,
+                                  run_of<LogSumExp, float, double>, run_of<Affine, float, double>}};
 
 }  // namespace
 }  // namespace wengert::WENGERT_ISA
 
 namespace wengert {
-
-using namespace WENGERT_ISA;
-extern const ScanGpu scan_gpu{{run_of<Sum, int64_t, float, double>,
-                               run_of<Prod, int64_t, float, double>,
-                               run_of<LatestMax, uint8_t, int32_t, int64_t, float, double>,
-                               run_of<LatestMin, uint8_t, int32_t, int64_t, float, double>,
-                               run_of<LogSumExp, float, double>, run_of<Affine, float, double>}};
-
-}  // namespace wengert
+extern const ScanGpu scan_gpu = WENGERT_ISA::scan_gpu_table;
+}

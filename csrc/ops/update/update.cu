@@ -16,7 +16,8 @@ template <class T> struct Parts {
 };
 
 template <class T, class Row>
-__global__ void __launch_bounds__(block_threads) update(Parts<T> parts, Varying<Row> of_step) {
+__global__ void __launch_bounds__(block_threads)
+    update_parts(Parts<T> parts, Varying<Row> of_step) {
   const Row s = of_step.get();
   int i = 0;
   while (parts.first_chunk[i + 1] <= blockIdx.x) ++i;
@@ -32,7 +33,7 @@ template <class T, class Row> void run(Device d, std::span<const UpdatePart<>> a
   for (size_t at = 0; at < all.size();) {
     Parts<T> parts;
     int64_t chunks = 0;
-    for (; at < all.size() && parts.count < parts_a_launch; ++at) {
+    for (; at < all.size() && parts_a_launch > parts.count; ++at) {
       const UpdatePart<>& x = all[at];
       UpdatePart<T*>& part = parts.part[parts.count];
       part = {x.n, static_cast<T*>(x.p), static_cast<T*>(x.g), {}};
@@ -42,7 +43,7 @@ template <class T, class Row> void run(Device d, std::span<const UpdatePart<>> a
     }
     dim3 grid;
     grid.x = static_cast<unsigned>(chunks);
-    launch(Row::name, d, grid, block_threads, update<T, Row>, parts, of_step);
+    launch(Row::name, d, grid, block_threads, update_parts<T, Row>, parts, of_step);
   }
 }
 template <class Row>

@@ -379,7 +379,7 @@ class PersistentSteps final : public Steps {
     fail<DeviceError>("an operand is in other memory");
   }
   // An operand of the instruction that is added next. flat: thread i touches its elements i,
-  // i + threads, ... of so many bytes, and no others; 0: or not.
+  // i + threads, ... of `flat` bytes each, and no others; 0: any.
   Place touch(const void* data, int64_t bytes, bool written, int flat, int64_t row = 0,
               int64_t column = 0) {
     const int at = place(data);
