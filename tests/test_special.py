@@ -170,6 +170,7 @@ def test_windows_of_numpys() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
+        (lambda: signal.hann(4, dtype="int64"), wg.DTypeError, "dtype is int64; expected float32"),
         (lambda: signal.hann(-1), ValueError, "M is -1; expected 0 or more"),
         (lambda: signal.gaussian(4, std=0), ValueError, "gaussian: std is 0; expected more"),
         (lambda: signal.exponential(4, tau=-1), ValueError, "exponential: tau is -1"),

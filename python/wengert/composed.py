@@ -15,7 +15,7 @@ from . import _core, _explained, linalg
 from ._calls import choice
 from ._core import DType, DTypeError, ShapeError, Tensor
 from .linalg import cross, outer, tensordot, vecdot
-from .shapes import _axes, triu_indices
+from .shapes import _axes, _axis, triu_indices
 
 __all__ = [
     "addcdiv",
@@ -256,8 +256,9 @@ def cov(
     rows = x.reshape(1, -1) if x.ndim < 2 else x
     rows = rows if rows.dtype.is_floating_point else rows.float()
     w, total = None, float(rows.shape[1])
-    for given in (fweights, aweights):
+    for name, given in (("fweights", fweights), ("aweights", aweights)):
         if given is not None:
+            _check_weights(name, given, rows.shape[1])
             w = given.to(rows.dtype) if w is None else w * given.to(rows.dtype)
     if w is None:
         gap = rows - rows.mean(1, keepdims=True)
@@ -269,6 +270,15 @@ def cov(
         over = sums - correction * less / sums if aweights is not None else sums - correction
         y = (gap * w) @ gap.mT / _core.maximum(over, 0.0)
     return y.reshape(()) if rows.shape[0] == 1 else y
+
+
+def _check_weights(name: str, w: Tensor, n: int) -> None:
+    if w.shape != (n,):
+        raise ShapeError(f"cov: {name} has shape {w.shape} for {n} observations; expected ({n},)")
+    if name == "fweights" and w.dtype.is_floating_point:
+        raise DTypeError(f"cov: fweights is {w.dtype.name}; it counts: expected whole numbers")
+    if not _core._is_tracing() and (w < 0).any():
+        raise ValueError(f"cov: {name} has a number below 0")
 
 
 def corrcoef(x: Tensor) -> Tensor:
@@ -327,7 +337,9 @@ def _slopes(x: Tensor, axis: int, step: Any, order: int) -> Tensor:
 
 def renorm(x: Tensor, p: float, axis: int, maxnorm: float) -> Tensor:
     """x, each of its slices along an axis scaled down to norm p of maxnorm at most."""
-    others = [i for i in range(x.ndim) if i != axis % x.ndim]
+    if x.ndim < 2:
+        raise ShapeError(f"renorm: x has shape {x.shape}; expected two axes or more")
+    others = [i for i in range(x.ndim) if i != _axis("renorm", axis, x)]
     size = linalg.vector_norm(x, p, others, keepdims=True)
     return x * _core.where(size > maxnorm, maxnorm / (size + 1e-7), 1.0)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import _core, _explained
-from ._core import DType, Tensor
+from ._core import DType, DTypeError, Tensor
 
 __all__ = [
     "bartlett",
@@ -43,7 +43,10 @@ def _places(op: str, M: int, sym: bool) -> tuple[Any, int]:  # noqa: N803 - PyTo
 def _window(values: Any, dtype: DType | str | None, device: str, one: bool = True) -> Tensor:
     # A window of one value is 1, where that is its middle.
     values = np.ones(1) if one and len(values) == 1 else values
-    return _core.tensor(values, dtype="float32" if dtype is None else dtype, device=device)
+    y = _core.tensor(values, dtype="float32" if dtype is None else dtype, device=device)
+    if y.dtype.name not in ("float32", "float64"):
+        raise DTypeError(f"window: dtype is {y.dtype.name}; expected float32 or float64")
+    return y
 
 
 def general_cosine(

@@ -17,7 +17,14 @@ def along(dim: Any, x: Any) -> Any:
 
 
 def constant(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args, requires_grad=False, layout=None, **more: f(*args, **more)
+    def call(
+        *args: Any, layout: Any = "torch.strided", requires_grad: Any = False, **more: Any
+    ) -> Any:
+        if str(layout) != "torch.strided":
+            raise NotImplementedError("a layout")
+        return f(*args, **more)
+
+    return call
 
 
 def spread(name: str) -> Callable[..., Any]:
@@ -232,7 +239,7 @@ OWN: dict[str, Callable[..., Any]] = {
         list(wg.nonzero(wg.atleast_1d(x)).unbind(1)) if as_tuple else wg.nonzero(x)
     ),
     "argwhere": lambda x: wg.nonzero(x),
-    "trace": lambda x: x.diagonal().sum(),
+    "trace": lambda x: x.diagonal().sum() if x.ndim == 2 else wg.einsum("ii->", x),
     "softmax": lambda *a, **k: wg.nn.functional.softmax(*a, **k),
     "log_softmax": lambda *a, **k: wg.nn.functional.log_softmax(*a, **k),
     "where": lambda a, c, b: wg.where(c if c.dtype == wg.bool_ else c != 0, a, b),
