@@ -68,6 +68,43 @@ def test_fashion_mnist_on_synthetic_images(tmp_path: Path) -> None:
     assert len(accuracies) == 3 and accuracies[-1] > 95
 
 
+def test_fashion_convnet_on_synthetic_images(tmp_path: Path) -> None:
+    for needed in ("rich", "matplotlib"):
+        pytest.importorskip(needed)
+    write_idx_directory(tmp_path, train=600, test=100)
+    done = run("fashion_convnet.py", tmp_path, "--epochs", "4", "--width", "4", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    losses = [float(a) for a in re.findall(r"loss ([0-9.]+)", done.stdout)]
+    assert len(losses) == 4 and losses[-1] < losses[0]
+    assert (tmp_path / "mistakes.png").is_file()
+    done = run("fashion_convnet.py", tmp_path / "nowhere")
+    assert done.returncode == 1 and "apt install dataset-fashion-mnist" in done.stderr
+
+
+def test_photo_classes_of_random_weights(tmp_path: Path) -> None:
+    for needed in ("rich", "matplotlib", "PIL"):
+        pytest.importorskip(needed)
+    import wengert
+    from wengert.models.efficientnet_lite import EfficientNetLite
+
+    weights, photo = tmp_path / "lite.safetensors", tmp_path / "photo.png"
+    wengert.manual_seed(0)
+    wengert.save(weights, EfficientNetLite(0).state_dict())
+    from PIL import Image
+
+    Image.fromarray(np.arange(300 * 240 * 3, dtype=np.uint8).reshape(300, 240, 3)).save(photo)
+    done = run("photo_classes.py", photo, "--weights", weights, "--top", "2", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^photo\.png: \d+ % .+, \d+ % ", done.stdout, flags=re.M)
+    assert (tmp_path / "classes.png").is_file()
+    for arguments, says in [
+        ((weights, "--weights", weights), "cannot be read as an image"),
+        ((photo, "--weights", photo), "not a safetensors file"),
+    ]:
+        done = run("photo_classes.py", *arguments)
+        assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr
+
+
 def test_fashion_mnist_says_where_the_images_come_from(tmp_path: Path) -> None:
     done = run("fashion_mnist.py", tmp_path / "nowhere")
     assert done.returncode == 1 and "apt install dataset-fashion-mnist" in done.stderr

@@ -54,7 +54,7 @@ def twin(state, dtype):
     """PyTorch's functions on weights by name: (x, convolution's name, norm's name, ...) -> y."""
     torch = pytest.importorskip("torch")
     f = torch.nn.functional
-    given = {k: torch.from_numpy(v.detach().numpy()) for k, v in state.items()}
+    given = {k: torch.from_numpy(v.detach().numpy().copy()) for k, v in state.items()}
     w = {k: v.to(dtype) if v.is_floating_point() else v for k, v in given.items()}
 
     def normed(x, conv, norm, stride=1, padding=0, groups=1, eps=1e-5):
@@ -122,7 +122,7 @@ def judge(model, x, theirs):
 
 @pytest.mark.parametrize(("make", "bottleneck"), [(resnet18, False), (resnet50, True)])
 def test_resnet_as_torchvision_has_it(make, bottleneck):
-    model = random_statistics(make(num_classes=10))
+    model = random_statistics(make())
     layers = (3, 4, 6, 3) if bottleneck else (2, 2, 2, 2)
     state = model.state_dict()
     x = np.random.default_rng(1).normal(size=(2, 3, 65, 70)).astype("float32")
@@ -130,7 +130,7 @@ def test_resnet_as_torchvision_has_it(make, bottleneck):
 
 
 def test_efficientnet_lite_as_its_files_have_it():
-    model = random_statistics(EfficientNetLite(0, num_classes=10))
+    model = random_statistics(EfficientNetLite(0))
     state = model.state_dict()
     x = np.random.default_rng(1).normal(size=(2, 3, 75, 80)).astype("float32")
     judge(model, x, lambda x, dtype: torch_lite(state, x, dtype))
