@@ -28,7 +28,7 @@ constexpr int64_t wide_output = 512;          // smaller images are made several
 constexpr int64_t columns_wanted = 2048;      // ... for so many columns
 constexpr int64_t few_outputs = 4;            // fewer channels are made by loops over rows
 constexpr int64_t rows_at_once = 4096;        // between two looks for Ctrl-C
-constexpr int64_t slack = 64;                 // bytes behind a copy that may be read
+constexpr int64_t slack = 64;                 // bytes around a copy that may be read
 
 const ConvKernels& kernels() {
   static const ConvKernels& t = WENGERT_PICK_KERNELS(conv_kernels);
@@ -38,7 +38,8 @@ template <class T> constexpr int is_double = sizeof(T) == 8;
 template <class T> constexpr DType dtype_of = is_double<T> ? DType::float64 : DType::float32;
 template <class T> struct Buffer {
   explicit Buffer(int64_t n)
-      : memory(Shape{n + slack / int64_t{sizeof(T)}}, dtype_of<T>), data(memory.data<T>()) {}
+      : memory(Shape{n + 2 * slack / int64_t{sizeof(T)}}, dtype_of<T>),
+        data(memory.data<T>() + slack / int64_t{sizeof(T)}) {}
   Tensor memory;
   T* data;
 };

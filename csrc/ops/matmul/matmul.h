@@ -33,7 +33,7 @@ void matmul_into(const View& y, const View& a, const View& b, const Epilogue& ep
 
 // A matrix that stands in no memory: element (r, j) is data[rows[r] + starts[j / run] + j % run].
 // The windows of an image, one a column: a row is the image, moved (ops/conv/correlate.cpp). What
-// lies up to 64 bytes behind the last element is read, and not used.
+// lies up to 64 bytes before the first element and behind the last is read, and not used.
 struct Patches {
   const void* data;
   const int64_t *rows, *starts;
