@@ -1,4 +1,7 @@
-// Convolution of few channels, such as depthwise: too few terms for a product of matrices to pay.
+// Images copied with zeros around them; convolution of few channels, such as depthwise, which has
+// too few terms for a product of matrices to pay.
+#include <utility>
+
 #include "base/simd.h"
 #include "base/vocab.h"
 #include "ops/conv/rows.h"
@@ -8,8 +11,88 @@ namespace {
 
 constexpr int together = 8;  // vectors whose sums are in registers
 
+// Every second element of two vectors, from the first on.
+template <class T, int... i> Simd<T> evens(Simd<T> a, Simd<T> b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a.v, b.v, (2 * i)...);
+}
+// The lower or upper half of x, each element twice.
+template <class T, int from, int... i>
+Simd<T> doubled(Simd<T> x, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(x.v, x.v, (from + i / 2)...);
+}
+
+template <class T> void zero(T* to, int64_t n) {
+  each_vector<Simd<T>>(
+      n, [&](int64_t i, int count) INLINE { store<Simd<T>>(to + i, count, Simd<T>(T(0))); });
+}
+
+// Elements first, first + step, ... of x, of which there are n; zeros for those that are not.
+template <class T>
+void copy_row(const T* x, int64_t n, int64_t first, int64_t step, T* to, int64_t count) {
+  constexpr int64_t L = Simd<T>::width;
+  int64_t i = 0, end = 0;
+  if (x && first < n) {
+    const int64_t begin = first < 0 ? (step - 1 - first) / step : 0;
+    end = (n - first + step - 1) / step;
+    end = end < count ? end : count;
+    i = begin < count ? begin : count;
+    zero(to, i);
+    const T* from = x + first + i * step;
+    if (step == 1)
+      for (; i + L <= end; i += L, from += L) Simd<T>::load(from).store(to + i);
+    else if (step == 2)
+      for (; i + L < end; i += L, from += 2 * L)  // the last load would go one too far
+        evens<T>(Simd<T>::load(from), Simd<T>::load(from + L), std::make_integer_sequence<int, L>())
+            .store(to + i);
+    if (step == 1 && i < end) {
+      const int rest = static_cast<int>(end - i);
+      Simd<T>::load_n(from, rest).store_n(to + i, rest);
+      i = end;
+    }
+    for (; i < end; ++i, from += step) to[i] = *from;
+  }
+  zero(to + i, count - i);
+}
+template <class T> void copy(const PlaneCopy& c, const void* from, void* into) {
+  const auto &z = c.side[0], &y = c.side[1], &w = c.side[2];
+  const T* const x = static_cast<const T*>(from);
+  T* to = static_cast<T*>(into);
+  for (int64_t pz = 0; pz < z.phase_count; ++pz)
+    for (int64_t py = 0; py < y.phase_count; ++py)
+      for (int64_t pw = 0; pw < w.phase_count; ++pw)
+        for (int64_t rz = 0; rz < z.rows; ++rz)
+          for (int64_t ry = 0; ry < y.rows; ++ry, to += w.rows) {
+            const int64_t at_z = rz * z.stride + z.phases[pz] + z.low,
+                          at_y = ry * y.stride + y.phases[py] + y.low;
+            const bool inside = at_z >= 0 && at_z < z.in && at_y >= 0 && at_y < y.in;
+            copy_row<T>(inside ? x + (at_z * y.in + at_y) * w.in : nullptr, w.in,
+                        w.phases[pw] + w.low, w.stride, to, w.rows);
+          }
+}
+
+template <class T> void spread(const void* given, int64_t n, void* into, int64_t step) {
+  constexpr int64_t L = Simd<T>::width;
+  const T* const from = static_cast<const T*>(given);
+  T* const to = static_cast<T*>(into);
+  int64_t i = 0;
+  if (step == 1)
+    for (; i + L <= n; i += L) Simd<T>::load(from + i).store(to + i);
+  if (step == 2) {  // with what lies between, which is of this row
+    T lane[L];
+    for (int l = 0; l < L; ++l) lane[l] = static_cast<T>(l % 2);
+    const auto odd = Simd<T>::load(lane) != Simd<T>(T(0));
+    constexpr auto all = std::make_integer_sequence<int, L>();
+    for (; i + L < n; i += L) {
+      const Simd<T> x = Simd<T>::load(from + i);
+      T* const at = to + 2 * i;
+      select(odd, Simd<T>::load(at), doubled<T, 0>(x, all)).store(at);
+      select(odd, Simd<T>::load(at + L), doubled<T, L / 2>(x, all)).store(at + L);
+    }
+  }
+  for (; i < n; ++i) to[i * step] = from[i];
+}
+
 template <class T, int n> void sum_rows(const FewChannels& f, const Row* rows, const T* w, T* y) {
-  constexpr int L = Simd<T>::width;
   const T* const x = static_cast<const T*>(f.x);
   Simd<T> sum[n];
 #pragma GCC unroll 8
@@ -22,20 +105,26 @@ template <class T, int n> void sum_rows(const FewChannels& f, const Row* rows, c
   }
 #pragma GCC unroll 8
   for (int i = 0; i < n; ++i) store<Simd<T>>(y + rows[i].result, rows[i].count, sum[i]);
-  static_assert(L >= 1);
 }
-template <class T> void few(const FewChannels& f, const void* w, void* y) {
+template <class T, int... n>
+void sum_rest(const FewChannels& f, int64_t r, const T* w, T* y, std::integer_sequence<int, n...>) {
+  ((f.row_count - r == n ? sum_rows<T, n>(f, f.rows + r, w, y) : void()), ...);
+}
+template <class T> void few(const FewChannels& f, const void* given, void* to) {
+  const T* const w = static_cast<const T*>(given);
+  T* const y = static_cast<T*>(to);
   int64_t r = 0;
-  for (; r + together <= f.row_count; r += together)
-    sum_rows<T, together>(f, f.rows + r, static_cast<const T*>(w), static_cast<T*>(y));
-  for (; r < f.row_count; ++r)
-    sum_rows<T, 1>(f, f.rows + r, static_cast<const T*>(w), static_cast<T*>(y));
+  for (; r + together <= f.row_count; r += together) sum_rows<T, together>(f, f.rows + r, w, y);
+  sum_rest(f, r, w, y, std::integer_sequence<int, 1, 2, 3, 4, 5, 6, 7>());
 }
 
 template <class T, int n>
 void sum_terms(const FewChannels& f, int64_t k, const T* g, double* sums) {
   constexpr int L = Simd<T>::width;
   constexpr int64_t chain = 64;  // vectors summed in T
+  T lanes_of[L];
+  for (int l = 0; l < L; ++l) lanes_of[l] = static_cast<T>(l);
+  const Simd<T> lane = Simd<T>::load(lanes_of);
   const T* x[n];
 #pragma GCC unroll 12
   for (int i = 0; i < n; ++i) x[i] = static_cast<const T*>(f.x) + f.bases[k + i];
@@ -52,10 +141,9 @@ void sum_terms(const FewChannels& f, int64_t k, const T* g, double* sums) {
 #pragma GCC unroll 12
         for (int i = 0; i < n; ++i) sum[i] = fma(Simd<T>::load(x[i] + row.place), gs, sum[i]);
       } else {
-        T part[L] = {};
-        for (int l = 0; l < row.count; ++l) part[l] = g[row.result + l];
-        const Simd<T> gs = Simd<T>::load(part);
-        // load_n sets the other lanes to 1, and so keeps NaN of other rows out.
+        // load_n sets the other lanes to 1: no NaN of other rows comes in.
+        const Simd<T> gs = select(lane < Simd<T>(static_cast<T>(row.count)),
+                                  Simd<T>::load_n(g + row.result, row.count), Simd<T>(T(0)));
 #pragma GCC unroll 12
         for (int i = 0; i < n; ++i)
           sum[i] = fma(Simd<T>::load_n(x[i] + row.place, row.count), gs, sum[i]);
@@ -80,7 +168,9 @@ template <class T> void few_weights(const FewChannels& f, const void* g, double*
 
 }  // namespace
 
-const ConvKernels conv_kernels = {{few<float>, few<double>},
+const ConvKernels conv_kernels = {{copy<float>, copy<double>},
+                                  {spread<float>, spread<double>},
+                                  {few<float>, few<double>},
                                   {few_weights<float>, few_weights<double>},
                                   {Simd<float>::width, Simd<double>::width}};
 

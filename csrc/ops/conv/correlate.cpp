@@ -101,18 +101,15 @@ class Planes {
   }
 
   template <class T> void copy(const T* x, T* to) const {
-    for (const int64_t z : side_[0].phases)
-      for (const int64_t y : side_[1].phases)
-        for (const int64_t w : side_[2].phases)
-          for (int64_t rz = 0; rz < side_[0].rows; ++rz)
-            for (int64_t ry = 0; ry < side_[1].rows; ++ry, to += row_) {
-              const int64_t at_z = rz * shape_.axis[0].stride + z + side_[0].low,
-                            at_y = ry * shape_.axis[1].stride + y + side_[1].low;
-              const bool inside =
-                  at_z >= 0 && at_z < shape_.axis[0].in && at_y >= 0 && at_y < shape_.axis[1].in;
-              copy_row(inside ? x + (at_z * shape_.axis[1].in + at_y) * shape_.axis[2].in : nullptr,
-                       w + side_[2].low, to);
-            }
+    PlaneCopy c;
+    for (int a = 0; a < most_axes; ++a)
+      c.side[a] = {shape_.axis[a].in,
+                   side_[a].rows,
+                   shape_.axis[a].stride,
+                   side_[a].low,
+                   static_cast<int64_t>(side_[a].phases.size()),
+                   side_[a].phases.data()};
+    kernels().copy[is_double<T>](c, x, to);
   }
 
   // Where the windows' elements lie: base + start + place in the run.
@@ -164,23 +161,6 @@ class Planes {
     std::vector<std::pair<int64_t, int64_t>> taps;  // phase and row at which each begins
   };
 
-  template <class T> void copy_row(const T* x, int64_t first, T* to) const {
-    const int64_t n = shape_.axis[2].in, step = shape_.axis[2].stride;
-    int64_t begin = 0, end = 0;  // inside
-    if (x) {
-      begin = std::min(row_, first < 0 ? ceil_div(-first, step) : 0);
-      end = first >= n ? begin : std::clamp(ceil_div(n - first, step), begin, row_);
-    }
-    std::fill(to, to + begin, T(0));
-    if (step == 1 && end > begin)
-      std::memcpy(to + begin, x + first + begin, sizeof(T) * static_cast<size_t>(end - begin));
-    else if (step == 2)
-      for (int64_t i = begin; i < end; ++i) to[i] = x[first + 2 * i];
-    else
-      for (int64_t i = begin; i < end; ++i) to[i] = x[first + i * step];
-    std::fill(to + end, to + row_, T(0));
-  }
-
   const ConvShape& shape_;
   Side side_[most_axes];
   int64_t row_, sheet_, block_;
@@ -193,10 +173,7 @@ template <class T> void put(const ConvShape& s, const T* from, T* to) {
     for (int64_t j = 0; j < y.out; ++j, from += x.out) {
       T* const row =
           to + ((z.first + i * z.step) * y.whole + y.first + j * y.step) * x.whole + x.first;
-      if (x.step == 1)
-        std::memcpy(row, from, sizeof(T) * static_cast<size_t>(x.out));
-      else
-        for (int64_t k = 0; k < x.out; ++k) row[k * x.step] = from[k];
+      kernels().spread[is_double<T>](from, x.out, row, x.step);
     }
 }
 bool is_plain(const ConvShape& s) {  // a band of whole rows, one after another
@@ -231,23 +208,27 @@ void each_few(const ConvShape& s, const Bands& bands, const T* x, int64_t more, 
     rows.push_back(alike ? std::vector<Row>() : planes.back().rows(kernels().lanes[is_double<T>]));
   }
   bool ok = true;
-  parallel_for(s.images * s.groups * bands.count, [&](int64_t chunk) {
-    const auto b = static_cast<size_t>(chunk % bands.count);
-    const int64_t at = chunk / bands.count, size = s.channels * planes[b].size;
+  const int64_t work = s.channels * std::max(planes[0].size, outputs_of(shapes[0])),
+                together = std::max<int64_t>(1, band_elements / work),
+                count = s.images * s.groups * bands.count;
+  parallel_for(ceil_div(count, together), [&](int64_t chunk) {
+    const int64_t most = s.channels * planes[0].size;
     T* const copy = static_cast<T*>(
-        scratch(Scratch::chunk, sizeof(T) * static_cast<size_t>(size + more) + slack));
+        scratch(Scratch::chunk, sizeof(T) * static_cast<size_t>(most + more) + slack));
     if (!copy) return static_cast<void>(fails(ok));
-    for (int64_t c = 0; c < s.channels; ++c) {
-      planes[b].copy(x + (at * s.channels + c) * inputs_of(s), copy + c * planes[b].size);
-      poll_interrupt();
-    }
-    const std::vector<Row>& list = rows[b].empty() ? rows[0] : rows[b];
-    for (size_t r = 0; r < list.size(); r += rows_at_once) {
-      const FewChannels f{copy, bases[b].data(), static_cast<int64_t>(bases[b].size()),
-                          list.data() + r,
-                          std::min<int64_t>(rows_at_once, static_cast<int64_t>(list.size() - r))};
-      use(f, at, static_cast<int64_t>(b), shapes[b], copy + size, r == 0);
-      poll_interrupt();
+    for (int64_t i = chunk * together; i < std::min(count, (chunk + 1) * together); ++i) {
+      const int64_t at = i / bands.count;
+      const auto b = static_cast<size_t>(i % bands.count);
+      for (int64_t c = 0; c < s.channels; ++c)
+        planes[b].copy(x + (at * s.channels + c) * inputs_of(s), copy + c * planes[b].size);
+      const std::vector<Row>& list = rows[b].empty() ? rows[0] : rows[b];
+      for (size_t r = 0; r < list.size(); r += rows_at_once) {
+        const FewChannels f{copy, bases[b].data(), static_cast<int64_t>(bases[b].size()),
+                            list.data() + r,
+                            std::min<int64_t>(rows_at_once, static_cast<int64_t>(list.size() - r))};
+        if (r) poll_interrupt();
+        use(f, at, static_cast<int64_t>(b), shapes[b], copy + most, r == 0);
+      }
     }
   });
   if (!ok) scratch_failed("convolution");

@@ -1,4 +1,4 @@
-// Convolution of few channels: what conv.simd.cpp offers.
+// What conv.simd.cpp offers: images copied with zeros around them, and convolution of few channels.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,15 @@
 #include "base/isa.h"
 
 namespace wengert {
+
+// The copy of a channel, [phases of the three axes][rows of the three axes]: element r of phase p
+// holds x[r * stride + p + low], or 0 where there is none.
+struct PlaneCopy {
+  struct Side {
+    int64_t in, rows, stride, low, phase_count;
+    const int64_t* phases;
+  } side[3];
+};
 
 // Of few channels: vectors of neighbouring elements of a row, each at `place` in x's planes.
 struct Row {
@@ -20,8 +29,11 @@ struct FewChannels {
   int64_t row_count;
 };
 struct ConvKernels {
+  void (*copy[2])(const PlaneCopy& c, const void* x, void* to);  // [of float64]
+  // to[i * step] = from[i] for i < n.
+  void (*spread[2])(const void* from, int64_t n, void* to, int64_t step);
   // y[result ...] = sum of w[k] * x[bases[k] + place ...].
-  void (*few[2])(const FewChannels& f, const void* w, void* y);  // [of float64]
+  void (*few[2])(const FewChannels& f, const void* w, void* y);
   // sums[k] = sum of g[result ...] * x[bases[k] + place ...].
   void (*few_weights[2])(const FewChannels& f, const void* g, double* sums);
   int64_t lanes[2];

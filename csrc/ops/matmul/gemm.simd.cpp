@@ -627,7 +627,7 @@ template <class T> void multiply_patches(const Gemm& g) {
         }
         if (k + t.k == g.k)
           finish<T>(g, panels.row(first), panels.row(last) - panels.row(first), j, t.cols);
-        poll_interrupt();
+        if (tile % 16 == 15 || last - first > 16) poll_interrupt();
       }
   });
   if (!ok) scratch_failed("convolution");
