@@ -1,0 +1,366 @@
+"""Convolution, pooling and interpolation: against PyTorch by chance, on large images, and refused
+arguments. Values one by one: rows.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import wengert as wg
+from wengert import nn
+from wengert.nn import functional as F
+
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+class Case:
+    """Sizes and options by chance."""
+
+    def __init__(self, seed: int, axes: int) -> None:
+        self.random = np.random.default_rng([seed, axes])
+        self.axes = axes
+        self.size = self.numbers(1, 12 if axes < 3 else 7)
+        self.kernel, self.stride = self.numbers(1, 4), self.numbers(1, 4)
+        self.padding, self.dilation = self.numbers(0, 3), self.numbers(1, 3)
+        self.groups = int(self.random.choice([1, 1, 2, 3]))
+        self.images, self.inputs, self.outputs = (
+            int(self.random.integers(1, n)) for n in (5, 5, 8)
+        )
+
+    def numbers(self, low: int, high: int) -> list[int]:
+        return [int(n) for n in self.random.integers(low, high, self.axes)]
+
+    def half(self) -> list[int]:
+        return [int(self.random.integers(0, k // 2 + 1)) for k in self.kernel]
+
+    def normal(self, *shape: int) -> Any:
+        return self.random.standard_normal(shape)
+
+
+def agree(torch: Any, ours: Callable[..., Any], theirs: Callable[..., Any], *arrays: Any) -> None:
+    """Values, gradients, and second order; what PyTorch refuses is not compared."""
+    t = [torch.tensor(a, requires_grad=True) for a in arrays]
+    try:
+        want = theirs(*t)
+    except (RuntimeError, TypeError):
+        return
+    x = [wg.tensor(a, requires_grad=True) for a in arrays]
+    y = ours(*x)
+    assert y.shape == tuple(want.shape)
+    assert_allclose(y.detach().numpy(), want.detach().numpy(), 1e-9, 1e-9)
+    weights = np.random.default_rng(1).standard_normal(y.shape)
+    g = wg.grad((y * wg.tensor(weights)).sum(), x, create_graph=True)
+    tg = torch.autograd.grad((want * torch.tensor(weights)).sum(), t, create_graph=True)
+    for a, b in zip(g, tg, strict=True):
+        assert_allclose(a.detach().numpy(), b.detach().numpy(), 1e-8, 1e-8)
+    if not any(a.requires_grad for a in g):
+        return
+    second = wg.grad(sum((a * a).sum() for a in g), x, allow_unused=True)
+    wanted = torch.autograd.grad(sum((a * a).sum() for a in tg), t, allow_unused=True)
+    for c, d in zip(second, wanted, strict=True):
+        if c is not None and d is not None:
+            assert_allclose(c.numpy(), d.numpy(), 1e-7, 1e-7)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(25))
+def test_convolutions_by_chance(axes: int, seed: int) -> None:
+    torch = pytest.importorskip("torch")
+    c = Case(seed, axes)
+    x = c.normal(c.images, c.groups * c.inputs, *c.size)
+    w = c.normal(c.groups * c.outputs, c.inputs, *c.kernel)
+    window = (c.stride, c.padding, c.dilation, c.groups)
+    name = f"conv{axes}d"
+    agree(
+        torch,
+        lambda x, w, b: getattr(F, name)(x, w, b, *window),
+        lambda x, w, b: getattr(torch.nn.functional, name)(x, w, b, *window),
+        *(x, w, c.normal(c.groups * c.outputs)),
+    )
+    w = c.normal(c.groups * c.inputs, c.outputs, *c.kernel)
+    more = [int(c.random.integers(0, max(s, d))) for s, d in zip(*window[::2], strict=True)]
+    turned = (c.stride, c.padding, more, c.groups, c.dilation)
+    name = f"conv_transpose{axes}d"
+    agree(
+        torch,
+        lambda x, w, b: getattr(F, name)(x, w, b, *turned),
+        lambda x, w, b: getattr(torch.nn.functional, name)(x, w, b, *turned),
+        *(x, w, c.normal(c.groups * c.outputs)),
+    )
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(12))
+def test_pools_by_chance(axes: int, seed: int) -> None:
+    torch = pytest.importorskip("torch")
+    c = Case(seed + 100, axes)
+    x = c.normal(c.images, c.inputs, *c.size)
+    ceil, pads, out = bool(seed % 2), c.half(), c.numbers(1, 8)
+    one = [1] * axes
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("max_pool", (c.kernel, c.stride, pads, one, ceil)),
+        ("avg_pool", (c.kernel, c.stride, pads, ceil, bool(seed % 3))),
+        ("adaptive_avg_pool", (out,)),
+        ("adaptive_max_pool", (out,)),
+    ]
+    for name, options in calls:
+        ours, theirs = (
+            lambda x, f=getattr(where, f"{name}{axes}d"), o=options: f(x, *o)
+            for where in (F, torch.nn.functional)
+        )
+        agree(torch, ours, theirs, x)
+    if axes == 1:
+        return
+    name = f"lp_pool{axes}d"
+    agree(
+        torch,
+        lambda x: getattr(F, name)(x.abs() + 0.1, 3.0, c.kernel, c.stride, ceil),
+        lambda x: getattr(torch.nn.functional, name)(x.abs() + 0.1, 3.0, c.kernel, c.stride, ceil),
+        x,
+    )
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(6))
+def test_interpolations_by_chance(axes: int, seed: int) -> None:
+    torch = pytest.importorskip("torch")
+    c = Case(seed + 200, axes)
+    x = c.normal(c.images, 2, *[n + 3 for n in c.size])
+    # PyTorch's antialiased result of width 1 is wrong where x has other strides; its gradient is not.
+    out, factors = c.numbers(2, 9), [float(f) for f in c.random.choice([0.5, 0.7, 1.7, 2.0], axes)]
+    smooth = [LINEAR[axes], *(["bicubic"] if axes == 2 else [])]
+    for mode in ("nearest", "nearest-exact", "area", *smooth):
+        for corners in (None, False, True) if mode in smooth else (None,):
+            for antialias in (False, True) if mode in smooth and axes == 2 else (False,):
+                for size, factor in ((out, None), (None, factors)):
+                    options = (size, factor, mode, corners, None, antialias)
+                    agree(
+                        torch,
+                        lambda x, o=options: F.interpolate(x, *o),
+                        lambda x, o=options: torch.nn.functional.interpolate(x, *o),
+                        x,
+                    )
+
+
+# images, inputs, outputs, size, kernel, stride, padding, dilation, groups: bands of rows, several
+# images at a time, strides, one output, single channels.
+LARGE = [
+    (3, 32, 48, 56, 3, 1, 1, 1, 1),
+    (1, 3, 16, 224, 7, 2, 3, 1, 1),
+    (5, 64, 32, 14, 3, 1, 1, 1, 1),
+    (5, 32, 64, 28, 1, 2, 0, 1, 1),
+    (2, 24, 24, 40, 3, 1, 1, 1, 24),
+    (3, 16, 16, 30, 5, 2, 2, 1, 16),
+    (2, 8, 12, 200, 3, 1, 2, 2, 4),
+    (7, 40, 33, 7, 3, 1, 1, 1, 1),
+    (2, 1, 1, 300, 5, 1, 2, 1, 1),
+    (2, 24, 80, 56, 1, 1, 0, 1, 1),
+    (1, 600, 20, 6, 3, 1, 1, 1, 1),
+]
+
+
+def all_of(
+    case: tuple[int, ...], dtype: str
+) -> tuple[list[wg.Tensor], Callable[[], list[wg.Tensor]]]:
+    n, c, o, size, kernel, stride, padding, dilation, groups = case
+    random = np.random.default_rng(0)
+    x = wg.tensor(random.standard_normal((n, c, size, size)), dtype=dtype, requires_grad=True)
+    w = random.standard_normal((o, c // groups, kernel, kernel))
+    w = wg.tensor(w, dtype=dtype, requires_grad=True)
+
+    def run() -> list[wg.Tensor]:
+        y = wg.conv2d(x, w, None, stride, padding, dilation, groups)
+        g = wg.tensor(np.random.default_rng(1).standard_normal(y.shape), dtype=dtype)
+        return [y.detach(), *wg.grad(y, [x, w], g)]
+
+    return [x, w], run
+
+
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_large_images(case: tuple[int, ...]) -> None:
+    """float32 near float64, in the same bits for any number of threads; float64 as windows and one
+    product of matrices have it."""
+    _, single = all_of(case, "float32")
+    (x, w), double = all_of(case, "float64")
+    want = double()
+    bits = []
+    for threads in (1, 3):
+        wg.set_num_threads(threads)
+        found = single()
+        bits.append([a.numpy().tobytes() for a in found])
+    assert bits[0] == bits[1]
+    for a, b in zip(found, want, strict=True):
+        scale = float(b.square().mean().sqrt())
+        assert_allclose(a.numpy(), b.numpy(), 0, 2e-5 * scale)
+    n, _, _, _, kernel, stride, padding, dilation, groups = case
+    v = F.unfold(x.detach(), kernel, dilation, padding, stride)
+    v = v.reshape(n, groups, -1, v.shape[-1])
+    y = w.detach().reshape(groups, len(w) // groups, -1) @ v
+    assert_allclose(y.reshape(want[0].shape).numpy(), want[0].numpy(), 1e-9, 1e-9)
+
+
+def test_nothing_beside_an_image_comes_in() -> None:
+    """NaN in one image, channel or group stays there, and a padding of zeros is no product."""
+    x = np.ones((3, 4, 9, 9), np.float32)
+    x[1] = math.nan
+    x[2, 2:] = math.inf
+    w = wg.ones((4, 2, 3, 3))
+    y = wg.conv2d(wg.tensor(x), w, padding=1, groups=2).numpy()
+    assert np.isfinite(y[0]).all() and np.isnan(y[1]).all()
+    assert np.isfinite(y[2, :2]).all() and np.isinf(y[2, 2:]).all()
+    single = wg.conv2d(wg.tensor(x), wg.ones((4, 1, 3, 3)), padding=1, groups=4)
+    assert np.isfinite(single.numpy()[2, :2]).all()
+    t = wg.tensor(x)
+    grad = wg.grad(
+        wg.conv2d(t, k := wg.ones((4, 1, 3, 3), requires_grad=True), padding=1, groups=4)[0].sum(),
+        [k],
+    )[0]
+    assert np.isnan(grad.numpy()).any()  # 0 * NaN of the other images
+    at = np.arange(16.0).reshape(1, 1, 4, 4)
+    at[0, 0, 1, 1] = math.nan
+    values, indices = F.max_pool2d(wg.tensor(at), 2, return_indices=True)
+    assert_array_equal(values.numpy(), [[[[math.nan, 7.0], [13.0, 15.0]]]])
+    assert_array_equal(indices.numpy(), [[[[5, 7], [13, 15]]]])
+
+
+def test_first_of_equal_elements_gets_the_gradient() -> None:
+    x = wg.zeros((1, 1, 4), requires_grad=True)
+    F.max_pool1d(x, 3, 1).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[[1.0, 1.0, 0.0, 0.0]]]
+    x = wg.zeros((1, 1, 5), requires_grad=True)
+    F.adaptive_max_pool1d(x, 2).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[[1.0, 0.0, 1.0, 0.0, 0.0]]]
+
+
+def test_unpooling() -> None:
+    x = wg.tensor(np.random.default_rng(0).standard_normal((2, 3, 6, 8)))
+    y, at = F.max_pool2d(x, 2, return_indices=True)
+    z = F.max_unpool2d(y, at, 2)
+    assert z.shape == x.shape
+    assert_array_equal(F.max_pool2d(z.abs(), 2).numpy(), abs(y.numpy()))
+    assert int((z != 0).sum()) == y.numel()
+    assert F.max_unpool2d(y[0], at[0], 2, output_size=(7, 9)).shape == (3, 7, 9)
+
+
+def test_pixels() -> None:
+    x = wg.arange(2 * 8 * 3 * 2).reshape(2, 8, 3, 2)
+    y = F.pixel_shuffle(x, 2)
+    assert y.shape == (2, 2, 6, 4)
+    assert y[0, 0, :2, :2].tolist() == [[0, 6], [12, 18]]
+    assert_array_equal(F.pixel_unshuffle(y, 2).numpy(), x.numpy())
+    assert F.channel_shuffle(x, 4)[0, :, 0, 0].tolist() == [0, 12, 24, 36, 6, 18, 30, 42]
+
+
+def test_a_network_trains_and_compiles() -> None:
+    """Compiled steps have eager's bits; layers keep their weights in a state."""
+    wg.manual_seed(0)
+
+    def network() -> nn.Module:
+        generator = wg.Generator(3)
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1, generator=generator),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 8, 3, 2, padding="valid", padding_mode="reflect", generator=generator),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 2, generator=generator),
+        )
+
+    random = np.random.default_rng(0)
+    x = wg.tensor(random.standard_normal((6, 1, 12, 12)), dtype="float32")
+    target = wg.tensor(random.integers(0, 2, 6))
+    states = []
+    for compiled in (False, True):
+        model = network()
+        rule = wg.optim.Adam(model.parameters(), lr=0.01)
+
+        def step(x: wg.Tensor, t: wg.Tensor, model: Any = model, rule: Any = rule) -> wg.Tensor:
+            loss = nn.functional.cross_entropy(model(x), t)
+            rule.zero_grad()
+            loss.backward()
+            rule.step()
+            return loss
+
+        run = wg.compile(step) if compiled else step
+        losses = [float(run(x, target)) for _ in range(4)]
+        assert losses[-1] < losses[0]
+        states.append({k: v.numpy().tobytes() for k, v in model.state_dict().items()})
+    assert states[0] == states[1]
+
+
+def test_layers_are_their_functions() -> None:
+    x = wg.tensor(np.random.default_rng(0).standard_normal((2, 4, 9)), dtype="float32")
+    layer = nn.ConvTranspose1d(4, 6, 3, stride=2, padding=1, groups=2)
+    assert layer.weight.shape == (4, 3, 3)
+    assert layer(x).shape == (2, 6, 17)
+    assert layer(x, output_size=(18,)).shape == (2, 6, 18)
+    with pytest.raises(ValueError, match="output_size"):
+        layer(x, output_size=(19,))
+    conv = nn.Conv1d(4, 2, 3, padding="same", dilation=2, bias=False)
+    assert conv.bias is None and conv(x).shape == (2, 2, 9)
+    assert "groups=2" in repr(nn.Conv2d(4, 4, 3, groups=2))
+    assert nn.Upsample(scale_factor=2)(x).shape == (2, 4, 18)
+    padded = nn.Conv1d(4, 2, 3, padding=1, padding_mode="circular")
+    around = F.conv1d(F.pad(x, (1, 1), "circular"), padded.weight, padded.bias)
+    assert_array_equal(padded(x).detach().numpy(), around.detach().numpy())
+    folded = nn.Fold((4, 4), 2, stride=2)(nn.Unfold(2, stride=2)(wg.ones((1, 1, 4, 4))))
+    assert folded.tolist() == [[[[1.0] * 4] * 4]]
+
+
+X, W = "wg.ones((2, 4, 8, 8))", "wg.ones((6, 4, 3, 3))"
+BAD = [
+    (f"F.conv2d({X}, wg.ones((6, 3, 3, 3)))", "conv2d: x has 4 channels .* expected 3"),
+    (f"F.conv2d({X}, {W}, groups=4)", "groups 4"),
+    (f"F.conv2d({X}, {W}, groups=0)", "groups is 0; expected 1 or more"),
+    (f"F.conv2d({X}, {W}, stride=0)", "stride is 0; expected 1 or more"),
+    (f"F.conv2d({X}, {W}, padding=-1)", "padding is -1; expected 0 or more"),
+    (f"F.conv2d({X}, {W}, padding=2**62)", "padding is .* at most 2\\^40"),
+    (f"F.conv2d({X}, {W}, dilation=4)", "a kernel of 3 with dilation 4 is longer than the 8"),
+    (f"F.conv2d({X}, {W}, stride=(1, 2, 3))", "stride is .* expected a whole number, or 2"),
+    (f"F.conv2d({X}, {W}, padding='near')", "'same', 'valid'"),
+    (f"F.conv2d({X}, {W}, stride=2, padding='same')", "needs stride 1"),
+    (f"F.conv2d({X}, {W}, wg.ones(5))", "bias has shape"),
+    (f"F.conv2d({X}, wg.ones((6, 4, 3)))", "expected 2 axes behind"),
+    (f"F.conv2d({X}[0, 0], {W})", "x has shape \\(8, 8\\)"),
+    (f"F.conv2d({X}.double(), {W})", "float64 .* float32"),
+    (
+        "F.conv2d(wg.ones((1, 1, 2, 2), dtype='int64'), wg.ones((1, 1, 1, 1), dtype='int64'))",
+        "float",
+    ),
+    (f"F.conv_transpose2d({X}, wg.ones((4, 2, 3, 3)), output_padding=1)", "output_padding"),
+    (f"F.conv_transpose2d({X}, wg.ones((3, 2, 3, 3)))", "x has 4 channels"),
+    (f"F.conv_transpose2d({X}, wg.ones((4, 2, 3, 3)), stride=0)", "stride"),
+    (f"F.max_pool2d({X}, 3, padding=2)", "at most half of the kernel"),
+    (f"F.max_pool2d({X}, 0)", "kernel_size is"),
+    (f"F.max_pool2d({X}, 9)", "longer than the 8"),
+    ("F.max_pool1d(wg.ones((1, 1, 1)), 2, 1, 1, 2)", "lies in the padding alone"),
+    (f"F.avg_pool2d({X}, 2, divisor_override=0)", "divisor_override is 0"),
+    ("F.adaptive_avg_pool2d(wg.ones((1, 1, 0, 3)), 2)", "must have elements"),
+    (f"F.unfold({X}, 9)", "longer than the 8"),
+    (f"F.fold({X}[:, :, 0], (4, 4), 2)", "fold: x has shape"),
+    (f"F.interpolate({X})", "expected one of both"),
+    (f"F.interpolate({X}, 3, mode='linear')", "bilinear or bicubic"),
+    (f"F.interpolate({X}, 3, align_corners=True)", "align_corners goes with"),
+    (f"F.interpolate({X}, 0)", "the new size is"),
+    (f"F.interpolate({X}, scale_factor=-1.0)", "scale_factor is -1.0"),
+    (f"F.pixel_shuffle({X}, 3)", "multiple of its square"),
+    ("nn.Conv2d(4, 6, 3, groups=4)", "multiples of groups"),
+    ("nn.Conv2d(4, 6, 3, padding_mode='mirror')", "padding_mode"),
+    ("nn.Conv2d(4, 6, 0)", "kernel_size"),
+    ("nn.ConvTranspose2d(4, 6, 3, padding_mode='reflect')", "expected 'zeros'"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), BAD, ids=[call for call, _ in BAD])
+def test_bad_arguments_are_named(call: str, words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=words):
+        eval(call, {"wg": wg, "F": F, "nn": nn})
