@@ -346,6 +346,18 @@ OWN: dict[str, Callable[..., Any]] = {
     "prod": lambda x, dim=None, keepdim=False, dtype=None: (
         x if dtype is None else x.to(dtype)
     ).prod(dim, keepdim),
+    "nn.functional.pdist": wg.pdist,
+    "nn.functional.linear_cross_entropy": lambda x, w, target, linear_bias=None, options=None, **k: (
+        wg.nn.functional.cross_entropy(wg.nn.functional.linear(x, w, linear_bias), target, **k)
+    ),
+    "nn.functional.upsample_bilinear": lambda x, size=None, scale_factor=None: (
+        wg.nn.functional.interpolate(x, size, scale_factor, "bilinear", align_corners=True)
+    ),
+    "nn.functional.upsample_nearest": wg.nn.functional.interpolate,
+    "nn.functional.one_hot": lambda x, num_classes=-1: wg.nn.functional.one_hot(
+        x, int(x.max()) + 1 if num_classes < 0 else num_classes
+    ),
+    "nn.functional.feature_alpha_dropout.without_train": lambda x, *_, **__: x,
     "unfold": unfolded,
     "unfold_copy": unfolded,
     "zero_": lambda x: x.clone().zero_(),
