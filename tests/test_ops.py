@@ -1032,6 +1032,8 @@ BAD: list[tuple[Any, type[Exception], str]] = [
      r'reduction is "average"'),
     (lambda: wg.cross_entropy(X, wg.tensor([0, 1]), label_smoothing=2), ValueError,
      r"label_smoothing is 2"),
+    (lambda: wg.cross_entropy(wg.ones((2, 3)), wg.ones((2, 3)), ignore_index=1), ValueError,
+     r"ignore_index is 1, and target holds probabilities"),
     (lambda: wg._core.cross_entropy_rows(X, wg.ones((2,))), wg.DTypeError,
      r"cross_entropy: .*float32"),
     (lambda: wg.mse_loss(wg.ones((3, 1)), wg.ones((3,))), wg.ShapeError,

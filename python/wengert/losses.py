@@ -283,6 +283,11 @@ def cross_entropy(
     if weight is not None and axis < logits.ndim - 1:  # beside the classes
         by_class = weight.reshape(classes, *(1 for _ in shape[axis:]))
     if target.dtype.is_floating_point:
+        if ignore_index is not None and ignore_index >= 0:
+            raise ValueError(
+                f"{op}: ignore_index is {ignore_index}, and target holds probabilities; leave it "
+                "out, or give classes"
+            )
         target = target * (1 - s) + s / classes
         if by_class is not None:
             target = target * by_class
