@@ -23,10 +23,10 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7322,
+    "the core that one must read": 7395,  # 64 of these are how views and sums take many examples
     "further CPU kernels": 4000,
     "compiled steps and study": 2500,
-    "bindings": 4050,
+    "bindings": 4090,  # 37 of these are vmap's
     "GPU": 6000,
     # Families that one may skip, their CPU and GPU kernels together.
     "ops/custom": 271,
@@ -36,6 +36,8 @@ BUDGETS = {
     "gather and scatter": 750,
     # Numerics that one may take on trust.
     "functions of numbers": 369,
+    # vmap: the tracer, and the rules by kind of op.
+    "many examples": 325,
 }
 TO_READ = ("base", "tensor", "graph", "engine", "ops/elementwise", "ops/reduce", "ops/memory")
 
@@ -142,6 +144,8 @@ def room(path):
         return "gather and scatter"
     if name in ("base/polynomials.h", "base/special.h"):
         return "functions of numbers"
+    if re.search(r"/batch(ing)?\.(h|cpp)", name) and not name.startswith("bindings"):
+        return "many examples"
     if is_for_gpus(path):
         return "GPU"
     if name.startswith(TO_READ) or name == "ops/matmul/matmul.cpp" or re.match(r"ops/\w+\.", name):

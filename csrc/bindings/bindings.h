@@ -176,6 +176,7 @@ void add_scatter(py::module_& m, TensorClass& cls);
 void add_autograd(py::module_& m, TensorClass& cls);
 void add_exchange(py::module_& m, TensorClass& cls);
 void add_program(py::module_& m);
+void add_batching(py::module_& m);
 void add_guards(py::module_& m);
 void add_slots(TensorClass& cls);
 void add_study(py::module_& m);

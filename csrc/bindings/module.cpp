@@ -29,6 +29,7 @@ PYBIND11_MODULE(_core, m) {
   add_exchange(m, cls);
   add_guards(m);
   add_program(m);
+  add_batching(m);
   add_study(m);
   add_custom(m);
   add_cuda(m, cls);

@@ -232,8 +232,8 @@ void apply_in_place(const Tensor& x, const Op& op, Tensors inputs, const Attrs& 
   if (metas[0].dtype != x.dtype())
     fail<DTypeError>(by, " in place: the result would be ", metas[0].dtype, " but the tensor is ",
                      x.dtype(), "; convert the operand with .to(", x.dtype(), ") first");
-  if (tracer) tracer->before_edit(x);
-  const bool runs = !tracer || tracer->runs();
+  if (tracer) tracer->before_edit(x, op, inputs);
+  const bool runs = !tracer || (tracer->runs(op, inputs) && tracer->runs(op, Tensors(&x, 1)));
   if (tracer) {
     tracer->about_to_run(inputs);
     tracer->about_to_run(Tensors(&x, 1));
@@ -287,11 +287,11 @@ void apply_update(const Op& op, Tensors inputs, int edited, const Attrs& attrs) 
     if (grad_enabled() && inputs[i].requires_grad())
       fail<GradientError>(op.name,
                           ": updates a tensor that requires a gradient; call it under no_grad()");
-    if (tracer) tracer->before_edit(inputs[i]);
+    if (tracer) tracer->before_edit(inputs[i], op, inputs);
   }
   if (tracer) tracer->about_to_run(inputs);
   const Device device = device_for(Tensors(), inputs);
-  if (tracer && !tracer->runs())
+  if (tracer && !tracer->runs(op, inputs))
     kernel_on(op, device);
   else
     run_op(op, device, {}, inputs, attrs, true);  // half an update is of no step

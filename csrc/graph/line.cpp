@@ -71,6 +71,7 @@ Tensor Line::result() const {
   const Tensor& y = value(save_output);
   if (!grad_enabled()) return y;
   Tensor connected = y.detach();
+  connected->all = y->all;  // which has its own history
   connected->line = LineRef(const_cast<Line*>(this));
   connected->made_by = op;
   return connected;

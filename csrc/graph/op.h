@@ -111,6 +111,8 @@ struct Ready {
   virtual int64_t may_keep(const Ref<Storage>& /*storage*/) { return 0; }
 };
 
+struct Batch;  // graph/batch.h
+
 struct Op {
   const char* name;
   const char* operands = "x";     // the names that the texts give them; the output is y
@@ -144,6 +146,9 @@ struct Op {
   // Takes bfloat16 as it is, as elementwise ops and aliases do; of others apply() makes a line
   // between casts from and to float32.
   bool bfloat16 = false;
+  // The line of many examples at once, for vmap (graph/batch.h). Null: elementwise ops broadcast,
+  // others run example by example.
+  Tensor (*batch)(const Batch& b, Tensor* auxiliary) = nullptr;
   // The kernel of an elementwise op, by the dtypes of output and first input; null: it has none.
   TileFn (*tile)(DType out, DType in) = nullptr;
   // null, or what it returns is: `run` on the views

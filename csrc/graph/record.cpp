@@ -166,7 +166,7 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs, Tensor* second) {
     for (const Tensor& x : inputs)
       if (x.dtype() == DType::bfloat16) return apply_widened(op, inputs, attrs, second);
   Tracer* const listener = tracer;
-  const bool runs = !listener || listener->runs();
+  const bool runs = !listener || listener->runs(op, inputs);
   if (listener) listener->about_to_run(inputs);
   Tensor out, auxiliary;
   if (op.alias) {
@@ -182,7 +182,7 @@ Tensor apply(const Op& op, Tensors inputs, const Attrs& attrs, Tensor* second) {
     // The input that the op took for the model of its output may be a constant on the CPU.
     if (op.elementwise && is_cuda(device)) metas[0].device = device;
     if (listener)
-      for (int i = 0; i < op.edits; ++i) listener->before_edit(inputs[i]);
+      for (int i = 0; i < op.edits; ++i) listener->before_edit(inputs[i], op, inputs);
     for (int i = 0; i < op.edits; ++i) Draws::note(inputs[i]);
     out = runs ? Tensor(metas[0]) : Tensor::promise(metas[0]);
     if (metas.size() > 1) auxiliary = runs ? Tensor(metas[1]) : Tensor::promise(metas[1]);

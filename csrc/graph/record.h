@@ -78,8 +78,10 @@ struct Tracer {
   // Whether lines run as they are written. Else what they make has no memory, and what they edit
   // stays as it is, until the tracer runs its list.
   virtual bool runs() const = 0;
-  // x is about to be overwritten.
-  virtual void before_edit(const Tensor& x) = 0;
+  // The same of a line with these operands.
+  virtual bool runs(const Op& /*op*/, Tensors /*operands*/) const { return runs(); }
+  // x is about to be overwritten by op(operands).
+  virtual void before_edit(const Tensor& x, const Op& op, Tensors operands) = 0;
   // outputs = op(inputs), or an edit: `edited` are then the outputs, or, of an update, which has
   // none, inputs.
   virtual void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,

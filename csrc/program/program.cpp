@@ -50,7 +50,7 @@ void Program::name_value(const Tensor& x, const std::string& name) {
   traced_.values[static_cast<size_t>(number(x))].name = name;
 }
 
-void Program::before_edit(const Tensor& x) {
+void Program::before_edit(const Tensor& x, const Op&, Tensors) {
   const auto at = slots_.find(x->storage.get());
   if (at != slots_.end() &&
       traced_.slots[static_cast<size_t>(at->second)].kind == StepList::Slot::argument)

@@ -51,7 +51,8 @@ class Program : public Tracer, public RefCounted {
   void share_memory(Program& other);
 
   bool runs() const override { return false; }
-  void before_edit(const Tensor& x) override;
+  using Tracer::runs;
+  void before_edit(const Tensor& x, const Op& op, Tensors operands) override;
   void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
             const Attrs& attrs) override;
   bool sole_owner(const Tensor& x) const override;

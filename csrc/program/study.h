@@ -47,7 +47,8 @@ class Study : public Program {
   void line(const Op& op, Tensors inputs, Tensors outputs, Tensors edited,
             const Attrs& attrs) override;
   bool runs() const override { return true; }
-  void before_edit(const Tensor&) override {}  // arguments are the user's own: all is allowed
+  // Arguments are the user's own: all is allowed.
+  void before_edit(const Tensor&, const Op&, Tensors) override {}
   void about_to_run(Tensors operands) override;
   void begins_backward(const Tensor& y, const Tensor& g) override;
   void asks(const Line& line, const Tensor& g) override;

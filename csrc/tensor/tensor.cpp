@@ -106,7 +106,8 @@ Tensor Tensor::scalar(Number value, DType dtype) {
 void Tensor::has_no_values() {
   fail<ValueError>(
       "this tensor has no values: it was made by a step that was being traced, of which nothing "
-      "has run (wengert.compile), and which raised or has not come to its end");
+      "has run (wengert.compile), and which raised or has not come to its end; or it stood for "
+      "one of many examples in a function that has ended (wengert.vmap): return it from there");
 }
 
 Tensor Tensor::alias(const Shape& shape, const Strides& strides, int64_t offset) const {
@@ -117,11 +118,17 @@ Tensor Tensor::alias(const Shape& shape, const Strides& strides, int64_t offset)
   other->offset = offset;
   other->dtype = body_->dtype;
   other->recorded_edits = body_->storage->recorded_edits;
+  if (const Tensor& all = body_->all; all.defined()) [[unlikely]] {
+    const auto of_all = [](int64_t first, Dims rest) { return rest.insert(0, first), rest; };
+    other->all = all.alias(of_all(all.shape()[0], shape), of_all(all.strides()[0], strides),
+                           all->offset + offset - body_->offset);
+    other->level = body_->level;
+  }
   return Tensor(std::move(other));
 }
 Tensor Tensor::detach() const {
   Tensor other = alias(body_->shape, body_->strides, body_->offset);
-  other->detached = true;
+  for (Tensor* t = &other; t->defined(); t = &(*t)->all) (*t)->detached = true;
   return other;
 }
 

@@ -123,6 +123,8 @@ struct TensorBody : RefCounted {
   const Op* made_by = nullptr;  // the op that made it, recorded or not
   LineRef line;                 // its history; empty for leaves and constants
   Tensor base;                  // of a view: the tensor of whose memory it shows a part
+  Tensor all;                   // where this is one of many examples: all of them (graph/batch.h)
+  uint32_t level = 0;           // of which vmap
   Tensor grad;                  // gathered by backward(), for leaves and where retain_grad() asked
   std::shared_ptr<Hooks>
       hooks;  // shared with the line, which calls them; for a leaf, with its edges

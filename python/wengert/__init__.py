@@ -35,6 +35,7 @@ if _TYPE_CHECKING:
     from . import autograd as autograd
     from . import cuda as cuda
     from . import data as data
+    from . import func as func
     from . import functional as functional
     from . import io as io
     from . import linalg as linalg
@@ -55,6 +56,7 @@ if _TYPE_CHECKING:
     from .convolution import *  # noqa: F403
     from .cuda import get_matmul_precision as get_matmul_precision
     from .cuda import set_matmul_precision as set_matmul_precision
+    from .func import vmap as vmap
     from .functional import *  # noqa: F403
     from .losses import *  # noqa: F403
     from .nn.summary import summary as summary
@@ -74,6 +76,7 @@ _MODULES = (
     "autograd",
     "cuda",
     "data",
+    "func",
     "functional",
     "io",
     "linalg",
@@ -95,6 +98,7 @@ _FUNCTIONS = {
     "custom_op": "_custom",
     "get_include": "_custom",
     "trace": "study",
+    "vmap": "func",
     "get_matmul_precision": "cuda",
     "set_matmul_precision": "cuda",
 }

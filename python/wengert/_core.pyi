@@ -1494,6 +1494,32 @@ class _Program:
         """
         On a GPU: how it is replayed. Else an empty string.
         """
+class _Batching:
+    """
+    See wengert.vmap.
+    """
+    def __init__(self, size: typing.SupportsInt | typing.SupportsIndex, randomness: str) -> None:
+        ...
+    def all(self, one: Tensor) -> Tensor:
+        """
+        All examples, or None where they share it.
+        """
+    def begin(self) -> None:
+        ...
+    def end(self) -> None:
+        ...
+    def one(self, all: Tensor, argument: builtins.bool = True) -> Tensor:
+        """
+        One of these examples.
+        """
+    def stand_for(self, one: Tensor, all: Tensor) -> None:
+        ...
+    @property
+    def randomness(self) -> str:
+        ...
+    @property
+    def size(self) -> builtins.int:
+        ...
 class _Study:
     """
     A step traced for study; see wengert.trace.
@@ -1572,6 +1598,10 @@ class _CudaEvent:
 def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, scale: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
     """
     See wengert.scaled_dot_product_attention.
+    """
+def _batching() -> typing.Any:
+    """
+    The innermost vmap that runs here, or None.
     """
 def _bytes(x: Tensor) -> Tensor:
     """

@@ -91,11 +91,13 @@ class _Call:
         marks  once value() has run: what to save, and results to which no gradient passes
         """
         found: list[Any] = []
+        to_save: Sequence[Any] = ()
+        constants: Sequence[Any] = ()
         many = False
         recorded = is_grad_enabled() and any(m.needed for m in self.inputs)
 
         def make() -> tuple[list[Tensor], list[Tensor], bool, bool]:
-            nonlocal many
+            nonlocal many, to_save, constants
             result = value()
             many = isinstance(result, (tuple, list))
             found.extend(result if many else [result])
@@ -126,11 +128,78 @@ class _Call:
         flops, size = _cost_of(self.op, args)
         tensors = [x for x in args if isinstance(x, Tensor)]
         outputs = _core._call_own(self.op.number, tensors, make, self.gradients, flops, size)
+        if recorded and self.parts and (batching := _core._batching()):
+            self._run_for_all(batching, args, outputs[0], found, to_save, constants)
         if self.packed:
             outputs[:1] = self._unpack(outputs[0])
         for m, y in zip([*self.parts, *self._rest()], outputs, strict=True):
             found[m.at] = y
         return tuple(found) if many else found[0]
+
+    def _run_for_all(
+        self,
+        batching: _core._Batching,
+        args: Sequence[Any],
+        output: Tensor,
+        found: Sequence[Any],
+        to_save: Sequence[Any],
+        constants: Sequence[Any],
+    ) -> None:
+        """The same call for all examples of a vmap, whose history it is around that; its gradients
+        are those of one example, for each."""
+
+        def whole(x: Any) -> Any:
+            all_of = batching.all(x) if isinstance(x, Tensor) else None
+            return x if all_of is None else all_of
+
+        given = [whole(x) for x in args]
+        differ = [a is not b for a, b in zip(args, given, strict=True)]
+        if not any(differ) or not any(isinstance(x, Tensor) and x.requires_grad for x in given):
+            return
+        results = {
+            id(y): y.expand((batching.size, *y.shape)).clone() if whole(y) is y else whole(y)
+            for y in found
+            if isinstance(y, Tensor)
+        }
+        kept = [results.get(id(x), whole(x)) for x in to_save if x is not None]
+        axes = [
+            0 if id(x) in results or whole(x) is not x else None for x in to_save if x is not None
+        ]
+        fixed = [results[id(x)] for x in constants]
+
+        def backward(saved: list[Tensor], grads: list[Any], call: _Call) -> Any:
+            from .func import vmap
+
+            places: list[int] = []
+
+            def of_one(saved: list[Tensor], grads: list[Any]) -> list[Tensor]:
+                each = self._one_each(self.backward(saved, grads, self))
+                places[:] = [at for at, d in enumerate(each) if d is not None]
+                return [each[at] for at in places]
+
+            where = (axes, [None if g is None else 0 for g in grads])
+            summed = iter(vmap(of_one, where, randomness="different")(saved, grads))
+            filled = dict(zip(places, summed, strict=True))
+            return [
+                d if d is None or differs else d.sum(0)
+                for d, differs in ((filled.get(at), of) for at, of in enumerate(differ))
+            ]
+
+        call = _Call(self.op, given, backward)
+        batching.end()
+        try:
+            made = call.run(
+                given,
+                lambda: tuple(results.get(id(y), y) for y in found),
+                lambda: (kept, fixed),
+            )
+            parts = [made[m.at] for m in self.parts]
+            if self.packed:
+                wide = [y.reshape(batching.size, -1).to(output.dtype) for y in parts]
+                parts = [_core.concatenate(wide, 1)]
+        finally:
+            batching.begin()
+        batching.stand_for(output, parts[0])
 
     def _rest(self) -> list[_Meta]:
         return [m for m in self.results if m is not None and m not in self.parts]
@@ -157,15 +226,7 @@ class _Call:
             else _core.zeros(m.shape, dtype=m.dtype, device=m.device)
             for m in self.results
         ]  # fmt: skip
-        given = self.backward(values, grads, self)
-        found = list(given) if isinstance(given, (tuple, list)) else [given]
-        while len(found) > self.count and found[-1] is None:
-            found.pop()
-        if len(found) != self.count:
-            raise _core.GradientError(
-                f"{self.op.name}: its gradient gave {len(found)} values for {self.count} "
-                "arguments; return one for each, None for what has none"
-            )
+        found = self._one_each(self.backward(values, grads, self))
         places = {m.at for m in self.inputs}
         for at, d in enumerate(found):
             if d is not None and at not in places:
@@ -174,6 +235,17 @@ class _Call:
                     "argument is no tensor; return None there"
                 )
         return [self._checked(m, found[m.at], g) for m in self.inputs]
+
+    def _one_each(self, given: Any) -> list[Any]:
+        found = list(given) if isinstance(given, (tuple, list)) else [given]
+        while len(found) > self.count and found[-1] is None:
+            found.pop()
+        if len(found) != self.count:
+            raise _core.GradientError(
+                f"{self.op.name}: its gradient gave {len(found)} values for {self.count} "
+                "arguments; return one for each, None for what has none"
+            )
+        return found
 
     def _named(self, at: int) -> str:
         names = self.op.operands
@@ -208,6 +280,49 @@ class _Call:
                 "with ops, of what was saved, or mark backward with @once_differentiable"
             )
         return d
+
+
+class _BatchInfo(NamedTuple):
+    """What a batching rule is told of the vmap around it."""
+
+    batch_size: int
+    randomness: str
+
+
+def _for_all(rule: Callable[..., Any] | None, name: str, args: Sequence[Any]) -> Any:
+    """What the batching rule says of the arguments of all examples, as the result of one; None
+    without a rule, and where the arguments are those of one."""
+    batching = _core._batching() if rule else None
+    if rule is None or batching is None:
+        return None
+    all_of = [batching.all(x) if isinstance(x, Tensor) else None for x in args]
+    axes = tuple(None if x is None else 0 for x in all_of)
+    if not any(axis == 0 for axis in axes):
+        return None
+    given = [x if whole is None else whole for x, whole in zip(args, all_of, strict=True)]
+    batching.end()
+    try:
+        info = _BatchInfo(batching.size, batching.randomness)
+        made = rule(info, axes, *given)
+    finally:
+        batching.begin()
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise TypeError(
+            f"{name}: its batching rule returned {describe(made)}; expected (result, axes)"
+        )
+    many = isinstance(made[0], (tuple, list))
+    results = tuple(made[0]) if many else (made[0],)
+    where = made[1] if isinstance(made[1], (tuple, list)) else (made[1],) * len(results)
+    found = []
+    for y, axis in zip(results, where, strict=True):
+        whole = y if axis is None else y.movedim(axis, 0).contiguous()
+        if axis is not None and whole.shape[0] != batching.size:
+            raise _core.ShapeError(
+                f"{name}: its batching rule returned shape {y.shape} with the examples along axis "
+                f"{axis}, and there are {batching.size} examples"
+            )
+        found.append(whole if axis is None else batching.one(whole, False))
+    return tuple(found) if many else found[0]
 
 
 def _meta(at: int, x: Tensor) -> _Meta:
@@ -310,6 +425,9 @@ class Function:
                            setup_context(ctx, inputs, output)
     backward(ctx, *grads)  from a gradient for each result (zeros where it was not used), one for
                            each argument: None for what is no tensor or has none
+    vmap(info, in_axes, *args)
+                           where forward does not consist of ops: what wengert.vmap calls in its
+                           place, with setup_context; see custom_op's `batch`
     operands, formula, gradient
                            class attributes for listings: names of the arguments, and texts
 
@@ -341,6 +459,11 @@ class Function:
         """The gradients of the arguments."""
         raise NotImplementedError("Function: write backward(ctx, *grads), a staticmethod")
 
+    @staticmethod
+    def vmap(info: Any, in_axes: tuple[int | None, ...], *args: Any) -> Any:
+        """forward on the arguments of many examples, for wengert.vmap; see custom_op's `batch`."""
+        raise NotImplementedError("Function: write vmap(info, in_axes, *args), a staticmethod")
+
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """forward, with one line for its history."""
@@ -349,10 +472,19 @@ class Function:
         ctx = _Context(tuple(isinstance(x, Tensor) and x.requires_grad for x in args))
         separate = cls.setup_context is not Function.setup_context
 
+        rule = None if cls.vmap is Function.vmap else cls.vmap
+
         def value() -> Any:
             if not separate:
+                if rule and _core._batching():
+                    raise TypeError(
+                        f"{cls.__name__}: vmap goes with forward(*args) and setup_context(ctx, "
+                        "inputs, output), so that forward needs no ctx"
+                    )
                 return cls.forward(ctx, *args)
-            output = cls.forward(*args)
+            output = _for_all(rule, cls.__name__, args)
+            if output is None:
+                output = cls.forward(*args)
             cls.setup_context(ctx, args, output)
             return output
 
@@ -416,10 +548,16 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
 class CustomOp:
     """What custom_op() makes: called like the function that it was made of."""
 
-    def __init__(self, value: Callable[..., Any], vjp: Callable[..., Any], op: _Op) -> None:
+    def __init__(
+        self,
+        value: Callable[..., Any],
+        vjp: Callable[..., Any],
+        op: _Op,
+        batch: Callable[..., Any] | None = None,
+    ) -> None:
         """See custom_op."""
         functools.update_wrapper(self, value)
-        self.value, self.vjp, self._op = value, vjp, op
+        self.value, self.vjp, self._op, self.batch = value, vjp, op, batch
 
     def __call__(self, *args: Any) -> Any:
         """The value, with one line for its history."""
@@ -428,7 +566,8 @@ class CustomOp:
         vjp = self.vjp
 
         def value() -> Any:
-            made.append(self.value(*args))
+            result = _for_all(self.batch, self._op.name, args)
+            made.append(self.value(*args) if result is None else result)
             return made[0]
 
         def marks() -> tuple[Any, Any]:
@@ -453,6 +592,7 @@ def custom_op(
     formula: str = "",
     gradient: str | Sequence[str] = (),
     cost: Callable[..., Any] | None = None,
+    batch: Callable[..., Any] | None = None,
 ) -> Any:
     """An op of one's own: a function with a gradient of its own.
 
@@ -469,6 +609,10 @@ def custom_op(
     operands  the arguments' names for the texts; the function's unless given
     formula, gradient  texts for listings: the value, and the gradient of each operand
     cost      cost(*arguments): the operations of a call, or (operations, bytes)
+    batch     for wengert.vmap, where value does not consist of ops. batch(info, in_axes,
+              *arguments) takes the arguments of info.batch_size examples, along axis in_axes[i] of
+              argument i (None: all examples share it), and returns (result, axis), or two tuples.
+              As torch.autograd.Function.vmap
 
     A call is one line in a graph and in a study; a compiled step lists the ops that value and vjp
     consist of, and refuses what looks at values. Where vjp consists of ops, it has a gradient.
@@ -484,11 +628,11 @@ def custom_op(
         name = name or getattr(of, "name", of.__name__)
         operands = getattr(of, "operands", operands)
         formula, gradient = getattr(of, "formula", formula), getattr(of, "gradient", gradient)
-        cost = getattr(of, "cost", cost)
+        cost, batch = getattr(of, "cost", cost), getattr(of, "batch", batch)
     elif value is None:
         return functools.partial(
             custom_op, vjp=vjp, name=name, operands=operands, formula=formula, gradient=gradient,
-            cost=cost,
+            cost=cost, batch=batch,
         )  # fmt: skip
     if not callable(value):
         raise TypeError(f"custom_op: value is {describe(value)}; expected a function")
@@ -497,7 +641,7 @@ def custom_op(
     if operands is None:
         operands = [*inspect.signature(value).parameters]
     op = _make_op(name or value.__name__, operands, formula, gradient, cost)
-    return CustomOp(value, vjp, op)
+    return CustomOp(value, vjp, op, batch)
 
 
 def get_include() -> str:

@@ -23,6 +23,7 @@ _SYNONYMS = [
     *(("input", ours) for ours in ("x", "logits", "prediction", "p")),
     *(("size", "shape"), ("parameters", "params"), ("pad", "pad_width")),
     *(("dim", "axis"), ("keepdim", "keepdims"), ("dims", "axis"), ("dims", "axes")),
+    *(("in_dims", "in_axes"), ("out_dims", "out_axes"), ("func", "fn"), ("fun", "fn")),
     *(("dim1", "axis1"), ("dim2", "axis2"), ("dims", "reps"), ("k", "diagonal"), ("k", "offset")),
     *(("ord", "p"), ("p", "ord"), ("input", "a"), ("other", "b"), ("vec2", "b"), ("mat2", "b")),
     *(("input", "start"), ("from", "from_"), ("type", "dtype")),

@@ -16,6 +16,7 @@
 
 #include "base/pool.h"
 #include "base/scratch.h"
+#include "graph/batch.h"
 #include "ops/attention/gpu.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
@@ -360,7 +361,8 @@ const Op attention_op{
     .vjp = vjp,
     .saves = saves,
     .cost = cost,
-    .describe = describe};
+    .describe = describe,
+    .batch = batch_folded<>};
 
 constexpr auto user_name = "scaled_dot_product_attention";
 

@@ -1,5 +1,6 @@
 #include "ops/conv/conv.h"
 
+#include "graph/batch.h"
 #include "ops/conv/gpu.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
@@ -113,7 +114,8 @@ const Op conv_op{
     .vjp = vjp,
     .saves = saves,
     .cost = cost<2, 1>,
-    .describe = describe};
+    .describe = describe,
+    .batch = batch_folded<1>};
 const Op input_op{
     .name = "convolution_input",
     .operands = "g, w",
@@ -127,7 +129,8 @@ const Op input_op{
     .vjp = vjp_input,
     .saves = saves,
     .cost = cost<0, 1>,
-    .describe = describe};
+    .describe = describe,
+    .batch = batch_folded<1>};
 const Op weight_op{
     .name = "convolution_weight",
     .operands = "x, g",

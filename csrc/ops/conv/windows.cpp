@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/conv/gpu.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
@@ -29,6 +30,7 @@ Layout alias_windows(const Tensor& x, const Attrs& attrs) {
   }
   return y;
 }
+Tensor batch_windows(const Batch& b, Tensor*) { return apply(b.op, b.all[0], b.attrs); }
 extern const Op overlap_add_op;
 void vjp_windows(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = apply(overlap_add_op, contiguous(g), line.attrs);
@@ -52,7 +54,8 @@ const Op windows_op{.name = "windows",
                     .gradient = {"overlap_add(g)"},
                     .alias = alias_windows,
                     .vjp = vjp_windows,
-                    .describe = describe};
+                    .describe = describe,
+                    .batch = batch_windows};
 
 void infer_overlap_add(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<WindowAttrs>();
@@ -114,7 +117,8 @@ const Op overlap_add_op{
     .run = run_overlap_add,
     .gpu = on_gpu<&GpuKernels::conv, &ConvGpu::overlap_add>,
     .vjp = vjp_overlap_add,
-    .describe = describe};
+    .describe = describe,
+    .batch = batch_rows<>};
 
 void infer_max_pool(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<WindowAttrs>();
@@ -192,7 +196,8 @@ const Op max_pool_op{.name = "max_pool",
                      .vjp = vjp_max_pool,
                      .saves = save_places,
                      .cost = cost_max_pool,
-                     .describe = describe};
+                     .describe = describe,
+                     .batch = batch_rows<>};
 
 // `whole`: the sizes of x's axes where x is not at hand.
 WindowAttrs attrs_of(const char* by, const Dims& whole, const Dims& size, const Window& w) {

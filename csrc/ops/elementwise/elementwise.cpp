@@ -513,6 +513,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 }
 
 bool any_element(const Tensor& x) {
+  if (x->all.defined()) return any_element(x->all);  // of any example
   const Tensor found = any(x, all_axes(x), false);
   refuse_in_trace("the check of integer operands", found);
   return *on_host(found).data<bool>();

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/index/gpu.h"
@@ -52,6 +53,9 @@ void run_embedding(Views out, Views in, const Attrs&) {  // inputs table, ids
   copy_rows(out[0].data, in[0].data, in[1].as<int64_t>(), in[1].numel(),
             in[0].shape[1] * size_of(out[0].dtype));
 }
+Tensor batch_embedding(const Batch& b, Tensor* none) {
+  return b.has(0) ? batch_each(b, none) : apply(b.op, b.all[0], contiguous(b.all[1]), b.attrs);
+}
 Saves save_ids(uint32_t, const Attrs&) { return save_input(1); }
 void vjp_embedding(const Line& line, const Tensor& g, Gradients& dx);
 const Op embedding_op{.name = "embedding",
@@ -64,7 +68,8 @@ const Op embedding_op{.name = "embedding",
                       .vjp = vjp_embedding,
                       .saves = save_ids,
                       .describe = describe,
-                      .bfloat16 = true};
+                      .bfloat16 = true,
+                      .batch = batch_embedding};
 
 void infer_embedding_vjp(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   out.emplace_back(Shape{attrs.as<EmbeddingAttrs>().rows, in[0].shape().back()}, in[0].dtype(),
@@ -170,7 +175,8 @@ const Op one_hot_op{.name = "one_hot",
                     .run = run_one_hot,
                     .gpu = on_gpu<&GpuKernels::index, &IndexGpu::one_hot>,
                     .no_gradient = "it is piecewise constant",
-                    .describe = describe_one_hot};
+                    .describe = describe_one_hot,
+                    .batch = batch_rows<>};
 
 Tensor integers(const char* op, const Tensor& ids) {
   if (!is_integer(ids.dtype()))

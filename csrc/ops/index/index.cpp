@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/index/gpu.h"
@@ -49,7 +50,8 @@ const Op ravel_op{.name = "ravel_index",
                   .run = run_ravel,
                   .gpu = on_gpu<&GpuKernels::index, &IndexGpu::ravel>,
                   .no_gradient = "an index is piecewise constant",
-                  .describe = describe_ravel};
+                  .describe = describe_ravel,
+                  .batch = batch_rows<>};
 
 // ---- take_rows, put_rows ----
 
@@ -72,6 +74,16 @@ void run_take(Views out, Views in, const Attrs& attrs) {
                 bytes = n * size_of(out[0].dtype);
   copy_rows(out[0].data, in[0].data, in[1].as<int64_t>(), in[1].numel(), bytes);
 }
+int64_t rows_of_one(const Batch& b) {
+  return b.one[0].numel()
+             ? b.one[0].numel() / row_elements(b.one[0].shape(), b.attrs.as<RowsAttrs>().lead)
+             : 0;
+}
+Tensor batch_take(const Batch& b, Tensor*) {
+  if (!b.has(0)) return apply(b.op, b.all[0], contiguous(b.all[1]), b.attrs);
+  return apply(b.op, b.whole(0), b.numbered(1, rows_of_one(b)),
+               RowsAttrs{b.attrs.as<RowsAttrs>().lead + 1, false});
+}
 Saves save_rows(uint32_t, const Attrs&) { return save_input(1); }
 void vjp_take(const Line& line, const Tensor& g, Gradients& dx) {
   const auto zeros = full(line.inputs[0].shape, 0, line.inputs[0].dtype, g.device());
@@ -88,7 +100,8 @@ const Op take_op{.name = "take_rows",
                  .vjp = vjp_take,
                  .saves = save_rows,
                  .describe = describe_rows,
-                 .bfloat16 = true};
+                 .bfloat16 = true,
+                 .batch = batch_take};
 
 void infer_put(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
@@ -146,6 +159,11 @@ void put_with_gpu(Views out, Views in, const Attrs& attrs) {
   put(aside.view());
   copy_into(out[0], aside.view());
 }
+Tensor batch_put(const Batch& b, Tensor*) {
+  const auto [lead, add] = b.attrs.as<RowsAttrs>();
+  const Tensor in[] = {b.whole(0), b.whole(1), b.numbered(2, rows_of_one(b))};
+  return apply(b.op, Tensors(in), RowsAttrs{lead + 1, add});
+}
 Saves save_put(uint32_t, const Attrs&) { return save_input(2); }
 void vjp_put(const Line& line, const Tensor& g, Gradients& dx) {
   const auto [lead_axes, add] = line.attrs.as<RowsAttrs>();
@@ -179,7 +197,8 @@ const Op put_op{.name = "put_rows",
                 .vjp = vjp_put,
                 .saves = save_put,
                 .describe = describe_rows,
-                .in_place = true};
+                .in_place = true,
+                .batch = batch_put};
 
 // ---- reading a key ----
 

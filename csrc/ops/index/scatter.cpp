@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "tensor/copy.h"
@@ -127,7 +128,8 @@ const Op gather_op{.name = "gather",
                    .vjp = vjp_gather,
                    .saves = save_index,
                    .describe = describe_gather,
-                   .bfloat16 = true};
+                   .bfloat16 = true,
+                   .batch = batch_by<next_axis<ScatterAttrs>>};
 
 // ---- scatter ----
 
@@ -173,7 +175,8 @@ const Op scatter_op{
     .saves = save_scatter,
     .describe = describe,
     .in_place = true,
-    .bfloat16 = true};
+    .bfloat16 = true,
+    .batch = batch_by<next_axis<ScatterAttrs>>};
 
 Tensor put(const Tensor& x, const Tensor& value, const Tensor& index, int64_t axis, Fold fold) {
   const Tensor in[] = {x, value, index};

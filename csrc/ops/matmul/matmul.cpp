@@ -9,6 +9,7 @@
 
 #include "base/allocator.h"
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/matmul/gpu.h"
@@ -86,6 +87,7 @@ const Op the_matmul_op{.name = "matmul",
                        .saves = saves,
                        .cost = cost,
                        .bfloat16 = true,
+                       .batch = batch_spread,
                        .ready = ready};
 Tensor product(const Tensor& a, const Tensor& b, MatmulPrecision precision) {
   return apply(the_matmul_op, a, b, MatmulAttrs{transposed(a), transposed(b), precision});

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/memory/gpu.h"
@@ -44,6 +45,11 @@ Layout alias_reshape(const Tensor& x, const Attrs& attrs) {
   const Shape& shape = attrs.as<Shape>();
   return {shape, *view_strides(x.shape(), x.strides(), shape), x->offset};
 }
+Attrs shape_of_all(const Batch& b) {  // of all examples (graph/batch.h); so below
+  Shape shape = b.attrs.as<Shape>();
+  shape.insert(0, b.size);
+  return shape;
+}
 void vjp_reshape(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = reshape(g, line.inputs[0].shape);
 }
@@ -55,7 +61,8 @@ const Op reshape_op{.name = "reshape",
                     .gradient = {"g in x's shape"},
                     .alias = alias_reshape,
                     .vjp = vjp_reshape,
-                    .describe = describe_shape};
+                    .describe = describe_shape,
+                    .batch = batch_by<shape_of_all, false>};
 
 Layout alias_permute(const Tensor& x, const Attrs& attrs) {
   const Dims& axes = attrs.as<Dims>();
@@ -65,6 +72,11 @@ Layout alias_permute(const Tensor& x, const Attrs& attrs) {
     layout.strides[i] = x.strides()[static_cast<int>(axes[i])];
   }
   return layout;
+}
+Attrs axes_of_all(const Batch& b) {
+  Dims axes{0};
+  for (int64_t axis : b.attrs.as<Dims>()) axes.push_back(axis + 1);
+  return axes;
 }
 void vjp_permute(const Line& line, const Tensor& g, Gradients& dx) {
   const Dims& axes = line.attrs.as<Dims>();
@@ -80,11 +92,15 @@ const Op permute_op{.name = "permute",
                     .gradient = {"g with its axes back in order"},
                     .alias = alias_permute,
                     .vjp = vjp_permute,
-                    .describe = describe_axes};
+                    .describe = describe_axes,
+                    .batch = batch_by<axes_of_all, false>};
 
 Layout alias_expand(const Tensor& x, const Attrs& attrs) {
   const Shape& shape = attrs.as<Shape>();
   return {shape, broadcast_strides(x.shape(), x.strides(), shape), x->offset};
+}
+Tensor batch_expand(const Batch& b, Tensor*) {
+  return apply(b.op, b.aligned(0, b.attrs.as<Shape>().size()), shape_of_all(b));
 }
 void vjp_expand(const Line& line, const Tensor& g, Gradients& dx) {
   dx[0] = sum_to(g, line.inputs[0].shape);
@@ -94,7 +110,8 @@ const Op expand_op{.name = "expand",
                    .gradient = {"sum of g over the repeated axes"},
                    .alias = alias_expand,
                    .vjp = vjp_expand,
-                   .describe = describe_shape};
+                   .describe = describe_shape,
+                   .batch = batch_expand};
 
 struct SliceAttrs {
   int64_t axis, start, step, length;
@@ -124,17 +141,18 @@ const Op slice_op{.name = "slice",
                   .gradient = {"zeros, with g at the slice"},
                   .alias = alias_slice,
                   .vjp = vjp_slice,
-                  .describe = describe_slice};
+                  .describe = describe_slice,
+                  .batch = batch_by<next_axis<SliceAttrs>, false>};
 
 // The transpose of slice: zeros, with x at the slice.
-struct EmbedAttrs {
-  SliceAttrs slice;
+struct EmbedAttrs : SliceAttrs {
   int64_t size;  // of the axis in the result
 };
+const SliceAttrs& slice_of(const Attrs& attrs) { return attrs.as<EmbedAttrs>(); }
 void infer_embed(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<EmbedAttrs>();
   Shape shape = in[0].shape();
-  shape[static_cast<int>(a.slice.axis)] = a.size;
+  shape[static_cast<int>(a.axis)] = a.size;
   out.emplace_back(shape, in[0].dtype(), in[0].device());
 }
 void clear(const View& y) { std::memset(y.data, 0, static_cast<size_t>(nbytes(y.shape, y.dtype))); }
@@ -142,7 +160,7 @@ void clear_on_gpu(const View& y) {
   gpu_kernels().create->full(Views(&y, 1), {}, FullAttrs{y.shape, 0, y.dtype, y.device});
 }
 template <auto clear> void run_embed(Views out, Views in, const Attrs& attrs) {
-  const auto& [axis, start, step, length] = attrs.as<EmbedAttrs>().slice;
+  const auto& [axis, start, step, length] = slice_of(attrs);
   const int a = static_cast<int>(axis);
   clear(out[0]);
   if (length == 0) return;
@@ -153,12 +171,12 @@ template <auto clear> void run_embed(Views out, Views in, const Attrs& attrs) {
   copy_into(part, in[0]);
 }
 void vjp_embed(const Line& line, const Tensor& g, Gradients& dx) {
-  const auto& [axis, start, step, length] = line.attrs.as<EmbedAttrs>().slice;
+  const auto& [axis, start, step, length] = slice_of(line.attrs);
   dx[0] = slice(g, static_cast<int>(axis), start, step, length);
 }
 void describe_embed(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<EmbedAttrs>();
-  describe_slice(Attrs(a.slice), named);
+  describe_slice(slice_of(attrs), named);
   named.emplace_back("size", a.size);
 }
 const Op embed_op{.name = "embed",
@@ -169,9 +187,10 @@ const Op embed_op{.name = "embed",
                   .gpu = run_embed<clear_on_gpu>,
                   .vjp = vjp_embed,
                   .describe = describe_embed,
-                  .bfloat16 = true};
+                  .bfloat16 = true,
+                  .batch = batch_by<next_axis<EmbedAttrs>>};
 Tensor embed(const Tensor& x, const Shape& shape, const SliceAttrs& where) {
-  return apply(embed_op, x, EmbedAttrs{where, shape[static_cast<int>(where.axis)]});
+  return apply(embed_op, x, EmbedAttrs{{where}, shape[static_cast<int>(where.axis)]});
 }
 
 Tensor put_region(const Tensor& x, const Tensor& value, const Layout& region);
@@ -200,6 +219,10 @@ Layout diagonal_of(const Shape& shape, const Strides& strides, int64_t at,
 Layout alias_diagonal(const Tensor& x, const Attrs& attrs) {
   return diagonal_of(x.shape(), x.strides(), x->offset, attrs.as<DiagonalAttrs>());
 }
+Attrs diagonal_of_all(const Batch& b) {
+  const auto& [offset, axis1, axis2] = b.attrs.as<DiagonalAttrs>();
+  return DiagonalAttrs{offset, axis1 + 1, axis2 + 1};
+}
 void vjp_diagonal(const Line& line, const Tensor& g, Gradients& dx) {
   const Edge& x = line.inputs[0];
   dx[0] = put_region(
@@ -217,7 +240,8 @@ const Op diagonal_op{.name = "diagonal",
                      .gradient = {"zeros, with g on the diagonal"},
                      .alias = alias_diagonal,
                      .vjp = vjp_diagonal,
-                     .describe = describe_diagonal};
+                     .describe = describe_diagonal,
+                     .batch = batch_by<diagonal_of_all, false>};
 
 // ---- regions: how an edit of a view is recorded for the tensor that it is a view of ----
 
@@ -234,6 +258,12 @@ Layout alias_region(const Tensor& x, const Attrs& attrs) {
 }
 Tensor put_region(const Tensor& x, const Tensor& value, const Layout& region) {
   return apply(put_region_op, contiguous(x), value, region);
+}
+Attrs region_of_all(const Batch& b) {
+  Layout region = b.attrs.as<Layout>();
+  region.shape.insert(0, b.size);
+  region.strides.insert(0, b.one[0].numel());
+  return region;
 }
 void vjp_region(const Line& line, const Tensor& g, Gradients& dx) {
   const Edge& x = line.inputs[0];
@@ -252,7 +282,8 @@ const Op the_region_op{.name = "region",
                        .gradient = {"zeros, with g at the region"},
                        .alias = alias_region,
                        .vjp = vjp_region,
-                       .describe = describe_region};
+                       .describe = describe_region,
+                       .batch = batch_by<region_of_all>};
 
 void infer_put_region(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
@@ -278,7 +309,8 @@ const Op the_put_region_op{.name = "put_region",
                            .gpu = run_put_region,
                            .vjp = vjp_put_region,
                            .describe = describe_region,
-                           .bfloat16 = true};
+                           .bfloat16 = true,
+                           .batch = batch_by<region_of_all>};
 
 // ---- copies ----
 
@@ -317,6 +349,7 @@ void vjp_concatenate(const Line& line, const Tensor& g, Gradients& dx) {
     start += length;
   }
 }
+Attrs axis_of_all(const Batch& b) { return b.attrs.as<int64_t>() + 1; }
 void describe_axis(const Attrs& attrs, NamedAttrs& named) {
   named.emplace_back("axis", attrs.as<int64_t>());
 }
@@ -328,7 +361,8 @@ const Op concatenate_op{.name = "concatenate",
                         .gpu = run_concatenate,
                         .vjp = vjp_concatenate,
                         .describe = describe_axis,
-                        .bfloat16 = true};
+                        .bfloat16 = true,
+                        .batch = batch_by<axis_of_all, false>};
 
 struct MoveAttrs {
   Device from, to;
@@ -353,7 +387,8 @@ const Op move_op{.name = "move",
                  .run = run_move,
                  .gpu = run_move,
                  .vjp = vjp_move,
-                 .describe = describe_move};
+                 .describe = describe_move,
+                 .batch = batch_rows<>};
 
 }  // namespace
 

@@ -14,6 +14,7 @@
 
 #include "base/pool.h"
 #include "base/scratch.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/order/gpu.h"
@@ -279,7 +280,8 @@ const Op sort_op{.name = "sort",
                  .saves = save_indices,
                  .cost = cost_sort,
                  .describe = describe_sort,
-                 .bfloat16 = true};
+                 .bfloat16 = true,
+                 .batch = batch_rows<>};
 
 // ---- searchsorted ----
 

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/random/gpu.h"
@@ -71,6 +72,12 @@ void describe(const Attrs& attrs, NamedAttrs& named) {
   named.emplace_back("high", a.high);
 }
 
+Tensor batch_draw(const Batch& b, Tensor*) {  // numbers of its own for each example
+  RandomAttrs a = b.attrs.as<RandomAttrs>();
+  a.shape.insert(0, b.size);
+  return apply(b.op, b.one[0], a);
+}
+
 constexpr auto why_not = "random numbers do not depend on any input but the generator's state";
 Op random_op(const char* name, const char* formula) {
   return {.name = name,
@@ -81,7 +88,8 @@ Op random_op(const char* name, const char* formula) {
           .gpu = gpu,
           .no_gradient = why_not,
           .describe = describe,
-          .edits = 1};
+          .edits = 1,
+          .batch = batch_draw};
 }
 const Op uniform_op = random_op("uniform", "uniform in [0, 1)");
 const Op normal_op = random_op("normal", "normal, mean 0 and variance 1");

@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/reduce/gpu.h"
@@ -190,6 +191,11 @@ void describe(const Attrs& attrs, NamedAttrs& named) {
   named.emplace_back("keepdims", a.keepdims);
 }
 
+Attrs axes_of_all(const Batch& b) {
+  const auto& [axes, keepdims] = b.attrs.as<ReduceAttrs>();
+  return ReduceAttrs{axes << 1, keepdims};
+}
+
 DType sum_dtype(DType t) { return is_floating(t) ? t : DType::int64; }
 
 template <Reduction kind, auto reduce_block = block_on_cpu>
@@ -219,7 +225,8 @@ const Op sum_op{.name = "sum",
                 .gpu = run<Reduction::sum, block_on_gpu>,
                 .vjp = vjp_sum,
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .batch = batch_by<axes_of_all, false>};
 
 void infer_mean(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
@@ -243,7 +250,8 @@ const Op mean_op{.name = "mean",
                  .gpu = run_mean<block_on_gpu>,
                  .vjp = vjp_mean,
                  .cost = cost_reduce,
-                 .describe = describe};
+                 .describe = describe,
+                 .batch = batch_by<axes_of_all, false>};
 
 void infer_squares(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
@@ -257,7 +265,8 @@ const Op squares_op{.name = "sum_squares",
                     .gpu = run<Reduction::sum_squares, block_on_gpu>,
                     .no_gradient = "it measures gradients (clip_grad_norm_)",
                     .cost = cost_reduce,
-                    .describe = describe};
+                    .describe = describe,
+                    .batch = batch_by<axes_of_all, false>};
 
 Saves save_x(uint32_t, const Attrs&) { return save_input(0); }
 // Of each element of x (outer, n, inner) the product of the others along n, without a division,
@@ -324,7 +333,8 @@ const Op others_op{.name = "product_of_others",
                    .formula = "product of the other x along axis 1",
                    .infer = infer_others,
                    .run = run_others,
-                   .no_gradient = "a gradient of prod that is recorded is made of pairs instead"};
+                   .no_gradient = "a gradient of prod that is recorded is made of pairs instead",
+                   .batch = batch_folded<>};
 
 void vjp_prod(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor& x = line.input(0);
@@ -356,7 +366,8 @@ const Op prod_op{.name = "prod",
                  .vjp = vjp_prod,
                  .saves = save_x,
                  .cost = cost_reduce,
-                 .describe = describe};
+                 .describe = describe,
+                 .batch = batch_by<axes_of_all, false>};
 
 template <const Op& op>
 void infer_extreme(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
@@ -389,7 +400,8 @@ const Op max_op{.name = "max",
                 .vjp = vjp_extreme,
                 .saves = save_x_and_y,
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .batch = batch_by<axes_of_all, false>};
 const Op min_op{.name = "min",
                 .formula = "smallest x over the axes; NaN if there is one",
                 .gradient = {"g to the smallest, in equal shares where several are equal"},
@@ -399,7 +411,8 @@ const Op min_op{.name = "min",
                 .vjp = vjp_extreme,
                 .saves = save_x_and_y,
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .batch = batch_by<axes_of_all, false>};
 const Op argmax_op{.name = "argmax",
                    .formula = "index of the first largest x",
                    .infer = infer_extreme<argmax_op>,
@@ -407,7 +420,8 @@ const Op argmax_op{.name = "argmax",
                    .gpu = run<Reduction::argmax, block_on_gpu>,
                    .no_gradient = "an index is piecewise constant",
                    .cost = cost_reduce,
-                   .describe = describe};
+                   .describe = describe,
+                   .batch = batch_by<axes_of_all, false>};
 const Op argmin_op{.name = "argmin",
                    .formula = "index of the first smallest x",
                    .infer = infer_extreme<argmin_op>,
@@ -415,7 +429,8 @@ const Op argmin_op{.name = "argmin",
                    .gpu = run<Reduction::argmin, block_on_gpu>,
                    .no_gradient = "an index is piecewise constant",
                    .cost = cost_reduce,
-                   .describe = describe};
+                   .describe = describe,
+                   .batch = batch_by<axes_of_all, false>};
 
 void infer_bool(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const auto& a = attrs.as<ReduceAttrs>();
@@ -428,7 +443,8 @@ const Op any_op{.name = "any",
                 .gpu = run<Reduction::any, block_on_gpu>,
                 .no_gradient = "its result is piecewise constant",
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .batch = batch_by<axes_of_all, false>};
 const Op all_op{.name = "all",
                 .formula = "is no x zero?",
                 .infer = infer_bool,
@@ -436,7 +452,8 @@ const Op all_op{.name = "all",
                 .gpu = run<Reduction::all, block_on_gpu>,
                 .no_gradient = "its result is piecewise constant",
                 .cost = cost_reduce,
-                .describe = describe};
+                .describe = describe,
+                .batch = batch_by<axes_of_all, false>};
 
 Tensor arg_extreme(const Op& op, const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
   if (axis) return apply(op, x, ReduceAttrs{axis_mask(op.name, *axis, x.dim()), keepdims});

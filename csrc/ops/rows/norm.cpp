@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/rows/gpu.h"
@@ -81,7 +82,8 @@ const Op vjp_op{.name = "layer_norm_vjp",
                 .run = run_vjp,
                 .gpu = on_gpu<&GpuKernels::norm, &NormGpu::layer_norm_vjp>,
                 .no_gradient = fused_only,
-                .cost = cost};
+                .cost = cost,
+                .batch = batch_rows<3>};
 
 // (dw, db) as (2, n), of inputs g, x, kept.
 void infer_affine(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
@@ -163,7 +165,8 @@ const Op layer_norm_op{
     .vjp = vjp,
     .saves = saves,
     .cost = cost,
-    .describe = describe};
+    .describe = describe,
+    .batch = batch_rows<1>};
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/rows/gpu.h"
@@ -67,7 +68,8 @@ const Op softmax_vjp_op{.name = "softmax_vjp",
                         .run = run_rows<[](const auto& k) { return k.softmax_vjp; }>,
                         .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::softmax_vjp>,
                         .no_gradient = fused_only,
-                        .cost = cost_rows};
+                        .cost = cost_rows,
+                        .batch = batch_rows<>};
 void vjp_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
   dx[0] = may_fuse(g, y) ? apply(softmax_vjp_op, contiguous(g), y)
@@ -81,7 +83,8 @@ const Op softmax_op{.name = "softmax",
                     .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::softmax>,
                     .vjp = vjp_softmax,
                     .saves = save_y,
-                    .cost = cost_rows};
+                    .cost = cost_rows,
+                    .batch = batch_rows<>};
 
 const Op log_softmax_vjp_op{.name = "log_softmax_vjp",
                             .operands = "g, y",
@@ -90,7 +93,8 @@ const Op log_softmax_vjp_op{.name = "log_softmax_vjp",
                             .run = run_rows<[](const auto& k) { return k.log_softmax_vjp; }>,
                             .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::log_softmax_vjp>,
                             .no_gradient = fused_only,
-                            .cost = cost_rows};
+                            .cost = cost_rows,
+                            .batch = batch_rows<>};
 void vjp_log_softmax(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor y = line.result();
   dx[0] = may_fuse(g, y) ? apply(log_softmax_vjp_op, contiguous(g), y)
@@ -104,7 +108,8 @@ const Op log_softmax_op{.name = "log_softmax",
                         .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::log_softmax>,
                         .vjp = vjp_log_softmax,
                         .saves = save_y,
-                        .cost = cost_rows};
+                        .cost = cost_rows,
+                        .batch = batch_rows<>};
 
 void infer_logsumexp(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(reduced_shape(in[0].shape(), 1u << (in[0].dim() - 1), false), in[0].dtype(),
@@ -136,7 +141,8 @@ const Op logsumexp_op{.name = "logsumexp",
                       .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::logsumexp>,
                       .vjp = vjp_logsumexp,
                       .saves = save_x_and_y,
-                      .cost = cost_rows};
+                      .cost = cost_rows,
+                      .batch = batch_rows<>};
 
 // ---- cross-entropy against class indices ----
 
@@ -212,7 +218,8 @@ const Op cross_entropy_vjp_op{.name = "cross_entropy_vjp",
                               .run = run_cross_entropy_vjp,
                               .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::cross_entropy_vjp>,
                               .no_gradient = fused_only,
-                              .cost = cost_rows};
+                              .cost = cost_rows,
+                              .batch = batch_folded<>};
 void vjp_cross_entropy(const Line& line, const Tensor& g, Gradients& dx) {
   const Tensor &x = line.input(0), &target = line.input(1);
   if (may_fuse(g, x)) {
@@ -233,7 +240,8 @@ const Op cross_entropy_op{.name = "cross_entropy",
                           .gpu = on_gpu<&GpuKernels::softmax, &SoftmaxGpu::cross_entropy>,
                           .vjp = vjp_cross_entropy,
                           .saves = save_cross_entropy,
-                          .cost = cost_rows};
+                          .cost = cost_rows,
+                          .batch = batch_folded<>};
 
 // Applies a row op along any axis: the axis is brought last, and back.
 Tensor along(const Op& op, const Tensor& given, int64_t axis_given) {

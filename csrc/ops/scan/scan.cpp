@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/pool.h"
+#include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/scan/gpu.h"
@@ -133,7 +134,8 @@ const Op recurrence_op{.name = "recurrence",
                        .gpu = run_on_gpu<Scan::affine>,
                        .vjp = vjp_recurrence,
                        .saves = save_a_and_y,
-                       .describe = describe};
+                       .describe = describe,
+                       .batch = batch_by<next_axis<ScanAttrs>>};
 
 extern const Op cumsum_op;
 void vjp_cumsum(const Line& line, const Tensor& g, Gradients& dx) {
@@ -148,7 +150,8 @@ const Op cumsum_op{
     .run = run<Scan::sum>,
     .gpu = run_on_gpu<Scan::sum>,
     .vjp = vjp_cumsum,
-    .describe = describe};
+    .describe = describe,
+    .batch = batch_by<next_axis<ScanAttrs>>};
 
 // Without a division, which zeros would spoil: dx[i] = y[i - 1] * s[i], where s[i] = g[i] +
 // x[i + 1] * s[i + 1] is what y[i] and all that follow have of x[i], but for y[i - 1].
@@ -165,7 +168,8 @@ const Op cumprod_op{.name = "cumprod",
                     .gpu = run_on_gpu<Scan::prod>,
                     .vjp = vjp_cumprod,
                     .saves = save_x_and_y,
-                    .describe = describe};
+                    .describe = describe,
+                    .batch = batch_by<next_axis<ScanAttrs>>};
 
 // exp(x[k] - y[i]) for the share of x[k] in y[i], as exp(x[k] - y[k]) * exp(y[k] - y[k + 1]) * ...,
 // none of which is above 1.
@@ -188,7 +192,8 @@ const Op logcumsumexp_op{
     .gpu = run_on_gpu<Scan::logsumexp>,
     .vjp = vjp_logcumsumexp,
     .saves = save_x_and_y,
-    .describe = describe};
+    .describe = describe,
+    .batch = batch_by<next_axis<ScanAttrs>>};
 
 void infer_extreme(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
   out.emplace_back(in[0].shape(), in[0].dtype(), in[0].device());
@@ -207,7 +212,8 @@ const Op cummax_op{.name = "cummax",
                    .gpu = run_on_gpu<Scan::max>,
                    .vjp = vjp_extreme,
                    .saves = save_places,
-                   .describe = describe};
+                   .describe = describe,
+                   .batch = batch_by<next_axis<ScanAttrs>>};
 const Op cummin_op{.name = "cummin",
                    .formula = "y[i] = smallest of x[0] to x[i] along the axis; NaN from one on",
                    .gradient = {"g, added at the last place of each smallest x"},
@@ -216,7 +222,8 @@ const Op cummin_op{.name = "cummin",
                    .gpu = run_on_gpu<Scan::min>,
                    .vjp = vjp_extreme,
                    .saves = save_places,
-                   .describe = describe};
+                   .describe = describe,
+                   .batch = batch_by<next_axis<ScanAttrs>>};
 
 // Along an axis; a single number has one too.
 Tensor along(const Op& op, const Tensor& x, int64_t axis, Tensor* second = nullptr) {

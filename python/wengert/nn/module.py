@@ -425,6 +425,14 @@ class Module:
                     vars(module)[name] = new
         return self
 
+    def _exchange(self, others: dict[int, Tensor]) -> None:
+        """Puts others in place of the tensors with these ids (func.functional_call)."""
+        for module in list(self.modules()):
+            for name, value in vars(module).items():
+                other = _map(value, lambda x: others.get(id(x), x))
+                if other is not value:
+                    vars(module)[name] = other
+
     def cuda(self, device: int | str | None = None) -> Self:
         """to("cuda"), or to the GPU of this number."""
         return self.to(f"cuda:{device}" if isinstance(device, int) else device or "cuda")
