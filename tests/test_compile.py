@@ -1123,3 +1123,18 @@ def test_recorded_edits_in_place(edit: Callable[..., None], whose: str) -> None:
         results.append(repr(seen))
         assert not compiled or run.traces == 1
     assert results[0] == results[1]
+
+
+def test_a_leaf_made_of_an_argument_takes_its_gradient_with_it():
+    w = wg.randn((3,))
+
+    @wg.compile
+    def step(x):
+        leaf = x.detach().requires_grad_()
+        (leaf * w).square().sum().backward()
+        return leaf.grad
+
+    for i in range(4):
+        got = step(wg.ones((3,)) * i)
+        np.testing.assert_allclose(got.numpy(), (2 * i * w * w).numpy(), rtol=1e-6)
+    assert step.traces == 1

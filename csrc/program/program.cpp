@@ -210,11 +210,11 @@ void Program::sets_grad(const Tensor& leaf) { touch(leaf, false); }
 
 void Program::finish(std::vector<Tensor> outputs) {
   outputs_ = std::move(outputs);
-  // A leaf that the step itself made takes its gradient with it.
+  // A leaf that the step itself made, of an argument perhaps, takes its gradient with it.
   std::erase_if(gradients_, [&](const LeafGradient& g) {
     const auto at = slots_.find(g.leaf->storage.get());
     if (at == slots_.end() ||
-        traced_.slots[static_cast<size_t>(at->second)].kind != StepList::Slot::made)
+        traced_.slots[static_cast<size_t>(at->second)].kind == StepList::Slot::outside)
       return false;
     g.leaf->grad = {};
     return true;
