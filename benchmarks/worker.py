@@ -41,10 +41,8 @@ def make(peer: ModuleType, key: str, kind: str, arguments: dict[str, Any]) -> tu
         task = peer.matmul(*made, dtype)
     elif kind == "sigmoid":
         task = peer.sigmoid(workloads.numbers(arguments["n"]), arguments["variant"])
-    elif kind == "op":
-        task = peer.op(**arguments)
-    elif kind == "gate":
-        task = peer.gate(**arguments)
+    elif kind in ("op", "convolution", "gate"):
+        task = getattr(peer, kind)(**arguments)
     else:
         task = peer.chain(**arguments)
     tasks[key] = task

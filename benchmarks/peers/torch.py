@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import convolution as conv
 import numpy as np
 import ops
 import torch
@@ -195,6 +196,20 @@ def op(name: str, n: int, backward: bool) -> Task:
         lambda a, needs: torch.from_numpy(a).requires_grad_(needs),
         lambda y, leaves, g: torch.autograd.grad(y, leaves, g),
         lambda y: y.numpy(),
+    )  # fmt: skip
+
+
+def convolution(case: list[int], images: int, backward: bool, layout: str) -> Task:
+    form = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+
+    def tensor(a: np.ndarray) -> torch.Tensor:
+        x = torch.from_numpy(a).contiguous(memory_format=form)
+        return x.requires_grad_(backward)
+
+    return conv.task(
+        functional.conv2d, case, images, backward, tensor,
+        lambda y, leaves, g: torch.autograd.grad(y, leaves, g),
+        lambda y: y.contiguous().numpy(),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import convolution as conv
 import numpy as np
 import ops
 from workloads import Task, Workload, batches, one_by_one, parameters
@@ -80,6 +81,15 @@ def op(name: str, n: int, backward: bool) -> Task:
     return ops.task(
         wg, name, n, backward,
         lambda a, needs: wg.tensor(a, requires_grad=needs),
+        lambda y, leaves, g: wg.grad(y, leaves, g),
+        lambda y: y.numpy(),
+    )  # fmt: skip
+
+
+def convolution(case: list[int], images: int, backward: bool) -> Task:
+    return conv.task(
+        wg.conv2d, case, images, backward,
+        lambda a: wg.tensor(a, requires_grad=backward),
         lambda y, leaves, g: wg.grad(y, leaves, g),
         lambda y: y.numpy(),
     )  # fmt: skip
