@@ -21,37 +21,43 @@ Simd<T> doubled(Simd<T> x, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(x.v, x.v, (from + i / 2)...);
 }
 
-template <class T> void zero(T* to, int64_t n) {
-  each_vector<Simd<T>>(
-      n, [&](int64_t i, int count) INLINE { store<Simd<T>>(to + i, count, Simd<T>(T(0))); });
+// p[from ... to), where they are; 0 in the other lanes.
+template <class T> FN Simd<T> load_between(const T* p, int from, int to) {
+  constexpr int L = Simd<T>::width;
+#if defined(__AVX512F__)
+  const unsigned mask = to > from ? ((1u << to) - 1) & ~((1u << from) - 1) : 0;
+  if constexpr (L == 16)
+    return (typename Simd<T>::Vec)_mm512_maskz_loadu_epi32(static_cast<__mmask16>(mask), p);
+  else
+    return (typename Simd<T>::Vec)_mm512_maskz_loadu_epi64(static_cast<__mmask8>(mask), p);
+#else
+  if (from == 0 && to == L) return Simd<T>::load(p);
+  T lane[L] = {};
+  for (int l = from; l < to; ++l) lane[l] = p[l];
+  return Simd<T>::load(lane);
+#endif
+}
+template <class T> FN int lane_at(int64_t i) {  // the nearest that there is
+  return i < 0 ? 0 : i > Simd<T>::width ? Simd<T>::width : static_cast<int>(i);
 }
 
-// Elements first, first + step, ... of x, of which there are n; zeros for those that are not.
+// to[i] = x[i * step] for begin <= i < end, and 0 for the others of `count`.
 template <class T>
-void copy_row(const T* x, int64_t n, int64_t first, int64_t step, T* to, int64_t count) {
+FN void copy_row(const T* x, int64_t step, int64_t begin, int64_t end, T* to, int64_t count) {
   constexpr int64_t L = Simd<T>::width;
-  int64_t i = 0, end = 0;
-  if (x && first < n) {
-    const int64_t begin = first < 0 ? (step - 1 - first) / step : 0;
-    end = (n - first + step - 1) / step;
-    end = end < count ? end : count;
-    i = begin < count ? begin : count;
-    zero(to, i);
-    const T* from = x + first + i * step;
-    if (step == 1)
-      for (; i + L <= end; i += L, from += L) Simd<T>::load(from).store(to + i);
-    else if (step == 2)
-      for (; i + L < end; i += L, from += 2 * L)  // the last load would go one too far
-        evens<T>(Simd<T>::load(from), Simd<T>::load(from + L), std::make_integer_sequence<int, L>())
-            .store(to + i);
-    if (step == 1 && i < end) {
-      const int rest = static_cast<int>(end - i);
-      Simd<T>::load_n(from, rest).store_n(to + i, rest);
-      i = end;
-    }
-    for (; i < end; ++i, from += step) to[i] = *from;
+  if (step > 2) {
+    for (int64_t i = 0; i < count; ++i) to[i] = i >= begin && i < end ? x[i * step] : T(0);
+    return;
   }
-  zero(to + i, count - i);
+  const auto lane = [](int64_t i) INLINE { return lane_at<T>(i); };
+  each_vector<Simd<T>>(count, [&](int64_t i, int n) INLINE {
+    const int64_t first = begin - i, last = end - i;
+    const T* const at = x + i * step;
+    if (step == 1) return store<Simd<T>>(to + i, n, load_between<T>(at, lane(first), lane(last)));
+    const Simd<T> a = load_between<T>(at, lane(2 * first), lane(2 * last - 1)),
+                  b = load_between<T>(at + L, lane(2 * first - L), lane(2 * last - 1 - L));
+    store<Simd<T>>(to + i, n, evens<T>(a, b, std::make_integer_sequence<int, L>()));
+  });
 }
 template <class T> void copy(const PlaneCopy& c, const void* from, void* into) {
   const auto &z = c.side[0], &y = c.side[1], &w = c.side[2];
@@ -59,15 +65,19 @@ template <class T> void copy(const PlaneCopy& c, const void* from, void* into) {
   T* to = static_cast<T*>(into);
   for (int64_t pz = 0; pz < z.phase_count; ++pz)
     for (int64_t py = 0; py < y.phase_count; ++py)
-      for (int64_t pw = 0; pw < w.phase_count; ++pw)
+      for (int64_t pw = 0; pw < w.phase_count; ++pw) {
+        const int64_t first = w.phases[pw] + w.low;
+        const int64_t begin = first < 0 ? (w.stride - 1 - first) / w.stride : 0;
+        const int64_t end = first < w.in ? (w.in - first + w.stride - 1) / w.stride : 0;
         for (int64_t rz = 0; rz < z.rows; ++rz)
           for (int64_t ry = 0; ry < y.rows; ++ry, to += w.rows) {
             const int64_t at_z = rz * z.stride + z.phases[pz] + z.low,
                           at_y = ry * y.stride + y.phases[py] + y.low;
             const bool inside = at_z >= 0 && at_z < z.in && at_y >= 0 && at_y < y.in;
-            copy_row<T>(inside ? x + (at_z * y.in + at_y) * w.in : nullptr, w.in,
-                        w.phases[pw] + w.low, w.stride, to, w.rows);
+            copy_row<T>(x + (at_z * y.in + at_y) * w.in + first, w.stride, begin, inside ? end : 0,
+                        to, w.rows);
           }
+      }
 }
 
 template <class T> void spread(const void* given, int64_t n, void* into, int64_t step) {
