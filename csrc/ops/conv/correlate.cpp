@@ -191,6 +191,16 @@ int64_t first_of(const ConvShape& s) {
 
 bool fails(bool& ok) { return __atomic_store_n(&ok, false, __ATOMIC_RELAXED), true; }
 
+// Calls f(some rows) for all, and looks for Ctrl-C between.
+template <class F> void in_parts(const FewChannels& all, const F& f) {
+  FewChannels part = all;
+  for (int64_t r = 0; r < all.row_count; r += rows_at_once) {
+    if (r) poll_interrupt();
+    part.rows = all.rows + r, part.row_count = std::min(rows_at_once, all.row_count - r);
+    f(part);
+  }
+}
+
 // Some bands of some channels, the copy in the thread's own memory.
 template <class T, class Use>
 void each_few(const ConvShape& s, const Bands& bands, const T* x, int64_t more, const Use& use) {
@@ -222,13 +232,9 @@ void each_few(const ConvShape& s, const Bands& bands, const T* x, int64_t more, 
       for (int64_t c = 0; c < s.channels; ++c)
         planes[b].copy(x + (at * s.channels + c) * inputs_of(s), copy + c * planes[b].size);
       const std::vector<Row>& list = rows[b].empty() ? rows[0] : rows[b];
-      for (size_t r = 0; r < list.size(); r += rows_at_once) {
-        const FewChannels f{copy, bases[b].data(), static_cast<int64_t>(bases[b].size()),
-                            list.data() + r,
-                            std::min<int64_t>(rows_at_once, static_cast<int64_t>(list.size() - r))};
-        if (r) poll_interrupt();
-        use(f, at, static_cast<int64_t>(b), shapes[b], copy + most, r == 0);
-      }
+      use(FewChannels{copy, bases[b].data(), static_cast<int64_t>(bases[b].size()), list.data(),
+                      static_cast<int64_t>(list.size())},
+          at, static_cast<int64_t>(b), shapes[b], copy + most);
     }
   });
   if (!ok) scratch_failed("convolution");
@@ -238,12 +244,14 @@ template <class T> void correlate_few(const ConvShape& s, const T* x, const T* w
   const Bands bands(s, band_elements);
   const int64_t terms = s.channels * taps_of(s);
   each_few(s, bands, x, outputs_of(bands.band(0)),
-           [&](const FewChannels& f, int64_t at, int64_t, const ConvShape& band, T* made, bool) {
+           [&](const FewChannels& f, int64_t at, int64_t, const ConvShape& band, T* made) {
+             const bool plain = is_plain(band);
              for (int64_t o = 0; o < s.outputs; ++o) {
                const T* const weights = w + (at % s.groups * s.outputs + o) * terms;
                T* const to = y + (at * s.outputs + o) * whole_of(s);
-               const bool plain = is_plain(band);
-               kernels().few[is_double<T>](f, weights, plain ? to + first_of(band) : made);
+               in_parts(f, [&](const FewChannels& part) {
+                 kernels().few[is_double<T>](part, weights, plain ? to + first_of(band) : made);
+               });
                if (!plain) put(band, made, to);
              }
            });
@@ -337,22 +345,23 @@ template <class T> void correlate_weights(const ConvShape& s, const T* x, const 
     const Bands bands(s, band_elements);
     const Tensor memory(Shape{s.images * bands.count, all}, DType::float64);
     double* const sums = memory.data<double>();
-    each_few(
-        s, bands, x, 0,
-        [&](const FewChannels& f, int64_t at, int64_t b, const ConvShape& band, T*, bool start) {
-          const int64_t n = at / s.groups, group = at % s.groups;
-          double* const to = sums + (n * bands.count + b) * all + group * s.outputs * terms;
-          double part[64];
-          for (int64_t o = 0; o < s.outputs; ++o)
-            for (int64_t k = 0; k < terms; k += 64) {
-              FewChannels some = f;
-              some.bases += k, some.terms = std::min<int64_t>(64, terms - k);
-              kernels().few_weights[is_double<T>](
-                  some, g + (at * s.outputs + o) * whole + first_of(band), part);
-              for (int64_t i = 0; i < some.terms; ++i)
-                to[o * terms + k + i] = start ? part[i] : to[o * terms + k + i] + part[i];
-            }
-        });
+    each_few(s, bands, x, 0,
+             [&](const FewChannels& f, int64_t at, int64_t b, const ConvShape& band, T*) {
+               const int64_t n = at / s.groups, group = at % s.groups;
+               double* const to = sums + (n * bands.count + b) * all + group * s.outputs * terms;
+               std::fill(to, to + s.outputs * terms, 0.0);
+               double part[64];
+               for (int64_t o = 0; o < s.outputs; ++o)
+                 for (int64_t k = 0; k < terms; k += 64) {
+                   FewChannels some = f;
+                   some.bases += k, some.terms = std::min<int64_t>(64, terms - k);
+                   in_parts(some, [&](const FewChannels& rows) {
+                     kernels().few_weights[is_double<T>](
+                         rows, g + (at * s.outputs + o) * whole + first_of(band), part);
+                     for (int64_t i = 0; i < rows.terms; ++i) to[o * terms + k + i] += part[i];
+                   });
+                 }
+             });
     for (int64_t i = 0; i < all; ++i) {
       double sum = 0;
       for (int64_t n = 0; n < s.images * bands.count; ++n) sum += sums[n * all + i];
