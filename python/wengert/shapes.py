@@ -186,12 +186,12 @@ def roll(x: Tensor, shifts: int | Sequence[int], axis: int | Sequence[int] | Non
     by = list(shifts) if isinstance(shifts, Iterable) else [shifts] * len(axes)
     if len(by) != len(axes):
         raise ValueError(f"roll: got {len(by)} shifts for {len(axes)} axes; give one for each")
-    y = x.clone()
+    y = x
     for a, shift in zip(axes, by, strict=True):
         size = x.shape[a]
         if size and operator.index(shift) % size:
             y = _core.concatenate(y.split([size - shift % size, shift % size], a)[::-1], a)
-    return y
+    return x.clone() if y is x else y
 
 
 def flip(x: Tensor, axis: int | Sequence[int] | None = None, *more: int) -> Tensor:
