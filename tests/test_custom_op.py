@@ -981,3 +981,21 @@ def test_definitions_that_are_refused(given, message):
 
 def test_the_header_is_where_get_include_says():
     assert (Path(wg.get_include()) / "wengert" / "op.h").is_file()
+
+
+def test_checkpoint_refuses_a_leaf_that_took_the_place_of_another():
+    held = [wg.randn((3,)).requires_grad_()]
+    x = wg.randn((3,)).requires_grad_()
+    y = wg.checkpoint(lambda x: (x * held[0]).sin(), x).sum()
+    former, held[0] = held[0], wg.randn((3,)).requires_grad_()
+    with pytest.raises(wg.GradientError, match="used other tensors than at first"):
+        y.backward()
+    assert former.grad is None and held[0].grad is None and x.grad is None
+
+    def own(x):
+        leaf = (x.detach() * 2).requires_grad_()
+        (g,) = wg.grad((leaf**3).sum(), [leaf], create_graph=True)
+        return (g * x).sum()
+
+    (found,) = wg.grad(wg.checkpoint(own, x), [x])
+    np.testing.assert_allclose(found.numpy(), (12 * x * x).detach().numpy(), rtol=1e-5)

@@ -183,7 +183,13 @@ std::vector<Tensor> gradients_since(Tensors outputs, Tensors sources, Tensors co
     result.push_back(w.arrivals().of(x));
     lines += x->line && result.back().defined();
   }
-  if (lines != w.arrivals().lines_kept())
+  // A leaf that somebody holds has taken the place of one; one that the function makes is its own.
+  const bool swapped =
+      std::any_of(w.arrivals().leaves().begin(), w.arrivals().leaves().end(), [&](const auto& l) {
+        const auto same = [&](const Tensor& x) { return x.body() == l.leaf.body(); };
+        return l.leaf->object && std::none_of(sources.begin(), sources.end(), same);
+      });
+  if (swapped || lines != w.arrivals().lines_kept())
     fail<GradientError>(
         "checkpoint: the function, run again for the gradient, used other tensors than at first; "
         "let it depend on its arguments, and on what does not change until backward() has passed");
