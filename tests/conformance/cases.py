@@ -120,11 +120,9 @@ def compare(what: str, got: Any, wanted: Any, rtol: float = 1e-7, atol: float = 
     if a.shape != b.shape:
         raise Differs(f"{what}: shape {a.shape}, PyTorch {b.shape}")
     if a.size and not np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True):
-        at = (
-            np.unravel_index(np.argmax(np.abs(np.nan_to_num(a - b, nan=1e300))), a.shape)
-            if a.dtype != bool
-            else ()
-        )
+        same = np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
+        far = np.where(same, 0, np.nan_to_num(np.abs(a * 1.0 - b), nan=1e300))
+        at = np.unravel_index(np.argmax(far), a.shape)
         raise Differs(f"{what}: {a[at] if at else a} for PyTorch's {b[at] if at else b}")
 
 
