@@ -476,7 +476,6 @@ BATTERY = [
     # names
     (lambda: wg.cat, "wengert | 'cat' | no attribute | concatenate"),
     (lambda: X.numpy_function, "Tensor | 'numpy_function' | no attribute"),
-    (lambda: nn.Conv2d, "nn | 'Conv2d' | no attribute | convolution"),
 ]
 
 
