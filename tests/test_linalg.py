@@ -251,3 +251,17 @@ X, S = wg.zeros((2, 3)), wg.zeros((2, 2))
 def test_bad_input(call: Callable[[], Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         call()
+
+
+def test_ctrl_c_in_a_decomposition_is_no_value_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = wg.eye(3)
+    wg.linalg.inv(x)
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np.linalg, "inv", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            wg.linalg.inv(x * 2)
+    assert wg.linalg.inv(x * 2).tolist() == (np.eye(3) / 2).tolist()

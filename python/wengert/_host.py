@@ -74,14 +74,18 @@ def host_op(
     """A function of float32 or float64 tensors of one dtype, which the result has too.
 
     shape  the result's, from the operands' shapes
-    value  the result, from arrays that it may not change; what it raises is a ValueError of the op
+    value  the result, from arrays that it may not change; what it raises is a ValueError of the op,
+           but Ctrl-C, which stays itself (in a compiled step it is a ValueError too)
     """
     text: list[Any] = []  # of the last error: it outlives the call
+    interrupts: list[KeyboardInterrupt] = []
 
     def guarded(call: Callable[[], None]) -> int | None:
         try:
             call()
         except BaseException as error:  # nothing may pass through C
+            if isinstance(error, KeyboardInterrupt):
+                interrupts.append(error)
             said = str(error) or type(error).__name__
             text[:] = [ctypes.create_string_buffer(said.encode())]
             return ctypes.addressof(text[0])
@@ -110,4 +114,13 @@ def host_op(
     new.restype = ctypes.py_object
     new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     made: Callable[..., _core.Tensor] = _core._native_op(new(ctypes.addressof(op), _CAPSULE, None))
-    return made
+
+    def run(*given: _core.Tensor) -> _core.Tensor:
+        try:
+            return made(*given)
+        except ValueError:
+            if interrupts:
+                raise interrupts.pop() from None
+            raise
+
+    return run
