@@ -139,6 +139,18 @@ def conv3d(
     return _conv(3, x, weight, bias, stride, padding, dilation, groups)
 
 
+def _spread_sizes(
+    sizes: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    kernel: Sequence[int],
+) -> list[int]:
+    """The least sizes that a transposed convolution gives."""
+    axes = zip(sizes, stride, padding, dilation, kernel, strict=True)
+    return [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, s, p, d, k in axes]
+
+
 def _conv_transpose(
     axes: int,
     x: Tensor,
@@ -168,12 +180,8 @@ def _conv_transpose(
             f"{op}: weight has shape {weight.shape}; expected (channels, outputs / groups, "
             f"{axes} axes)"
         )
-    size = [
-        (n - 1) * s - 2 * p + d * (k - 1) + m + 1
-        for n, s, p, d, k, m in zip(
-            x.shape[2:], steps, pads, spread, weight.shape[2:], more, strict=True
-        )
-    ]
+    least = _spread_sizes(x.shape[2:], steps, pads, spread, weight.shape[2:])
+    size = [n + m for n, m in zip(least, more, strict=True)]
     _at_least(op, "the output's size", size, 0)
     after = [p - m for p, m in zip(pads, more, strict=True)]
     y = _core._convolution_input(op, x, weight, size, steps, pads, after, spread, groups)

@@ -173,10 +173,6 @@ __global__ void __launch_bounds__(block_threads)
   }
 }
 
-template <class F> void of_floats(DType dtype, const F& f) {
-  dtype == DType::float32 ? f(float()) : f(double());
-}
-
 void convolution_on_gpu(Views out, Views in, const Attrs& attrs) {
   const Conv c = conv_of(in[0].shape, in[1].shape, out[0].shape, attrs.as<ConvAttrs>());
   const int64_t n = out[0].numel();

@@ -34,6 +34,10 @@ struct ConvShape {
   ConvAxis axis[most_axes];
 };
 
+template <class F> void of_floats(DType dtype, const F& f) {
+  dtype == DType::float32 ? f(float()) : f(double());
+}
+
 void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs);
 void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs);
 void convolve_weights(const View& dw, const View& x, const View& g, const ConvAttrs& attrs);

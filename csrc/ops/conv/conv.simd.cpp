@@ -41,41 +41,46 @@ template <class T> FN int lane_at(int64_t i) {  // the nearest that there is
   return i < 0 ? 0 : i > Simd<T>::width ? Simd<T>::width : static_cast<int>(i);
 }
 
-// to[i] = x[i * step] for begin <= i < end, and 0 for the others of `count`.
+// to[i] = x[i * step] for begin <= i < end, and 0 for the others of n from i on; step is 1 or 2.
 template <class T>
-FN void copy_row(const T* x, int64_t step, int64_t begin, int64_t end, T* to, int64_t count) {
+FN void copy_vector(const T* x, int64_t step, int64_t begin, int64_t end, T* to, int64_t i, int n) {
   constexpr int64_t L = Simd<T>::width;
-  if (step > 2) {
-    for (int64_t i = 0; i < count; ++i) to[i] = i >= begin && i < end ? x[i * step] : T(0);
-    return;
-  }
-  const auto lane = [](int64_t i) INLINE { return lane_at<T>(i); };
-  each_vector<Simd<T>>(count, [&](int64_t i, int n) INLINE {
-    const int64_t first = begin - i, last = end - i;
-    const T* const at = x + i * step;
-    if (step == 1) return store<Simd<T>>(to + i, n, load_between<T>(at, lane(first), lane(last)));
-    const Simd<T> a = load_between<T>(at, lane(2 * first), lane(2 * last - 1)),
-                  b = load_between<T>(at + L, lane(2 * first - L), lane(2 * last - 1 - L));
-    store<Simd<T>>(to + i, n, evens<T>(a, b, std::make_integer_sequence<int, L>()));
-  });
+  const auto lane = [](int64_t at) INLINE { return lane_at<T>(at); };
+  const int64_t first = begin - i, last = end - i;
+  const T* const at = x + i * step;
+  if (step == 1) return store<Simd<T>>(to + i, n, load_between<T>(at, lane(first), lane(last)));
+  const Simd<T> a = load_between<T>(at, lane(2 * first), lane(2 * last - 1)),
+                b = load_between<T>(at + L, lane(2 * first - L), lane(2 * last - 1 - L));
+  store<Simd<T>>(to + i, n, evens<T>(a, b, std::make_integer_sequence<int, L>()));
 }
 template <class T> void copy(const PlaneCopy& c, const void* from, void* into) {
+  constexpr int64_t L = Simd<T>::width;
   const auto &z = c.side[0], &y = c.side[1], &w = c.side[2];
   const T* const x = static_cast<const T*>(from);
   T* to = static_cast<T*>(into);
+  const int64_t n = w.rows, step = w.stride;
   for (int64_t pz = 0; pz < z.phase_count; ++pz)
     for (int64_t py = 0; py < y.phase_count; ++py)
       for (int64_t pw = 0; pw < w.phase_count; ++pw) {
         const int64_t first = w.phases[pw] + w.low;
-        const int64_t begin = first < 0 ? (w.stride - 1 - first) / w.stride : 0;
-        const int64_t end = first < w.in ? (w.in - first + w.stride - 1) / w.stride : 0;
+        const int64_t begin = first < 0 ? (step - 1 - first) / step : 0;
+        const int64_t end = first < w.in ? (w.in - first + step - 1) / step : 0;
         for (int64_t rz = 0; rz < z.rows; ++rz)
-          for (int64_t ry = 0; ry < y.rows; ++ry, to += w.rows) {
+          for (int64_t ry = 0; ry < y.rows; ++ry, to += n) {
             const int64_t at_z = rz * z.stride + z.phases[pz] + z.low,
                           at_y = ry * y.stride + y.phases[py] + y.low;
-            const bool inside = at_z >= 0 && at_z < z.in && at_y >= 0 && at_y < y.in;
-            copy_row<T>(x + (at_z * y.in + at_y) * w.in + first, w.stride, begin, inside ? end : 0,
-                        to, w.rows);
+            const T* const row = x + (at_z * y.in + at_y) * w.in + first;
+            if (at_z < 0 || at_z >= z.in || at_y < 0 || at_y >= y.in)
+              each_vector<Simd<T>>(n, [&](int64_t i, int count)
+                                          INLINE { store<Simd<T>>(to + i, count, Simd<T>(T(0))); });
+            else if (step > 2)
+              for (int64_t i = 0; i < n; ++i) to[i] = i >= begin && i < end ? row[i * step] : T(0);
+            else if (n <= L)  // its masks are those of all rows
+              copy_vector<T>(row, step, begin, end, to, 0, static_cast<int>(n));
+            else
+              each_vector<Simd<T>>(n, [&](int64_t i, int count) INLINE {
+                copy_vector<T>(row, step, begin, end, to, i, count);
+              });
           }
       }
 }

@@ -51,6 +51,14 @@ int64_t taps_of(const ConvShape& s) {
 int64_t inputs_of(const ConvShape& s) { return s.axis[0].in * s.axis[1].in * s.axis[2].in; }
 int64_t whole_of(const ConvShape& s) { return s.axis[0].whole * s.axis[1].whole * s.axis[2].whole; }
 
+// body(i) for i < count, of so many elements each: several in a chunk.
+template <class Body> void for_each(int64_t count, int64_t elements, const Body& body) {
+  const int64_t together = std::max<int64_t>(1, band_elements / std::max<int64_t>(1, elements));
+  parallel_for(ceil_div(count, together), [&](int64_t chunk) {
+    for (int64_t i = chunk * together; i < std::min(count, (chunk + 1) * together); ++i) body(i);
+  });
+}
+
 // Bands of the outermost axis that is one.
 struct Bands {
   Bands(const ConvShape& s, int64_t limit) : shape(s) {
@@ -218,24 +226,20 @@ void each_few(const ConvShape& s, const Bands& bands, const T* x, int64_t more, 
     rows.push_back(alike ? std::vector<Row>() : planes.back().rows(kernels().lanes[is_double<T>]));
   }
   bool ok = true;
-  const int64_t work = s.channels * std::max(planes[0].size, outputs_of(shapes[0])),
-                together = std::max<int64_t>(1, band_elements / work),
-                count = s.images * s.groups * bands.count;
-  parallel_for(ceil_div(count, together), [&](int64_t chunk) {
+  const int64_t work = s.channels * std::max(planes[0].size, outputs_of(shapes[0]));
+  for_each(s.images * s.groups * bands.count, work, [&](int64_t i) {
     const int64_t most = s.channels * planes[0].size;
     T* const copy = static_cast<T*>(
         scratch(Scratch::chunk, sizeof(T) * static_cast<size_t>(most + more) + slack));
     if (!copy) return static_cast<void>(fails(ok));
-    for (int64_t i = chunk * together; i < std::min(count, (chunk + 1) * together); ++i) {
-      const int64_t at = i / bands.count;
-      const auto b = static_cast<size_t>(i % bands.count);
-      for (int64_t c = 0; c < s.channels; ++c)
-        planes[b].copy(x + (at * s.channels + c) * inputs_of(s), copy + c * planes[b].size);
-      const std::vector<Row>& list = rows[b].empty() ? rows[0] : rows[b];
-      use(FewChannels{copy, bases[b].data(), static_cast<int64_t>(bases[b].size()), list.data(),
-                      static_cast<int64_t>(list.size())},
-          at, static_cast<int64_t>(b), shapes[b], copy + most);
-    }
+    const int64_t at = i / bands.count;
+    const auto b = static_cast<size_t>(i % bands.count);
+    for (int64_t c = 0; c < s.channels; ++c)
+      planes[b].copy(x + (at * s.channels + c) * inputs_of(s), copy + c * planes[b].size);
+    const std::vector<Row>& list = rows[b].empty() ? rows[0] : rows[b];
+    use(FewChannels{copy, bases[b].data(), static_cast<int64_t>(bases[b].size()), list.data(),
+                    static_cast<int64_t>(list.size())},
+        at, static_cast<int64_t>(b), shapes[b], copy + most);
   });
   if (!ok) scratch_failed("convolution");
 }
@@ -284,7 +288,7 @@ void each_product(const ConvShape& s, int64_t limit, int64_t few, int64_t wanted
         if (in_place) {
           patches.data = x + (first * s.groups + g) * s.channels * inputs_of(s);
         } else {
-          parallel_for(images * s.channels, [&](int64_t i) {
+          for_each(images * s.channels, planes.size, [&](int64_t i) {
             const int64_t from = ((first + i / s.channels) * s.groups + g) * s.channels;
             planes.copy(x + (from + i % s.channels) * inputs_of(s), copy.data + i * planes.size);
           });
@@ -486,7 +490,7 @@ void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T*
           for (const int64_t j : y.taps)
             for (const int64_t k : x.taps)
               from.push_back((i * f[1].weights + j) * f[2].weights + k);
-        parallel_for(s.groups * s.outputs, [&](int64_t i) {
+        for_each(s.groups * s.outputs, s.channels * taps, [&](int64_t i) {
           const int64_t group = i / s.outputs, c = i % s.outputs;
           T* to = turned.data + i * s.channels * taps;
           for (int64_t o = 0; o < s.channels; ++o) {
@@ -496,10 +500,6 @@ void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T*
         });
         correlate<T>(s, g, turned.data, dx);
       }
-}
-
-template <class F> void of_floats(DType dtype, const F& f) {
-  dtype == DType::float32 ? f(float()) : f(double());
 }
 
 }  // namespace

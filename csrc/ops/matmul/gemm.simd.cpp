@@ -575,6 +575,8 @@ template <class T> void multiply_long(const Gemm& g) {
   finish<T>(g, 0, g.m, 0, g.n);
 }
 
+constexpr int64_t patch_tiles = 8, patch_l2 = 1 << 17;
+
 // b is patches: a is packed once, for all chunks. A tile of b is read in place where its columns
 // are neighbours, else put together in L1; panels of a pass by.
 template <class T> void multiply_patches(const Gemm& g) {
@@ -595,39 +597,50 @@ template <class T> void multiply_patches(const Gemm& g) {
                                    ? work / chunk_limit<T>
                                    : min(chunks_wanted, static_cast<int64_t>(work / chunk_work)))),
                 across = min(wanted, tiles), down = min(ceil_div(wanted, across), panels.count);
+  // A small a stays in L2 and passes by each tile; a panel of a large one stays in L1 for several.
+  const int64_t together =
+      height * min(block, g.k) * static_cast<int64_t>(sizeof(T)) > patch_l2 ? patch_tiles : 1;
   int64_t own_rows[k_block];  // of a tile that was put together
   for (int64_t k = 0; k < k_block; ++k) own_rows[k] = k * L;
   bool ok = true;
   parallel_for(across * down, [&](int64_t chunk) {
-    T* const own = static_cast<T*>(scratch(Scratch::chunk, sizeof(T) * k_block * width));
+    T* const own = static_cast<T*>(scratch(Scratch::chunk, sizeof(T) * k_block * width * together));
     if (!own) return __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
     const int64_t x = chunk % across, y = chunk / across;
     const int64_t first = y * panels.count / down, last = (y + 1) * panels.count / down;
+    const int64_t end = (x + 1) * tiles / across;
     for (int64_t k = 0; k < g.k; k += block)
-      for (int64_t tile = x * tiles / across; tile < (x + 1) * tiles / across; ++tile) {
-        const int64_t j = tile * width;
-        Tile<T> t;
-        t.k = min(block, g.k - k), t.cols = min(width, g.n - j), t.c_row = g.c_row;
-        t.mode = k > 0 ? Tile<T>::add : Tile<T>::store;
-        const int64_t vectors = ceil_div(t.cols, L);
-        for (int64_t v = 0; v < vectors; ++v) {
-          const int64_t column = g.col + j + v * L, count = min(L, t.cols - v * L);
-          t.at[v] = neighbours<T>(*g.patches, column, count);
-          t.rows[v] = g.patches->rows + k;
-          if (t.at[v]) continue;
-          T* const copy = own + v * L * k_block;
-          pack_patches(*g.patches, k, t.k, column, count, copy);
-          t.at[v] = copy, t.rows[v] = own_rows;
+      for (int64_t from = x * tiles / across, to; from < end; from = to) {
+        to = min(end, from + together);
+        Tile<T> ready[patch_tiles];
+        for (int64_t tile = from; tile < to; ++tile) {
+          const int64_t j = tile * width;
+          Tile<T>& t = ready[tile - from];
+          t.k = min(block, g.k - k), t.cols = min(width, g.n - j), t.c_row = g.c_row;
+          t.mode = k > 0 ? Tile<T>::add : Tile<T>::store;
+          for (int64_t v = 0; v * L < t.cols; ++v) {
+            const int64_t column = g.col + j + v * L, count = min(L, t.cols - v * L);
+            t.at[v] = neighbours<T>(*g.patches, column, count);
+            t.rows[v] = g.patches->rows + k;
+            if (t.at[v]) continue;
+            T* const copy = own + ((tile - from) * width + v * L) * k_block;
+            pack_patches(*g.patches, k, t.k, column, count, copy);
+            t.at[v] = copy, t.rows[v] = own_rows;
+          }
         }
         for (int64_t p = first; p < last; ++p) {
-          const int64_t i = panels.row(p);
-          t.a = a + k * height + p * t.k * a_width;
-          t.c = static_cast<T*>(g.c) + i * g.c_row + j;
-          patch_table<T>[vectors - 1].of[panels.row(p + 1) - i - 1](t);
+          const int64_t i = panels.row(p), rows = panels.row(p + 1) - i;
+          for (int64_t tile = from; tile < to; ++tile) {
+            Tile<T>& t = ready[tile - from];
+            t.a = a + k * height + p * t.k * a_width;
+            t.c = static_cast<T*>(g.c) + i * g.c_row + tile * width;
+            patch_table<T>[t.cols > L].of[rows - 1](t);
+          }
         }
-        if (k + t.k == g.k)
-          finish<T>(g, panels.row(first), panels.row(last) - panels.row(first), j, t.cols);
-        if (tile % 16 == 15 || last - first > 16) poll_interrupt();
+        if (k + block >= g.k)
+          finish<T>(g, panels.row(first), panels.row(last) - panels.row(first), from * width,
+                    min(g.n, to * width) - from * width);
+        if (from % 16 == 0) poll_interrupt();
       }
   });
   if (!ok) scratch_failed("convolution");

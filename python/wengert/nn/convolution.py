@@ -225,17 +225,9 @@ class _ConvTranspose(_Convolution):
         more: Sequence[int] = self.output_padding
         if output_size is not None:
             sizes = list(output_size)[-self.axes :]
-            least = [
-                (n - 1) * s - 2 * p + d * (k - 1) + 1
-                for n, s, p, d, k in zip(
-                    x.shape[-self.axes :],
-                    self.stride,
-                    self.padding,
-                    self.dilation,
-                    self.kernel_size,
-                    strict=True,
-                )
-            ]
+            least = convolution._spread_sizes(
+                x.shape[-self.axes :], self.stride, self.padding, self.dilation, self.kernel_size
+            )
             more = [n - m for n, m in zip(sizes, least, strict=True)]
             if any(not 0 <= m < s for m, s in zip(more, self.stride, strict=True)):
                 raise ValueError(
