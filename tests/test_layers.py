@@ -24,7 +24,7 @@ LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
     "the core that one must read": 7400,  # 64 of these are how views and sums take many examples
-    "further CPU kernels": 4070,
+    "further CPU kernels": 4090,
     "compiled steps and study": 2500,
     "bindings": 4090,  # 37 of these are vmap's
     "GPU": 6000,
@@ -32,7 +32,7 @@ BUDGETS = {
     "ops/custom": 271,
     "ops/order": 490,
     "ops/scan": 640,
-    "ops/conv": 1550,
+    "ops/conv": 1590,
     "gather and scatter": 750,
     # Numerics that one may take on trust.
     "functions of numbers": 369,
