@@ -230,6 +230,22 @@ def test_nothing_beside_an_image_comes_in() -> None:
     assert_array_equal(indices.numpy(), [[[[5, 7], [13, 15]]]])
 
 
+def test_strides_and_dilations_beyond_all_sizes() -> None:
+    """A stride or padding of 2^30 and more costs no time and no memory that is not there."""
+    x = wg.ones((1, 4, 3, 3), requires_grad=True)
+    w = wg.ones((5, 4, 1, 1), requires_grad=True)
+    far = 2**39
+    y = F.conv2d(x, w, stride=far)
+    assert y.shape == (1, 5, 1, 1)
+    gx, gw = wg.grad(y.sum(), [x, w])
+    assert gx.sum().item() == 20.0 and gx[0, :, 0, 0].tolist() == [5.0] * 4
+    assert gw.tolist() == [[[[1.0]]] * 4] * 5
+    for outputs in (1, 5):
+        w3 = wg.ones((outputs, 1, 2, 2, 2))
+        with pytest.raises((ValueError, wg.OutOfMemoryError, MemoryError)):
+            F.conv3d(wg.ones((1, 1, 1, 1, 1)), w3, padding=far, dilation=2 * far)
+
+
 def test_first_of_equal_elements_gets_the_gradient() -> None:
     x = wg.zeros((1, 1, 4), requires_grad=True)
     F.max_pool1d(x, 3, 1).sum().backward()

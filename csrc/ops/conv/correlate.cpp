@@ -101,8 +101,12 @@ class Planes {
       }
     }
     row_ = side_[2].rows, sheet_ = row_ * side_[1].rows, block_ = sheet_ * side_[0].rows;
-    size = block_;
-    for (const Side& side : side_) size *= static_cast<int64_t>(side.phases.size());
+    Shape all;
+    for (const Side& side : side_) {
+      all.push_back(side.rows);
+      all.push_back(static_cast<int64_t>(side.phases.size()));
+    }
+    size = numel(all);  // refuses what overflows
     same = size == inputs_of(s) && taps_of(s) == 1;
     for (int a = 0; a < most_axes; ++a)
       same = same && side_[a].low == 0 && side_[a].rows == s.axis[a].in;
@@ -226,9 +230,9 @@ void each_few(const ConvShape& s, const Bands& bands, const T* x, int64_t more, 
     rows.push_back(alike ? std::vector<Row>() : planes.back().rows(kernels().lanes[is_double<T>]));
   }
   bool ok = true;
-  const int64_t work = s.channels * std::max(planes[0].size, outputs_of(shapes[0]));
+  const int64_t most = numel(Shape{s.channels, planes[0].size, int64_t{sizeof(T)}}) / sizeof(T);
+  const int64_t work = std::max(most, s.channels * outputs_of(shapes[0]));
   for_each(s.images * s.groups * bands.count, work, [&](int64_t i) {
-    const int64_t most = s.channels * planes[0].size;
     T* const copy = static_cast<T*>(
         scratch(Scratch::chunk, sizeof(T) * static_cast<size_t>(most + more) + slack));
     if (!copy) return static_cast<void>(fails(ok));
@@ -278,7 +282,7 @@ void each_product(const ConvShape& s, int64_t limit, int64_t few, int64_t wanted
     const Planes planes(band);
     const std::vector<int64_t> bases = planes.bases();
     const bool in_place = planes.same && together == 1;
-    const Buffer<T> copy(in_place ? 0 : together * s.channels * planes.size);
+    const Buffer<T> copy(in_place ? 0 : numel(Shape{together, s.channels, planes.size}));
     for (int64_t first = 0; first < s.images; first += together) {
       const int64_t images = std::min(together, s.images - first);
       Patches patches{copy.data, bases.data(), nullptr, 0, transposed};
@@ -464,17 +468,19 @@ void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T*
   }
   std::vector<ConvAxis> phases[most_axes];
   bool misses = false;
-  for (int i = 0; i < most_axes; ++i)
-    for (int64_t r = 0; r < forward.axis[i].stride; ++r) {
-      const bool used = i >= most_axes - attrs.axes;
-      ConvAxis axis =
-          phase_of(forward.axis[i], used ? attrs.dilation[i] : 1, used ? attrs.before[i] : 0, r);
-      if (axis.out == 0) continue;
-      if (axis.at.empty())
-        misses = true;
-      else
-        phases[i].push_back(std::move(axis));
+  for (int i = 0; i < most_axes; ++i) {
+    const bool used = i >= most_axes - attrs.axes;
+    const int64_t dilation = used ? attrs.dilation[i] : 1, before = used ? attrs.before[i] : 0;
+    std::vector<int64_t> residues;
+    for (int64_t t = 0; t < forward.axis[i].weights; ++t) {
+      const int64_t r = t * dilation % forward.axis[i].stride;
+      if (std::find(residues.begin(), residues.end(), r) != residues.end()) continue;
+      residues.push_back(r);
+      ConvAxis axis = phase_of(forward.axis[i], dilation, before, r);
+      if (axis.out > 0) phases[i].push_back(std::move(axis));
     }
+    misses = misses || static_cast<int64_t>(residues.size()) < forward.axis[i].stride;
+  }
   if (misses) std::fill(dx, dx + total, T(0));
   const ConvAxis* f = forward.axis;
   ConvShape s{forward.images, forward.groups, forward.outputs, forward.channels, {}};

@@ -38,7 +38,7 @@ template <class T> struct Pieces {
 
   int count = 0;
   int64_t from[L] = {};  // lane 0 of each
-  Mask after[L];    // the lanes before it
+  Mask after[L];         // the lanes before it
 };
 
 // Terms k to k + ks of up to a vector of columns.
