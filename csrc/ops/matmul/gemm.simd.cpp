@@ -617,6 +617,7 @@ template <class T> void multiply_patches(const Gemm& g) {
           const int64_t j = tile * width;
           Tile<T>& t = ready[tile - from];
           t.k = min(block, g.k - k), t.cols = min(width, g.n - j), t.c_row = g.c_row;
+          t.b = nullptr, t.b_row = 0;
           t.mode = k > 0 ? Tile<T>::add : Tile<T>::store;
           for (int64_t v = 0; v * L < t.cols; ++v) {
             const int64_t column = g.col + j + v * L, count = min(L, t.cols - v * L);
