@@ -325,6 +325,9 @@ def test_layers_are_their_functions() -> None:
         layer(x, output_size=(19,))
     conv = nn.Conv1d(4, 2, 3, padding="same", dilation=2, bias=False)
     assert conv.bias is None and conv(x).shape == (2, 2, 9)
+    even = nn.Conv1d(4, 2, 4, padding="same")
+    around = F.conv1d(F.pad(x, (1, 2)), even.weight, even.bias)
+    assert_array_equal(even(x).detach().numpy(), around.detach().numpy())
     assert "groups=2" in repr(nn.Conv2d(4, 4, 3, groups=2))
     assert nn.Upsample(scale_factor=2)(x).shape == (2, 4, 18)
     padded = nn.Conv1d(4, 2, 3, padding=1, padding_mode="circular")
@@ -363,6 +366,11 @@ BAD = [
     ("F.max_pool1d(wg.ones((1, 1, 1)), 2, 1, 1, 2)", "lies in the padding alone"),
     (f"F.avg_pool2d({X}, 2, divisor_override=0)", "divisor_override is 0"),
     ("F.adaptive_avg_pool2d(wg.ones((1, 1, 0, 3)), 2)", "must have elements"),
+    ("F.adaptive_avg_pool1d(wg.arange(6).reshape(1, 1, 6), 4)", "int64, and a mean makes averages"),
+    (
+        "F.interpolate(wg.arange(6).reshape(1, 1, 6), 4, mode='area')",
+        "int64, and mode 'area' makes",
+    ),
     (f"F.unfold({X}, 9)", "longer than the 8"),
     (f"F.fold({X}[:, :, 0], (4, 4), 2)", "fold: x has shape"),
     (f"F.interpolate({X})", "expected one of both"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._core import ShapeError, Tensor
+from ._core import DTypeError, ShapeError, Tensor
 from .convolution import Sizes, _at_least, _batch, _product, _sizes
 
 __all__ = [
@@ -179,7 +179,7 @@ def _elements(w: _Windows, with_padding: bool) -> Tensor | int:
     total = parts[0]
     for part in parts[1:]:
         total = total[..., None] * part
-    return _core.tensor(total.tolist(), dtype=w.x.dtype, device=w.x.device)
+    return _core.tensor(total, dtype=w.x.dtype, device=w.x.device)
 
 
 def avg_pool1d(
@@ -299,15 +299,24 @@ def _spans(size: int, count: int) -> list[range]:
     return [range(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
 
+def _averages(op: str, what: str, x: Tensor) -> None:
+    """An error for whole numbers: their weights would be cut off to 0."""
+    if not x.dtype.is_floating_point:
+        raise DTypeError(
+            f"{op}: x is {x.dtype.name}, and {what} makes averages; write x.float(), and round() "
+            "after it"
+        )
+
+
 def _along(x: Tensor, axis: int, places: Any, weights: Any) -> Tensor:
     """Along an axis, y[i] = sum over k of weights[i][k] * x[places[i][k]]."""
     places, weights = np.asarray(places), np.asarray(weights, np.float64)
     shape = (-1,) + (1,) * (x.ndim - 1 - axis)
     y = None
     for at, weight in zip(places.T, weights.T, strict=True):
-        part = x.index_select(axis, _core.tensor(at.tolist(), dtype=_core.int64, device=x.device))
+        part = x.index_select(axis, _core.tensor(at, device=x.device))
         if not (weight == 1).all():
-            factor = _core.tensor(weight.tolist(), dtype=x.dtype, device=x.device)
+            factor = _core.tensor(weight, dtype=x.dtype, device=x.device)
             part = part * factor.reshape(shape)
         y = part if y is None else y + part
     assert y is not None
@@ -317,6 +326,7 @@ def _along(x: Tensor, axis: int, places: Any, weights: Any) -> Tensor:
 def _adaptive_avg_pool(axes: int, x: Tensor, output_size: Any) -> Tensor:
     op = f"adaptive_avg_pool{axes}d"
     x, many, out = _adaptive(op, x, output_size, axes)
+    _averages(op, "a mean", x)
     for axis, count in zip(range(x.ndim - axes, x.ndim), out, strict=True):
         size = x.shape[axis]
         if count == size:

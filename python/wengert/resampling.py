@@ -9,9 +9,9 @@ import numpy as np
 
 from . import pooling
 from ._calls import choice
-from ._core import DTypeError, ShapeError, Tensor
+from ._core import ShapeError, Tensor
 from .convolution import _at_least, _sizes
-from .pooling import _along
+from .pooling import _along, _averages
 
 __all__ = ["channel_shuffle", "interpolate", "pixel_shuffle", "pixel_unshuffle"]
 
@@ -114,11 +114,8 @@ def interpolate(
         raise ValueError(f"{op}: align_corners goes with {', '.join(_AXES)}; mode is {mode!r}")
     if antialias and (mode not in ("bilinear", "bicubic")):
         raise ValueError(f"{op}: antialias goes with bilinear and bicubic; mode is {mode!r}")
-    if "nearest" not in mode and not x.dtype.is_floating_point:
-        raise DTypeError(
-            f"{op}: x is {x.dtype.name}, and mode {mode!r} makes averages; write x.float(), and "
-            "round() after it"
-        )
+    if "nearest" not in mode:
+        _averages(op, f"mode {mode!r}", x)
     old = x.shape[2:]
     if scale_factor is not None:
         factors = (
