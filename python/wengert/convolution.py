@@ -50,6 +50,12 @@ def _batch(op: str, x: Tensor, axes: int) -> tuple[Tensor, bool]:
     return (x, True) if x.ndim == axes + 2 else (x[None], False)
 
 
+def _same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
+    """Zeros before and after each axis that keep its size at stride 1."""
+    wide = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return [(n // 2, n - n // 2) for n in wide]
+
+
 def _with_bias(op: str, y: Tensor, bias: Tensor | None, many: bool) -> Tensor:
     if bias is not None:
         if bias.shape != y.shape[1:2]:
@@ -77,12 +83,10 @@ def _conv(
             raise ValueError(f"{op}: padding is {padding!r}; expected 'same', 'valid' or numbers")
         if padding == "same" and any(s != 1 for s in steps):
             raise ValueError(f"{op}: padding 'same' needs stride 1; stride is {tuple(steps)}")
-        wide = [
-            d * (k - 1) if padding == "same" else 0
-            for d, k in zip(spread, weight.shape[2:], strict=False)
-        ] + [0] * (axes + 2 - weight.ndim)
-        before = [n // 2 for n in wide]
-        after = [n - n // 2 for n in wide]
+        before = after = [0] * axes
+        if padding == "same" and weight.ndim == axes + 2:
+            pairs = _same_padding(weight.shape[2:], spread)
+            before, after = [a for a, _ in pairs], [b for _, b in pairs]
     else:
         before = after = _sizes(op, "padding", padding, axes)
     y = _core._convolution(op, x, weight, steps, before, after, spread, groups)

@@ -59,15 +59,9 @@ template <int y, int w> Cost cost(Tensors in, const Tensor& out, const Attrs&) {
 }
 void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<ConvAttrs>();
-  Dims stride, padding, dilation;
-  for (int i = most_axes - a.axes; i < most_axes; ++i) {
-    stride.push_back(a.stride[i]);
-    padding.push_back(a.before[i]);
-    dilation.push_back(a.dilation[i]);
-  }
-  named.emplace_back("stride", stride);
-  named.emplace_back("padding", padding);
-  named.emplace_back("dilation", dilation);
+  named.emplace_back("stride", used_axes(a.stride, a.axes));
+  named.emplace_back("padding", used_axes(a.before, a.axes));
+  named.emplace_back("dilation", used_axes(a.dilation, a.axes));
   named.emplace_back("groups", a.groups);
 }
 
@@ -167,11 +161,6 @@ ConvAttrs attrs_of(const Window& window, int64_t groups) {
   }
   return a;
 }
-Dims last(const Shape& shape) {
-  Dims d;
-  for (int i = 2; i < shape.size(); ++i) d.push_back(shape[i]);
-  return d;
-}
 
 }  // namespace
 
@@ -203,7 +192,8 @@ int64_t window_count(int64_t whole, int64_t size, const Window& w, int i) {
 Tensor convolution(const char* by, const Tensor& x, const Tensor& w, const Window& window,
                    int64_t groups) {
   check(by, "x", x, w, window.stride.size(), groups);
-  check_window(by, last(x.shape()), last(w.shape()), window);
+  const int axes = window.stride.size();
+  check_window(by, last_axes(x.shape(), axes), last_axes(w.shape(), axes), window);
   if (x.shape()[1] != w.shape()[1] * groups || w.shape()[0] % groups)
     fail<ShapeError>(by, ": x has ", x.shape()[1], " channels and the weight shape ", w.shape(),
                      "; with groups ", groups, " expected ", w.shape()[1] * groups,
@@ -213,7 +203,7 @@ Tensor convolution(const char* by, const Tensor& x, const Tensor& w, const Windo
 Tensor convolution_input(const char* by, const Tensor& g, const Tensor& w, const Dims& size,
                          const Window& window, int64_t groups) {
   check(by, "x", g, w, window.stride.size(), groups);
-  check_window(by, size, last(w.shape()), window);
+  check_window(by, size, last_axes(w.shape(), size.size()), window);
   if (g.shape()[1] != w.shape()[0] || w.shape()[0] % groups)
     fail<ShapeError>(by, ": x has ", g.shape()[1], " channels and the weight shape ", w.shape(),
                      "; its first axis must be as many, and a multiple of groups, ", groups);

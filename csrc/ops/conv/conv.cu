@@ -3,6 +3,7 @@
 // yet.
 #include "gpu/launch.h"
 #include "ops/conv/gpu.h"
+#include "ops/rows/row_threads.h"
 
 namespace wengert {
 
@@ -35,7 +36,7 @@ Conv conv_of(const Shape& x, const Shape& w, const Shape& y, const ConvAttrs& a)
 __device__ void split(int64_t i, const int64_t (&size)[most_axes], int64_t (&at)[most_axes]) {
   at[2] = i % size[2], at[1] = i / size[2] % size[1], at[0] = i / (size[2] * size[1]);
 }
-// Where tap t of window o lies in x; -1: in the padding.
+// The index in x of tap t of window o; -1: padding.
 __device__ int64_t place_of(const Conv& c, const int64_t (&o)[most_axes], int64_t t) {
   int64_t tap[most_axes], at[most_axes];
   split(t, c.taps, tap);
@@ -98,27 +99,18 @@ __global__ void __launch_bounds__(block_threads)
 template <class T>
 __global__ void __launch_bounds__(block_threads)
     convolution_weight(Conv c, const T* x, const T* g, T* dw) {
-  __shared__ double parts[block_threads];
   const int64_t places = c.places(), taps = c.weights(), inputs = c.inputs();
   const int64_t i = blockIdx.x, t = i % taps, k = i / taps % c.channels,
                 output = i / taps / c.channels, group = output / c.outputs;
-  double sum = 0;
-  for (int64_t j = threadIdx.x; j < c.images * places; j += block_threads) {
+  const double sum = row_sum<block_threads>(c.images * places, [&](int64_t j) {
     int64_t o[most_axes];
     split(j % places, c.out, o);
     const int64_t at = place_of(c, o, t), image = j / places;
-    if (at < 0) continue;
-    sum += static_cast<double>(x[((image * c.groups + group) * c.channels + k) * inputs + at] *
-                               g[(image * c.groups * c.outputs + output) * places + j % places]);
-  }
-  parts[threadIdx.x] = sum;
-  __syncthreads();
-#pragma unroll 1
-  for (unsigned half = block_threads / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
-    __syncthreads();
-  }
-  if (threadIdx.x == 0) dw[i] = static_cast<T>(parts[0]);
+    if (at < 0) return T(0);
+    return x[((image * c.groups + group) * c.channels + k) * inputs + at] *
+           g[(image * c.groups * c.outputs + output) * places + j % places];
+  });
+  if (threadIdx.x == 0) dw[i] = static_cast<T>(sum);
 }
 
 template <class T>

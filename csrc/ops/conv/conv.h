@@ -2,8 +2,8 @@
 //
 // y[n, o, p] = sum over c, t of w[o, c, t] * x[n, c, p * stride + t * dilation - before], where x
 // is 0 outside. It is linear in x and in w, and so are its gradients: three ops, each of which is
-// the gradient of the two others (conv.cpp). On the CPU all three are products of matrices or, of
-// single channels, loops over rows (correlate.cpp).
+// the gradient of the two others (conv.cpp). On the CPU all three are matrix products or, with few
+// output channels, loops over rows (correlate.cpp).
 #pragma once
 
 #include <vector>
@@ -21,13 +21,25 @@ struct ConvAttrs {
   int64_t groups;
 };
 
+// Of the axes that are used, in order.
+inline Dims used_axes(const int64_t (&values)[most_axes], int axes) {
+  Dims d;
+  for (int i = most_axes - axes; i < most_axes; ++i) d.push_back(values[i]);
+  return d;
+}
+inline Dims last_axes(const Shape& shape, int axes) {
+  Dims d;
+  for (int i = shape.size() - axes; i < shape.size(); ++i) d.push_back(shape[i]);
+  return d;
+}
+
 // One axis of a correlation: y[o] += w[taps[t]] * x[o * stride + at[t]].
 struct ConvAxis {
   int64_t in, out, stride;
   std::vector<int64_t> at, taps;
-  int64_t first = 0, step = 1;  // y[o] lies at first + o * step in the result, of size `whole`
-  int64_t whole = 0;
-  int64_t weights = 1;  // taps that w has
+  int64_t first = 0, step = 1;  // y[o] is element first + o * step of the result, ...
+  int64_t whole = 0;            // ... which has this size
+  int64_t weights = 1;          // taps that w has
 };
 struct ConvShape {
   int64_t images, groups, channels, outputs;  // channels and outputs in a group

@@ -92,7 +92,7 @@ template <class T> void spread(const void* given, int64_t n, void* into, int64_t
   int64_t i = 0;
   if (step == 1)
     for (; i + L <= n; i += L) Simd<T>::load(from + i).store(to + i);
-  if (step == 2) {  // with what lies between, which is of this row
+  if (step == 2) {  // the elements between, of the same row, are written back as they are
     T lane[L];
     for (int l = 0; l < L; ++l) lane[l] = static_cast<T>(l % 2);
     const auto odd = Simd<T>::load(lane) != Simd<T>(T(0));

@@ -1,11 +1,11 @@
 // Convolution on the CPU.
 //
-// The images are copied once, with the zeros around them, and with a stride s as s images of every
-// s-th element. In that copy the elements that a tap of the weights meets lie in runs, as the
-// outputs do, at a distance which the tap alone decides. So the windows are a matrix that stands in
-// no memory (Patches), and all three convolutions are products of matrices: of weights and windows,
-// of a gradient and turned weights, of a gradient and windows. The gradient of a convolution with
-// strides is one correlation for each residue of the input's places (a phase).
+// The images are copied once, with zeros around them; with stride s, as s images of every s-th
+// element. In the copy, a tap of the weights reads runs of neighbours, like those of the outputs,
+// at an offset of its own. So the windows are a matrix that needs no memory (Patches), and all
+// three convolutions are matrix products: weights by windows, transposed weights by a gradient, a
+// gradient by windows. The gradient of a convolution with strides is one correlation for each
+// residue of the input's indices (a phase).
 //
 // Large images are made in bands of rows, small images several at a time. Both follow from shapes
 // alone, as do the chunks of the products: the bits are the same for any number of threads.
@@ -25,7 +25,7 @@ namespace {
 constexpr int64_t band_elements = 1 << 14;    // of an output
 constexpr int64_t summed_elements = 1 << 12;  // of an output that one product sums
 constexpr int64_t wide_output = 512;          // smaller images are made several at a time, ...
-constexpr int64_t columns_wanted = 2048;      // ... for so many columns
+constexpr int64_t columns_wanted = 2048;      // ... up to this many columns
 constexpr int64_t few_outputs = 4;            // fewer channels are made by loops over rows
 constexpr int64_t rows_at_once = 4096;        // between two looks for Ctrl-C
 constexpr int64_t slack = 64;                 // bytes around a copy that may be read
@@ -51,7 +51,7 @@ int64_t taps_of(const ConvShape& s) {
 int64_t inputs_of(const ConvShape& s) { return s.axis[0].in * s.axis[1].in * s.axis[2].in; }
 int64_t whole_of(const ConvShape& s) { return s.axis[0].whole * s.axis[1].whole * s.axis[2].whole; }
 
-// body(i) for i < count, of so many elements each: several in a chunk.
+// body(i) for i < count; each handles `elements` elements, and a chunk has several of them.
 template <class Body> void for_each(int64_t count, int64_t elements, const Body& body) {
   const int64_t together = std::max<int64_t>(1, band_elements / std::max<int64_t>(1, elements));
   parallel_for(ceil_div(count, together), [&](int64_t chunk) {
@@ -178,7 +178,7 @@ class Planes {
   int64_t row_, sheet_, block_;
 };
 
-// Of a channel's outputs, one after another, to where they lie in the result's channel.
+// Copies a channel's outputs, which are dense, to their places in the result's channel.
 template <class T> void put(const ConvShape& s, const T* from, T* to) {
   const ConvAxis &z = s.axis[0], &y = s.axis[1], &x = s.axis[2];
   for (int64_t i = 0; i < z.out; ++i)
@@ -200,8 +200,6 @@ bool is_plain(const ConvShape& s) {  // a band of whole rows, one after another
 int64_t first_of(const ConvShape& s) {
   return (s.axis[0].first * s.axis[1].whole + s.axis[1].first) * s.axis[2].whole + s.axis[2].first;
 }
-
-bool fails(bool& ok) { return __atomic_store_n(&ok, false, __ATOMIC_RELAXED), true; }
 
 // Calls f(some rows) for all, and looks for Ctrl-C between.
 template <class F> void in_parts(const FewChannels& all, const F& f) {
@@ -235,7 +233,7 @@ void each_few(const ConvShape& s, const Bands& bands, const T* x, int64_t more, 
   for_each(s.images * s.groups * bands.count, work, [&](int64_t i) {
     T* const copy = static_cast<T*>(
         scratch(Scratch::chunk, sizeof(T) * static_cast<size_t>(most + more) + slack));
-    if (!copy) return static_cast<void>(fails(ok));
+    if (!copy) return __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
     const int64_t at = i / bands.count;
     const auto b = static_cast<size_t>(i % bands.count);
     for (int64_t c = 0; c < s.channels; ++c)
@@ -336,7 +334,7 @@ template <class T> void correlate(const ConvShape& s, const T* x, const T* w, T*
                  if (!in_place) gemm.patches = &patches;
                  multiply(gemm);
                  if (plain) return;
-                 parallel_for(images * s.outputs, [&](int64_t i) {
+                 for_each(images * s.outputs, made, [&](int64_t i) {
                    const int64_t n = i / s.outputs, o = i % s.outputs;
                    put(band, c + o * columns + n * made,
                        y + (((first + n) * s.groups + g) * s.outputs + o) * whole);
@@ -393,7 +391,7 @@ template <class T> void correlate_weights(const ConvShape& s, const T* x, const 
                      if (!memory.defined())
                        memory = Tensor(Shape{s.outputs * columns}, dtype_of<T>);
                      T* const to = memory.data<T>();
-                     parallel_for(s.outputs, [&](int64_t o) {
+                     for_each(s.outputs, columns, [&](int64_t o) {
                        for (int64_t n = 0; n < images; ++n)
                          std::memcpy(to + o * columns + n * made,
                                      g + (((first + n) * s.groups + group) * s.outputs + o) * whole,
@@ -415,7 +413,7 @@ template <class T> void correlate_weights(const ConvShape& s, const T* x, const 
                    if (!in_place) gemm.patches = &patches;
                    multiply(gemm);
                    double* const to = sums + group * s.outputs * terms;
-                   parallel_for(s.outputs, [&](int64_t o) {
+                   for_each(s.outputs, terms, [&](int64_t o) {
                      for (int64_t i = o * terms; i < (o + 1) * terms; ++i)
                        to[i] += static_cast<double>(part.data[i]);
                    });

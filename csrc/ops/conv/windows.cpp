@@ -37,17 +37,10 @@ void vjp_windows(const Line& line, const Tensor& g, Gradients& dx) {
 }
 void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<WindowAttrs>();
-  Dims size, stride, padding, dilation;
-  for (int i = most_axes - a.axes; i < most_axes; ++i) {
-    size.push_back(a.size[i]);
-    stride.push_back(a.stride[i]);
-    padding.push_back(a.before[i]);
-    dilation.push_back(a.dilation[i]);
-  }
-  named.emplace_back("size", size);
-  named.emplace_back("stride", stride);
-  named.emplace_back("padding", padding);
-  named.emplace_back("dilation", dilation);
+  named.emplace_back("size", used_axes(a.size, a.axes));
+  named.emplace_back("stride", used_axes(a.stride, a.axes));
+  named.emplace_back("padding", used_axes(a.before, a.axes));
+  named.emplace_back("dilation", used_axes(a.dilation, a.axes));
 }
 const Op windows_op{.name = "windows",
                     .formula = "y[..., o, t] = x[..., o * stride + t * dilation]",
@@ -66,7 +59,7 @@ void infer_overlap_add(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out
 }
 int64_t product(const int64_t (&n)[most_axes]) { return n[0] * n[1] * n[2]; }
 
-// Calls f(place of the first element of a window's row of taps, taps) for each row.
+// All windows of a plane, added up.
 template <class T> void add_plane(const WindowAttrs& a, const T* x, T* y) {
   std::fill(y, y + product(a.in), T(0));
   for (int64_t z = 0; z < a.out[0]; ++z)
@@ -211,11 +204,6 @@ WindowAttrs attrs_of(const char* by, const Dims& whole, const Dims& size, const 
   }
   return a;
 }
-Dims last(const Shape& shape, int axes) {
-  Dims d;
-  for (int i = shape.size() - axes; i < shape.size(); ++i) d.push_back(shape[i]);
-  return d;
-}
 
 }  // namespace
 
@@ -226,14 +214,14 @@ void add_window_ops(std::vector<const Op*>& ops) {
 Tensor windows(const char* by, const Tensor& x, const Dims& size, const Window& window) {
   if (x.dim() < size.size())
     fail<ShapeError>(by, ": x has shape ", x.shape(), "; expected ", size.size(), " axes or more");
-  return apply(windows_op, x, attrs_of(by, last(x.shape(), size.size()), size, window));
+  return apply(windows_op, x, attrs_of(by, last_axes(x.shape(), size.size()), size, window));
 }
 Tensor overlap_add(const char* by, const Tensor& x, const Dims& whole, const Window& window) {
   const int n = whole.size();
   if (x.dim() < 2 * n)
     fail<ShapeError>(by, ": x has shape ", x.shape(), "; expected ", n,
                      " axes of windows and as many within them, or more");
-  const WindowAttrs a = attrs_of(by, whole, last(x.shape(), n), window);
+  const WindowAttrs a = attrs_of(by, whole, last_axes(x.shape(), n), window);
   for (int i = 0; i < n; ++i)
     if (const int64_t given = x.shape()[x.dim() - 2 * n + i], made = a.out[most_axes - n + i];
         given != made)
@@ -246,12 +234,16 @@ std::pair<Tensor, Tensor> max_pool(const char* by, const Tensor& x, const Dims& 
                                    const Window& window) {
   if (x.dim() < size.size())
     fail<ShapeError>(by, ": x has shape ", x.shape(), "; expected ", size.size(), " axes or more");
-  const WindowAttrs a = attrs_of(by, last(x.shape(), size.size()), size, window);
+  const WindowAttrs a = attrs_of(by, last_axes(x.shape(), size.size()), size, window);
   for (int i = most_axes - a.axes; i < most_axes; ++i)
     for (int64_t o = 0; o < a.out[i]; ++o) {
+      const int64_t at = o * a.stride[i] - a.before[i];
+      if (at >= 0 && at < a.in[i]) {  // on to the first window that begins behind x
+        o = ceil_div(a.in[i] + a.before[i], a.stride[i]) - 1;
+        continue;
+      }
       // The first tap that is not before x's first element.
-      const int64_t at = o * a.stride[i] - a.before[i],
-                    inside = at < 0 ? at + ceil_div(-at, a.dilation[i]) * a.dilation[i] : at;
+      const int64_t inside = at < 0 ? at + ceil_div(-at, a.dilation[i]) * a.dilation[i] : at;
       if (inside < a.in[i] && inside <= at + (a.size[i] - 1) * a.dilation[i]) continue;
       fail<ValueError>(by, ": window ", o, " along axis ", i - (most_axes - a.axes),
                        " lies in the padding alone; take less padding or dilation");

@@ -83,7 +83,7 @@ template <class T> struct Tile {
   int64_t c_row, cols, k;
   enum { store, add, go_on } mode;  // add the sums to what c holds; start the sums from it
   const T* next = nullptr;          // what b will be, fetched meanwhile
-  // Of patches, in place of b: row k of vector v lies at at[v] + rows[v][k].
+  // With patches these replace b: row k of vector v begins at at[v] + rows[v][k].
   const T* at[2] = {};
   const int64_t* rows[2] = {};
 };

@@ -48,14 +48,12 @@ class SameConv2d(nn.Conv2d):
     ) -> None:
         """As Conv2d."""
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
-        self.reach, self.step = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, H, W) to (n, outputs, H / stride, W / stride)."""
         pairs = []
-        for size in x.shape[2:]:
-            places = -(-size // self.step)
-            total = max((places - 1) * self.step + self.reach - size, 0)
+        for size, k, s in zip(x.shape[2:], self.kernel_size, self.stride, strict=True):
+            total = max((-(-size // s) - 1) * s + k - size, 0)
             pairs.append((total // 2, total - total // 2))
         y: Tensor = super().forward(wg.pad(x, [(0, 0), (0, 0), *pairs]))
         return y

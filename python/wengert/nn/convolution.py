@@ -31,8 +31,7 @@ __all__ = [
     "Unfold",
 ]
 
-_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate"}
-_MODES["circular"] = "circular"
+_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class _Convolution(Module):
@@ -127,8 +126,7 @@ class _Conv(_Convolution):
         if self.padding == "valid":
             return [0, 0] * self.axes
         if self.padding == "same":
-            wide = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-            pairs = [(w // 2, w - w // 2) for w in wide]
+            pairs = convolution._same_padding(self.kernel_size, self.dilation)
         else:
             pairs = [(int(p), int(p)) for p in self.padding]
         return [n for pair in pairs[::-1] for n in pair]
@@ -136,7 +134,7 @@ class _Conv(_Convolution):
     def forward(self, x: Tensor) -> Tensor:
         padding: Any = self.padding
         if self.padding_mode != "zeros":
-            x = functional.pad(x, self._around(), _MODES[self.padding_mode])
+            x = functional.pad(x, self._around(), self.padding_mode)
             padding = 0
         return convolution._conv(
             self.axes,

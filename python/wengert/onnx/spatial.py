@@ -14,6 +14,7 @@ import wengert as wg
 from .. import _core
 from .._core import Tensor
 from ..nn import functional
+from ..resampling import _cubic, _triangle
 from .ops import TABLE, Call, UnsupportedError, _ints, _op
 
 
@@ -257,22 +258,15 @@ def ConvInteger(
 def _weights(
     mode: str, at: Any, scale: float, size: int, a: float, exclude: bool, antialias: bool
 ) -> Any:
-    """The matrix (places, size) by which an axis is multiplied; cubic: Keys, 1981."""
+    """The matrix (places, size) by which an axis is multiplied."""
     wide = 1 / min(scale, 1.0) if antialias else 1.0
     reach = math.ceil((2 if mode == "cubic" else 1) * wide)
     first = np.floor(at).astype(int)
     made = np.zeros((len(at), size))
     total = np.zeros(len(at))
     for j in range(-reach + 1, reach + 1):
-        t = np.abs(at - (first + j)) / wide
-        if mode == "cubic":
-            near, far = (
-                ((a + 2) * t - (a + 3)) * t * t + 1,
-                ((a * t - 5 * a) * t + 8 * a) * t - 4 * a,
-            )
-            share = np.where(t < 1, near, np.where(t < 2, far, 0.0))
-        else:
-            share = np.maximum(1 - t, 0.0)
+        t = (at - (first + j)) / wide
+        share = _cubic(t, a) if mode == "cubic" else _triangle(t)
         to = first + j
         if exclude:
             share = np.where((to >= 0) & (to < size), share, 0.0)
