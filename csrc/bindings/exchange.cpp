@@ -456,7 +456,7 @@ void add_exchange(py::module_& m, TensorClass& cls) {
                        x->offset + offset);
       },
       py::arg("x"), py::arg("shape"), py::arg("strides"), py::arg("offset"),
-      "A view of a tensor's memory, within which the caller has checked that it lies.");
+      "A view of a tensor's memory. The caller has checked that it stays within.");
   m.def("from_dlpack", from_dlpack, py::arg("x"),
         "A tensor over the memory of any object with __dlpack__, without a copy.");
   m.def(

@@ -183,7 +183,8 @@ std::vector<Tensor> gradients_since(Tensors outputs, Tensors sources, Tensors co
     result.push_back(w.arrivals().of(x));
     lines += x->line && result.back().defined();
   }
-  // A leaf that somebody holds has taken the place of one; one that the function makes is its own.
+  // Leaves that the function made have no Python object any more. One that has, and is no source,
+  // was swapped in.
   const bool swapped =
       std::any_of(w.arrivals().leaves().begin(), w.arrivals().leaves().end(), [&](const auto& l) {
         const auto same = [&](const Tensor& x) { return x.body() == l.leaf.body(); };

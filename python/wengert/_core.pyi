@@ -1723,7 +1723,7 @@ def _sources(outputs: typing.Any, since: typing.SupportsInt | typing.SupportsInd
     """
 def _strided(x: Tensor, shape: int | Sequence[int], strides: typing.Any, offset: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
-    A view of a tensor's memory, within which the caller has checked that it lies.
+    A view of a tensor's memory. The caller has checked that it stays within.
     """
 def _times(a: Operand, b: Operand) -> Tensor:
     """
