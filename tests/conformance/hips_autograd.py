@@ -1,16 +1,19 @@
 """HIPS autograd's tests of NumPy's functions, run on Wengert; complex arguments are left out.
 
-They come with the sdist alone, which pip puts into build/ once. There, `autograd.numpy` is Wengert
-with NumPy's names, and check_grads compares values with NumPy's, and gradients in reverse mode with
-differences of NumPy's values, to the order that a test asks for.
+They come with the sdist alone. run.py has pip put it into build/ once; the quick form takes the one
+that is there. In these tests `autograd.numpy` is Wengert with NumPy's names, and check_grads
+compares values with NumPy's, and gradients in reverse mode with differences of NumPy's values, to
+the order that a test asks for.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -18,28 +21,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import Case, pytest_cases
+from cases import Case, NotHere, pytest_cases
 from numpy_names import NUMPY, arrays, flat, tensors
 
 import wengert as wg
 
 VERSION = "autograd 1.9.1"
+NAME = VERSION.replace(" ", "-")
+SHA256 = "7818c5c69ddf9efb7da74097bd741a4c7920133f41966f68537223a15ef798bc"
 FILES = "numpy systematic scalar_ops binary_ops truediv linalg jacobian logic direct"
 OF_BOTH = "r_ c_ make_diagonal T _dot"  # of arrays and of tensors alike
 COMPLEX = "angle clongdouble conj conjugate imag iscomplex real real_if_close"
 
 
-def tests() -> Path:
-    """The folder of the tests, out of the sdist."""
-    name = VERSION.replace(" ", "-")
+def sdist(fetch: bool) -> Path:
+    """The archive, of the version whose hash is known; NotHere without it."""
     place = Path(__file__).parents[2] / "build" / "conformance"
-    if not (place / name / "tests").exists():
-        place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{NAME}.tar.gz"
+    if fetch and not path.exists():
         wanted = [VERSION.replace(" ", "=="), "--no-deps", "--no-binary", "autograd", "-q"]
         subprocess.run([sys.executable, "-m", "pip", "download", *wanted, "-d", place], check=True)
-        with tarfile.open(place / f"{name}.tar.gz") as sdist:
-            sdist.extractall(place, filter="data")
-    return place / name / "tests"
+    if not path.exists():
+        raise NotHere("python tests/conformance/run.py hips_autograd")
+    if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != SHA256:
+        raise ValueError(f"{path}: its SHA-256 is {found}; expected {SHA256}")
+    return path
 
 
 # ---- what stands for autograd
@@ -236,9 +242,12 @@ def modules() -> dict[str, ModuleType]:
 
 def cases(quick: bool = False) -> Iterator[Case]:
     """Runs pytest on the files."""
-    where = tests()
+    archive = sdist(fetch=not quick)
     files = ["scalar_ops"] if quick else FILES.split()
-    with pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        with tarfile.open(archive) as opened:
+            opened.extractall(folder, filter="data")
+        where = Path(folder) / NAME / "tests"
         for name, module in modules().items():
             patch.setitem(sys.modules, name, module)
         for case in pytest_cases([str(where / f"test_{name}.py") for name in files]):
