@@ -164,11 +164,7 @@ def test_functions_of_numpy(name):
     assert isinstance(got, wg.Tensor)
     np.testing.assert_allclose(got.numpy(), getattr(np, name)(X.numpy()), rtol=1e-6)
     x = wg.tensor([1.0], requires_grad=True)
-    if name in ("exp", "sqrt", "isnan"):  # NumPy's own: it would lose the gradient
-        with pytest.raises(wg.GradientError, match=r"use detach\(\) first"):
-            getattr(np, name)(x)
-    else:  # NumPy asks the tensor
-        assert getattr(np, name)(x).requires_grad == (name != "argmax")
+    assert getattr(np, name)(x).requires_grad == (name not in ("isnan", "argmax"))
 
 
 def test_operators_of_arrays_and_tensors_keep_gradients():
@@ -178,7 +174,7 @@ def test_operators_of_arrays_and_tensors_keep_gradients():
         assert isinstance(result, wg.Tensor)
         assert result.requires_grad
     assert (ones == x).tolist() == [[True, False]]
-    assert np.frexp(X)[1].dtype == np.int32  # two results
+    assert np.frexp(X)[1].dtype == "int32"  # two results
 
 
 # ---- max and min

@@ -97,6 +97,8 @@ def generate() -> str:
         r"def \1(self, *args: int | Sequence[int])",
         text,
     )
+    text = text.replace("def grad(self) -> Tensor:", "def grad(self) -> Tensor | None:")
+    text = text.replace("def grad(self, arg1: typing.Any)", "def grad(self, arg1: Tensor | None)")
     text = re.sub(r"def dtype\(self\) -> [\w.]+:", "def dtype(self) -> DType:", text)
     text = text.replace("-> NoReturn:", "-> typing.NoReturn:")
     text = text.replace("def __hash__(self):", "def __hash__(self) -> int:")

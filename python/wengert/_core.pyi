@@ -49,7 +49,6 @@ class Tensor:
     """
     An n-dimensional array that remembers how it was made, where a gradient may be asked for.
     """
-    __array_priority__: typing.ClassVar[builtins.int] = 1000
     @staticmethod
     def allclose(a: Tensor, b: Tensor, rtol: builtins.float = 1e-05, atol: builtins.float = 1e-08, equal_nan: builtins.bool = False) -> builtins.bool:
         """
@@ -131,9 +130,13 @@ class Tensor:
         ...
     def __array__(self, dtype: DType | str | None = None, copy: typing.Any = None) -> typing.Any:
         ...
-    def __array_wrap__(self, array: typing.Any, context: typing.Any = None, return_scalar: builtins.bool = False) -> typing.Any:
+    def __array_function__(self, func: typing.Any, types: typing.Any, args: typing.Any, kwargs: typing.Any) -> typing.Any:
         """
-        np.exp(x) is a tensor without a history; where its dtype is no tensor's, NumPy's array.
+        np.concatenate([x, y]) is wengert.concatenate([x, y]).
+        """
+    def __array_ufunc__(self, ufunc: typing.Any, method: str, *inputs: typing.Any, **kwargs: typing.Any) -> typing.Any:
+        """
+        np.exp(x) is wengert.exp(x).
         """
     def __bool__(self) -> builtins.bool:
         ...
@@ -241,8 +244,11 @@ class Tensor:
         ...
     def __rdivmod__(self, other: Operand) -> Tensor:
         ...
-    def __reduce_ex__(self, protocol: typing.Any) -> typing.NoReturn:
-        ...
+    def __reduce_ex__(self, protocol: typing.Any) -> tuple[typing.Any, ...]:
+        """
+        For pickle: the bytes of a safetensors file. Files are for wengert.save, whose reader runs no
+            code; a pickle's can.
+        """
     def __repr__(self) -> str:
         """
         Values as NumPy prints them, then dtype (unless it is the usual one) and history.
@@ -1307,12 +1313,12 @@ class Tensor:
         Type of the elements.
         """
     @property
-    def grad(self) -> Tensor:
+    def grad(self) -> Tensor | None:
         """
         The gradient that backward() gathered here, or None.
         """
     @grad.setter
-    def grad(self, arg1: typing.Any) -> None:
+    def grad(self, arg1: Tensor | None) -> None:
         ...
     @property
     def is_leaf(self) -> builtins.bool:

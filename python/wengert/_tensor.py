@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, NoReturn
+from typing import Any
 
 from . import _core, _names
 from ._core import Tensor
@@ -70,11 +70,12 @@ def _deepcopy(self: Tensor, memo: object) -> Tensor:
     return Tensor(_copy(self).detach().clone(), self.requires_grad)
 
 
-def _reduce(self: Tensor, protocol: object) -> NoReturn:
-    raise TypeError(
-        "pickle: a Tensor is not pickled, since loading a pickle can run any code; "
-        "save it with wengert.save(path, {name: tensor})"
-    )
+def _reduce(self: Tensor, protocol: object) -> tuple[Any, ...]:
+    """For pickle: the bytes of a safetensors file. Files are for wengert.save, whose reader runs no
+    code; a pickle's can."""
+    from .io import _pickled
+
+    return _pickled(self)
 
 
 def _divmod(self: Tensor, other: Any) -> Any:
@@ -109,14 +110,18 @@ def _round(self: Tensor, digits: int | None = None) -> Tensor:
     return round(self, digits or 0)
 
 
-def _array_wrap(
-    self: Tensor, array: Any, context: object = None, return_scalar: bool = False
-) -> Any:
-    """np.exp(x) is a tensor without a history; where its dtype is no tensor's, NumPy's array."""
-    try:
-        return _core.from_numpy(array)
-    except _core.DTypeError:
-        return array
+def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """np.exp(x) is wengert.exp(x)."""
+    from ._numpy import array_ufunc
+
+    return array_ufunc(self, ufunc, method, *inputs, **kwargs)
+
+
+def _array_function(self: Tensor, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """np.concatenate([x, y]) is wengert.concatenate([x, y])."""
+    from ._numpy import array_function
+
+    return array_function(self, func, types, args, kwargs)
 
 
 class Memory:
@@ -160,8 +165,8 @@ _LATER = {
     """,
 }
 
-Tensor.__array_wrap__ = _array_wrap  # type: ignore[method-assign]
-Tensor.__array_priority__ = 1000  # array + x is x.__radd__(array)
+Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[method-assign]
+Tensor.__array_function__ = _array_function  # type: ignore[method-assign]
 Tensor.__repr__ = _repr  # type: ignore[method-assign]
 Tensor.__format__ = _format  # type: ignore[method-assign]
 Tensor.__contains__ = _contains  # type: ignore[method-assign]

@@ -45,16 +45,20 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from . import _core
 from ._core import Tensor, concatenate, is_grad_enabled, stack
 from ._trees import Branch, Constant, flatten, unflatten
 
 __all__ = ["PASSES", "CompiledStep", "Listing", "compile"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _OPTIONS = ("memory", "packing", "graph", "persistent")  # how the list runs
 PASSES: tuple[str, ...] = (*_core._pass_names(), *_OPTIONS)
@@ -86,7 +90,7 @@ class _Traced:
         self.used = 0  # the number of the last call that looked for it
 
 
-class CompiledStep:
+class CompiledStep(Generic[_P, _T]):
     """What `wengert.compile` makes of a function. Not for two threads at once: that is an error.
 
     traces   how many traces were made
@@ -97,7 +101,7 @@ class CompiledStep:
 
     def __init__(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[_P, _T],
         passes: Iterable[str] | None = None,
         max_traces: int = _MAX_TRACES,
     ) -> None:
@@ -126,13 +130,22 @@ class CompiledStep:
         self.reasons: list[str] = []
         self.program: Listing | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """For pickle and deepcopy: its function, by name where that is this step; no traces."""
+        fn = self._fn
+        module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "")
+        if module != "__main__" and getattr(sys.modules.get(module or ""), name, None) is self:
+            return name
+        return CompiledStep, (fn, self.passes, self._max_traces)
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """One step."""
         last = self._last
         if last is not None and last.plain and not kwargs:
-            values = last.program.try_run(args, last.guards, last.key.grad_enabled)
+            given: Any = args
+            values = last.program.try_run(given, last.guards, last.key.grad_enabled)
             if values is not None:
-                return unflatten(last.results, values)
+                return unflatten(last.results, values)  # type: ignore[no-any-return]
         if _core._is_tracing() or _core._watches_nan():
             # Inside another step it becomes a part of that list; a watch for NaN asks each op.
             return self._fn(*args, **kwargs)
@@ -140,9 +153,9 @@ class CompiledStep:
         spec = flatten((args, kwargs), tensors)
         traced = self._find(self._key(spec, tensors))
         if traced is None:
-            return self._run_and_trace(spec, tensors, args, kwargs)
+            return self._run_and_trace(spec, tensors, args, kwargs)  # type: ignore[no-any-return]
         self._last = traced
-        return unflatten(traced.results, traced.program.run(tensors))
+        return unflatten(traced.results, traced.program.run(tensors))  # type: ignore[no-any-return]
 
     def run(self, n: int, *batches: Any) -> Any:
         """`n` steps in one call; every tensor in `batches` has the step as its first axis.
@@ -431,6 +444,18 @@ def _written(line: dict[str, Any]) -> str:
     sizes = ", ".join(map(str, line["shape"]))
     sign = "<-" if line["edit"] else "="
     return f"{', '.join(line['outputs'])}: {line['dtype']}[{sizes}] {sign} {call}"
+
+
+@overload
+def compile(
+    fn: Callable[_P, _T], *, passes: Iterable[str] | None = None, max_traces: int = _MAX_TRACES
+) -> CompiledStep[_P, _T]: ...
+
+
+@overload
+def compile(
+    fn: None = None, *, passes: Iterable[str] | None = None, max_traces: int = _MAX_TRACES
+) -> Callable[[Callable[_P, _T]], CompiledStep[_P, _T]]: ...
 
 
 def compile(

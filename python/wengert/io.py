@@ -7,8 +7,9 @@ leaves the old file or the new one, whole.
 `__metadata__` of files written here also has "wengert.sha256", a JSON object of SHA-256 digests of
 each tensor's bytes, and "wengert.header", the SHA-256 of the rest of the header as canonical JSON.
 Any other reader of safetensors reads these files, and files of other writers load here.
-Nothing in a file is ever executed (no pickle), and no size in it is believed before it is checked
-against the file's own size.
+Pickles of tensors and modules hold such bytes, for joblib, multiprocessing and the like; load a
+pickle, here as everywhere, only where you trust its writer. Nothing in a file of this format is
+ever executed, and no size in it is believed before it is checked against the file's own size.
 """
 
 from __future__ import annotations
@@ -90,6 +91,15 @@ def save(
     target = Path(path).resolve()  # a symbolic link stays one
     if target.exists() and not target.is_file():
         raise FileError(f"save: {target} exists and is not a regular file")
+    parts = _encoded(tensors, metadata or {})
+    with _replacing(target) as file:
+        for part in parts:
+            for piece in pieces(part):
+                file.write(piece)
+
+
+def _encoded(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[memoryview]:
+    """The parts of a file, one after another; all is checked before."""
     arrays = {}
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
@@ -100,20 +110,16 @@ def save(
         if name == "__metadata__" or not _is_text(name):
             raise ValueError(f"save: {name!r} cannot be the name of a tensor")
         arrays[name] = bytes_of(tensor.detach().cpu().contiguous())
-    for key, text in (metadata or {}).items():
+    for key, text in metadata.items():
         if not isinstance(key, str) or not isinstance(text, str):
             raise TypeError(f"save: metadata must map text to text, and has {key!r}: {text!r}")
         if key.startswith("wengert.") or not _is_text(key) or not _is_text(text):
             raise ValueError(f"save: {key!r} cannot be a key of metadata, or its text not UTF-8")
-    header = _header(tensors, arrays, metadata or {})
+    header = _header(tensors, arrays, metadata)
     # Large elements first: each tensor then begins at a multiple of its element's size.
     order = sorted(arrays, key=lambda name: -tensors[name].itemsize)
-    with _replacing(target) as file:
-        file.write(len(header).to_bytes(8, "little"))
-        file.write(header)
-        for name in order:
-            for piece in pieces(arrays[name]):
-                file.write(piece)
+    head = len(header).to_bytes(8, "little") + header
+    return [memoryview(head), *(arrays[name] for name in order)]
 
 
 def _is_text(value: str) -> bool:
@@ -307,29 +313,35 @@ def _load(
     path: str | os.PathLike[str], verify: bool | None, mmap: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     with _open(path) as file:
-        header = _read_header(file, path)
-        if verify and header.digests is None:
-            raise FileError(
-                f"{os.fspath(path)}: has no checksums; load it with verify=None if you trust it"
-            )
-        pages = _map(file) if mmap and not verify else None
-        found: dict[str, Tensor] = {}
-        passed_over = []
-        for entry in header.entries:
-            digest = header.digests[entry.name] if header.digests and verify is not False else None
-            tensor = _mapped_tensor(pages, entry, header.start) if pages is not None else None
-            if tensor is None and DTYPES[entry.dtype][0]:
-                tensor = read_tensor(file, path, entry, header.start, digest)
-            if tensor is None:
-                passed_over.append(f"{entry.name!r} ({entry.dtype})")
-            else:
-                found[entry.name] = tensor
+        return _read(file, path, verify, mmap)
+
+
+def _read(
+    file: IO[bytes], path: str | os.PathLike[str], verify: bool | None, mmap: bool
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    header = _read_header(file, path)
+    if verify and header.digests is None:
+        raise FileError(
+            f"{os.fspath(path)}: has no checksums; load it with verify=None if you trust it"
+        )
+    pages = _map(file) if mmap and not verify else None
+    found: dict[str, Tensor] = {}
+    passed_over = []
+    for entry in header.entries:
+        digest = header.digests[entry.name] if header.digests and verify is not False else None
+        tensor = _mapped_tensor(pages, entry, header.start) if pages is not None else None
+        if tensor is None and DTYPES[entry.dtype][0]:
+            tensor = read_tensor(file, path, entry, header.start, digest)
+        if tensor is None:
+            passed_over.append(f"{entry.name!r} ({entry.dtype})")
+        else:
+            found[entry.name] = tensor
     if passed_over:
         shown = ", ".join(passed_over[:10]) + ", ..." * (len(passed_over) > 10)
         warnings.warn(
             f"{os.fspath(path)}: passed over {shown}, whose numbers no dtype here holds; the other "
             f"{len(found)} tensors are loaded",
-            stacklevel=4,
+            stacklevel=5,
         )
     return found, header.metadata
 
@@ -403,7 +415,8 @@ def _parse(text: bytes | str) -> Any:
 
 def _read_header(file: IO[bytes], path: str | os.PathLike[str]) -> _Header:
     name = os.fspath(path)
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     head = file.read(200)
     if head[8:9] != b"{" and (kind := _other_format(head, Path(path).suffix.lower())):
         raise FileError(f"{name}: is {kind}")
@@ -525,6 +538,37 @@ def _check_digests(
     if not isinstance(digests, dict) or set(digests) != {entry.name for entry in entries}:
         raise FileError("the checksums are not those of the tensors: the file was altered")
     return digests
+
+
+# ---- pickles
+
+
+def _pickled(x: Tensor) -> tuple[Any, ...]:
+    """What a pickle holds of a tensor: its class, a safetensors file of its values, its device and
+    whether it requires a gradient; attributes of a class of its own. Its gradient stays behind."""
+    if not x.is_leaf:
+        raise _core.GradientError(
+            f"pickle: the tensor (made by {x.made_by!r}) has a history, which is not pickled; "
+            "pickle x.detach()"
+        )
+    data = b"".join(_encoded({"x": x}, {}))
+    about = (type(x), data, x.requires_grad, x.device)
+    return _unpickled, about, getattr(x, "__dict__", None) or None
+
+
+def _unpickled(cls: type[Tensor], data: bytes, requires_grad: bool, device: str) -> Tensor:
+    """The tensor; its bytes are checked as those of a file are, and nothing in them is executed."""
+    from io import BytesIO
+
+    found = _read(BytesIO(data), "pickle", True, False)[0]
+    if not (isinstance(cls, type) and issubclass(cls, Tensor) and found.keys() == {"x"}):
+        raise FileError("pickle: it has not the form in which wengert writes a tensor")
+    values = found["x"].to(device)
+    if cls is Tensor:
+        return Tensor(values, requires_grad)
+    made = cls.__new__(cls)
+    Tensor.__init__(made, values, requires_grad)
+    return made
 
 
 # ---- checkpoints

@@ -146,10 +146,10 @@ class LBFGS(Optimizer):
 
     def _flat(self, gradients: bool = False) -> Tensor:
         params = self._params()
-        parts = [p.grad if gradients else p.detach() for p in params]
+        given = [p.grad if gradients else p.detach() for p in params]
         parts = [
             _core.zeros_like(p.detach()) if x is None else x
-            for p, x in zip(params, parts, strict=True)
+            for p, x in zip(params, given, strict=True)
         ]
         return _core.concatenate([x.reshape(-1) for x in parts])
 

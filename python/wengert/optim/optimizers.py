@@ -120,6 +120,14 @@ class ParamGroup(MutableMapping[str, Any]):
         for name, value in options.items():
             self[name] = value
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a copy or a pickle, whose tensors are no longer views of one."""
+        vars(self).update(state)
+        all_ = _core.stack(list(self.tensors.values()))
+        self.options = all_[: self.options.numel()]
+        self.tensors = {name: all_[i] for i, name in enumerate(self.tensors)}
+        self.lr = self.tensors["lr"]
+
     def __getitem__(self, name: str) -> Any:
         if name in self.tensors:
             value = self.tensors[name].item()
@@ -327,7 +335,7 @@ class Optimizer:
                         cohort = cohort.split(with_grad)
                         group.cohorts.append(cohort)
                         grads = [grads[i] for i in with_grad]
-                    self._update(group, cohort, grads)
+                    self._update(group, cohort, grads)  # type: ignore[arg-type] # none is None now
         finally:
             _core.set_grad_enabled(former)
         return loss
