@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,97 @@ def test_photo_classes_of_random_weights(tmp_path: Path) -> None:
     ]:
         done = run("photo_classes.py", *arguments)
         assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def read_page() -> Any:
+    for needed in ("rich", "PIL"):
+        pytest.importorskip(needed)
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        import read_page
+    finally:
+        sys.path.remove(str(EXAMPLES))
+    return read_page
+
+
+def test_read_page_patches_are_those_of_a_flood(read_page: Any) -> None:
+    random = np.random.default_rng(0)
+    for share in (0.2, 0.4, 0.5):
+        mask = random.random((23, 31)) < share
+        found = {tuple(sorted(map(tuple, p.astype(int)))) for p in read_page.patches(mask)}
+        left, flooded = mask.copy(), set()
+        for y, x in np.argwhere(mask):
+            todo, patch = [(y, x)] if left[y, x] else [], set()
+            left[y, x] = False
+            while todo:
+                b, a = todo.pop()
+                patch.add((a, b))
+                near = np.ix_(
+                    range(max(b - 1, 0), min(b + 2, 23)), range(max(a - 1, 0), min(a + 2, 31))
+                )
+                todo += [(near[0][i, 0], near[1][0, j]) for i, j in np.argwhere(left[near])]
+                left[near] = False
+            if patch:  # a run's ends, twice where it is one pixel
+                ends = [p for p in patch for d in (-1, 1) if (p[0] + d, p[1]) not in patch]
+                flooded.add(tuple(sorted(ends)))
+        assert found == flooded
+
+
+def test_read_page_rectangles(read_page: Any) -> None:
+    """The smallest one around the corners of a rectangle and what lies in it, at any angle."""
+    random = np.random.default_rng(0)
+    for angle in np.linspace(-0.7, 0.7, 9):
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        flat = np.array([[0, 0], [40, 0], [40, 9], [0, 9]], float)
+        inner = random.random((30, 2)) * [40, 9]
+        found = read_page.rectangle(np.vstack([inner, flat]) @ turn + 50)
+        np.testing.assert_allclose(found, flat @ turn + 50, atol=1e-9)
+        assert read_page.lengths(found) == pytest.approx((40, 9))
+    np.testing.assert_array_equal(read_page.rectangle(np.array([[3.0, 4.0]])), [[3, 4]] * 4)
+    image = random.integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    corners = np.array([[5, 7], [65, 7], [65, 27], [5, 27]], float)
+    np.testing.assert_array_equal(read_page.straightened(image, corners), image[7:27, 5:65])
+    tall = np.array([[10, 5], [30, 5], [30, 55], [10, 55]], float)
+    np.testing.assert_array_equal(read_page.straightened(image, tall), np.rot90(image[5:55, 10:30]))
+
+
+def test_read_page(tmp_path: Path, read_page: Any) -> None:
+    """A drawn page, and the same turned and shaded, say what RapidOCR reads with these weights."""
+    pytest.importorskip("onnx")
+    if read_page.installed() is None:
+        pytest.skip(f"pip install --no-deps {read_page.PACKAGE}==1.4.4")
+    from PIL import Image, ImageDraw, ImageFont
+
+    page = Image.new("L", (420, 400), 255)
+    face, texts = ImageFont.load_default(30), ["A Wengert list has", "each operation once."]
+    for i, text in enumerate(texts):
+        ImageDraw.Draw(page).text((30, 40 + 70 * i), text, 0, face)
+    page.save(tmp_path / "page.png")
+    photo = np.asarray(page.rotate(184, expand=True, fillcolor=255), float)
+    photo *= np.linspace(1, 0.6, photo.shape[1])
+    Image.fromarray(photo.astype(np.uint8)).save(tmp_path / "photo.jpg")
+    done = run("read_page.py", tmp_path / "page.png", tmp_path / "photo.jpg", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    read = re.findall(r"^ [01]\.\d+  (.*)$", done.stdout, flags=re.M)
+    # Two lines the right way up, and two upside down: the second network turns each, not the page.
+    assert [r.replace(" ", "") for r in read] == [
+        t.replace(" ", "") for t in [*texts, *texts[::-1]]
+    ]
+    assert (tmp_path / "read-page.png").is_file() and (tmp_path / "read-photo.png").is_file()
+    if any(Path(font).is_file() for font in read_page.FONTS):
+        done = run("read_page.py", "--lines", "2", "--out", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "反向传播算法的历史" in done.stdout and "\n0 characters of 52" in done.stdout
+    done = run("read_page.py", EXAMPLES / "README.md")
+    assert done.returncode == 1 and "cannot be read as an image" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_read_page_says_what_is_missing(tmp_path: Path, read_page: Any) -> None:
+    done = run("read_page.py", tmp_path / "no.png", "--weights", tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "pip install" in done.stderr or "there is no file" in done.stderr
 
 
 def test_fashion_mnist_says_where_the_images_come_from(tmp_path: Path) -> None:

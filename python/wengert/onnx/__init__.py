@@ -178,7 +178,7 @@ class Network(Module):
     """What load() makes: a call runs the graph's nodes in order.
 
     Floating initialisers are parameters, by their names with "_" for "." and "/"; others are
-    constants.
+    constants. `metadata` are the texts that the file says of itself, by name (metadata_props).
     """
 
     def __init__(self, model: Any) -> None:
@@ -187,6 +187,7 @@ class Network(Module):
         initial = {given.name for given in graph.initializer}
         self.inputs = [i.name for i in graph.input if i.name not in initial]
         self.outputs = [o.name for o in graph.output]
+        self.metadata = {p.key: p.value for p in model.metadata_props}
         functions = {(f.domain, f.name): f for f in model.functions}
         file = _File(model.opset_import, functions, ())
         self._graph = _Graph(file.nodes(graph.node, {}), self.inputs, self.outputs)
