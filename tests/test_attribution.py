@@ -56,6 +56,82 @@ def test_layers_carry_the_score_of_a_network_without_biases() -> None:
         np.testing.assert_allclose(part.sum(axis=1), score, rtol=1e-4, atol=1e-6)
 
 
+class Convs(nn.Module):
+    """Convolutions, the mean over places, a Linear without bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(5, 7, 3), nn.Tanh(),
+        )  # fmt: skip
+        self.head = nn.Linear(7, 4, bias=False)
+
+    def forward(self, x: wg.Tensor) -> wg.Tensor:
+        return self.head(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+IMAGES = np.random.default_rng(1).standard_normal((3, 3, 12, 10)).astype(np.float32)
+
+
+def test_grad_cam_adds_up_to_the_score() -> None:
+    """Of the last layer before the mean, with its sign and its own places."""
+    wg.manual_seed(0)
+    model = Convs().train()
+    heat = attribution.grad_cam(model, IMAGES, "features.5", 2, relu=False, interpolate=False)
+    assert heat.shape == (3, 4, 3) and model.training
+    assert all(p.grad is None for p in model.parameters())
+    score = model.eval()(wg.tensor(IMAGES)).detach().numpy()[:, 2]
+    np.testing.assert_allclose(heat.sum((1, 2)), score, rtol=1e-4, atol=1e-6)
+    wide = attribution.grad_cam(model, IMAGES, model.features, 2)  # the module itself; relu first
+    mapped = wg.nn.functional.interpolate(
+        wg.tensor(np.maximum(heat, 0))[:, None], (12, 10), mode="bilinear"
+    )
+    np.testing.assert_allclose(wide, mapped.numpy()[:, 0], rtol=1e-5, atol=1e-6)
+    with wg.no_grad():  # which is the caller's own
+        np.testing.assert_array_equal(attribution.grad_cam(model, IMAGES, model.features, 2), wide)
+
+
+def test_grad_cam_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    wg.manual_seed(0)
+    model = Convs()
+    for p in model.parameters():
+        p.requires_grad_(False)  # frozen: the gradient is x's
+    theirs = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.BatchNorm2d(5), torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2), torch.nn.Conv2d(5, 7, 3), torch.nn.Tanh(),
+    ).eval()  # fmt: skip
+    state = {k: torch.tensor(v.numpy()) for k, v in model.features.state_dict().items()}
+    theirs.load_state_dict(state)
+    x = torch.tensor(IMAGES)
+    for at in (0, 2, 3):
+        activation = theirs[: at + 1](x).detach().requires_grad_()
+        outputs = theirs[at + 1 :](activation).mean((2, 3)) @ torch.tensor(
+            model.head.weight.detach().numpy().T
+        )
+        outputs.max(1).values.sum().backward()
+        expected = (activation.grad.mean((2, 3), keepdim=True) * activation).sum(1).relu()
+        found = attribution.grad_cam(model, IMAGES, f"features.{at}", interpolate=False)
+        np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-4, atol=1e-7)
+
+
+def test_grad_cam_refuses() -> None:
+    model = Convs()
+    with pytest.raises(KeyError, match="no layer 'tail'"):
+        attribution.grad_cam(model, IMAGES, "tail")
+    with pytest.raises(KeyError, match="no layer"):
+        attribution.grad_cam(model, IMAGES, nn.ReLU())
+    with pytest.raises(wg.ShapeError, match="channels"):
+        attribution.grad_cam(model, IMAGES, model.head)
+    shared = nn.Conv2d(3, 3, 1)
+    twice = nn.Sequential(shared, shared, nn.Flatten())
+    with pytest.raises(ValueError, match="ran 2 times"):
+        attribution.grad_cam(twice, IMAGES, shared)
+    assert shared(wg.tensor(IMAGES)).requires_grad  # and no hook is left
+    assert not shared._hooks
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.MLP([6, 8, 3], dropout=0.5)
     model.train()
@@ -137,4 +213,7 @@ def test_pictures(tmp_path: Path) -> None:
     images = X[:, :4].reshape(4, 2, 2)
     maps = {"a": X[:, :4], "units": np.ones((4, 7))}
     path = attribution.pictures(tmp_path / "p.png", images, maps, ["w", "x"])
+    assert path.read_bytes().startswith(b"\x89PNG")
+    colours = np.random.default_rng(0).random((4, 2, 2, 3))
+    path = attribution.pictures(tmp_path / "c.png", colours, maps)
     assert path.read_bytes().startswith(b"\x89PNG")

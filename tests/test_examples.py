@@ -94,10 +94,11 @@ def test_photo_classes_of_random_weights(tmp_path: Path) -> None:
     from PIL import Image
 
     Image.fromarray(np.arange(300 * 240 * 3, dtype=np.uint8).reshape(300, 240, 3)).save(photo)
-    done = run("photo_classes.py", photo, "--weights", weights, "--top", "2", "--out", tmp_path)
+    options = ["--weights", weights, "--top", "2", "--explain", "--out", tmp_path]
+    done = run("photo_classes.py", photo, *options)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^photo\.png: \d+ % .+, \d+ % ", done.stdout, flags=re.M)
-    assert (tmp_path / "classes.png").is_file()
+    assert (tmp_path / "classes.png").is_file() and (tmp_path / "why.png").is_file()
     for arguments, says in [
         ((weights, "--weights", weights), "cannot be read as an image"),
         ((photo, "--weights", photo), "not a safetensors file"),

@@ -110,6 +110,7 @@ class EfficientNetLite(nn.Module):
                 inputs = outputs
         self._blocks = nn.ModuleList(blocks)
         self._conv_head, self._bn1 = SameConv2d(inputs, 1280, 1), _norm(1280)
+        self._relu = nn.ReLU6()
         self._dropout = nn.Dropout(dropout)
         self._fc = nn.Linear(1280, num_classes)
         if weights is not None:
@@ -120,7 +121,7 @@ class EfficientNetLite(nn.Module):
         x = nn.functional.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
-        x = nn.functional.relu6(self._bn1(self._conv_head(x)))
+        x = self._relu(self._bn1(self._conv_head(x)))
         y: Tensor = self._fc(self._dropout(x.mean((2, 3))))
         return y
 

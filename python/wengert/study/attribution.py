@@ -5,6 +5,8 @@
     integrated_gradients(model, x)   (x - x0) * mean of d score / d x on the way from x0 to x;
                                      its sum is score(x) - score(x0)       Sundararajan et al. 2017
     layer_attribution(model, x)      activation * gradient, for each layer of the traced list
+    grad_cam(model, x, layer)        where in an image the score comes from: a convolution's
+                                     channels, by their mean gradients    Selvaraju et al. 2017
     bias_table(outputs, y, groups)   accuracy and calibration per class or group, worst samples
     pictures(...)                    attributions beside the images, as PNG (matplotlib)
 
@@ -28,6 +30,7 @@ import numpy.typing as npt
 
 from .. import _core, _explained
 from .._core import Tensor
+from ..autograd import enable_grad, no_grad
 from ..io import writing
 from ..nn.module import kept_modes
 
@@ -39,6 +42,7 @@ __all__ = [
     "Group",
     "bias_table",
     "bias_text",
+    "grad_cam",
     "input_x_gradient",
     "integrated_gradients",
     "layer_attribution",
@@ -207,6 +211,64 @@ def layer_attribution(model: Module, x: Any, target: Any = None) -> dict[str, Ar
     return {layer: found[layer] for layer in values}
 
 
+def grad_cam(
+    model: Module,
+    x: Any,
+    layer: Module | str,
+    target: Any = None,
+    *,
+    relu: bool = True,
+    interpolate: bool = True,
+) -> Array:
+    """Which places of an image speak for its class, in a layer's eyes (Selvaraju et al. 2017, arXiv
+    1610.02391): the sum over the layer's channels of activation times the mean gradient.
+
+        heat = grad_cam(model, images, model.features[-1])      # (n, height, width), 0 or more
+
+    x            (samples, channels, axes ...), one to three axes.
+    layer        a module of the model, or its name in named_modules(), that gives (samples,
+                 channels, axes ...): as a rule the last before the mean over places.
+    target       a class for all, or one each; the likeliest if None.
+    relu         keep what speaks for the class alone; else the rest is negative.
+    interpolate  to x's axes, linearly; else the map has the layer's.
+
+    Returns (samples, axes ...). Raises KeyError for a layer that the model does not have,
+    ValueError for one that does not run once, ShapeError for one without places.
+    """
+    from ..nn.functional import interpolate as resize
+
+    name, given, found = "grad_cam", _inputs("grad_cam", x), dict(model.named_modules())
+    at = found.get(layer) if isinstance(layer, str) else layer
+    if all(at is not part for part in found.values()):
+        raise KeyError(f"{name}: the model has no layer {layer!r:.60}; see model.named_modules()")
+    assert at is not None
+    seen: list[Tensor] = []
+    handle = at.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    try:
+        with kept_modes(model), enable_grad():
+            model.eval()
+            total, _ = _score(model, given.requires_grad_(True), target, name)
+    finally:
+        handle.remove()
+    if len(seen) != 1:
+        raise ValueError(f"{name}: the layer ran {len(seen)} times; expected once")
+    activation = seen[0]
+    if activation.ndim < 3 or activation.shape[0] != given.shape[0]:
+        raise _core.ShapeError(
+            f"{name}: the layer gives shape {activation.shape}; expected (samples, channels, axes)"
+        )
+    places = [*range(2, activation.ndim)]
+    with no_grad():
+        weight = _core.grad(total, activation).mean(places, keepdims=True)
+        heat = (weight * activation).sum(1, keepdims=True)
+        heat = heat.relu() if relu else heat
+        if interpolate and activation.ndim == given.ndim:
+            mode = ("linear", "bilinear", "trilinear")[len(places) - 1]
+            heat = resize(heat, given.shape[2:], mode=mode)
+        made: Array = heat.detach().numpy()[:, 0].copy()
+    return made
+
+
 # ---- for whom it is wrong
 
 
@@ -333,8 +395,10 @@ def pictures(
     """A PNG: a row for each sample, its image and beside it each attribution (red for, blue
     against).
 
-    images  (samples, height, width); attributions have as many elements a sample, or those of
-            layer_attribution (samples, units), which are laid out in a square.
+    images  (samples, height, width), or with 3 colours after that, from 0 to 1 or bytes: a grey
+            copy then shows through where an attribution is small. Attributions have height x width
+            elements a sample, or those of layer_attribution (samples, units), which are laid out
+            in a square.
     Raises ImportError, with the way out, where matplotlib is missing.
     """
     try:
@@ -351,9 +415,14 @@ def pictures(
         axes[i][0].imshow(images[i], cmap="gray_r")
         axes[i][0].set_ylabel(titles[i] if i < len(titles) else str(i), fontsize=8)
         for j, (name, given) in enumerate(attributions.items(), 1):
-            a = _laid_out(np.asarray(given[i], np.float64), images[i].shape)
-            most = float(np.nanmax(np.abs(a))) or 1.0
-            axes[i][j].imshow(a, cmap="RdBu_r", vmin=-most, vmax=most)
+            a = _laid_out(np.asarray(given[i], np.float64), images[i].shape[:2])
+            coloured = images[i].ndim == 3 and a.shape == images[i].shape[:2]
+            # A few pixels of a photo have most of its saliency: the rest would not be seen.
+            most = float(np.nanquantile(np.abs(a), 0.99 if coloured else 1)) or 1.0
+            if coloured:
+                axes[i][j].imshow(images[i].mean(2), cmap="gray")
+            alpha = np.minimum(abs(a) / most, 1) if coloured else None
+            axes[i][j].imshow(a, cmap="RdBu_r", vmin=-most, vmax=most, alpha=alpha)
             if i == 0:
                 axes[i][j].set_title(name, fontsize=8)
     axes[0][0].set_title("image", fontsize=8)
