@@ -146,11 +146,12 @@ def fine_tune(options: Any, parts: dict[str, Samples], directory: Path) -> float
     for epoch in range(1, options.epochs + 1):
         model.train()
         losses: list[float] = []
+        figures: dict[str, Any] = {}
         began = time.perf_counter()
         for done, batch in enumerate(data("train", options.seed + epoch), 1):
             losses.append(step(*batch).item())
             schedule.step()
-            figures: dict[str, Any] = {
+            figures = {
                 "train_loss": float(np.mean(losses)),
                 "samples_per_second": done * options.batch / (time.perf_counter() - began),
             }

@@ -8,9 +8,9 @@ too. The draws depend on the seed, the epoch and the batch alone, not on the thr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,11 @@ class Draws:
         return float(np.random.Generator(self._words).beta(alpha, alpha))
 
 
-Change = Callable[[Array, Array, Draws], tuple[Array, Array]]
+class Change(Protocol):
+    """A change of a batch: images, targets and this batch's draws to images and targets."""
+
+    def __call__(self, x: Array, y: Array, draws: Draws, /) -> tuple[Array, Array]:
+        """The batch, changed."""
 
 
 class RandomCrop(NamedTuple):
