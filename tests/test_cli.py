@@ -92,6 +92,7 @@ CHANGES = [
     ["--dropout", "0.25"],
 ]
 BY_THEMSELVES = {"--help", "--threads", "--out", "--resume", "--quiet"}  # tests below
+BY_THEMSELVES |= {"--model", "--width", "--depth", "--augment", "--size", "--workers"}
 
 
 def options(command: str) -> dict[str, argparse.Action]:
@@ -150,6 +151,108 @@ def test_every_default_is_the_one_that_help_names(here: Path, capsys: Any) -> No
     with pytest.raises(SystemExit) as end:
         cli.main(["--version"])
     assert end.value.code == 0 and f"wengert {wengert.__version__}\n" in capsys.readouterr().out
+
+
+@pytest.fixture
+def images(here: Path) -> list[str]:
+    """photos/train and photos/test with two classes, and how a convnet is trained on them."""
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 5)):
+        for at, name in enumerate(("dark", "light")):
+            folder = Path("photos", part, name)
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(120 * at, 130 + 120 * at, (9, 12, 3)).astype(np.uint8)
+                image.fromarray(pixels).save(folder / f"{i:02}.png")
+    size = ["--size", "8", "--width", "2", "--batch", "8", "--validation", "0.25"]
+    return ["--data", "photos", "--model", "convnet", *size]
+
+
+def test_convnet_of_an_image_folder(images: list[str], capsys: Any) -> None:
+    """Its test part is its own; a run that was broken off goes on as one that was not."""
+    augment = ["--augment", "crop", "flip", "rotate", "erase"]
+    whole = trained("whole", *images, *augment, "--layers", "128", "--workers", "2")
+    first = trained("first", *images, *augment, "--layers", "128", "--epochs", "2")
+    assert cli.main(["train", "--resume", str(first / "last.safetensors"), "--epochs", "3"]) == 0
+    assert digest(first) != digest(whole)  # cosine over 2 epochs
+    assert cli.main([*RUN[:1], *images, *augment, "--epochs", "3", "--schedule", "none",
+                     "--out", "a", "--quiet"]) == 0  # fmt: skip
+    assert cli.main([*RUN[:1], *images, *augment, "--epochs", "1", "--schedule", "none",
+                     "--out", "b", "--quiet"]) == 0  # fmt: skip
+    resume = ["train", "--resume", "b/last.safetensors", "--epochs", "3", "--quiet"]
+    assert cli.main([*resume, "--workers", "3"]) == 0
+    assert digest(Path("a")) == digest(Path("b"))
+    capsys.readouterr()
+    said = {}
+    Path("loose").mkdir()
+    for name in ("dark", "light"):
+        Path("loose", f"{name}.png").write_bytes(Path("photos/test", name, "00.png").read_bytes())
+    for what in ("photos", "photos/test", "loose", "photos/test/light/00.png"):
+        assert cli.main(["predict", "a/best.safetensors", what]) == 0
+        out, err = capsys.readouterr()
+        said[what] = [line.split("\t")[1:] for line in out.splitlines()[1:]]
+        assert ("of 10)" in err) == (what in ("photos", "photos/test"))
+    assert len(said["photos"]) == 10 and said["photos"] == said["photos/test"]
+    assert said["loose"] == [said["photos"][0], said["photos"][5]]
+    assert said["photos/test/light/00.png"] == [said["photos"][5]]
+
+
+def test_every_option_of_a_convnet_changes_it(images: list[str]) -> None:
+    kept = [*RUN[:1], *images, "--epochs", "2", "--quiet", "--out"]
+    found: dict[str, list[str]] = {}
+    for i, more in enumerate(
+        [[], ["--width", "3"], ["--depth", "2"], ["--size", "9"], ["--augment", "crop"],
+         ["--augment", "flip"], ["--augment", "flip", "crop"], ["--augment", "rotate"],
+         ["--augment", "erase"], ["--dtype", "float64"]]
+    ):  # fmt: skip
+        assert cli.main([*kept, f"r{i}", *more]) == 0
+        this = digest(Path(f"r{i}"))
+        assert this not in found, f"{more} makes the network of {found[this]}"
+        found[this] = more
+    assert cli.main([*kept, "mlp", "--model", "mlp", "--width", "16"]) == 0  # images for it, too
+
+
+def test_convnet_of_arrays(here: Path, capsys: Any) -> None:
+    """Channels first or last; grey images have none. The digits are 8 by 8."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 3, 6, 5)).astype(np.uint8), np.arange(40) % 2
+    np.savez("first.npz", x=x, y=y)
+    np.savez("last.npz", x=x.transpose(0, 2, 3, 1), y=y)
+    np.savez("grey.npz", x=x[:, 0], y=rng.standard_normal(40))
+    short = ["train", "--model", "convnet", "--width", "2", "--epochs", "1", "--quiet"]
+    for name in ("first", "last", "grey"):
+        assert cli.main([*short, "--data", f"{name}.npz", "--out", name]) == 0
+        assert cli.main(["predict", f"{name}/last.safetensors", f"{name}.npz"]) == 0
+    assert digest(Path("first")) == digest(Path("last")) != digest(Path("grey"))
+    assert cli.main([*short, "--out", "digits", "--batch", "256"]) == 0
+    assert cli.main(["predict", "digits/last.safetensors", "digits"]) == 0
+    capsys.readouterr()
+    for wrong, says in (
+        (["--data", "d.csv", "--model", "convnet"], "holds no images"),
+        (["--width", "4"], "--width is of --model convnet only"),
+        (["--model", "convnet", "--layers", "5"], "--layers is of --model mlp only"),
+        (["--resume", "first/last.safetensors", "--model", "mlp", "--epochs", "2"], "convnet"),
+    ):
+        assert cli.main(["train", *wrong]) == 2
+        assert says in capsys.readouterr().err
+    assert cli.main(["predict", "first/last.safetensors", "d.csv"]) == 2
+    capsys.readouterr()
+    tensors = load("first/last.safetensors")
+    said = json.loads(load_metadata(Path("first/last.safetensors"))["checkpoint"])
+    Path("lie").mkdir()
+    for key, value in (("model", "mlp"), ("model", 5), ("width", 10**4), ("width", "x"),
+                       ("depth", 7), ("image", None), ("image", [90]), ("image", [2**40, 3]),
+                       ("image", [3, "x"]), ("image", [3, 3, 10]), ("image", [0, 6, 5]), ("augment", ["bogus"]),
+                       ("augment", "crop"), ("size", 0)):  # fmt: skip
+        lie = copy.deepcopy(said)
+        lie["extra"]["config"][key] = value
+        save("lie/last.safetensors", tensors, {"checkpoint": json.dumps(lie)})
+        for command in (["train", "--resume", "lie/last.safetensors", "--epochs", "5"],
+                        ["predict", "lie/last.safetensors", "first.npz"]):  # fmt: skip
+            code, error = cli.main(command), capsys.readouterr().err
+            harmless = key == "image" and value == [3, 3, 10] and command[0] == "predict"
+            assert harmless or (code == 2 and len(error.splitlines()) == 1), (key, value, error)
 
 
 def test_optimizers_are_made_as_asked(here: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,13 @@ _OPTIMIZERS = {
 }
 OPTIMIZERS = tuple(_OPTIMIZERS)
 TEST_FRACTION = 0.2
+# Name: the change of images (height, width) in wengert.data.
+CHANGES: dict[str, Callable[[Any, int, int], Any]] = {
+    "crop": lambda data, h, w: data.RandomCrop((h, w), padding=max(min(h, w) // 8, 1)),
+    "flip": lambda data, h, w: data.RandomHorizontalFlip(),
+    "rotate": lambda data, h, w: data.RandomRotation(10),
+    "erase": lambda data, h, w: data.RandomErasing(0.3),
+}
 
 
 def number(kind: type, low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
@@ -92,7 +100,11 @@ _RATES = ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
 # Tuned on the digits: 98 % of the test part, in seconds.
 SETTINGS = {
     "data": Setting(
-        "digits", str, "digits, a directory of IDX files, FILE.csv or FILE.npz (digits)", "WHAT"
+        "digits",
+        str,
+        "digits, a directory of IDX files or of a directory of images for each class, FILE.csv or "
+        "FILE.npz (digits)",
+        "WHAT",
     ),
     "target": Setting(
         "-1", str, "CSV: name or number of the target column (-1, the last)", "COLUMN"
@@ -102,6 +114,7 @@ SETTINGS = {
         ("classify", "regress"),
         "what the target is (classify for text or few whole numbers, else regress)",
     ),
+    "model": Setting("mlp", ("mlp", "convnet"), "convnet: a residual network for images (mlp)"),
     "layers": Setting([128], _SIZE, "hidden sizes (128)", "N"),
     "activation": Setting("relu", ACTIVATIONS, "between the layers (relu)"),
     "loss": Setting(None, LOSSES, "(cross_entropy for classes, mse for values)"),
@@ -129,13 +142,22 @@ SETTINGS = {
     "dtype": Setting("float32", ("float32", "float64"), "(float32)"),
     "weight_decay": Setting(0.0, number(float, 0), "pulls the weights to 0 (0)", "W"),
     "dropout": Setting(0.0, number(float, 0, 0.99), "after each hidden layer (0)", "P"),
+    "width": Setting(16, number(int, 1, 10**4), "convnet: channels of its first stage (16)", "N"),
+    "depth": Setting(1, number(int, 1, 100), "convnet: blocks in each of three stages (1)", "N"),
+    "augment": Setting(
+        [], tuple(CHANGES), "random changes of the images of each batch, in this order (none)"
+    ),
+    "size": Setting(32, number(int, 1, 10**4), "image folder: height and width (32)", "N"),
 }
 DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
 # What the data add to the settings; all of it is in the checkpoint, for predict and --resume.
-DESCRIBED = ("features", "outputs", "classes", "columns", "standardizer", "fraction")
+DESCRIBED = ("features", "outputs", "classes", "columns", "standardizer", "fraction", "image")
 CHANGEABLE = ("epochs", "patience", "data")  # on a resume
 # Settings that former versions did not note, as those versions trained.
-ADDED: dict[str, Any] = {"validation": 0.0, "patience": None}
+ADDED: dict[str, Any] = {"validation": 0.0, "patience": None, "image": None}
+ADDED |= {name: DEFAULTS[name] for name in ("model", "width", "depth", "augment", "size")}
+# Settings of one kind of network only.
+ONLY = {"mlp": ("layers", "activation", "dropout"), "convnet": ("width", "depth", "augment")}
 
 
 def add_setting(parser: argparse.ArgumentParser, name: str, **other: Any) -> None:
@@ -161,8 +183,57 @@ def build_model(config: dict[str, Any]) -> nn.Module:
     """The network that the settings describe."""
     from wengert import nn
 
+    if config["model"] == "convnet":
+        from wengert.models.convnet import ConvNet
+
+        made = ConvNet(
+            _channels(config["image"]), config["outputs"], config["width"], config["depth"]
+        )
+        return made.to(config["dtype"])
     sizes = [config["features"], *config["layers"], config["outputs"]]
     return nn.MLP(sizes, config["activation"], dropout=config["dropout"], dtype=config["dtype"])
+
+
+def shaped(x: Any, config: dict[str, Any]) -> Any:
+    """The rows of data as the network takes them: for a convnet, images (n, channels, H, W)."""
+    if config["model"] == "mlp":
+        return x
+    from wengert.data.source import channels_last
+
+    x = x.reshape(len(x), *config["image"])
+    if x.ndim == 3:
+        return x[:, None]
+    return x.transpose(0, 3, 1, 2) if channels_last(x.shape[1:]) else x
+
+
+def _channels(image: list[int]) -> int:
+    from wengert.data.source import channels_last
+
+    return 1 if len(image) == 2 else image[2 if channels_last(image) else 0]
+
+
+def build_changes(config: dict[str, Any], x: Any) -> list[Any]:
+    """The changes of images like x."""
+    from wengert import data
+
+    return [CHANGES[name](data, *x.shape[-2:]) for name in config["augment"]]
+
+
+def _numbers(config: dict[str, Any]) -> int:
+    """How many numbers the parameters and buffers of the network are."""
+    outputs: int = config["outputs"]
+    if config["model"] == "mlp":
+        sizes = [config["features"], *config["layers"], outputs]
+        return sum((a + 1) * b for a, b in pairwise(sizes))
+    inputs: int = config["width"]
+    total = 9 * _channels(config["image"]) * inputs
+    for stage in range(3):
+        for _ in range(config["depth"]):
+            wide = config["width"] << stage
+            total += (4 * inputs + 1) + 9 * inputs * wide + (4 * wide + 1) + 9 * wide * wide
+            total += inputs * wide if inputs != wide else 0
+            inputs = wide
+    return total + (4 * inputs + 1) + (inputs + 1) * outputs
 
 
 def build_loss(name: str) -> Loss:
@@ -225,12 +296,15 @@ def read_config(checkpoint: str) -> dict[str, Any]:
         for array in (scaler.mean, scaler.scale):
             if array.shape not in ((), (config["features"],)) or np.isnan(array).any():
                 raise ValueError(f"it has no number for each of {config['features']} features")
-        at = "layers"
-        sizes = [config["features"], *config["layers"], config["outputs"]]
-        needed = sum((a + 1) * b for a, b in pairwise(sizes))
-        there = sum(tensor.numel() for tensor in found.model.values())
+        at, image = "image", config["image"]
+        if image is not None or config["model"] == "convnet":
+            image = [_COUNT(str(n)) for n in image]
+            if len(image) not in (2, 3) or math.prod(image) != config["features"]:
+                raise ValueError(f"{image!r:.40} is no image of {config['features']} numbers")
+        at = "layers" if config["model"] == "mlp" else "width"
+        needed, there = _numbers(config), sum(tensor.numel() for tensor in found.model.values())
         if needed != there:
-            raise ValueError(f"a network of {sizes} has {needed} parameters, the file {there}")
+            raise ValueError(f"a network of these settings has {needed} numbers, the file {there}")
     except (argparse.ArgumentTypeError, TypeError, ValueError) as error:
         raise UsageError(
             f"{checkpoint} was altered, or written by another version: its {at}: {error!s:.200}"

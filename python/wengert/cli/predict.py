@@ -6,14 +6,17 @@ import argparse
 import sys
 from typing import Any
 
-from .options import build_model, column, read_config
+from .options import build_model, column, read_config, shaped
 
 
 def add_parser(commands: Any) -> None:
     """The command and its options."""
     predict = commands.add_parser("predict", help="class and probability of each row of a file")
     predict.add_argument("checkpoint", help="a checkpoint that wengert train wrote")
-    predict.add_argument("file", help="digits (their test part), a .csv, a .npz, IDX images")
+    predict.add_argument(
+        "file",
+        help="digits (their test part), a .csv, a .npz, IDX images, an image, a folder of images",
+    )
     predict.set_defaults(run=predict_command)
 
 
@@ -33,7 +36,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
     standardizer = data.Standardizer(**config["standardizer"])
     meta = {**config, "target": column(config["target"])}
     x, y = data.load_inputs(arguments.file, config["features"], meta)
-    outputs = predict(model, x, config["dtype"], standardizer)
+    outputs = predict(model, shaped(x, config), config["dtype"], standardizer)
     names = [plain(name) for name in config["classes"] or ()]
     if not names:
         print("row\tvalue")

@@ -1,4 +1,4 @@
-"""`wengert train`: a multi-layer perceptron on data, into the directory of a run."""
+"""`wengert train`: a perceptron or a convolutional network on data, into a run's directory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,18 @@ from .options import (
     DEFAULTS,
     DESCRIBED,
     LEARNING_RATES,
+    ONLY,
     SETTINGS,
     TEST_FRACTION,
     add_setting,
+    build_changes,
     build_loss,
     build_model,
     build_optimizer,
     column,
     number,
     read_config,
+    shaped,
 )
 
 if TYPE_CHECKING:
@@ -39,9 +43,10 @@ def add_parser(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a network (with no argument: on the 8x8 digits)",
-        description="Train a multi-layer perceptron; with no argument, on the 8x8 digits. The "
-        "default of each option is in brackets. A fifth of the samples is the test part (IDX files "
-        "bring their own), which is looked at once, at the end.",
+        description="Train a multi-layer perceptron, or with --model convnet a network for images; "
+        "with no argument, on the 8x8 digits. The default of each option is in brackets. A fifth "
+        "of the samples is the test part (IDX files bring their own, as do folders of images with "
+        "train and test), which is looked at once, at the end.",
         argument_default=argparse.SUPPRESS,  # so that --resume can tell what was asked for
     )
     add = train.add_argument
@@ -59,6 +64,12 @@ def add_parser(commands: Any) -> None:
         help="run directory (runs/NAME, then runs/NAME-2, ...; that of a resumed last.safetensors)",
     )
     add("--resume", metavar="CKPT", help="go on from a checkpoint, exactly where it stood (none)")
+    add(
+        "--workers",
+        type=number(int, 0, 256),
+        metavar="N",
+        help="threads that prepare the next batches meanwhile (0)",
+    )
     add("--quiet", action="store_true", help="print the result only (off)")
     train.set_defaults(run=train_command)
 
@@ -82,9 +93,15 @@ def train_command(arguments: argparse.Namespace) -> int:
     source = config["data"]
     kind = {None: "auto", "classify": "class", "regress": "value"}[config["task"]]
     dataset = data.load(
-        source, column(config["target"]), kind, TEST_FRACTION, config["seed"], config["validation"]
-    )
+        source, column(config["target"]), kind, TEST_FRACTION, config["seed"], config["validation"],
+        config["size"],
+    )  # fmt: skip
+    if config["model"] == "convnet" and dataset.standardizer.mean.ndim:  # of each pixel
+        scaler = data.Standardizer.fit(dataset.parts.x_train, per_feature=False)
+        dataset = replace(dataset, standardizer=scaler)
     described = _described(config, dataset)
+    if saved is not None and saved["image"] is None:
+        described["image"] = None  # of a version that did not note it
     if saved is not None and any(saved[k] != described[k] for k in DESCRIBED):
         raise UsageError(
             f"{source} is not what {resume} was trained on; give that data, or train afresh"
@@ -93,23 +110,30 @@ def train_command(arguments: argparse.Namespace) -> int:
 
     wengert.manual_seed(config["seed"])
     model = build_model(config)
+    x_train = shaped(dataset.parts.x_train, config)
     batches = data.Batches(
-        dataset.parts.x_train,
+        x_train,
         _targets(dataset.parts.y_train, config),
         config["batch"],
         seed=config["seed"],
         dtype=config["dtype"],
         transform=dataset.standardizer,
+        augment=build_changes(config, x_train),
+        workers=getattr(arguments, "workers", 0),
     )
-    test = (dataset.parts.x_test, _targets(dataset.parts.y_test, config))
-    kept = dataset.validation
-    validation = (kept[0], _targets(kept[1], config)) if kept is not None else None
+    test = (shaped(dataset.parts.x_test, config), _targets(dataset.parts.y_test, config))
+    kept, validation = dataset.validation, None
+    if kept is not None:
+        validation = (shaped(kept[0], config), _targets(kept[1], config))
     optimizer = build_optimizer(model, config)
     cosine = config["schedule"] == "cosine"
     run_dir = _run_directory(getattr(arguments, "out", None), resume, dataset.name)
     if not quiet:
         parameters = sum(p.numel() for p in model.parameters())
-        shape = "-".join(str(n) for n in [config["features"], *config["layers"], config["outputs"]])
+        sizes = [config["features"], *config["layers"], config["outputs"]]
+        shape = "-".join(map(str, sizes))
+        if config["model"] == "convnet":
+            shape = f"of convolutions, {config['width']} wide and {config['depth']} deep"
         report.say(
             f"{report.plain(dataset.name)}: {len(batches.x)} samples to train on, "
             f"{len(kept[0]) if kept is not None else 0} to choose by, {len(test[0])} to test; "
@@ -164,7 +188,13 @@ def _resumed(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 def _described(config: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
     """What the data add to the settings, the loss among it where none is asked for. UsageError
     where the settings do not suit the data."""
-    source = config["data"]
+    source, model = config["data"], config["model"]
+    for other in ("mlp", "convnet"):
+        strange = [n for n in ONLY[other] if model != other and config[n] != DEFAULTS[n]]
+        if strange:
+            raise UsageError(f"--{strange[0]} is of --model {other} only; this is {model}")
+    if model == "convnet" and dataset.image is None:
+        raise UsageError(f"{source} holds no images, which --model convnet needs")
     if config["task"] == "regress" and dataset.classes is not None:
         raise UsageError(f"{source} holds classes, not values; leave --task out")
     loss = config["loss"] or ("mse" if dataset.classes is None else "cross_entropy")
@@ -182,6 +212,7 @@ def _described(config: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
         "columns": dataset.columns,
         "standardizer": dataset.standardizer.state_dict(),
         "fraction": TEST_FRACTION,
+        "image": list(dataset.image) if dataset.image is not None else None,
     }
 
 

@@ -201,7 +201,7 @@ class ImageFolder:
             (file, label)
             for label, name in enumerate(self.classes)
             for file in sorted((root / name).rglob("*"))
-            if file.suffix.lower() in _ENDINGS and file.is_file()
+            if is_image(file) and file.is_file()
         ]
         if not found:
             raise DataError(
@@ -223,29 +223,36 @@ class ImageFolder:
     def __getitem__(self, rows: Any) -> Array:
         """The images of these rows, as one array."""
         numbers = np.arange(len(self))[rows]
-        chosen = [self._read(self.paths[i]) for i in np.atleast_1d(numbers)]
+        chosen = [read_image(self.paths[i], self.size, self.mode) for i in np.atleast_1d(numbers)]
         made = np.stack(chosen) if chosen else np.empty((0, *self.shape[1:]), np.uint8)
         return made if np.ndim(numbers) else made[0]
 
-    def _read(self, path: Path) -> Array:
-        try:
-            from PIL import Image, ImageOps
-        except ImportError as error:
-            raise ImportError("ImageFolder needs Pillow: pip install pillow") from error
-        height, width = self.size
-        try:
-            with Image.open(path) as image:
-                whole = ImageOps.exif_transpose(image).convert(self.mode)
-                by = max(height / whole.height, width / whole.width)
-                scaled = whole.resize(
-                    (max(round(whole.width * by), width), max(round(whole.height * by), height)),
-                    Image.Resampling.BILINEAR,
-                )
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"ImageFolder: cannot read {path}: {error}") from error
-        left, top = round((scaled.width - width) / 2), round((scaled.height - height) / 2)
-        array = np.asarray(scaled.crop((left, top, left + width, top + height)))
-        return array.transpose(2, 0, 1) if array.ndim == 3 else array[None]
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of an image."""
+    return path.suffix.lower() in _ENDINGS
+
+
+def read_image(path: Path, size: tuple[int, int], mode: str) -> Array:
+    """The image of a file as ImageFolder gives it: (channels, H, W), uint8."""
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise ImportError('images need Pillow: pip install "wengert[images]"') from error
+    height, width = size
+    try:
+        with Image.open(path) as image:
+            whole = ImageOps.exif_transpose(image).convert(mode)
+            by = max(height / whole.height, width / whole.width)
+            scaled = whole.resize(
+                (max(round(whole.width * by), width), max(round(whole.height * by), height)),
+                Image.Resampling.BILINEAR,
+            )
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"ImageFolder: cannot read {path}: {error}") from error
+    left, top = round((scaled.width - width) / 2), round((scaled.height - height) / 2)
+    array = np.asarray(scaled.crop((left, top, left + width, top + height)))
+    return array.transpose(2, 0, 1) if array.ndim == 3 else array[None]
 
 
 def augmented(

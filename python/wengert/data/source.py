@@ -1,7 +1,8 @@
 """What `wengert train --data` accepts, brought into one form: a Dataset, split and ready to scale.
 
     digits      the digits inside the package
-    DIR         a directory of IDX files (MNIST, Fashion-MNIST), which brings its own test part
+    DIR         a directory of IDX files (MNIST, Fashion-MNIST), which brings its own test part; or
+                one with a directory of images for each class, or with such ones in train and test
     FILE.csv    features and a target column (also .csv.gz, .tsv)
     FILE.npz    arrays x and y, or x_train, y_train, x_test and y_test, as Keras has them
 Inputs are flattened to (n, features). The scaling is learned from the training part alone.
@@ -21,6 +22,7 @@ from .batching import Array, Split, Standardizer, split
 from .digits import load_digits
 from .errors import DataError, DataNotFoundError
 from .files import FASHION_MNIST_HINT, load_idx, load_idx_directory, load_npz, npz_arrays
+from .images import ImageFolder, is_image, read_image
 from .tables import MAX_CLASSES, class_numbers, csv_width, load_csv, number, read_table
 
 
@@ -34,6 +36,9 @@ class Dataset:
     classes: list[str] | None
     columns: list[str] | None = None  # names of the features, where a CSV file has a header
     validation: tuple[Array, Array] | None = None  # x and y; not in `parts`
+    image: tuple[int, ...] | None = (
+        None  # of a sample before it was flattened: (H, W), (C, H, W)...
+    )
 
     @property
     def features(self) -> int:
@@ -98,12 +103,14 @@ def load(
     fraction: float = 0.2,
     seed: int = 0,
     validation: float | None = 0.0,
+    size: int = 32,
 ) -> Dataset:
     """The Dataset behind "digits", a directory, a .csv or a .npz.
 
     target, kind: as in `load_csv`; fraction, seed: the test part of a source that has none.
     validation: the share of the other samples that is kept back for choosing (also by `seed`).
         None: 0.1, or none of fewer than 10 samples.
+    size: height and width of the images of an image folder, which are read into memory as they are.
     """
     path = Path(source)
     classes: list[str] | None
@@ -114,39 +121,87 @@ def load(
         x, y = load_digits()
         parts, kept = _keep_back(split(x, y, fraction, seed), validation, seed)
         names = [str(i) for i in range(10)]
-        return Dataset("digits", parts, Standardizer(0.0, 16.0), names, validation=kept)
+        return Dataset("digits", parts, Standardizer(0.0, 16.0), names, None, kept, (8, 8))
     if path.is_dir():
-        images = load_idx_directory(path)
+        if is_image_folder(path):
+            images, classes = _image_folder(path, size, fraction, seed)
+        else:
+            images = load_idx_directory(path)
+            classes = _class_names(np.concatenate([images.y_train, images.y_test]), source)
+        image = images.x_train.shape[1:]
         parts = images._replace(x_train=_flat(images.x_train), x_test=_flat(images.x_test))
-        classes = _class_names(np.concatenate([parts.y_train, parts.y_test]), source)
         parts, kept = _keep_back(parts, validation, seed)
         scaler = Standardizer.fit(parts.x_train, per_feature=False)
-        return Dataset(path.name, parts, scaler, classes, validation=kept)
+        return Dataset(path.name, parts, scaler, classes, None, kept, image)
+    shape: tuple[int, ...] | None = None
     if is_csv(path):
         table = load_csv(path, target, kind=kind)
         x, y, classes, columns = table.x, table.y, table.classes, _named(table.features)
     elif path.suffix == ".npz":
         x, y, *test = npz_arrays(path)
-        n = len(x)
+        n, shape = len(x), x.shape[1:] if x.ndim in (3, 4) else None
         y, classes = _npz_target(np.concatenate([y, *test[1:]]), kind, source)
         if test:  # it brings its own
             y = y if classes is not None else y.reshape(len(y), -1)
             parts = Split(_flat(x), y[:n], _flat(test[0]), y[n:])
             parts, kept = _keep_back(parts, validation, seed)
             scaler = Standardizer.fit(parts.x_train)
-            return Dataset(path.name, parts, scaler, classes, validation=kept)
+            return Dataset(path.name, parts, scaler, classes, None, kept, shape)
         x = _flat(x)
     elif path.exists():
-        raise DataError(f"{source}: unknown kind of file; expected .csv, .npz or an IDX directory")
+        raise DataError(f"{source}: unknown kind of file; expected .csv, .npz or a directory")
     else:
         raise DataNotFoundError(
-            f"{source}: no such file or directory; give digits, a directory of IDX files, a .csv "
-            f"or a .npz ({FASHION_MNIST_HINT})"
+            f"{source}: no such file or directory; give digits, a directory of images, a .csv or a "
+            f".npz ({FASHION_MNIST_HINT})"
         )
     if classes is None:
         y = y.reshape(len(y), -1)
     parts, kept = _keep_back(split(x, y, fraction, seed), validation, seed)
-    return Dataset(path.name, parts, Standardizer.fit(parts.x_train), classes, columns, kept)
+    return Dataset(path.name, parts, Standardizer.fit(parts.x_train), classes, columns, kept, shape)
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether a directory has directories, and none of the files that IDX has."""
+    return not any(path.glob("*-images[-.]idx*")) and any(p.is_dir() for p in path.iterdir())
+
+
+def _image_folder(path: Path, size: int, fraction: float, seed: int) -> tuple[Split, list[str]]:
+    """Images (n, 3, size, size) of the classes' directories, and the classes."""
+    if not all((path / part).is_dir() for part in ("train", "test")):
+        images = ImageFolder(path, size)
+        return split(images[:], images.labels, fraction, seed), images.classes
+    train, test = ImageFolder(path / "train", size), ImageFolder(path / "test", size)
+    if train.classes != test.classes:
+        raise DataError(f"{path}: train and test do not hold the same classes")
+    return Split(train[:], train.labels, test[:], test.labels), train.classes
+
+
+def channels_last(image: tuple[int, ...] | list[int]) -> bool:
+    """Whether the axes of an image are (H, W, channels)."""
+    return len(image) == 3 and image[2] in (1, 3, 4) and image[0] not in (1, 3, 4)
+
+
+def _images(path: Path, meta: dict[str, Any]) -> tuple[Array, Array | None]:
+    """Images as a network was trained on, of a file, or of a directory with or without those of
+    classes; the numbers of the classes, where there are any that the network knows."""
+    image: list[int] = meta.get("image") or [0]
+    last = channels_last(image)
+    channels, *size = [1, *image] if len(image) == 2 else [image[2], *image[:2]] if last else image
+    if channels not in (1, 3) or len(size) != 2:
+        raise DataError(f"{path}: the checkpoint's network was not trained on images in L or RGB")
+    y: Array | None = None
+    if path.is_dir() and is_image_folder(path):
+        test = path / "test"
+        folder = ImageFolder(test if test.is_dir() else path, (size[0], size[1]))
+        files, known = folder.paths, meta["classes"] or []
+        if set(folder.classes) <= set(known):
+            y = np.array([known.index(name) for name in folder.classes])[folder.labels]
+    else:
+        files = sorted(filter(is_image, path.iterdir())) if path.is_dir() else [path]
+    mode = "L" if channels == 1 else "RGB"
+    x = np.stack([read_image(file, (size[0], size[1]), mode) for file in files])
+    return (np.moveaxis(x, 1, -1) if last else x), y
 
 
 def _keep_back(
@@ -161,6 +216,10 @@ def _keep_back(
     return Split(x_train, y_train, parts.x_test, parts.y_test), (kept[0], kept[1])
 
 
+def _has_images(path: Path) -> bool:
+    return is_image_folder(path) or any(map(is_image, path.iterdir()))
+
+
 def is_csv(path: Path) -> bool:
     """Whether the name is that of a CSV file."""
     return path.name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
@@ -171,7 +230,7 @@ def load_inputs(source: str, features: int, meta: dict[str, Any]) -> tuple[Array
     numbers, or for a network that was trained on values, those, (n, outputs).
 
     meta: what training noted in the checkpoint: seed and fraction of the split, target, classes and
-    columns.
+    columns, image (the shape of a sample).
     A CSV may come with the target column or without it. "digits" gives the part kept back.
     """
     path = Path(source)
@@ -179,6 +238,8 @@ def load_inputs(source: str, features: int, meta: dict[str, Any]) -> tuple[Array
     if source == "digits":
         parts = load("digits", fraction=meta["fraction"], seed=meta["seed"]).parts
         x, y = parts.x_test, parts.y_test
+    elif is_image(path) or (path.is_dir() and _has_images(path)):
+        x, y = _images(path, meta)
     elif path.is_dir():
         images = load_idx_directory(path)
         x, y = images.x_test, images.y_test
@@ -203,7 +264,7 @@ def load_inputs(source: str, features: int, meta: dict[str, Any]) -> tuple[Array
         x = x[None] if x.ndim < 2 else x
     else:
         raise DataNotFoundError(
-            f"{source}: no such file or directory; give digits, a .csv, a .npz or IDX images"
+            f"{source}: no such file or directory; give digits, a .csv, a .npz or images"
         )
     x = _flat(x)
     if x.shape[1] != features:
