@@ -243,8 +243,8 @@ def test_convnet_of_arrays(here: Path, capsys: Any) -> None:
     Path("lie").mkdir()
     for key, value in (("model", "mlp"), ("model", 5), ("width", 10**4), ("width", "x"),
                        ("depth", 7), ("image", None), ("image", [90]), ("image", [2**40, 3]),
-                       ("image", [3, "x"]), ("image", [3, 3, 10]), ("image", [0, 6, 5]), ("augment", ["bogus"]),
-                       ("augment", "crop"), ("size", 0)):  # fmt: skip
+                       ("image", [3, "x"]), ("image", [3, 3, 10]), ("image", [0, 6, 5]),
+                       ("augment", ["bogus"]), ("augment", "crop"), ("size", 0)):  # fmt: skip
         lie = copy.deepcopy(said)
         lie["extra"]["config"][key] = value
         save("lie/last.safetensors", tensors, {"checkpoint": json.dumps(lie)})

@@ -66,6 +66,12 @@ def test_the_command_line_runs_as_written(tmp_path: Path) -> None:
         "import wengert as wg\n"
         "x = wg.tensor([1.0, 2.0], requires_grad=True)\n(x * x).sum().backward()\n"
     )
+    image = pytest.importorskip("PIL.Image")
+    for kind in ("cat", "dog"):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for i in range(5):
+            pixels = rng.integers(0, 256, (20, 30, 3)).astype(np.uint8)
+            image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{i}.jpg")
     section = README.read_text().split("## The command line\n")[1].split("\n## ")[0]
     commands = re.findall(r"^    (wengert .*)$", section, flags=re.M)
     assert {shlex.split(line)[1] for line in commands} == {
