@@ -96,5 +96,6 @@ def test_the_command_line_runs_as_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
         "digits",
         "fashion-mnist",
+        "photos",
     ]
     assert wengert.__version__ in printed["wengert info"]
