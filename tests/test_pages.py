@@ -11,7 +11,7 @@ NAMED = re.compile(r"(?<![\w./*<{-])((?:[\w.-]+/)*[\w-][\w.-]*\.(?:h|cpp|cu|py|m
 # Files of users, of others, and of the build, which examples name.
 OTHERS = {"script.py", "Python.h", "nvrtc.h", "file.py", "fast.cu", "p.py", "step.py"}
 
-ROOMS = ("csrc", "python", "tests", "benchmarks", "examples", ".ci")
+ROOMS = ("csrc", "python", "tests", "benchmarks", "examples", "docs", ".ci")
 
 pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="needs the source tree")
 

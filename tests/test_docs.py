@@ -1,0 +1,152 @@
+"""The site in docs/: its examples run, its tables say what is so, it builds without a warning, and
+no link within it leads nowhere. The examples of docstrings run too."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import wengert as wg
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="needs the source tree")
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def module(name: str) -> Any:
+    """A file of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def pages() -> list[Path]:
+    return sorted(p for p in DOCS.rglob("*.md") if "generated" not in p.parts)
+
+
+def run(text: str, name: str, names: dict[str, Any]) -> tuple[int, str]:
+    """How many examples a text has, and what those that fail print."""
+    told: list[str] = []
+    test = doctest.DocTestParser().get_doctest(text, names, name, name, 0)
+    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=told.append)
+    return len(test.examples), "".join(told)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: str(p.relative_to(DOCS)))
+def test_examples_of_pages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    count, told = run(module("docstrings").code(page.read_text()), page.name, {})
+    assert not told, told
+    if page.parent.name == "how_to" or page.stem in ("getting_started", "engine"):
+        assert count > 4
+
+
+def test_an_example_that_is_wrong_is_seen() -> None:
+    page = "```python\n>>> 1 + 1\n3\n```\n\n    >>> 1 + 1\n    4\n"
+    count, told = run(module("docstrings").code(page), "page", {})
+    assert count == 1 and "Got:\n    2" in told
+
+
+# ---- docstrings
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """(name, docstring) of every module of the package, and of what is public in it."""
+    names = ["wengert", *(m.name for m in pkgutil.walk_packages(wg.__path__, "wengert."))]
+    seen = set()
+    for name in names:
+        if name.endswith("__main__"):
+            continue
+        room = importlib.import_module(name)
+        found = [(name, room), *((f"{name}.{n}", getattr(room, n, None)) for n in dir(room))]
+        for label, thing in list(found):
+            if isinstance(thing, type) and thing.__module__.startswith("wengert"):
+                found += [(f"{label}.{n}", getattr(thing, n, None)) for n in vars(thing)]
+        for label, thing in found:
+            doc = getattr(thing, "__doc__", None)
+            of = "__name__" if isinstance(thing, ModuleType) else "__module__"
+            ours = str(getattr(thing, of, None) or "wengert").startswith("wengert")
+            if ours and isinstance(doc, str) and ">>>" in doc and doc not in seen:
+                seen.add(doc)
+                yield label, doc
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_examples_of_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    wrong, count = [], 0
+    for label, doc in documented():
+        names = {"wg": wg, "np": np, "nn": wg.nn, "optim": wg.optim}
+        some, told = run(doc, label, names)
+        count += some
+        wrong += [told] if told else []
+    assert not wrong, "\n".join(wrong)
+    print("examples of docstrings:", count)
+
+
+# ---- coming from
+
+
+@pytest.mark.parametrize("other", ["pytorch", "jax"])
+def test_rows_of_tables(other: str) -> None:
+    """Our side runs; where the other library is installed, theirs gives the same."""
+    coming = module("coming")
+    rows = coming.rows(DOCS / f"coming_from_{other}.md")
+    assert len(rows) >= 20
+    theirs: dict[str, Any] | None = None
+    if other == "pytorch" and importlib.util.find_spec("torch"):
+        import torch
+
+        theirs = coming.names(torch.tensor, torch=torch, F=torch.nn.functional)
+        theirs["v"].requires_grad_()
+    if other == "jax" and importlib.util.find_spec("jax"):
+        import jax
+
+        theirs = coming.names(jax.numpy.asarray, jax=jax, jnp=jax.numpy)
+    for row in rows:
+        if "torch.compile" in row.theirs:  # it needs a compiler and a minute
+            continue
+        ours = coming.value(eval(row.ours, coming.ours()))
+        if theirs is not None:
+            expected = coming.value(eval(row.theirs, theirs))
+            assert ours.shape == expected.shape, row
+            np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6, err_msg=str(row))
+
+
+# ---- the site
+
+
+def test_site_builds_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    for name in ("sphinx", "furo", "myst_parser"):
+        pytest.importorskip(name, reason='pip install "wengert[docs]"')
+    site = tmp_path / "html"
+    command = [sys.executable, str(DOCS / "build.py"), str(site)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # A page for every op, with what a page is to have.
+    for op in wg.ops():
+        assert (site / "generated" / "ops" / f"{op['name']}.html").exists(), op["name"]
+    sigmoid = (site / "generated" / "ops" / "sigmoid.html").read_text()
+    for part in ("Second order", "Shapes", "Dtypes", "Errors", "Cost", "Conformance", "<svg"):
+        assert part in sigmoid, part
+    assert "<svg" in (site / "performance.html").read_text()
+    assert "_static/engine-program.html" in (site / "engine.html").read_text()
+    assert (site / "_static" / "engine-program.html").exists()
+    # The check of links can fail.
+    broken = module("build").broken_links
+    page = site / "index.html"
+    page.write_text(page.read_text() + '<a href="gone.html">x</a><a href="ops.html#gone">x</a>')
+    assert broken(site) == ["index.html: gone.html", "index.html: ops.html#gone"]
