@@ -139,3 +139,156 @@ def test_taken_away_again():
 def test_refusals(call, error, text):
     with pytest.raises(error, match=re.escape(text)):
         call()
+
+
+# ---- batch norms folded into the layer before them
+
+
+def settled(norm):
+    """A batch norm as after some training."""
+    rng = np.random.default_rng(1)
+    n, dtype = norm.num_features, norm.running_mean.dtype
+    for name in ("running_mean", "running_var", "weight", "bias"):
+        t = getattr(norm, name)
+        if t is not None:
+            with wg.no_grad():
+                t.copy_(wg.tensor(rng.uniform(0.2, 2.0, n)).to(dtype))
+    return norm.eval()
+
+
+def pairs():
+    for axes in (1, 2, 3):
+        norm = getattr(nn, f"BatchNorm{axes}d")
+        for more in ({}, {"bias": False}, {"groups": 2, "stride": 2}, {"padding_mode": "circular",
+                                                                      "padding": 1}):  # fmt: skip
+            conv = getattr(nn, f"Conv{axes}d")(4, 6, 3, dtype="float64", **more)
+            yield conv, norm(6, dtype="float64", affine="bias" not in more), False
+        for more in ({}, {"bias": False, "groups": 2, "output_padding": 1, "stride": 2}):
+            conv = getattr(nn, f"ConvTranspose{axes}d")(4, 6, 3, dtype="float64", **more)
+            yield conv, norm(6, dtype="float64"), True
+
+
+@pytest.mark.parametrize("conv, norm, transpose", list(pairs()))
+def test_fuse_conv_bn_eval(conv, norm, transpose):
+    wg.manual_seed(0)
+    settled(norm)
+    conv.eval()
+    x = wg.randn((2, 4, *(7,) * conv.axes), "float64")
+    expected = norm(conv(x))
+    before = conv.weight.detach().numpy().copy()
+    fused = nn.utils.fuse_conv_bn_eval(conv, norm, transpose)
+    assert type(fused) is type(conv) and fused is not conv and fused.weight.requires_grad
+    assert_close(fused(x), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(conv.weight.detach().numpy(), before)
+    with pytest.raises(TypeError, match="expected a"):
+        nn.utils.fuse_conv_bn_eval(conv, norm, not transpose)
+    with pytest.raises(ValueError, match="eval"):
+        nn.utils.fuse_conv_bn_eval(conv.train(), norm, transpose)
+
+
+def test_fuse_weights_as_pytorch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    given = [rng.uniform(0.5, 1.5, shape).astype(np.float32)
+             for shape in ((6, 4, 3, 3), (6,), (6,), (6,), (6,), (6,))]  # fmt: skip
+    for lacks in (4, 5, 1, None):
+        ours = [None if i == lacks else wg.tensor(a) for i, a in enumerate(given)]
+        theirs = [None if i == lacks else torch.tensor(a) for i, a in enumerate(given)]
+        expected = torch.nn.utils.fuse_conv_bn_weights(*theirs[:4], 1e-3, *theirs[4:])
+        found = nn.utils.fuse_conv_bn_weights(*ours[:4], 1e-3, *ours[4:])
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=2e-6, atol=1e-6)
+    flat = [ours[0][:, :, 0, 0], *ours[1:]]
+    torch_flat = [theirs[0][:, :, 0, 0], *theirs[1:]]
+    for a, b in zip(nn.utils.fuse_linear_bn_weights(*flat[:4], 1e-3, *flat[4:]),
+                    torch.nn.utils.fuse_linear_bn_weights(*torch_flat[:4], 1e-3, *torch_flat[4:]),
+                    strict=True):  # fmt: skip
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=2e-6, atol=1e-6)
+
+
+def test_fuse_linear_bn_eval_and_what_is_refused():
+    linear, norm = layer(3).eval(), settled(nn.BatchNorm1d(3, dtype="float64"))
+    x = wg.randn((5, 4), "float64")
+    fused = nn.utils.fuse_linear_bn_eval(linear, norm)
+    assert_close(fused(x), norm(linear(x)), rtol=1e-12, atol=1e-12)
+    for error, bad in (
+        (wg.ShapeError, (linear, nn.BatchNorm1d(4).eval())),
+        (ValueError, (linear, nn.BatchNorm1d(3, track_running_stats=False).eval())),
+        (TypeError, (linear, nn.ReLU().eval())),
+        (TypeError, (nn.ReLU().eval(), norm)),
+        (ValueError, (weight_norm(layer(3)).eval(), norm)),
+    ):
+        with pytest.raises(error, match="fuse_linear_bn_eval"):
+            nn.utils.fuse_linear_bn_eval(*bad)
+
+
+class Branches(nn.Module):
+    """Pairs that may be folded, and all that must not be."""
+
+    def __init__(self):
+        def conv():
+            return nn.Conv2d(3, 3, 3, padding=1, dtype="float64")
+
+        def norm():
+            return settled(nn.BatchNorm2d(3, dtype="float64"))
+
+        self.good = nn.Sequential(
+            conv(), norm(), nn.ReLU(), nn.Sequential(conv(), nn.Identity(), norm())
+        )
+        self.late, self.late_norm = conv(), norm()
+        self.seen, self.seen_norm = conv(), norm()
+        self.twice, self.twice_norms = conv(), nn.ModuleList([norm(), norm()])
+        self.shared_norm, self.a, self.b = norm(), conv(), conv()
+        self.first = norm()
+        self.between, self.between_norm = conv(), norm()
+        self.normed, self.normed_norm = weight_norm(conv()), norm()
+        self.head, self.head_norm = layer(3, 3), settled(nn.BatchNorm1d(3, dtype="float64"))
+
+    def forward(self, x):
+        x = self.good(self.first(x))
+        late = self.late(x)
+        x = x + self.twice_norms[0](self.twice(x)) + self.twice_norms[1](self.twice(x))
+        seen = self.seen(x)
+        x = self.seen_norm(seen) + seen.relu()  # another reader
+        x = self.shared_norm(self.a(x)) + self.shared_norm(self.b(x))
+        x = self.between_norm(self.between(x) * 2) + self.late_norm(late)
+        x = self.normed_norm(self.normed(x))
+        return self.head_norm(self.head(x.mean((2, 3))))
+
+
+def test_fold_batch_norms():
+    wg.manual_seed(0)
+    model = Branches().train()
+    x = wg.randn((2, 3, 6, 6), "float64")
+    model.eval()
+    expected = model(x)
+    model.train()
+    state = {k: v.detach().numpy().copy() for k, v in model.state_dict().items()}
+    folded = nn.utils.fold_batch_norms(model, x)
+    assert not folded.training and model.training
+    assert_close(folded(x), expected, rtol=1e-10, atol=1e-10)
+    left = {n for n, m in folded.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))}
+    assert left == {"seen_norm", "twice_norms.0", "twice_norms.1", "shared_norm", "first",
+                    "between_norm", "normed_norm"}  # fmt: skip
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value.detach().numpy(), state[name])
+    assert all(m._hooks is None or not m._hooks for m in folded.modules())
+    other = wg.randn((3, 3, 5, 7), "float64")
+    assert_close(folded(other), model.eval()(other), rtol=1e-10, atol=1e-10)
+
+
+def test_fold_batch_norms_of_the_models():
+    from wengert.models.convnet import ConvNet
+    from wengert.models.efficientnet_lite import EfficientNetLite
+
+    wg.manual_seed(0)
+    for model, size, left in ((ConvNet(3, 5, width=4), 12, 4), (EfficientNetLite(0), 64, 0)):
+        for m in model.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                settled(m)
+        x = wg.randn((2, 3, size, size))
+        folded = nn.utils.fold_batch_norms(model, x)
+        expected = model.eval()(x).detach().numpy()
+        off = np.abs(folded(x).detach().numpy() - expected).max() / np.abs(expected).max()
+        assert off < 2e-5
+        assert sum(isinstance(m, nn.BatchNorm2d) for m in folded.modules()) == left

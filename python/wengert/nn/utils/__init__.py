@@ -1,5 +1,6 @@
 """Weights of a layer that are computed from other parameters, each time that they are asked for: by
-weight_norm and spectral_norm. Names and state are PyTorch's.
+weight_norm and spectral_norm. Names and state are PyTorch's. Batch norms folded into the layers
+before them: fusion.py.
 
 The layer gets a class of its own, in which the weight is a property.
 """
@@ -16,9 +17,28 @@ from ...autograd import no_grad
 from ...linalg import vector_norm
 from ...random import Generator, randn
 from ..module import Module, Parameter
-from . import rnn
+from . import fusion, rnn
+from .fusion import (
+    fold_batch_norms,
+    fuse_conv_bn_eval,
+    fuse_conv_bn_weights,
+    fuse_linear_bn_eval,
+    fuse_linear_bn_weights,
+)
 
-__all__ = ["remove_spectral_norm", "remove_weight_norm", "rnn", "spectral_norm", "weight_norm"]
+__all__ = [
+    "fold_batch_norms",
+    "fuse_conv_bn_eval",
+    "fuse_conv_bn_weights",
+    "fuse_linear_bn_eval",
+    "fuse_linear_bn_weights",
+    "fusion",
+    "remove_spectral_norm",
+    "remove_weight_norm",
+    "rnn",
+    "spectral_norm",
+    "weight_norm",
+]
 
 
 def _compute(op: str, module: Module, name: str, value: Callable[[Module], Tensor]) -> None:
