@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/scratch.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -143,7 +144,9 @@ bool signalled() {
   const auto now = Clock::now();
   if (now - last < poll_interval) return false;
   last = now;
-  return host.interrupted && host.interrupted();
+  if (!host.interrupted) return false;
+  const OtherScratch scratch;  // a handler may call kernels
+  return host.interrupted();
 }
 
 // Returns whether a signal came.

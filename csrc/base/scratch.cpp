@@ -1,6 +1,7 @@
 #include "base/scratch.h"
 
 #include <cstdlib>
+#include <utility>
 
 #include "base/allocator.h"
 #include "base/error.h"
@@ -15,10 +16,24 @@ struct Piece {
   ~Piece() { std::free(data); }
 };
 
+thread_local Piece pieces[3];
+
 }  // namespace
 
+OtherScratch::OtherScratch() {
+  for (int i = 0; i < 3; ++i) {
+    data_[i] = std::exchange(pieces[i].data, nullptr);
+    bytes_[i] = std::exchange(pieces[i].bytes, 0);
+  }
+}
+OtherScratch::~OtherScratch() {
+  for (int i = 0; i < 3; ++i) {
+    std::free(std::exchange(pieces[i].data, data_[i]));
+    pieces[i].bytes = bytes_[i];
+  }
+}
+
 void* scratch(Scratch use, size_t bytes) {
-  thread_local Piece pieces[3];
   Piece& piece = pieces[static_cast<int>(use)];
   if (bytes > piece.bytes) {
     std::free(piece.data);

@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "bindings/bindings.h"
 #include "ops/gpu.h"
+#include "ops/matmul/amx.h"
 #include "ops/matmul/gpu.h"
 #include "tensor/copy.h"
 
@@ -112,6 +113,13 @@ void set_precision(const std::string& name) {
                    did_you_mean(name, {"strict", "fp32", "fast", "bf16"}));
 }
 
+void set_tile_use_by_name(const std::string& name) {
+  constexpr const char* names[] = {"gain", "always", "twin", "never"};
+  for (int i = 0; i < 4; ++i)
+    if (name == names[i]) return set_tile_use(static_cast<TileUse>(i));
+  fail<ValueError>("_set_tile_use: got \"", name, "\"");
+}
+
 }  // namespace
 
 void add_cuda(py::module_& m, TensorClass& cls) {
@@ -174,6 +182,11 @@ void add_cuda(py::module_& m, TensorClass& cls) {
         py::arg("number"));
   m.def("_set_matmul_precision", set_precision, py::arg("precision"));
   m.def("_get_matmul_precision", [] { return precisions[static_cast<int>(matmul_precision())]; });
+  m.def("_tile_status", tile_status,
+        "Whether the CPU's matrix tiles can be used, and if not, why; asks the system for them.");
+  m.def("_set_tile_use", set_tile_use_by_name, py::arg("use"),
+        "For tests: tiles where something is \"gain\"ed, \"always\", their \"twin\" in plain C++, "
+        "\"never\".");
   cls.def("record_stream", record_stream, py::arg("stream"),
           "Says that a stream works with this tensor's memory that is not the one for which it was "
           "made: once freed, it is not used again before that stream has done what it then has.");

@@ -4,11 +4,12 @@
 // a or a column of b. To the rest of gemm.simd.cpp a pair is one element of a product half as
 // long. Where two such terms lie side by side, as in a contiguous a or the transpose of contiguous
 // weights, the memory is read as it is; else the pairs are put together in a copy.
+// On tiles (amx.h) a and b are read as they are, if the product is large enough.
 // Everywhere else, where that instruction is slower than float32's (base/isa.cpp), and for a matrix
 // times a column, a and b are widened to float32 copies.
 #include "base/pool.h"
 #include "ops/functions.h"
-#include "ops/matmul/matmul.h"
+#include "ops/matmul/amx.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -97,7 +98,10 @@ void matmul_bfloat16(const View& y, const View& a, const View& b) {
                            for (int64_t c = 0; c < block.cols; ++c) at[c] = bfloat16(from[c]);
                        },
                        &y};
-  if (pairwise)
+  if (const GemmKernel on_tiles =
+          tile_kernel(gemm_of(y, a, b), DType::bfloat16, MatmulPrecision::strict))
+    multiply(on_tiles, sums.view(), a, b, round);
+  else if (pairwise)
     multiply(pairwise, sums.view(), pairs(a, last_a, last_a - 1, a_memory),
              pairs(b, last_b - 1, last_b, b_memory), round);
   else

@@ -12,6 +12,7 @@
 #include "graph/batch.h"
 #include "ops/functions.h"
 #include "ops/gpu.h"
+#include "ops/matmul/amx.h"
 #include "ops/matmul/gpu.h"
 #include "ops/matmul/ready.h"
 #include "tensor/copy.h"
@@ -43,7 +44,9 @@ struct MatmulAttrs {
 };
 std::atomic<MatmulPrecision> the_precision{MatmulPrecision::strict};
 
-void run(Views out, Views in, const Attrs&) { matmul_into(out[0], in[0], in[1]); }
+void run(Views out, Views in, const Attrs& attrs) {
+  matmul_into(out[0], in[0], in[1], precision_of(attrs));
+}
 void gpu(Views out, Views in, const Attrs& attrs) {
   const MatmulPrecision precision = attrs.as<MatmulAttrs>().precision;
   const auto matmul = gpu_kernels().matmul->matmul;
@@ -72,9 +75,9 @@ Cost cost(Tensors in, const Tensor& out, const Attrs&) {
   c.flops = 2 * static_cast<double>(out.numel()) * static_cast<double>(in[0].shape().back());
   return c;
 }
-std::unique_ptr<Ready> ready(Views out, Views in, const Attrs&) {
+std::unique_ptr<Ready> ready(Views out, Views in, const Attrs& attrs) {
   if (is_cuda(out[0].device)) return nullptr;
-  return std::make_unique<ReadyMatmul>(out[0], in[0], in[1]);
+  return std::make_unique<ReadyMatmul>(out[0], in[0], in[1], precision_of(attrs));
 }
 const Op the_matmul_op{.name = "matmul",
                        .operands = "a, b",
@@ -111,7 +114,10 @@ const Op& matmul_op = the_matmul_op;
 MatmulPrecision precision_of(const Attrs& attrs) { return attrs.as<MatmulAttrs>().precision; }
 
 MatmulPrecision matmul_precision() { return the_precision; }
-void set_matmul_precision(MatmulPrecision precision) { the_precision = precision; }
+void set_matmul_precision(MatmulPrecision precision) {
+  if (precision != MatmulPrecision::strict) tile_status();  // asks for them, if nobody has
+  the_precision = precision;
+}
 
 GemmKernel gemm_kernel(DType dtype) {
   static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
@@ -161,9 +167,15 @@ Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilog
           .epilogue = epilogue};
 }
 
-void matmul_into(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
+static GemmKernel kernel_for(const Gemm& g, DType dtype, MatmulPrecision precision) {
+  if (const GemmKernel on_tiles = tile_kernel(g, dtype, precision)) return on_tiles;
+  return gemm_kernel(dtype);
+}
+
+void matmul_into(const View& y, const View& a, const View& b, MatmulPrecision precision,
+                 const Epilogue& epilogue) {
   if (y.dtype == DType::bfloat16) return matmul_bfloat16(y, a, b);
-  multiply(gemm_kernel(y.dtype), y, a, b, epilogue);
+  multiply(kernel_for(gemm_of(y, a, b), y.dtype, precision), y, a, b, epilogue);
 }
 
 void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
@@ -174,7 +186,7 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
   const Shape batch = batch_of(y.shape);
   const Strides a_strides = broadcast_strides(batch_of(a.shape), batch_of(a.strides), batch);
   const Strides b_strides = broadcast_strides(batch_of(b.shape), batch_of(b.strides), batch);
-  const int64_t size = size_of(y.dtype);
+  const int64_t in_size = size_of(a.dtype), size = size_of(y.dtype);
   const auto one = [&](int64_t i) {
     Gemm g = gemm;
     int64_t rest = i, a_at = 0, b_at = 0;
@@ -184,8 +196,8 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
       b_at += at * b_strides[d];
       rest = before;
     }
-    g.a = a.as<char>() + a_at * size;
-    g.b = b.as<char>() + b_at * size;
+    g.a = a.as<char>() + a_at * in_size;
+    g.b = b.as<char>() + b_at * in_size;
     g.c = y.as<char>() + i * g.m * g.n * size;
     g.row = i * g.m;
     kernel(g);
@@ -206,8 +218,12 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
   });
 }
 
-ReadyMatmul::ReadyMatmul(const View& c, const View& a, const View& b)
-    : gemm_(gemm_of(c, a, b)), c_(c), a_(a), b_(b), kernel_(gemm_kernel(c.dtype)) {}
+ReadyMatmul::ReadyMatmul(const View& c, const View& a, const View& b, MatmulPrecision precision)
+    : gemm_(gemm_of(c, a, b)),
+      c_(c),
+      a_(a),
+      b_(b),
+      kernel_(kernel_for(gemm_, c.dtype, precision)) {}
 ReadyMatmul::~ReadyMatmul() {
   if (packed_) deallocate(packed_, packed_bytes_);
 }
@@ -219,7 +235,7 @@ void ReadyMatmul::pointers(std::vector<void*>& at) {
 int64_t ReadyMatmul::may_keep(const Ref<Storage>& storage) {
   const auto* const first = static_cast<const char*>(storage->data);
   if (b_.data < first || b_.data >= first + storage->bytes || c_.shape.size() != 2) return 0;
-  packed_bytes_ = packed_bytes(c_.dtype, gemm_);
+  packed_bytes_ = kernel_ == gemm_kernel(c_.dtype) ? packed_bytes(c_.dtype, gemm_) : 0;
   if (packed_bytes_) source_ = storage;
   return packed_bytes_;
 }
@@ -243,10 +259,12 @@ void ReadyMatmul::run() const {
     Gemm gemm = gemm_;
     gemm.packed = packed();
     kernel_(gemm);
-  } else if (kernel_ && c_.shape.size() == 2) {
+  } else if (c_.dtype == DType::bfloat16) {
+    matmul_bfloat16(c_, a_, b_);
+  } else if (c_.shape.size() == 2) {
     kernel_(gemm_);
   } else {
-    matmul_into(c_, a_, b_, gemm_.epilogue);
+    multiply(kernel_, c_, a_, b_, gemm_.epilogue);
   }
 }
 

@@ -28,8 +28,18 @@ struct Epilogue {
   bool whole_rows = false;  // in blocks of a few whole rows, where makes_whole_rows()
 };
 
+// How float32 is multiplied: as it is, or as products of bfloat16 slices, on a GPU's tensor cores
+// (ops/matmul/tensor_cores.cu) or a CPU's tiles (ops/matmul/amx.h): six give float32's accuracy,
+// three nearly so, one bfloat16's.
+enum class MatmulPrecision : uint8_t { strict, fp32, fast, bf16 };
+// Of products written from now on, by any thread; their gradients' products have the same.
+MatmulPrecision matmul_precision();
+void set_matmul_precision(MatmulPrecision precision);
+
 // y = a @ b: matrices or stacks of them, whose batch axes broadcast; y is contiguous.
-void matmul_into(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
+void matmul_into(const View& y, const View& a, const View& b,
+                 MatmulPrecision precision = MatmulPrecision::strict,
+                 const Epilogue& epilogue = {});
 
 // A matrix that stands in no memory: element (r, j) is data[rows[r] + starts[j / run] + j % run].
 // The windows of an image, one a column: a row is the image, moved (ops/conv/correlate.cpp). What
@@ -82,14 +92,6 @@ GemmKernel gemm_kernel(DType dtype);  // null for bfloat16
 void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
               const Epilogue& epilogue);
 Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
-
-// How a GPU multiplies float32 (ops/matmul/tensor_cores.cu): without tensor cores, or with
-// products of bfloat16 slices: six give float32's accuracy, three nearly so, one bfloat16's. The
-// CPU is always strict.
-enum class MatmulPrecision : uint8_t { strict, fp32, fast, bf16 };
-// Of products written from now on, by any thread; their gradients' products have the same.
-MatmulPrecision matmul_precision();
-void set_matmul_precision(MatmulPrecision precision);
 
 // Whether blocks of whole rows cost nothing: each needs all of b, unpacked, in the cache.
 bool makes_whole_rows(const Gemm& g);

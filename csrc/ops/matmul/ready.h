@@ -9,7 +9,7 @@ namespace wengert {
 
 class ReadyMatmul : public Ready {
  public:
-  ReadyMatmul(const View& c, const View& a, const View& b);
+  ReadyMatmul(const View& c, const View& a, const View& b, MatmulPrecision precision);
   ~ReadyMatmul() override;
   ReadyMatmul(const ReadyMatmul&) = delete;
   void run() const override;

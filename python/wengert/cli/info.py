@@ -11,7 +11,7 @@ from typing import Any
 
 def add_parser(commands: Any) -> None:
     """The command and its options."""
-    info = commands.add_parser("info", help="version, SIMD level, threads, memory, CUDA, extras")
+    info = commands.add_parser("info", help="version, SIMD level, tiles, threads, memory, CUDA, extras")
     info.set_defaults(run=info_command)
 
 
@@ -20,6 +20,7 @@ def info_command(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     import wengert
+    from wengert import _core
 
     def extra(module: str, purpose: str, line: str) -> str:
         found = importlib.util.find_spec(module) is not None
@@ -30,6 +31,7 @@ def info_command(arguments: argparse.Namespace) -> int:
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("numpy", np.__version__),
         ("simd", wengert.simd_level()),
+        ("tiles", f"{_core._tile_status()} (set_matmul_precision, bfloat16)"),
         ("threads", f"{wengert.num_threads()} of {os.cpu_count()} processors"),
         (
             "memory",

@@ -1,0 +1,34 @@
+// Matrix products of float32 and bfloat16 on the tiles of Intel's servers (AMX), which multiply
+// bfloat16 at 8 to 16 times the rate of float32: a float32 is the sum of up to three bfloat16
+// slices, and a product of two is that of their slices.
+#pragma once
+
+#include "ops/matmul/matmul.h"
+
+namespace wengert {
+
+// c = a @ b in float32, of up to tile_terms_limit terms; a and b are float32, or bfloat16. `plain`
+// makes what tiles cannot: sums that are not finite, or for which operands are too small.
+struct TileGemm {
+  const Gemm& g;
+  int slices;  // 1, 2 or 3: with 1, 3 or 6 products
+  bool bfloat16;
+  GemmKernel plain;
+};
+struct TileKernels {
+  bool (*multiply)(const TileGemm&);  // false: there was no memory to work in
+};
+// avx512's has the instructions; the others have plain C++ in their place, and the same bits.
+WENGERT_DECLARE_KERNELS(TileKernels, tile_kernels)
+constexpr int64_t tile_terms_limit = 1 << 15;  // longer sums are float64's, in gemm.simd.cpp
+
+// Whether products may use tiles: "ready", or why not. The first call asks the system.
+const char* tile_status();
+// The kernel for a product on tiles; null where there are none, or nothing to gain.
+GemmKernel tile_kernel(const Gemm& g, DType dtype, MatmulPrecision precision);
+
+// For tests: tiles where something is gained; wherever there are any; or their twin in plain C++.
+enum class TileUse : uint8_t { gain, always, twin, never };
+void set_tile_use(TileUse use);
+
+}  // namespace wengert

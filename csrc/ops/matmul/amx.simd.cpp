@@ -1,0 +1,429 @@
+// Matrix product on tiles: c[m, n] = sum over k of a[m, k] * b[k, n], for any strides of a and b.
+//
+// - Both operands are split into slices of bfloat16 and packed as the tiles read them, once for all
+//   chunks: panels of 32 rows of a or columns of b; in a panel 32 terms after the other, in these
+//   all slices. Terms behind the last count as 0. `slab` terms at a time.
+// - A block of c, 32 x 32, is made in tiles, by `block_terms` terms; these sums are added in order,
+//   in float32. All depends on k only, so an element has the same bits whatever m, n, the strides
+//   and the threads are.
+// - Of the slices' products, a[p] b[q] with p + q < slices are added: the others are below what
+//   float32 holds (3 slices), or what was asked for.
+// - Tiles take numbers below 2^-126 for 0. A row of a and a column of b know the smallest and the
+//   largest number in them; where that may be felt in a sum, and where it is not finite, c is set to
+//   NaN, and at the end `plain` makes all elements that are not finite.
+#include "ops/matmul/amx.h"
+
+#include "base/pool.h"
+#include "base/scratch.h"
+#include "ops/matmul/amx_tile.h"
+#include "ops/matmul/pack.h"
+
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors of 64 bytes, where there are none
+
+namespace wengert::WENGERT_ISA {
+namespace {
+
+#if !defined(WENGERT_TUNABLE)
+#define WENGERT_TUNABLE constexpr
+#endif
+WENGERT_TUNABLE int64_t slab = 768,   // terms, times slices, that are packed at once
+    block_terms = 384,                // likewise, for one sum: 24 KiB of a, which stay in L1
+    side = 2048,                      // rows and columns that are packed at once: 3 MiB an operand
+    chunk_rows = 4, chunk_cols = 16,  // panels of a chunk; of b 768 KiB, which stay in L2
+    pack_panels = 2;                  // likewise, to pack
+constexpr int64_t panel = 2 * tile_side, square = tile_side * tile_side;
+
+typedef uint32_t Words __attribute__((vector_size(64)));
+typedef float Floats __attribute__((vector_size(64)));
+
+// ---- packing ----
+
+// The smallest, less one, so that 0 counts as large, and the largest number of a row or column, as
+// the bits of what is positive.
+struct Range {
+  uint32_t low, high;
+};
+// While it is found: lanes are terms of row w, or all rows.
+struct Ranges {
+  Words low[tile_side], high[tile_side], lows, highs;
+};
+FN void widen(Words& low, Words& high, Words x) {
+  x &= 0x7fffffff;
+  const Words less = x - 1;
+  low = less < low ? less : low;
+  high = x > high ? x : high;
+}
+
+template <class In> FN Floats load(const In* from) {
+  if constexpr (sizeof(In) == 4) {
+    Floats x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+  } else {
+    typedef uint16_t Halves __attribute__((vector_size(32)));
+    Halves x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return (Floats)(__builtin_convertvector(x, Words) << 16);
+  }
+}
+FN float number(float x) { return x; }
+FN float number(uint16_t x) { return __builtin_bit_cast(float, uint32_t{x} << 16); }
+
+// Each slice is the nearest to what those before it leave, as a float32 whose lower half is 0.
+template <int slices> FN void split(Floats x, Words (&slice)[slices]) {
+#pragma GCC unroll 3
+  for (int p = 0; p < slices; ++p) {
+    const Words bits = (Words)x;
+    slice[p] = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    x -= (Floats)slice[p];
+  }
+}
+
+template <int... i> FN Words upper_halves(Words a, Words b, std::integer_sequence<int, i...>) {
+  typedef uint16_t Halves __attribute__((vector_size(64)));
+  return (Words)__builtin_shufflevector((Halves)a, (Halves)b, (2 * i + 1)...);
+}
+
+// 16 rows (or columns: w) by 32 terms; slice p goes to `to` + p * step, as pairs of terms:
+// to[w][pair], or, of b, to[pair][w].
+template <int slices, class In>
+void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, Ranges& ranges,
+                 uint32_t* to, int64_t step) {
+  uint32_t turned[slices * square];
+  const bool by_pair = w_stride == 1, turn = by_pair != of_b;
+  uint32_t* const put = turn ? turned : to;
+  const int64_t put_step = turn ? square : step;
+  for (int r = 0; r < tile_side; ++r) {
+    const In* const at = from + r * (by_pair ? 2 * k_stride : w_stride);
+    const Floats x = load(at), y = load(at + (by_pair ? k_stride : tile_side));
+    Words &low = by_pair ? ranges.lows : ranges.low[r],
+          &high = by_pair ? ranges.highs : ranges.high[r];
+    widen(low, high, (Words)x);
+    widen(low, high, (Words)y);
+    Words first[slices], second[slices];
+    split(x, first);
+    split(y, second);
+    for (int p = 0; p < slices; ++p) {
+      const Words pairs =
+          by_pair ? first[p] >> 16 | second[p]
+                  : upper_halves(first[p], second[p],
+                                 std::make_integer_sequence<int, 2 * tile_side>());
+      __builtin_memcpy(put + p * put_step + r * tile_side, &pairs, sizeof pairs);
+    }
+  }
+  if (!turn) return;
+  constexpr int64_t L = lanes<float>;
+  for (int p = 0; p < slices; ++p)
+    for (int64_t r = 0; r < tile_side; r += L)
+      for (int64_t c = 0; c < tile_side; c += L)
+        transpose_square(reinterpret_cast<float*>(to + p * step + c * tile_side + r), tile_side,
+                         reinterpret_cast<const float*>(turned + p * square + r * tile_side + c),
+                         tile_side, L);
+}
+
+// Up to 32 rows or columns (w) and all of a slab's terms.
+template <int slices, class In>
+void pack_panel(const In* from, int64_t w_stride, int64_t k_stride, int64_t ws, int64_t ks,
+                bool of_b, Range* range, uint32_t* to) {
+  for (int64_t w = 0; w < ws; w += tile_side) {
+    Ranges ranges;
+    const Words none = {}, all = ~none;
+    for (int r = 0; r < tile_side; ++r) ranges.low[r] = all, ranges.high[r] = none;
+    ranges.lows = all, ranges.highs = none;
+    for (int64_t k = 0; k < ks; k += tile_terms) {
+      const In* const at = from + w * w_stride + k * k_stride;
+      uint32_t* const put = to + (k / tile_terms * slices * 2 + w / tile_side) * square;
+      const int64_t width = min(tile_side, ws - w), terms = min(tile_terms, ks - k);
+      if (width == tile_side && terms == tile_terms && (w_stride == 1 || k_stride == 1)) {
+        pack_square<slices>(at, w_stride, k_stride, of_b, ranges, put, 2 * square);
+        continue;
+      }
+      In whole[tile_side * tile_terms] = {};
+      for (int64_t i = 0; i < width; ++i)
+        for (int64_t x = 0; x < terms; ++x)
+          whole[i * tile_terms + x] = at[i * w_stride + x * k_stride];
+      pack_square<slices>(whole, tile_terms, 1, of_b, ranges, put, 2 * square);
+    }
+    for (int r = 0; r < tile_side; ++r) {
+      Range& x = range[w + r];
+      for (int i = 0; i < tile_side; ++i) {
+        x.low = ranges.low[r][i] < x.low ? ranges.low[r][i] : x.low;
+        x.high = ranges.high[r][i] > x.high ? ranges.high[r][i] : x.high;
+      }
+      x.low = ranges.lows[r] < x.low ? ranges.lows[r] : x.low;
+      x.high = ranges.highs[r] > x.high ? ranges.highs[r] : x.high;
+    }
+  }
+}
+
+// ---- products ----
+
+// The part of a product that is packed at once.
+struct Packed {
+  const uint32_t *a, *b;
+  int64_t m, n, squares;  // of 32 terms
+};
+
+template <bool right, bool below, int slices> struct Block {
+  Tiles& tiles;
+  const uint32_t *a, *b;
+
+  template <int p> FN void load_a() {
+    tiles.load<4>(a + p * 2 * square, 64);
+    if constexpr (below) tiles.load<5>(a + (p * 2 + 1) * square, 64);
+  }
+  template <int p> FN void load_b() {
+    tiles.load<6>(b + p * 2 * square, 64);
+    if constexpr (right) tiles.load<7>(b + (p * 2 + 1) * square, 64);
+  }
+  FN void dot() {
+    tiles.dot<0, 0>();
+    if constexpr (right) tiles.dot<0, 1>();
+    if constexpr (below) tiles.dot<1, 0>();
+    if constexpr (right && below) tiles.dot<1, 1>();
+  }
+  // All products of 32 terms, those of the smallest slices first.
+  FN void add() {
+    load_a<0>();
+    load_b<slices - 1>();
+    dot();
+    if constexpr (slices == 3) {
+      load_b<1>();
+      dot();
+      load_a<1>();
+      dot();
+      load_b<0>();
+      dot();
+      load_a<2>();
+      dot();
+      load_a<0>();
+      dot();
+    }
+    if constexpr (slices == 2) {
+      load_b<0>();
+      dot();
+      load_a<1>();
+      dot();
+    }
+  }
+};
+
+// c[32, 32], or what there is of it, = a b of some squares of 32 terms.
+template <int slices, bool right, bool below>
+void multiply_block(Tiles& tiles, const uint32_t* a, const uint32_t* b, int64_t squares, float* c,
+                    int64_t c_row) {
+  tiles.zero<0>();
+  if constexpr (right) tiles.zero<1>();
+  if constexpr (below) tiles.zero<2>();
+  if constexpr (right && below) tiles.zero<3>();
+  constexpr int64_t step = slices * 2 * square;
+  for (int64_t s = 0; s < squares; ++s)
+    Block<right, below, slices>{tiles, a + s * step, b + s * step}.add();
+  const int64_t bytes = 4 * c_row;
+  tiles.store<0>(c, bytes);
+  if constexpr (right) tiles.store<1>(c + tile_side, bytes);
+  if constexpr (below) tiles.store<2>(c + tile_side * c_row, bytes);
+  if constexpr (right && below) tiles.store<3>(c + tile_side * c_row + tile_side, bytes);
+}
+
+FN float value(uint32_t bits) { return __builtin_bit_cast(float, bits); }
+
+// The smallest number that is not 0; infinity if there is none.
+FN float smallest(Range x) { return x.low == ~0u ? value(0x7f800000) : value(x.low + 1); }
+FN Range both(Range x, Range y) {
+  return {x.low < y.low ? x.low : y.low, x.high > y.high ? x.high : y.high};
+}
+
+// Below this a sum may be wrong, as tiles have taken numbers for 0: products (each is that of up to
+// six of slices), or slices of one operand. What is lost is less than 2^-25 of a larger sum.
+FN float doubtful(Range row, Range col, float terms) {
+  float least = 0;
+  if (smallest(row) * smallest(col) < 0x1p-100f) least = terms * 0x1p-98f;
+  if (smallest(row) < 0x1p-110f) least += terms * 0x1p-100f * value(col.high);
+  if (smallest(col) < 0x1p-110f) least += terms * 0x1p-100f * value(row.high);
+  return least;
+}
+// Whether a sum may overflow, or does from the start.
+FN bool may_overflow(Range row, Range col, float terms) {
+  const float x = value(row.high), y = value(col.high);
+  return !(x < 0x1p126f && y < 0x1p126f && x * y * terms < 0x1p126f);
+}
+
+// Sets to NaN what `plain` must make, in up to 32 x 32 elements of c; whether there is any.
+bool check_block(const Range* rows, const Range* cols, int64_t m, int64_t n, float terms, float* c,
+                 int64_t c_row) {
+  Range all_rows{~0u, 0}, all_cols{~0u, 0};
+  for (int64_t i = 0; i < m; ++i) all_rows = both(all_rows, rows[i]);
+  for (int64_t j = 0; j < n; ++j) all_cols = both(all_cols, cols[j]);
+  if (!may_overflow(all_rows, all_cols, terms) && doubtful(all_rows, all_cols, terms) == 0)
+    return false;
+  bool found = false;
+  for (int64_t i = 0; i < m; ++i, c += c_row)
+    for (int64_t j = 0; j < n; ++j) {
+      const uint32_t bits = __builtin_bit_cast(uint32_t, c[j]) & 0x7fffffff;
+      const bool infinite = max(rows[i].high, cols[j].high) >= 0x7f800000;
+      if (!infinite && bits < 0x7f800000 && value(bits) >= doubtful(rows[i], cols[j], terms))
+        continue;
+      c[j] = value(0x7fc00000);
+      found = true;
+    }
+  return found;
+}
+
+// c (+)= the product of a chunk's panels and one slab's terms; `first`: c holds nothing yet.
+template <int slices>
+void multiply_panels(const Packed& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* c,
+                     int64_t c_row, bool first) {
+  alignas(64) float sums[panel * panel];
+  const int64_t across = slices * 2 * square, block = block_terms / slices / tile_terms;
+  Tiles tiles;
+  int64_t rows = 0, cols = 0;  // of the blocks that the tiles are configured for
+  for (int64_t s = 0; s < x.squares; s += block)
+    for (int64_t i = i0; i < i1; ++i)
+      for (int64_t j = j0; j < j1; ++j) {
+        const int64_t m = min(panel, x.m - i * panel), n = min(panel, x.n - j * panel);
+        if (m != rows || n != cols) tiles.configure(TileSizes(rows = m, cols = n));
+        const bool add = !first || s > 0, right = n > tile_side, below = m > tile_side;
+        float* const to = c + i * panel * c_row + j * panel;
+        const auto multiply = right ? below ? multiply_block<slices, true, true>
+                                            : multiply_block<slices, true, false>
+                              : below ? multiply_block<slices, false, true>
+                                      : multiply_block<slices, false, false>;
+        multiply(tiles, x.a + (i * x.squares + s) * across, x.b + (j * x.squares + s) * across,
+                 min(block, x.squares - s), add ? sums : to, add ? panel : c_row);
+        if (!add) continue;
+        if (n == panel)
+          for (int64_t r = 0; r < m; ++r)
+            for (int64_t e = 0; e < panel; ++e) to[r * c_row + e] += sums[r * panel + e];
+        else
+          for (int64_t r = 0; r < m; ++r)
+            for (int64_t e = 0; e < n; ++e) to[r * c_row + e] += sums[r * panel + e];
+      }
+}
+
+void finish(const Gemm& g, int64_t i, int64_t rows, int64_t j, int64_t cols) {
+  if (g.epilogue.apply)
+    g.epilogue.apply(g.epilogue.context, {static_cast<float*>(g.c) + i * g.c_row + j, g.c_row,
+                                          rows, cols, g.row + i, g.col + j});
+}
+
+// m rows from i on, and n columns from j on, of the product.
+template <class In> Gemm slice_of(const Gemm& g, int64_t i, int64_t m, int64_t j, int64_t n) {
+  Gemm part = g;
+  part.m = m, part.n = n;
+  part.a = static_cast<const In*>(g.a) + i * g.a_row;
+  part.b = static_cast<const In*>(g.b) + j * g.b_col;
+  part.c = static_cast<float*>(g.c) + i * g.c_row + j;
+  part.row = g.row + i, part.col = g.col + j;
+  part.packed = nullptr;
+  return part;
+}
+
+// Makes those elements again that are not finite.
+template <class In>
+void repair(const Gemm& g, GemmKernel plain, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  constexpr int64_t height = 64, width = 128;
+  float again[height * width];
+  for (int64_t i = i0; i < i1; i += height)
+    for (int64_t j = j0; j < j1; j += width) {
+      const int64_t m = min(height, i1 - i), n = min(width, j1 - j);
+      Gemm part = slice_of<In>(g, i, m, j, n);
+      part.c = again, part.c_row = n, part.epilogue = {};
+      plain(part);
+      float* const c = static_cast<float*>(g.c) + i * g.c_row + j;
+      for (int64_t r = 0; r < m; ++r)
+        for (int64_t e = 0; e < n; ++e)
+          if (!(__builtin_fabsf(c[r * g.c_row + e]) <= 0x1.fffffep127f))
+            c[r * g.c_row + e] = again[r * n + e];
+    }
+}
+
+template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel plain) {
+  const auto even = [](int64_t n, int64_t most) INLINE {
+    return round_up(ceil_div(n, ceil_div(n, most)), panel);
+  };
+  const int64_t ms = even(g.m, side), ns = even(g.n, side),
+                ks = round_up(ceil_div(g.k, ceil_div(g.k, slab / slices)), tile_terms),
+                down = ceil_div(ms / panel, chunk_rows), across = ceil_div(ns / panel, chunk_cols),
+                word = 4, a_words = ms * ks / 2 * slices, b_words = ns * ks / 2 * slices;
+  auto* const memory = static_cast<uint32_t*>(
+      scratch(Scratch::outer, word * (a_words + b_words + 2 * (ms + ns)) + down * across));
+  if (!memory) return false;
+  uint32_t *const a = memory, *const b = a + a_words;
+  auto* const rows = reinterpret_cast<Range*>(b + b_words);
+  Range* const cols = rows + ms;
+  auto* const again = reinterpret_cast<uint8_t*>(cols + ns);
+
+  for (int64_t j = 0; j < g.n; j += ns)
+    for (int64_t i = 0; i < g.m; i += ms) {
+      const Gemm part = slice_of<In>(g, i, min(ms, g.m - i), j, min(ns, g.n - j));
+      const int64_t tall = ceil_div(part.m, panel), wide = ceil_div(part.n, panel),
+                    chunks_down = ceil_div(tall, chunk_rows),
+                    chunks = chunks_down * ceil_div(wide, chunk_cols);
+      const auto chunk_of = [&](int64_t chunk, const auto& f) INLINE {
+        const int64_t y = chunk % chunks_down * chunk_rows, x = chunk / chunks_down * chunk_cols;
+        f(y, min(tall, y + chunk_rows), x, min(wide, x + chunk_cols));
+      };
+      for (int64_t x = 0; x < ms + ns; ++x) rows[x] = {~0u, 0};
+      for (int64_t k = 0; k < g.k; k += ks) {
+        const int64_t terms = min(ks, g.k - k), squares = ceil_div(terms, tile_terms);
+        const int64_t step = squares * slices * 2 * square;
+        parallel_for(ceil_div(tall + wide, pack_panels), [&](int64_t chunk) {
+          for (int64_t p = chunk * pack_panels; p < min(tall + wide, (chunk + 1) * pack_panels);
+               ++p)
+            if (const int64_t w = p * panel; p < tall)
+              pack_panel<slices>(static_cast<const In*>(part.a) + w * g.a_row + k * g.a_col,
+                                 g.a_row, g.a_col, min(panel, part.m - w), terms, false, rows + w,
+                                 a + p * step);
+            else
+              pack_panel<slices>(
+                  static_cast<const In*>(part.b) + (w - tall * panel) * g.b_col + k * g.b_row,
+                  g.b_col, g.b_row, min(panel, part.n - (w - tall * panel)), terms, true,
+                  cols + (w - tall * panel), b + (p - tall) * step);
+        });
+        const Packed packed{a, b, part.m, part.n, squares};
+        const bool last = k + ks >= g.k;
+        parallel_for(chunks, [&](int64_t chunk) {
+          chunk_of(chunk, [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) INLINE {
+            auto* const c = static_cast<float*>(part.c);
+            multiply_panels<slices>(packed, i0, i1, j0, j1, c, g.c_row, k == 0);
+            if (!last) return;
+            bool bad = false;
+            for (int64_t y = i0; y < i1; ++y)
+              for (int64_t x = j0; x < j1; ++x)
+                bad |= check_block(rows + y * panel, cols + x * panel,
+                                   min(panel, part.m - y * panel), min(panel, part.n - x * panel),
+                                   static_cast<float>(g.k), c + y * panel * g.c_row + x * panel,
+                                   g.c_row);
+            again[chunk] = bad;
+            if (!bad)
+              finish(part, i0 * panel, min(part.m, i1 * panel) - i0 * panel, j0 * panel,
+                     min(part.n, j1 * panel) - j0 * panel);
+          });
+        });
+      }
+      for (int64_t chunk = 0; chunk < chunks; ++chunk)
+        if (again[chunk])
+          chunk_of(chunk, [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) INLINE {
+            const int64_t y = i0 * panel, y1 = min(part.m, i1 * panel), x = j0 * panel,
+                          x1 = min(part.n, j1 * panel);
+            repair<In>(part, plain, y, y1, x, x1);
+            finish(part, y, y1 - y, x, x1 - x);
+            poll_interrupt();
+          });
+    }
+  return true;
+}
+
+bool multiply_tiles(const TileGemm& t) {
+  if (t.bfloat16) return multiply_slices<1, uint16_t>(t.g, t.plain);
+  return t.slices == 3   ? multiply_slices<3, float>(t.g, t.plain)
+         : t.slices == 2 ? multiply_slices<2, float>(t.g, t.plain)
+                         : multiply_slices<1, float>(t.g, t.plain);
+}
+
+}  // namespace
+
+const TileKernels tile_kernels = {multiply_tiles};
+
+}  // namespace wengert::WENGERT_ISA
