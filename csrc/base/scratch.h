@@ -13,8 +13,8 @@ enum class Scratch { chunk, call, outer };
 // for the same use ends this one's life. Null if there is no memory, because a body must not throw.
 void* scratch(Scratch use, size_t bytes);
 
-// For a scope that runs the user's code (a signal's handler) in the middle of a kernel: the thread's
-// pieces stay as they are, and others take their place.
+// For a scope that runs the user's code (a signal's handler) in the middle of a kernel: the
+// thread's pieces stay as they are, and others take their place.
 class OtherScratch {
  public:
   OtherScratch();

@@ -1719,6 +1719,10 @@ def _set_matmul_precision(precision: str) -> None:
     ...
 def _set_package_directory(path: str) -> None:
     ...
+def _set_tile_use(use: str) -> None:
+    """
+    For tests: tiles where something is "gain"ed, "always", their "twin" in plain C++, "never".
+    """
 def _sort(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsInt | typing.SupportsIndex, count: typing.SupportsInt | typing.SupportsIndex, descending: bool) -> tuple[Tensor, Tensor]:
     """
     Elements of ranks first to first + count along an axis, and their indices.
@@ -1730,6 +1734,10 @@ def _sources(outputs: typing.Any, since: typing.SupportsInt | typing.SupportsInd
 def _strided(x: Tensor, shape: int | Sequence[int], strides: typing.Any, offset: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
     A view of a tensor's memory. The caller has checked that it stays within.
+    """
+def _tile_status() -> str:
+    """
+    Whether the CPU's matrix tiles can be used, and if not, why; asks the system for them.
     """
 def _times(a: Operand, b: Operand) -> Tensor:
     """

@@ -107,26 +107,38 @@ def device(device: Which) -> Iterator[None]:
 
 
 def set_matmul_precision(precision: str) -> None:
-    """How GPUs multiply matrices of float32 from now on; also `wengert.set_matmul_precision`.
+    """How matrices of float32 are multiplied from now on; also `wengert.set_matmul_precision`.
 
-    "strict" (at the start) uses no tensor cores. The others write both operands as planes of
-    bfloat16 and add products of planes on tensor cores:
+    "strict" (at the start) multiplies float32 as it is. The others write both operands as slices
+    of bfloat16 and add products of slices, on the tensor cores of a GPU, or the matrix tiles (AMX)
+    of Intel's servers, Sapphire Rapids and later:
 
-        precision  products  error, relative, of 256 x 2048 by 2048 x 256
-        "strict"       0     8.1e-7
-        "fp32"         6     1.2e-7    as good as float32
-        "fast"         3     4.5e-6    at most 1e-5
-        "bf16"         1     2.4e-3    what rounding the operands to bfloat16 gives
+        precision  products  error on tiles  on tensor cores
+        "strict"       0     3.0e-7          8.1e-7           the CPU's, and the GPU's, own float32
+        "fp32"         6     1.2e-7          1.2e-7           as good as float32
+        "fast"         3     4.4e-6          4.5e-6           at most 1e-5
+        "bf16"         1     2.4e-3          2.4e-3           operands rounded to bfloat16
 
-    The errors are Frobenius norms for normal numbers against float64, computed with the emulated
-    kernels (csrc/gpu/tensor_core.h, whose sums are cut off as those of tensor cores are); none was
-    measured on a GPU. Infinities and NaN are where "strict" has them. Of operands smaller than
-    2^-110 (8e-34), what is below 2^-134 is lost. Results have the same bits every time, but not on
-    GPUs of another kind.
+    The errors are Frobenius norms, relative to float64, of 256 x 2048 by 2048 x 256 normal
+    numbers: on tiles measured; on tensor cores computed with the emulated kernels
+    (csrc/gpu/tensor_core.h, whose sums are cut off as those of tensor cores are).
 
-    Products are strict in every setting on the CPU, in other dtypes, where an axis is shorter than
-    64 or m * n * k is below 2^21, and on GPUs without such units: `matmul_units` tells. Gradients
-    keep what was set when their product was made; a compiled step is traced again.
+    Infinities and NaN are where "strict" has them. On tiles, results that are not finite, and sums
+    that numbers below 2^-110 (8e-34) may decide, are made again in float32. On GPUs, of operands
+    smaller than 2^-110, what is below 2^-134 is lost. Results have the same bits every time and
+    for any number of threads, but not on GPUs of another kind, nor with other settings.
+
+    Where nothing would be gained, products are strict in every setting: in other dtypes; without
+    such units (`matmul_units` tells of GPUs, `wengert info` of tiles); where m * n * k is below
+    2^21 or k below 64; on GPUs where m or n is below 64; on tiles where m * n / (m + n) is below
+    64 ("fp32"), 32 ("fast") or 16 ("bf16"), or, with "fp32", k above 16384; in convolutions, recurrent layers
+    and scaled_dot_product_attention on the CPU. Gradients keep what was set when their product was
+    made; a compiled step is traced again. bfloat16 tensors use tiles in every setting.
+
+    Raises ValueError for another name.
+
+        wengert.set_matmul_precision("fast")
+        y = x @ w
     """
     _core._set_matmul_precision(precision)
 

@@ -76,12 +76,16 @@ GemmKernel tile_kernel(const Gemm& g, DType dtype, MatmulPrecision precision) {
                      : precision == MatmulPrecision::fast       ? 2
                                                                 : 3;
   const TileUse use = tile_use;
-  if (use == TileUse::never || g.patches || g.m < 1 || g.n < 1 || g.k < 1 ||
-      g.k > tile_terms_limit)
+  // Longer sums, of which gemm.simd.cpp makes some in float64, would be less exact than strict.
+  const int64_t most = slices == 3 ? 1 << 14 : 1 << 20;
+  if (use == TileUse::never || g.patches || g.m < 1 || g.n < 1 || g.k < 1 || g.k > most)
     return nullptr;
   // Splitting a and b must be little beside multiplying them: measured on a Xeon of 2023.
   const double m = static_cast<double>(g.m), n = static_cast<double>(g.n),
-               k = static_cast<double>(g.k), least = slices == 3 ? 64 : slices == 2 ? 32 : 16;
+               k = static_cast<double>(g.k),
+               least = slices == 3   ? 64
+                       : slices == 2 ? 32
+                                     : 16;
   if (use == TileUse::gain && (g.k < 64 || m * n * k < 1 << 21 || m * n < least * (m + n)))
     return nullptr;
   if (use != TileUse::twin && !has_tiles()) return nullptr;

@@ -7,7 +7,7 @@
 
 namespace wengert {
 
-// c = a @ b in float32, of up to tile_terms_limit terms; a and b are float32, or bfloat16. `plain`
+// c = a @ b in float32; a and b are float32, or bfloat16. `plain`
 // makes what tiles cannot: sums that are not finite, or for which operands are too small.
 struct TileGemm {
   const Gemm& g;
@@ -20,7 +20,6 @@ struct TileKernels {
 };
 // avx512's has the instructions; the others have plain C++ in their place, and the same bits.
 WENGERT_DECLARE_KERNELS(TileKernels, tile_kernels)
-constexpr int64_t tile_terms_limit = 1 << 15;  // longer sums are float64's, in gemm.simd.cpp
 
 // Whether products may use tiles: "ready", or why not. The first call asks the system.
 const char* tile_status();

@@ -9,8 +9,8 @@
 // - Of the slices' products, a[p] b[q] with p + q < slices are added: the others are below what
 //   float32 holds (3 slices), or what was asked for.
 // - Tiles take numbers below 2^-126 for 0. A row of a and a column of b know the smallest and the
-//   largest number in them; where that may be felt in a sum, and where it is not finite, c is set to
-//   NaN, and at the end `plain` makes all elements that are not finite.
+//   largest number in them; where that may be felt in a sum, and where it is not finite, c is set
+//   to NaN, and at the end `plain` makes all elements that are not finite.
 #include "ops/matmul/amx.h"
 
 #include "base/pool.h"
@@ -104,10 +104,9 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, 
     split(x, first);
     split(y, second);
     for (int p = 0; p < slices; ++p) {
-      const Words pairs =
-          by_pair ? first[p] >> 16 | second[p]
-                  : upper_halves(first[p], second[p],
-                                 std::make_integer_sequence<int, 2 * tile_side>());
+      const Words pairs = by_pair ? first[p] >> 16 | second[p]
+                                  : upper_halves(first[p], second[p],
+                                                 std::make_integer_sequence<int, 2 * tile_side>());
       __builtin_memcpy(put + p * put_step + r * tile_side, &pairs, sizeof pairs);
     }
   }
@@ -285,10 +284,10 @@ void multiply_panels(const Packed& x, int64_t i0, int64_t i1, int64_t j0, int64_
         if (m != rows || n != cols) tiles.configure(TileSizes(rows = m, cols = n));
         const bool add = !first || s > 0, right = n > tile_side, below = m > tile_side;
         float* const to = c + i * panel * c_row + j * panel;
-        const auto multiply = right ? below ? multiply_block<slices, true, true>
-                                            : multiply_block<slices, true, false>
-                              : below ? multiply_block<slices, false, true>
-                                      : multiply_block<slices, false, false>;
+        const auto multiply =
+            right ? below ? multiply_block<slices, true, true> : multiply_block<slices, true, false>
+            : below ? multiply_block<slices, false, true>
+                    : multiply_block<slices, false, false>;
         multiply(tiles, x.a + (i * x.squares + s) * across, x.b + (j * x.squares + s) * across,
                  min(block, x.squares - s), add ? sums : to, add ? panel : c_row);
         if (!add) continue;
@@ -303,8 +302,8 @@ void multiply_panels(const Packed& x, int64_t i0, int64_t i1, int64_t j0, int64_
 
 void finish(const Gemm& g, int64_t i, int64_t rows, int64_t j, int64_t cols) {
   if (g.epilogue.apply)
-    g.epilogue.apply(g.epilogue.context, {static_cast<float*>(g.c) + i * g.c_row + j, g.c_row,
-                                          rows, cols, g.row + i, g.col + j});
+    g.epilogue.apply(g.epilogue.context, {static_cast<float*>(g.c) + i * g.c_row + j, g.c_row, rows,
+                                          cols, g.row + i, g.col + j});
 }
 
 // m rows from i on, and n columns from j on, of the product.
@@ -339,9 +338,8 @@ void repair(const Gemm& g, GemmKernel plain, int64_t i0, int64_t i1, int64_t j0,
 }
 
 template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel plain) {
-  const auto even = [](int64_t n, int64_t most) INLINE {
-    return round_up(ceil_div(n, ceil_div(n, most)), panel);
-  };
+  const auto even = [](int64_t n, int64_t most)
+                        INLINE { return round_up(ceil_div(n, ceil_div(n, most)), panel); };
   const int64_t ms = even(g.m, side), ns = even(g.n, side),
                 ks = round_up(ceil_div(g.k, ceil_div(g.k, slab / slices)), tile_terms),
                 down = ceil_div(ms / panel, chunk_rows), across = ceil_div(ns / panel, chunk_cols),
@@ -391,10 +389,10 @@ template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel p
             bool bad = false;
             for (int64_t y = i0; y < i1; ++y)
               for (int64_t x = j0; x < j1; ++x)
-                bad |= check_block(rows + y * panel, cols + x * panel,
-                                   min(panel, part.m - y * panel), min(panel, part.n - x * panel),
-                                   static_cast<float>(g.k), c + y * panel * g.c_row + x * panel,
-                                   g.c_row);
+                bad |=
+                    check_block(rows + y * panel, cols + x * panel, min(panel, part.m - y * panel),
+                                min(panel, part.n - x * panel), static_cast<float>(g.k),
+                                c + y * panel * g.c_row + x * panel, g.c_row);
             again[chunk] = bad;
             if (!bad)
               finish(part, i0 * panel, min(part.m, i1 * panel) - i0 * panel, j0 * panel,

@@ -21,7 +21,8 @@ struct alignas(64) TileSizes {
       row_count[tile] = static_cast<uint8_t>(height);
       row_bytes[tile] = static_cast<uint16_t>(4 * width);
     };
-    const int64_t r[2] = {rows < 16 ? rows : 16, rows - 16}, c[2] = {cols < 16 ? cols : 16, cols - 16};
+    const int64_t r[2] = {rows < 16 ? rows : 16, rows - 16},
+                  c[2] = {cols < 16 ? cols : 16, cols - 16};
     for (int i = 0; i < 2; ++i) {
       for (int j = 0; j < 2; ++j)
         if (r[i] > 0 && c[j] > 0) set(2 * i + j, r[i], c[j]);
@@ -43,7 +44,7 @@ class Tiles {
   FN void configure(const TileSizes& sizes) {
     asm volatile("ldtilecfg %0" ::"m"(sizes) : "memory");
   }
-#define WENGERT_EACH_TILE(f) \
+#define WENGERT_EACH_TILE(f)  \
   if constexpr (t == 0) f(0); \
   if constexpr (t == 1) f(1); \
   if constexpr (t == 2) f(2); \
@@ -110,8 +111,8 @@ class Tiles {
             const auto term = [&](uint32_t pair) {
               return flushed(number(odd ? pair & 0xffff0000 : pair << 16));
             };
-            sum[odd] = flushed(
-                __builtin_fmaf(term(tiles_[a][r][k]), term(tiles_[b][k][x]), sum[odd]));
+            sum[odd] =
+                flushed(__builtin_fmaf(term(tiles_[a][r][k]), term(tiles_[b][k][x]), sum[odd]));
           }
         const float all = flushed(flushed(number(tiles_[c][r][x])) + flushed(sum[0] + sum[1]));
         tiles_[c][r][x] = __builtin_bit_cast(uint32_t, all);

@@ -11,7 +11,9 @@ from typing import Any
 
 def add_parser(commands: Any) -> None:
     """The command and its options."""
-    info = commands.add_parser("info", help="version, SIMD level, tiles, threads, memory, CUDA, extras")
+    info = commands.add_parser(
+        "info", help="version, SIMD level, tiles, threads, memory, CUDA, extras"
+    )
     info.set_defaults(run=info_command)
 
 
