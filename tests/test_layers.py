@@ -23,7 +23,7 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7400,  # 64 of these are how views and sums take many examples
+    "the core that one must read": 7450,  # 64 of these are how views and sums take many examples
     "further CPU kernels": 4090,
     "compiled steps and study": 2500,
     "bindings": 4090,  # 37 of these are vmap's
@@ -34,7 +34,7 @@ BUDGETS = {
     "ops/scan": 640,
     "ops/conv": 1590,
     "gather and scatter": 750,
-    "tiles": 600,  # float32 at twice the rate of its own units, where a processor has tiles
+    "tiles": 640,  # float32 at twice the rate of its own units, where a processor has tiles
     # Numerics that one may take on trust.
     "functions of numbers": 369,
     # vmap: the tracer, and the rules by kind of op.

@@ -163,25 +163,26 @@ struct Packed {
   int64_t m, n, squares;  // of 32 terms
 };
 
-template <bool right, bool below, int slices> struct Block {
+// The operands of 32 terms.
+template <int slices> struct Terms {
   Tiles& tiles;
   const uint32_t *a, *b;
 
   template <int p> FN void load_a() {
     tiles.load<4>(a + p * 2 * square, 64);
-    if constexpr (below) tiles.load<5>(a + (p * 2 + 1) * square, 64);
+    tiles.load<5>(a + (p * 2 + 1) * square, 64);
   }
   template <int p> FN void load_b() {
     tiles.load<6>(b + p * 2 * square, 64);
-    if constexpr (right) tiles.load<7>(b + (p * 2 + 1) * square, 64);
+    tiles.load<7>(b + (p * 2 + 1) * square, 64);
   }
   FN void dot() {
     tiles.dot<0, 0>();
-    if constexpr (right) tiles.dot<0, 1>();
-    if constexpr (below) tiles.dot<1, 0>();
-    if constexpr (right && below) tiles.dot<1, 1>();
+    tiles.dot<0, 1>();
+    tiles.dot<1, 0>();
+    tiles.dot<1, 1>();
   }
-  // All products of 32 terms, those of the smallest slices first.
+  // All products, each with one new operand.
   FN void add() {
     load_a<0>();
     load_b<slices - 1>();
@@ -207,22 +208,22 @@ template <bool right, bool below, int slices> struct Block {
   }
 };
 
-// c[32, 32], or what there is of it, = a b of some squares of 32 terms.
-template <int slices, bool right, bool below>
+// c = a b of some squares of 32 terms, for up to 32 rows and columns of c.
+template <int slices>
 void multiply_block(Tiles& tiles, const uint32_t* a, const uint32_t* b, int64_t squares, float* c,
-                    int64_t c_row) {
+                    int64_t c_row, int64_t rows, int64_t cols) {
   tiles.zero<0>();
-  if constexpr (right) tiles.zero<1>();
-  if constexpr (below) tiles.zero<2>();
-  if constexpr (right && below) tiles.zero<3>();
+  tiles.zero<1>();
+  tiles.zero<2>();
+  tiles.zero<3>();
   constexpr int64_t step = slices * 2 * square;
-  for (int64_t s = 0; s < squares; ++s)
-    Block<right, below, slices>{tiles, a + s * step, b + s * step}.add();
+  for (int64_t s = 0; s < squares; ++s) Terms<slices>{tiles, a + s * step, b + s * step}.add();
   const int64_t bytes = 4 * c_row;
   tiles.store<0>(c, bytes);
-  if constexpr (right) tiles.store<1>(c + tile_side, bytes);
-  if constexpr (below) tiles.store<2>(c + tile_side * c_row, bytes);
-  if constexpr (right && below) tiles.store<3>(c + tile_side * c_row + tile_side, bytes);
+  if (cols > tile_side) tiles.store<1>(c + tile_side, bytes);
+  if (rows <= tile_side) return;
+  tiles.store<2>(c + tile_side * c_row, bytes);
+  if (cols > tile_side) tiles.store<3>(c + tile_side * c_row + tile_side, bytes);
 }
 
 FN float value(uint32_t bits) { return __builtin_bit_cast(float, bits); }
@@ -282,14 +283,11 @@ void multiply_panels(const Packed& x, int64_t i0, int64_t i1, int64_t j0, int64_
       for (int64_t j = j0; j < j1; ++j) {
         const int64_t m = min(panel, x.m - i * panel), n = min(panel, x.n - j * panel);
         if (m != rows || n != cols) tiles.configure(TileSizes(rows = m, cols = n));
-        const bool add = !first || s > 0, right = n > tile_side, below = m > tile_side;
+        const bool add = !first || s > 0;
         float* const to = c + i * panel * c_row + j * panel;
-        const auto multiply =
-            right ? below ? multiply_block<slices, true, true> : multiply_block<slices, true, false>
-            : below ? multiply_block<slices, false, true>
-                    : multiply_block<slices, false, false>;
-        multiply(tiles, x.a + (i * x.squares + s) * across, x.b + (j * x.squares + s) * across,
-                 min(block, x.squares - s), add ? sums : to, add ? panel : c_row);
+        multiply_block<slices>(tiles, x.a + (i * x.squares + s) * across,
+                               x.b + (j * x.squares + s) * across, min(block, x.squares - s),
+                               add ? sums : to, add ? panel : c_row, m, n);
         if (!add) continue;
         if (n == panel)
           for (int64_t r = 0; r < m; ++r)
@@ -298,6 +296,7 @@ void multiply_panels(const Packed& x, int64_t i0, int64_t i1, int64_t j0, int64_
           for (int64_t r = 0; r < m; ++r)
             for (int64_t e = 0; e < n; ++e) to[r * c_row + e] += sums[r * panel + e];
       }
+  tiles.release();
 }
 
 void finish(const Gemm& g, int64_t i, int64_t rows, int64_t j, int64_t cols) {

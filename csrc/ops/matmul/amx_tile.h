@@ -15,20 +15,20 @@ constexpr int tile_side = 16, tile_terms = 32;
 
 // What the processor reads to learn the sizes of tiles.
 struct alignas(64) TileSizes {
-  // Of a block of c, of 1 to 32 rows and columns.
+  // Of a block of c, of 1 to 32 rows and columns. Tiles that it does not need have one element.
   TileSizes(int64_t rows, int64_t cols) {
-    const auto set = [&](int tile, int64_t height, int64_t width) {
-      row_count[tile] = static_cast<uint8_t>(height);
-      row_bytes[tile] = static_cast<uint16_t>(4 * width);
-    };
-    const int64_t r[2] = {rows < 16 ? rows : 16, rows - 16},
-                  c[2] = {cols < 16 ? cols : 16, cols - 16};
+    const int64_t m[2] = {cut(rows), cut(rows - tile_side)},
+                  n[2] = {cut(cols), cut(cols - tile_side)};
     for (int i = 0; i < 2; ++i) {
-      for (int j = 0; j < 2; ++j)
-        if (r[i] > 0 && c[j] > 0) set(2 * i + j, r[i], c[j]);
-      if (r[i] > 0) set(4 + i, r[i], tile_side);
-      if (c[i] > 0) set(6 + i, tile_side, c[i]);
+      for (int j = 0; j < 2; ++j) set(2 * i + j, m[i], n[j]);
+      set(4 + i, m[i], tile_side);
+      set(6 + i, tile_side, n[i]);
     }
+  }
+  static int64_t cut(int64_t size) { return size < 1 ? 1 : size < tile_side ? size : tile_side; }
+  void set(int tile, int64_t height, int64_t width) {
+    row_count[tile] = static_cast<uint8_t>(height);
+    row_bytes[tile] = static_cast<uint16_t>(4 * width);
   }
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {};
@@ -37,10 +37,11 @@ struct alignas(64) TileSizes {
 
 #if defined(__AVX512F__)
 
-// One at a time per thread. At its end the thread's tiles are as if it had never used any.
+// One at a time per thread. Once released, the thread's tiles are as if it had never used any:
+// they cost nothing when the system switches to other threads.
 class Tiles {
  public:
-  ~Tiles() { asm volatile("tilerelease" ::: "memory"); }
+  FN void release() { asm volatile("tilerelease" ::: "memory"); }
   FN void configure(const TileSizes& sizes) {
     asm volatile("ldtilecfg %0" ::"m"(sizes) : "memory");
   }
@@ -84,6 +85,7 @@ class Tiles {
 
 class Tiles {
  public:
+  void release() {}
   void configure(const TileSizes& sizes) {
     sizes_ = sizes;
     for (auto& tile : tiles_) __builtin_memset(tile, 0, sizeof tile);
