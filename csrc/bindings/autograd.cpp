@@ -238,7 +238,11 @@ void add_autograd(py::module_& m, TensorClass& cls) {
           "create_graph: record the backward lines too, for gradients of gradients.\n"
           "inputs: a tensor or a list of them, whose `grad` alone is added to.\n"
           "Raises GradientError where there is no history, or it was freed, or a saved value was "
-          "changed in place.");
+          "changed in place; ShapeError for a cotangent of another shape."
+          "\n\n>>> w = wg.tensor([1.0, 2.0], requires_grad=True)\n"
+          ">>> (w * w).sum().backward()\n"
+          ">>> w.grad\n"
+          "tensor([2., 4.])");
 
   m.def(
       "backward",
@@ -249,7 +253,11 @@ void add_autograd(py::module_& m, TensorClass& cls) {
       },
       py::arg("outputs"), py::arg("gradients") = py::none(), py::arg("retain_graph") = py::none(),
       py::arg("create_graph") = false, py::arg("inputs") = py::none(),
-      "Tensor.backward() for several outputs in one walk.");
+      "Tensor.backward() for several outputs in one walk; errors as there."
+      "\n\n>>> w = wg.tensor(2.0, requires_grad=True)\n"
+      ">>> wg.backward([w * 3, w * w])\n"
+      ">>> w.grad.item()\n"
+      "7.0");
   m.def("grad", grad, py::arg("outputs"), py::arg("inputs"), py::arg("grad_outputs") = py::none(),
         py::arg("retain_graph") = py::none(), py::arg("create_graph") = false,
         py::arg("allow_unused") = false,
@@ -257,7 +265,11 @@ void add_autograd(py::module_& m, TensorClass& cls) {
         "inputs; leaves' `grad` stays\n"
         "as it is. As torch.autograd.grad. Returns one tensor for one input, else a tuple.\n\n"
         "retain_graph is create_graph unless given. An input that was not used is an error, or "
-        "None with allow_unused.");
+        "None with allow_unused: GradientError. A gradient has its input's shape and dtype."
+        "\n\n>>> x = wg.tensor(3.0, requires_grad=True)\n"
+        ">>> dx = wg.grad(x**3, x, create_graph=True)\n"
+        ">>> dx.item(), wg.grad(dx, x).item()\n"
+        "(27.0, 18.0)");
   m.def("is_grad_enabled", grad_enabled, "Whether operations are recorded in this thread.");
   add_scope(m, "_GradScope", set_grad_enabled);
   m.def("set_grad_enabled", set_grad_enabled, py::arg("enabled"),

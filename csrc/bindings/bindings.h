@@ -112,6 +112,7 @@ Tensor from_numpy(py::handle array);
 py::object in_known_dtype(const py::object& array, std::optional<DType> dtype);
 // A number with all its digits, of Python or NumPy.
 Number to_number(const char* op, const char* argument, py::handle h);
+py::object item(const Tensor& x);
 void refuse_mask(const char* op, py::handle array);  // of a masked array, which would be lost
 
 // A class of context managers: set(value) puts a value in force and returns the former one. In C++,

@@ -105,14 +105,19 @@ void add_creation(py::module_& module) {
       },
       py::arg("start"), py::arg("stop") = none, py::arg("step") = 1, py::arg("dtype") = none,
       py::arg("device") = none,
-      "start, start + step, ... up to but without stop; int64 for integers, else float32.");
+      "start, start + step, ... up to but without stop; int64 for integers, else float32."
+      "\n\n>>> wg.arange(2, 8, 2)\n"
+      "tensor([2, 4, 6])");
   m.def(
       "linspace",
       [](double start, double stop, int64_t count, py::handle dtype, py::handle device) {
         return linspace(start, stop, count, floating_or_default(dtype), to_device(device));
       },
       py::arg("start"), py::arg("stop"), py::arg("num"), py::arg("dtype") = none,
-      py::arg("device") = none, "num numbers, evenly spaced from start to stop, both included.");
+      py::arg("device") = none,
+      "num numbers, evenly spaced from start to stop, both included."
+      "\n\n>>> wg.linspace(0, 1, 3)\n"
+      "tensor([0. , 0.5, 1. ])");
   m.def(
       "eye",
       [](int64_t n, py::handle columns, py::handle dtype, py::handle device) {

@@ -10,7 +10,29 @@ namespace {
 
 // ---- of rows ----
 
-template <class Row> std::string doc_of(const Op& op) {
+// What a row gives for numbers, as Python prints it; for a larger first one where that is NaN.
+template <class F>
+std::string example(const char* name, double a, std::optional<double> b, DType dtype, F f) {
+  const auto operand = [&](double number) { return full({}, number, dtype); };
+  Tensor y;
+  if constexpr (std::is_invocable_v<F, const Tensor&>)
+    y = f(operand(a));
+  else
+    y = f(operand(a), operand(*b));
+  py::object value = item(y);
+  if (const auto v = value.cast<double>(); v != v) return example(name, a + 1, b, dtype, f);
+  std::string call = concat("wg.", name, b ? "(" : "(wg.tensor(", a, b ? concat(", ", *b) : ")");
+  call += ").item()";
+  if (is_floating(y.dtype())) {
+    call = concat("round(", call, ", 4)");
+    value = py::module_::import("builtins").attr("round")(value, 4);
+  }
+  return concat(">>> ", call, '\n', py::repr(value).cast<std::string>());
+}
+
+template <class Row, class F>
+std::string doc_of(const Op& op, F f, double a, std::optional<double> b = {},
+                   DType dtype = DType::float32) {
   std::string doc = formula_of(op);
   if constexpr (requires { Row::note; }) doc += concat("; ", Row::note);
   const std::vector<std::string> gradients = gradients_of(op), operands = operands_of(op);
@@ -20,7 +42,9 @@ template <class Row> std::string doc_of(const Op& op) {
     doc += ". Integers stay as they are";
   else if constexpr (requires { Row::takes; })
     if (Row::takes == Takes::floating) doc += ". Integers become float32";
-  return doc + '.';
+  doc += b ? ".\n\na and b broadcast; ShapeError where they cannot."
+           : ".\n\nThe result has x's shape.";
+  return concat(doc, " DTypeError of what is no number.\n\n", example(Row::name, a, b, dtype, f));
 }
 
 template <class Row, class Rows> void add_row(py::module_& m, TensorClass& cls, Rows) {
@@ -29,17 +53,24 @@ template <class Row, class Rows> void add_row(py::module_& m, TensorClass& cls, 
     return;
   else if constexpr (is_unary && requires { Row::params; }) {
     static_assert(std::size(Row::params) == 1, "a row with more parameters is bound by hand");
-    both(
-        m, cls, Row::name, "x", [](const Tensor& x, double a) { return unary<Row>(x, {a}); },
-        py::arg(Row::params[0]) = Row::defaults.a, doc_of<Row>(unary_op<Row>()).c_str());
-  } else if constexpr (is_unary)
-    add_unary<Row>(m, cls, doc_of<Row>(unary_op<Row>()).c_str());
-  else if constexpr (std::is_same_v<Rows, BinaryRows>)
-    add_binary(m, cls, Row::name, binary<Row>, doc_of<Row>(binary_op<Row>()).c_str());
-  else if constexpr (std::is_same_v<Rows, TestRows>)
-    add_binary(m, cls, Row::name, test<Row>, doc_of<Row>(test_op<Row>()).c_str());
-  else
-    add_binary(m, cls, Row::name, logic<Row>, doc_of<Row>(logic_op<Row>()).c_str());
+    const auto f = [](const Tensor& x, double a) { return unary<Row>(x, {a}); };
+    const auto usual = [=](const Tensor& x) { return f(x, Row::defaults.a); };
+    both(m, cls, Row::name, "x", f, py::arg(Row::params[0]) = Row::defaults.a,
+         doc_of<Row>(unary_op<Row>(), usual, -0.5).c_str());
+  } else if constexpr (is_unary) {
+    const auto f = [](const Tensor& x) { return unary<Row>(x); };
+    add_unary<Row>(m, cls, doc_of<Row>(unary_op<Row>(), f, -0.5).c_str());
+  } else {
+    const auto add = [&](const Op& op, auto f, double a, double b, DType dtype) {
+      add_binary(m, cls, Row::name, f, doc_of<Row>(op, f, a, b, dtype).c_str());
+    };
+    if constexpr (std::is_same_v<Rows, BinaryRows>)
+      add(binary_op<Row>(), binary<Row>, 0.5, 2.0, DType::float32);
+    else if constexpr (std::is_same_v<Rows, TestRows>)
+      add(test_op<Row>(), test<Row>, 0.5, 2.0, DType::float32);
+    else
+      add(logic_op<Row>(), logic<Row>, 6, 3, DType::int64);
+  }
 }
 template <class... Rows> void add_rows(py::module_& m, TensorClass& cls, List<Rows...> rows) {
   (add_row<Rows>(m, cls, rows), ...);
@@ -159,7 +190,9 @@ void add_elementwise(py::module_& m, TensorClass& cls) {
       },
       py::arg("condition"), py::arg("a"), py::arg("b"),
       "a where the condition (bool) holds, else b; the three broadcast. DTypeError unless the "
-      "condition is bool.");
+      "condition is bool.\n\n"
+      ">>> wg.where(wg.tensor([True, False]), wg.ones(2), 0.0)\n"
+      "tensor([1., 0.])");
   m.def("_times", of_two("times", binary<Times>), py::arg("a"), py::arg("b"),
         "a * b, and 0 where a is 0, even if b is infinite or NaN.");
   m.def("binary_cross_entropy_with_logits_elements",

@@ -96,25 +96,49 @@ void add_functions(py::module_& m, TensorClass& cls) {
 
   add_reduction(m, cls, "sum", sum,
                 "Sum over the axes (all by default). Gathered in float64, whatever the dtype; of "
-                "ints and bools int64. IndexError for an axis that is not there.");
+                "ints and bools int64. IndexError for an axis that is not there."
+                "\n\nThe result has x's shape without the axes; with keepdims they stay, of size 1."
+                "\n\n>>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])\n"
+                ">>> wg.sum(x, axis=0)\n"
+                "tensor([4., 7.])\n"
+                ">>> x.sum().item()\n"
+                "11.0");
   add_reduction(m, cls, "mean", mean,
-                "Mean over the axes (all by default); of ints and bools float32.");
-  add_reduction(m, cls, "prod", prod, "Product over the axes (all by default).");
+                "Mean over the axes (all by default); of ints and bools float32. Shapes as sum's; "
+                "NaN of no elements."
+                "\n\n>>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])\n"
+                ">>> x.mean(axis=1, keepdims=True)\n"
+                "tensor([[1.5],\n"
+                "        [4. ]])");
+  add_reduction(m, cls, "prod", prod,
+                "Product over the axes (all by default). Shapes and dtypes as sum's."
+                "\n\n>>> wg.prod(wg.tensor([2.0, 3.0, 4.0])).item()\n"
+                "24.0");
   add_reduction(
       m, cls, "max", amax,
       "Largest over the axes; NaN if there is one, and then all gradients are; ties share the "
       "gradient. Values alone, as in NumPy: argmax() gives their places.\n`values, indices = "
       "x.max(1)` and max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in "
-      "NumPy.");
+      "NumPy. ValueError of no elements."
+      "\n\n>>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])\n"
+      ">>> x.max(axis=1), x.argmax(axis=1)\n"
+      "(tensor([2., 5.]), tensor([1, 1]))");
   add_reduction(
       m, cls, "min", amin,
       "Smallest over the axes; NaN if there is one, and then all gradients are; ties share the "
       "gradient. Values alone, as in NumPy: argmin() gives their places.\n`values, indices = "
       "x.min(1)` and min(dim=1) are TypeErrors; x.min(1)[1] is the second of the values, as in "
-      "NumPy.");
+      "NumPy. ValueError of no elements."
+      "\n\n>>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])\n"
+      ">>> x.min(axis=0)\n"
+      "tensor([1., 2.])");
   add_reduction(m, cls, "any", any, "Is any element not zero?");
   add_reduction(m, cls, "all", all, "Is no element zero?");
-  add_reduction(m, cls, "logsumexp", logsumexp, "log(sum(exp(x))), stable.");
+  add_reduction(
+      m, cls, "logsumexp", logsumexp,
+      "log(sum(exp(x))) over the axes (all by default), stable; floating, shapes as sum's."
+      "\n\n>>> round(wg.logsumexp(wg.tensor([1000.0, 1000.0])).item(), 3)\n"
+      "1000.693");
   const auto spread = [&](const char* name, auto f, const char* doc) {
     both(
         m, cls, name, "x",
@@ -123,16 +147,30 @@ void add_functions(py::module_& m, TensorClass& cls) {
         },
         py::arg("axis") = none, keepdims_argument(), py::arg("correction") = 0.0, doc);
   };
-  spread("var", variance, "Mean squared distance from the mean, over n - correction.");
-  spread("std", deviation, "Square root of var(); gradient 0 where all elements are equal.");
+  spread("var", variance,
+         "Mean squared distance from the mean, over n - correction. Shapes as sum's."
+         "\n\n>>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])\n"
+         ">>> wg.var(x, axis=0)\n"
+         "tensor([1.  , 2.25])");
+  spread("std", deviation,
+         "Square root of var(); gradient 0 where all elements are equal."
+         "\n\n>>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])\n"
+         ">>> wg.std(x, axis=0)\n"
+         "tensor([1. , 1.5])");
   both(m, cls, "argmax", "x", argmax, py::arg("axis") = none, keepdims_argument(),
-       "Index of the first largest along an axis, or, without one, in x as one row; int64.");
+       "Index of the first largest along an axis, or, without one, in x as one row; int64. "
+       "ValueError of "
+       "no elements."
+       "\n\n>>> wg.argmax(wg.tensor([3.0, 7.0, 7.0])).item()\n"
+       "1");
   both(m, cls, "argmin", "x", argmin, py::arg("axis") = none, keepdims_argument(),
        "Index of the first smallest along an axis, or, without one, in x as one row; int64.");
   add_cumulative(m, cls, "cumsum", cumsum,
                  "y[i] = x[0] + ... + x[i] along an axis, or, without one, in x as one row.\n\n"
                  "Gathered in float64, whatever the dtype; of ints and bools int64, unless dtype "
-                 "says otherwise: x is converted to it first.");
+                 "says otherwise: x is converted to it first."
+                 "\n\n>>> wg.cumsum(wg.tensor([1, 2, 3]))\n"
+                 "tensor([1, 3, 6])");
   add_cumulative(m, cls, "cumprod", cumprod,
                  "y[i] = x[0] * ... * x[i] along an axis, or, without one, in x as one row; dtypes "
                  "as cumsum's. The gradient is right where x has zeros.");
@@ -166,19 +204,36 @@ void add_functions(py::module_& m, TensorClass& cls) {
 
   add_binary(m, cls, "matmul", matmul,
              "Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m); "
-             "vectors and batches as in NumPy. ShapeError where the inner sizes differ.");
+             "vectors and batches as in NumPy. ShapeError where the inner sizes differ, DTypeError "
+             "for bools. "
+             "Dtypes are promoted as in NumPy."
+             "\n\n>>> a, b = wg.ones((2, 3)), wg.ones((5, 3, 4))\n"
+             ">>> wg.matmul(a, b).shape\n"
+             "(5, 2, 4)\n"
+             ">>> a @ wg.tensor([1.0, 2.0, 3.0])\n"
+             "tensor([6., 6.])");
   both(m, cls, "softmax", "x", softmax, py::arg("axis") = -1,
        "exp(x) / sum(exp(x)) along an axis, stable; of x's shape, floating. IndexError for an axis "
-       "that is not there.");
+       "that is not there."
+       "\n\n>>> wg.softmax(wg.tensor([[0.0, 0.0], [1.0, 1.0]]), axis=1)\n"
+       "tensor([[0.5, 0.5],\n"
+       "        [0.5, 0.5]])");
   both(m, cls, "log_softmax", "x", log_softmax, py::arg("axis") = -1,
-       "log(softmax(x)) along an axis, stable; of x's shape, floating.");
+       "log(softmax(x)) along an axis, stable; of x's shape, floating. IndexError for an axis that "
+       "is not there."
+       "\n\n>>> wg.log_softmax(wg.tensor([0.0, 1000.0]))\n"
+       "tensor([-1000.,     0.])");
   m.def(
       "linear",
       [](const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
         return linear(x, weight, bias.value_or(Tensor()));
       },
       py::arg("x"), py::arg("weight"), py::arg("bias") = none,
-      "x @ weight.T + bias, for x (..., in), weight (out, in) and bias (out,).");
+      "x @ weight.T + bias, for x (..., in), weight (out, in) and bias (out,): (..., out). "
+      "ShapeError "
+      "where the sizes differ."
+      "\n\n>>> wg.linear(wg.ones((5, 3)), wg.ones((2, 3)), wg.ones(2)).shape\n"
+      "(5, 2)");
   m.def(
       "layer_norm",
       [](const Tensor& x, py::handle shape, const std::optional<Tensor>& weight,
@@ -189,7 +244,10 @@ void add_functions(py::module_& m, TensorClass& cls) {
       py::arg("x"), py::arg("normalized_shape"), py::arg("weight") = none, py::arg("bias") = none,
       py::arg("eps") = 1e-5,
       "(x - mean) / sqrt(var + eps) * weight + bias over x's last axes, which have "
-      "normalized_shape. arXiv 1607.06450.");
+      "normalized_shape; of x's shape. ShapeError where x has others. arXiv 1607.06450."
+      "\n\n>>> y = wg.layer_norm(wg.tensor([[1.0, 3.0], [2.0, 6.0]]), (2,))\n"
+      ">>> [[round(v, 3) for v in row] for row in y.tolist()]\n"
+      "[[-1.0, 1.0], [-1.0, 1.0]]");
   m.def(
       "_attention",
       [](const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& mask,
@@ -217,14 +275,24 @@ void add_functions(py::module_& m, TensorClass& cls) {
       py::arg("ids"), py::arg("weight"), py::arg("padding_idx") = none,
       "weight[ids]: rows of a table (rows, features), for integer ids of any shape, 0 to rows - "
       "1.\n\n"
-      "The row padding_idx gets no gradient.");
+      "The row padding_idx gets no gradient. The result has the ids' shape and the features; "
+      "IndexError for "
+      "an id without a row."
+      "\n\n>>> wg.embedding(wg.tensor([1, 0]), wg.tensor([[0.5], [1.5]]))\n"
+      "tensor([[1.5],\n"
+      "        [0.5]])");
   m.def(
       "one_hot",
       [](const Tensor& ids, int64_t classes, py::handle dtype) {
         return one_hot(ids, classes, to_dtype_or_none(dtype).value_or(DType::int64));
       },
       py::arg("ids"), py::arg("num_classes"), py::arg("dtype") = none,
-      "1 at each id along a new last axis, else 0; int64 unless dtype says otherwise.");
+      "1 at each id along a new last axis, else 0; int64 unless dtype says otherwise. IndexError "
+      "for an id beyond "
+      "num_classes."
+      "\n\n>>> wg.one_hot(wg.tensor([0, 2]), 3)\n"
+      "tensor([[1, 0, 0],\n"
+      "        [0, 0, 1]])");
   m.def("_sort", sort, py::arg("x"), py::arg("axis"), py::arg("first"), py::arg("count"),
         py::arg("descending"),
         "Elements of ranks first to first + count along an axis, and their indices.");

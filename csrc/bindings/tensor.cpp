@@ -29,6 +29,8 @@ py::object values(const Tensor& given, const Shape& shape) {
   });
 }
 
+}  // namespace
+
 py::object item(const Tensor& x) {
   refuse_in_trace("reading a tensor's value", x);
   if (x.numel() != 1)
@@ -36,6 +38,8 @@ py::object item(const Tensor& x) {
                      " elements; expected exactly one: use tolist(), or index first");
   return values(x, Shape{});
 }
+
+namespace {
 
 py::object to_list(const Tensor& x) {
   refuse_in_trace("tolist()", x);

@@ -106,9 +106,14 @@ void add_views(py::module_& m, TensorClass& cls) {
   };
   joined("concatenate", concatenate,
          "Tensors end to end along an axis; the other sizes, and the dtypes' kind, must be equal. "
-         "ShapeError where they are not.");
+         "ShapeError where they are not."
+         "\n\n>>> wg.concatenate([wg.ones((2, 1)), wg.zeros((2, 1))], axis=1)\n"
+         "tensor([[1., 0.],\n"
+         "        [1., 0.]])");
   joined("stack", stack,
-         "Tensors of one shape along a new axis. ShapeError where the shapes differ.");
+         "Tensors of one shape along a new axis. ShapeError where the shapes differ."
+         "\n\n>>> wg.stack([wg.ones(3), wg.zeros(3)]).shape\n"
+         "(2, 3)");
 }
 
 }  // namespace wengert::bindings

@@ -292,18 +292,38 @@ class Tensor:
     def abs(self) -> Tensor:
         """
         abs(x). Gradient: dx = g * sign(x).
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.abs(wg.tensor(-0.5)).item(), 4)
+        0.5
         """
     def acos(self) -> Tensor:
         """
         acos(x). Gradient: dx = -g / sqrt((1 - x) * (1 + x)). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.acos(wg.tensor(-0.5)).item(), 4)
+        2.0944
         """
     def acosh(self) -> Tensor:
         """
         acosh(x). Gradient: dx = g / (sqrt(x - 1) * sqrt(x + 1)). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.acosh(wg.tensor(1.5)).item(), 4)
+        0.9624
         """
     def add(self, other: Operand) -> Tensor:
         """
         a + b. Gradient: da = g, db = g.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.add(0.5, 2).item(), 4)
+        2.5
         """
     def add_(self, other: Operand) -> typing.Any:
         """
@@ -339,7 +359,10 @@ class Tensor:
         """
     def argmax(self, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Index of the first largest along an axis, or, without one, in x as one row; int64.
+        Index of the first largest along an axis, or, without one, in x as one row; int64. ValueError of no elements.
+        
+        >>> wg.argmax(wg.tensor([3.0, 7.0, 7.0])).item()
+        1
         """
     def argmin(self, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
@@ -352,10 +375,20 @@ class Tensor:
     def asin(self) -> Tensor:
         """
         asin(x). Gradient: dx = g / sqrt((1 - x) * (1 + x)). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.asin(wg.tensor(-0.5)).item(), 4)
+        -0.5236
         """
     def asinh(self) -> Tensor:
         """
         asinh(x). Gradient: dx = g / sqrt(x ** 2 + 1). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.asinh(wg.tensor(-0.5)).item(), 4)
+        -0.4812
         """
     def astype(self, dtype: DType | str | None) -> Tensor:
         """
@@ -364,14 +397,29 @@ class Tensor:
     def atan(self) -> Tensor:
         """
         atan(x). Gradient: dx = g / (1 + x * x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.atan(wg.tensor(-0.5)).item(), 4)
+        -0.4636
         """
     def atan2(self, other: Operand) -> Tensor:
         """
         atan2(a, b); the angle of the point (b, a), from -pi to pi. Gradient: da = g * b / (a ** 2 + b ** 2), db = -g * a / (a ** 2 + b ** 2). Integers become float32.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.atan2(0.5, 2).item(), 4)
+        0.245
         """
     def atanh(self) -> Tensor:
         """
         atanh(x). Gradient: dx = g / ((1 - x) * (1 + x)). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.atanh(wg.tensor(-0.5)).item(), 4)
+        -0.5493
         """
     def backward(self, gradient: typing.Any = None, retain_graph: typing.Any = None, create_graph: builtins.bool = False, inputs: typing.Any = None) -> None:
         """
@@ -381,7 +429,12 @@ class Tensor:
         retain_graph: keep what the lines saved, to walk them again.
         create_graph: record the backward lines too, for gradients of gradients.
         inputs: a tensor or a list of them, whose `grad` alone is added to.
-        Raises GradientError where there is no history, or it was freed, or a saved value was changed in place.
+        Raises GradientError where there is no history, or it was freed, or a saved value was changed in place; ShapeError for a cotangent of another shape.
+        
+        >>> w = wg.tensor([1.0, 2.0], requires_grad=True)
+        >>> (w * w).sum().backward()
+        >>> w.grad
+        tensor([2., 4.])
         """
     def baddbmm(self, batch1: Tensor, batch2: Tensor, beta: builtins.float = 1, alpha: builtins.float = 1) -> Tensor:
         """
@@ -405,10 +458,20 @@ class Tensor:
     def bitwise_and(self, other: Operand) -> Tensor:
         """
         a & b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.bitwise_and(6, 3).item()
+        2
         """
     def bitwise_left_shift(self, other: Operand) -> Tensor:
         """
         a << b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.bitwise_left_shift(6, 3).item()
+        48
         """
     def bitwise_not(self) -> Tensor:
         """
@@ -417,14 +480,29 @@ class Tensor:
     def bitwise_or(self, other: Operand) -> Tensor:
         """
         a | b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.bitwise_or(6, 3).item()
+        7
         """
     def bitwise_right_shift(self, other: Operand) -> Tensor:
         """
         a >> b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.bitwise_right_shift(6, 3).item()
+        0
         """
     def bitwise_xor(self, other: Operand) -> Tensor:
         """
         a ^ b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.bitwise_xor(6, 3).item()
+        5
         """
     def bool(self) -> Tensor:
         """
@@ -437,6 +515,11 @@ class Tensor:
     def ceil(self) -> Tensor:
         """
         ceil(x). Gradient: dx = 0. Integers stay as they are.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.ceil(wg.tensor(-0.5)).item(), 4)
+        -0.0
         """
     def chunk(self, chunks: builtins.int, axis: builtins.int = 0) -> list[Tensor]:
         """
@@ -472,14 +555,29 @@ class Tensor:
     def copysign(self, other: Operand) -> Tensor:
         """
         copysign(a, b); |a| with the sign of b, which a zero and NaN have too. Gradient: da = g where a and b have one sign, -g where not, db = 0. Integers become float32.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.copysign(0.5, 2).item(), 4)
+        0.5
         """
     def cos(self) -> Tensor:
         """
         cos(x); x in radians. Gradient: dx = -g * sin(x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.cos(wg.tensor(-0.5)).item(), 4)
+        0.8776
         """
     def cosh(self) -> Tensor:
         """
         cosh(x). Gradient: dx = g * sinh(x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.cosh(wg.tensor(-0.5)).item(), 4)
+        1.1276
         """
     def count_nonzero(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
@@ -510,6 +608,9 @@ class Tensor:
         y[i] = x[0] + ... + x[i] along an axis, or, without one, in x as one row.
         
         Gathered in float64, whatever the dtype; of ints and bools int64, unless dtype says otherwise: x is converted to it first.
+        
+        >>> wg.cumsum(wg.tensor([1, 2, 3]))
+        tensor([1, 3, 6])
         """
     def data_ptr(self) -> builtins.int:
         """
@@ -546,6 +647,11 @@ class Tensor:
     def div(self, other: Operand) -> Tensor:
         """
         a / b. Gradient: da = g / b, db = -g / b * a / b. Integers become float32.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.div(0.5, 2).item(), 4)
+        0.25
         """
     def div_(self, other: Operand) -> typing.Any:
         """
@@ -558,14 +664,29 @@ class Tensor:
     def elu(self, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
         """
         x where x > 0, else alpha * (exp(x) - 1); arXiv 1511.07289. Gradient: dx = g where x > 0, else g * alpha * exp(x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.elu(wg.tensor(-0.5)).item(), 4)
+        -0.3935
         """
     def eq(self, other: Operand) -> Tensor:
         """
         a == b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.eq(0.5, 2).item()
+        False
         """
     def erf(self) -> Tensor:
         """
         erf(x). Gradient: dx = g * 2 / sqrt(pi) * exp(-x * x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.erf(wg.tensor(-0.5)).item(), 4)
+        -0.5205
         """
     def erfc(self) -> Tensor:
         """
@@ -574,14 +695,29 @@ class Tensor:
     def erfinv(self) -> Tensor:
         """
         erfinv(x); the inverse of erf: infinite at -1 and 1, NaN beyond. Gradient: dx = g * sqrt(pi) / 2 * exp(y * y). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.erfinv(wg.tensor(-0.5)).item(), 4)
+        -0.4769
         """
     def exp(self) -> Tensor:
         """
         exp(x). Gradient: dx = g * y. Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.exp(wg.tensor(-0.5)).item(), 4)
+        0.6065
         """
     def exp2(self) -> Tensor:
         """
         2 ** x. Gradient: dx = g * log(2) * y. Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.exp2(wg.tensor(-0.5)).item(), 4)
+        0.7071
         """
     def expand(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
@@ -594,6 +730,11 @@ class Tensor:
     def expm1(self) -> Tensor:
         """
         exp(x) - 1; accurate near 0. Gradient: dx = g * (y + 1). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.expm1(wg.tensor(-0.5)).item(), 4)
+        -0.3935
         """
     def exponential_(self, lambd: builtins.float = 1.0, generator: Generator | None = None) -> Tensor:
         """
@@ -630,14 +771,29 @@ class Tensor:
     def floor(self) -> Tensor:
         """
         floor(x). Gradient: dx = 0. Integers stay as they are.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.floor(wg.tensor(-0.5)).item(), 4)
+        -1.0
         """
     def floor_divide(self, other: Operand) -> Tensor:
         """
         a // b. Gradient: da = 0, db = 0.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.floor_divide(0.5, 2).item(), 4)
+        0.0
         """
     def fmod(self, other: Operand) -> Tensor:
         """
         fmod(a, b); the sign is a's, as in C. Gradient: da = g, db = -g * trunc(a / b).
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.fmod(0.5, 2).item(), 4)
+        0.5
         """
     def frac(self) -> Tensor:
         """
@@ -650,6 +806,11 @@ class Tensor:
     def ge(self, other: Operand) -> Tensor:
         """
         a >= b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.ge(0.5, 2).item()
+        False
         """
     def gelu(self, approximate: str = 'none') -> Tensor:
         """
@@ -662,6 +823,11 @@ class Tensor:
     def gt(self, other: Operand) -> Tensor:
         """
         a > b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.gt(0.5, 2).item()
+        False
         """
     def hardtanh(self, min_val: typing.SupportsFloat | typing.SupportsIndex = -1.0, max_val: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
         """
@@ -687,6 +853,11 @@ class Tensor:
     def hypot(self, other: Operand) -> Tensor:
         """
         sqrt(a ** 2 + b ** 2). Gradient: da = g * a / hypot(a, b), db = g * b / hypot(a, b). Integers become float32.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.hypot(0.5, 2).item(), 4)
+        2.0616
         """
     def index_add(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor, *, alpha: typing.Any = 1) -> Tensor:
         """
@@ -755,38 +926,81 @@ class Tensor:
     def le(self, other: Operand) -> Tensor:
         """
         a <= b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.le(0.5, 2).item()
+        True
         """
     def leaky_relu(self, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor:
         """
         x where x > 0, else negative_slope * x. Gradient: dx = g where x > 0, else negative_slope * g. Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.leaky_relu(wg.tensor(-0.5)).item(), 4)
+        -0.005
         """
     def lgamma(self) -> Tensor:
         """
         lgamma(x); log(|gamma(x)|). Gradient: dx = g * digamma(x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.lgamma(wg.tensor(-0.5)).item(), 4)
+        1.2655
         """
     def log(self) -> Tensor:
         """
         log(x); natural. Gradient: dx = g / x. Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.log(wg.tensor(0.5)).item(), 4)
+        -0.6931
         """
     def log10(self) -> Tensor:
         """
         log10(x). Gradient: dx = g / (log(10) * x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.log10(wg.tensor(0.5)).item(), 4)
+        -0.301
         """
     def log1p(self) -> Tensor:
         """
         log(1 + x); accurate near 0. Gradient: dx = g / (1 + x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.log1p(wg.tensor(-0.5)).item(), 4)
+        -0.6931
         """
     def log2(self) -> Tensor:
         """
         log2(x). Gradient: dx = g / (log(2) * x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.log2(wg.tensor(0.5)).item(), 4)
+        -1.0
         """
     def log_softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
-        log(softmax(x)) along an axis, stable; of x's shape, floating.
+        log(softmax(x)) along an axis, stable; of x's shape, floating. IndexError for an axis that is not there.
+        
+        >>> wg.log_softmax(wg.tensor([0.0, 1000.0]))
+        tensor([-1000.,     0.])
         """
     def logaddexp(self, other: Operand) -> Tensor:
         """
         log(exp(a) + exp(b)). Gradient: da = g * sigmoid(a - b), db = g * sigmoid(b - a). Integers become float32.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.logaddexp(0.5, 2).item(), 4)
+        2.2014
         """
     def logcumsumexp(self, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         """
@@ -814,7 +1028,10 @@ class Tensor:
         """
     def logsumexp(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        log(sum(exp(x))), stable.
+        log(sum(exp(x))) over the axes (all by default), stable; floating, shapes as sum's.
+        
+        >>> round(wg.logsumexp(wg.tensor([1000.0, 1000.0])).item(), 3)
+        1000.693
         """
     def long(self) -> Tensor:
         """
@@ -823,6 +1040,11 @@ class Tensor:
     def lt(self, other: Operand) -> Tensor:
         """
         a < b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.lt(0.5, 2).item()
+        True
         """
     def masked_fill(self, mask: Tensor, value: typing.Any) -> Tensor:
         """
@@ -846,20 +1068,40 @@ class Tensor:
         """
     def matmul(self, other: Operand) -> Tensor:
         """
-        Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m); vectors and batches as in NumPy. ShapeError where the inner sizes differ.
+        Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m); vectors and batches as in NumPy. ShapeError where the inner sizes differ, DTypeError for bools. Dtypes are promoted as in NumPy.
+        
+        >>> a, b = wg.ones((2, 3)), wg.ones((5, 3, 4))
+        >>> wg.matmul(a, b).shape
+        (5, 2, 4)
+        >>> a @ wg.tensor([1.0, 2.0, 3.0])
+        tensor([6., 6.])
         """
     def max(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmax() gives their places.
-        `values, indices = x.max(1)` and max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in NumPy.
+        `values, indices = x.max(1)` and max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in NumPy. ValueError of no elements.
+        
+        >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+        >>> x.max(axis=1), x.argmax(axis=1)
+        (tensor([2., 5.]), tensor([1, 1]))
         """
     def maximum(self, other: Operand) -> Tensor:
         """
         max(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a < b, else g, db = 0.5 * g where a == b, else 0 where b < a, else g.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.maximum(0.5, 2).item(), 4)
+        2.0
         """
     def mean(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Mean over the axes (all by default); of ints and bools float32.
+        Mean over the axes (all by default); of ints and bools float32. Shapes as sum's; NaN of no elements.
+        
+        >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+        >>> x.mean(axis=1, keepdims=True)
+        tensor([[1.5],
+                [4. ]])
         """
     def median(self, axis: builtins.int | None = None, keepdims: builtins.bool = False) -> typing.Any:
         """
@@ -871,15 +1113,29 @@ class Tensor:
     def min(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Smallest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
-        `values, indices = x.min(1)` and min(dim=1) are TypeErrors; x.min(1)[1] is the second of the values, as in NumPy.
+        `values, indices = x.min(1)` and min(dim=1) are TypeErrors; x.min(1)[1] is the second of the values, as in NumPy. ValueError of no elements.
+        
+        >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+        >>> x.min(axis=0)
+        tensor([1., 2.])
         """
     def minimum(self, other: Operand) -> Tensor:
         """
         min(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a > b, else g, db = 0.5 * g where a == b, else 0 where b > a, else g.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.minimum(0.5, 2).item(), 4)
+        0.5
         """
     def mish(self) -> Tensor:
         """
         x * tanh(log(1 + exp(x))); arXiv 1908.08681. Gradient: dx = g * (t + x * (1 - t ** 2) * sigmoid(x)), t = tanh(log(1 + exp(x))). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.mish(wg.tensor(-0.5)).item(), 4)
+        -0.2207
         """
     def mode(self, axis: builtins.int = -1, keepdims: builtins.bool = False) -> wengert.order.ValuesAndIndices:
         """
@@ -897,6 +1153,11 @@ class Tensor:
     def mul(self, other: Operand) -> Tensor:
         """
         a * b. Gradient: da = g * b, db = g * a.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.mul(0.5, 2).item(), 4)
+        1.0
         """
     def mul_(self, other: Operand) -> typing.Any:
         """
@@ -929,10 +1190,20 @@ class Tensor:
     def ne(self, other: Operand) -> Tensor:
         """
         a != b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> wg.ne(0.5, 2).item()
+        True
         """
     def neg(self) -> Tensor:
         """
         -x. Gradient: dx = -g.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.neg(wg.tensor(-0.5)).item(), 4)
+        0.5
         """
     def nextafter(self, other: Operand) -> Tensor:
         """
@@ -972,10 +1243,18 @@ class Tensor:
     def pow(self, other: Operand) -> Tensor:
         """
         a ** b. Gradient: da = g * b * a ** (b - 1), db = g * log(a) * a ** b.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.pow(0.5, 2).item(), 4)
+        0.25
         """
     def prod(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        Product over the axes (all by default).
+        Product over the axes (all by default). Shapes and dtypes as sum's.
+        
+        >>> wg.prod(wg.tensor([2.0, 3.0, 4.0])).item()
+        24.0
         """
     def put(self, index: Tensor, source: Tensor, accumulate: builtins.bool = False) -> Tensor:
         """
@@ -1005,6 +1284,11 @@ class Tensor:
     def reciprocal(self) -> Tensor:
         """
         1 / x. Gradient: dx = -g * y * y. Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.reciprocal(wg.tensor(-0.5)).item(), 4)
+        -2.0
         """
     def record_stream(self, stream: typing.Any) -> None:
         """
@@ -1017,10 +1301,20 @@ class Tensor:
     def relu(self) -> Tensor:
         """
         max(x, 0). Gradient: dx = 0 where y <= 0, else g.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.relu(wg.tensor(-0.5)).item(), 4)
+        0.0
         """
     def remainder(self, other: Operand) -> Tensor:
         """
         a % b; the sign is b's, as in Python. Gradient: da = g, db = -g * (a // b).
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.remainder(0.5, 2).item(), 4)
+        0.5
         """
     def repeat(self, sizes: builtins.int | Sequence[builtins.int], *more: builtins.int) -> Tensor:
         """
@@ -1070,6 +1364,11 @@ class Tensor:
     def rsqrt(self) -> Tensor:
         """
         1 / sqrt(x). Gradient: dx = g * -0.5 * y * y * y. Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.rsqrt(wg.tensor(0.5)).item(), 4)
+        1.4142
         """
     def scatter(self, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any, *, reduce: str | None = None) -> Tensor:
         """
@@ -1102,10 +1401,20 @@ class Tensor:
     def sigmoid(self) -> Tensor:
         """
         1 / (1 + exp(-x)). Gradient: dx = g * y * (1 - y). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.sigmoid(wg.tensor(-0.5)).item(), 4)
+        0.3775
         """
     def sign(self) -> Tensor:
         """
         sign(x). Gradient: dx = 0.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.sign(wg.tensor(-0.5)).item(), 4)
+        -1.0
         """
     def signbit(self) -> Tensor:
         """
@@ -1114,10 +1423,20 @@ class Tensor:
     def silu(self) -> Tensor:
         """
         sigmoid(x) * x; also called swish. Gradient: dx = g * s * (1 + x * (1 - s)), s = sigmoid(x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.silu(wg.tensor(-0.5)).item(), 4)
+        -0.1888
         """
     def sin(self) -> Tensor:
         """
         sin(x); x in radians. Gradient: dx = g * cos(x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.sin(wg.tensor(-0.5)).item(), 4)
+        -0.4794
         """
     def sinc(self) -> Tensor:
         """
@@ -1126,14 +1445,28 @@ class Tensor:
     def sinh(self) -> Tensor:
         """
         sinh(x). Gradient: dx = g * cosh(x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.sinh(wg.tensor(-0.5)).item(), 4)
+        -0.5211
         """
     def softmax(self, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
         """
         exp(x) / sum(exp(x)) along an axis, stable; of x's shape, floating. IndexError for an axis that is not there.
+        
+        >>> wg.softmax(wg.tensor([[0.0, 0.0], [1.0, 1.0]]), axis=1)
+        tensor([[0.5, 0.5],
+                [0.5, 0.5]])
         """
     def softplus(self) -> Tensor:
         """
         log(1 + exp(x)). Gradient: dx = g * sigmoid(x). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.softplus(wg.tensor(-0.5)).item(), 4)
+        0.4741
         """
     def sort(self, axis: builtins.int = -1, descending: builtins.bool = False, stable: builtins.bool = False) -> wengert.order.ValuesAndIndices:
         """
@@ -1146,10 +1479,20 @@ class Tensor:
     def sqrt(self) -> Tensor:
         """
         sqrt(x). Gradient: dx = g / (2 * y). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.sqrt(wg.tensor(0.5)).item(), 4)
+        0.7071
         """
     def square(self) -> Tensor:
         """
         x * x. Gradient: dx = 2 * g * x.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.square(wg.tensor(-0.5)).item(), 4)
+        0.25
         """
     def squeeze(self, axis: builtins.int | Sequence[builtins.int] | None = None) -> Tensor:
         """
@@ -1158,6 +1501,10 @@ class Tensor:
     def std(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
         Square root of var(); gradient 0 where all elements are equal.
+        
+        >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+        >>> wg.std(x, axis=0)
+        tensor([1. , 1.5])
         """
     def stride(self) -> tuple[builtins.int, ...]:
         """
@@ -1166,6 +1513,11 @@ class Tensor:
     def sub(self, other: Operand) -> Tensor:
         """
         a - b. Gradient: da = g, db = -g.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.sub(0.5, 2).item(), 4)
+        -1.5
         """
     def sub_(self, other: Operand) -> typing.Any:
         """
@@ -1174,6 +1526,14 @@ class Tensor:
     def sum(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
         Sum over the axes (all by default). Gathered in float64, whatever the dtype; of ints and bools int64. IndexError for an axis that is not there.
+        
+        The result has x's shape without the axes; with keepdims they stay, of size 1.
+        
+        >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+        >>> wg.sum(x, axis=0)
+        tensor([4., 7.])
+        >>> x.sum().item()
+        11.0
         """
     def swapaxes(self, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
         """
@@ -1198,10 +1558,20 @@ class Tensor:
     def tan(self) -> Tensor:
         """
         tan(x); x in radians. Gradient: dx = g * (1 + y * y). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.tan(wg.tensor(-0.5)).item(), 4)
+        -0.5463
         """
     def tanh(self) -> Tensor:
         """
         tanh(x). Gradient: dx = g * (1 - y * y). Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.tanh(wg.tensor(-0.5)).item(), 4)
+        -0.4621
         """
     def tensor_split(self, indices_or_sections: builtins.int | Sequence[builtins.int] | Tensor, axis: builtins.int = 0) -> list[Tensor]:
         """
@@ -1227,6 +1597,10 @@ class Tensor:
         The k largest (or smallest) along an axis, in order, and their indices. NaN is the largest.
         
         Raises ValueError where the axis has fewer than k elements.
+        
+        >>> values, indices = wg.topk(wg.tensor([3.0, 9.0, 5.0]), 2)
+        >>> values, indices
+        (tensor([9., 5.]), tensor([1, 2]))
         """
     def trace(self, offset: builtins.int = 0) -> Tensor:
         """
@@ -1247,6 +1621,11 @@ class Tensor:
     def trunc(self) -> Tensor:
         """
         trunc(x). Gradient: dx = 0. Integers stay as they are.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.trunc(wg.tensor(-0.5)).item(), 4)
+        -0.0
         """
     def type_as(self, other: Tensor) -> Tensor:
         """
@@ -1279,7 +1658,11 @@ class Tensor:
         """
     def var(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
         """
-        Mean squared distance from the mean, over n - correction.
+        Mean squared distance from the mean, over n - correction. Shapes as sum's.
+        
+        >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+        >>> wg.var(x, axis=0)
+        tensor([1.  , 2.25])
         """
     def view(self, *args: builtins.int | Sequence[builtins.int]) -> Tensor:
         """
@@ -1292,6 +1675,11 @@ class Tensor:
     def xlogy(self, other: Operand) -> Tensor:
         """
         a * log(b); 0 where a is 0, unless b is NaN. Gradient: da = g * log(b), db = g * a / b. Integers become float32.
+        
+        a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+        
+        >>> round(wg.xlogy(0.5, 2).item(), 4)
+        0.3466
         """
     def zero_(self) -> typing.Any:
         """
@@ -1766,14 +2154,29 @@ def _with_draws(run: collections.abc.Callable[..., typing.Any]) -> tuple[typing.
 def abs(x: typing.Any) -> Tensor:
     """
     abs(x). Gradient: dx = g * sign(x).
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.abs(wg.tensor(-0.5)).item(), 4)
+    0.5
     """
 def acos(x: typing.Any) -> Tensor:
     """
     acos(x). Gradient: dx = -g / sqrt((1 - x) * (1 + x)). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.acos(wg.tensor(-0.5)).item(), 4)
+    2.0944
     """
 def acosh(x: typing.Any) -> Tensor:
     """
     acosh(x). Gradient: dx = g / (sqrt(x - 1) * sqrt(x + 1)). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.acosh(wg.tensor(1.5)).item(), 4)
+    0.9624
     """
 def adadelta_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any, acc_deltas: typing.Any, options: Tensor, step: Tensor) -> None:
     """
@@ -1799,6 +2202,11 @@ def adamax_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp
 def add(a: Operand, b: Operand) -> Tensor:
     """
     a + b. Gradient: da = g, db = g.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.add(0.5, 2).item(), 4)
+    2.5
     """
 def all(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
@@ -1811,10 +2219,16 @@ def any(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 def arange(start: typing.Any, stop: typing.Any = None, step: typing.Any = 1, dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
     start, start + step, ... up to but without stop; int64 for integers, else float32.
+    
+    >>> wg.arange(2, 8, 2)
+    tensor([2, 4, 6])
     """
 def argmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: bool = False) -> Tensor:
     """
-    Index of the first largest along an axis, or, without one, in x as one row; int64.
+    Index of the first largest along an axis, or, without one, in x as one row; int64. ValueError of no elements.
+    
+    >>> wg.argmax(wg.tensor([3.0, 7.0, 7.0])).item()
+    1
     """
 def argmin(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = None, keepdims: bool = False) -> Tensor:
     """
@@ -1832,22 +2246,47 @@ def asgd_step(params: typing.Any, grads: typing.Any, axs: typing.Any, options: T
 def asin(x: typing.Any) -> Tensor:
     """
     asin(x). Gradient: dx = g / sqrt((1 - x) * (1 + x)). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.asin(wg.tensor(-0.5)).item(), 4)
+    -0.5236
     """
 def asinh(x: typing.Any) -> Tensor:
     """
     asinh(x). Gradient: dx = g / sqrt(x ** 2 + 1). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.asinh(wg.tensor(-0.5)).item(), 4)
+    -0.4812
     """
 def atan(x: typing.Any) -> Tensor:
     """
     atan(x). Gradient: dx = g / (1 + x * x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.atan(wg.tensor(-0.5)).item(), 4)
+    -0.4636
     """
 def atan2(a: Operand, b: Operand) -> Tensor:
     """
     atan2(a, b); the angle of the point (b, a), from -pi to pi. Gradient: da = g * b / (a ** 2 + b ** 2), db = -g * a / (a ** 2 + b ** 2). Integers become float32.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.atan2(0.5, 2).item(), 4)
+    0.245
     """
 def atanh(x: typing.Any) -> Tensor:
     """
     atanh(x). Gradient: dx = g / ((1 - x) * (1 + x)). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.atanh(wg.tensor(-0.5)).item(), 4)
+    -0.5493
     """
 def attention_weights(query: Tensor, key: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False, scale: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
     """
@@ -1855,7 +2294,12 @@ def attention_weights(query: Tensor, key: Tensor, attn_mask: Tensor | None = Non
     """
 def backward(outputs: typing.Any, gradients: typing.Any = None, retain_graph: typing.Any = None, create_graph: bool = False, inputs: typing.Any = None) -> None:
     """
-    Tensor.backward() for several outputs in one walk.
+    Tensor.backward() for several outputs in one walk; errors as there.
+    
+    >>> w = wg.tensor(2.0, requires_grad=True)
+    >>> wg.backward([w * 3, w * w])
+    >>> w.grad.item()
+    7.0
     """
 def binary_cross_entropy_with_logits_elements(logits: typing.Any, target: typing.Any) -> Tensor:
     """
@@ -1864,22 +2308,47 @@ def binary_cross_entropy_with_logits_elements(logits: typing.Any, target: typing
 def bitwise_and(a: Operand, b: Operand) -> Tensor:
     """
     a & b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.bitwise_and(6, 3).item()
+    2
     """
 def bitwise_left_shift(a: Operand, b: Operand) -> Tensor:
     """
     a << b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.bitwise_left_shift(6, 3).item()
+    48
     """
 def bitwise_or(a: Operand, b: Operand) -> Tensor:
     """
     a | b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.bitwise_or(6, 3).item()
+    7
     """
 def bitwise_right_shift(a: Operand, b: Operand) -> Tensor:
     """
     a >> b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.bitwise_right_shift(6, 3).item()
+    0
     """
 def bitwise_xor(a: Operand, b: Operand) -> Tensor:
     """
     a ^ b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.bitwise_xor(6, 3).item()
+    5
     """
 def broadcast_to(x: Tensor, shape: int | Sequence[int]) -> Tensor:
     """
@@ -1892,6 +2361,11 @@ def cache_limit() -> int:
 def ceil(x: typing.Any) -> Tensor:
     """
     ceil(x). Gradient: dx = 0. Integers stay as they are.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.ceil(wg.tensor(-0.5)).item(), 4)
+    -0.0
     """
 def clamp(x: Tensor, min: typing.Any = None, max: typing.Any = None) -> Tensor:
     """
@@ -1904,18 +2378,37 @@ def clip_grad_norm_step(grads: typing.Any, max_norm: typing.SupportsFloat | typi
 def concatenate(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.SupportsIndex = 0) -> Tensor:
     """
     Tensors end to end along an axis; the other sizes, and the dtypes' kind, must be equal. ShapeError where they are not.
+    
+    >>> wg.concatenate([wg.ones((2, 1)), wg.zeros((2, 1))], axis=1)
+    tensor([[1., 0.],
+            [1., 0.]])
     """
 def copysign(a: Operand, b: Operand) -> Tensor:
     """
     copysign(a, b); |a| with the sign of b, which a zero and NaN have too. Gradient: da = g where a and b have one sign, -g where not, db = 0. Integers become float32.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.copysign(0.5, 2).item(), 4)
+    0.5
     """
 def cos(x: typing.Any) -> Tensor:
     """
     cos(x); x in radians. Gradient: dx = -g * sin(x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.cos(wg.tensor(-0.5)).item(), 4)
+    0.8776
     """
 def cosh(x: typing.Any) -> Tensor:
     """
     cosh(x). Gradient: dx = g * sinh(x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.cosh(wg.tensor(-0.5)).item(), 4)
+    1.1276
     """
 def cross_entropy_rows(logits: Tensor, target: Tensor) -> Tensor:
     """
@@ -1946,6 +2439,9 @@ def cumsum(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex | None = N
     y[i] = x[0] + ... + x[i] along an axis, or, without one, in x as one row.
     
     Gathered in float64, whatever the dtype; of ints and bools int64, unless dtype says otherwise: x is converted to it first.
+    
+    >>> wg.cumsum(wg.tensor([1, 2, 3]))
+    tensor([1, 3, 6])
     """
 def diagonal(x: Tensor, offset: typing.SupportsInt | typing.SupportsIndex = 0, axis1: typing.SupportsInt | typing.SupportsIndex = 0, axis2: typing.SupportsInt | typing.SupportsIndex = 1) -> Tensor:
     """
@@ -1962,16 +2458,30 @@ def digamma(x: Tensor) -> Tensor:
 def div(a: Operand, b: Operand) -> Tensor:
     """
     a / b. Gradient: da = g / b, db = -g / b * a / b. Integers become float32.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.div(0.5, 2).item(), 4)
+    0.25
     """
 def elu(x: Tensor, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
     """
     x where x > 0, else alpha * (exp(x) - 1); arXiv 1511.07289. Gradient: dx = g where x > 0, else g * alpha * exp(x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.elu(wg.tensor(-0.5)).item(), 4)
+    -0.3935
     """
 def embedding(ids: Tensor, weight: Tensor, padding_idx: typing.SupportsInt | typing.SupportsIndex | None = None) -> Tensor:
     """
     weight[ids]: rows of a table (rows, features), for integer ids of any shape, 0 to rows - 1.
     
-    The row padding_idx gets no gradient.
+    The row padding_idx gets no gradient. The result has the ids' shape and the features; IndexError for an id without a row.
+    
+    >>> wg.embedding(wg.tensor([1, 0]), wg.tensor([[0.5], [1.5]]))
+    tensor([[1.5],
+            [0.5]])
     """
 def empty(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
@@ -1988,26 +2498,56 @@ def empty_like(x: Tensor, dtype: DType | str | None = None, requires_grad: bool 
 def eq(a: Operand, b: Operand) -> Tensor:
     """
     a == b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.eq(0.5, 2).item()
+    False
     """
 def erf(x: typing.Any) -> Tensor:
     """
     erf(x). Gradient: dx = g * 2 / sqrt(pi) * exp(-x * x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.erf(wg.tensor(-0.5)).item(), 4)
+    -0.5205
     """
 def erfinv(x: typing.Any) -> Tensor:
     """
     erfinv(x); the inverse of erf: infinite at -1 and 1, NaN beyond. Gradient: dx = g * sqrt(pi) / 2 * exp(y * y). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.erfinv(wg.tensor(-0.5)).item(), 4)
+    -0.4769
     """
 def exp(x: typing.Any) -> Tensor:
     """
     exp(x). Gradient: dx = g * y. Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.exp(wg.tensor(-0.5)).item(), 4)
+    0.6065
     """
 def exp2(x: typing.Any) -> Tensor:
     """
     2 ** x. Gradient: dx = g * log(2) * y. Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.exp2(wg.tensor(-0.5)).item(), 4)
+    0.7071
     """
 def expm1(x: typing.Any) -> Tensor:
     """
     exp(x) - 1; accurate near 0. Gradient: dx = g * (y + 1). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.expm1(wg.tensor(-0.5)).item(), 4)
+    -0.3935
     """
 def eye(n: typing.SupportsInt | typing.SupportsIndex, m: typing.Any = None, dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
@@ -2020,14 +2560,29 @@ def flatten(x: Tensor, start_axis: typing.SupportsInt | typing.SupportsIndex = 0
 def floor(x: typing.Any) -> Tensor:
     """
     floor(x). Gradient: dx = 0. Integers stay as they are.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.floor(wg.tensor(-0.5)).item(), 4)
+    -1.0
     """
 def floor_divide(a: Operand, b: Operand) -> Tensor:
     """
     a // b. Gradient: da = 0, db = 0.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.floor_divide(0.5, 2).item(), 4)
+    0.0
     """
 def fmod(a: Operand, b: Operand) -> Tensor:
     """
     fmod(a, b); the sign is a's, as in C. Gradient: da = g, db = -g * trunc(a / b).
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.fmod(0.5, 2).item(), 4)
+    0.5
     """
 def from_dlpack(x: typing.Any) -> Tensor:
     """
@@ -2052,6 +2607,11 @@ def gather(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Te
 def ge(a: Operand, b: Operand) -> Tensor:
     """
     a >= b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.ge(0.5, 2).item()
+    False
     """
 def gelu(x: Tensor, approximate: str = 'none') -> Tensor:
     """
@@ -2062,11 +2622,21 @@ def grad(outputs: typing.Any, inputs: typing.Any, grad_outputs: typing.Any = Non
     Gradients of the outputs, weighted by grad_outputs and summed, with respect to the inputs; leaves' `grad` stays
     as it is. As torch.autograd.grad. Returns one tensor for one input, else a tuple.
     
-    retain_graph is create_graph unless given. An input that was not used is an error, or None with allow_unused.
+    retain_graph is create_graph unless given. An input that was not used is an error, or None with allow_unused: GradientError. A gradient has its input's shape and dtype.
+    
+    >>> x = wg.tensor(3.0, requires_grad=True)
+    >>> dx = wg.grad(x**3, x, create_graph=True)
+    >>> dx.item(), wg.grad(dx, x).item()
+    (27.0, 18.0)
     """
 def gt(a: Operand, b: Operand) -> Tensor:
     """
     a > b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.gt(0.5, 2).item()
+    False
     """
 def hardtanh(x: Tensor, min_val: typing.SupportsFloat | typing.SupportsIndex = -1.0, max_val: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
     """
@@ -2075,6 +2645,11 @@ def hardtanh(x: Tensor, min_val: typing.SupportsFloat | typing.SupportsIndex = -
 def hypot(a: Operand, b: Operand) -> Tensor:
     """
     sqrt(a ** 2 + b ** 2). Gradient: da = g * a / hypot(a, b), db = g * b / hypot(a, b). Integers become float32.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.hypot(0.5, 2).item(), 4)
+    2.0616
     """
 def index_add(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, source: Tensor, *, alpha: typing.Any = 1) -> Tensor:
     """
@@ -2114,27 +2689,52 @@ def isnan(x: Tensor) -> Tensor:
     """
 def layer_norm(x: Tensor, normalized_shape: typing.Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: typing.SupportsFloat | typing.SupportsIndex = 1e-05) -> Tensor:
     """
-    (x - mean) / sqrt(var + eps) * weight + bias over x's last axes, which have normalized_shape. arXiv 1607.06450.
+    (x - mean) / sqrt(var + eps) * weight + bias over x's last axes, which have normalized_shape; of x's shape. ShapeError where x has others. arXiv 1607.06450.
+    
+    >>> y = wg.layer_norm(wg.tensor([[1.0, 3.0], [2.0, 6.0]]), (2,))
+    >>> [[round(v, 3) for v in row] for row in y.tolist()]
+    [[-1.0, 1.0], [-1.0, 1.0]]
     """
 def le(a: Operand, b: Operand) -> Tensor:
     """
     a <= b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.le(0.5, 2).item()
+    True
     """
 def leaky_relu(x: Tensor, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor:
     """
     x where x > 0, else negative_slope * x. Gradient: dx = g where x > 0, else negative_slope * g. Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.leaky_relu(wg.tensor(-0.5)).item(), 4)
+    -0.005
     """
 def lgamma(x: typing.Any) -> Tensor:
     """
     lgamma(x); log(|gamma(x)|). Gradient: dx = g * digamma(x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.lgamma(wg.tensor(-0.5)).item(), 4)
+    1.2655
     """
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
-    x @ weight.T + bias, for x (..., in), weight (out, in) and bias (out,).
+    x @ weight.T + bias, for x (..., in), weight (out, in) and bias (out,): (..., out). ShapeError where the sizes differ.
+    
+    >>> wg.linear(wg.ones((5, 3)), wg.ones((2, 3)), wg.ones(2)).shape
+    (5, 2)
     """
 def linspace(start: typing.SupportsFloat | typing.SupportsIndex, stop: typing.SupportsFloat | typing.SupportsIndex, num: typing.SupportsInt | typing.SupportsIndex, dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
     num numbers, evenly spaced from start to stop, both included.
+    
+    >>> wg.linspace(0, 1, 3)
+    tensor([0. , 0.5, 1. ])
     """
 def lion_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, options: Tensor, step: Tensor) -> None:
     """
@@ -2144,26 +2744,54 @@ def lion_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, optio
 def log(x: typing.Any) -> Tensor:
     """
     log(x); natural. Gradient: dx = g / x. Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.log(wg.tensor(0.5)).item(), 4)
+    -0.6931
     """
 def log10(x: typing.Any) -> Tensor:
     """
     log10(x). Gradient: dx = g / (log(10) * x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.log10(wg.tensor(0.5)).item(), 4)
+    -0.301
     """
 def log1p(x: typing.Any) -> Tensor:
     """
     log(1 + x); accurate near 0. Gradient: dx = g / (1 + x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.log1p(wg.tensor(-0.5)).item(), 4)
+    -0.6931
     """
 def log2(x: typing.Any) -> Tensor:
     """
     log2(x). Gradient: dx = g / (log(2) * x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.log2(wg.tensor(0.5)).item(), 4)
+    -1.0
     """
 def log_softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     """
-    log(softmax(x)) along an axis, stable; of x's shape, floating.
+    log(softmax(x)) along an axis, stable; of x's shape, floating. IndexError for an axis that is not there.
+    
+    >>> wg.log_softmax(wg.tensor([0.0, 1000.0]))
+    tensor([-1000.,     0.])
     """
 def logaddexp(a: Operand, b: Operand) -> Tensor:
     """
     log(exp(a) + exp(b)). Gradient: da = g * sigmoid(a - b), db = g * sigmoid(b - a). Integers become float32.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.logaddexp(0.5, 2).item(), 4)
+    2.2014
     """
 def logcumsumexp(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
@@ -2187,11 +2815,19 @@ def logical_xor(a: Operand, b: Operand) -> Tensor:
     """
 def logsumexp(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    log(sum(exp(x))), stable.
+    log(sum(exp(x))) over the axes (all by default), stable; floating, shapes as sum's.
+    
+    >>> round(wg.logsumexp(wg.tensor([1000.0, 1000.0])).item(), 3)
+    1000.693
     """
 def lt(a: Operand, b: Operand) -> Tensor:
     """
     a < b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.lt(0.5, 2).item()
+    True
     """
 def masked_fill(x: Tensor, mask: Tensor, value: typing.Any) -> Tensor:
     """
@@ -2207,20 +2843,40 @@ def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     """
 def matmul(a: Operand, b: Operand) -> Tensor:
     """
-    Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m); vectors and batches as in NumPy. ShapeError where the inner sizes differ.
+    Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m); vectors and batches as in NumPy. ShapeError where the inner sizes differ, DTypeError for bools. Dtypes are promoted as in NumPy.
+    
+    >>> a, b = wg.ones((2, 3)), wg.ones((5, 3, 4))
+    >>> wg.matmul(a, b).shape
+    (5, 2, 4)
+    >>> a @ wg.tensor([1.0, 2.0, 3.0])
+    tensor([6., 6.])
     """
 def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
     Largest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmax() gives their places.
-    `values, indices = x.max(1)` and max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in NumPy.
+    `values, indices = x.max(1)` and max(dim=1) are TypeErrors; x.max(1)[1] is the second of the values, as in NumPy. ValueError of no elements.
+    
+    >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+    >>> x.max(axis=1), x.argmax(axis=1)
+    (tensor([2., 5.]), tensor([1, 1]))
     """
 def maximum(a: Operand, b: Operand) -> Tensor:
     """
     max(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a < b, else g, db = 0.5 * g where a == b, else 0 where b < a, else g.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.maximum(0.5, 2).item(), 4)
+    2.0
     """
 def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Mean over the axes (all by default); of ints and bools float32.
+    Mean over the axes (all by default); of ints and bools float32. Shapes as sum's; NaN of no elements.
+    
+    >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+    >>> x.mean(axis=1, keepdims=True)
+    tensor([[1.5],
+            [4. ]])
     """
 def memory_allocated() -> int:
     """
@@ -2237,19 +2893,38 @@ def memory_peak() -> int:
 def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
     Smallest over the axes; NaN if there is one, and then all gradients are; ties share the gradient. Values alone, as in NumPy: argmin() gives their places.
-    `values, indices = x.min(1)` and min(dim=1) are TypeErrors; x.min(1)[1] is the second of the values, as in NumPy.
+    `values, indices = x.min(1)` and min(dim=1) are TypeErrors; x.min(1)[1] is the second of the values, as in NumPy. ValueError of no elements.
+    
+    >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+    >>> x.min(axis=0)
+    tensor([1., 2.])
     """
 def minimum(a: Operand, b: Operand) -> Tensor:
     """
     min(a, b); NaN if either is. Gradient: da = 0.5 * g where a == b, else 0 where a > b, else g, db = 0.5 * g where a == b, else 0 where b > a, else g.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.minimum(0.5, 2).item(), 4)
+    0.5
     """
 def mish(x: typing.Any) -> Tensor:
     """
     x * tanh(log(1 + exp(x))); arXiv 1908.08681. Gradient: dx = g * (t + x * (1 - t ** 2) * sigmoid(x)), t = tanh(log(1 + exp(x))). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.mish(wg.tensor(-0.5)).item(), 4)
+    -0.2207
     """
 def mul(a: Operand, b: Operand) -> Tensor:
     """
     a * b. Gradient: da = g * b, db = g * a.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.mul(0.5, 2).item(), 4)
+    1.0
     """
 def nadam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_avg_sqs: typing.Any, options: Tensor, step: Tensor) -> None:
     """
@@ -2263,10 +2938,20 @@ def nan_to_num(x: Tensor, nan: typing.SupportsFloat | typing.SupportsIndex = 0.0
 def ne(a: Operand, b: Operand) -> Tensor:
     """
     a != b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> wg.ne(0.5, 2).item()
+    True
     """
 def neg(x: typing.Any) -> Tensor:
     """
     -x. Gradient: dx = -g.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.neg(wg.tensor(-0.5)).item(), 4)
+    0.5
     """
 def nextafter(a: Operand, b: Operand) -> Tensor:
     """
@@ -2282,7 +2967,11 @@ def num_threads() -> int:
     """
 def one_hot(ids: Tensor, num_classes: typing.SupportsInt | typing.SupportsIndex, dtype: DType | str | None = None) -> Tensor:
     """
-    1 at each id along a new last axis, else 0; int64 unless dtype says otherwise.
+    1 at each id along a new last axis, else 0; int64 unless dtype says otherwise. IndexError for an id beyond num_classes.
+    
+    >>> wg.one_hot(wg.tensor([0, 2]), 3)
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
     """
 def ones(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """
@@ -2307,10 +2996,18 @@ def polygamma(n: typing.SupportsInt | typing.SupportsIndex, x: Tensor) -> Tensor
 def pow(a: Operand, b: Operand) -> Tensor:
     """
     a ** b. Gradient: da = g * b * a ** (b - 1), db = g * log(a) * a ** b.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.pow(0.5, 2).item(), 4)
+    0.25
     """
 def prod(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
-    Product over the axes (all by default).
+    Product over the axes (all by default). Shapes and dtypes as sum's.
+    
+    >>> wg.prod(wg.tensor([2.0, 3.0, 4.0])).item()
+    24.0
     """
 def put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """
@@ -2324,14 +3021,29 @@ def radam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_
 def reciprocal(x: typing.Any) -> Tensor:
     """
     1 / x. Gradient: dx = -g * y * y. Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.reciprocal(wg.tensor(-0.5)).item(), 4)
+    -2.0
     """
 def relu(x: typing.Any) -> Tensor:
     """
     max(x, 0). Gradient: dx = 0 where y <= 0, else g.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.relu(wg.tensor(-0.5)).item(), 4)
+    0.0
     """
 def remainder(a: Operand, b: Operand) -> Tensor:
     """
     a % b; the sign is b's, as in Python. Gradient: da = g, db = -g * (a // b).
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.remainder(0.5, 2).item(), 4)
+    0.5
     """
 def reset_memory_peak() -> None:
     """
@@ -2351,6 +3063,11 @@ def rmsprop_step(params: typing.Any, grads: typing.Any, square_avgs: typing.Any,
 def round(x: typing.Any) -> Tensor:
     """
     round(x), halves to even. Gradient: dx = 0. Integers stay as they are.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.round(wg.tensor(-0.5)).item(), 4)
+    -0.0
     """
 def rprop_step(params: typing.Any, grads: typing.Any, prevs: typing.Any, step_sizes: typing.Any, options: Tensor, step: Tensor) -> None:
     """
@@ -2360,6 +3077,11 @@ def rprop_step(params: typing.Any, grads: typing.Any, prevs: typing.Any, step_si
 def rsqrt(x: typing.Any) -> Tensor:
     """
     1 / sqrt(x). Gradient: dx = g * -0.5 * y * y * y. Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.rsqrt(wg.tensor(0.5)).item(), 4)
+    1.4142
     """
 def scatter(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex, index: Tensor, src: typing.Any, *, reduce: str | None = None) -> Tensor:
     """
@@ -2398,10 +3120,20 @@ def sgd_step(params: typing.Any, grads: typing.Any, momentum_buffers: typing.Any
 def sigmoid(x: typing.Any) -> Tensor:
     """
     1 / (1 + exp(-x)). Gradient: dx = g * y * (1 - y). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.sigmoid(wg.tensor(-0.5)).item(), 4)
+    0.3775
     """
 def sign(x: typing.Any) -> Tensor:
     """
     sign(x). Gradient: dx = 0.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.sign(wg.tensor(-0.5)).item(), 4)
+    -1.0
     """
 def signbit(x: Tensor) -> Tensor:
     """
@@ -2410,6 +3142,11 @@ def signbit(x: Tensor) -> Tensor:
 def silu(x: typing.Any) -> Tensor:
     """
     sigmoid(x) * x; also called swish. Gradient: dx = g * s * (1 + x * (1 - s)), s = sigmoid(x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.silu(wg.tensor(-0.5)).item(), 4)
+    -0.1888
     """
 def simd_level() -> str:
     """
@@ -2418,18 +3155,37 @@ def simd_level() -> str:
 def sin(x: typing.Any) -> Tensor:
     """
     sin(x); x in radians. Gradient: dx = g * cos(x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.sin(wg.tensor(-0.5)).item(), 4)
+    -0.4794
     """
 def sinh(x: typing.Any) -> Tensor:
     """
     sinh(x). Gradient: dx = g * cosh(x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.sinh(wg.tensor(-0.5)).item(), 4)
+    -0.5211
     """
 def softmax(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     """
     exp(x) / sum(exp(x)) along an axis, stable; of x's shape, floating. IndexError for an axis that is not there.
+    
+    >>> wg.softmax(wg.tensor([[0.0, 0.0], [1.0, 1.0]]), axis=1)
+    tensor([[0.5, 0.5],
+            [0.5, 0.5]])
     """
 def softplus(x: typing.Any) -> Tensor:
     """
     log(1 + exp(x)). Gradient: dx = g * sigmoid(x). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.softplus(wg.tensor(-0.5)).item(), 4)
+    0.4741
     """
 def split(x: Tensor, split_size: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex = 0) -> list[Tensor]:
     """
@@ -2438,10 +3194,20 @@ def split(x: Tensor, split_size: typing.Any, axis: typing.SupportsInt | typing.S
 def sqrt(x: typing.Any) -> Tensor:
     """
     sqrt(x). Gradient: dx = g / (2 * y). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.sqrt(wg.tensor(0.5)).item(), 4)
+    0.7071
     """
 def square(x: typing.Any) -> Tensor:
     """
     x * x. Gradient: dx = 2 * g * x.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.square(wg.tensor(-0.5)).item(), 4)
+    0.25
     """
 def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
     """
@@ -2450,18 +3216,38 @@ def squeeze(x: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
 def stack(tensors: Sequence[Tensor], axis: typing.SupportsInt | typing.SupportsIndex = 0) -> Tensor:
     """
     Tensors of one shape along a new axis. ShapeError where the shapes differ.
+    
+    >>> wg.stack([wg.ones(3), wg.zeros(3)]).shape
+    (2, 3)
     """
 def std(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     """
     Square root of var(); gradient 0 where all elements are equal.
+    
+    >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+    >>> wg.std(x, axis=0)
+    tensor([1. , 1.5])
     """
 def sub(a: Operand, b: Operand) -> Tensor:
     """
     a - b. Gradient: da = g, db = -g.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.sub(0.5, 2).item(), 4)
+    -1.5
     """
 def sum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """
     Sum over the axes (all by default). Gathered in float64, whatever the dtype; of ints and bools int64. IndexError for an axis that is not there.
+    
+    The result has x's shape without the axes; with keepdims they stay, of size 1.
+    
+    >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+    >>> wg.sum(x, axis=0)
+    tensor([4., 7.])
+    >>> x.sum().item()
+    11.0
     """
 def swapaxes(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
@@ -2482,10 +3268,20 @@ def take_along_dim(x: Tensor, index: Tensor, axis: typing.SupportsInt | typing.S
 def tan(x: typing.Any) -> Tensor:
     """
     tan(x); x in radians. Gradient: dx = g * (1 + y * y). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.tan(wg.tensor(-0.5)).item(), 4)
+    -0.5463
     """
 def tanh(x: typing.Any) -> Tensor:
     """
     tanh(x). Gradient: dx = g * (1 - y * y). Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.tanh(wg.tensor(-0.5)).item(), 4)
+    -0.4621
     """
 def tensor(data: typing.Any, dtype: DType | str | None = None, requires_grad: bool = False, device: str | None = None) -> Tensor:
     """
@@ -2500,6 +3296,11 @@ def transpose(x: Tensor, a: typing.SupportsInt | typing.SupportsIndex, b: typing
 def trunc(x: typing.Any) -> Tensor:
     """
     trunc(x). Gradient: dx = 0. Integers stay as they are.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.trunc(wg.tensor(-0.5)).item(), 4)
+    -0.0
     """
 def unsqueeze(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> Tensor:
     """
@@ -2507,15 +3308,27 @@ def unsqueeze(x: Tensor, axis: typing.SupportsInt | typing.SupportsIndex) -> Ten
     """
 def var(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     """
-    Mean squared distance from the mean, over n - correction.
+    Mean squared distance from the mean, over n - correction. Shapes as sum's.
+    
+    >>> x = wg.tensor([[1.0, 2.0], [3.0, 5.0]])
+    >>> wg.var(x, axis=0)
+    tensor([1.  , 2.25])
     """
 def where(condition: Tensor, a: Operand, b: Operand) -> Tensor:
     """
     a where the condition (bool) holds, else b; the three broadcast. DTypeError unless the condition is bool.
+    
+    >>> wg.where(wg.tensor([True, False]), wg.ones(2), 0.0)
+    tensor([1., 0.])
     """
 def xlogy(a: Operand, b: Operand) -> Tensor:
     """
     a * log(b); 0 where a is 0, unless b is NaN. Gradient: da = g * log(b), db = g * a / b. Integers become float32.
+    
+    a and b broadcast; ShapeError where they cannot. DTypeError of what is no number.
+    
+    >>> round(wg.xlogy(0.5, 2).item(), 4)
+    0.3466
     """
 def zeros(shape: int | Sequence[int], dtype: DType | str | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """

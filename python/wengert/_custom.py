@@ -671,6 +671,11 @@ def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     Raises GradientError in backward() where an argument or a parameter was changed in place since,
     or fn used other tensors in its second run, ShapeError where it returned others.
+
+    >>> x = wg.tensor([1.0, 2.0], requires_grad=True)
+    >>> wg.checkpoint(lambda x: wg.exp(x) * 2, x).sum().backward()
+    >>> x.grad.shape
+    (2,)
     """
     if not is_grad_enabled() or _core._is_tracing():
         return fn(*args, **kwargs)

@@ -93,7 +93,14 @@ class _GradMode(_core._GradScope):
 
 
 class no_grad(_GradMode):  # noqa: N801 - PyTorch's name
-    """Nothing is recorded inside: `with no_grad(): ...` or `@no_grad()`."""
+    """Nothing is recorded inside: `with no_grad(): ...` or `@no_grad()`.
+
+    >>> w = wg.tensor(2.0, requires_grad=True)
+    >>> with wg.no_grad():
+    ...     y = w * 3
+    >>> y.requires_grad
+    False
+    """
 
     mode = False
 
@@ -144,6 +151,10 @@ def value_and_grad(
 
     Raises ShapeError where the value is not one number, GradientError where it depends on none of
     the arguments, TypeError and IndexError for arguments that cannot be differentiated.
+
+    >>> value, gradient = wg.value_and_grad(lambda x: (x**2).sum())(wg.tensor([1.0, 3.0]))
+    >>> value.item(), gradient
+    (10.0, tensor([2., 6.]))
     """
     if not callable(fn):
         raise TypeError(f"value_and_grad: fn must be callable, and is {type(fn).__name__}")

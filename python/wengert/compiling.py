@@ -480,6 +480,18 @@ def compile(
     Raises ValueError, with the place, where the step looks at a value, changes an argument in
     place, leaves a tensor outside, reads a clock or takes from an iterator; GradientError for an
     argument that requires a gradient.
+
+    >>> w = wg.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = optim.SGD([w], lr=0.25)
+    >>> @wg.compile
+    ... def step(x):
+    ...     optimizer.zero_grad()
+    ...     loss = (w * x).square().sum()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> [step(wg.ones(2)).item() for _ in range(3)]
+    [5.0, 1.25, 0.3125]
     """
     if fn is None:
         return functools.partial(compile, passes=passes, max_traces=max_traces)

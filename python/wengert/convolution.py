@@ -126,7 +126,11 @@ def conv2d(
 ) -> Tensor:
     """conv1d of two axes: x (n, channels, height, width), weight (outputs, channels / groups,
     kernel height, kernel width). Fukushima, "Neocognitron", 1980; LeCun et al., "Gradient-based
-    learning applied to document recognition", 1998."""
+    learning applied to document recognition", 1998.
+
+    >>> wg.conv2d(wg.ones((1, 3, 8, 8)), wg.ones((4, 3, 3, 3)), padding=1, stride=2).shape
+    (1, 4, 4, 4)
+    """
     return _conv(2, x, weight, bias, stride, padding, dilation, groups)
 
 

@@ -52,6 +52,10 @@ def vmap(
     An op without a rule runs example by example: those of C++ extensions, the gradients of
     attention, of an embedding and of a convolution's weights, and ops whose weights differ between
     examples. So do not ops of one's own, whose value consists of ops or has a `batch` rule.
+
+    >>> x = wg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> wg.vmap(wg.dot)(x, x)
+    tensor([ 5., 25.])
     """
     if not callable(fn):
         raise TypeError(f"vmap: fn is {describe(fn)}; expected a function")

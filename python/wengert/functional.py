@@ -29,7 +29,11 @@ __all__ += losses.__all__
 def dropout(
     x: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None
 ) -> Tensor:
-    """In training, x with each element 0 with probability p, the others times 1/(1 - p); else x."""
+    """In training, x with each element 0 with probability p, the others times 1/(1 - p); else x.
+
+    >>> wg.dropout(wg.ones(3), 0.5, training=False)
+    tensor([1., 1., 1.])
+    """
     if not training or p == 0.0:
         return x
     if not 0.0 <= p <= 1.0:
@@ -62,6 +66,10 @@ def scaled_dot_product_attention(
     dropout_p    of the weights, whenever it is not 0; the matrix of scores is whole then
     enable_gqa   axis -3 are heads, and several queries' heads, one after another, share the head of
                  a key and value. arXiv 2305.13245
+
+    >>> q, k, v = wg.rand((2, 4, 8)), wg.rand((2, 6, 8)), wg.rand((2, 6, 5))
+    >>> wg.scaled_dot_product_attention(q, k, v).shape
+    (2, 4, 5)
     """
     if isinstance(dropout_p, bool) or not 0.0 <= dropout_p <= 1.0:
         raise ValueError(
@@ -236,6 +244,9 @@ def pad(
                 at the last element; "symmetric": mirrored behind it; "wrap": x again
 
     nn.functional.pad takes PyTorch's arguments.
+
+    >>> wg.pad(wg.tensor([1, 2]), (1, 2))
+    tensor([0, 1, 2, 0, 0])
     """
     if not isinstance(mode, str):  # pad(x, 1, 2.0)
         constant_values, mode = mode, "constant"
@@ -306,6 +317,9 @@ def einsum(subscripts: str, *operands: Tensor) -> Tensor:
     A letter names an axis, and size 1 broadcasts; letters left out of the result are summed over;
     "..." stands for the axes in front. Without "->" the result has the letters that occur once, in
     order of the alphabet. Operands are joined from left to right, each pair by one matmul.
+
+    >>> wg.einsum("ij,kj->ik", wg.ones((2, 3)), wg.ones((4, 3))).shape
+    (2, 4)
     """
     inputs, output = _read_subscripts(subscripts, operands)
     result, names = _diagonals(operands[0], inputs[0])

@@ -82,6 +82,10 @@ def save(
     old one.
 
     tensors   name to tensor, of any dtype and strides; metadata: text to text.
+
+    >>> wg.save("weights.safetensors", {"w": wg.ones(2)})
+    >>> wg.load("weights.safetensors")
+    {'w': tensor([1., 1.])}
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(tensors, Mapping):
         raise TypeError(

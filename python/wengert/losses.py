@@ -96,6 +96,9 @@ def mse_loss(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Ten
     "half_mean" is 1/(2N)·Σ(prediction - target)² over all N elements: its gradient has no factor 2.
 
     Shapes: any, but equal. Raises ShapeError where they differ.
+
+    >>> wg.mse_loss(wg.tensor([1.0, 2.0]), wg.tensor([0.0, 4.0])).item()
+    2.5
     """
     _tensors("mse_loss", prediction=prediction, target=target)
     _same_shape("mse_loss", prediction, target)
@@ -270,6 +273,12 @@ def cross_entropy(
     ignore_index None is PyTorch's default, -100, at no cost where no target has it: the kernel of
     the usual case refuses -100, and only then is it looked for. Compiled steps and GPUs cannot
     do that, and raise: say ignore_index=-100 there.
+
+    >>> logits = wg.tensor([[2.0, 0.0], [0.0, 2.0]])
+    >>> round(wg.cross_entropy(logits, wg.tensor([0, 1])).item(), 4)
+    0.1269
+    >>> round(wg.cross_entropy(logits, wg.tensor([1, 1]), reduction="sum").item(), 4)
+    2.2539
     """
     op = "cross_entropy"
     _tensors(op, logits=logits, target=target)
@@ -337,6 +346,9 @@ def binary_cross_entropy_with_logits(
     Shapes: any, but equal. Stable for any finite logits. Raises ShapeError where shapes differ.
     weight, of the elements, and pos_weight, on the part of the target (not of 1 - target),
     broadcast to that shape.
+
+    >>> round(wg.binary_cross_entropy_with_logits(wg.zeros(2), wg.tensor([0.0, 1.0])).item(), 4)
+    0.6931
     """
     op = "binary_cross_entropy_with_logits"
     _tensors(op, logits=logits, target=target)

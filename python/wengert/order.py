@@ -90,6 +90,10 @@ def topk(
     """The k largest (or smallest) along an axis, in order, and their indices. NaN is the largest.
 
     Raises ValueError where the axis has fewer than k elements.
+
+    >>> values, indices = wg.topk(wg.tensor([3.0, 9.0, 5.0]), 2)
+    >>> values, indices
+    (tensor([9., 5.]), tensor([1, 2]))
     """
     axis = _axis("topk", x, axis)
     if not (0 if x.ndim else 1) <= k <= _size(x, axis):

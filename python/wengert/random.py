@@ -95,7 +95,14 @@ default_generator = Generator(0)
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seeds the global generator, and returns it."""
+    """Seeds the global generator, and returns it.
+
+    >>> generator = wg.manual_seed(0)
+    >>> a = wg.rand(3)
+    >>> generator = wg.manual_seed(0)
+    >>> wg.array_equal(a, wg.rand(3))
+    True
+    """
     return default_generator.manual_seed(seed)
 
 

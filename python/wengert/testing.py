@@ -189,6 +189,10 @@ def gradcheck(
 
     The gradients must also be the same bits when computed twice. Raises DTypeError for float32
     inputs, in which differences are too coarse to tell right from wrong.
+
+    >>> x = wg.tensor([0.5, 1.5], dtype="float64", requires_grad=True)
+    >>> wg.testing.gradcheck(wg.tanh, [x])
+    True
     """
     import numpy as np
 

@@ -68,6 +68,10 @@ class Linear(Module):
 
     weight (out_features, in_features) and bias (out_features,) start from
     U(-1/sqrt(in_features), 1/sqrt(in_features)), as in PyTorch.
+
+    >>> layer = nn.Linear(3, 2)
+    >>> layer(wg.ones((5, 3))).shape, layer.weight.shape
+    ((5, 2), (2, 3))
     """
 
     _error_name = "linear"

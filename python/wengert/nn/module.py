@@ -120,7 +120,17 @@ def _would_be_forgotten(item: Any) -> bool:
 
 class Module:
     """Base of all layers: a subclass writes `forward` and sets parameters and children as
-    attributes."""
+    attributes.
+
+    >>> class Twice(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.layer = nn.Linear(2, 2)
+    ...     def forward(self, x):
+    ...         return self.layer(self.layer(x))
+    >>> [name for name, _ in Twice().named_parameters()]
+    ['layer.weight', 'layer.bias']
+    """
 
     training: bool = True
     _error_name: ClassVar[str | None] = None  # how errors call it; the class name where None

@@ -495,6 +495,13 @@ class SGD(Optimizer):
 
     Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum
     in deep learning", ICML 2013; the form of the recurrence is PyTorch's.
+
+    >>> w = nn.Parameter(wg.ones(2))
+    >>> optimizer = optim.SGD([w], lr=0.5)
+    >>> (w * wg.tensor([1.0, 2.0])).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.5, 0.0]
     """
 
     _buffers = ("momentum_buffer",)
@@ -536,6 +543,13 @@ class Adam(Optimizer):
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1;
     Reddi, Kale and Kumar, "On the convergence of Adam and beyond", ICLR 2018 (amsgrad).
+
+    >>> w = nn.Parameter(wg.ones(2))
+    >>> optimizer = optim.Adam([w], lr=0.5)
+    >>> (w * wg.tensor([1.0, 2.0])).sum().backward()
+    >>> optimizer.step()
+    >>> [round(x, 4) for x in w.tolist()]
+    [0.5, 0.5]
     """
 
     _buffers = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")

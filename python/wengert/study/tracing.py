@@ -42,6 +42,11 @@ def trace(fn: Callable[..., Any], *, max_lines: int = MAX_LINES) -> Callable[...
     `program.stopped` says so. Raises TypeError where fn cannot be called, ValueError where the list
     becomes longer than max_lines. Where the list of a function that has ended cannot be kept, such
     as for want of memory, a note on the exception says that what fn changed stays changed.
+
+    >>> w = wg.tensor(3.0, requires_grad=True)
+    >>> program = wg.trace(lambda x: (w * x).backward())(wg.tensor(2.0))
+    >>> [program.expression(line) for line in program.lines][:1]
+    ['w * x']
     """
     if not callable(fn):
         raise TypeError(f"trace: got {type(fn).__name__}; expected a function: trace(step)(x, y)")
