@@ -1360,6 +1360,9 @@ class Tensor:
         digits before the point. Gradient: dx = 0. Integers stay as they are.
         
         DTypeError for integers and decimals other than 0.
+        
+        >>> wg.round(wg.tensor([0.5, 1.5, 2.25]), 1)
+        tensor([0.5, 1.5, 2.2])
         """
     def rsqrt(self) -> Tensor:
         """
