@@ -470,6 +470,47 @@ def pools() -> list[Row]:
     ]
 
 
+def recurrent(cell: str, x: Any, w: Any, *state: Any, reverse: bool = False) -> Any:
+    """A layer over time, unit by unit as the papers have it; of lstm both states."""
+    h, rest = state[0], state[1:]
+    y = np.empty((1 + (cell == "lstm"), *x.shape[:2], h.shape[1]))
+    for t in range(len(x))[:: -1 if reverse else 1]:
+        p = h @ w.T
+        if cell == "lstm":
+            i, f, u, o = np.split(x[t] + p, 4, -1)
+            c = sigmoid(f) * rest[0] + sigmoid(i) * np.tanh(u)
+            h, rest = sigmoid(o) * np.tanh(c), (c,)
+        elif cell == "gru":
+            (xr, xz, xn), (pr, pz, pn) = np.split(x[t], 3, -1), np.split(p, 3, -1)
+            z = sigmoid(xz + pz)
+            h = (1 - z) * np.tanh(xn + sigmoid(xr + pr) * (pn + rest[0])) + z * h
+        else:
+            h = np.tanh(x[t] + p) if cell == "rnn_tanh" else np.maximum(x[t] + p, 0)
+        y[:, t] = [h, *rest][: len(y)]
+    return y if cell == "lstm" else y[0]
+
+
+def recurrences() -> list[Row]:
+    def row(cell: str, gates: int, more: Any, reverse: bool) -> Row:
+        def shapes(times: int, n: int, h: int) -> Shapes:
+            ends = {"c": (n, h), "b": (h,)}
+            return ((times, n, gates * h), (gates * h, h), (n, h), *(ends[k] for k in more))
+
+        return Row(
+            cell,
+            lambda *given: wg._core._recurrent(cell, given, reverse),
+            lambda *given: recurrent(cell, *given, reverse=reverse),
+            (REAL, Draw(-0.5, 0.5), *[REAL] * (1 + len(more))),
+            (shapes(3, 2, 4), shapes(1, 1, 1), shapes(2, 5, 19), shapes(2, 0, 3)),
+            "reverse" if reverse else "",
+            near=40.0,
+            covers=(f"{cell}_vjp",),
+        )
+
+    cells = (("rnn_tanh", 1, ""), ("rnn_relu", 1, ""), ("lstm", 4, "c"), ("gru", 3, "b"))
+    return [row(*cell, reverse) for cell in cells for reverse in (False, True)]
+
+
 MATMUL: tuple[Shapes, ...] = (
     ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)),
     ((2, 3, 4), (2, 4, 1)), ((3, 4), (2, 1, 4, 2)), ((2, 1, 3, 4), (5, 4, 2)), ((4,), (2, 4, 3)),
@@ -966,6 +1007,7 @@ ROWS: list[Row] = [
     ),
     # products and rows
     *convolutions(),
+    *recurrences(),
     *pools(),
     *(
         Row(

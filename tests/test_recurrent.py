@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
 import numpy as np
@@ -125,7 +127,63 @@ def test_dropout_start_and_learning() -> None:
     assert np.mean(losses[:5]) > 0.6 and np.mean(losses[-10:]) < 0.35
 
 
+@pytest.mark.parametrize("count", [1, 40])
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_a_layer_is_one_line_and_the_same_as_its_cell(name: str, count: int) -> None:
+    """Of few and many sequences, whose products go other ways; for any number of threads."""
+    layer, cell = getattr(nn, name)(7, 150), getattr(nn, f"{name}Cell")(7, 150)
+    cell.load_state_dict({k.removesuffix("_l0"): v for k, v in layer.state_dict().items()})
+    x = wg.randn((6, count, 7), generator=wg.Generator(3)).requires_grad_()
+
+    def results(parameters: Any, y: wg.Tensor) -> list[wg.Tensor]:
+        return [y, *wg.grad((y * y).sum(), [x, *parameters])]
+
+    found = results(layer.parameters(), layer(x)[0])
+    threads = wg.num_threads()
+    try:
+        for n in (1, 3):
+            wg.set_num_threads(n)
+            for a, b in zip(found, results(layer.parameters(), layer(x)[0]), strict=True):
+                assert a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+    finally:
+        wg.set_num_threads(threads)
+    state, ys = None, []
+    for one in x:
+        state = cell(one, state)
+        ys.append(state[0] if name == "LSTM" else state)
+    for a, b in zip(found, results(cell.parameters(), wg.stack(ys)), strict=True):
+        assert_close(a.detach(), b.detach().numpy(), 1e-4, 1e-5)
+    ops = [line.op for line in wg.trace(layer)(x).lines]
+    assert ops.count({"RNN": "rnn_tanh"}.get(name, name.lower())) == 1
+    assert "tanh" not in ops and "sigmoid" not in ops
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_numpy_code_of_a_layer(name: str) -> None:
+    layer = getattr(nn, name)(3, 4, bidirectional=True, dtype="float64")
+    x = wg.randn((3, 2, 3), "float64", generator=wg.Generator(0)).requires_grad_()
+
+    def step() -> None:
+        y, _state = layer(x)
+        (y * y).sum().backward()
+
+    program = wg.trace(step)()
+    scope: dict[str, Any] = {}
+    exec(program.to_numpy(), scope)
+    run, inputs = program.run(), inspect.signature(scope["step"]).parameters
+    names = {re.sub(r"\W+", "_", v.name).strip("_"): v.number for v in program.values}
+    _, gradients = scope["step"](**{name: run.array(names[name]) for name in inputs})
+    expected = program.gradients()
+    assert gradients.keys() == expected.keys() and len(gradients) == 9
+    for leaf, g in gradients.items():
+        np.testing.assert_allclose(g, expected[leaf], rtol=1e-10, atol=1e-12)
+
+
 ERRORS = [
+    (
+        lambda: wg._core._recurrent("gru", [wg.ones((2, 1, 6)), *[wg.ones((6, 2))] * 3], False),
+        r"gru: x has shape \(2, 1, 6\), w \(6, 2\) and h \(6, 2\); expected \(T, n, 3 \* h\)",
+    ),
     (lambda: nn.LSTM(3, 5)(wg.ones((2, 4))), r"LSTM .*input has shape \(2, 4\); .*\(L, n, 3\)"),
     (lambda: nn.GRU(3, 5)(wg.ones((0, 2, 3))), r"GRU .*input has shape \(0, 2, 3\)"),
     (

@@ -83,6 +83,31 @@ def convolutions() -> dict[str, Callable[..., Any]]:
     return found
 
 
+def recurrences() -> dict[str, Callable[..., Any]]:
+    """PyTorch's cells, time after time; the weight of the input is the identity."""
+
+    def layer(cell: str, reverse: bool) -> Callable[..., Any]:
+        def call(x: Any, w: Any, *given: Any) -> Any:
+            state, rest = given[0], given[1:]
+            at, ys = [torch.eye(len(w), dtype=w.dtype), w], []
+            if cell == "gru":
+                none = torch.zeros(len(w), dtype=w.dtype)
+                at += [none, torch.cat([none[: -len(rest[0])], rest[0]])]
+            state = given if cell == "lstm" else state
+            for one in reversed(x) if reverse else x:
+                state = getattr(torch, f"{cell}_cell")(one, state, *at)
+                ys.append(torch.stack(state) if cell == "lstm" else state)
+            return torch.stack(ys[::-1] if reverse else ys, 1 if cell == "lstm" else 0)
+
+        return call
+
+    return {
+        f"{cell} reverse" if reverse else cell: layer(cell, reverse)
+        for cell in ("rnn_tanh", "rnn_relu", "lstm", "gru")
+        for reverse in (False, True)
+    }
+
+
 def counterparts() -> dict[str, Callable[..., Any]]:
     """Where these are more than PyTorch's function of the op's name."""
     return {
@@ -150,6 +175,7 @@ def counterparts() -> dict[str, Callable[..., Any]]:
         **spread("var"),
         **spread("std"),
         **convolutions(),
+        **recurrences(),
         "max_pool": lambda x: F.max_pool2d(x, (2, 2), (2, 1), (1, 1), (1, 2)),
         "windows": lambda x: F.unfold(x, (2, 2), (1, 2), (1, 1), (2, 1)),
         "overlap_add": lambda x: F.fold(x, (4, 4), (2, 2), 1, 0, (1, 2)),

@@ -249,6 +249,13 @@ void add_functions(py::module_& m, TensorClass& cls) {
       ">>> [[round(v, 3) for v in row] for row in y.tolist()]\n"
       "[[-1.0, 1.0], [-1.0, 1.0]]");
   m.def(
+      "_recurrent",
+      [](const std::string& cell, py::handle operands, bool reverse) {
+        const auto in = to_tensors(cell.c_str(), operands);
+        return recurrent(cell, Tensors(in), reverse);
+      },
+      py::arg("cell"), py::arg("operands"), py::arg("reverse"), "See wengert.nn.LSTM.");
+  m.def(
       "_attention",
       [](const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& mask,
          bool causal, std::optional<double> scale) {

@@ -164,6 +164,9 @@ Tensor logcumsumexp(const Tensor& x, int64_t axis);
 std::pair<Tensor, Tensor> cummax(const Tensor& x, int64_t axis);
 std::pair<Tensor, Tensor> cummin(const Tensor& x, int64_t axis);
 
+// ---- recurrent.cpp: a layer over time; the cells are those of ops/recurrent/cells.h ----
+Tensor recurrent(const std::string& cell, Tensors operands, bool reverse);
+
 // ---- matmul.cpp ----
 Tensor matmul(const Tensor& a, const Tensor& b);
 

@@ -16,6 +16,7 @@ extern const NormGpu norm_gpu;
 extern const OrderGpu order_gpu;
 extern const PersistentGpu persistent_gpu;
 extern const RandomGpu random_gpu;
+extern const RecurrentGpu recurrent_gpu;
 extern const ReduceGpu reduce_gpu;
 extern const ScanGpu scan_gpu;
 extern const SoftmaxGpu softmax_gpu;
@@ -32,6 +33,7 @@ const GpuKernels gpu_kernel_tables{
     .order = &order_gpu,
     .persistent = &persistent_gpu,
     .random = &random_gpu,
+    .recurrent = &recurrent_gpu,
     .reduce = &reduce_gpu,
     .scan = &scan_gpu,
     .softmax = &softmax_gpu,

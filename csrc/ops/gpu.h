@@ -18,6 +18,7 @@ struct NormGpu;
 struct OrderGpu;
 struct PersistentGpu;
 struct RandomGpu;
+struct RecurrentGpu;
 struct ReduceGpu;
 struct ScanGpu;
 struct SoftmaxGpu;
@@ -34,6 +35,7 @@ struct GpuKernels {
   const OrderGpu* order;
   const PersistentGpu* persistent;
   const RandomGpu* random;
+  const RecurrentGpu* recurrent;
   const ReduceGpu* reduce;
   const ScanGpu* scan;
   const SoftmaxGpu* softmax;

@@ -2102,6 +2102,10 @@ def _permutation(state: Tensor, n: typing.SupportsInt | typing.SupportsIndex) ->
     """
     0 to n - 1 in random order; see wengert.randperm.
     """
+def _recurrent(cell: str, operands: typing.Any, reverse: bool) -> Tensor:
+    """
+    See wengert.nn.LSTM.
+    """
 def _searchsorted(sorted: Tensor, values: typing.Any, right: bool) -> Tensor:
     """
     See wengert.searchsorted.

@@ -1,7 +1,7 @@
 """Recurrent layers and their cells; names, arguments, state and results are PyTorch's.
 
-The inputs' products of all times are one matmul; then a loop over time, whose lines are in the list
-of a step to study.
+The inputs' products of all times are one matmul. Then all times of a layer are one line of the list
+(csrc/ops/recurrent/), or, of cells, projections and packed sequences, lines of each time.
 """
 
 # ruff: noqa: D107 - a layer's formula and arguments are explained at its class
@@ -48,6 +48,11 @@ class _Recurrent(Module):
     bias: bool
     hidden_size: int
     input_size: int
+
+    @property
+    def _cell(self) -> str:
+        """Its name in csrc/ops/recurrent/cells.h."""
+        return f"rnn_{self.nonlinearity}"
 
     def _sizes(self, **sizes: int) -> None:
         for name, size in sizes.items():
@@ -97,6 +102,7 @@ class _Recurrent(Module):
 
 class _GRU(_Recurrent):
     _gates = 3
+    _cell = "gru"
 
     def _biases(self, end: str) -> tuple[Tensor | None, Tensor | None]:
         """The new part's second bias is multiplied by reset first."""
@@ -120,6 +126,7 @@ class _GRU(_Recurrent):
 
 class _LSTM(_Recurrent):
     _gates = 4
+    _cell = "lstm"
 
     def _next(self, x: Tensor, state: State, weight: Tensor, bias: Tensor | None) -> State:
         hidden, cell = state
@@ -169,10 +176,13 @@ class _Layers(_Recurrent):
         """Outputs of all times, and each sequence's last state. x is packed: sizes[t] rows for time
         t. `first` has a row for each sequence."""
         bias = self._biases(end)
-        weight = getattr(self, f"weight_hh{end}").T
+        weight, back = getattr(self, f"weight_hh{end}"), end.endswith("reverse")
+        product = _core.linear(x, getattr(self, f"weight_ih{end}"), bias[0])
+        if sizes[0] == sizes[-1] and not self.proj_size:
+            return self._at_once(product, len(sizes), first, weight, bias[1], back)
+        weight = weight.T
         projected = getattr(self, f"weight_hr{end}") if self.proj_size else None
-        products = _parts(_core.linear(x, getattr(self, f"weight_ih{end}"), bias[0]), sizes)
-        back, rows = end.endswith("reverse"), sizes[-1]
+        products, rows = _parts(product, sizes), sizes[-1]
         state = _map(lambda s: s[:rows], first) if back and rows < sizes[0] else first
         outputs, ended, rows = [], [], rows if back else sizes[0]
         for product, n in list(zip(products, sizes, strict=True))[:: -1 if back else 1]:
@@ -189,6 +199,21 @@ class _Layers(_Recurrent):
         if ended:
             state = _map(lambda *parts: _core.concatenate(parts), state, *ended[::-1])
         return _core.concatenate(outputs[::-1] if back else outputs), state
+
+    def _at_once(
+        self, x: Tensor, times: int, first: State, weight: Tensor, bias: Tensor | None, back: bool
+    ) -> tuple[Tensor, State]:
+        """As _direction, of sequences of one length."""
+        states = first if isinstance(first, tuple) else (first,)
+        operands = [x.reshape(times, -1, x.shape[1]), weight, *states]
+        if isinstance(self, _GRU):
+            operands.append(
+                _core.zeros(self.hidden_size, x.dtype, x.device) if bias is None else bias
+            )
+        y = _core._recurrent(self._cell, operands, back)
+        each = [y[0], y[1]] if len(states) == 2 else [y]
+        last = [part[0 if back else -1] for part in each]
+        return each[0].reshape(len(x), -1), tuple(last) if len(states) == 2 else last[0]
 
     def _run(self, x: Tensor, sizes: list[int], states: list[State]) -> tuple[Tensor, list[State]]:
         """x is packed; one state for each layer and direction."""

@@ -528,3 +528,41 @@ def _attention(g: _Graph, line: Line, q: str, k: str, v: str, mask: str = "") ->
         top = g.node("ReduceMax", s, g.constant([-1]), keepdims=1)
         p = g.node("Where", g.node("Equal", top, least), zero, p)
     return str(g.node("Transpose", g.node("MatMul", p, v), perm=(0, 2, 1, 3)))
+
+
+def _recurrent(g: _Graph, line: Line, x: str, w: str, h: str, last: str = "") -> str:
+    """Time by time: ONNX's own nodes take the layer's input, and the list has its products."""
+    times, kind, c = g.value(line.inputs[0]).shape[0], line.op, last
+    weight = g.node("Transpose", w, perm=[1, 0])
+    axis, numbers = g.constant([0]), range(times)
+    hs, cs = [""] * times, [""] * times
+
+    def parts(x: str, count: int) -> list[str]:
+        made = g.node("Split", x, outputs=count, axis=-1, num_outputs=count)
+        return [made] if count == 1 else made
+
+    for t in reversed(numbers) if line.attributes["reverse"] else numbers:
+        xt = g.node("Gather", x, g.constant(t), axis=0)
+        p = g.node("MatMul", h, weight)
+        if kind == "gru":
+            (xr, xz, xn), (pr, pz, pn) = parts(xt, 3), parts(p, 3)
+            r, z = (g.node("Sigmoid", g.node("Add", a, b)) for a, b in ((xr, pr), (xz, pz)))
+            n = g.node("Tanh", g.node("Add", xn, g.node("Mul", r, g.node("Add", pn, last))))
+            h = g.node("Add", n, g.node("Mul", z, g.node("Sub", h, n)))
+        elif kind == "lstm":
+            i, f, u, o = parts(g.node("Add", xt, p), 4)
+            i, f, o = (g.node("Sigmoid", gate) for gate in (i, f, o))
+            c = g.node("Add", g.node("Mul", f, c), g.node("Mul", i, g.node("Tanh", u)))
+            h = g.node("Mul", o, g.node("Tanh", c))
+            cs[t] = g.node("Unsqueeze", c, axis)
+        else:
+            h = g.node("Tanh" if kind == "rnn_tanh" else "Relu", g.node("Add", xt, p))
+        hs[t] = g.node("Unsqueeze", h, axis)
+    y = str(g.node("Concat", *hs, axis=0))
+    if kind != "lstm":
+        return y
+    both = (g.node("Unsqueeze", made, axis) for made in (y, g.node("Concat", *cs, axis=0)))
+    return str(g.node("Concat", *both, axis=0))
+
+
+_FORMS |= dict.fromkeys(("rnn_tanh", "rnn_relu", "lstm", "gru"), _recurrent)

@@ -26,6 +26,7 @@ EMBED = (
 )
 LONGEST = 64  # characters of a formula that stands in its line; a longer one is a function
 
+_CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
 # In the names of the op's operands and attributes; `all` is all operands.
 _PATTERNS = {
     "copy": "np.copy({x})", "cast": "np.asarray({x}).astype({dtype!r})",
@@ -65,9 +66,12 @@ _PATTERNS = {
         "times({g}.reshape(-1, 1), softmax({x}) - np.eye({x}.shape[1], dtype={x}.dtype)[{target}])",
     "layer_norm": "layer_norm({all}, eps={eps})", "layer_norm_vjp": "layer_norm_vjp({all})",
     "layer_norm_affine_vjp": "layer_norm_affine_vjp({all})",
+    **{cell: f"recurrent({cell!r}, {{reverse}}, {{all}})" for cell in _CELLS},
+    **{f"{cell}_vjp": f"recurrent_vjp({cell!r}, {{reverse}}, {{all}})" for cell in _CELLS},
     "attention": "attention({q}, {k}, {v}, {scale}, {is_causal})",
     "attention_vjp": "attention_vjp({q}, {k}, {v}, {g}, {scale}, {is_causal})",
 }  # fmt: skip
+_TWO = ("layer_norm", "sort", *_CELLS, *(f"{cell}_vjp" for cell in _CELLS))
 _RANDOM = ("uniform", "normal", "integers")
 _HELPERS = {
     "times": (
@@ -250,6 +254,58 @@ _HELPERS = {
         "    dq, dk = np.einsum('nhij,njhd->nihd', ds, k), np.einsum('nhij,nihd->njhd', ds, q)\n"
         "    dv = np.einsum('nhij,nihd->njhd', p + times(p, odd_g[..., None]), g)\n"
         "    return np.concatenate([dq.ravel(), dk.ravel(), dv.ravel()])"
+    ),
+    "recurrent": (
+        "def recurrent(cell, reverse, x, w, h, last=None):  # and what recurrent_vjp needs\n"
+        "    y, kept = np.empty((1 + (cell == 'lstm'), *x.shape[:2], h.shape[1]), x.dtype), []\n"
+        "    for t in range(len(x))[::-1 if reverse else 1]:\n"
+        "        p = h @ w.T\n"
+        "        if cell == 'lstm':\n"
+        "            i, f, u, o = np.split(x[t] + p, 4, -1)\n"
+        "            i, f, u, o = keep = sigmoid(i), sigmoid(f), np.tanh(u), sigmoid(o)\n"
+        "            last = f * last + i * u\n"
+        "            h = o * np.tanh(last)\n"
+        "        elif cell == 'gru':\n"
+        "            r, z, n = np.split(x[t], 3, -1)\n"
+        "            pr, pz, q = np.split(p, 3, -1)\n"
+        "            r, z, q = sigmoid(r + pr), sigmoid(z + pz), q + last\n"
+        "            n = np.tanh(n + r * q)\n"
+        "            keep = r, z, n, q\n"
+        "            h = n + z * (h - n)\n"
+        "        else:\n"
+        "            h = np.tanh(x[t] + p) if cell == 'rnn_tanh' else np.maximum(x[t] + p, 0)\n"
+        "            keep = h,\n"
+        "        y[:, t] = [h, last] if cell == 'lstm' else h\n"
+        "        kept.append(np.concatenate(keep, -1))\n"
+        "    return y if cell == 'lstm' else y[0], np.stack(kept[::-1] if reverse else kept)"
+    ),
+    "recurrent_vjp": (
+        "def recurrent_vjp(cell, reverse, g, kept, y, w, h, c=None):\n"
+        "    y, g, made = y.reshape(-1, *y.shape[-3:]), g.reshape(-1, *g.shape[-3:]), []\n"
+        "    times = range(y.shape[1])[::1 if reverse else -1]\n"
+        "    dh = dc = product = np.zeros_like(h)\n"
+        "    for t, before in zip(times, [*times[1:], None]):\n"
+        "        h0, c0 = (h, c) if before is None else y[[0, -1], before]\n"
+        "        d = g[0, t] + dh + product\n"
+        "        k = np.split(kept[t], kept.shape[-1] // h.shape[1], -1)\n"
+        "        if cell == 'lstm':\n"
+        "            (i, f, u, o), top = k, np.tanh(y[1, t])\n"
+        "            dc = dc + g[1, t] + d * o * (1 - top * top)\n"
+        "            parts = [dc * u * i * (1 - i), dc * c0 * f * (1 - f), dc * i * (1 - u * u),\n"
+        "                     d * top * o * (1 - o)]\n"
+        "            dc, back = dc * f, parts\n"
+        "        elif cell == 'gru':\n"
+        "            r, z, n, q = k\n"
+        "            dn = d * (1 - z) * (1 - n * n)\n"
+        "            parts = [dn * q * r * (1 - r), d * (h0 - n) * z * (1 - z), dn, dn * r]\n"
+        "            dh, back = d * z, parts[:2] + parts[3:]\n"
+        "        else:\n"
+        "            slope = 1 - k[0] * k[0] if cell == 'rnn_tanh' else k[0] > 0\n"
+        "            parts = back = [d * slope]\n"
+        "        product = np.concatenate(back, -1) @ w\n"
+        "        made.append(np.concatenate(parts, -1))\n"
+        "    first = [product, dc] if cell == 'lstm' else [dh, product][cell != 'gru':]\n"
+        "    return np.stack(made if reverse else made[::-1]), np.stack(first)"
     ),
     "embedding_vjp": (
         "def embedding_vjp(g, ids, rows):\n"
@@ -450,7 +506,7 @@ class _Writer:
         value = self.program.values[x.output]
         # A 0-d result is a NumPy scalar, which cannot be written into.
         target = f"{name}[...]" if x.edited and value.shape != () else name
-        if x.op in ("layer_norm", "sort"):  # and what its vjp needs
+        if x.op in _TWO:  # and what its vjp needs
             target = f"{name}, {self.name(x.outputs[1])}"
         text = f"    {target} = {code}"
         source = f"{short(x.place)}: {x.code}" if x.phase == "forward" and x.code else ""
