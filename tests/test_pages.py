@@ -11,7 +11,7 @@ NAMED = re.compile(r"(?<![\w./*<{-])((?:[\w.-]+/)*[\w-][\w.-]*\.(?:h|cpp|cu|py|m
 # Files of users, of others, and of the build, which examples name.
 OTHERS = {"script.py", "Python.h", "nvrtc.h", "file.py", "fast.cu", "p.py", "step.py"}
 
-MADE = "docs/generated/"  # by the site's build
+MADE = "docs/generated/"  # by the build of the site
 
 ROOMS = ("csrc", "python", "tests", "benchmarks", "examples", "docs", ".ci")
 
@@ -44,7 +44,7 @@ def missing(text: str, files: list[str]) -> list[str]:
             for n in NAMED.findall(text)
             if n.removeprefix("../") not in ends
             and Path(n).name not in OTHERS
-            and not f"docs/{n}".startswith(MADE)
+            and not n.removeprefix("../").startswith("generated/")
         }
     )
 
