@@ -586,6 +586,7 @@ class Checkpoint(NamedTuple):
     model: dict[str, Tensor]
     optimizer: dict[str, Any] | None
     scheduler: dict[str, Any] | None
+    averaged: dict[str, Tensor] | None = None
 
 
 _CHECKPOINT_KEY = "checkpoint"
@@ -598,17 +599,20 @@ def save_checkpoint(
     step: int = 0,
     extra: Any = None,
     scheduler: LRScheduler | None = None,
+    averaged: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Saves everything that training needs to go on, in one file.
 
     extra   anything made of dicts with text keys, lists, text, numbers, bools and None (epoch,
             history, state of random generators: generator.state.tolist()).
+    averaged  state_dict() of an AveragedModel.
 
-    Tensors are named "model." + path and "optimizer." + parameter number + buffer; the rest is JSON
-    in the metadata, under "checkpoint".
+    Tensors are named "model." + path, "averaged." + path and "optimizer." + parameter number +
+    buffer; the rest is JSON in the metadata, under "checkpoint".
     """
     state = model if isinstance(model, Mapping) else model.state_dict()
     tensors = {f"model.{name}": tensor for name, tensor in state.items()}
+    tensors |= {f"averaged.{name}": tensor for name, tensor in (averaged or {}).items()}
     about: dict[str, Any] = {"format": 1, "step": int(step), "extra": extra}
     if optimizer is not None:
         own = optimizer.state_dict()
@@ -663,11 +667,12 @@ def load_checkpoint(
         if about["format"] != 1:
             raise FileError(f"it has format {about['format']!r}; this version reads format 1")
         model_state: dict[str, Tensor] = {}
+        means: dict[str, Tensor] = {}
         buffers: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             kind, _, rest = key.partition(".")
-            if kind == "model":
-                model_state[rest] = tensor
+            if kind in ("model", "averaged"):
+                (model_state if kind == "model" else means)[rest] = tensor
             else:
                 number, _, buffer = rest.partition(".")
                 if kind != "optimizer" or str(int(number)) != number:
@@ -688,6 +693,7 @@ def load_checkpoint(
             model_state,
             optimizer_state,
             about.get("scheduler"),
+            means or None,
         )
     except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
         if isinstance(error, FileError) and str(error).startswith(name):

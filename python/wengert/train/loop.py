@@ -11,6 +11,8 @@ loss), and from the command line curves.png and confusion.json. One run at a tim
 Resuming is exact: the order of the samples depends on (seed, epoch), the random numbers of a step
 (dropout) on (seed, step), and everything else is in the checkpoint, also in mid-epoch.
 A loss that is NaN or infinite ends the run with the epoch, the step and the op that made it.
+A step is two compiled lists (`wengert.compile`): the gradients, and, if the loss is finite, the
+update.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -39,10 +42,18 @@ from wengert import _explained
 from wengert.data import Batches, to_tensors
 from wengert.io import load_checkpoint, save_checkpoint, writing
 from wengert.nn.module import kept_modes
-from wengert.optim import ReduceLROnPlateau
+from wengert.optim import (
+    AveragedModel,
+    LambdaLR,
+    ReduceLROnPlateau,
+    clip_grad_norm_,
+    get_ema_avg_fn,
+)
 
 from . import report
+from .callbacks import Callback, Training
 from .directory import claimed, replace_text
+from .metrics import Metric, chosen, class_weights
 
 if TYPE_CHECKING:
     from wengert import nn
@@ -51,6 +62,7 @@ if TYPE_CHECKING:
     from wengert.optim import LRScheduler, Optimizer
 
 __all__ = [
+    "SCHEDULES",
     "Result",
     "TrainingError",
     "fit",
@@ -63,6 +75,8 @@ __all__ = [
 Array = npt.NDArray[Any]
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
 Metrics = dict[str, Any]
+SCHEDULES = ("constant", "linear", "cosine", "onecycle", "plateau")
+_HIGHER_IS_BETTER = re.compile(r"(accuracy|auc|f1|r2|top_k)$")
 
 
 class TrainingError(RuntimeError):
@@ -76,9 +90,9 @@ class Result:
     history: list[Metrics]  # an entry for every finished epoch, those before a resume included
     interrupted: bool  # Ctrl-C ended the run
     checkpoint: Path | None  # the last one written
-    best_epoch: int | None  # of the lowest validation loss; without validation, training loss
+    best_epoch: int | None  # of the best number that is monitored, the validation loss
     outputs: Array | None  # for the test samples, with the weights that the model ends with
-    test: Metrics | None  # test_loss and test_accuracy of these outputs
+    test: Metrics | None  # test_loss, test_accuracy and other metrics of these outputs
 
 
 @dataclass
@@ -92,6 +106,7 @@ class _Position:
     correct: int = 0
     samples: int = 0
     seconds: float = 0.0
+    # of what is monitored, the loss unless asked otherwise
     best_loss: float | None = None
     best_epoch: int | None = None
 
@@ -106,13 +121,25 @@ def fit(
     validation: tuple[Array, Array] | None = None,
     test: tuple[Array, Array] | None = None,
     patience: int | None = None,
-    schedule: LRScheduler | None = None,
+    schedule: LRScheduler | str | None = None,
     classify: bool | None = None,
     run_dir: str | Path | None = None,
     resume: str | Path | None = None,
     overwrite: bool = True,
     config: dict[str, Any] | None = None,
     quiet: bool = True,
+    callbacks: Sequence[Callback] = (),
+    metrics: Sequence[str | Metric] | Mapping[str, str | Metric] = (),
+    monitor: str | None = None,
+    mode: str | None = None,
+    min_delta: float = 0.0,
+    warmup: int = 0,
+    accumulate: int = 1,
+    clip_grad_norm: float | None = None,
+    ema: float | None = None,
+    class_weight: str | dict[int, float] | None = None,
+    precision: str | None = None,
+    compile: bool = True,
 ) -> Result:
     """Train `model` on `data` for `epochs` epochs (in all, counting those before a resume).
 
@@ -120,25 +147,45 @@ def fit(
     validation: arrays (x, y), evaluated after every epoch. The model ends with the weights of the
         epoch whose loss on them was lowest; without them, with those of the last epoch.
     test: arrays (x, y), evaluated once, after the last epoch.
-    data.transform and data.dtype apply to both.
+    data.transform and data.dtype apply to both. Batches are moved to the model's device.
     patience: stop after so many epochs without a lower validation loss.
-    schedule: stepped after every epoch (ReduceLROnPlateau: with the validation loss; without a
-        validation part, the training loss).
+    schedule: a schedule, stepped after every epoch (ReduceLROnPlateau: with the validation loss;
+        without a validation part, the training loss); or a name of SCHEDULES: "constant", or from
+        the learning rate to 0 after each step, "linear" or "cosine"; "onecycle" (its peak is the
+        learning rate), "plateau" (a tenth after 10 epochs).
+    warmup: steps in which the learning rate first rises from near 0, of a schedule by name.
     classify: count right answers. None: where y is a vector of whole numbers; True: one-hot too.
     run_dir: FileExistsError where another run holds it, or with overwrite=False where it has a run
         and this one is not resumed from it.
     resume: a checkpoint that `fit` wrote. config: noted in config.json and in every checkpoint.
     quiet=False: show a bar, or a line an epoch.
+    callbacks: see `Callback`; logs are CSVLogger, JSONLLogger and TensorBoardLogger.
+    metrics: names in train.metrics, or functions of (outputs, y) as arrays, evaluated on validation
+        and test part: "f1" becomes validation_f1.
+    monitor: the number of an epoch that chooses the best one, counts for patience and steps a
+        plateau: "validation_f1". mode: "min" or "max" (None: by the name). min_delta: how much
+        better it must be to count.
+    accumulate: batches whose gradients are averaged in one step.
+    clip_grad_norm: the largest norm of all gradients together.
+    ema: decay, such as 0.999, of an exponential moving average of the weights, which is what is
+        evaluated and what the model ends with.
+    class_weight: "balanced", or a dict from class to weight, given to loss_fn as `weight`.
+    precision: of products on tensor cores, as wengert.set_matmul_precision; as it was afterwards.
+    compile=False: run each step as Python runs it. A step that cannot be compiled does so, too,
+        with a warning.
     A model that is in training mode keeps the modes of its parts; another is put into it.
     Ctrl-C ends the step under way, saves and returns with `interrupted` set; a second one raises.
     The global generator is seeded again at every step, from data.seed and the step.
     """
-    run = _Run(
-        model, loss_fn, optimizer, data, epochs, validation, test, patience, schedule, classify,
-        run_dir, config,
-    )  # fmt: skip
+    arguments = {k: v for k, v in locals().items() if k not in ("resume", "overwrite", "quiet")}
+    run = _Run(**arguments)
+    former = wengert.get_matmul_precision()
     with claimed(run.dir) if run.dir is not None else nullcontext():
-        return run.go(Path(resume) if resume is not None else None, overwrite, quiet)
+        try:
+            wengert.set_matmul_precision(precision or former)
+            return run.go(Path(resume) if resume is not None else None, overwrite, quiet)
+        finally:
+            wengert.set_matmul_precision(former)
 
 
 class _Run:
@@ -154,10 +201,22 @@ class _Run:
         validation: tuple[Array, Array] | None,
         test: tuple[Array, Array] | None,
         patience: int | None,
-        schedule: LRScheduler | None,
+        schedule: LRScheduler | str | None,
         classify: bool | None,
         run_dir: str | Path | None,
         config: dict[str, Any] | None,
+        callbacks: Sequence[Callback],
+        metrics: Any,
+        monitor: str | None,
+        mode: str | None,
+        min_delta: float,
+        warmup: int,
+        accumulate: int,
+        clip_grad_norm: float | None,
+        ema: float | None,
+        class_weight: str | dict[int, float] | None,
+        precision: str | None,
+        compile: bool,
     ) -> None:
         if epochs < 1:
             raise ValueError(f"fit: epochs is {epochs}; it must be at least 1")
@@ -175,17 +234,44 @@ class _Run:
                     f"fit: {name} has {len(part[0])} inputs and {len(part[1])} targets; expected "
                     "as many of both, and at least 1"
                 )
+        for name, value, good in (
+            ("accumulate", accumulate, accumulate >= 1),
+            ("warmup", warmup, warmup >= 0 and (not warmup or schedule in SCHEDULES[:3])),
+            ("clip_grad_norm", clip_grad_norm, clip_grad_norm is None or clip_grad_norm > 0),
+            ("ema", ema, ema is None or 0 < ema < 1),
+            ("mode", mode, mode in (None, "min", "max")),
+            ("schedule", schedule, not isinstance(schedule, str) or schedule in SCHEDULES),
+        ):
+            if not good:
+                raise ValueError(f"fit: {name} is {value!r}; {_MUST[name]}")
         self.model, self.loss_fn, self.optimizer, self.data = model, loss_fn, optimizer, data
         self.epochs, self.validation, self.test, self.patience = epochs, validation, test, patience
-        self.schedule = schedule
         if classify is None:
             classify = data.y.ndim == 1 and data.y.dtype.kind in "iub"
         self.classify = classify
+        if class_weight is not None:
+            self.loss_fn = _weighted(loss_fn, class_weight, model, data)
         self.dir = Path(run_dir) if run_dir is not None else None
         self.config = config or {}
         self.at = _Position()
         self.history: list[Metrics] = []
         self.best: dict[str, Tensor] | None = None  # weights, where there is no directory
+        self.metrics, self.min_delta, self.accumulate = chosen(metrics), min_delta, accumulate
+        self.monitor = monitor or f"{'validation' if validation is not None else 'train'}_loss"
+        higher = mode == "max" or (mode is None and _HIGHER_IS_BETTER.search(self.monitor))
+        self.sign = -1.0 if higher else 1.0
+        self.device = next((p.device for p in model.parameters()), "cpu")
+        self.ema = AveragedModel(model, avg_fn=get_ema_avg_fn(ema)) if ema is not None else None
+        self.by_step = isinstance(schedule, str) and schedule != "plateau"
+        steps = epochs * -(-len(data) // accumulate)
+        self.schedule = (
+            _schedule(schedule, optimizer, steps, warmup) if isinstance(schedule, str) else schedule
+        )
+        self._gradients, self._update = _step(
+            model, self.loss_fn, optimizer, clip_grad_norm, self.ema, compile
+        )
+        self.callbacks = list(callbacks)
+        self.seen = Training(model, optimizer, epochs, self.dir, history=self.history)
 
     @property
     def last(self) -> Path | None:
@@ -205,7 +291,9 @@ class _Run:
                     f"fit: {resume} has {self.at.epoch - (self.at.best_epoch or 0)} epochs without "
                     "a lower validation loss behind it; to go on, ask for a greater patience"
                 )
-            self.history = read_history(resume.with_name("metrics.jsonl"), self.at.epoch)
+            self.history[:] = read_history(resume.with_name("metrics.jsonl"), self.at.epoch)
+        self.seen.epoch, self.seen.step = self.at.epoch + 1, self.at.step
+        self._tell("on_train_begin")
         self._begin_directory(resume, overwrite)
         self._save("last")  # from now on there is always a checkpoint to come back to
         progress = report.progress(self.epochs, self.epochs * len(self.data), quiet)
@@ -217,6 +305,7 @@ class _Run:
                         self._end_epoch(progress)
                 if stop.requested:
                     self._save("last")
+                self._tell("on_train_end")
             finally:
                 progress.close()
         result = Result(
@@ -236,7 +325,8 @@ class _Run:
         return result
 
     def _is_done(self) -> bool:
-        return self.at.epoch >= self.epochs or self._patience_is_over()
+        stopped = self.seen.should_stop and self.at.batch == 0
+        return self.at.epoch >= self.epochs or self._patience_is_over() or stopped
 
     def _patience_is_over(self) -> bool:
         at = self.at
@@ -249,22 +339,80 @@ class _Run:
         at = self.at
         self.data.load_state_dict({"epoch": at.epoch, "batch": at.batch})
         self._train_mode()
+        self.seen.epoch, self.seen.metrics = at.epoch + 1, {}
+        self._tell("on_epoch_begin")
         began, spent_before = time.perf_counter(), at.seconds
-        for x, y in self.data:
-            loss, prediction = self._forward(x, y)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise self._failure(f"the loss became {value}", x, y)
-            self._backward(loss)
-            at.batch, at.step = at.batch + 1, at.step + 1
-            at.loss_sum += value * len(x)
-            at.samples += len(x)
-            if self.classify:
-                at.correct += right_answers(prediction.detach().numpy(), y.numpy())
+        batches, total = self._batches(), len(self.data)
+        for x, y in batches:
+            group = [(x, y)]
+            while len(group) < min(self.accumulate, total - at.batch):
+                group.append(next(batches))
+            wengert.manual_seed(step_seed(self.data.seed, at.step))
+            values, right = [], 0
+            for i, (x, y) in enumerate(group):
+                loss, prediction = self._gradients(x, y, i == 0, 1 / len(group))
+                values.append(loss.item())
+                if not math.isfinite(values[-1]):
+                    raise self._failure(f"the loss became {values[-1]}", x, y)
+                if self.classify:
+                    right += right_answers(prediction.cpu().numpy(), y.cpu().numpy())
+            self._update()
+            if self.by_step and self.schedule is not None:
+                self.schedule.step()
+            at.batch, at.step = at.batch + len(group), at.step + 1
+            for value, (x, _) in zip(values, group, strict=True):
+                at.loss_sum += value * len(x)
+                at.samples += len(x)
+            at.correct += right
             at.seconds = spent_before + time.perf_counter() - began
             progress.step(at.epoch + 1, at.step, self._train_metrics())
+            self.seen.step, self.seen.loss = at.step, sum(values) / len(values)
+            self._tell("on_train_batch_end")
             if stop.requested:
                 return
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Those of the epoch, on the model's device. Training is saved where the data fail."""
+        batches = iter(self.data)
+        while True:
+            try:
+                x, y = next(batches)
+            except StopIteration:
+                return
+            except Exception as error:
+                error.add_note(f"training stopped in {self._place()}{self._kept()}")
+                raise
+            yield (x, y) if self.device == "cpu" else (x.to(self.device), y.to(self.device))
+
+    def _place(self) -> str:
+        return f"epoch {self.at.epoch + 1}, after step {self.at.step}"
+
+    def _kept(self) -> str:
+        """Saves the training so far, and says where."""
+        if self.last is None:
+            return ""
+        try:
+            self._save("last")
+        except OSError as error:
+            return f"; {self.last} could not be written: {error.strerror}"
+        return f"; {self.last} has the training up to there, to resume"
+
+    def _tell(self, event: str) -> None:
+        """Calls this method of the callbacks; TrainingError where one raises."""
+        for callback in self.callbacks:
+            call = getattr(callback, event, None)
+            if call is None:
+                continue
+            try:
+                call(self.seen)
+            except Exception as error:
+                begins = event == "on_train_begin"  # nothing has been trained
+                if begins and isinstance(error, OSError):
+                    raise
+                raise TrainingError(
+                    f"training stopped in {self._place()}: {type(callback).__name__}.{event} "
+                    f"raised {type(error).__name__}: {error}{'' if begins else self._kept()}"
+                ) from error
 
     def _train_mode(self) -> None:
         if not self.model.training:  # else a part in evaluation mode (frozen) stays in it
@@ -304,36 +452,51 @@ class _Run:
             metrics |= {f"validation_{name}": value for name, value in judged.items()}
             if not math.isfinite(judged["loss"]):
                 raise self._failure(f"the loss on the validation samples became {judged['loss']}")
-        self.history.append(metrics)
-        loss = metrics["train_loss" if self.validation is None else "validation_loss"]
-        better = at.best_loss is None or loss < at.best_loss
-        best = (loss, at.epoch + 1) if better else (at.best_loss, at.best_epoch)
+        if self.monitor not in metrics:
+            raise ValueError(
+                f"fit: monitor is {self.monitor!r}, and an epoch has {', '.join(metrics)}; ask for "
+                "it with metrics=, and give a validation part"
+            )
+        score = metrics[self.monitor]
+        better = at.best_loss is None or self.sign * (at.best_loss - score) > self.min_delta
+        best = (score, at.epoch + 1) if better else (at.best_loss, at.best_epoch)
         self.at = _Position(at.epoch + 1, step=at.step, best_loss=best[0], best_epoch=best[1])
         if isinstance(self.schedule, ReduceLROnPlateau):
-            self.schedule.step(loss)
-        elif self.schedule is not None:
+            self.schedule.step(self.sign * score)
+        elif self.schedule is not None and not self.by_step:
             self.schedule.step()
+        self.seen.metrics = metrics
+        failed = None
+        try:
+            self._tell("on_epoch_end")
+        except TrainingError as error:  # the epoch is finished all the same
+            failed = error
+        self.history.append(metrics)
         self._append_metrics(metrics)
         if better:  # first: a run that is killed in between repeats the epoch from last
             self._save("best")
         self._save("last")
         progress.epoch(metrics)
+        if failed is not None:
+            raise failed
 
     def _evaluate(self, part: tuple[Array, Array]) -> tuple[Array, Metrics]:
         """The outputs for a part that is not trained on, and their loss and accuracy."""
         x, y = part
         size = max(self.data.batch_size, 256)
-        outputs = predict(self.model, x, self.data.dtype, self.data.transform, size)
+        outputs = predict(self._evaluated(), x, self.data.dtype, self.data.transform, size)
+        given = (t.to(self.device) for t in to_tensors(outputs, y, self.data.dtype))
         with wengert.no_grad():
-            loss = self.loss_fn(*to_tensors(outputs, y, self.data.dtype)).item()
+            loss = self.loss_fn(*given).item()
         accuracy = right_answers(outputs, y) / len(y) if self.classify else None
-        return outputs, {"loss": loss, "accuracy": accuracy}
+        more = {name: float(metric(outputs, y)) for name, metric in self.metrics.items()}
+        return outputs, {"loss": loss, "accuracy": accuracy, **more}
 
     # When a number is not a number.
 
     def _bad_parameter(self) -> str | None:
         for name, parameter in self.model.named_parameters():
-            if not np.isfinite(parameter.detach().numpy()).all():
+            if not _is_finite(parameter.detach()):
                 return name
         return None
 
@@ -362,7 +525,7 @@ class _Run:
         from wengert.study.tracing import record
 
         if x is not None and y is not None and self._bad_parameter() is None:
-            if not (np.isfinite(x.numpy()).all() and np.isfinite(y.numpy()).all()):
+            if not (_is_finite(x) and _is_finite(y)):
                 return "The batch itself holds NaN or infinity: clean the data"
             try:
                 bad = record(partial(self._forward, x, y)).first_bad()
@@ -377,7 +540,7 @@ class _Run:
         self.data.load_state_dict({"epoch": self.at.epoch, "batch": self.at.batch})
         self._train_mode()
         try:
-            for x, y in self.data:
+            for x, y in self._batches():
                 if self.at.step > failed_at:
                     break
                 program = record(partial(self._step, x, y))
@@ -426,17 +589,19 @@ class _Run:
     def _save(self, name: str) -> None:
         if self.dir is None:
             if name == "best" and self.validation is not None:
-                self.best = copy.deepcopy(self.model.state_dict())
+                self.best = copy.deepcopy(self._evaluated().state_dict())
             return
         if bad := self._bad_parameter():
             raise self._failure(f"{bad} became NaN or infinite")
+        states = [c.state_dict() if hasattr(c, "state_dict") else None for c in self.callbacks]
         save_checkpoint(
             self.dir / f"{name}.safetensors",
-            model=self.model,
+            model=self.model if name == "last" else self._evaluated(),
             optimizer=self.optimizer,
             step=self.at.step,
-            extra={"fit": asdict(self.at), "config": self.config},
+            extra={"fit": asdict(self.at), "config": self.config, "callbacks": states},
             scheduler=self.schedule,
+            averaged=self.ema.state_dict() if self.ema is not None and name == "last" else None,
         )
 
     def _restore(self, path: Path) -> None:
@@ -447,6 +612,21 @@ class _Run:
                 raise
             raise ValueError(f"fit: {path}: {error}") from None
         self.at = _position(checkpoint, path)
+        if self.ema is not None:
+            if checkpoint.averaged is None:
+                raise ValueError(f"fit: {path} has no average of the weights; leave ema out")
+            self.ema.load_state_dict(checkpoint.averaged)
+        states = checkpoint.extra.get("callbacks") or []
+        if any(states) and len(states) != len(self.callbacks):
+            raise ValueError(
+                f"fit: {path} was written with {len(states)} callbacks; resume with the same ones"
+            )
+        for callback, state in zip(self.callbacks, states, strict=False):
+            if state is not None and hasattr(callback, "load_state_dict"):
+                callback.load_state_dict(state)
+
+    def _evaluated(self) -> nn.Module:
+        return self.model if self.ema is None else self.ema.module
 
     def _restore_best(self, path: Path) -> None:
         """Which epoch was the best is what best.safetensors beside the checkpoint says: a run may
@@ -463,6 +643,8 @@ class _Run:
 
     def _take_best(self) -> None:
         """The weights that the validation part chose."""
+        if self.ema is not None:
+            self.model.load_state_dict(self.ema.module.state_dict())
         if self.validation is None or self.at.best_epoch == self.at.epoch:
             return
         if self.dir is not None:
@@ -484,6 +666,106 @@ class _Run:
             epoch = self.at.epoch if self.validation is None else self.at.best_epoch
             summary |= {"tested_epoch": epoch, **tested}
         self._append_metrics(summary)
+
+
+_MUST = {
+    "accumulate": "it must be at least 1",
+    "warmup": "it must be 0 or more, and needs schedule='constant', 'linear' or 'cosine'",
+    "clip_grad_norm": "it must be above 0",
+    "ema": "it must be between 0 and 1, such as 0.999",
+    "mode": "it must be 'min' or 'max'",
+    "schedule": f"it must be a schedule of wengert.optim, or one of {', '.join(SCHEDULES)}",
+}
+
+
+def _weighted(loss_fn: Loss, weight: Any, model: nn.Module, data: Batches) -> Loss:
+    """The loss with a weight for each class of the data."""
+    import inspect
+
+    names = inspect.signature(loss_fn).parameters
+    if "weight" not in names:
+        raise ValueError(
+            "fit: class_weight is given to loss_fn as weight=, which it does not take; "
+            "wengert.cross_entropy does"
+        )
+    device = next((p.device for p in model.parameters()), "cpu")
+    weights = wengert.tensor(class_weights(data.y, weight=weight), data.dtype).to(device)
+    weighted: Any = loss_fn
+    return partial(weighted, weight=weights)
+
+
+def _schedule(name: str, optimizer: Optimizer, steps: int, warmup: int) -> LRScheduler:
+    """A schedule of SCHEDULES over so many steps."""
+    if name == "plateau":
+        return ReduceLROnPlateau(optimizer)
+    half_wave: Callable[[float], float] = lambda t: (1 + math.cos(math.pi * t)) / 2  # noqa: E731
+    falls: dict[str, Callable[[float], float]] = {
+        "constant": lambda t: 1.0,
+        "linear": lambda t: 1 - t,
+        "cosine": half_wave,
+        # As OneCycleLR, without its momentum.
+        "onecycle": lambda t: (
+            1 - 0.96 * half_wave(t / 0.3) if t < 0.3 else max(half_wave((t - 0.3) / 0.7), 4e-6)
+        ),
+    }
+    fall, rest = falls[name], max(1, steps - warmup)
+
+    def factor(step: int) -> float:
+        return (step + 1) / (warmup + 1) if step < warmup else fall(min(1, (step - warmup) / rest))
+
+    return LambdaLR(optimizer, factor)
+
+
+def _step(
+    model: nn.Module,
+    loss_fn: Loss,
+    optimizer: Optimizer,
+    clip: float | None,
+    ema: AveragedModel | None,
+    compiled: bool,
+) -> tuple[Callable[..., Any], Callable[[], Any]]:
+    """The two halves of a step: gradients(x, y, first of the step, its share of the loss), which
+    gives loss and prediction, and update()."""
+
+    def gradients(x: Tensor, y: Tensor, first: bool, share: float) -> tuple[Tensor, Tensor]:
+        if first:
+            optimizer.zero_grad()
+        prediction = model(x)
+        loss = loss_fn(prediction, y)
+        (loss if share == 1 else loss * share).backward()
+        return loss.detach(), prediction.detach()
+
+    def update() -> None:
+        if clip is not None:
+            clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        if ema is not None:
+            ema.update_parameters(model)
+
+    return (_compiled(gradients), _compiled(update)) if compiled else (gradients, update)
+
+
+def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn`, compiled; where it cannot be, as it is, with a warning."""
+    step: Callable[..., Any] = wengert.compile(fn)
+
+    def call(*args: Any) -> Any:
+        nonlocal step
+        try:
+            return step(*args)
+        except ValueError as error:  # nothing has run
+            if step is fn or not str(error).startswith("compile: "):
+                raise
+            warnings.warn(
+                f"fit: the step runs as Python runs it, more slowly, since {_told(error)}; "
+                "compile=False says so without this warning",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            step = fn
+            return fn(*args)
+
+    return call
 
 
 def _position(checkpoint: Checkpoint, path: Path) -> _Position:
@@ -508,6 +790,10 @@ def _position(checkpoint: Checkpoint, path: Path) -> _Position:
     return at
 
 
+def _is_finite(x: Tensor) -> bool:
+    return bool(wengert.isfinite(x).all().item())
+
+
 def _told(error: object) -> str:
     """The message, less a place in the code that is only where the command was started."""
     return re.sub(r" at (<frozen \w+>|\S*/bin/wengert):\d+", "", str(error)).rstrip(".")
@@ -523,11 +809,13 @@ def predict(
     """The network's outputs for the rows of x, in evaluation mode, batch by batch. Afterwards each
     part of the network is in the mode in which it was."""
     parts = []
+    device = next((p.device for p in model.parameters()), "cpu")
     with wengert.no_grad(), kept_modes(model):
         model.eval()
         for start in range(0, len(x) or 1, batch_size):
             rows = x[start : start + batch_size]
-            parts.append(model(to_tensors(rows, rows[:, :0], dtype, transform)[0]).numpy())
+            given = to_tensors(rows, rows[:, :0], dtype, transform)[0].to(device)
+            parts.append(model(given).cpu().numpy())
     return np.concatenate(parts)
 
 
