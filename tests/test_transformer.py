@@ -124,6 +124,67 @@ def test_options(options, batch) -> None:
         assert_close(ours(*xs, is_causal=True)[0], causal.detach().numpy(), 1e-12)
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_cached_keys_and_grouped_heads(kv_heads: int, batch_first: bool) -> None:
+    """Place after place with a cache is all at once; each head of the keys serves several."""
+    layer = nn.MultiheadAttention(
+        8, 4, batch_first=batch_first, num_kv_heads=kv_heads, dtype="float64",
+        generator=wg.Generator(0),
+    )  # fmt: skip
+    axis = 1 if batch_first else 0
+    x = wg.randn((3, 5, 8), "float64", generator=wg.Generator(1))
+
+    def gradients(y: wg.Tensor) -> list[wg.Tensor]:
+        return [y, *wg.grad((y * y).sum(), list(layer.parameters()))]
+
+    whole, weights = layer(x, x, x, is_causal=True, average_attn_weights=False)
+    expected = gradients(whole)
+    for cuts in ([1] * x.shape[axis], [2, 1, x.shape[axis] - 3], [x.shape[axis]]):
+        cache, ys = nn.KeyValueCache(), []
+        for part in x.split([c for c in cuts if c], axis):
+            y, w = layer(part, part, part, is_causal=True, average_attn_weights=False, cache=cache)
+            ys.append(y)
+            seen = len(cache)
+            assert_close(
+                w, weights[:, :, seen - y.shape[axis] : seen, :seen].detach().numpy(), 1e-12
+            )
+            y, _ = layer(part, part, part, need_weights=False, cache=nn.KeyValueCache())
+        assert len(cache) == x.shape[axis]
+        for a, b in zip(gradients(wg.concatenate(ys, axis)), expected, strict=True):
+            assert_close(a, b.detach().numpy(), 1e-10, 1e-12)
+    # As of a layer whose keys' heads are repeated.
+    e, kept = 8, 2 * kv_heads
+    other = nn.MultiheadAttention(8, 4, batch_first=batch_first, dtype="float64")
+    rows = [*range(e)]
+    rows += [start + 2 * (h * kv_heads // 4) + i for start in (e, e + kept) for h in range(4)
+             for i in range(2)]  # fmt: skip
+    state = layer.state_dict()
+    state["in_proj_weight"] = state["in_proj_weight"][rows]
+    state["in_proj_bias"] = state["in_proj_bias"][rows]
+    other.load_state_dict(state)
+    assert_close(other(x, x, x, is_causal=True)[0], whole.detach().numpy(), 1e-12)
+
+
+def test_a_cache_that_does_not_fit() -> None:
+    layer, cache = nn.MultiheadAttention(4, 2), nn.KeyValueCache()
+    x = wg.ones((1, 3, 4))
+    layer(x, x, x, cache=cache)
+    with pytest.raises(
+        ValueError, match=r"holds keys of shape \(3, 2, 1, 2\), and gets \(2, 2, 1, 2\)"
+    ):
+        layer(x[:, :2], x[:, :2], x[:, :2], cache=cache)
+    assert len(cache) == 1
+    with pytest.raises(ValueError, match=r"key_padding_mask has shape \(3, 1\); expected \(3, 2\)"):
+        layer(x, x, x, key_padding_mask=wg.ones((3, 1)) > 0, cache=cache)
+    assert len(cache) == 1
+    biased = nn.MultiheadAttention(4, 2, add_bias_kv=True)
+    with pytest.raises(ValueError, match="no place for add_bias_kv"):
+        biased(x, x, x, cache=nn.KeyValueCache())
+    with pytest.raises(ValueError, match="num_kv_heads is 3; expected a divisor of num_heads, 4"):
+        nn.MultiheadAttention(8, 4, num_kv_heads=3)
+
+
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("batch_first", [False, True])

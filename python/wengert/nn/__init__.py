@@ -6,6 +6,7 @@ from typing import Any as _Any
 from .. import _names
 from . import functional, init, utils
 from .attention import (
+    KeyValueCache,
     MultiheadAttention,
     Transformer,
     TransformerDecoder,
@@ -209,6 +210,7 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LPPool1d",
     "LPPool2d",

@@ -25,6 +25,7 @@ from .module import Module, Parameter
 from .norms import LayerNorm
 
 __all__ = [
+    "KeyValueCache",
     "MultiheadAttention",
     "Transformer",
     "TransformerDecoder",
@@ -32,6 +33,41 @@ __all__ = [
     "TransformerEncoder",
     "TransformerEncoderLayer",
 ]
+
+
+class KeyValueCache:
+    """Keys and values of the places that an attention has seen, for those that come after.
+
+        cache = nn.KeyValueCache()
+        for token in tokens:  # (n, 1, embed_dim) each
+            y, _ = attention(token, token, token, need_weights=False, is_causal=True, cache=cache)
+
+    One for each layer. keys and values are (n, heads, places, width); len(cache) is the places.
+    They keep their history: without `wengert.no_grad()` gradients pass to earlier places.
+    """
+
+    def __init__(self) -> None:
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Places."""
+        return 0 if self.keys is None else self.keys.shape[2]
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds places; all keys and all values. ShapeError for others than those before."""
+        if self.keys is not None and self.values is not None:
+            for name, have, more in (("keys", self.keys, keys), ("values", self.values, values)):
+                if (have.shape[:2], have.shape[3]) != (more.shape[:2], more.shape[3]):
+                    raise ShapeError(
+                        f"KeyValueCache: it holds {name} of shape {have.shape}, and gets "
+                        f"{more.shape}; all axes but the third must be equal: use another cache "
+                        "for another layer or batch"
+                    )
+            keys = _core.concatenate([self.keys, keys], 2)
+            values = _core.concatenate([self.values, values], 2)
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 class MultiheadAttention(Module):
@@ -43,7 +79,9 @@ class MultiheadAttention(Module):
     attn_mask is (L, S) or (n · num_heads, L, S), key_padding_mask (n, S). is_causal without
     attn_mask: query i looks at keys 0 to i. dropout is that of the weights, in training.
     add_bias_kv adds one key and value that are trained, add_zero_attn one of zeros; all queries
-    look at these.
+    look at these. num_kv_heads: keys and values have fewer heads, each for several of the query's
+    (arXiv 2305.13245). With a `cache`, key and value follow what it holds, which is added to: S is
+    all of them, and is_causal counts the queries as the last places.
     """
 
     in_proj_weight: Parameter | None
@@ -62,10 +100,17 @@ class MultiheadAttention(Module):
         batch_first: bool = False,
         dtype: Any = None,
         generator: Generator | None = None,
+        num_kv_heads: int | None = None,
     ) -> None:
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(
                 f"MultiheadAttention: embed_dim {embed_dim} cannot be {num_heads} heads of one size"
+            )
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if self.num_kv_heads < 1 or num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"MultiheadAttention: num_kv_heads is {num_kv_heads}; expected a divisor of "
+                f"num_heads, {num_heads}"
             )
         self.embed_dim, self.num_heads, self.batch_first = embed_dim, num_heads, batch_first
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
@@ -76,18 +121,20 @@ class MultiheadAttention(Module):
             made = _core.empty((rows, columns), dtype)
             return Parameter(init.xavier_uniform_(made, generator=generator))
 
+        kept = embed_dim // num_heads * self.num_kv_heads
+        self._widths = [embed_dim, kept, kept]
         self.in_proj_weight = None
         if (self.kdim, self.vdim) == (embed_dim, embed_dim):
-            self.in_proj_weight = weight(3 * embed_dim, embed_dim)
+            self.in_proj_weight = weight(sum(self._widths), embed_dim)
         else:
             self.q_proj_weight = weight(embed_dim, embed_dim)
-            self.k_proj_weight = weight(embed_dim, self.kdim)
-            self.v_proj_weight = weight(embed_dim, self.vdim)
-        self.in_proj_bias = Parameter(_core.zeros((3 * embed_dim,), dtype)) if bias else None
+            self.k_proj_weight = weight(kept, self.kdim)
+            self.v_proj_weight = weight(kept, self.vdim)
+        self.in_proj_bias = Parameter(_core.zeros((sum(self._widths),), dtype)) if bias else None
         self.bias_k: Parameter | None = None
         self.bias_v: Parameter | None = None
         if add_bias_kv:
-            shape = (1, 1, embed_dim)
+            shape = (1, 1, kept)
             k, v = (init.xavier_normal_(_core.empty(shape, dtype), 1, generator) for _ in "kv")
             self.bias_k, self.bias_v = Parameter(k), Parameter(v)
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype, generator)
@@ -95,15 +142,15 @@ class MultiheadAttention(Module):
             init.zeros_(self.out_proj.bias)
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        e = self.embed_dim
+        widths = self._widths
         bias = self.in_proj_bias
         if self.in_proj_weight is None:
             weights = [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
         elif query is key and key is value:  # one product
-            return _core.linear(query, self.in_proj_weight, bias).split(e, -1)
+            return _core.linear(query, self.in_proj_weight, bias).split(widths, -1)
         else:
-            weights = self.in_proj_weight.split(e)  # type: ignore[assignment]
-        biases = [None] * 3 if bias is None else bias.split(e)
+            weights = self.in_proj_weight.split(widths)  # type: ignore[assignment]
+        biases = [None] * 3 if bias is None else bias.split(widths)
         given = (query, key, value)
         return [_core.linear(*of) for of in zip(given, weights, biases, strict=True)]
 
@@ -150,6 +197,7 @@ class MultiheadAttention(Module):
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
+        cache: KeyValueCache | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         for name, x in (("query", query), ("key", key), ("value", value)):
             if x.ndim != query.ndim or x.ndim not in (2, 3):
@@ -162,30 +210,41 @@ class MultiheadAttention(Module):
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
         batch = 0 if self.batch_first or one else 1
 
-        def heads(x: Tensor, zero: bool = False, extra: Tensor | None = None) -> Tensor:
+        def heads(x: Tensor, count: int, zero: bool = False, extra: Tensor | None = None) -> Tensor:
             x = x.unsqueeze(0) if one else x.swapaxes(0, 1) if batch else x
             if extra is not None:
                 x = _core.concatenate([x, extra.broadcast_to((x.shape[0], 1, x.shape[2]))], 1)
             if zero:
                 x = functional.pad(x, ((0, 0), (0, 1), (0, 0)))
-            return x.reshape(*x.shape[:2], self.num_heads, -1).swapaxes(1, 2)
+            return x.reshape(*x.shape[:2], count, -1).swapaxes(1, 2)
 
         q, k, v = self._projected(query, key, value)
-        zero = self.add_zero_attn
-        q, k, v = heads(q), heads(k, zero, self.bias_k), heads(v, zero, self.bias_v)
-        n, _, length, _ = q.shape
+        zero, several = self.add_zero_attn, self.num_kv_heads
+        q = heads(q, self.num_heads)
+        k, v = heads(k, several, zero, self.bias_k), heads(v, several, zero, self.bias_v)
         extra = zero + (self.bias_k is not None)
-        keys = k.shape[2] - extra
+        if cache is not None and extra:
+            raise ValueError(
+                "MultiheadAttention: a cache has no place for add_bias_kv and add_zero_attn"
+            )
+        before = 0 if cache is None else len(cache)
+        n, _, length, _ = q.shape
+        keys = before + k.shape[2] - extra
         causal = is_causal and attn_mask is None
-        if causal and extra:
+        if causal and (extra or before):
             along = _core.arange(keys, device=q.device)
-            attn_mask = along > _core.arange(length, device=q.device).unsqueeze(1)
+            last = _core.arange(before, before + length, device=q.device)
+            attn_mask = None if length == 1 and before + 1 == keys else along > last.unsqueeze(1)
             causal = False
         mask = self._mask(attn_mask, key_padding_mask, n, length, keys)
         if mask is not None and extra:
             seen = _core.ones((*mask.shape[:-1], extra), mask.dtype, mask.device)
             seen = seen if mask.dtype == _core.bool_ else seen * 0
             mask = _core.concatenate([mask, seen], -1)
+        if cache is not None:
+            k, v = cache.append(k, v)
+        if several < self.num_heads:
+            k, v = (x.repeat_interleave(self.num_heads // several, 1) for x in (k, v))
         drops = self.training and self.dropout > 0
         weights = None
         if need_weights or drops:
@@ -202,7 +261,9 @@ class MultiheadAttention(Module):
         return y, weights.squeeze(0) if one else weights
 
     def extra_repr(self) -> str:
-        return f"{self.embed_dim}, {self.num_heads}, batch_first={self.batch_first}"
+        text = f"{self.embed_dim}, {self.num_heads}, batch_first={self.batch_first}"
+        grouped = self.num_kv_heads < self.num_heads
+        return f"{text}, num_kv_heads={self.num_kv_heads}" if grouped else text
 
 
 Activation = Callable[[Tensor], Tensor]
