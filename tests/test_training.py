@@ -357,7 +357,9 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     ]
     assert metrics.calibration_error(logits, y) == pytest.approx(sum(gaps) / 200)
     weights = pytest.importorskip("sklearn.utils").compute_class_weight
-    np.testing.assert_allclose(metrics.class_weights(y), weights("balanced", classes=np.arange(4), y=y))
+    np.testing.assert_allclose(
+        metrics.class_weights(y), weights("balanced", classes=np.arange(4), y=y)
+    )
     with pytest.raises(ValueError, match="all samples are of one class"):
         metrics.auc(logits, y * 0)
 

@@ -32,7 +32,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from wengert.data import Dataset
+    from wengert.data import Loaded
     from wengert.train import Result
 
 
@@ -185,7 +185,7 @@ def _resumed(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return config | {key: given[key] for key in CHANGEABLE if key in given}
 
 
-def _described(config: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
+def _described(config: dict[str, Any], dataset: Loaded) -> dict[str, Any]:
     """What the data add to the settings, the loss among it where none is asked for. UsageError
     where the settings do not suit the data."""
     source, model = config["data"], config["model"]
@@ -251,7 +251,7 @@ def _shown(path: str | Path) -> str:
     return plain(shlex.quote(str(path)))
 
 
-def _report(result: Result, dataset: Dataset, config: dict[str, Any], run_dir: Path) -> None:
+def _report(result: Result, dataset: Loaded, config: dict[str, Any], run_dir: Path) -> None:
     """The files of a finished run, and then its figures: what the test part says of the weights
     that the validation part chose."""
     import numpy as np

@@ -6,9 +6,11 @@ for x_batch, y_batch in Batches(x_train, y_train, batch_size=32): ...
 """
 
 from .batching import Batches, Split, Standardizer, split, split_indices, to_tensors
+from .dataset import Dataset, Shards
 from .digits import load_digits
 from .errors import DataError, DataNotFoundError
 from .files import load_idx, load_idx_directory, load_npz
+from .frames import Encoder, load_frame
 from .images import (
     ImageFolder,
     MixUp,
@@ -17,7 +19,7 @@ from .images import (
     RandomHorizontalFlip,
     RandomRotation,
 )
-from .source import Dataset, load, load_inputs
+from .source import Loaded, load, load_inputs
 from .tables import Table, load_csv
 
 __all__ = [
@@ -25,18 +27,22 @@ __all__ = [
     "DataError",
     "DataNotFoundError",
     "Dataset",
+    "Encoder",
     "ImageFolder",
+    "Loaded",
     "MixUp",
     "RandomCrop",
     "RandomErasing",
     "RandomHorizontalFlip",
     "RandomRotation",
+    "Shards",
     "Split",
     "Standardizer",
     "Table",
     "load",
     "load_csv",
     "load_digits",
+    "load_frame",
     "load_idx",
     "load_idx_directory",
     "load_inputs",

@@ -7,21 +7,26 @@ and a run that is resumed in the middle of an epoch sees the same batches as one
 
 from __future__ import annotations
 
-from collections import deque
+import inspect
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import _explained
+from .dataset import Dataset, Samples, Shards, in_order
 from .errors import DataError
+from .frames import Encoders, is_table, load_frame
 from .images import Change, ImageFolder, augmented
 
 if TYPE_CHECKING:
     from wengert._core import Tensor
 
 Array = npt.NDArray[Any]
+# x to x, or, by a parameter called `generator`, x and its batch's random numbers to x.
+Transform = Callable[..., Array]
 
 
 def shuffled(n: int, seed: int, stream: int = 0) -> npt.NDArray[np.int64]:
@@ -43,12 +48,17 @@ class Batches:
                 ...
 
     x: (n, ...) becomes a tensor of `dtype`, batch by batch, after `transform` (NumPy to NumPy);
-       an ImageFolder, too, which decodes its images then.
+       an ImageFolder or Shards, too, which read then; a frame of pandas or Polars, an Arrow table,
+       a Hugging Face dataset or a dict of columns, with y the name of its target; or a `Dataset`,
+       or a list of pairs, which gives (x, y) sample by sample, without y.
     y: (n, ...) whole numbers become int64, other numbers `dtype`.
+    transform: one with a parameter `generator` also gets a numpy.random.Generator, which depends on
+       seed, epoch and batch alone; None where data are evaluated, not trained on.
+    encoders: of a frame's columns of text or with missing cells, as `load_frame` takes them.
     augment: changes such as RandomCrop(28, padding=2), done in order before `transform`; what they
        draw depends on seed, epoch and batch alone.
-    workers: so many threads prepare the next batches meanwhile. The batches are the same for any
-       number of them.
+    workers: so many threads, or with processes=True processes, prepare `prefetch` batches each
+       meanwhile. The batches are the same for any number of them.
     A finished pass moves `epoch` on by one; a pass left early (break) is begun again by the next
     `for`. `state_dict` and `load_state_dict` carry epoch and batch, to go on in mid-epoch.
 
@@ -61,32 +71,53 @@ class Batches:
 
     def __init__(
         self,
-        x: Array | ImageFolder,
-        y: Array,
-        batch_size: int,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 32,
         shuffle: bool = True,
         seed: int = 0,
         epoch: int = 0,
         drop_last: bool = False,
         *,
         dtype: str = "float32",
-        transform: Callable[[Array], Array] | None = None,
+        transform: Transform | None = None,
         augment: Sequence[Change] = (),
         workers: int = 0,
+        processes: bool = False,
+        prefetch: int = 2,
+        encoders: Encoders | None = None,
     ) -> None:
         """See the class. Nothing is copied or shuffled until a `for` begins."""
-        x, y = x if isinstance(x, ImageFolder) else np.asarray(x), np.asarray(y)
-        if not x.shape or y.ndim == 0 or len(x) != len(y):
+        if isinstance(y, int):  # Batches(dataset, 32)
+            y, batch_size = None, y
+        self.classes: list[str] | None = None  # of a frame's target
+        if encoders and not is_table(x):
+            raise DataError(f"Batches: encoders are of columns, and x is {type(x).__name__}")
+        if is_table(x):
+            x, y, self.classes = _of_frame(x, y, encoders)
+        elif y is None:
+            x, y = _of_dataset(x)
+        if not isinstance(x, (ImageFolder, Shards, Samples)):
+            x = np.asarray(x)
+        y = y if isinstance(y, Shards) else np.asarray(y)
+        for name, part in (("x", x), ("y", y)):
+            if isinstance(part, np.ndarray) and part.dtype.kind not in "iubf":
+                raise DataError(
+                    f"Batches: {name} has dtype {part.dtype}; expected numbers (text: load_frame "
+                    "and load_csv encode columns)"
+                )
+        by_sample = isinstance(x, Samples)
+        if not x.shape or (not by_sample and (y.ndim == 0 or len(x) != len(y))):
             raise DataError(
                 f"Batches: x {x.shape} and y {y.shape} differ in length; "
                 "both need one entry per sample along their first axis"
             )
         if batch_size < 1:
             raise DataError(f"Batches: batch_size is {batch_size}; it must be at least 1")
-        if workers < 0 or not all(map(callable, augment)):
+        if workers < 0 or prefetch < 1 or not all(map(callable, augment)):
             raise DataError(
-                f"Batches: workers is {workers} and augment {augment!r}; expected 0 or more "
-                "threads and a list of changes"
+                f"Batches: workers is {workers}, prefetch {prefetch} and augment {augment!r}; "
+                "expected 0 or more workers, 1 or more batches and a list of changes"
             )
         if seed < 0 or epoch < 0:
             raise DataError(f"Batches: seed {seed} and epoch {epoch} must not be negative")
@@ -99,6 +130,7 @@ class Batches:
         )
         self.dtype, self.transform = dtype, transform
         self.augment, self.workers = list(augment), workers
+        self.processes, self.prefetch = processes, prefetch
         self.epoch = epoch
         self.batch = 0  # batches already given out in this epoch
         self._resume_at = 0
@@ -124,33 +156,28 @@ class Batches:
 
     def take(self, rows: Array | slice) -> tuple[Tensor, Tensor]:
         """The tensors of these rows, without what `augment` does."""
-        return to_tensors(self.x[rows], self.y[rows], self.dtype, self.transform)
+        return to_tensors(*self._rows(rows), self.dtype, self.transform)
 
-    def _prepare(self, epoch: int, batch: int, order: Array) -> tuple[Array, Array]:
+    def _rows(self, rows: Any, began: Callable[[int], None] | None = None) -> tuple[Array, Array]:
+        if isinstance(self.x, Samples):
+            return self.x.rows(np.arange(len(self.x))[rows], began)
+        return self.x[rows], self.y[rows]
+
+    def _prepare(
+        self, epoch: int, order: Array, batch: int, began: Callable[[int], None] | None = None
+    ) -> tuple[Array, Array]:
         rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        x, y = augmented(self.x[rows], self.y[rows], self.augment, (self.seed, epoch, batch))
-        return to_arrays(x, y, self.dtype, self.transform)
+        x, y = self._rows(rows, began)
+        x, y = augmented(x, y, self.augment, (self.seed, epoch, batch))
+        generator = np.random.Generator(np.random.PCG64([self.seed, epoch, batch, 1]))
+        return to_arrays(x, y, self.dtype, self.transform, generator)
 
     def _prepared(self, epoch: int, batch: int) -> Iterator[tuple[Array, Array]]:
         """The arrays of the batches from `batch` on, made by this thread or by the workers."""
-        order, rest = self.indices(epoch), range(batch, len(self))
+        make, rest = partial(self._prepare, epoch, self.indices(epoch)), range(batch, len(self))
         if not self.workers:
-            yield from (self._prepare(epoch, b, order) for b in rest)
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        pool = ThreadPoolExecutor(self.workers)
-        try:
-            waiting = deque(
-                pool.submit(self._prepare, epoch, b, order) for b in rest[: self.workers]
-            )
-            for b in rest:
-                made = waiting.popleft().result()
-                if b + self.workers < len(self):
-                    waiting.append(pool.submit(self._prepare, epoch, b + self.workers, order))
-                yield made
-        finally:
-            pool.shutdown(cancel_futures=True)
+            return (make(b) for b in rest)
+        return in_order(make, rest, self.workers, self.workers * self.prefetch, self.processes)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the current epoch, from its beginning or from where it was resumed."""
@@ -184,8 +211,33 @@ class Batches:
         self._loaded += 1
 
 
+def _of_frame(
+    frame: Any, y: Any, encoders: Encoders | None
+) -> tuple[Array, Array, list[str] | None]:
+    """(x, y, classes)"""
+    if y is None:
+        raise DataError(
+            f"Batches: x is a table ({type(frame).__name__}) and y None; give the name of its "
+            'target column: Batches(frame, "price", 32)'
+        )
+    if isinstance(y, str):
+        table = load_frame(frame, y, encoders=encoders)
+        return table.x, table.y, table.classes
+    return load_frame(frame, encoders=encoders).x, y, None
+
+
+def _of_dataset(x: Any) -> tuple[Samples, Array]:
+    if isinstance(x, (np.ndarray, ImageFolder, Shards)) or not isinstance(x, Dataset):
+        raise DataError(
+            f"Batches: x is {type(x).__name__} and y None; without y, x is a Dataset: len(x) and "
+            "x[i], which gives (input, target)"
+        )
+    samples = Samples(x)
+    return samples, samples.y
+
+
 def to_tensors(
-    x: Array, y: Array, dtype: str = "float32", transform: Callable[[Array], Array] | None = None
+    x: Array, y: Array, dtype: str = "float32", transform: Transform | None = None
 ) -> tuple[Tensor, Tensor]:
     """x as a tensor of `dtype`; y as int64 where it holds whole numbers, else of `dtype`.
 
@@ -198,13 +250,25 @@ def to_tensors(
 
 
 def to_arrays(
-    x: Array, y: Array, dtype: str, transform: Callable[[Array], Array] | None
+    x: Array,
+    y: Array,
+    dtype: str,
+    transform: Transform | None,
+    generator: np.random.Generator | None = None,
 ) -> tuple[Array, Array]:
-    """What to_tensors makes tensors of."""
+    """What to_tensors makes tensors of; `generator` is for a transform that takes one."""
     if transform is not None:
-        x = transform(x)
+        more = {"generator": generator} if _takes_generator(transform) else {}
+        x = transform(x, **more)
     y_dtype = np.dtype(np.int64) if y.dtype.kind in "iub" else np.dtype(dtype)
     return _converted("x", x, np.dtype(dtype)), _converted("y", y, y_dtype)
+
+
+def _takes_generator(transform: Transform) -> bool:
+    try:
+        return "generator" in inspect.signature(transform).parameters
+    except (TypeError, ValueError):  # of a function of C
+        return False
 
 
 def _converted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:

@@ -1,4 +1,4 @@
-"""What `wengert train --data` accepts, brought into one form: a Dataset, split and ready to scale.
+"""What `wengert train --data` accepts, brought into one form: `Loaded`, split and ready to scale.
 
     digits      the digits inside the package
     DIR         a directory of IDX files (MNIST, Fashion-MNIST), which brings its own test part; or
@@ -27,7 +27,7 @@ from .tables import MAX_CLASSES, class_numbers, csv_width, load_csv, number, rea
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Loaded:
     """The parts of a data set, unscaled; `classes` is None where y holds measured values."""
 
     name: str
@@ -104,8 +104,8 @@ def load(
     seed: int = 0,
     validation: float | None = 0.0,
     size: int = 32,
-) -> Dataset:
-    """The Dataset behind "digits", a directory, a .csv or a .npz.
+) -> Loaded:
+    """What is behind "digits", a directory, a .csv or a .npz.
 
     target, kind: as in `load_csv`; fraction, seed: the test part of a source that has none.
     validation: the share of the other samples that is kept back for choosing (also by `seed`).
@@ -121,7 +121,7 @@ def load(
         x, y = load_digits()
         parts, kept = _keep_back(split(x, y, fraction, seed), validation, seed)
         names = [str(i) for i in range(10)]
-        return Dataset("digits", parts, Standardizer(0.0, 16.0), names, None, kept, (8, 8))
+        return Loaded("digits", parts, Standardizer(0.0, 16.0), names, None, kept, (8, 8))
     if path.is_dir():
         if is_image_folder(path):
             images, classes = _image_folder(path, size, fraction, seed)
@@ -132,7 +132,7 @@ def load(
         parts = images._replace(x_train=_flat(images.x_train), x_test=_flat(images.x_test))
         parts, kept = _keep_back(parts, validation, seed)
         scaler = Standardizer.fit(parts.x_train, per_feature=False)
-        return Dataset(path.name, parts, scaler, classes, None, kept, image)
+        return Loaded(path.name, parts, scaler, classes, None, kept, image)
     shape: tuple[int, ...] | None = None
     if is_csv(path):
         table = load_csv(path, target, kind=kind)
@@ -146,7 +146,7 @@ def load(
             parts = Split(_flat(x), y[:n], _flat(test[0]), y[n:])
             parts, kept = _keep_back(parts, validation, seed)
             scaler = Standardizer.fit(parts.x_train)
-            return Dataset(path.name, parts, scaler, classes, None, kept, shape)
+            return Loaded(path.name, parts, scaler, classes, None, kept, shape)
         x = _flat(x)
     elif path.exists():
         raise DataError(f"{source}: unknown kind of file; expected .csv, .npz or a directory")
@@ -158,7 +158,7 @@ def load(
     if classes is None:
         y = y.reshape(len(y), -1)
     parts, kept = _keep_back(split(x, y, fraction, seed), validation, seed)
-    return Dataset(path.name, parts, Standardizer.fit(parts.x_train), classes, columns, kept, shape)
+    return Loaded(path.name, parts, Standardizer.fit(parts.x_train), classes, columns, kept, shape)
 
 
 def is_image_folder(path: Path) -> bool:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from .._calls import choice
 from .errors import DataError
 from .files import DAMAGED, existing_file, open_file
+from .frames import Encoder, Encoders, encoded
 
 Array = npt.NDArray[Any]
 Cells = list[tuple[int, str]]  # (line, text)
@@ -41,13 +42,31 @@ DASHES = {"-", "--", "---", ".", "..", "*", "_"}  # missing, but among text they
 WAY_OUT = "fill it, or drop the row"
 
 
-class Table(NamedTuple):
-    """A CSV file as arrays. `classes` is None where y holds measured values."""
-
+class _Columns(NamedTuple):
     x: npt.NDArray[np.float64]
     y: Array
     features: list[str]
     classes: list[str] | None
+
+
+class Table(_Columns):
+    """A table as arrays, (x, y, features, classes). `classes` is None where y holds measured
+    values; `encoders` are those of its columns, fitted, by name."""
+
+    encoders: dict[str, Encoder]
+
+    def __new__(
+        cls,
+        x: npt.NDArray[np.float64],
+        y: Array,
+        features: list[str],
+        classes: list[str] | None,
+        encoders: dict[str, Encoder] | None = None,
+    ) -> Table:
+        """Unpacks as the first four."""
+        made = super().__new__(cls, x, y, features, classes)
+        made.encoders = encoders or {}
+        return made
 
 
 def load_csv(
@@ -55,6 +74,7 @@ def load_csv(
     target: int | str | None = -1,
     header: bool | str = "auto",
     kind: str = "auto",
+    encoders: Encoders | None = None,
 ) -> Table:
     """Features (n, f) and one target column of a CSV file (also .csv.gz; separated by , ; or tab,
     or by what a first line "sep=|" says; numbers with a point, or all with a decimal comma).
@@ -64,23 +84,31 @@ def load_csv(
     header: True, False, or "auto": there is one if the first row has text over a number.
     kind: "class": y is 0..k-1, an index into `classes`, the labels found in the file, sorted;
         "value": y is float64; "auto": text, or whole numbers of at most 100 kinds, are classes.
+    encoders: for columns of text, or with missing cells (empty, NA, nan, ...), by name or number:
+        {"city": "onehot", "age": "median"}; see `Encoder`. table.encoders serve another file.
     Labels that are equal numbers (1 and 1.0) are one class; its name is the shortest spelling.
     DataError, with line and column: an empty or non-numeric cell among the features; a missing
     target (NA, nan, ?, ...); for "auto", a few cells of text among numbers that look measured; for
     "class", as good as every row its own number with a fraction.
     """
     choice("load_csv", "kind", kind, ("auto", "class", "value"), DataError)
-    file, x, features, cells = read_table(path, target, header)
+    fitted: dict[str, Encoder] = {}
+    file, x, features, cells = read_table(path, target, header, encoders, fitted)
     if cells is None:
-        return Table(x, np.empty((len(x), 0)), features, None)
+        return Table(x, np.empty((len(x), 0)), features, None, fitted)
     y, classes = _target(file, cells, kind)
-    return Table(x, y, features, classes)
+    return Table(x, y, features, classes, fitted)
 
 
 def read_table(
-    path: str | os.PathLike[str], target: int | str | None, header: bool | str = "auto"
+    path: str | os.PathLike[str],
+    target: int | str | None,
+    header: bool | str = "auto",
+    encoders: Encoders | None = None,
+    fitted: dict[str, Encoder] | None = None,
 ) -> tuple[Path, npt.NDArray[np.float64], list[str], Cells | None]:
-    """The file, its features as numbers, their names, and the target's cells as text."""
+    """The file, its features as numbers, their names, and the target's cells as text; `fitted` gets
+    the encoders."""
     file = existing_file(path, "load_csv")
     rows = _csv_rows(file)
     if not rows:
@@ -104,22 +132,45 @@ def read_table(
             f"load_csv: {file} has only its target column; it needs columns of features too, "
             "separated by , ; or tab"
         )
+    features = [names[i] for i in keep]
+    encoders = {names[k] if isinstance(k, int) else k: v for k, v in (encoders or {}).items()}
     for row, (line, cells) in enumerate(body):
         for place, i in enumerate(keep):
+            if names[i] in encoders:
+                continue
             value = number(cells[i])
             if value is None or not math.isfinite(value):
                 what = f"{cells[i]!r} is not a finite number" if cells[i] else "the cell is empty"
                 hint = "write a decimal point, and no commas for thousands"
-                hint = hint if COMMA_NUMBER.fullmatch(cells[i]) else "or write text as numbers"
+                if not COMMA_NUMBER.fullmatch(cells[i]):
+                    hint = "or encode the column (load_csv's encoders), or write text as numbers"
                 raise DataError(
                     f"load_csv: {file} line {line}, column {i + 1} ({names[i]}): {what}; "
                     f"{WAY_OUT}, {hint}"
                 )
             x[row, place] = value
-    features = [names[i] for i in keep]
+    if encoders:
+        columns = {
+            name: _cells([cells[i] for _, cells in body]) if name in encoders else x[:, place]
+            for place, (i, name) in enumerate(zip(keep, features, strict=True))
+        }
+        if len(columns) < len(features):
+            raise DataError(f"load_csv: {file} has two columns of one name; encoders need others")
+        x, features, made = encoded(columns, encoders, f"load_csv: {file}")
+        if fitted is not None:
+            fitted.update(made)
     if column is None:
         return file, x, features, None
     return file, x, features, [(line, cells[column]) for line, cells in body]
+
+
+def _cells(texts: list[str]) -> Array:
+    """A column: numbers with NaN for missing ones, else texts, "" where empty."""
+    missing = [t == "" or t.lower().lstrip("+-") in MISSING or t in DASHES for t in texts]
+    numbers = [math.nan if gone else number(t) for t, gone in zip(texts, missing, strict=True)]
+    if None not in numbers and not all(missing):
+        return np.array(numbers, np.float64)
+    return np.array(texts, object)
 
 
 def csv_width(path: str | os.PathLike[str]) -> int:

@@ -688,8 +688,13 @@ def _weighted(loss_fn: Loss, weight: Any, model: nn.Module, data: Batches) -> Lo
             "fit: class_weight is given to loss_fn as weight=, which it does not take; "
             "wengert.cross_entropy does"
         )
+    if len(data.y) != len(data.x):
+        raise ValueError(
+            "fit: class_weight needs all targets at once, and a Dataset gives them one by one; "
+            "give loss_fn the weights"
+        )
     device = next((p.device for p in model.parameters()), "cpu")
-    weights = wengert.tensor(class_weights(data.y, weight=weight), data.dtype).to(device)
+    weights = wengert.tensor(class_weights(data.y[:], weight=weight), data.dtype).to(device)
     weighted: Any = loss_fn
     return partial(weighted, weight=weights)
 
