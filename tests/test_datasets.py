@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -320,3 +322,18 @@ def test_csv_columns_of_text_and_with_missing_cells(tmp_path: Path) -> None:
     assert load_csv(other, encoders={0: "zero", 1: "ordinal"}).x.tolist() == [[0, 1], [2, 0]]
     with pytest.raises(DataError, match=r"line 2, column 2 \(city\): 'Ulm' is not .*encoders"):
         load_csv(other, encoders={"age": "zero"})
+
+
+def test_no_worker_outlives_a_killed_process(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, time; from wengert.data import Batches\n"
+        "class Slow:\n"
+        "    def __len__(self): return 8\n"
+        "    def __getitem__(self, i):\n"
+        "        print(os.getpid(), flush=True); time.sleep(600 * (i > 0)); return [i], i\n"
+        "for _ in Batches(Slow(), batch_size=1, shuffle=False, workers=2, processes=True):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    workers = {int(line) for line in done.stdout.split()}  # it ended: none holds the pipe
+    assert done.returncode == -signal.SIGKILL and len(workers) == 3

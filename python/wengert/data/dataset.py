@@ -116,6 +116,8 @@ class Shards:
         if isinstance(paths, (str, os.PathLike)):
             found = sorted(glob.glob(os.fspath(paths)))  # noqa: PTH207 - of any folder
         else:
+            if strange := [path for path in paths if not isinstance(path, (str, os.PathLike))]:
+                raise DataError(f"Shards: {strange[0]!r} is no path; expected a list of paths")
             found = [os.fspath(path) for path in paths]
         if not found:
             raise DataNotFoundError(f"Shards: no file matches {paths}; check the pattern")
@@ -216,9 +218,11 @@ _seat: tuple[Any, Any, int] | None = None  # of a worker process
 
 def _sit_down(make: Any, seats: Any, taken: Any) -> None:
     global _seat
+    import ctypes
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: none outlives a killed parent
     with taken.get_lock():
         number, taken.value = taken.value, taken.value + 1
     _seat = make, seats, number

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import _explained
 from ..io import write_text
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class _FileLogger(Callback):
     """Writes all epochs into a file after each, in place of the former; so a resume leaves neither
     a gap nor an epoch twice."""
 
+    @_explained.explained
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """path: of the file; its directory is made."""
         self.path = Path(path)
@@ -126,6 +128,7 @@ class TensorBoardLogger(Callback):
     pip install "wengert[tensorboard]".
     """
 
+    @_explained.explained
     def __init__(self, directory: str | os.PathLike[str], every: int = 50) -> None:
         """directory: where the event files go."""
         if every < 1:

@@ -54,4 +54,6 @@ def claimed(directory: Path) -> Iterator[None]:
                     directory.rmdir()
             raise
     finally:
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)  # workers that are still ending have fd, too
         os.close(fd)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import _explained
+
 __all__ = [
     "METRICS",
     "accuracy",
@@ -168,3 +170,6 @@ def class_weights(y: Array, classes: int | None = None, weight: Any = "balanced"
         raise ValueError(f"class_weights: weight is {weight!r}; expected 'balanced' or a dict")
     there = np.maximum(counts, 1) * np.count_nonzero(counts)
     return np.where(counts > 0, len(labels) / there, 0.0)
+
+
+_explained.explain_all(globals())
