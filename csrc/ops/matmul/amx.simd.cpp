@@ -69,12 +69,13 @@ template <class In> FN Floats load(const In* from) {
 FN float number(float x) { return x; }
 FN float number(uint16_t x) { return __builtin_bit_cast(float, uint32_t{x} << 16); }
 
-// Each slice is the nearest to what those before it leave, as a float32 whose lower half is 0.
+// Slices as float32 whose lower half is 0. Three hold all 24 bits, so they may be cut off. Fewer
+// are the nearest to what is left, by Dekker's splitting, which makes NaN of numbers from 2^111 on.
 template <int slices> FN void split(Floats x, Words (&slice)[slices]) {
 #pragma GCC unroll 3
   for (int p = 0; p < slices; ++p) {
-    const Words bits = (Words)x;
-    slice[p] = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    const Floats wide = x * 65537.0f, nearest = wide - (wide - x);
+    slice[p] = (Words)(slices == 3 ? x : nearest) & 0xffff0000;  // the lower half of subnormal ones
     x -= (Floats)slice[p];
   }
 }
@@ -246,7 +247,7 @@ FN float doubtful(Range row, Range col, float terms) {
 // Whether a sum may overflow, or does from the start.
 FN bool may_overflow(Range row, Range col, float terms) {
   const float x = value(row.high), y = value(col.high);
-  return !(x < 0x1p126f && y < 0x1p126f && x * y * terms < 0x1p126f);
+  return !(x < 0x1p110f && y < 0x1p110f && x * y * terms < 0x1p126f);
 }
 
 // Sets to NaN what `plain` must make, in up to 32 x 32 elements of c; whether there is any.
