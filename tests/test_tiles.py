@@ -64,8 +64,7 @@ def layouts(x: np.ndarray) -> list[wg.Tensor]:
     return [wg.tensor(x), transposed, wg.tensor(gaps)[:, ::2], back[::-1, ::-1]]
 
 
-# The edges of tiles (16 x 16 x 32), of blocks (32 x 32), of sums (128, 192 or 384 terms) and of
-# slabs (256, 384 or 768).
+# The edges of tiles (16 x 16 x 32), of blocks (32 x 32) and of slabs (128, 192 or 384 terms).
 SIZES = [(1, 1, 1), (16, 16, 32), (17, 15, 31), (31, 33, 33), (33, 49, 129), (2, 65, 300)]
 SIZES += [(20, 3, 800), (65, 1, 97), (130, 530, 40)]
 

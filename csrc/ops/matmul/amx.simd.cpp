@@ -3,8 +3,9 @@
 // - Both operands are split into slices of bfloat16 and packed as the tiles read them, once for all
 //   chunks: panels of 32 rows of a or columns of b; in a panel 32 terms after the other, in these
 //   all slices. Terms behind the last count as 0. `slab` terms at a time.
-// - A block of c, 32 x 32, is made in tiles, by `block_terms` terms; these sums are added in order,
-//   in float32. All depends on k only, so an element has the same bits whatever m, n, the strides
+// - A block of c, 32 x 32, is made in tiles, slab by slab; these sums are added in order, in
+// float32.
+//   All depends on k only, so an element has the same bits whatever m, n, the strides
 //   and the threads are.
 // - Of the slices' products, a[p] b[q] with p + q < slices are added: the others are below what
 //   float32 holds (3 slices), or what was asked for.
@@ -26,10 +27,9 @@ namespace {
 #if !defined(WENGERT_TUNABLE)
 #define WENGERT_TUNABLE constexpr
 #endif
-WENGERT_TUNABLE int64_t slab = 768,   // terms, times slices, that are packed at once
-    block_terms = 384,                // likewise, for one sum: 24 KiB of a, which stay in L1
-    side = 2048,                      // rows and columns that are packed at once: 3 MiB an operand
-    chunk_rows = 4, chunk_cols = 16,  // panels of a chunk; of b 768 KiB, which stay in L2
+WENGERT_TUNABLE int64_t slab = 384,   // terms, times slices: 24 KiB of a panel, which stay in L1
+    side = 2048,                      // rows and columns that are packed at once
+    chunk_rows = 2, chunk_cols = 32,  // panels of a chunk; of b 768 KiB, which stay in L2
     pack_panels = 2;                  // likewise, to pack
 constexpr int64_t panel = 2 * tile_side, square = tile_side * tile_side;
 
@@ -271,32 +271,29 @@ bool check_block(const Range* rows, const Range* cols, int64_t m, int64_t n, flo
   return found;
 }
 
-// c (+)= the product of a chunk's panels and one slab's terms; `first`: c holds nothing yet.
+// c (+)= the product of a chunk's panels and one slab's terms.
 template <int slices>
 void multiply_panels(const Packed& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* c,
-                     int64_t c_row, bool first) {
+                     int64_t c_row, bool add) {
   alignas(64) float sums[panel * panel];
-  const int64_t across = slices * 2 * square, block = block_terms / slices / tile_terms;
+  const int64_t step = x.squares * slices * 2 * square;
   Tiles tiles;
   int64_t rows = 0, cols = 0;  // of the blocks that the tiles are configured for
-  for (int64_t s = 0; s < x.squares; s += block)
-    for (int64_t i = i0; i < i1; ++i)
-      for (int64_t j = j0; j < j1; ++j) {
-        const int64_t m = min(panel, x.m - i * panel), n = min(panel, x.n - j * panel);
-        if (m != rows || n != cols) tiles.configure(TileSizes(rows = m, cols = n));
-        const bool add = !first || s > 0;
-        float* const to = c + i * panel * c_row + j * panel;
-        multiply_block<slices>(tiles, x.a + (i * x.squares + s) * across,
-                               x.b + (j * x.squares + s) * across, min(block, x.squares - s),
-                               add ? sums : to, add ? panel : c_row, m, n);
-        if (!add) continue;
-        if (n == panel)
-          for (int64_t r = 0; r < m; ++r)
-            for (int64_t e = 0; e < panel; ++e) to[r * c_row + e] += sums[r * panel + e];
-        else
-          for (int64_t r = 0; r < m; ++r)
-            for (int64_t e = 0; e < n; ++e) to[r * c_row + e] += sums[r * panel + e];
-      }
+  for (int64_t i = i0; i < i1; ++i)
+    for (int64_t j = j0; j < j1; ++j) {
+      const int64_t m = min(panel, x.m - i * panel), n = min(panel, x.n - j * panel);
+      if (m != rows || n != cols) tiles.configure(TileSizes(rows = m, cols = n));
+      float* const to = c + i * panel * c_row + j * panel;
+      multiply_block<slices>(tiles, x.a + i * step, x.b + j * step, x.squares, add ? sums : to,
+                             add ? panel : c_row, m, n);
+      if (!add) continue;
+      if (n == panel)
+        for (int64_t r = 0; r < m; ++r)
+          for (int64_t e = 0; e < panel; ++e) to[r * c_row + e] += sums[r * panel + e];
+      else
+        for (int64_t r = 0; r < m; ++r)
+          for (int64_t e = 0; e < n; ++e) to[r * c_row + e] += sums[r * panel + e];
+    }
   tiles.release();
 }
 
@@ -384,7 +381,7 @@ template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel p
         parallel_for(chunks, [&](int64_t chunk) {
           chunk_of(chunk, [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) INLINE {
             auto* const c = static_cast<float*>(part.c);
-            multiply_panels<slices>(packed, i0, i1, j0, j1, c, g.c_row, k == 0);
+            multiply_panels<slices>(packed, i0, i1, j0, j1, c, g.c_row, k > 0);
             if (!last) return;
             bool bad = false;
             for (int64_t y = i0; y < i1; ++y)
