@@ -66,16 +66,14 @@ template <class In> FN Floats load(const In* from) {
     return (Floats)(__builtin_convertvector(x, Words) << 16);
   }
 }
-FN float number(float x) { return x; }
-FN float number(uint16_t x) { return __builtin_bit_cast(float, uint32_t{x} << 16); }
 
-// Slices as float32 whose lower half is 0. Three hold all 24 bits, so they may be cut off. Fewer
+// Slices as float32 whose lower half is 0. Where they hold all bits they may be cut off. Else they
 // are the nearest to what is left, by Dekker's splitting, which makes NaN of numbers from 2^111 on.
-template <int slices> FN void split(Floats x, Words (&slice)[slices]) {
+template <int slices, bool all> FN void split(Floats x, Words (&slice)[slices]) {
 #pragma GCC unroll 3
   for (int p = 0; p < slices; ++p) {
     const Floats wide = x * 65537.0f, nearest = wide - (wide - x);
-    slice[p] = (Words)(slices == 3 ? x : nearest) & 0xffff0000;  // the lower half of subnormal ones
+    slice[p] = (Words)(all ? x : nearest) & 0xffff0000;  // the lower half of subnormal ones
     x -= (Floats)slice[p];
   }
 }
@@ -102,8 +100,9 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, 
     widen(low, high, (Words)x);
     widen(low, high, (Words)y);
     Words first[slices], second[slices];
-    split(x, first);
-    split(y, second);
+    constexpr bool all = slices == 3 || sizeof(In) == 2;
+    split<slices, all>(x, first);
+    split<slices, all>(y, second);
     for (int p = 0; p < slices; ++p) {
       const Words pairs = by_pair ? first[p] >> 16 | second[p]
                                   : upper_halves(first[p], second[p],

@@ -91,11 +91,8 @@ void matmul_bfloat16(const View& y, const View& a, const View& b) {
   // Each block is rounded while it is in the cache. y is contiguous: a stack is a tall matrix.
   const Epilogue round{[](const void* context, const Epilogue::Block& block) {
                          const View& to = *static_cast<const View*>(context);
-                         const int64_t width = to.shape.back();
-                         const auto* from = static_cast<const float*>(block.c);
-                         bfloat16* at = to.as<bfloat16>() + block.row * width + block.col;
-                         for (int64_t r = 0; r < block.rows; ++r, at += width, from += block.c_row)
-                           for (int64_t c = 0; c < block.cols; ++c) at[c] = bfloat16(from[c]);
+                         static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
+                         table.round(block, to.as<bfloat16>(), to.shape.back());
                        },
                        &y};
   if (const GemmKernel on_tiles =

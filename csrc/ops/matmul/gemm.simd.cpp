@@ -707,14 +707,25 @@ template <class U> void multiply_integers(const Gemm& g) {
   });
 }
 
+[[maybe_unused]] void round(const Epilogue::Block& block, bfloat16* to, int64_t width) {
+  const auto* from = static_cast<const float*>(block.c);
+  to += block.row * width + block.col;
+  for (int64_t r = 0; r < block.rows; ++r, to += width, from += block.c_row)
+    for (int64_t c = 0; c < block.cols; ++c) to[c] = bfloat16(from[c]);
+}
+
 }  // namespace
 
 #if defined(__AVX512BF16__)
 extern void (*const multiply_pairs)(const Gemm&) = multiply_floats<float>;
 #else
-const MatmulKernels matmul_kernels = {multiply_floats<float>,      multiply_floats<double>,
-                                      multiply_integers<uint32_t>, multiply_integers<uint64_t>,
-                                      pack_operand<float>,         pack_operand<double>};
+const MatmulKernels matmul_kernels = {multiply_floats<float>,
+                                      multiply_floats<double>,
+                                      multiply_integers<uint32_t>,
+                                      multiply_integers<uint64_t>,
+                                      pack_operand<float>,
+                                      pack_operand<double>,
+                                      round};
 #endif
 
 }  // namespace wengert::WENGERT_ISA

@@ -76,6 +76,7 @@ struct MatmulKernels {
   void (*i64)(const Gemm&);
   void (*pack_f32)(const Gemm&, void* to);
   void (*pack_f64)(const Gemm&, void* to);
+  void (*round)(const Epilogue::Block& floats, bfloat16* to, int64_t width);  // to its place there
 };
 WENGERT_DECLARE_KERNELS(MatmulKernels, matmul_kernels)
 #if defined(__x86_64__) && !defined(WENGERT_BASELINE)
