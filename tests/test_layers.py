@@ -251,6 +251,7 @@ def test_import_is_light():
         "wengert.train",
         "wengert.study",
         "wengert._guards",
+        "wengert._shown",
         "wengert.losses",
         "wengert.order",
         "wengert.random",

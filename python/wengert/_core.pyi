@@ -50,6 +50,14 @@ class Tensor:
     An n-dimensional array that remembers how it was made, where a gradient may be asked for.
     """
     @staticmethod
+    def _repr_html_(x: Tensor) -> str:
+        """
+        Shape, dtype, device and history; the values as a table, a map or an image; statistics.
+        
+            No value is read while a step is traced; where values cannot be read, the error's text says why.
+            
+        """
+    @staticmethod
     def allclose(a: Tensor, b: Tensor, rtol: builtins.float = 1e-05, atol: builtins.float = 1e-08, equal_nan: builtins.bool = False) -> builtins.bool:
         """
         Whether all elements are close: see isclose. testing.assert_close says which are not.

@@ -161,6 +161,7 @@ _LATER = {
         quantile sort topk unique unique_consecutive
     """,
     ".special": "erfc",
+    "._shown": "_repr_html_=tensor",
     ".shapes": """
         chunk diag diag_embed expand_as flip fliplr flipud moveaxis movedim narrow ravel
         repeat=tensor_repeat repeat_interleave reshape_as roll rot90 select t tensor_split tile tril

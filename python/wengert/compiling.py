@@ -157,6 +157,18 @@ class CompiledStep(Generic[_P, _T]):
         self._last = traced
         return unflatten(traced.results, traced.program.run(tensors))  # type: ignore[no-any-return]
 
+    def _repr_html_(self) -> str:
+        """For notebooks: how often and why it was traced, and the list that it replays."""
+        from . import _shown
+
+        name = getattr(self._fn, "__qualname__", type(self._fn).__name__)
+        title = f"compiled step {name}: {self.traces} trace{'s' * (self.traces != 1)}"
+        if self.program is None:
+            return _shown.block(title, _shown.said("its second call makes the list"))
+        rows = list(Counter(self.reasons).items())
+        why = _shown.table(("traced because", "times"), rows) if self.traces > 1 else ""
+        return _shown.block(title, why, self.program._repr_html_())
+
     def run(self, n: int, *batches: Any) -> Any:
         """`n` steps in one call; every tensor in `batches` has the step as its first axis.
 
@@ -406,8 +418,31 @@ class Listing:
         """Bytes that the lines read and write."""
         return float(sum(line["bytes"] for line in self.lines))
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the lines, those of a fused line's body under it."""
+        from . import _shown
+
+        rows: list[tuple[object, ...]] = []
+        for number, line in enumerate(self.lines, 1):
+            made, where = _written(line), line["place"] or ""
+            rows.append((number, made, f"{line['flops']:,.0f}", f"{line['bytes']:,.0f}", where))
+            rows += [("", f"    {_written(part)}", "", "", "") for part in line["body"]]
+        body = _shown.table(("", "line", "FLOP", "bytes", "place"), rows, 2, ": print(it)")
+        title = f"{len(self.before.lines)} lines became {len(self.lines)}" if self.before else ""
+        return _shown.block(title, *map(_shown.said, self._head().splitlines()), body)
+
     def __str__(self) -> str:
         """One line for each line of the list, those of a fused line's body under it."""
+        rows = [self._head(), f"{'':4}  {'':90}  {'FLOP':>12}  {'bytes':>12}"]
+        for number, line in enumerate(self.lines, 1):
+            made, where = _written(line), line["place"] or ""
+            rows.append(
+                f"{number:4}  {made:90}  {line['flops']:12,.0f}  {line['bytes']:12,.0f}  {where}"
+            )
+            rows += [f"        {_written(part)}" for part in line["body"]]
+        return "\n".join(rows)
+
+    def _head(self) -> str:
         head = (
             f"{len(self.lines)} lines, {self.flops:,.0f} FLOP, {self.bytes:,.0f} bytes read and "
             "written; "
@@ -423,14 +458,7 @@ class Listing:
             head += f"\nchains of elementwise lines: {self.fusion}"
         if self.before and self.replay:
             head += f"\nreplay: {self.replay}"
-        rows = [head, f"{'':4}  {'':90}  {'FLOP':>12}  {'bytes':>12}"]
-        for number, line in enumerate(self.lines, 1):
-            made, where = _written(line), line["place"] or ""
-            rows.append(
-                f"{number:4}  {made:90}  {line['flops']:12,.0f}  {line['bytes']:12,.0f}  {where}"
-            )
-            rows += [f"        {_written(part)}" for part in line["body"]]
-        return "\n".join(rows)
+        return head
 
 
 def _written(line: dict[str, Any]) -> str:

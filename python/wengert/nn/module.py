@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 from .. import _core, _names
 from .._calls import describe
@@ -56,6 +57,10 @@ class Parameter(Tensor):
     def __repr__(self) -> str:
         """The tensor, marked as a parameter."""
         return f"Parameter({super().__repr__()})"
+
+
+# What `wengert.summary` found last of a module, for its picture in notebooks.
+_SUMMARIES: WeakKeyDictionary[Module, Any] = WeakKeyDictionary()
 
 
 class LoadResult(NamedTuple):
@@ -575,6 +580,23 @@ class Module:
         lines = [
             f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows
         ]
+        return "\n".join([*lines, self._total()])
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the table, with costs where `wengert.summary` has found them."""
+        from .. import _shown
+
+        rows: list[tuple[str, str, str]] = []
+        self._rows("", "", "", rows, set())
+        name, total = type(self).__name__, self._total()
+        last: Any = _SUMMARIES.get(self)
+        if last is not None and last.total.parameters == sum(p.numel() for p in self.parameters()):
+            return _shown.block(name, last._table(), _shown.said(total))
+        advice = "; FLOPs and memory of each layer: wengert.summary(model, *inputs)"
+        body = _shown.table(("layer", "tensors", "parameters"), rows, left=2)
+        return _shown.block(name, body, _shown.said(total + advice))
+
+    def _total(self) -> str:
         parameters = list(self.parameters())
         count = sum(p.numel() for p in parameters)
         frozen = sum(p.numel() for p in parameters if not p.requires_grad)
@@ -584,7 +606,7 @@ class Module:
         if parameters:
             dtypes = Counter(p.dtype.name for p in parameters)
             total += f", {_size(sum(p.nbytes for p in parameters))} as {' and '.join(dtypes)}"
-        return "\n".join([*lines, total])
+        return total
 
     def _rows(
         self, lead: str, below: str, name: str, rows: list[tuple[str, str, str]], seen: set[int]

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .. import _core, _explained
+from .. import _core, _explained, _shown
 from .._core import Tensor
 from .._trees import map_tensors, tensors_of
 from ..autograd import enable_grad, no_grad
-from .module import Module, kept_modes
+from .module import _SUMMARIES, Module, kept_modes
 
 __all__ = ["LayerCost", "Summary", "summary"]
 
@@ -59,18 +59,7 @@ class Summary:
     def __str__(self) -> str:
         """A table with a row for each layer."""
         head = ("layer", "output", "parameters", "FLOPs", "bytes", "FLOPs", "bytes kept")
-        rows = []
-        for layer in self.layers:
-            depth = layer.path.count(".") + 1 if layer.path else 0
-            rows.append(
-                (
-                    "  " * depth + f"{layer.path.rpartition('.')[2]} {layer.kind}".strip(),
-                    _shape(layer.output_shape),
-                    f"{layer.parameters:,}",
-                    *(_short(n) for n in (layer.flops, layer.bytes)),
-                    *(_short(n) for n in (layer.training_flops, layer.training_bytes)),
-                )
-            )
+        rows = self._rows()
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         inference, training = (sum(widths[a : a + 2]) + 2 for a in (3, 5))
         above = " " * (sum(widths[:3]) + 6)
@@ -84,6 +73,29 @@ class Summary:
             return "  ".join(cells).rstrip()
 
         return "\n".join([above, line(head), *(line(row) for row in rows)])
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = []
+        for layer in self.layers:
+            depth = layer.path.count(".") + 1 if layer.path else 0
+            rows.append(
+                (
+                    "  " * depth + f"{layer.path.rpartition('.')[2]} {layer.kind}".strip(),
+                    _shape(layer.output_shape),
+                    f"{layer.parameters:,}",
+                    *(_short(n) for n in (layer.flops, layer.bytes)),
+                    *(_short(n) for n in (layer.training_flops, layer.training_bytes)),
+                )
+            )
+        return rows
+
+    def _table(self) -> str:
+        head = ("layer", "output", "parameters", "FLOPs", "bytes")
+        return _shown.table((*head, "training FLOPs", "bytes kept"), self._rows(), left=2)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return _shown.block(f"{self.total.kind}, layer by layer", self._table())
 
 
 def _short(value: float) -> str:
@@ -133,7 +145,8 @@ def summary(model: Module, *inputs: Any, **more: Any) -> Summary:
         finally:
             Module.__call__ = plain_call  # type: ignore[method-assign]
         layers = [_cost(names[id(module)], module, *call) for module, *call in calls]
-    return Summary(layers)
+    made = _SUMMARIES[model] = Summary(layers)
+    return made
 
 
 def _cost(path: str, module: Module, args: Any, kwargs: Any) -> LayerCost:

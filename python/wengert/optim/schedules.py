@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from itertools import pairwise
 from typing import Any
 
@@ -73,6 +74,35 @@ class LRScheduler:
             self.last_epoch -= 1
             raise
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the learning rates over the steps, and where the schedule stands."""
+        from .. import _shown
+
+        here = f"step {self.last_epoch}, learning rate " + ", ".join(
+            f"{lr:.4g}" for lr in self._last_lrs
+        )
+        end = max(_length(self), self.last_epoch)
+        epochs, rates = [], []
+        for epoch in sorted({round(i * end / 200) for i in range(201)}):
+            try:
+                rates.append(self._lrs_of(epoch))
+            except Exception:  # a function of the user's may end, as a list of rates does
+                break
+            epochs.append(float(epoch))
+        curves = [(f"group {i}", list(ys)) for i, ys in enumerate(zip(*rates, strict=True))]
+        if len({tuple(ys) for _, ys in curves}) == 1:
+            curves = [("learning rate", curves[0][1])]
+        picture = (
+            _shown.plot(epochs, curves, "step", share=0, mark=self.last_epoch) if curves else ""
+        )
+        return _shown.block(self._kind(), _shown.said(here), picture)
+
+    def _lrs_of(self, epoch: int) -> list[float]:
+        """The learning rates after `epoch` steps; the schedule stays where it is."""
+        there = copy(self)
+        there.last_epoch = epoch
+        return there._lrs()
+
     def get_last_lr(self) -> list[float]:
         """The learning rates that were set last, one for each group."""
         return list(self._last_lrs)
@@ -124,6 +154,29 @@ class LRScheduler:
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["initial_lr"] = base
         self._set_groups()
+
+
+def _length(schedule: LRScheduler) -> int:
+    """How many steps show what a schedule does."""
+    if isinstance(schedule, SequentialLR):
+        return max(schedule.milestones, default=0) + _length(schedule.schedulers[-1])
+    if isinstance(schedule, OneCycleLR):
+        return schedule.total_steps - 1
+    if isinstance(schedule, CyclicLR):
+        return 3 * schedule.total_size
+    if isinstance(schedule, StepLR):
+        return 5 * schedule.step_size
+    if isinstance(schedule, MultiStepLR):
+        return 5 * max(schedule.milestones, default=20) // 4 + 1
+    if isinstance(schedule, CosineAnnealingLR):
+        return schedule.T_max
+    if isinstance(schedule, CosineAnnealingWarmRestarts):
+        return schedule.T_0 * (1 + schedule.T_mult + schedule.T_mult**2)
+    if isinstance(schedule, (LinearLR, ConstantLR, PolynomialLR)):
+        return max(2, 5 * schedule.total_iters // 4)
+    if isinstance(schedule, SWALR):
+        return max(2, 2 * schedule.anneal_epochs)
+    return 100
 
 
 def _whole(owner: str, name: str, value: int, least: int = 1) -> int:
@@ -275,6 +328,9 @@ class MultiplicativeLR(LambdaLR):
             last * fn(self.last_epoch)
             for last, fn in zip(self._last_lrs, self.lr_lambdas, strict=True)
         ]
+
+    def _lrs_of(self, epoch: int) -> list[float]:
+        return self._lrs_at(self.base_lrs, epoch)
 
     def _lrs_at(self, bases: list[float], epoch: int) -> list[float]:
         return [
@@ -532,6 +588,9 @@ class SWALR(LRScheduler):
             for base, lr in zip(self.base_lrs, self.swa_lrs, strict=True)
         ]
 
+    def _lrs_of(self, epoch: int) -> list[float]:
+        return super()._lrs_of(epoch) if epoch or not self.last_epoch else list(self.base_lrs)
+
     def lr_at(self, base_lr: float, epoch: int) -> float:
         left = self._left(epoch)
         return self.swa_lrs[0] * (1 - left) + base_lr * left
@@ -614,6 +673,16 @@ class ReduceLROnPlateau(LRScheduler):
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = 0
         super().__init__(optimizer)
+
+    def _repr_html_(self) -> str:
+        from .. import _shown
+
+        rates = ", ".join(f"{lr:.4g}" for lr in self._last_lrs)
+        text = (
+            f"step {self.last_epoch}, learning rate {rates}; it follows the metric: best "
+            f"{self.best:.4g}, {self.num_bad_epochs} of {self.patience} epochs of patience used"
+        )
+        return _shown.block(self._kind(), _shown.said(text))
 
     def _lrs(self) -> list[float]:
         return [group["lr"] for group in self.optimizer.param_groups]

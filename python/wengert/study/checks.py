@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
+from .. import _core, _shown
 from .list import Answer, Contribution, Line, StudyError, WengertList, ops, short
 from .run import Array, Run
 from .text import call, columns, head
@@ -68,23 +68,41 @@ class Checks:
 
     def __str__(self) -> str:
         """The table, worst first."""
+        if not self.rows:
+            return self._first()
+        table = self._table()[: 1 + max(20, len(self.bad))]
+        text = [self._first(), *(f"{row}" for row in columns(table, left=3))]
+        if len(self.rows) > len(table) - 1:
+            text.append(f"and {len(self.rows) - len(table) + 1} more, with smaller errors")
+        return "\n".join(text)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        if not self.rows:
+            return _shown.block(self._first())
+        first, *rows = self._table()
+        return _shown.block(
+            self._first(), _shown.table(first, rows, left=3, rest=", with smaller errors")
+        )
+
+    def _first(self) -> str:
+        """What was checked, in a sentence."""
+        if not self.rows:
+            return "nothing to check: " + "; ".join(head(self.program)[1:] or ["no gradients"])
         count = {k: sum(r.kind == k for r in self.rows) for k in ("vjp", "sum", "gradient")}
-        first = (
+        return (
             f"{count['vjp']} vjps, {count['sum']} sums and {count['gradient']} gradients checked; "
             f"{f'{len(self.bad)} disagree' if self.bad else 'all agree'}"
         )
-        if not self.rows:
-            return "nothing to check: " + "; ".join(head(self.program)[1:] or ["no gradients"])
+
+    def _table(self) -> list[Any]:
         table: list[Any] = [("", "line", "what", "error", "allowed", "")]
-        for row in self.rows[: max(20, len(self.bad))]:
+        for row in self.rows:
             table.append(
                 ("" if row.ok else "WRONG", str(row.line or ""), f"{row.kind} {row.name}",
                  f"{row.error:.1e}", f"{row.allowed:.1e}", row.note)
             )  # fmt: skip
-        text = [first, *(f"{row}" for row in columns(table, left=3))]
-        if len(self.rows) > len(table) - 1:
-            text.append(f"and {len(self.rows) - len(table) + 1} more, with smaller errors")
-        return "\n".join(text)
+        return table
 
 
 def check(program: WengertList, *, tolerance: float = 1e-6, seed: int = 0) -> Checks:
@@ -491,6 +509,10 @@ class Bad:
         """What happened, where, from which operands."""
         return self.text
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return _shown.block(f"the first {self.what}", _shown.pre(self.text.replace("; ", ";\n")))
+
 
 def ranges(name: str, array: Array) -> str:
     """`z1 from -3.2 to 8.1`, and how many elements are not finite."""
@@ -580,6 +602,10 @@ class Difference:
                 largest = ulps
                 grown.append(f"  line {line:4}  {name}: {ulps:,.0f} ulp")
         return "\n".join(grown)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return _shown.block("two runs", _shown.pre(str(self)))
 
 
 def ulps(a: Array, b: Array) -> float:

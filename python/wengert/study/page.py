@@ -19,15 +19,17 @@ from typing import Any
 
 import numpy as np
 
+from .. import _core, _shown
 from ..io import write_text
 from .costs import ensure_times
 from .list import Line, StudyError, WengertList, ops, short
 from .run import Array, Run, gradients, statistics
-from .text import expression, head, vjp_formula
+from .text import expression, head, left, vjp_formula
 
 CELLS = 1_200_000  # of all maps together, about a byte each
 LARGEST, SMALLEST = 48, 8  # cells along a side of a map
 MAX_LINES = 20_000
+INLINE = 2_000  # lines of a page in a notebook, which keeps it
 EDITABLE = 40_000  # elements of all values of a page that can run its list again
 
 # The ops that page.html can run, besides those that write JavaScript themselves.
@@ -45,6 +47,28 @@ def to_html(programs: Sequence[WengertList], path: str | Path, title: str = "") 
     has a second slider, over these, and a chart of every parameter's gradient.
     Raises StudyError where a list is longer than the page can show, or the lists differ.
     """
+    write_text(path, text(programs, title))
+    return Path(path)
+
+
+def inline(program: WengertList) -> str:
+    """For notebooks: the page in a frame; its words where there can be no page."""
+    if not program.lines or program.core is None or len(program) > INLINE or _core._is_tracing():
+        shown, rest = program.lines[: _shown.ROWS], len(program) - _shown.ROWS
+        words = [
+            *head(program),
+            *(f"{x.number:4}  {left(program, x)} {expression(program, x)}" for x in shown),
+        ]
+        words += [f"and {rest:,} more: print(program), or program.to_html(path)"] * (rest > 0)
+        return _shown.pre("\n".join(words))
+    page = html.escape(text([program], cells=CELLS // 8))
+    style = "width:100%;height:600px;border:1px solid #8886;resize:vertical"
+    # Scripts of the page reach nothing of the notebook.
+    return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
+
+
+def text(programs: Sequence[WengertList], title: str = "", cells: int = CELLS) -> str:
+    """The page; see to_html."""
     program = programs[0]
     if len(program) > MAX_LINES:
         raise StudyError(
@@ -60,7 +84,7 @@ def to_html(programs: Sequence[WengertList], path: str | Path, title: str = "") 
                 "different ops; trace them all after the optimizer has made its state"
             )
     ensure_times(program)
-    side = _side(sum(len(p) for p in programs))
+    side = _side(sum(len(p) for p in programs), cells)
     steps = [_captures(p, side) for p in programs]
     data: dict[str, Any] = {
         "title": title or "A Wengert list",
@@ -74,20 +98,19 @@ def to_html(programs: Sequence[WengertList], path: str | Path, title: str = "") 
         "run": _runnable(program) if len(programs) == 1 else None,
     }
     # No "<": neither the end of the element nor a comment can begin in the data.
-    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    data_text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "TITLE": html.escape(data["title"]),
-        "DATA_HERE": text,
+        "DATA_HERE": data_text,
         "FORMULAS_HERE": _formulas(program),
     }
     page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    write_text(path, re.sub("|".join(parts), lambda place: parts[place[0]], page))
-    return Path(path)
+    return re.sub("|".join(parts), lambda place: parts[place[0]], page)
 
 
-def _side(captures: int) -> int:
+def _side(captures: int, cells: int) -> int:
     """Cells along a side of a map, for so many of them."""
-    return int(min(LARGEST, max(SMALLEST, (CELLS / max(1, captures)) ** 0.5)))
+    return int(min(LARGEST, max(SMALLEST, (cells / max(1, captures)) ** 0.5)))
 
 
 def _line(program: WengertList, x: Line) -> dict[str, Any]:

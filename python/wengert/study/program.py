@@ -62,6 +62,8 @@ class Program(WengertList):
         """One self-contained page; see wengert.study.page."""
         return _page.to_html([self, *steps], path, title)
 
+    _repr_html_ = _page.inline
+
     def with_fault(self, line: int, op: str, inputs: Iterable[str | int] | None = None) -> Program:
         """The same program with another op (or other operands) in one line's place: a planted
         fault.

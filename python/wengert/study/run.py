@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _core
+from .._shown import statistics as statistics
 from .list import WengertList
 
 Array = npt.NDArray[Any]
@@ -125,32 +126,3 @@ def gradients(program: WengertList) -> dict[str, Array]:
         for leaf, _, after in program.leaf_gradients
         if leaf >= 0 and after >= 0
     }
-
-
-def statistics(array: Array, bins: int = 24) -> dict[str, Any]:
-    """What can be said of an array in a few numbers: of its finite elements, but for `bad`.
-
-    min, max, mean, std, absmax; zeros and bad (NaN or infinite) are counts; histogram has `bins`
-    counts between min and max.
-    """
-    x = np.asarray(array, np.float64).ravel()
-    finite = x[np.isfinite(x)]
-    found: dict[str, Any] = {"size": int(x.size), "bad": int(x.size - finite.size)}
-    found["zeros"] = int((finite == 0).sum())
-    if finite.size == 0:
-        return found | {"min": None, "max": None, "mean": None, "std": None, "absmax": None}
-    with np.errstate(all="ignore"):
-        found |= {
-            "min": float(finite.min()),
-            "max": float(finite.max()),
-            "mean": float(finite.mean()),
-            "std": float(finite.std()),
-            "absmax": float(np.abs(finite).max()),
-        }
-        if finite.size > 1 and found["max"] > found["min"]:
-            # Halves, since the range of the largest numbers overflows.
-            low, span = found["min"] / 2, found["max"] / 2 - found["min"] / 2
-            place = ((finite / 2 - low) / span * bins).astype(int)
-            counts = np.bincount(np.minimum(place, bins - 1), minlength=bins)
-            found["histogram"] = counts.tolist()
-    return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import wengert
-from wengert import _explained
+from wengert import _explained, _shown
 from wengert.io import writing
 
 if TYPE_CHECKING:
@@ -56,12 +56,17 @@ class LRFinder:
         return figure
 
     def _repr_html_(self) -> str:
-        """The curve as SVG, in a notebook."""
-        from io import StringIO
-
-        made = StringIO()
-        self.plot().savefig(made, format="svg")
-        return made.getvalue()
+        """For notebooks: the curve."""
+        if not self.lrs:
+            return _shown.block("LRFinder", _shown.said("the first loss is not finite"))
+        found = self.suggestion
+        said = "the loss nowhere falls" if found is None else f"suggestion {found:.2g}"
+        at = [math.log10(lr) for lr in self.lrs]
+        curve = _shown.plot(
+            at, [("loss", self.losses)], "learning rate", share=0, powers=True,
+            mark=None if found is None else math.log10(found),
+        )  # fmt: skip
+        return _shown.block("LRFinder", _shown.said(said), curve)
 
 
 def find_lr(
