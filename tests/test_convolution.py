@@ -95,6 +95,98 @@ def test_convolutions_by_chance(axes: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
+def test_padding_in_pairs_is_that_of_pad(axes: int) -> None:
+    rng = np.random.default_rng(axes)
+    x, w = (rng.standard_normal(s) for s in ((2, 4, *(6,) * axes), (6, 2, *(3,) * axes)))
+    conv, pairs = getattr(F, f"conv{axes}d"), [(0, 2), (3, 0), (1, 1)][:axes]
+    for stride in (1, 2):
+        given = [wg.tensor(a, requires_grad=True) for a in (x, w)]
+        found = conv(*given, None, stride, pairs, 1, 2)
+        wide = np.pad(x, [(0, 0), (0, 0), *pairs])
+        apart = [wg.tensor(wide, requires_grad=True), wg.tensor(w, requires_grad=True)]
+        wanted = conv(*apart, None, stride, 0, 1, 2)
+        assert_allclose(found.detach().numpy(), wanted.detach().numpy(), 1e-12, 1e-12)
+        (found * found).sum().backward()
+        (wanted * wanted).sum().backward()
+        inner = (slice(None), slice(None), *(slice(a, a + 6) for a, _ in pairs))
+        assert_allclose(given[0].grad.numpy(), apart[0].grad.numpy()[inner], 1e-10, 1e-10)
+        assert_allclose(given[1].grad.numpy(), apart[1].grad.numpy(), 1e-10, 1e-10)
+    with pytest.raises(ValueError, match="expected 0 or more"):
+        conv(*given, padding=[(0, -1)] * axes)
+    with pytest.raises(ValueError, match="whole number"):
+        conv(*given, padding=[(0, 1, 2)] * axes)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(6))
+def test_no_images_and_single_elements(axes: int, seed: int) -> None:
+    """Batches of none, axes of one element, kernels of one: as PyTorch, gradients too."""
+    torch = pytest.importorskip("torch")
+    c = Case(seed + 500, axes)
+    t = torch.nn.functional
+    many, size, kernel = (
+        (0, c.size, c.kernel),
+        (2, [1] * axes, c.kernel),
+        (2, [1] * axes, [1] * axes),
+        (0, [1] * axes, [1] * axes),
+        (2, c.size, [1] * axes),
+        (0, c.size, [1] * axes),
+    )[seed]
+    pads = [k // 2 for k in kernel]
+    x = c.normal(many, 4, *size)
+    w = c.normal(6, 2, *kernel)
+    for stride in (1, 2):
+        agree(
+            torch,
+            lambda x, w, s=stride: getattr(F, f"conv{axes}d")(x, w, None, s, pads, 1, 2),
+            lambda x, w, s=stride: getattr(t, f"conv{axes}d")(x, w, None, s, pads, 1, 2),
+            *(x, w),
+        )
+        turned = c.normal(4, 3, *kernel)
+        agree(
+            torch,
+            lambda x, w, s=stride: getattr(F, f"conv_transpose{axes}d")(x, w, None, s, pads, 0, 2),
+            lambda x, w, s=stride: getattr(t, f"conv_transpose{axes}d")(x, w, None, s, pads, 0, 2),
+            *(x, turned),
+        )
+    for name, options in (
+        ("max_pool", (kernel, 1, pads)), ("avg_pool", (kernel, 2, pads, True, False)),
+        ("adaptive_avg_pool", (2,)), ("adaptive_max_pool", (3,)), ("lp_pool", (2.0, kernel)),
+    ):  # fmt: skip
+        agree(
+            torch,
+            lambda x, n=name, o=options: getattr(F, f"{n}{axes}d")(x, *o),
+            lambda x, n=name, o=options: getattr(t, f"{n}{axes}d")(x, *o),
+            np.abs(x) + 0.5,
+        )
+    for mode in ("nearest", LINEAR[axes]):
+        agree(
+            torch,
+            lambda x, m=mode: F.interpolate(x, scale_factor=2, mode=m),
+            lambda x, m=mode: t.interpolate(x, scale_factor=2, mode=m),
+            x,
+        )
+
+
+def test_sizes_that_no_memory_holds() -> None:
+    """Errors, and soon: nothing loops over them."""
+    x, big = wg.ones((1, 4, 6, 5)), 2**40
+    assert_array_equal(F.avg_pool2d(x, (big, 1), ceil_mode=True).numpy(), np.ones((1, 4, 1, 5)))
+    assert_array_equal(F.max_pool2d(x, (big, 1), ceil_mode=True).numpy(), np.ones((1, 4, 1, 5)))
+    for call in (
+        lambda: F.avg_pool2d(x, (big, 1)), lambda: F.max_pool2d(x, (big, 1)),
+        lambda: F.lp_pool2d(x, 2, (big, 1)), lambda: F.unfold(x, (big, 1)),
+        lambda: F.conv2d(x, wg.ones((2, 4, 3, 1)), padding=big),
+        lambda: F.conv_transpose2d(x, wg.ones((4, 1, 3, 3)), stride=big),
+        lambda: F.adaptive_avg_pool2d(x, (big, 1)), lambda: F.adaptive_max_pool2d(x, (big, 2)),
+        lambda: F.interpolate(x, (big, 2)), lambda: F.pad(x, (0, 0, big, big), "replicate"),
+        lambda: wg.pad(x, [(0, 0)] * 3 + [(big, 0)], "wrap"), lambda: F.pixel_shuffle(x, big),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, MemoryError)):
+            call()
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(12))
 def test_pools_by_chance(axes: int, seed: int) -> None:
     torch = pytest.importorskip("torch")

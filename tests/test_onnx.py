@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from pathlib import Path
@@ -203,6 +204,64 @@ def test_hostile_fields_are_errors(perceptron, tmp_path):
             Network(made)(wg.ones((1, 4)))
         except (ValueError, TypeError, IndexError) as error:
             assert str(error)
+
+
+OPTIONS = {
+    "Conv": ["kernel_shape", "strides", "pads", "dilations", "group", "auto_pad"],
+    "ConvTranspose": ["strides", "pads", "dilations", "group", "auto_pad", "output_padding",
+                      "output_shape"],
+    "MaxPool": ["kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad"],
+    "AveragePool": ["kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad"],
+    "LpPool": ["kernel_shape", "strides", "pads", "p"],
+    "Resize": ["axes", "mode", "antialias", "nearest_mode", "coordinate_transformation_mode"],
+    "Pad": ["mode"], "DepthToSpace": ["blocksize", "mode"], "SpaceToDepth": ["blocksize", "mode"],
+    "LRN": ["size"], "GroupNormalization": ["num_groups"],
+}  # fmt: skip
+ONE = {"group", "ceil_mode", "p", "antialias", "blocksize", "size", "num_groups"}
+WORDS = ["SAME_UPPER", "VALID", "CRD", "reflect", "edge", "cubic", "floor", "asymmetric", "no"]
+
+
+def test_hostile_options_of_images_are_errors():
+    """Nodes with sizes that are none, or that no memory holds: an error that names the node, and
+    nothing that loops over them."""
+    draw = random.Random(2)
+    numbers = [-(2**62), -3, -1, 0, 1, 1, 1, 2, 2, 3, 7, 2**40, 2**62, 2**63 - 1]
+    floats = [0.0, 1.0, 2.0, -1.0, 1e30, math.nan, math.inf]
+    x, right = wg.ones((1, 4, 6, 5)), 0
+
+    def some(values, counts=(1, 2, 2, 2, 4, 4)):
+        return [draw.choice(values) for _ in range(draw.choice(counts))]
+
+    for _ in range(MUTATIONS):
+        op = draw.choice(list(OPTIONS))
+        given, options = {}, {}
+        for name in draw.sample(OPTIONS[op], draw.randint(0, len(OPTIONS[op]))):
+            kind = numbers if draw.random() < 0.5 else [0, 1, 1, 2]
+            word = name.endswith(("mode", "auto_pad")) and name != "ceil_mode"
+            options[name] = (
+                draw.choice(WORDS if word else kind) if word or name in ONE else some(kind)
+            )
+        if op.startswith("Conv"):
+            shape = [draw.choice([1, 2, 4]), draw.choice([1, 2, 4]), *draw.choices([1, 2, 3], k=2)]
+            given["w"] = np.ones(shape, "float32")
+        elif op == "Pad":
+            given["w"] = np.array(some(numbers, (8,)))
+        elif op == "GroupNormalization":
+            given["w"] = given["b"] = np.ones(4, "float32")
+        elif op == "Resize":
+            given["scales"] = np.array(some(floats, (0, 4)), "float32")
+            given["sizes"] = np.array(some(numbers, (4,)))
+        names = ["x", "", "scales", "sizes"] if op == "Resize" else ["x", *given]
+        if op == "Resize" and given["scales"].size:
+            names.pop()
+        node = helper.make_node(op, names, ["y"], name="n", **options)
+        made = model([node], {"x": None}, {"y": None}, **given)
+        try:
+            assert Network(made)(x).ndim
+            right += 1
+        except (ValueError, TypeError, IndexError, MemoryError) as error:
+            assert "onnx: node 'n'" in str(error)
+    assert 0 < right < MUTATIONS
 
 
 def test_weights_of_any_name_keep_their_values():

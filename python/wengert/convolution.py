@@ -70,7 +70,7 @@ def _conv(
     weight: Tensor,
     bias: Tensor | None,
     stride: Sizes,
-    padding: Sizes | str,
+    padding: Sizes | str | Sequence[tuple[int, int]],
     dilation: Sizes,
     groups: int,
 ) -> Tensor:
@@ -88,7 +88,11 @@ def _conv(
             pairs = _same_padding(weight.shape[2:], spread)
             before, after = [a for a, _ in pairs], [b for _, b in pairs]
     else:
-        before = after = _sizes(op, "padding", padding, axes)
+        ends = [padding] * axes if isinstance(padding, int) else padding
+        pairs = [n if isinstance(n, tuple) and len(n) == 2 else (n, n) for n in ends]
+        before, after = (_sizes(op, "padding", [n[i] for n in pairs], axes) for i in (0, 1))
+        if after != before:
+            _at_least(op, "padding", after, 0)
     y = _core._convolution(op, x, weight, steps, before, after, spread, groups)
     return _with_bias(op, y, bias, many)
 
@@ -98,7 +102,7 @@ def conv1d(
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Sizes = 1,
-    padding: Sizes | str = 0,
+    padding: Sizes | str | Sequence[tuple[int, int]] = 0,
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
@@ -107,7 +111,8 @@ def conv1d(
     x         (n, channels, length) or (channels, length); floating
     weight    (outputs, channels / groups, size), of x's dtype
     bias      (outputs,)
-    padding   zeros before and after each axis; "same": as many as keep the size; "valid": none
+    padding   zeros before and after each axis, or a list of pairs (before, after) of the axes;
+              "same": as many as keep the size; "valid": none
     groups    parts of the channels, each seen by its own part of the outputs
 
     ShapeError where shapes do not fit, ValueError for a stride of 0 and the like.
@@ -120,7 +125,7 @@ def conv2d(
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Sizes = 1,
-    padding: Sizes | str = 0,
+    padding: Sizes | str | Sequence[tuple[int, int]] = 0,
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
@@ -139,7 +144,7 @@ def conv3d(
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Sizes = 1,
-    padding: Sizes | str = 0,
+    padding: Sizes | str | Sequence[tuple[int, int]] = 0,
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Tensor:

@@ -281,8 +281,8 @@ def pad(
                 f'pad: axis {axis} of shape {x.shape} has no elements to repeat; mode="constant" '
                 "needs none"
             )
-        places = [_place(i, size, mode) for i in range(-before, size + after)]
-        x = x[(*(slice(None) for _ in range(axis)), _core.tensor(places, device=x.device))]
+        places = _core.tensor(_places(-before, size + after, size, mode), device=x.device)
+        x = x.index_select(axis, places)
     return x
 
 
@@ -300,15 +300,18 @@ def _cropped(x: Tensor, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, list[
     return x, [(max(before, 0), max(after, 0)) for before, after in pairs]
 
 
-def _place(i: int, size: int, mode: str) -> int:
-    """Where the element comes from that stands at i, before 0 or from size on."""
+def _places(start: int, stop: int, size: int, mode: str) -> Any:
+    """Where the elements come from that stand from start to stop, before 0 or from size on."""
+    import numpy as np
+
+    i = np.arange(start, stop)
     if mode == "edge":
-        return min(max(i, 0), size - 1)
+        return i.clip(0, size - 1)
     if mode == "wrap":
         return i % size
     period = 2 * size if mode == "symmetric" else max(2 * (size - 1), 1)
     i %= period
-    return min(i, period - (mode == "symmetric") - i)
+    return np.minimum(i, period - (mode == "symmetric") - i)
 
 
 def einsum(subscripts: str, *operands: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ __all__ += ["lp_pool1d", "lp_pool2d", "lp_pool3d", "max_unpool1d", "max_unpool2d
 
 
 class _Windows:
-    """Sizes, strides and padding of a pooling; the padding behind reaches to the last window."""
+    """Sizes, strides and padding of a pooling; the padding behind reaches to the last window.
+    `used` are the kernel's sizes without what lies behind all elements: ceil_mode allows that."""
 
     def __init__(
         self,
@@ -48,9 +49,9 @@ class _Windows:
             ("dilation", self.dilation, 1),
         ):
             _at_least(op, what, numbers, least)
-        self.after, self.counts = [], []
-        for n, k, s, p, d in zip(
-            x.shape[-axes:], self.size, self.stride, self.before, self.dilation, strict=True
+        self.after, self.counts, self.used = [], [], []
+        for axis, (n, k, s, p, d) in enumerate(
+            zip(x.shape[-axes:], self.size, self.stride, self.before, self.dilation, strict=True)
         ):
             reach = d * (k - 1) + 1
             if p > reach // 2:
@@ -62,8 +63,14 @@ class _Windows:
             count = rest // s + 1
             if ceil_mode and rest % s and count * s < n + p:  # the last window begins inside
                 count += 1
+            if count < 1:
+                raise ShapeError(
+                    f"{op}: along axis {axis} of {axes} a kernel of {reach} is longer than the "
+                    f"{n + 2 * p} elements there, padding included"
+                )
+            self.used.append(min(k, (n + p - 1) // d + 1) if count == 1 else k)
             self.counts.append(count)
-            self.after.append((count - 1) * s + reach - n - p if rest >= 0 or ceil_mode else p)
+            self.after.append((count - 1) * s + d * (self.used[-1] - 1) + 1 - n - p)
 
 
 def _max_pool(
@@ -79,7 +86,7 @@ def _max_pool(
     op = f"max_pool{axes}d"
     x, many = _batch(op, x, axes)
     w = _Windows(op, x, axes, kernel_size, stride, padding, dilation, ceil_mode)
-    y, at = _core._max_pool(op, x, w.size, w.stride, w.before, w.after, w.dilation)
+    y, at = _core._max_pool(op, x, w.used, w.stride, w.before, w.after, w.dilation)
     if not many:
         y, at = y[0], at[0]
     return (y, at) if return_indices else y
@@ -135,7 +142,7 @@ def _sums(w: _Windows) -> Tensor:
     """The sum of each window: a convolution of single channels with ones."""
     x, spatial = w.x, w.x.shape[-w.axes :]
     planes = x.reshape(_product(x.shape[: -w.axes]), 1, *spatial)
-    ones = _core.ones((1, 1, *w.size), dtype=x.dtype, device=x.device)
+    ones = _core.ones((1, 1, *w.used), dtype=x.dtype, device=x.device)
     y = _core._convolution(w.op, planes, ones, w.stride, w.before, w.after, [1] * w.axes, 1)
     return y.reshape(*x.shape[: -w.axes], *y.shape[2:])
 
@@ -294,9 +301,12 @@ def _adaptive(op: str, x: Tensor, output_size: Any, axes: int) -> tuple[Tensor, 
     return x, many, out
 
 
-def _spans(size: int, count: int) -> list[range]:
-    """What each of `count` windows sees of `size` elements."""
-    return [range(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+def _spans(size: int, count: int) -> tuple[Any, Any]:
+    """What each of `count` windows sees of `size` elements: places (count, the most of a window), a
+    short window's last one again, and how many each has (count, 1)."""
+    first = np.arange(count)[:, None] * size // count
+    lengths = -(-(np.arange(count)[:, None] + 1) * size // count) - first
+    return first + np.minimum(np.arange(lengths.max(initial=1)), lengths - 1), lengths
 
 
 def _averages(op: str, what: str, x: Tensor) -> None:
@@ -334,11 +344,8 @@ def _adaptive_avg_pool(axes: int, x: Tensor, output_size: Any) -> Tensor:
         if count == 1:
             x = x.mean(axis, keepdims=True)
             continue
-        spans = _spans(size, count)
-        most = max((len(s) for s in spans), default=1)
-        places = [[s[min(i, len(s) - 1)] for i in range(most)] for s in spans]
-        weights = [[(i < len(s)) / len(s) for i in range(most)] for s in spans]
-        x = _along(x, axis, places, weights)
+        places, lengths = _spans(size, count)
+        x = _along(x, axis, places, (np.arange(places.shape[1]) < lengths) / lengths)
     return x if many else x[0]
 
 
@@ -366,14 +373,10 @@ def _adaptive_max_pool(axes: int, x: Tensor, output_size: Any, return_indices: b
         size = [n // m for n, m in zip(shape, out, strict=True)]
         none = [0] * axes
         y, at = _core._max_pool(op, x, size, size, none, none, [1] * axes)
-    else:  # the windows' elements side by side, the last one again where a window is short
+    else:  # the windows' elements side by side
         places = np.zeros((1, 1), np.int64)
         for n, m in zip(shape, out, strict=True):
-            spans = _spans(n, m)
-            most = max((len(s) for s in spans), default=1)
-            own = np.array(
-                [[s[min(i, len(s) - 1)] for i in range(most)] for s in spans], np.int64
-            ).reshape(m, most)
+            own, _ = _spans(n, m)
             places = (places[:, None, :, None] * n + own[None, :, None, :]).reshape(
                 len(places) * m, -1
             )

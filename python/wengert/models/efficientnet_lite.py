@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import os
 
-import wengert as wg
 from wengert import Tensor, nn
 
 from .weights import load_weights
@@ -51,11 +50,13 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, H, W) to (n, outputs, H / stride, W / stride)."""
-        pairs = []
+        pairs = []  # before and after each axis
         for size, k, s in zip(x.shape[2:], self.kernel_size, self.stride, strict=True):
             total = max((-(-size // s) - 1) * s + k - size, 0)
             pairs.append((total // 2, total - total // 2))
-        y: Tensor = super().forward(wg.pad(x, [(0, 0), (0, 0), *pairs]))
+        y: Tensor = nn.functional.conv2d(
+            x, self.weight, self.bias, self.stride, pairs, self.dilation, self.groups
+        )
         return y
 
 

@@ -106,7 +106,8 @@ class _Node:
             self.evaluators[kinds] = self._evaluator(given)
         known = {f"i{n}": v for n, v in enumerate(given) if v is not None}
         made = iter(self.evaluators[kinds].run(None, known))
-        return [np.asarray(next(made)) if name else None for name in self.outputs]
+        found = [next(made) if name else None for name in self.outputs]
+        return [_given(y) if y is None or isinstance(y, list) else np.asarray(y) for y in found]
 
     def _evaluator(self, given: list[Any]) -> Any:
         from onnx.reference import ReferenceEvaluator
@@ -239,11 +240,11 @@ def _named(node: Any) -> Iterator[None]:
     ValueError."""
     try:
         yield
-    except (UnsupportedError, MemoryError):
-        raise
     except Exception as error:
-        kinds = (_core.ShapeError, _core.DTypeError, IndexError, TypeError)
-        kind = next((k for k in kinds if isinstance(error, k)), ValueError)
+        if isinstance(error, UnsupportedError) and str(error).startswith("onnx: "):
+            raise
+        kinds = (UnsupportedError, _core.ShapeError, _core.DTypeError, IndexError, TypeError)
+        kind = next((k for k in (*kinds, MemoryError) if isinstance(error, k)), ValueError)
         op = getattr(node, "op", "") or node.op_type
         text = str(error) if isinstance(error, kind) else repr(error)
         raise kind(f"onnx: node '{node.name}' ({op}): {text}") from error

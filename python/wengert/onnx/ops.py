@@ -245,11 +245,24 @@ def _sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     return x.sum(axes, keepdims=keep).to(x.dtype)
 
 
+def _extreme(x: Tensor, axes: list[int], keep: bool, name: str) -> Tensor:
+    """The largest or smallest; of no elements the one that any other would replace."""
+    if all(x.shape[a] for a in axes):
+        made: Tensor = getattr(x, name)(axes, keepdims=keep)
+        return made
+    kind = np.dtype(x.dtype.name)
+    ends = (-math.inf, math.inf) if kind.kind == "f" else (False, True)
+    if kind.kind in "iu":
+        ends = (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
+    shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keep or i not in axes]
+    return wg.full(shape, ends[name == "min"], dtype=x.dtype)
+
+
 _REDUCTIONS: dict[str, Callable[..., Tensor]] = {
     "ReduceSum": _sum,
     "ReduceMean": lambda x, a, k: x.mean(a, keepdims=k),
-    "ReduceMax": lambda x, a, k: x.max(a, keepdims=k),
-    "ReduceMin": lambda x, a, k: x.min(a, keepdims=k),
+    "ReduceMax": lambda x, a, k: _extreme(x, a, k, "max"),
+    "ReduceMin": lambda x, a, k: _extreme(x, a, k, "min"),
     "ReduceProd": lambda x, a, k: x.prod(a, keepdims=k).to(x.dtype),
     "ReduceL1": lambda x, a, k: _sum(wg.abs(x), a, k),
     "ReduceL2": lambda x, a, k: _sum(x * x, a, k).sqrt(),
@@ -486,7 +499,10 @@ def ConstantOfShape(call: Call, shape: Tensor, value: Any = None) -> Tensor:
 def Range(call: Call, start: Tensor, limit: Tensor, delta: Tensor) -> Any:
     """start, start + delta, ... before limit."""
     a, b, d = start.item(), limit.item(), delta.item()
-    n = max(math.ceil((b - a) / d), 0)
+    if not d:
+        raise ValueError("Range: delta is 0")
+    whole = isinstance(d, int)
+    n = max(-((a - b) // d) if whole else math.ceil((b - a) / d), 0)
     return (wg.arange(n).to(start.dtype) * d + a).to(start.dtype)
 
 
@@ -513,11 +529,17 @@ def Pad(
     return wg.pad(x, pairs, mode, value if fill is None else fill.item())
 
 
+def _block(size: int) -> int:
+    if size < 1:
+        raise ValueError(f"blocksize={size}; expected 1 or more")
+    return size
+
+
 @_op
 def DepthToSpace(call: Call, x: Tensor, blocksize: int, mode: str = "DCR") -> Tensor:
     """Channels become blocks of height and width."""
     n, c, h, w = x.shape
-    b = blocksize
+    b = _block(blocksize)
     shape, order = (
         ((n, b, b, c // b**2, h, w), (0, 3, 4, 1, 5, 2))
         if mode == "DCR"
@@ -527,13 +549,13 @@ def DepthToSpace(call: Call, x: Tensor, blocksize: int, mode: str = "DCR") -> Te
 
 
 @_op
-def SpaceToDepth(call: Call, x: Tensor, blocksize: int) -> Tensor:
-    """Blocks of height and width become channels."""
+def SpaceToDepth(call: Call, x: Tensor, blocksize: int, mode: str = "DCR") -> Tensor:
+    """Blocks of height and width become channels: before those that there are, or after (CRD)."""
     n, c, h, w = x.shape
-    b = blocksize
+    b = _block(blocksize)
     return (
         x.reshape(n, c, h // b, b, w // b, b)
-        .permute((0, 3, 5, 1, 2, 4))
+        .permute((0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4))
         .reshape(n, c * b * b, h // b, w // b)
     )
 
@@ -1091,6 +1113,8 @@ def Attention(
     softcap: float = 0.0,
     qk_matmul_output_mode: int = 0,
     softmax_precision: int | None = None,
+    left_window_size: int = -1,
+    right_window_size: int = -1,
 ) -> Any:
     """softmax(scale q k' + mask) v, of (batch, heads, length, width), or heads in the last axis."""
     flat = q.ndim == 3
@@ -1115,11 +1139,17 @@ def Attention(
         if short > 0:
             mask = wg.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(0, short)], "constant", -math.inf)
         bias = bias + mask
-    if is_causal:  # keys before the queries' block are seen by all of it
-        first: Any = 0 if past_key is None else past_key.shape[2]
-        if past_key is None and lengths is not None:
-            first = lengths.reshape(-1, 1, 1, 1) - n
-        bias = wg.where(wg.arange(m) > wg.arange(n).reshape(-1, 1) + first, -math.inf, bias)
+    first: Any = 0 if past_key is None else past_key.shape[2]  # place of the first query
+    if past_key is None and lengths is not None:
+        first = lengths.reshape(-1, 1, 1, 1) - n
+    place = wg.arange(n).reshape(-1, 1) + first
+    ahead = 0 if is_causal else right_window_size
+    if is_causal and right_window_size >= 0:
+        ahead = min(ahead, right_window_size)
+    if ahead >= 0:
+        bias = wg.where(wg.arange(m) > place + ahead, -math.inf, bias)
+    if left_window_size >= 0:
+        bias = wg.where(wg.arange(m) < place - left_window_size, -math.inf, bias)
     if lengths is not None:
         bias = bias + wg.where(wg.arange(m) < lengths.reshape(-1, 1, 1, 1), 0.0, -math.inf).to(
             q.dtype

@@ -40,8 +40,9 @@ class _Window:
 
     def __init__(
         self, x: Tensor, kernel: Sequence[int], strides: Any, pads: Any, dilations: Any,
-        auto_pad: str, ceil_mode: int = 0,
+        auto_pad: str, ceil_mode: int = 0, whole: bool = True,
     ) -> None:  # fmt: skip
+        """whole: x is what the windows lie in, not what they make."""
         n = x.ndim - 2
         self.kernel = list(kernel)
         self.strides = list(strides or [1] * n)
@@ -63,19 +64,20 @@ class _Window:
             self.pads = list(zip(given[:n], given[n:], strict=True))
         else:
             raise UnsupportedError(f"auto_pad={auto_pad!r}")
+        for size, reach, (before, after) in zip(sizes, self.reach, self.pads, strict=True):
+            if whole and not ceil_mode and reach > size + before + after:
+                raise ValueError(
+                    f"a kernel of {reach} is longer than the {size + before + after} elements "
+                    "there, padding included"
+                )
         self.beyond = [0] * n  # elements after the pads that the last window of ceil_mode reaches
         if ceil_mode:
             for i, (size, (before, after)) in enumerate(zip(sizes, self.pads, strict=True)):
-                whole = size + before + after - self.reach[i]
-                last = -(-whole // self.strides[i]) * self.strides[i]
+                rest = size + before + after - self.reach[i]
+                last = -(-rest // self.strides[i]) * self.strides[i]
                 if last >= size + before:  # it must begin within x or the pads before it
                     last -= self.strides[i]
-                self.beyond[i] = max(last - whole, 0)
-
-    @property
-    def even(self) -> bool:
-        """Whether the pads before and after are the same, and no window reaches beyond them."""
-        return all(a == b for a, b in self.pads) and not any(self.beyond)
+                self.beyond[i] = max(last - rest, 0)
 
     def padded(self, x: Tensor, value: float, beyond: float | None = None) -> Tensor:
         """x with pads of `value`, and what lies beyond."""
@@ -95,12 +97,10 @@ def Conv(
 ) -> Tensor:  # fmt: skip
     """x convolved with w (out, in / group, kernel ...)."""
     window = _Window(x, w.shape[2:], strides, pads, dilations, auto_pad)
-    before: Any = [a for a, _ in window.pads]
-    if not window.even:
-        x, before = window.padded(x, 0.0), 0
     made: Tensor = _spatial("conv", x)(
-        x, w, b, stride=window.strides, padding=before, dilation=window.dilations, groups=group
-    )
+        x, w, b, stride=window.strides, padding=window.pads, dilation=window.dilations,
+        groups=group,
+    )  # fmt: skip
     return made
 
 
@@ -112,7 +112,7 @@ def ConvTranspose(
 ) -> Any:  # fmt: skip
     """The transpose of Conv: w is (in, out / group, kernel ...)."""
     n = x.ndim - 2
-    window = _Window(x, w.shape[2:], strides, pads, dilations, "NOTSET")
+    window = _Window(x, w.shape[2:], strides, pads, dilations, "NOTSET", whole=False)
     more = list(output_padding or [0] * n)
     whole = [
         (size - 1) * s + k
@@ -226,7 +226,7 @@ def MaxUnpool(
     pads: Any = None, strides: Any = None,
 ) -> Tensor:  # fmt: skip
     """Zeros, with x at its places: flat ones in what MaxPool was given."""
-    window = _Window(x, kernel_shape or (), strides, pads, None, "NOTSET")
+    window = _Window(x, kernel_shape or (), strides, pads, None, "NOTSET", whole=False)
     rest = [
         (n - 1) * s + k - a - b
         for n, s, k, (a, b) in zip(
@@ -275,14 +275,16 @@ def _weights(
     return made / total[:, None] if exclude or antialias else made
 
 
+_ROUNDINGS: dict[str, Callable[[Any], Any]] = {
+    "round_prefer_floor": lambda v: np.ceil(v - 0.5),
+    "round_prefer_ceil": lambda v: np.floor(v + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
+
+
 def _nearest(at: Any, how: str, size: int) -> Any:
-    ways: dict[str, Callable[[Any], Any]] = {
-        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-        "floor": np.floor,
-        "ceil": np.ceil,
-    }
-    return np.clip(ways[how](at), 0, size - 1).astype(np.int64)
+    return np.clip(_ROUNDINGS[how](at), 0, size - 1).astype(np.int64)
 
 
 def _places(how: str, size: int, out: int, scale: float, roi: Sequence[float]) -> Any:
@@ -336,10 +338,16 @@ def Resize(
         if scales is None or scales.size != len(along):
             raise ValueError(f"Resize: there are neither sizes nor scales of {len(along)} axes")
         factors = [float(v) for v in scales.reshape(-1).tolist()]
+        if not all(map(math.isfinite, factors)):
+            raise ValueError(f"Resize: scales are {factors}")
         wanted = [math.floor(x.shape[a] * f) for a, f in zip(along, factors, strict=True)]
     if min(wanted) < 0 or any(x.shape[a] == 0 < n for a, n in zip(along, wanted, strict=True)):
         raise ValueError(f"Resize: to sizes {wanted} of axes {along} of {x.shape}")
     parts = [0.0] * len(along) + [1.0] * len(along) if roi is None or not roi.size else roi.tolist()
+    if mode not in ("nearest", "linear", "cubic"):
+        raise UnsupportedError(f"mode={mode!r}")
+    if mode == "nearest" and nearest_mode not in _ROUNDINGS:
+        raise UnsupportedError(f"nearest_mode={nearest_mode!r}")
     kept = x.dtype
     for i, (axis, scale, out) in enumerate(zip(along, factors, wanted, strict=True)):
         size = x.shape[axis]
@@ -348,14 +356,12 @@ def Resize(
             continue
         if mode == "nearest":
             x = wg.index_select(x, axis, wg.tensor(_nearest(at, nearest_mode, size)))
-        elif mode in ("linear", "cubic"):
+        else:
             w = _weights(
                 mode, at, scale, size, cubic_coeff_a, bool(exclude_outside), bool(antialias)
             )
             real = x if x.dtype.is_floating_point else x.to("float32")
             x = wg.moveaxis(wg.moveaxis(real, axis, -1) @ wg.tensor(w.T).to(real.dtype), -1, axis)
-        else:
-            raise UnsupportedError(f"mode={mode!r}")
         if how == "tf_crop_and_resize":
             outside = wg.tensor((at < 0) | (at > size - 1))
             shape = [1] * x.ndim
