@@ -79,7 +79,14 @@ CHANGES = [
     *(["--optimizer", name] for name in cli.OPTIMIZERS if name not in ("adam", "adamw")),
     *(["--optimizer", name, "--weight-decay", "0.05"] for name in cli.OPTIMIZERS),
     *(["--optimizer", name, "--lr", "0.03"] for name in cli.OPTIMIZERS if name != "adamw"),
-    ["--schedule", "none"],
+    *(["--schedule", name] for name in ("none", "linear", "onecycle")),
+    *(["--schedule", name, "--warmup", "2"] for name in ("none", "cosine", "linear")),
+    ["--schedule", "plateau", "--epochs", "40", "--lr", "0.3"],
+    ["--accumulate", "2"],
+    ["--clip-grad-norm", "0.1"],
+    ["--class-weight", "balanced"],
+    ["--epochs", "40", "--patience", "2", "--min-delta", "0.1"],
+    ["--epochs", "40", "--patience", "2", "--metrics", "f1", "--monitor", "validation_f1"],
     ["--batch", "7"],
     ["--epochs", "4"],
     ["--epochs", "40", "--patience", "1", "--lr", "0.3"],
@@ -93,6 +100,7 @@ CHANGES = [
 ]
 BY_THEMSELVES = {"--help", "--threads", "--out", "--resume", "--quiet"}  # tests below
 BY_THEMSELVES |= {"--model", "--width", "--depth", "--augment", "--size", "--workers"}
+BY_THEMSELVES |= {"--device", "--log", "--ema", "--precision"}
 
 
 def options(command: str) -> dict[str, argparse.Action]:
@@ -151,6 +159,57 @@ def test_every_default_is_the_one_that_help_names(here: Path, capsys: Any) -> No
     with pytest.raises(SystemExit) as end:
         cli.main(["--version"])
     assert end.value.code == 0 and f"wengert {wengert.__version__}\n" in capsys.readouterr().out
+
+
+def test_averages_metrics_and_logs(here: Path, capsys: Any) -> None:
+    more = ["--ema", "0.9", "--metrics", "f1", "auc", "--warmup", "4", "--accumulate", "2"]
+    more += ["--clip-grad-norm", "1", "--precision", "bf16", "--validation", "0"]
+    run = trained("r", *more, "--log", "csv")
+    out = capsys.readouterr().out
+    said = re.search(r"test accuracy ([0-9.]+) %", out)
+    assert said and re.search(r"on the test part: f1 0\.\d{4}, auc [01]\.\d{4}\n", out)
+    summary = metrics(run)[-1]
+    assert f"f1 {summary['test_f1']:.4f}, auc {summary['test_auc']:.4f}" in out
+    rows = (run / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 4 and rows[0].startswith("epoch,step,train_loss")
+    assert cli.main(["predict", "r/last.safetensors", "d.csv"]) == 0
+    whole = capsys.readouterr().out
+    tensors = load(run / "last.safetensors")
+    assert "averaged.module.0.weight" in tensors
+    trained("part", *more, "--epochs", "2")
+    resumed = ["train", "--resume", "part/last.safetensors", "--epochs", "3", "--quiet"]
+    assert cli.main([*resumed, "--out", "rest"]) == 0
+    capsys.readouterr()
+    assert cli.main(["predict", "rest/last.safetensors", "d.csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(whole.splitlines()) == 61
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    run = trained("t", "--log", "tensorboard")
+    assert list(run.glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--class-weight", "balanced", "--loss", "mse"], "--class-weight is for --loss cross_ent"),
+        (["--warmup", "3", "--schedule", "onecycle"], "--warmup is not for --schedule onecycle"),
+        (["--metrics", "r2"], "--metrics r2 does not suit a target of classes"),
+        (["--monitor", "validation_f1"], "monitor is 'validation_f1', and an epoch has epoch"),
+        (["--device", "tpu"], "tpu"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    here: Path, capsys: Any, arguments: list[str], says: str
+) -> None:
+    assert cli.main([*RUN, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+@pytest.mark.skipif(wengert.cuda.is_available(), reason="a GPU is here")
+def test_a_device_that_is_not_there(here: Path, capsys: Any) -> None:
+    assert cli.main([*RUN, "--device", "cuda"]) == 2
+    assert "cuda" in capsys.readouterr().err
+    assert cli.main([*RUN, "--device", "cpu"]) == 0
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ _OPTIMIZERS = {
     "lamb": ("LAMB", 0.01),
 }
 OPTIMIZERS = tuple(_OPTIMIZERS)
+METRICS = ("accuracy", "auc", "calibration_error", "f1", "r2", "top_k")
 TEST_FRACTION = 0.2
 # Name: the change of images (height, width) in wengert.data.
 CHANGES: dict[str, Callable[[Any, int, int], Any]] = {
@@ -122,7 +123,17 @@ SETTINGS = {
     "lr": Setting(
         None, number(float, 0, open_low=True), f"learning rate at the start ({_RATES})", "RATE"
     ),
-    "schedule": Setting("cosine", ("none", "cosine"), "of the learning rate (cosine)"),
+    "schedule": Setting(
+        "cosine",
+        ("none", "cosine", "linear", "onecycle", "plateau"),
+        "of the learning rate (cosine)",
+    ),
+    "warmup": Setting(
+        0,
+        number(int, 0, 2**31),
+        "steps in which the learning rate first rises; for none, cosine and linear (0)",
+        "N",
+    ),
     "batch": Setting(32, _COUNT, "samples per step (32)", "N"),
     "epochs": Setting(30, _COUNT, "passes over the data (30)", "N"),
     "validation": Setting(
@@ -137,6 +148,33 @@ SETTINGS = {
         _COUNT,
         "stop after N epochs without a lower validation loss (no limit: all epochs are run)",
         "N",
+    ),
+    "min_delta": Setting(0.0, number(float, 0), "how much lower it must be to count (0)", "D"),
+    "monitor": Setting(
+        None,
+        str,
+        "what chooses the best epoch and counts for --patience, such as validation_f1 "
+        "(validation_loss; without a validation part, train_loss)",
+        "NAME",
+    ),
+    "metrics": Setting([], METRICS, "also of the validation and the test part (none)"),
+    "class_weight": Setting(
+        "none", ("none", "balanced"), "balanced: rare classes count as much as others (none)"
+    ),
+    "accumulate": Setting(1, _COUNT, "batches whose gradients make one step (1)", "N"),
+    "clip_grad_norm": Setting(
+        None, number(float, 0, open_low=True), "largest norm of all gradients (no limit)", "NORM"
+    ),
+    "ema": Setting(
+        None,
+        number(float, 0, 0.999999, open_low=True),
+        "decay, such as 0.999, of an average of the weights, to be judged and kept (none)",
+        "DECAY",
+    ),
+    "precision": Setting(
+        "strict",
+        ("strict", "fp32", "fast", "bf16"),
+        "of float32 products, as wengert.set_matmul_precision (strict)",
     ),
     "seed": Setting(0, number(int, 0, 2**63 - 1), "of the parts, weights and order (0)", "N"),
     "dtype": Setting("float32", ("float32", "float64"), "(float32)"),
@@ -156,6 +194,8 @@ CHANGEABLE = ("epochs", "patience", "data")  # on a resume
 # Settings that former versions did not note, as those versions trained.
 ADDED: dict[str, Any] = {"validation": 0.0, "patience": None, "image": None}
 ADDED |= {name: DEFAULTS[name] for name in ("model", "width", "depth", "augment", "size")}
+FITTED = ("min_delta", "monitor", "metrics", "accumulate", "clip_grad_norm", "ema", "precision")
+ADDED |= {name: DEFAULTS[name] for name in ("warmup", "class_weight", *FITTED)}
 # Settings of one kind of network only.
 ONLY = {"mlp": ("layers", "activation", "dropout"), "convnet": ("width", "depth", "augment")}
 

@@ -32,7 +32,11 @@ def predict_command(arguments: argparse.Namespace) -> int:
 
     config = read_config(arguments.checkpoint)
     model = build_model(config)
-    load_checkpoint(arguments.checkpoint, model=model)
+    found = load_checkpoint(arguments.checkpoint, model=model)
+    if found.averaged is not None:  # what was judged
+        prefix = "module."
+        mean = {k[len(prefix) :]: v for k, v in found.averaged.items() if k.startswith(prefix)}
+        model.load_state_dict(mean)
     standardizer = data.Standardizer(**config["standardizer"])
     meta = {**config, "target": column(config["target"])}
     x, y = data.load_inputs(arguments.file, config["features"], meta)

@@ -16,6 +16,7 @@ from .options import (
     CHANGEABLE,
     DEFAULTS,
     DESCRIBED,
+    FITTED,
     LEARNING_RATES,
     ONLY,
     SETTINGS,
@@ -70,6 +71,13 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="threads that prepare the next batches meanwhile (0)",
     )
+    add("--device", metavar="NAME", help="where to train: cpu, cuda, cuda:1 (cpu)")
+    add(
+        "--log",
+        nargs="*",
+        choices=("csv", "tensorboard"),
+        help="further logs in the run directory, beside metrics.jsonl (none)",
+    )
     add("--quiet", action="store_true", help="print the result only (off)")
     train.set_defaults(run=train_command)
 
@@ -78,7 +86,6 @@ def train_command(arguments: argparse.Namespace) -> int:
     """wengert train"""
     import wengert
     from wengert import data
-    from wengert.optim import CosineAnnealingLR
     from wengert.train import TrainingError, fit, report
 
     given = {k: v for k, v in vars(arguments).items() if k in DEFAULTS}
@@ -110,6 +117,11 @@ def train_command(arguments: argparse.Namespace) -> int:
 
     wengert.manual_seed(config["seed"])
     model = build_model(config)
+    if (device := getattr(arguments, "device", "cpu")) != "cpu":
+        try:
+            model.to(device)
+        except wengert.DeviceError as error:
+            raise UsageError(f"--device {device}: {error}") from None
     x_train = shaped(dataset.parts.x_train, config)
     batches = data.Batches(
         x_train,
@@ -126,7 +138,6 @@ def train_command(arguments: argparse.Namespace) -> int:
     if kept is not None:
         validation = (shaped(kept[0], config), _targets(kept[1], config))
     optimizer = build_optimizer(model, config)
-    cosine = config["schedule"] == "cosine"
     run_dir = _run_directory(getattr(arguments, "out", None), resume, dataset.name)
     if not quiet:
         parameters = sum(p.numel() for p in model.parameters())
@@ -150,7 +161,11 @@ def train_command(arguments: argparse.Namespace) -> int:
             validation=validation,
             test=test,
             patience=config["patience"],
-            schedule=CosineAnnealingLR(optimizer, config["epochs"]) if cosine else None,
+            schedule=_schedule(optimizer, config),
+            warmup=config["warmup"],
+            class_weight=None if config["class_weight"] == "none" else config["class_weight"],
+            callbacks=_loggers(getattr(arguments, "log", []), run_dir),
+            **{name: config[name] for name in FITTED},
             classify=dataset.classes is not None,
             run_dir=run_dir,
             resume=resume,
@@ -204,6 +219,14 @@ def _described(config: dict[str, Any], dataset: Loaded) -> dict[str, Any]:
         raise UsageError(
             "--patience judges by the validation part, and there is none; give --validation 0.1"
         )
+    if config["class_weight"] != "none" and loss != "cross_entropy":
+        raise UsageError("--class-weight is for --loss cross_entropy")
+    if config["warmup"] and config["schedule"] in ("onecycle", "plateau"):
+        raise UsageError(f"--warmup is not for --schedule {config['schedule']}; leave it out")
+    numbers = dataset.classes is None
+    if wrong := [m for m in config["metrics"] if (m == "r2") != numbers]:
+        kind = "values" if numbers else "classes"
+        raise UsageError(f"--metrics {wrong[0]} does not suit a target of {kind}")
     return {
         "loss": loss,
         "features": dataset.features,
@@ -214,6 +237,25 @@ def _described(config: dict[str, Any], dataset: Loaded) -> dict[str, Any]:
         "fraction": TEST_FRACTION,
         "image": list(dataset.image) if dataset.image is not None else None,
     }
+
+
+def _schedule(optimizer: Any, config: dict[str, Any]) -> Any:
+    """What `fit` takes: a cosine without a warm-up falls after each epoch, as it always did."""
+    from wengert.optim import CosineAnnealingLR
+
+    name, warmup = config["schedule"], config["warmup"]
+    if name == "cosine" and not warmup:
+        return CosineAnnealingLR(optimizer, config["epochs"])
+    if name == "none":
+        return "constant" if warmup else None
+    return name
+
+
+def _loggers(names: list[str], run_dir: Path) -> list[Any]:
+    from wengert.train import CSVLogger, TensorBoardLogger
+
+    made: list[Any] = [CSVLogger(run_dir / "metrics.csv")] if "csv" in names else []
+    return [*made, TensorBoardLogger(run_dir)] if "tensorboard" in names else made
 
 
 def _targets(y: Any, config: dict[str, Any]) -> Any:
@@ -292,6 +334,9 @@ def _report(result: Result, dataset: Loaded, config: dict[str, Any], run_dir: Pa
     else:
         checkpoint = "last"
         print(f"{tested}, with the weights of the last epoch")
+    figures = [f"{name} {(result.test or {})[f'test_{name}']:.4f}" for name in config["metrics"]]
+    if figures:
+        print(f"on the test part: {', '.join(figures)}")
     seconds = sum(m["seconds"] for m in result.history)
     early = f"; {config['patience']} without a lower validation loss"
     stopped = early if last["epoch"] < config["epochs"] else ""

@@ -54,21 +54,23 @@ class Callback(Protocol):
 
     def on_train_begin(self, training: Training) -> None:
         """Before the first epoch, or the first one after a resume."""
+        return
 
     def on_epoch_begin(self, training: Training) -> None:
         """Before an epoch, also one that is resumed in its midst."""
+        return
 
     def on_train_batch_end(self, training: Training) -> None:
         """After each step: `step` and `loss` are set."""
+        return
 
     def on_epoch_end(self, training: Training) -> None:
         """After an epoch is judged, before it is noted: `metrics` are all of its numbers."""
+        return
 
     def on_train_end(self, training: Training) -> None:
         """At the end, also of a run that Ctrl-C ended."""
-
-
-EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+        return
 
 
 class _FileLogger(Callback):
