@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from base64 import b64decode
 from html.parser import HTMLParser
 from io import BytesIO
@@ -303,3 +304,46 @@ def test_ipython_takes_them() -> None:
     for thing in (wg.zeros((2,)), model, schedule, wg.compile(model.forward)):
         data, _ = DisplayFormatter().format(thing)
         assert data["text/html"] == thing._repr_html_() and data["text/plain"]
+
+
+# ---- the widget
+
+
+def small() -> wg.study.Program:
+    w = wg.tensor([[0.5], [-1.0]], requires_grad=True)
+
+    def step() -> None:
+        h = wg.sigmoid(wg.tensor([[1.0, 2.0]]) @ w)
+        loss = h.square().mean()
+        loss.backward()
+
+    return wg.trace(step)()
+
+
+def test_widget() -> None:
+    pytest.importorskip("anywidget", reason='pip install "wengert[notebook]"')
+    program = small()
+    widget = program.widget()
+    h, line = program.value("h").number, program.value("h").line
+    widget.position = line + 1
+    assert widget.stepper.position == line + 1
+    widget.edits = [[line, h, 0, 0.25]]  # as the page sends them
+    assert widget.stepper.position == line + 1
+    assert widget.stepper.array("h").item() == 0.25
+    before, after = widget.stepper.differences()["w"]
+    assert not np.allclose(before, after)
+    widget.edits = []
+    assert np.allclose(*widget.stepper.differences()["w"])
+    with pytest.raises(Exception, match=f"{len(program)}"):
+        widget.position = len(program) + 1
+    program.core = None
+    with pytest.raises(wg.study.StudyError, match="read from a file"):
+        program.widget()
+    with pytest.raises(wg.study.StudyError, match="the list is empty"):
+        wg.trace(lambda: None)().widget()
+
+
+def test_widget_without_anywidget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    with pytest.raises(ImportError, match=r'pip install "wengert\[notebook\]"'):
+        small().widget()

@@ -3,6 +3,8 @@
 Needs Chromium with its driver (Debian: chromium, chromium-driver) and Selenium.
 """
 
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import wengert as wg
 from wengert import nn, optim
 from wengert.study import Program, StudyError
-from wengert.study.page import capture
+from wengert.study.page import capture, text
 
 selenium = pytest.importorskip("selenium", reason="Selenium is not installed")
 from selenium import webdriver  # noqa: E402
@@ -22,6 +24,7 @@ from selenium.webdriver.chrome.options import Options  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -298,3 +301,64 @@ def test_the_page_needs_no_network_and_holds_bad_numbers(tmp_path: Path) -> None
     assert text.count("</script>") == 2
     with pytest.raises(StudyError, match="list is empty"):
         wg.trace(lambda: None)().to_html(tmp_path / "q.html")
+
+
+HOST = """<!doctype html><title>host</title><div id="out"></div><script>
+const state = STATE, said = {}, model = {
+  get: name => state[name],
+  set: (name, value) => {
+    if (state[name] !== value) { state[name] = value; said["change:" + name]?.(); }
+  },
+  save_changes: () => { state.saved = (state.saved || 0) + 1; },
+  on: (name, call) => { said[name] = call; }, off: name => { delete said[name]; },
+};
+WIDGET
+const stop = render({model, el: document.getElementById("out")});
+</script>"""
+
+
+@browsers
+def test_widget_and_page_stand_at_one_line(browser: Any, tmp_path: Path) -> None:
+    """widget.js between a model, as a notebook has one, and the page in its frame."""
+    p = program()
+    state = {"page": text([p]), "position": 4, "height": 700, "edits": []}
+    source = (Path(wg.study.__file__).parent / "widget.js").read_text()
+    parts = {"STATE": json.dumps(state).replace("<", "\\u003c")}
+    parts["WIDGET"] = source.replace("export default {render};", "")
+    host = tmp_path / "host.html"
+    host.write_text(re.sub("STATE|WIDGET", lambda m: parts[m[0]], HOST))
+    browser.get(host.as_uri())
+
+    def state_of(name: str) -> Any:
+        return browser.execute_script(f"return state.{name}")
+
+    def where() -> str:
+        browser.switch_to.frame(0)
+        found: str = find(browser, "#where").text
+        browser.switch_to.default_content()
+        return found
+
+    wait = WebDriverWait(browser, 10)
+    wait.until(lambda _: where() == f"4 / {len(p)}")  # the page goes where the model stands
+    browser.switch_to.frame(0)
+    find(browser, "#next").click()
+    find(browser, "#next").click()
+    browser.switch_to.default_content()
+    wait.until(lambda _: state_of("position") == 6)
+    assert where() == f"6 / {len(p)}"
+    browser.execute_script("model.set('position', 2)")
+    wait.until(lambda _: where() == f"2 / {len(p)}")
+
+    h = p.value("h")
+    browser.switch_to.frame(0)
+    find(browser, f".line[data-n='{h.line}']").click()
+    find(browser, "#detail canvas.can").send_keys(Keys.ENTER)
+    field = find(browser, ".tip input")
+    field.clear()
+    field.send_keys("0.9", Keys.ENTER)
+    browser.switch_to.default_content()
+    wait.until(lambda _: state_of("edits.length") == 1)
+    assert state_of("edits")[0] == [h.line, h.number, 0, 0.9]
+    assert state_of("position") == h.line
+    browser.execute_script("stop(); model.set('position', 1)")
+    assert where() == f"{h.line} / {len(p)}"

@@ -6,6 +6,7 @@
     program.first_bad()             where the first NaN or infinity appears
     program.stepper()               a debugger for backprop; `wengert study` in the terminal
     program.to_html("step.html")    the same as one page for a browser
+    program.widget()                the same in a notebook, with a stepper in Python beside it
     program.to_numpy()              the same as plain NumPy
     study.diff(before, after)       where two runs part
     study.attribution               what a trained network looks at, and for whom it is wrong
@@ -14,8 +15,8 @@ The list is the one that eager ran and that compiled steps replay (csrc/program/
 reader needs beside it: names, source lines, which lines answer which.
 
 A file here imports only from files to its left, and from the package outside:
-list < text, run < naming, costs, checks < stepper, page, numpy_code, schema < program < tracing <
-terminal, attribution < drills.
+list < text, run < naming, costs, checks < stepper, page, numpy_code, schema < widget < program <
+tracing < terminal, attribution < drills.
 """
 
 from __future__ import annotations

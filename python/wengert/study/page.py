@@ -29,7 +29,7 @@ from .text import expression, head, left, vjp_formula
 CELLS = 1_200_000  # of all maps together, about a byte each
 LARGEST, SMALLEST = 48, 8  # cells along a side of a map
 MAX_LINES = 20_000
-INLINE = 2_000  # lines of a page in a notebook, which keeps it
+INLINE, INLINE_CELLS = 2_000, CELLS // 8  # of a page in a notebook, which keeps it
 EDITABLE = 40_000  # elements of all values of a page that can run its list again
 
 # The ops that page.html can run, besides those that write JavaScript themselves.
@@ -61,7 +61,7 @@ def inline(program: WengertList) -> str:
         ]
         words += [f"and {rest:,} more: print(program), or program.to_html(path)"] * (rest > 0)
         return _shown.pre("\n".join(words))
-    page = html.escape(text([program], cells=CELLS // 8))
+    page = html.escape(text([program], cells=INLINE_CELLS))
     style = "width:100%;height:600px;border:1px solid #8886;resize:vertical"
     # Scripts of the page reach nothing of the notebook.
     return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import checks as _checks
 from . import costs as _costs
@@ -23,6 +24,9 @@ from . import text as _text
 from .list import WengertList
 from .run import Run
 from .stepper import Stepper
+
+if TYPE_CHECKING:
+    from .widget import StepperWidget
 
 
 @dataclasses.dataclass(repr=False, eq=False)
@@ -61,6 +65,13 @@ class Program(WengertList):
     def to_html(self, path: str | Path, steps: Iterable[Program] = (), title: str = "") -> Path:
         """One self-contained page; see wengert.study.page."""
         return _page.to_html([self, *steps], path, title)
+
+    def widget(self, height: int = 600) -> StepperWidget:
+        """For notebooks: the page and a stepper that stand at the same line, `widget.position`;
+        see wengert.study.widget. Needs anywidget: pip install "wengert[notebook]"."""
+        from .widget import widget
+
+        return widget(self, height)
 
     _repr_html_ = _page.inline
 
