@@ -2,8 +2,8 @@
 
 Pages are Markdown (MyST), as the other pages of the project are; furo shows code and signatures
 without boxes around boxes, in light and dark, and needs no JavaScript of others. What can be
-generated is: a page per op (op_pages.py), charts (charts.py), and the engine's own pages of the
-examples' programs (the directive `list-page`).
+generated is: a page per op (op_pages.py), charts (charts.py), tutorials with what they show
+(notebooks.py), and the engine's own pages of the examples' programs (the directive `list-page`).
 """
 
 import contextlib
@@ -18,6 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import charts  # noqa: E402
 import docstrings  # noqa: E402
+import notebooks  # noqa: E402
 import op_pages  # noqa: E402
 from docutils import nodes  # noqa: E402
 from sphinx.util.docutils import SphinxDirective  # noqa: E402
@@ -79,6 +80,7 @@ def setup(app: Any) -> dict[str, Any]:
     (HERE / "generated/static").mkdir(parents=True, exist_ok=True)
     op_pages.write(HERE / "generated")
     charts.write(HERE / "generated")
+    notebooks.write(HERE / "generated")
     app.add_directive("list-page", ListPage)
     app.connect("autodoc-process-docstring", docstrings.process)
     app.connect("autodoc-process-signature", docstrings.signature)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
+import json
 import pkgutil
 import subprocess
 import sys
@@ -26,6 +27,9 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 def module(name: str) -> Any:
     """A file of docs/, which is no package."""
+    for folder in (DOCS, DOCS.parent / "tests"):
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
     spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     found = importlib.util.module_from_spec(spec)
@@ -60,6 +64,58 @@ def test_an_example_that_is_wrong_is_seen() -> None:
     page = "```python\n>>> 1 + 1\n3\n```\n\n    >>> 1 + 1\n    4\n"
     count, told = run(module("docstrings").code(page), "page", {})
     assert count == 1 and "Got:\n    2" in told
+
+
+# ---- tutorials
+
+# What each has come to when it has run.
+TUTORIALS = {
+    "1_tensors_and_the_list": "len(program) > 5 and w.grad.shape == (3, 1)",
+    "2_backprop_by_hand": "all(agree) and len(agree) == 3 and not report and changes['w1'] > 0",
+    "3_digits": "accuracy > 0.95 and step.traces == 2",
+    "4_a_convnet": "accuracy > 0.95 and not result.interrupted",
+    "5_a_custom_op": "found.numpy().tolist() == [0.5, -1.25, 2] and right and step.traces == 1",
+    "6_compile_and_study": "len(step.reasons) > 2 and bad.what == 'infinity'",
+}
+
+
+def test_tutorials_are_notebooks_without_outputs() -> None:
+    found = module("notebooks").notebooks()
+    assert [notebook.stem for notebook in found] == list(TUTORIALS)
+    for notebook in found:
+        told = json.loads(notebook.read_text())
+        assert told["nbformat"] == 4 and len({cell["id"] for cell in told["cells"]}) > 8
+        assert not any(c.get("outputs") or c.get("execution_count") for c in told["cells"])
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_tutorials(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the runner that makes the site's pages; in Jupyter, too, where nbclient is installed."""
+    monkeypatch.chdir(tmp_path)
+    notebook = DOCS / "tutorials" / f"{name}.ipynb"
+    names: dict[str, Any] = {"__name__": "__main__"}
+    shown = [html for _, _, html in module("notebooks").run(notebook, names)]
+    assert any("<table" in html or "<iframe" in html for html in shown)
+    assert eval(TUTORIALS[name], names), TUTORIALS[name]
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_tutorials_in_jupyter(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for needed in ("nbclient", "ipykernel"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
+    import nbformat
+    from nbclient import NotebookClient
+
+    for name_of in ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(name_of, str(tmp_path / name_of))
+    book = nbformat.read(DOCS / "tutorials" / f"{name}.ipynb", as_version=4)
+    nbformat.validate(book)
+    book.cells.append(nbformat.v4.new_code_cell(f"assert {TUTORIALS[name]}"))
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(book, timeout=120, kernel_name="python3", resources=resources).execute()
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    assert not [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
+    assert any("text/html" in o.get("data", {}) for o in outputs)
 
 
 # ---- docstrings
@@ -163,6 +219,9 @@ def test_site_builds_and_its_links_lead_somewhere(tmp_path: Path) -> None:
     for part in ("Second order", "Shapes", "Dtypes", "Errors", "Cost", "Conformance", "<svg"):
         assert part in sigmoid, part
     assert "<svg" in (site / "performance.html").read_text()
+    for name in TUTORIALS:
+        tutorial = (site / "generated" / "tutorials" / f"{name}.html").read_text()
+        assert '<div class="output">' in tutorial and f"{name}.ipynb" in tutorial
     assert "_static/engine-program.html" in (site / "engine.html").read_text()
     assert (site / "_static" / "engine-program.html").exists()
     # The check of links can fail.
