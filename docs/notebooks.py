@@ -45,10 +45,14 @@ def _shown(text: str, name: str, names: dict[str, Any]) -> str:
         exec(compile(tree, name, "exec"), names)
         if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), name, "eval"), names)
-    shown = f"<pre>{escape(printed.getvalue())}</pre>" if printed.getvalue() else ""
+    shown = _pre(printed.getvalue()) if printed.getvalue() else ""
     if hasattr(value, "_repr_html_"):
         return shown + str(value._repr_html_())
-    return shown + (f"<pre>{escape(repr(value))}</pre>" if value is not None else "")
+    return shown + (_pre(repr(value)) if value is not None else "")
+
+
+def _pre(text: str) -> str:
+    return f'<pre style="font-size:.8em;overflow:auto">{escape(text)}</pre>'
 
 
 def page(notebook: Path) -> str:

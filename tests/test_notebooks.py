@@ -123,7 +123,7 @@ def test_maps_and_images() -> None:
     assert np.array_equal(np.asarray(picture(wg.tensor(colours))), colours)
     grey = np.random.default_rng(0).random((4, 1, 8, 8)).astype(np.float32)
     tiles = np.asarray(picture(wg.tensor(grey)))
-    assert np.array_equal(tiles[:, 8:16], np.rint(grey[1, 0] * 255).astype(np.uint8))
+    assert np.array_equal(tiles[:, 9:17], np.rint(grey[1, 0] * 255).astype(np.uint8))
 
 
 @pytest.mark.smoke

@@ -79,7 +79,8 @@ def said(text: str) -> str:
 
 def pre(text: str) -> str:
     """Text as it is."""
-    return f'<pre style="font-size:12px;line-height:1.4;margin:0">{escape(text)}</pre>'
+    style = "font-size:12px;line-height:1.4;margin:0;white-space:pre-wrap"
+    return f'<pre style="{style}">{escape(text)}</pre>'
 
 
 def table(
@@ -372,7 +373,8 @@ def _image(array: Array, s: dict[str, Any], dtype: Any) -> str:
     shown = _even(_even(images[:16], 1, SIDE), 2, SIDE)
     shown = shown[: max(1, 3 * SIDE * SIDE // shown[0].size)]  # bytes of all pixels
     pixels = shown if is_bytes else np.rint(shown * 255.0).astype(np.uint8)
-    row = np.concatenate(list(pixels), axis=1)
+    gap = np.full((len(pixels), pixels.shape[1], 1, pixels.shape[3]), 128, np.uint8)
+    row = np.concatenate([*np.concatenate([pixels, gap], axis=2)], axis=1)[:, :-1]
     notes = [f"the first {len(shown)} of {len(images)}"] * (len(shown) < len(images))
     notes += ["a part of the pixels, evenly spread"] * (shown[0].size < images[0].size)
     picture = png(row[..., 0] if row.shape[-1] == 1 else row)
