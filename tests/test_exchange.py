@@ -929,6 +929,19 @@ def test_modules_and_optimizers_are_pickled_whole():
             np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=name)
 
 
+@pytest.mark.parametrize("average", [None, optim.get_ema_avg_fn(0.9)])
+def test_averaged_models_are_pickled(average):
+    net = nn.Linear(2, 2)
+    mean = optim.AveragedModel(net, avg_fn=average)
+    mean.update_parameters(net)
+    other = pickle.loads(pickle.dumps(mean))
+    with wg.no_grad():
+        net.weight.add_(1.0)
+    for each in (mean, other):
+        each.update_parameters(net)
+    assert other.module.weight.tolist() == mean.module.weight.tolist()
+
+
 def test_generators_and_compiled_steps_are_pickled():
     generator = wg.Generator(3)
     wg.rand(2, generator=generator)

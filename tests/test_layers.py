@@ -279,7 +279,10 @@ def test_every_submodule_can_be_imported_first():
     code += f"for name in {sorted(names)}:\n"
     code += (
         "    if (child := os.fork()) == 0:\n"
-        "        __import__(name)\n"
+        "        try:\n"
+        "            __import__(name)\n"
+        "        except ImportError as error:\n"
+        "            os._exit('pip install \"wengert[' not in str(error))  # an extra, missing\n"
         "        os._exit(0)\n"
         "    codes[name] = os.waitpid(child, 0)[1]\n"
         "print(json.dumps([name for name, code in codes.items() if code]))"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from .. import _core, _explained
@@ -19,23 +20,34 @@ Average = Callable[[Tensor, Tensor, Tensor], Tensor]
 Averages = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]
 
 
+def _running_mean(averaged: Tensor, current: Tensor, n: Tensor) -> Tensor:
+    return averaged + (current - averaged) / (n + 1)
+
+
+def _moving_mean(decay: float, averaged: Tensor, current: Tensor, n: Tensor) -> Tensor:
+    return decay * averaged + (1.0 - decay) * current
+
+
 def get_swa_avg_fn() -> Average:
     """averaged + (current - averaged) / (n + 1): the mean of all weights so far."""
-    return lambda averaged, current, n: averaged + (current - averaged) / (n + 1)
+    return _running_mean
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> Average:
     """decay * averaged + (1 - decay) * current: the exponential moving average."""
     _check("get_ema_avg_fn", "decay", decay, "a number from 0 to 1", lambda v: 0.0 <= v <= 1.0)
-    return lambda averaged, current, n: decay * averaged + (1.0 - decay) * current
+    return partial(_moving_mean, decay)
 
 
 def _of_each(average: Average) -> Averages:
-    def averages(averaged: Sequence[Tensor], current: Sequence[Tensor], n: Tensor) -> None:
-        for a, b in zip(averaged, current, strict=True):
-            a.copy_(average(a, b, n))
+    return partial(_each, average)
 
-    return averages
+
+def _each(
+    average: Average, averaged: Sequence[Tensor], current: Sequence[Tensor], n: Tensor
+) -> None:
+    for a, b in zip(averaged, current, strict=True):
+        a.copy_(average(a, b, n))
 
 
 def get_swa_multi_avg_fn() -> Averages:
