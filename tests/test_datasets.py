@@ -99,6 +99,25 @@ def test_a_transform_is_not_random_where_data_are_evaluated() -> None:
     assert next(iter(Batches(x, y, 3, transform=np.sqrt)))[0].shape == (3, 2)
 
 
+def test_parts_that_are_datasets_are_judged_as_arrays_are(tmp_path: Path) -> None:
+    def run(part: Any, **more: Any) -> Any:
+        wengert.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 1), nn.Flatten(0))
+        data = Batches(Squares(), batch_size=4, dtype="float32", transform=lambda x: x / 10)
+        return fit(
+            model, lambda p, y: (p - y).square().mean(), optim.Adam(model.parameters(), lr=0.1),
+            data, epochs=2, validation=part, test=part, classify=False, metrics=["r2"], **more,
+        )  # fmt: skip
+
+    samples = [Squares(300)[i] for i in range(300)]
+    arrays = (np.stack([x for x, _ in samples]), np.array([y for _, y in samples]))
+    part = Batches(Squares(300), batch_size=7, seed=9, transform=lambda x: x / 10)
+    one, other = run(arrays), run(part)
+    np.testing.assert_allclose(one.outputs, other.outputs, rtol=1e-6)
+    assert one.test["test_r2"] == pytest.approx(other.test["test_r2"])
+    assert one.history[-1]["validation_loss"] == pytest.approx(other.history[-1]["validation_loss"])
+
+
 # ---- bad input
 
 

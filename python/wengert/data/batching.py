@@ -156,9 +156,11 @@ class Batches:
 
     def take(self, rows: Array | slice) -> tuple[Tensor, Tensor]:
         """The tensors of these rows, without what `augment` does."""
-        return to_tensors(*self._rows(rows), self.dtype, self.transform)
+        return to_tensors(*self.rows(rows), self.dtype, self.transform)
 
-    def _rows(self, rows: Any, began: Callable[[int], None] | None = None) -> tuple[Array, Array]:
+    def rows(self, rows: Any, began: Callable[[int], None] | None = None) -> tuple[Array, Array]:
+        """The arrays (x, y) of these samples, as they are in the source. `began` is told each
+        sample of a Dataset before it is read."""
         if isinstance(self.x, Samples):
             return self.x.rows(np.arange(len(self.x))[rows], began)
         return self.x[rows], self.y[rows]
@@ -167,7 +169,7 @@ class Batches:
         self, epoch: int, order: Array, batch: int, began: Callable[[int], None] | None = None
     ) -> tuple[Array, Array]:
         rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        x, y = self._rows(rows, began)
+        x, y = self.rows(rows, began)
         x, y = augmented(x, y, self.augment, (self.seed, epoch, batch))
         generator = np.random.Generator(np.random.PCG64([self.seed, epoch, batch, 1]))
         return to_arrays(x, y, self.dtype, self.transform, generator)

@@ -118,8 +118,8 @@ def fit(
     data: Batches,
     *,
     epochs: int,
-    validation: tuple[Array, Array] | None = None,
-    test: tuple[Array, Array] | None = None,
+    validation: tuple[Array, Array] | Batches | None = None,
+    test: tuple[Array, Array] | Batches | None = None,
     patience: int | None = None,
     schedule: LRScheduler | str | None = None,
     classify: bool | None = None,
@@ -144,10 +144,11 @@ def fit(
     """Train `model` on `data` for `epochs` epochs (in all, counting those before a resume).
 
     loss_fn(prediction, y): a mean over the batch.
-    validation: arrays (x, y), evaluated after every epoch. The model ends with the weights of the
+    validation: arrays (x, y), or Batches of a Dataset, say, whose samples are taken in order, not
+        augmented; evaluated after every epoch. The model ends with the weights of the
         epoch whose loss on them was lowest; without them, with those of the last epoch.
-    test: arrays (x, y), evaluated once, after the last epoch.
-    data.transform and data.dtype apply to both. Batches are moved to the model's device.
+    test: likewise, evaluated once, after the last epoch.
+    data.transform and data.dtype apply to arrays of both. Batches are moved to the model's device.
     patience: stop after so many epochs without a lower validation loss.
     schedule: a schedule, stepped after every epoch (ReduceLROnPlateau: with the validation loss;
         without a validation part, the training loss); or a name of SCHEDULES: "constant", or from
@@ -198,8 +199,8 @@ class _Run:
         optimizer: Optimizer,
         data: Batches,
         epochs: int,
-        validation: tuple[Array, Array] | None,
-        test: tuple[Array, Array] | None,
+        validation: tuple[Array, Array] | Batches | None,
+        test: tuple[Array, Array] | Batches | None,
         patience: int | None,
         schedule: LRScheduler | str | None,
         classify: bool | None,
@@ -229,7 +230,7 @@ class _Run:
                 f"fit: patience is {patience}; it must be at least 1, and needs a validation part"
             )
         for name, part in (("validation", validation), ("test", test)):
-            if part is not None and not len(part[0]) == len(part[1]) > 0:
+            if isinstance(part, tuple) and not len(part[0]) == len(part[1]) > 0:
                 raise ValueError(
                     f"fit: {name} has {len(part[0])} inputs and {len(part[1])} targets; expected "
                     "as many of both, and at least 1"
@@ -480,11 +481,19 @@ class _Run:
         if failed is not None:
             raise failed
 
-    def _evaluate(self, part: tuple[Array, Array]) -> tuple[Array, Metrics]:
+    def _evaluate(self, part: tuple[Array, Array] | Batches) -> tuple[Array, Metrics]:
         """The outputs for a part that is not trained on, and their loss and accuracy."""
-        x, y = part
         size = max(self.data.batch_size, 256)
-        outputs = predict(self._evaluated(), x, self.data.dtype, self.data.transform, size)
+        if isinstance(part, Batches):
+            parts = []
+            for start in range(0, len(part.x), size):
+                x, y = part.rows(slice(start, start + size))
+                parts.append((predict(self._evaluated(), x, part.dtype, part.transform, size), y))
+            outputs, y = (np.concatenate(each) for each in zip(*parts, strict=True))
+        else:
+            x, y = part
+            dtype, transform = self.data.dtype, self.data.transform
+            outputs = predict(self._evaluated(), x, dtype, transform, size)
         given = (t.to(self.device) for t in to_tensors(outputs, y, self.data.dtype))
         with wengert.no_grad():
             loss = self.loss_fn(*given).item()
