@@ -118,9 +118,9 @@ def test_grad_cam_of_pytorch() -> None:
 
 def test_grad_cam_refuses() -> None:
     model = Convs()
-    with pytest.raises(KeyError, match="no layer 'tail'"):
+    with pytest.raises(ValueError, match="no layer 'tail'"):
         attribution.grad_cam(model, IMAGES, "tail")
-    with pytest.raises(KeyError, match="no layer"):
+    with pytest.raises(ValueError, match="no layer"):
         attribution.grad_cam(model, IMAGES, nn.ReLU())
     with pytest.raises(wg.ShapeError, match="channels"):
         attribution.grad_cam(model, IMAGES, model.head)

@@ -240,7 +240,7 @@ def grad_cam(
     name, given, found = "grad_cam", _inputs("grad_cam", x), dict(model.named_modules())
     at = found.get(layer) if isinstance(layer, str) else layer
     if all(at is not part for part in found.values()):
-        raise KeyError(f"{name}: the model has no layer {layer!r:.60}; see model.named_modules()")
+        raise ValueError(f"{name}: the model has no layer {layer!r:.60}; see model.named_modules()")
     assert at is not None
     seen: list[Tensor] = []
     handle = at.register_forward_hook(lambda _module, _args, output: seen.append(output))
