@@ -34,6 +34,7 @@ class Must:
 
 
 SQUARES = r"(128|256|512|1024|2048)x\1x\1 \w\w "
+PRODUCTS = r"(512|1024|2048)x\1x\1 "
 SMALL = r"((16|32|64)x\2x\2|100x10x5) \w\w float32"
 TEN_MILLION = "sigmoid forward, 10,000,000"
 COMPILED = r"wengert (compiled|run\(n\))"
@@ -52,6 +53,13 @@ MUSTS = (
     Must("W4 compiled", "steps", "W4", 2, COMPILED, "torch eager", 1.8),
     Must("matmul, n from 128", "matmul", SQUARES + "float32", 0, "wengert", LIBRARIES, 1),
     Must("matmul, n from 128", "matmul", SQUARES + "float32", 0, "wengert", "FMA peak", None, 0.95),
+    Must("products, fp32", "precision", PRODUCTS + "fp32", 2, "wengert fp32", LIBRARIES, 1.4, 2.0),
+    Must("products, fast", "precision", PRODUCTS + "fast", 2, "wengert fast", LIBRARIES, 2.5, 3.5),
+    Must("products, bf16", "precision", PRODUCTS + "bf16", 2, "wengert bf16", LIBRARIES, 1.0, 1.2),
+    Must("W3 compiled, fp32", "precision", "W3 fp32", 2, "wengert fp32", LIBRARIES, 1.5, 1.8),
+    Must("W3 compiled, fast", "precision", "W3 fast", 2, "wengert fast", LIBRARIES, 1.8, 2.4),
+    Must("W4 compiled, fp32", "precision", "W4 fp32", 2, "wengert fp32", LIBRARIES, 1.4, 1.8),
+    Must("W4 compiled, fast", "precision", "W4 fast", 2, "wengert fast", LIBRARIES, 2.0, 3.0),
     Must("matmul, n from 128, float64", "matmul", SQUARES + "float64", 0, "wengert", LIBRARIES, 1),
     Must(
         "matmul, n to 64 and 100x10x5, one in a call",

@@ -30,6 +30,7 @@ LABELS = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "wengert": "Wenger
 TITLES = {
     "steps": "Training steps",
     "matmul": "Matrix products",
+    "precision": "Float32 through products of bfloat16 (set_matmul_precision), errors in brackets",
     "memory": "sigmoid, limited by memory",
     "chain": "Scalars, one Python call each",
     "start": "To begin with",
@@ -183,7 +184,10 @@ def section_table(rows: list[Row]) -> str:
         if flops:  # every matmul_flops is of a row in microseconds
             rate = row["matmul_flops"] / row["values"][ours]["median"] / 1e3 if ours else 0
             cells.append(figure(rate) if ours else "")
-        cells += [cell(row["values"][k]) if k in row["values"] else "" for k in labels]
+        errors = {k: f" ({n})" for k, n in row.get("notes", {}).items() if n.startswith("error ")}
+        cells += [
+            cell(row["values"][k]) + errors.get(k, "") if k in row["values"] else "" for k in labels
+        ]
         made.append(cells)
     return table([*head, *map(title, labels)], made)
 
@@ -194,6 +198,8 @@ def remarks(rows: list[Row]) -> list[str]:
     for row in rows:
         for what in ("notes", "missing"):
             for label, why in row.get(what, {}).items():
+                if why.startswith("error "):  # it stands beside its figure
+                    continue
                 place = f"{row['name']} ({row['threads']} threads)"
                 said.setdefault(f"{title(label)}: {why}", []).append(place)
     if disturbed := [f"{r['name']} ({r['load']:.1f})" for r in rows if busy(r)]:

@@ -169,6 +169,64 @@ def matmul(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
         yield make_row("matmul", name, laboratory, "GFLOP/s", measured, flops) | {"shape": spec}
 
 
+# What a peer has at the like setting; what it has at all, in float32, stands beside it.
+PRECISIONS = {
+    "fp32": {"torch": "highest", "jax": "highest"},
+    "fast": {"torch": "highest", "jax": "highest"},
+    "bf16": {"torch": "medium", "jax": "bfloat16 products"},
+}
+
+
+def precision(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
+    """Float32 through products of bfloat16 (`set_matmul_precision`), with the errors in brackets.
+
+    Products in GFLOP/s, and the steps W3 and W4, compiled, in microseconds.
+    """
+    for ours, settings in PRECISIONS.items():
+        for n in (512, 1024) if plan.quick else (256, 512, 1024, 2048):
+            name = f"{n}x{n}x{n} {ours}"
+            if not plan.wants(name):
+                continue
+            spec = {"m": n, "k": n, "n": n, "layout": "nn", "dtype": "float32", "batch": 0}
+            contenders = [
+                Contender(f"{peer} {at}", peer, "matmul", spec | {"precision": at})
+                for peer, at in ({"wengert": ours} | settings).items()
+            ]
+            contenders += [
+                Contender("wengert strict", "wengert", "matmul", spec | {"precision": "strict"}),
+                Contender("openblas", "numpy", "matmul", spec),
+                Contender("FMA peak", "machine", "matmul", spec),
+            ]
+            measured = compare(
+                laboratory,
+                keep(plan, contenders),
+                tolerance=2e-2,
+                turns=5 if plan.quick else 11,
+                seconds=0.01 if plan.quick else 0.03,
+                budget=8,
+            )
+            yield make_row("precision", name, laboratory, "GFLOP/s", measured, 2.0 * n**3)
+        for work in () if plan.quick else ("W3", "W4"):
+            if not plan.wants(name := f"{work} {ours}"):
+                continue
+            arguments = {"work": work, "variant": "compiled"}
+            contenders = [
+                Contender(f"wengert {ours}", "wengert", "step", arguments | {"precision": ours}),
+                Contender("wengert strict", "wengert", "step", arguments | {"precision": "strict"}),
+                Contender(
+                    f"torch {settings['torch']}",
+                    "torch",
+                    "step",
+                    arguments | {"precision": settings["torch"], "only": "whole step"},
+                ),
+                Contender("jax jit", "jax", "step", arguments | {"variant": "jit"}),
+            ]
+            measured = compare(
+                laboratory, keep(plan, contenders), tolerance=2e-2, turns=9, seconds=0.1, budget=30
+            )
+            yield make_row("precision", name, laboratory, "us", measured)
+
+
 def memory(laboratory: Laboratory, plan: Plan) -> Iterator[Row]:
     """sigmoid, which reads and writes: GB/s, 8 bytes an element forward, 20 with the gradient."""
     sizes = (1_000, 100_000, 10_000_000)
@@ -322,5 +380,17 @@ def peak_memories(laboratory: Laboratory, plan: Plan) -> Row:
     return row | {"musts": judge(row)}
 
 
-SECTIONS = {"steps": steps, "matmul": matmul, "memory": memory, "chain": chain, "start": start}
-EACH_THREADS = ("steps", "matmul", "memory")  # the others are one thread's, or the last number's
+SECTIONS = {
+    "steps": steps,
+    "matmul": matmul,
+    "precision": precision,
+    "memory": memory,
+    "chain": chain,
+    "start": start,
+}
+EACH_THREADS = (
+    "steps",
+    "matmul",
+    "precision",
+    "memory",
+)  # the others are one thread's, or the last number's

@@ -135,6 +135,30 @@ def one_by_one(step: Callable[..., Any], xs: Any, ys: Any, wait: Any = None) -> 
     return Task(run, lambda: [step(x, y).item() for x, y in pairs], per=len(pairs))
 
 
+def with_setting(choose: Callable[[str], Any], name: str, before: str, task: Task) -> Task:
+    """The task under a setting of its library, which others in its process do not see."""
+
+    def under(work: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            choose(name)
+            try:
+                return work()
+            finally:
+                choose(before)
+
+        return run
+
+    return Task(under(task.run), under(task.values), task.per, task.note)
+
+
+def with_error(task: Task, a: np.ndarray, b: np.ndarray) -> Task:
+    """The product's error in its note: Frobenius, relative, of its first 256 rows."""
+    exact = a[:256].astype(np.float64) @ b.astype(np.float64)
+    error = np.linalg.norm(task.values()[:256] - exact) / np.linalg.norm(exact)
+    task.note = f"error {error:.1e}"
+    return task
+
+
 def sketch(value: Any) -> np.ndarray:
     """What is compared of a result: all of it as float64, or a fixed sample where it is large."""
     flat = np.asarray(value).ravel()

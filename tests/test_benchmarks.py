@@ -354,3 +354,19 @@ def test_the_ceilings_compile(tmp_path: Path) -> None:
     command = ["nvcc", "-std=c++17", "-O3", "-gencode", "arch=compute_90a,code=sm_90a"]
     command += ["-Werror", "all-warnings", BENCHMARKS / "ceilings.cu", "-o", tmp_path / "ceilings"]
     subprocess.run(command, check=True, timeout=300)
+
+
+def test_a_precision_is_that_of_its_task_alone() -> None:
+    import wengert as wg
+
+    workloads, peer = module("workloads"), module("peers.wengert")
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((48, 48)).astype(np.float32) for _ in range(2))
+    seen: list[str] = []
+    task = workloads.Task(lambda: None, lambda: seen.append(wg.get_matmul_precision()))
+    workloads.with_setting(wg.set_matmul_precision, "fast", "strict", task).values()
+    assert seen == ["fast"] and wg.get_matmul_precision() == "strict"
+    assert re.fullmatch(r"error \d\.\de-0[78]", peer.matmul(a, b, False, "fp32").note)
+    work = small("W3")
+    strict = peer.step(work, "compiled", precision="strict").values()
+    np.testing.assert_array_equal(strict, losses("wengert", work, "compiled"))

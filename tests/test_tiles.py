@@ -121,6 +121,22 @@ def test_stacks_of_matrices_and_vectors(use: str) -> None:
 
 
 @pytest.mark.parametrize("use", MEANS)
+def test_a_stack_that_has_one_matrix(use: str) -> None:
+    """It is one tall product where its rows follow each other: its matrix is split once."""
+    a, b = draw(3, 4, 20, 30), draw(30, 25, seed=1)
+    rows = product(wg.tensor(a.reshape(240, 30)), wg.tensor(b), "fp32", use)
+    for left in (wg.tensor(a), wg.tensor(a.swapaxes(0, 1).copy()).transpose(0, 1)):
+        for right in (wg.tensor(b), wg.tensor(b[None, None])):
+            assert same_bits(product(left, right, "fp32", use), rows.reshape(3, 4, 20, 25))
+    part = wg.tensor(np.concatenate([a, a], 2))[:, :, :20]
+    assert same_bits(product(part, wg.tensor(b), "fp32", use), rows.reshape(3, 4, 20, 25))
+    assert product(wg.tensor(a[:0]), wg.tensor(b), "fp32", use).shape == (0, 4, 20, 25)
+    halves = (wg.tensor(a).to("bfloat16") @ wg.tensor(b).to("bfloat16")).float().numpy()
+    one = (wg.tensor(a[1, 2]).to("bfloat16") @ wg.tensor(b).to("bfloat16")).float().numpy()
+    assert same_bits(halves[1, 2].copy(), one)
+
+
+@pytest.mark.parametrize("use", MEANS)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_bits_do_not_depend_on_threads(precision: str, use: str) -> None:
     a, b = wg.tensor(draw(140, 260)), wg.tensor(draw(260, 530, seed=1))

@@ -17,7 +17,7 @@ import numpy as np
 import ops
 import torch
 from torch.nn import functional
-from workloads import Task, Workload, batches, one_by_one, parameters
+from workloads import Task, Workload, batches, one_by_one, parameters, with_error, with_setting
 
 VERSION = torch.__version__
 STEPS = ("eager", "compiled")
@@ -167,8 +167,11 @@ def whole_step(work: Workload, options: dict[str, Any]) -> Callable[..., Any]:
     return call
 
 
-def step(work: Workload, variant: str, only: str = "") -> Task:
+def step(work: Workload, variant: str, only: str = "", precision: str = "") -> Task:
     """`only` names the one form that is made, where others would cost memory or time."""
+    if precision:
+        choose = torch.set_float32_matmul_precision
+        return with_setting(choose, precision, "highest", step(work, variant, only))
     x, y = batches(work)
     xs, ys = torch.from_numpy(x), torch.from_numpy(y)
 
@@ -184,6 +187,10 @@ def step(work: Workload, variant: str, only: str = "") -> Task:
 
 
 def matmul(a: np.ndarray, b: np.ndarray, batched: bool, dtype: str) -> Task:
+    if dtype in ("highest", "medium"):
+        task = matmul(a, b, batched, "float32")
+        choose = torch.set_float32_matmul_precision
+        return with_error(with_setting(choose, dtype, "highest", task), a, b)
     at, bt = (torch.from_numpy(x).to(getattr(torch, dtype)) for x in (a, b))
     product = torch.bmm if batched else torch.mm
     out = product(at, bt)

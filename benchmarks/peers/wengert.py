@@ -7,7 +7,7 @@ from typing import Any
 import convolution as conv
 import numpy as np
 import ops
-from workloads import Task, Workload, batches, one_by_one, parameters
+from workloads import Task, Workload, batches, one_by_one, parameters, with_error, with_setting
 
 import wengert as wg
 from wengert import nn, optim
@@ -52,7 +52,9 @@ def make_step(work: Workload, device: str = "cpu") -> Any:
     return step
 
 
-def step(work: Workload, variant: str) -> Task:
+def step(work: Workload, variant: str, precision: str = "") -> Task:
+    if precision:
+        return with_setting(wg.set_matmul_precision, precision, "strict", step(work, variant))
     xs, ys = map(wg.tensor, batches(work))
     one = make_step(work)
     if variant == "eager":
@@ -68,7 +70,9 @@ def step(work: Workload, variant: str) -> Task:
 
 
 def matmul(a: np.ndarray, b: np.ndarray, batched: bool, dtype: str) -> Task:
-    del batched  # the same call
+    if dtype in ("strict", "fp32", "fast", "bf16"):
+        task = matmul(a, b, batched, "float32")
+        return with_error(with_setting(wg.set_matmul_precision, dtype, "strict", task), a, b)
     at, bt = (wg.from_numpy(x) for x in (a, b))
     if dtype == "bfloat16":
         if not hasattr(wg, "bfloat16"):

@@ -96,7 +96,7 @@ void matmul_bfloat16(const View& y, const View& a, const View& b) {
                        },
                        &y};
   if (const GemmKernel on_tiles =
-          tile_kernel(gemm_of(y, a, b), DType::bfloat16, MatmulPrecision::strict))
+          tile_kernel(whole_of(y, a, b), DType::bfloat16, MatmulPrecision::strict))
     multiply(on_tiles, sums.view(), a, b, round);
   else if (pairwise)
     multiply(pairwise, sums.view(), pairs(a, last_a, last_a - 1, a_memory),

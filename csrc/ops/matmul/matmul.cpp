@@ -167,21 +167,35 @@ Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilog
           .epilogue = epilogue};
 }
 
-static GemmKernel kernel_for(const Gemm& g, DType dtype, MatmulPrecision precision) {
-  if (const GemmKernel on_tiles = tile_kernel(g, dtype, precision)) return on_tiles;
-  return gemm_kernel(dtype);
+Gemm whole_of(const View& y, const View& a, const View& b, const Epilogue& epilogue) {
+  Gemm g = gemm_of(y, a, b, epilogue);
+  bool whole = a.shape.size() == y.shape.size() && numel(batch_of(b.shape)) == 1;
+  for (int d = 0; whole && d + 2 < y.shape.size(); ++d)
+    whole = a.shape[d] == y.shape[d] && a.strides[d] == a.shape[d + 1] * a.strides[d + 1];
+  if (whole) g.m *= numel(batch_of(y.shape));
+  return g;
+}
+
+static GemmKernel kernel_for(const View& y, const View& a, const View& b,
+                             MatmulPrecision precision) {
+  if (precision != MatmulPrecision::strict)
+    if (const GemmKernel on_tiles = tile_kernel(whole_of(y, a, b), y.dtype, precision))
+      return on_tiles;
+  return gemm_kernel(y.dtype);
 }
 
 void matmul_into(const View& y, const View& a, const View& b, MatmulPrecision precision,
                  const Epilogue& epilogue) {
   if (y.dtype == DType::bfloat16) return matmul_bfloat16(y, a, b);
-  multiply(kernel_for(gemm_of(y, a, b), y.dtype, precision), y, a, b, epilogue);
+  multiply(kernel_for(y, a, b, precision), y, a, b, epilogue);
 }
 
 void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
               const Epilogue& epilogue) {
   const Gemm gemm = gemm_of(y, a, b, epilogue);
   if (y.shape.size() == 2) return kernel(gemm);
+  if (kernel != gemm_kernel(y.dtype))  // it splits or widens b first
+    if (const Gemm whole = whole_of(y, a, b, epilogue); whole.m != gemm.m) return kernel(whole);
 
   const Shape batch = batch_of(y.shape);
   const Strides a_strides = broadcast_strides(batch_of(a.shape), batch_of(a.strides), batch);
@@ -219,11 +233,7 @@ void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
 }
 
 ReadyMatmul::ReadyMatmul(const View& c, const View& a, const View& b, MatmulPrecision precision)
-    : gemm_(gemm_of(c, a, b)),
-      c_(c),
-      a_(a),
-      b_(b),
-      kernel_(kernel_for(gemm_, c.dtype, precision)) {}
+    : gemm_(gemm_of(c, a, b)), c_(c), a_(a), b_(b), kernel_(kernel_for(c, a, b, precision)) {}
 ReadyMatmul::~ReadyMatmul() {
   if (packed_) deallocate(packed_, packed_bytes_);
 }

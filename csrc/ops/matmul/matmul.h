@@ -93,6 +93,9 @@ GemmKernel gemm_kernel(DType dtype);  // null for bfloat16
 void multiply(GemmKernel kernel, const View& y, const View& a, const View& b,
               const Epilogue& epilogue);
 Gemm gemm_of(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
+// The same, but all of a stack that has one b, as one tall matrix, where its rows follow each
+// other.
+Gemm whole_of(const View& y, const View& a, const View& b, const Epilogue& epilogue = {});
 
 // Whether blocks of whole rows cost nothing: each needs all of b, unpacked, in the cache.
 bool makes_whole_rows(const Gemm& g);
