@@ -23,7 +23,7 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7450,  # 64 of these are how views and sums take many examples
+    "the core that one must read": 7460,  # 64 of these are how views and sums take many examples
     "further CPU kernels": 4090,
     "compiled steps and study": 2500,
     "bindings": 4210,  # 37 of these are vmap's, 120 examples in docstrings
