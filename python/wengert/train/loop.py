@@ -18,6 +18,7 @@ update.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import math
 import os
@@ -351,7 +352,7 @@ class _Run:
             wengert.manual_seed(step_seed(self.data.seed, at.step))
             values, right = [], 0
             for i, (x, y) in enumerate(group):
-                loss, prediction = self._gradients(x, y, i == 0, 1 / len(group))
+                loss, prediction = self._gradients(i == 0, 1 / len(group))(x, y)
                 values.append(loss.item())
                 if not math.isfinite(values[-1]):
                     raise self._failure(f"the loss became {values[-1]}", x, y)
@@ -738,16 +739,20 @@ def _step(
     ema: AveragedModel | None,
     compiled: bool,
 ) -> tuple[Callable[..., Any], Callable[[], Any]]:
-    """The two halves of a step: gradients(x, y, first of the step, its share of the loss), which
-    gives loss and prediction, and update()."""
+    """The two halves of a step: gradients(first of the step, share of the loss)(x, y), which gives
+    loss and prediction, and update()."""
 
-    def gradients(x: Tensor, y: Tensor, first: bool, share: float) -> tuple[Tensor, Tensor]:
-        if first:
-            optimizer.zero_grad()
-        prediction = model(x)
-        loss = loss_fn(prediction, y)
-        (loss if share == 1 else loss * share).backward()
-        return loss.detach(), prediction.detach()
+    @functools.cache  # a step of tensors alone is replayed soonest
+    def gradients_of(first: bool, share: float) -> Callable[..., Any]:
+        def gradients(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            if first:
+                optimizer.zero_grad()
+            prediction = model(x)
+            loss = loss_fn(prediction, y)
+            (loss if share == 1 else loss * share).backward()
+            return loss.detach(), prediction.detach()
+
+        return _compiled(gradients) if compiled else gradients
 
     def update() -> None:
         if clip is not None:
@@ -756,7 +761,7 @@ def _step(
         if ema is not None:
             ema.update_parameters(model)
 
-    return (_compiled(gradients), _compiled(update)) if compiled else (gradients, update)
+    return gradients_of, _compiled(update) if compiled else update
 
 
 def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
