@@ -221,6 +221,10 @@ def test_checks() -> None:
     bad = wg.trace(lambda: wg.log(w - 5))().first_bad()
     assert bad is not None and "holds NaN" in words(bad)
     assert "no difference" in words(wg.study.diff(program, program))
+    stepper = program.stepper()
+    assert "before line 1" in words(stepper)
+    stepper.forward()
+    assert "w * w" in words(stepper)
     assert "nothing to check" in words(wg.trace(lambda: w * 2)().check())
 
 

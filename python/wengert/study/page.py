@@ -62,7 +62,7 @@ def inline(program: WengertList) -> str:
         words += [f"and {rest:,} more: print(program), or program.to_html(path)"] * (rest > 0)
         return _shown.pre("\n".join(words))
     page = html.escape(text([program], cells=INLINE_CELLS))
-    style = "width:100%;height:600px;border:1px solid #8886;resize:vertical"
+    style = "width:100%;height:600px;border:1px solid #8886;box-sizing:border-box;resize:vertical"
     # Scripts of the page reach nothing of the notebook.
     return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _shown
 from .checks import first_bad
 from .list import Line, StudyError, WengertList
 from .run import Array, Edit, Run, gradients, statistics
@@ -221,6 +222,10 @@ class Stepper:
         return {name: (self._before[name], array) for name, array in after.items()}
 
     # ---- text ----
+
+    def _repr_html_(self) -> str:
+        """For notebooks; `program.widget()` has buttons."""
+        return _shown.block("Stepper", _shown.pre(str(self)))
 
     def __str__(self) -> str:
         """The last line with its operands and result; see terminal.py for the same in colours."""

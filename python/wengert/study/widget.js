@@ -4,7 +4,7 @@ function render({model, el}) {
   let heard = null;  // what the page said last, which need not be said back to it
   frame.setAttribute("sandbox", "allow-scripts");
   frame.title = "A Wengert list";
-  frame.style.cssText = `width:100%;height:${model.get("height")}px;border:1px solid #8886`;
+  frame.style.cssText = `width:100%;height:${model.get("height")}px;border:1px solid #8886;box-sizing:border-box`;
   const tell = () => { const at = model.get("position"); if (at !== heard) frame.contentWindow?.postMessage({at}, "*"); heard = null; };
   const hear = e => {
     if (e.source !== frame.contentWindow || !Number.isInteger(e.data?.at)) return;
