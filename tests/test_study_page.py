@@ -303,7 +303,7 @@ def test_the_page_needs_no_network_and_holds_bad_numbers(tmp_path: Path) -> None
         wg.trace(lambda: None)().to_html(tmp_path / "q.html")
 
 
-HOST = """<!doctype html><title>host</title><div id="out"></div><script>
+HOST = """<!doctype html><title>host</title><body style="background:#222"><div id="out"></div><script>
 const state = STATE, said = {}, model = {
   get: name => state[name],
   set: (name, value) => {
@@ -341,6 +341,7 @@ def test_widget_and_page_stand_at_one_line(browser: Any, tmp_path: Path) -> None
     wait = WebDriverWait(browser, 10)
     wait.until(lambda _: where() == f"4 / {len(p)}")  # the page goes where the model stands
     browser.switch_to.frame(0)
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
     find(browser, "#next").click()
     find(browser, "#next").click()
     browser.switch_to.default_content()

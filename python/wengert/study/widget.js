@@ -11,7 +11,13 @@ function render({model, el}) {
     heard = e.data.at;
     model.set("edits", e.data.edits); model.set("position", e.data.at); model.save_changes();
   };
-  frame.addEventListener("load", tell);
+  const theme = () => {  // of the notebook: its first background that is one
+    for (let e = el; e; e = e.parentElement) {
+      const [r, g, b, alpha] = getComputedStyle(e).backgroundColor.match(/[\d.]+/g) || [0, 0, 0, 0];
+      if (+(alpha ?? 1)) return .3 * r + .6 * g + .1 * b < 128 ? "dark" : "light";
+    }
+  };
+  frame.addEventListener("load", () => frame.contentWindow.postMessage({at: model.get("position"), theme: theme()}, "*"));
   window.addEventListener("message", hear);
   model.on("change:position", tell);
   frame.srcdoc = model.get("page");
