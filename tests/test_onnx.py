@@ -359,3 +359,71 @@ def test_windows_that_do_not_fit_are_errors():
         net = wengert.onnx.Network(model([node], {"x": [1, 3, 5, 5]}, {"y": [1, 2, 3, 3]}, w=w))
         with pytest.raises(ValueError, match=says):
             net(wg.ones((1, 3, 5, 5)))
+
+
+def test_batch_norms_are_folded():
+    """Where a norm alone reads a convolution whose weights are its own; values stay."""
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(4, 3, 3, 3)), "b": rng.normal(size=4),
+               "t": rng.normal(size=(4, 3, 2, 2)), "v": rng.normal(size=(6, 6, 1, 1)),
+               "u": rng.normal(size=(6, 6, 1, 1))}  # fmt: skip
+    for norm, channels in (("p", 4), ("q", 6), ("r", 6), ("s", 6)):
+        for what in ("scale", "shift", "mean", "var"):
+            weights[f"{norm}_{what}"] = rng.uniform(0.5, 2, channels)
+    weights = {name: value.astype("float32") for name, value in weights.items()}
+
+    def norm(name, x, y):
+        return helper.make_node(
+            "BatchNormalization",
+            [x, *(f"{name}_{what}" for what in ("scale", "shift", "mean", "var"))],
+            [y],
+            epsilon=0.01,
+        )
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 0, 1, 0]),
+        norm("p", "c", "d"),
+        helper.make_node("Relu", ["d"], ["e"]),
+        helper.make_node("ConvTranspose", ["e", "t"], ["f"], group=2, strides=[2, 2]),
+        norm("q", "f", "g"),
+        helper.make_node("Conv", ["g", "v"], ["h"]),
+        norm("r", "h", "i"),
+        helper.make_node("Conv", ["i", "u"], ["j"]),
+        norm("s", "j", "k"),
+        helper.make_node("Add", ["k", "j"], ["y"]),  # another reader
+    ]  # fmt: skip
+    net = Network(model(nodes, {"x": [2, 3, 6, 6]}, {"y": None}, **weights))
+    x = rng.normal(size=(2, 3, 6, 6)).astype("float32")
+    expected = net(x).detach().numpy()
+    folded = net.fold_batch_norms()
+    off = np.abs(folded(x).detach().numpy() - expected).max() / np.abs(expected).max()
+    assert off < 2e-6
+    assert [n.op for n in folded._graph.nodes].count("BatchNormalization") == 1
+    assert {n for n, _ in folded.named_parameters()} == {
+        "w", "p_shift", "t", "q_shift", "v", "r_shift", "u",
+        *(f"s_{what}" for what in ("scale", "shift", "mean", "var")),
+    }  # fmt: skip
+    np.testing.assert_array_equal(net(x).detach().numpy(), expected)
+    assert len(net._graph.nodes) == 10
+
+
+def test_weights_in_constant_nodes_are_parameters():
+    """As Paddle's exporter writes them; scales of Resize are none."""
+    rng = np.random.default_rng(0)
+    w, scales = rng.normal(size=(4, 3, 1, 1)).astype("float32"), np.array([1, 1, 2, 2], "float32")
+    nodes = [
+        helper.make_node("Constant", [], ["conv.w_0"], value=numpy_helper.from_array(w)),
+        helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(scales)),
+        helper.make_node("Constant", [], ["two"], value=numpy_helper.from_array(np.float32([2]))),
+        helper.make_node("Conv", ["x", "conv.w_0"], ["a"]),
+        helper.make_node("Resize", ["a", "", "s"], ["b"]),
+        helper.make_node("Mul", ["b", "two"], ["y"]),
+    ]
+    net = Network(model(nodes, {"x": [1, 3, 2, 2]}, {"y": [1, 4, 4, 4]}))
+    assert [n for n, _ in net.named_parameters()] == ["conv_w_0"]
+    x = rng.normal(size=(1, 3, 2, 2)).astype("float32")
+    expected = 2 * np.einsum("nchw,oc->nohw", x, w[:, :, 0, 0]).repeat(2, 2).repeat(2, 3)
+    y = net(x)
+    np.testing.assert_allclose(y.detach().numpy(), expected, 1e-5, 1e-5)
+    y.sum().backward()
+    assert net.conv_w_0.grad is not None

@@ -11,6 +11,8 @@ call, through onnx's own reference.
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +101,12 @@ class _Node:
             )
         self.evaluators: dict[tuple[Any, ...], Any] = {}
 
+    def reads(self) -> list[str]:
+        """The names that it reads, those within its graphs among them."""
+        graphs = [g for g in self.attributes.values() if isinstance(g, _Graph)]
+        inner = [n for g in graphs for node in g.nodes for n in node.reads()]
+        return [*self.inputs, *inner, *(n for g in graphs for n in g.outputs)]
+
     def reference(self, given: list[Any]) -> Sequence[Any]:
         """The outputs of constants, by onnx's reference implementation in NumPy."""
         kinds = tuple(None if v is None else (v.dtype, v.ndim) for v in given)
@@ -178,8 +186,10 @@ class _File:
 class Network(Module):
     """What load() makes: a call runs the graph's nodes in order.
 
-    Floating initialisers are parameters, by their names with "_" for "." and "/"; others are
-    constants. `metadata` are the texts that the file says of itself, by name (metadata_props).
+    Floating initialisers are parameters, by their names with "_" for "." and "/", and so are the
+    values of Constant nodes with more than one element, in which some exporters keep weights;
+    others are constants. `metadata` are the texts that the file says of itself, by name
+    (metadata_props).
     """
 
     def __init__(self, model: Any) -> None:
@@ -191,9 +201,11 @@ class Network(Module):
         self.metadata = {p.key: p.value for p in model.metadata_props}
         functions = {(f.domain, f.name): f for f in model.functions}
         file = _File(model.opset_import, functions, ())
-        self._graph = _Graph(file.nodes(graph.node, {}), self.inputs, self.outputs)
+        kept = _kept_in_nodes(graph)
+        nodes = [n for n in graph.node if not (n.output and n.output[0] in kept)]
+        self._graph = _Graph(file.nodes(nodes, {}), self.inputs, self.outputs)
         self._names: dict[str, str] = {}
-        for given in graph.initializer:
+        for given in (*graph.initializer, *kept.values()):
             value = _to_array(given)
             if value.dtype in (np.float32, np.float64):
                 name = given.name.replace("/", ".").replace(".", "_").strip("_") or "weight"
@@ -219,6 +231,63 @@ class Network(Module):
         weights = _Scope()
         weights.values.update({name: getattr(self, own) for name, own in self._names.items()})
         return [_tensor(y) for y in _run(self._graph, weights, list(map(_given, inputs)))]
+
+    def fold_batch_norms(self) -> Network:
+        """A copy for inference, in which each BatchNormalization that alone reads a Conv or
+        ConvTranspose is folded into its weight and bias (nn.utils.fuse_conv_bn_weights)."""
+        from ..nn.utils import fuse_conv_bn_weights
+
+        made = copy.deepcopy(self)
+        graph, names = made._graph, made._names
+        maker = {name: node for node in graph.nodes for name in node.outputs}
+        uses = Counter([*graph.outputs, *(n for node in graph.nodes for n in node.reads())])
+        for norm in [node for node in graph.nodes if node.op == "BatchNormalization"]:
+            conv = maker.get(norm.inputs[0])
+            if conv is None or conv.op not in ("Conv", "ConvTranspose") or conv.body or norm.body:
+                continue
+            own = [n for n in (*conv.inputs[1:], *norm.inputs[1:]) if n]
+            plain = not norm.attributes.get("training_mode") and norm.attributes.get("spatial", 1)
+            alone = all(n in names and uses[n] == 1 for n in own) and uses[norm.inputs[0]] == 1
+            if not (plain and alone and sum(map(bool, norm.outputs)) == 1):
+                continue
+            w, b, *_ = *conv.inputs[1:], ""
+            scale, shift, mean, var = (getattr(made, names[n]) for n in norm.inputs[1:5])
+            weight, bias = fuse_conv_bn_weights(
+                getattr(made, names[w]), getattr(made, names[b]) if b else None, mean, var,
+                norm.attributes.get("epsilon", 1e-5), scale, shift,
+                conv.op == "ConvTranspose", conv.attributes.get("group", 1),
+            )  # fmt: skip
+            setattr(made, names[w], weight)
+            setattr(made, names[norm.inputs[2]], bias)  # the norm's own bias takes all of it
+            for name in {b, *norm.inputs[1:]} - {"", norm.inputs[2]}:
+                delattr(made, names.pop(name))
+            conv.inputs = [conv.inputs[0], w, norm.inputs[2]]
+            conv.outputs = norm.outputs[:1]
+            maker[norm.outputs[0]] = conv
+            graph.nodes.remove(norm)
+        return made
+
+
+def _kept_in_nodes(graph: Any) -> dict[str, Any]:
+    """The weights in Constant nodes, by the nodes' outputs; what only sets sizes is none."""
+    sets = {"Resize", "Upsample", "OneHot"}
+    settings = {name for node in graph.node if node.op_type in sets for name in node.input}
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.domain in _DOMAINS and len(node.output) == 1:
+            name = node.output[0]
+            for a in node.attribute:
+                real = a.t.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+                if (
+                    a.name == "value"
+                    and real
+                    and name not in settings
+                    and any(d > 1 for d in a.t.dims)
+                ):
+                    found[name] = onnx.TensorProto()
+                    found[name].CopyFrom(a.t)
+                    found[name].name = name
+    return found
 
 
 def _run(graph: _Graph, outer: _Scope | None, given: Sequence[Any]) -> list[Any]:
