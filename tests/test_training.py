@@ -117,6 +117,12 @@ def test_a_callback_that_raises_is_named_and_training_is_kept(event: str, tmp_pa
     ) as caught:
         fit(**arguments)
     assert isinstance(caught.value.__cause__, KeyError)
+    where = {
+        "on_train_begin": "1, after step 0",
+        "on_epoch_begin": "3, after step 18",
+        "on_train_end": "3, after step 27",
+    }
+    assert f"epoch {where.get(event, '2, after step')}" in str(caught.value)
     last = tmp_path / "r" / "last.safetensors"
     if event == "on_train_begin":
         assert not last.exists()

@@ -387,12 +387,12 @@ class _Run:
             yield (x, y) if self.device == "cpu" else (x.to(self.device), y.to(self.device))
 
     def _place(self) -> str:
-        return f"epoch {self.at.epoch + 1}, after step {self.at.step}"
+        return f"epoch {self.seen.epoch}, after step {self.at.step}"
 
     def _kept(self) -> str:
         """Saves the training so far, and says where."""
         if self.last is None:
-            return ""
+            return "; the model has the training up to there"
         try:
             self._save("last")
         except OSError as error:
