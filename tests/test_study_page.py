@@ -303,7 +303,8 @@ def test_the_page_needs_no_network_and_holds_bad_numbers(tmp_path: Path) -> None
         wg.trace(lambda: None)().to_html(tmp_path / "q.html")
 
 
-HOST = """<!doctype html><title>host</title><body style="background:#222"><div id="out"></div><script>
+HOST = """<!doctype html><title>host</title><body style="background:#222"><div id="out"></div>
+<script>
 const state = STATE, said = {}, model = {
   get: name => state[name],
   set: (name, value) => {
