@@ -131,7 +131,7 @@ def set_matmul_precision(precision: str) -> None:
     Where nothing would be gained, products are strict in every setting: in other dtypes; without
     such units (`matmul_units` tells of GPUs, `wengert info` of tiles); where m * n * k is below
     2^21 or k below 64; on GPUs where m or n is below 64; on tiles where m * n / (m + n) is below
-    64 ("fp32"), 32 ("fast") or 16 ("bf16"), or, with "fp32", k above 16384; in convolutions,
+    64 ("fp32"), 32 ("fast") or 24 ("bf16"), or, with "fp32", k above 16384; in convolutions,
     recurrent layers and scaled_dot_product_attention on the CPU. Gradients keep what was set when
     their product was made; a compiled step is traced again. bfloat16 tensors use tiles in every
     setting.

@@ -85,7 +85,7 @@ GemmKernel tile_kernel(const Gemm& g, DType dtype, MatmulPrecision precision) {
                k = static_cast<double>(g.k),
                least = slices == 3   ? 64
                        : slices == 2 ? 32
-                                     : 16;
+                                     : 24;
   if (use == TileUse::gain && (g.k < 64 || m * n * k < 1 << 21 || m * n < least * (m + n)))
     return nullptr;
   if (use != TileUse::twin && !has_tiles()) return nullptr;

@@ -47,8 +47,8 @@ struct Range {
 struct Ranges {
   Words low[tile_side], high[tile_side], lows, highs;
 };
-FN void widen(Words& low, Words& high, Words x) {
-  x &= 0x7fffffff;
+FN void widen(Words& low, Words& high, const Words& bits) {
+  const Words x = bits & 0x7fffffff;
   const Words less = x - 1;
   low = less < low ? less : low;
   high = x > high ? x : high;
@@ -69,7 +69,8 @@ template <class In> FN Floats load(const In* from) {
 
 // Slices as float32 whose lower half is 0. Where they hold all bits they may be cut off. Else they
 // are the nearest to what is left, by Dekker's splitting, which makes NaN of numbers from 2^111 on.
-template <int slices, bool all> FN void split(Floats x, Words (&slice)[slices]) {
+template <int slices, bool all> FN void split(const Floats& whole, Words (&slice)[slices]) {
+  Floats x = whole;
 #pragma GCC unroll 3
   for (int p = 0; p < slices; ++p) {
     const Floats wide = x * 65537.0f, nearest = wide - (wide - x);
@@ -78,7 +79,8 @@ template <int slices, bool all> FN void split(Floats x, Words (&slice)[slices]) 
   }
 }
 
-template <int... i> FN Words upper_halves(Words a, Words b, std::integer_sequence<int, i...>) {
+template <int... i>
+FN Words upper_halves(const Words& a, const Words& b, std::integer_sequence<int, i...>) {
   typedef uint16_t Halves __attribute__((vector_size(64)));
   return (Words)__builtin_shufflevector((Halves)a, (Halves)b, (2 * i + 1)...);
 }
