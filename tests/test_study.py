@@ -1019,6 +1019,9 @@ def test_the_stepper_in_a_terminal() -> None:
     assert "all agree" in t.do("check")
     assert "cross_entropy" in t.do("/cross_entropy") and "no line has" in t.do("/xyzzy")
     assert "forward one line" in t.do("h") and "sums per layer" in t.do("costs")
+    one = t.do("h set")
+    assert "edit a value" in one and "forward one line" not in one
+    assert "no command 'nothing'" in t.do("h nothing")
     assert "forward one line" in t.do("?") and "forward one line" in t.do("help")
     t.do("g 2")
     assert "2/" in t.do("\x1b[A")  # Up: the line before once more

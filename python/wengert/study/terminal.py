@@ -29,7 +29,7 @@ p NAME       a value: statistics, corner, and what its gradient is the sum of
 set NAME[0,1] = 2.5   edit a value or a gradient; set NAME = 0 edits all of it
 d            the difference that the edits made in every gradient
 undo         takes back all edits      check       every vjp against differences
-/TEXT        lines with that text      h, ?, help  this help
+/TEXT        lines with that text      h, ?, help  this help; h set: of one
 q            quit                      Tab completes, Up brings back"""
 
 
@@ -97,7 +97,7 @@ class Session:
             "d": lambda _: self._differences(),
             "undo": lambda _: self._undo(),
             "check": lambda _: self.console.print(str(program.check()), markup=False),
-            **dict.fromkeys(("h", "?", "help"), lambda _: self.console.print(HELP, markup=False)),
+            **dict.fromkeys(("h", "?", "help"), self._help),
         }
 
     def run(self) -> None:
@@ -146,6 +146,15 @@ class Session:
             self.console.print(str(error), style="red", markup=False)
 
     # ---- commands ----
+
+    def _help(self, command: str) -> None:
+        rows = HELP.splitlines()
+        if command:
+            cells = [c for r in rows for c in ((r[:39], r[39:]) if r[37:39] == "  " else (r,))]
+            rows = [c.strip() for c in cells if command in re.findall(r"[\w?/]+", c[:12])]
+            if not rows:
+                raise StudyError(f"study: no command {command!r}; h lists them")
+        self.console.print("\n".join(rows), markup=False)
 
     def _break(self, text: str) -> None:
         self.stepper.break_on(text)
