@@ -42,6 +42,7 @@ if _TYPE_CHECKING:
     from . import models as models
     from . import nn as nn
     from . import optim as optim
+    from . import parallel as parallel
     from . import random as random
     from . import signal as signal
     from . import special as special
@@ -83,6 +84,7 @@ _MODULES = (
     "models",
     "nn",
     "optim",
+    "parallel",
     "random",
     "signal",
     "special",

@@ -1,0 +1,58 @@
+"""Training over many processes and machines, on MPI: `mpiexec -n 4 python script.py`.
+
+    from wengert import parallel
+
+    model = parallel.DataParallel(model, shards=4)
+    for x, y in batches:                                   # the same batches on each rank
+        optimizer.zero_grad()
+        loss = model.backward(wengert.cross_entropy, x, y)
+        optimizer.step()
+
+A step is the sum over `shards` parts of its batch, added in a fixed tree, whoever computes them:
+for given shards, any number of ranks has the same bits.
+
+MPI, its launcher and its collectives are those of mpi4py: pip install "wengert[mpi]", with Open MPI
+from PyPI; MPICH does as well. It is loaded when `world()` is first asked for, under mpiexec only.
+"""
+
+from __future__ import annotations
+
+from .. import _explained
+from .alike import require_alike
+from .communicator import (
+    MPI,
+    Alone,
+    Communicator,
+    ParallelError,
+    Threads,
+    launched,
+    mpiexec,
+    threads_per_rank,
+    world,
+)
+from .data_parallel import DataParallel, NotFiniteError, Sums
+from .tree import cut
+
+__all__ = [
+    "MPI",
+    "Alone",
+    "Communicator",
+    "DataParallel",
+    "NotFiniteError",
+    "ParallelError",
+    "Sums",
+    "Threads",
+    "cut",
+    "launched",
+    "mpiexec",
+    "require_alike",
+    "threads_per_rank",
+    "world",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+_explained.explain_all(globals())

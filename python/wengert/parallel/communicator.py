@@ -1,0 +1,347 @@
+"""Communicators: what `wengert.parallel` asks of a transport, and three that answer.
+
+`Alone` is one rank. `MPI` speaks through mpi4py. `Threads` is a test double: ranks are threads of
+one process. NumPy arrays go in and come out; sums in a fixed order are made above, in `tree.py`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+import wengert
+
+Array = npt.NDArray[Any]
+_T = TypeVar("_T")
+
+INSTALL = 'pip install "wengert[mpi]" (mpi4py and Open MPI), or pip install mpi4py mpich'
+TIMEOUT = 300.0  # seconds
+# How launchers tell a process its rank, and how many there are.
+_LAUNCHED = (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"))
+
+
+class ParallelError(RuntimeError):
+    """Ranks that cannot go on together; the message names the rank."""
+
+
+class Communicator(Protocol):
+    """`size` ranks, of which this is number `rank`. Each method is a collective: all ranks call it,
+    in the same order. Used from one thread only: ParallelError otherwise, before anything is sent.
+    """
+
+    rank: int
+    size: int
+
+    def all_to_all(self, parts: Sequence[Array]) -> list[Array]:
+        """Sends parts[r], a vector, to rank r; returns what each rank has sent to this one. All
+        ranks send a rank as many numbers as its own parts[rank] has; the dtype is the same."""
+        ...
+
+    def all_gather(self, part: Array, sizes: Sequence[int]) -> Array:
+        """The vectors of all ranks, end to end; sizes[r] is the length of rank r's."""
+        ...
+
+    def all_reduce(self, x: Array) -> None:
+        """Replaces x by its sum over the ranks, in the order that the transport finds fastest."""
+        ...
+
+    def share(self, value: Any) -> list[Any]:
+        """The objects of all ranks, by rank; each is pickled."""
+        ...
+
+    def abort(self, message: str) -> None:
+        """Ends all ranks, with this message."""
+        ...
+
+
+class Alone:
+    """One rank: nothing is sent."""
+
+    rank, size = 0, 1
+
+    def all_to_all(self, parts: Sequence[Array]) -> list[Array]:
+        """Its own part."""
+        return [parts[0]]
+
+    def all_gather(self, part: Array, sizes: Sequence[int]) -> Array:
+        """Its own part."""
+        return part
+
+    def all_reduce(self, x: Array) -> None:
+        """x is the sum."""
+
+    def share(self, value: Any) -> list[Any]:
+        """Its own value."""
+        return [value]
+
+    def abort(self, message: str) -> None:
+        """Ends the process."""
+        raise SystemExit(message)
+
+
+class _OneThread:
+    """Refuses threads other than the first one that uses it."""
+
+    rank: int
+    _owner: int | None = None
+
+    def _enter(self, op: str) -> None:
+        here = threading.get_ident()
+        if self._owner is None:
+            self._owner = here
+        if self._owner != here:
+            raise ParallelError(
+                f"{op}: rank {self.rank}'s communicator belongs to another thread; call it from "
+                "that one alone. Nothing was sent"
+            )
+
+
+class MPI(_OneThread):
+    """Ranks of MPI, by mpi4py: `mpiexec -n 4 python script.py`.
+
+    comm     an mpi4py communicator, of which a duplicate is used (MPI.COMM_WORLD)
+    timeout  seconds after which a collective that does not end is a ParallelError: a rank has died,
+             hangs, or cannot be reached (300, or WENGERT_PARALLEL_TIMEOUT)
+
+    ImportError, with the line that installs it, where mpi4py or a library of MPI is missing.
+    """
+
+    def __init__(self, comm: Any = None, timeout: float | None = None) -> None:
+        """See the class. It belongs to the thread that makes it."""
+        self._mpi = _import_mpi()
+        self._comm = (comm or self._mpi.COMM_WORLD).Dup()
+        self.rank, self.size = int(self._comm.rank), int(self._comm.size)
+        if timeout is None:
+            timeout = float(os.environ.get("WENGERT_PARALLEL_TIMEOUT", TIMEOUT))
+        self.timeout = timeout
+        self._owner = threading.get_ident()
+
+    def all_to_all(self, parts: Sequence[Array]) -> list[Array]:
+        """See `Communicator`."""
+        self._enter("all_to_all")
+        sent = np.concatenate(parts)
+        size = len(parts[self.rank])
+        got = np.empty(size * self.size, sent.dtype)
+        counts = [len(part) for part in parts]
+        self._wait("all_to_all", self._comm.Ialltoallv([sent, counts], [got, [size] * self.size]))
+        return [got[r * size : (r + 1) * size] for r in range(self.size)]
+
+    def all_gather(self, part: Array, sizes: Sequence[int]) -> Array:
+        """See `Communicator`."""
+        self._enter("all_gather")
+        part = np.ascontiguousarray(part)
+        got = np.empty(sum(sizes), part.dtype)
+        self._wait("all_gather", self._comm.Iallgatherv(part, [got, list(sizes)]))
+        return got
+
+    def all_reduce(self, x: Array) -> None:
+        """See `Communicator`."""
+        self._enter("all_reduce")
+        self._wait("all_reduce", self._comm.Iallreduce(self._mpi.IN_PLACE, x))
+
+    def share(self, value: Any) -> list[Any]:
+        """See `Communicator`."""
+        import pickle
+
+        self._enter("share")
+        packed = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = np.zeros(self.size, np.int64)
+        mine = np.array([len(packed)])
+        self._wait("share", self._comm.Iallgather(mine, sizes))
+        all_ = self.all_gather(packed, sizes.tolist())
+        ends = np.cumsum(sizes).tolist()
+        return [
+            pickle.loads(all_[end - size : end].tobytes())
+            for end, size in zip(ends, sizes.tolist(), strict=True)
+        ]
+
+    def abort(self, message: str) -> None:
+        """See `Communicator`."""
+        print(f"rank {self.rank}: {message}", file=sys.stderr, flush=True)
+        self._comm.Abort(1)
+
+    def _wait(self, op: str, request: Any) -> None:
+        """Until it is done. It leaves the core to others: ranks may share it."""
+        began = time.monotonic()
+        while not request.Test():
+            spent = time.monotonic() - began
+            if spent > self.timeout:
+                raise ParallelError(
+                    f"{op}: rank {self.rank} of {self.size} has waited for {self.timeout:g} s: "
+                    "another rank has died, hangs, or cannot be reached"
+                )
+            if spent > 1e-3:
+                time.sleep(2e-5)
+
+
+class _Meeting:
+    """Where the ranks of `Threads` meet."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size)
+        self.table: list[Any] = [None] * size
+
+
+class Threads(_OneThread):
+    """A test double: `Threads.run(4, fn)` calls fn(communicator) in four threads, the ranks.
+
+    The threads share the process, and so its global generator: no dropout.
+    """
+
+    def __init__(self, rank: int, meeting: _Meeting) -> None:
+        """By `run`."""
+        self.rank, self.size, self._meeting = rank, len(meeting.table), meeting
+
+    @staticmethod
+    def run(size: int, fn: Callable[[Threads], _T], timeout: float = 60.0) -> list[_T]:
+        """fn's results, by rank. Where a rank raises, its error, and all others end."""
+        meeting = _Meeting(size)
+        results: list[Any] = [None] * size
+        errors: list[tuple[int, BaseException]] = []
+
+        def work(rank: int) -> None:
+            try:
+                results[rank] = fn(Threads(rank, meeting))
+            except BaseException as error:
+                errors.append((rank, error))
+                meeting.barrier.abort()
+
+        threads = [threading.Thread(target=work, args=(r,), daemon=True) for r in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout)
+        if errors:
+            rank, error = errors[0]
+            error.add_note(f"raised by rank {rank} of {size}")
+            raise error
+        if any(thread.is_alive() for thread in threads):
+            meeting.barrier.abort()
+            raise ParallelError(f"Threads.run: a rank did not end within {timeout:g} s")
+        return results
+
+    def share(self, value: Any) -> list[Any]:
+        """See `Communicator`."""
+        self._enter("share")
+        try:
+            self._meeting.table[self.rank] = value
+            self._meeting.barrier.wait()
+            found = list(self._meeting.table)
+            self._meeting.barrier.wait()
+        except threading.BrokenBarrierError:
+            raise ParallelError(f"rank {self.rank}: another rank has ended") from None
+        return found
+
+    def all_to_all(self, parts: Sequence[Array]) -> list[Array]:
+        """See `Communicator`."""
+        return [sent[self.rank] for sent in self.share([part.copy() for part in parts])]
+
+    def all_gather(self, part: Array, sizes: Sequence[int]) -> Array:
+        """See `Communicator`."""
+        return np.concatenate(self.share(part.copy()))
+
+    def all_reduce(self, x: Array) -> None:
+        """See `Communicator`."""
+        x[...] = sum(self.share(x.copy()))
+
+    def abort(self, message: str) -> None:
+        """See `Communicator`."""
+        self._meeting.barrier.abort()
+        raise ParallelError(f"rank {self.rank}: {message}")
+
+
+def launched() -> tuple[int, int]:
+    """(rank, ranks) as mpiexec told this process; (0, 1) without it. Loads nothing."""
+    for rank, size in _LAUNCHED:
+        if rank in os.environ and size in os.environ:
+            return int(os.environ[rank]), int(os.environ[size])
+    return 0, 1
+
+
+_world: Communicator | None = None
+
+
+def world() -> Communicator:
+    """All ranks that mpiexec has started; `Alone` in a process that it has not. Made once.
+
+    On first use with several ranks: this process takes its share of the host's cores as threads
+    (see `threads_per_rank`), unless WENGERT_THREADS says how many; and an error that ends one rank
+    ends all of them, so that none waits for ever.
+    """
+    global _world
+    if _world is None:
+        if "SLURM_PROCID" not in os.environ and launched()[1] == 1:
+            _world = Alone()
+        else:
+            comm = MPI()
+            if comm.size != launched()[1] and launched()[1] > 1:
+                raise ParallelError(
+                    f"mpiexec has started {launched()[1]} processes, and mpi4py's library sees "
+                    f"{comm.size}: they are of different MPIs; start with {mpiexec()}"
+                )
+            _world = comm
+            if comm.size > 1:
+                if "WENGERT_THREADS" not in os.environ:
+                    wengert.set_num_threads(threads_per_rank(comm))
+                _end_together(comm)
+    return _world
+
+
+def threads_per_rank(comm: Communicator) -> int:
+    """Cores that this rank has to itself: those that the launcher has bound it to, or, where ranks
+    share them, cores / ranks of this host; at least 1."""
+    import socket
+
+    mine = (socket.gethostname(), sorted(os.sched_getaffinity(0)))
+    others = [set(cores) for host, cores in comm.share(mine) if host == mine[0]]
+    together = set().union(*others)
+    if sum(map(len, others)) == len(together):  # each has its own
+        return len(mine[1])
+    return max(1, len(together) // len(others))
+
+
+def mpiexec() -> str:
+    """The launcher's path: that of this environment, or of PATH. FileNotFoundError, with the line
+    that installs one, where there is none."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        raise FileNotFoundError(f"there is no mpiexec: {INSTALL}")
+    return found
+
+
+def _import_mpi() -> Any:
+    try:
+        from mpi4py import MPI as mpi  # noqa: N811
+    except (ImportError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImportError(f"wengert.parallel needs MPI: {INSTALL} ({reason})") from None
+    return mpi
+
+
+def _end_together(comm: MPI) -> None:
+    """An exception that ends this process ends all ranks; else they would wait for it."""
+    former = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        former(kind, error, trace)
+        comm.abort(f"ended by {kind.__name__}; so end all ranks")
+
+    sys.excepthook = hook
+    atexit.register(_forget)
+
+
+def _forget() -> None:
+    global _world
+    _world = None

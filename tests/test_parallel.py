@@ -1,0 +1,427 @@
+"""wengert.parallel: the same bits for any number of ranks, and errors that all ranks see."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import wengert as wg
+from wengert import nn, parallel
+from wengert.parallel import tree
+
+
+def has_mpi() -> bool:
+    try:
+        parallel.mpiexec()
+        import mpi4py  # noqa: F401
+    except (ImportError, FileNotFoundError):
+        return False
+    return True
+
+
+needs_mpi = pytest.mark.skipif(not has_mpi(), reason='no MPI here: pip install "wengert[mpi]"')
+
+# Openmpi's launcher refuses more ranks than cores, and root, unless told.
+ALLOWED = {
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
+
+
+def mpiexec(ranks, *command, **env):
+    return subprocess.run(
+        [parallel.mpiexec(), "-n", str(ranks), sys.executable, *map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **ALLOWED, **env},
+    )
+
+
+def alone(*command):
+    return subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=120
+    )
+
+
+def printed(done):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def network(dtype="float32", drop=0.0):
+    wg.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(6, 8, dtype=dtype), nn.ReLU(), nn.Dropout(drop), nn.Linear(8, 3, dtype=dtype)
+    )
+
+
+def rows(n=13, dtype="float32"):
+    generator = np.random.default_rng(0)
+    x = wg.tensor(generator.standard_normal((n, 6)), dtype)
+    return x, wg.tensor(generator.integers(0, 3, n))
+
+
+def grads(model):
+    return [p.grad.numpy().copy() for p in model.parameters()]
+
+
+# ---- the tree
+
+
+def test_rows_are_cut_with_the_longer_parts_first():
+    assert [list(r) for r in parallel.cut(5, 3)] == [[0, 1], [2, 3], [4]]
+    assert [len(r) for r in parallel.cut(2, 4)] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("leaves", [1, 2, 3, 4, 5, 6, 7, 8, 13])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_the_tree_has_one_order_for_any_number_of_ranks(leaves, ranks):
+    values = np.random.default_rng(1).standard_normal((leaves, 11)).astype("float32")
+
+    def by_hand(level):
+        if len(level) == 1:
+            return level[0]
+        pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
+        return by_hand([p[0] + p[1] if len(p) == 2 else p[0] for p in pairs])
+
+    owners = tree.cut(leaves, ranks)
+
+    def rank(comm):
+        own = tree.Tree(leaves)
+        for leaf in owners[comm.rank]:
+            own.add(leaf, values[leaf].copy())
+        return tree.gather(comm, tree.reduce(comm, own, owners, 11, "float32"), 11)
+
+    for total in parallel.Threads.run(ranks, rank):
+        np.testing.assert_array_equal(total, by_hand(list(values)))
+
+
+# ---- DataParallel, in one process
+
+
+def test_one_shard_has_the_bits_of_a_plain_step():
+    x, y = rows()
+    plain = network(drop=0.5)
+    wg.cross_entropy(plain(x), y).backward()
+    model = parallel.DataParallel(network(drop=0.5), shards=1)
+    model.backward(wg.cross_entropy, x, y)
+    for a, b in zip(grads(model), grads(plain), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shards", [2, 3, 4, 16])
+def test_shards_agree_with_the_unsharded_step_to_rounding(shards):
+    x, y = rows(13, "float64")
+    plain = network("float64")
+    expected = wg.cross_entropy(plain(x), y)
+    expected.backward()
+    model = parallel.DataParallel(network("float64"), shards=shards)
+    loss = model.backward(wg.cross_entropy, x, y)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-14)
+    for a, b in zip(grads(model), grads(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
+def test_backward_adds_to_gradients_and_accumulate_exchanges_once():
+    x, y = rows(12, "float64")
+    plain = network("float64")
+    for part in (slice(0, 5), slice(5, 12)):
+        (wg.cross_entropy(plain(x[part]), y[part]) / 2).backward()
+    batches = [(x[:5], y[:5]), (x[5:], y[5:])]
+    model = parallel.DataParallel(network("float64"), shards=3)
+    model.accumulate(wg.cross_entropy, batches)
+    for a, b in zip(grads(model), grads(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+    model.accumulate(wg.cross_entropy, batches)
+    for a, b in zip(grads(model), grads(plain), strict=True):
+        np.testing.assert_allclose(a, 2 * b, rtol=1e-12, atol=1e-15)
+
+
+def test_running_statistics_are_the_mean_over_shards():
+    x, y = rows(8, "float64")
+    norm = nn.Sequential(nn.BatchNorm1d(6, dtype="float64"), nn.Linear(6, 3, dtype="float64"))
+    model = parallel.DataParallel(norm, shards=2)
+    model.backward(wg.cross_entropy, x, y)
+    means = [x.numpy()[:4].mean(axis=0), x.numpy()[4:].mean(axis=0)]
+    np.testing.assert_allclose(norm[0].running_mean.numpy(), 0.1 * sum(means) / 2, rtol=1e-12)
+    assert norm[0].num_batches_tracked.item() == 1
+
+
+def test_a_parameter_that_no_shard_uses_has_no_gradient():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Linear(6, 3), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.used(x)
+
+    model = parallel.DataParallel(Half(), shards=2)
+    model.backward(wg.cross_entropy, *rows())
+    assert model.module.unused.weight.grad is None
+    assert model.module.used.weight.grad is not None
+
+
+def test_ranks_of_a_double_have_equal_gradients_and_mpi_order_is_near():
+    x, y = rows()
+    model = parallel.DataParallel(network(), shards=4)
+    model.backward(wg.cross_entropy, x, y)
+    networks = [network() for _ in range(8)]
+
+    def rank(reduction, comm):
+        own = networks.pop() if reduction == "tree" else networks.pop(0)
+        double = parallel.DataParallel(own, shards=4, comm=comm, reduction=reduction)
+        # Each thread sets the process's generator; without dropout it changes nothing.
+        double.backward(wg.cross_entropy, x, y)
+        return grads(double)
+
+    for got in parallel.Threads.run(4, lambda comm: rank("tree", comm)):
+        for a, b in zip(got, grads(model), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for got in parallel.Threads.run(2, lambda comm: rank("mpi", comm)):
+        for a, b in zip(got, grads(model), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+# ---- errors
+
+
+def test_errors_of_one_process():
+    x, y = rows()
+    model = parallel.DataParallel(network(), shards=2)
+    with pytest.raises(parallel.ParallelError, match=r"use backward\(loss_fn, x, y\)"):
+        model(x)
+    model.eval()
+    assert model(x).shape == (13, 3)
+    with pytest.raises(ValueError, match="13 inputs and 12 targets"):
+        model.backward(wg.cross_entropy, x, y[:12])
+    for shards in (0, True, 1.5):
+        with pytest.raises(ValueError, match=f"shards is {shards}"):
+            parallel.DataParallel(network(), shards=shards)
+    with pytest.raises(ValueError, match="reduction is 'ring'"):
+        parallel.DataParallel(network(), reduction="ring")
+    step = wg.compile(lambda x, y: model.backward(wg.cross_entropy, x, y))
+    step(x, y)
+    with pytest.raises(ValueError, match=r"DataParallel\(compile=True\)"):
+        step(x, y)
+
+
+def test_fewer_shards_than_ranks_leave_a_rank_without_data():
+    with pytest.raises(ValueError, match=r"there are 3 ranks.*a rank would have no data"):
+        parallel.Threads.run(3, lambda c: parallel.DataParallel(network(), shards=2, comm=c))
+
+
+def test_ranks_that_differ_are_named_on_all_of_them():
+    def failing(facts):
+        def rank(comm):
+            with pytest.raises(parallel.ParallelError) as told:
+                parallel.require_alike(comm, facts(comm.rank))
+            return str(told.value)
+
+        texts = parallel.Threads.run(3, rank)
+        assert len(set(texts)) == 1
+        return texts[0]
+
+    assert "batch is 33 on rank 2 and 32 on rank 0" in failing(lambda r: {"batch": 32 + r // 2})
+    facts = [{**parallel.alike.facts_of(network(d))} for d in ("float32", "float64", "float32")]
+    text = failing(lambda r: facts[r])
+    assert "shape of 0.weight is 'float64[8, 6]' on rank 1" in text
+    old = {**facts[0], "version of wengert": "0.0.1"}
+    text = failing(lambda r: [facts[0], old, old][r])
+    assert "version of wengert is '0.0.1' on rank 1" in text and "Install the same" in text
+
+
+def test_a_communicator_is_of_one_thread():
+    def rank(comm):
+        comm.share(0)
+        caught = []
+
+        def other():
+            try:
+                comm.share(1)
+            except parallel.ParallelError as error:
+                caught.append(str(error))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert comm.share(comm.rank) == [0, 1]  # nothing was lost
+        return caught
+
+    found = parallel.Threads.run(2, rank)
+    assert [f"rank {r}'s communicator belongs to another thread" in found[r][0] for r in (0, 1)]
+
+
+def test_a_number_that_is_not_finite_stops_all_ranks_at_the_same_step():
+    x, y = rows(12)
+    networks = [network() for _ in range(2)]
+
+    def rank(comm):
+        model = parallel.DataParallel(networks[comm.rank], shards=4, comm=comm)
+        model.backward(wg.cross_entropy, x, y)
+        before = [p.detach().numpy().copy() for p in model.parameters()]
+        spoiled = x.clone()
+        spoiled[7, 2] = float("nan")
+        with pytest.raises(parallel.NotFiniteError) as told:
+            model.backward(wg.cross_entropy, spoiled, y)
+        for p, value in zip(model.parameters(), before, strict=True):
+            np.testing.assert_array_equal(p.detach().numpy(), value)
+        with pytest.raises(parallel.NotFiniteError) as line:
+            model.backward(lambda a, b: (a - a - 1).log().mean(), x, y)
+        return str(told.value), str(line.value)
+
+    (nan, line), other = parallel.Threads.run(2, rank)
+    assert (nan, line) == other
+    assert nan.startswith("step 2, rank 1, shard 2 (rows 6 to 8 of the batch): the loss is nan")
+    assert "inputs of these rows hold NaN" in nan
+    assert "rank 0, shard 0" in line and "log" in line
+
+
+def test_missing_packages_name_the_line_that_installs_them(tmp_path):
+    code = "import sys; sys.modules['mpi4py'] = None; import wengert as w; w.parallel.MPI()"
+    done = alone("-c", code)
+    assert 'ImportError: wengert.parallel needs MPI: pip install "wengert[mpi]"' in done.stderr
+    code = (
+        "import sys, wengert as w; from pathlib import Path; "
+        f"sys.executable = {str(tmp_path / 'python')!r}; w.parallel.mpiexec()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PATH": str(tmp_path)}
+    )
+    assert 'there is no mpiexec: pip install "wengert[mpi]"' in done.stderr
+
+
+def test_world_without_mpiexec_is_alone_and_loads_nothing():
+    code = (
+        "import sys, wengert as w; c = w.parallel.world(); print(c.size, 'mpi4py' in sys.modules)"
+    )
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI", "PMI"))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout.split() == ["1", "False"]
+
+
+# ---- mpiexec
+
+SAME_BITS = """
+import hashlib, json
+import numpy as np
+import wengert as wg
+from wengert import nn, optim, parallel, data
+
+def bits(shards, compile=False, reduction="tree"):
+    wg.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2),
+                        nn.Linear(16, 10))
+    model = parallel.DataParallel(net, shards, compile=compile, reduction=reduction)
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    x, y = data.load_digits()
+    for xb, yb in data.Batches(x[:250], y[:250], 33, seed=3):
+        optimizer.zero_grad()
+        loss = model.backward(wg.cross_entropy, xb, yb)
+        optimizer.step()
+    state = b"".join(np.ascontiguousarray(t.detach().numpy()).tobytes()
+                     for t in net.state_dict().values())
+    return hashlib.sha256(state).hexdigest(), loss.item()
+
+found = {"eager": bits(4), "compiled": bits(4, True), "odd": bits(5), "compiled odd": bits(5, True)}
+nearly = bits(4, reduction="mpi")[1]
+comm = parallel.world()
+found["equal on all ranks"] = len(set(map(repr, comm.share(found)))) == 1
+if comm.rank == 0:
+    print(json.dumps([found, comm.size, nearly, wg.num_threads()]))
+"""
+
+
+@needs_mpi
+def test_bits_depend_on_shards_and_not_on_ranks(tmp_path):
+    script = tmp_path / "bits.py"
+    script.write_text(SAME_BITS)
+    first, size, nearly, _ = printed(alone(script))
+    assert size == 1 and first["eager"] == first["compiled"] != first["odd"]
+    assert first["odd"] == first["compiled odd"] and first["equal on all ranks"]
+    for ranks in (2, 4):
+        found, size, near, threads = printed(mpiexec(ranks, script))
+        assert (found, size) == (first, ranks)
+        assert near == pytest.approx(nearly, rel=1e-3)
+        assert threads == max(1, len(os.sched_getaffinity(0)) // ranks)
+
+
+BAD = """
+import threading, json
+import wengert as wg
+from wengert import nn, parallel
+
+comm = parallel.world()
+found = {}
+
+def told(name, fn):
+    try:
+        fn()
+    except Exception as error:
+        found[name] = f"{type(error).__name__}: {error}"
+
+def model(n=3, dtype="float32", seed=0):
+    wg.manual_seed(seed)
+    return parallel.DataParallel(nn.Linear(4, n, dtype=dtype))
+
+told("model", lambda: model(3 + comm.rank))
+told("dtype", lambda: model(dtype=("float32", "float64")[comm.rank]))
+told("seed", lambda: model(seed=comm.rank))
+good = model()
+x = wg.ones((6, 4))
+x[5, 0] = float("nan")
+told("nan", lambda: good.backward(wg.mse_loss, x, wg.zeros((6, 3))))
+thread = threading.Thread(target=told, args=("thread", lambda: comm.share(1)))
+thread.start(); thread.join()
+all_ = comm.share(found)
+if comm.rank == 0:
+    print(json.dumps(all_))
+"""
+
+
+@needs_mpi
+def test_bad_input_over_mpi(tmp_path):
+    script = tmp_path / "bad.py"
+    script.write_text(BAD)
+    first, second = printed(mpiexec(2, script))
+    assert "shape of weight is 'float32[4, 4]' on rank 1 and 'float32[3, 4]'" in first["model"]
+    assert "float64[3, 4]" in first["dtype"]
+    assert "Call wengert.manual_seed with one seed on all ranks" in first["seed"]
+    assert "NotFiniteError: step 1, rank 1, shard 1 (rows 3 to 5 of the batch)" in first["nan"]
+    assert "rank 1's communicator" in second.pop("thread")
+    assert "rank 0's communicator" in first.pop("thread")
+    assert first == second
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    "end", ["raise ValueError('spoiled')", "os.kill(os.getpid(), 9)"], ids=["raised", "killed"]
+)
+def test_a_rank_that_ends_ends_the_job_with_its_number(tmp_path, end):
+    script = tmp_path / "end.py"
+    script.write_text(
+        "import os, wengert as wg\nfrom wengert import nn, parallel\ncomm = parallel.world()\n"
+        f"if comm.rank == 1:\n    {end}\nparallel.DataParallel(nn.Linear(2, 2))\n"
+    )
+    done = mpiexec(2, script)
+    assert done.returncode != 0
+    assert "rank 1" in done.stderr + done.stdout
+    assert "killed" in os.environ["PYTEST_CURRENT_TEST"] or "ValueError: spoiled" in done.stderr
+
+
+@needs_mpi
+def test_a_rank_that_does_not_come_is_an_error_within_the_timeout(tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(
+        "import time\nfrom wengert import parallel\ncomm = parallel.world()\n"
+        "time.sleep(60) if comm.rank else comm.share(1)\n"
+    )
+    done = mpiexec(2, script, WENGERT_PARALLEL_TIMEOUT="1", WENGERT_THREADS="1")
+    assert done.returncode != 0
+    assert "rank 0 of 2 has waited for 1 s: another rank has died" in done.stderr
