@@ -650,6 +650,27 @@ ELEMENTWISE = [
 ]  # fmt: skip
 
 
+def check_numpy_code(step: Any, rtol: float, atol: float = 1e-300) -> None:
+    """Results and gradients of the code are the step's."""
+    program = wg.trace(step)()
+    with np.errstate(all="ignore"):
+        scope: dict[str, Any] = {}
+        exec(program.to_numpy(), scope)
+        run = program.run()
+        inputs = inspect.signature(scope["step"]).parameters
+        arrays = {
+            re.sub(r"\W+", "_", v.name).strip("_"): run.array(v.number) for v in program.values
+        }
+        results, gradients = scope["step"](**{name: arrays[name] for name in inputs})
+        run.to_end()
+    for name, found in results.items():
+        expected = run.array(program.value(name).number)
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+    assert set(gradients) == set(program.gradients())
+    for name, expected in program.gradients().items():
+        np.testing.assert_allclose(gradients[name], expected, rtol=rtol, atol=atol)
+
+
 @pytest.mark.parametrize("row", ELEMENTWISE, ids=lambda row: row.name)
 def test_an_ops_own_numpy_computes_what_the_op_does(row: Row) -> None:
     """The source that each elementwise op writes, and that of its gradient, at special values."""
@@ -667,23 +688,28 @@ def test_an_ops_own_numpy_computes_what_the_op_does(row: Row) -> None:
             wg.backward([y], [wg.tensor(values[0]).to(y.dtype)])
         return y
 
-    program = wg.trace(step)()
-    with np.errstate(all="ignore"):
-        scope: dict[str, Any] = {}
-        exec(program.to_numpy(), scope)
-        run = program.run()
-        inputs = inspect.signature(scope["step"]).parameters
-        arrays = {
-            re.sub(r"\W+", "_", v.name).strip("_"): run.array(v.number) for v in program.values
-        }
-        results, gradients = scope["step"](**{name: arrays[name] for name in inputs})
-        run.to_end()
-    for name, found in results.items():
-        expected = run.array(program.value(name).number)
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-300)
-    assert set(gradients) == set(program.gradients())
-    for name, expected in program.gradients().items():
-        np.testing.assert_allclose(gradients[name], expected, rtol=1e-12, atol=1e-300)
+    check_numpy_code(step, 1e-12)
+
+
+OTHERS = [row for row in ROWS if not row.elementwise and row.inputs]
+
+
+@pytest.mark.parametrize("row", OTHERS, ids=lambda row: row.name)
+def test_the_numpy_of_the_other_ops_computes_what_they_do(row: Row) -> None:
+    for shapes in row.shapes:
+        given = [
+            wg.tensor(x, requires_grad=row.gradient and x.dtype.kind == "f")
+            for x in row.draw(shapes)
+        ]
+        g = wg.rand(row.call(*given).shape, "float64", wg.Generator(0))
+
+        def step(given: list[wg.Tensor] = given, g: wg.Tensor = g) -> wg.Tensor:
+            y: wg.Tensor = row.call(*given)
+            if y.requires_grad:
+                wg.backward([y], [g])
+            return y
+
+        check_numpy_code(step, 1e-9, 1e-12)
 
 
 def test_numpy_code_gives_the_same_gradients(tmp_path: Path) -> None:

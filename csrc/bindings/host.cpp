@@ -168,6 +168,7 @@ py::dict facts_of(const Op& op) {
   d["gradients"] = gradients_of(op);
   d["numpy"] = op.write ? op.write(Dialect::numpy, 0) : Source();
   d["javascript"] = op.write ? op.write(Dialect::javascript, 0) : Source();
+  d["numpy_call"] = op.numpy ? op.numpy : "";
   d["view"] = op.alias != nullptr;
   d["no_gradient"] = op.no_gradient ? py::object(py::str(op.no_gradient)) : py::object(py::none());
   d["cuda"] = op.gpu || op.alias != nullptr;

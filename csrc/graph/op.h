@@ -118,6 +118,9 @@ struct Op {
   const char* operands = "x";     // the names that the texts give them; the output is y
   const char* formula = nullptr;  // what y is; null: see `write`
   const char* gradient[4] = {};  // of each operand, given that of y, g; the last serves all further
+  // y as Python's str.format() makes NumPy of it, in the names of operands and attributes; {all} is
+  // all operands, {out} y's shape. Functions that it calls: python/wengert/study/numpy_code.py.
+  const char* numpy = nullptr;
 
   // Shape and dtype of the outputs; every check of the arguments. Touches no memory.
   // The first output is the value; an op may have one auxiliary output, kept for its

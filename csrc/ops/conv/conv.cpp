@@ -102,6 +102,7 @@ const Op conv_op{
         "y[n, o, p] = sum over c, t of w[o, c, t] * x[n, c, p * stride + t * dilation - "
         "padding], 0 outside",
     .gradient = {"convolution_input(g, w)", "convolution_weight(x, g)"},
+    .numpy = "convolution({x}, {w}, {out}, {stride}, {padding}, {dilation}, {groups})",
     .infer = infer,
     .run = run<convolve>,
     .gpu = on_gpu<&GpuKernels::conv, &ConvGpu::convolution>,
@@ -117,6 +118,7 @@ const Op input_op{
         "y[n, c, i] = sum over o, t of w[o, c, t] * g[n, o, p], where p * stride + t * "
         "dilation - padding = i",
     .gradient = {"convolution(u, w), u the gradient of y", "convolution_weight(u, g)"},
+    .numpy = "convolution_input({g}, {w}, {out}, {stride}, {padding}, {dilation}, {groups})",
     .infer = infer_input,
     .run = run<convolve_back>,
     .gpu = on_gpu<&GpuKernels::conv, &ConvGpu::input>,
@@ -132,6 +134,7 @@ const Op weight_op{
         "y[o, c, t] = sum over n, p of g[n, o, p] * x[n, c, p * stride + t * dilation - "
         "padding]",
     .gradient = {"convolution_input(g, u), u the gradient of y", "convolution(x, u)"},
+    .numpy = "convolution_weight({x}, {g}, {out}, {stride}, {padding}, {dilation}, {groups})",
     .infer = infer_weight,
     .run = run<convolve_weights>,
     .gpu = on_gpu<&GpuKernels::conv, &ConvGpu::weight>,

@@ -15,7 +15,7 @@ constexpr int most_gates = 4;
 
 struct Recurrent {
   static constexpr int states = 1;
-  static constexpr bool biased = false;               // whether p[gates - 1] has a bias
+  static constexpr bool biased = false;  // whether p[gates - 1] has a bias
   // Whether the gradient of a state passes by products, too.
   FN static constexpr bool carries(int) { return false; }
   // The gradients of p, as numbers of `made`.
@@ -24,7 +24,10 @@ struct Recurrent {
 
 struct RnnTanh : Recurrent {
   static constexpr int gates = 1, keeps = 1, makes = 1;
-  static constexpr auto name = "rnn_tanh", vjp_name = "rnn_tanh_vjp", operands = "x, w, h",
+  static constexpr auto name = "rnn_tanh", vjp_name = "rnn_tanh_vjp",
+                        numpy = "recurrent('rnn_tanh', {reverse}, {all})",
+                        vjp_numpy = "recurrent_vjp('rnn_tanh', {reverse}, {all})",
+                        operands = "x, w, h",
                         formula = "y[t] = tanh(x[t] + y[t - 1] @ transpose(w)), from y[-1] = h";
   static constexpr const char* gradient[3] = {
       "dx[t] = d * (1 - y[t] ** 2), d = g[t] + dx[t + 1] @ w", "transpose(dx) @ y[t - 1]",
@@ -41,6 +44,8 @@ struct RnnTanh : Recurrent {
 
 struct RnnRelu : RnnTanh {
   static constexpr auto name = "rnn_relu", vjp_name = "rnn_relu_vjp",
+                        numpy = "recurrent('rnn_relu', {reverse}, {all})",
+                        vjp_numpy = "recurrent_vjp('rnn_relu', {reverse}, {all})",
                         formula = "y[t] = max(x[t] + y[t - 1] @ transpose(w), 0), from y[-1] = h";
   static constexpr const char* gradient[3] = {"dx[t] = d where y[t] > 0, d = g[t] + dx[t + 1] @ w",
                                               "transpose(dx) @ y[t - 1]", "dx[0] @ w"};
@@ -58,7 +63,10 @@ struct RnnRelu : RnnTanh {
 struct Lstm : Recurrent {
   static constexpr int gates = 4, keeps = 4, makes = 4, states = 2;
   FN static constexpr bool carries(int j) { return j == 1; }
-  static constexpr auto name = "lstm", vjp_name = "lstm_vjp", operands = "x, w, h, c",
+  static constexpr auto name = "lstm", vjp_name = "lstm_vjp",
+                        numpy = "recurrent('lstm', {reverse}, {all})",
+                        vjp_numpy = "recurrent_vjp('lstm', {reverse}, {all})",
+                        operands = "x, w, h, c",
                         formula =
                             "y[0] = o * tanh(c), y[1] = c = f * c[t - 1] + i * u; i, f, u, o of "
                             "x[t] + h[t - 1] @ transpose(w): sigmoids, u the tanh";
@@ -92,7 +100,10 @@ struct Gru : Recurrent {
   static constexpr bool biased = true;
   FN static constexpr bool carries(int) { return true; }
   FN static constexpr int of_products(int j) { return j < 2 ? j : 3; }
-  static constexpr auto name = "gru", vjp_name = "gru_vjp", operands = "x, w, h, b",
+  static constexpr auto name = "gru", vjp_name = "gru_vjp",
+                        numpy = "recurrent('gru', {reverse}, {all})",
+                        vjp_numpy = "recurrent_vjp('gru', {reverse}, {all})",
+                        operands = "x, w, h, b",
                         formula =
                             "y[t] = (1 - z) * n + z * y[t - 1], n = tanh(x[t] + r * (q + b)); r, "
                             "z = sigmoid of x[t] + y[t - 1] @ transpose(w), and q, its last part";

@@ -4,7 +4,8 @@ The code needs NumPy alone, runs by itself, and gives the same gradients to roun
 keeps its name, its number and the user's source line. Random numbers are those that were drawn. The
 optimizer's update is left out: the gradients are the result.
 
-Elementwise ops write their own NumPy (csrc/ops/elementwise/text.h); the others are here.
+Each op states its own NumPy: elementwise ones write it (csrc/ops/elementwise/text.h), the others
+have a text (`numpy` in csrc/graph/op.h). The functions that these call are here.
 """
 
 from __future__ import annotations
@@ -26,52 +27,11 @@ EMBED = (
 )
 LONGEST = 64  # characters of a formula that stands in its line; a longer one is a function
 
-_CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
-# In the names of the op's operands and attributes; `all` is all operands.
-_PATTERNS = {
-    "copy": "np.copy({x})", "cast": "np.asarray({x}).astype({dtype!r})",
-    "flat": "np.broadcast_arrays({a}, {b})[0]", "matmul": "{a} @ {b}",
-    **{op: f"{{x}}.{op}(axis={{axis}}, keepdims={{keepdims}})"
-       for op in ("sum", "mean", "prod", "max", "min", "any", "all")},
-    **{op: f"np.{op}({{x}}, axis={{axis[0]}}, keepdims={{keepdims}})"
-       for op in ("argmax", "argmin")},
-    "cumsum": "cumsum({x}, {axis}, {reverse})", "cumprod": "np.cumprod({x}, axis={axis})",
-    "logcumsumexp": "np.logaddexp.accumulate({x}, axis={axis})",
-    "cummax": "scan_of(np.maximum, {x}, {axis})", "cummin": "scan_of(np.minimum, {x}, {axis})",
-    "recurrence": "recurrence({a}, {b}, {axis}, {reverse})",
-    "sum_squares": "np.square({x}, dtype=float).sum(axis={axis})",
-    "product_of_others": "product_of_others({x})",
-    "permute": "np.transpose({x}, {axes})", "reshape": "np.reshape({x}, {shape})",
-    "expand": "np.broadcast_to({x}, {shape})",
-    "embed": "embed({x}, {axis}, {start}, {step}, {length}, {size})",
-    "region": "region({x}, {shape}, {strides}, {offset})",
-    "put_region": "put_region({x}, {value}, {shape}, {strides}, {offset})",
-    "diagonal": "np.diagonal({x}, {offset}, {axis1}, {axis2})",
-    "concatenate": "np.concatenate([{all}], axis={axis})",
-    "full": "np.full({shape}, {value}, {dtype!r})",
-    "arange": "({start} + {step} * np.arange({count})).astype({dtype!r})",
-    "ravel_index": "np.ravel_multi_index(({all},), {sizes}, mode='wrap')",
-    "take_rows": "rows_of({x}, {lead})[{rows}]",
-    "put_rows": "put_rows({x}, {value}, {rows}, {lead}, {add})",
-    "sort": "sort({x}, {first}, {count}, {descending})",
-    "searchsorted": "searchsorted({x}, {v}, {right})",
-    "gather": "{x}[places({index}, {axis})]",
-    "scatter": "scatter({x}, {value}, places({index}, {axis}), {reduce!r}, {include_self})",
-    "embedding": "{table}[{ids}]", "embedding_vjp": "embedding_vjp({g}, {ids}, {rows})",
-    "softmax": "softmax({x})", "log_softmax": "log_softmax({x})", "logsumexp": "logsumexp({x})",
-    "softmax_vjp": "times({g} - times({g}, {y}).sum(axis=-1, keepdims=True), {y})",
-    "log_softmax_vjp": "{g} - times({g}.sum(axis=-1, keepdims=True), np.exp({y}))",
-    "cross_entropy": "logsumexp({x}) - {x}[np.arange(len({x})), {target}]",
-    "cross_entropy_vjp":
-        "times({g}.reshape(-1, 1), softmax({x}) - np.eye({x}.shape[1], dtype={x}.dtype)[{target}])",
-    "layer_norm": "layer_norm({all}, eps={eps})", "layer_norm_vjp": "layer_norm_vjp({all})",
-    "layer_norm_affine_vjp": "layer_norm_affine_vjp({all})",
-    **{cell: f"recurrent({cell!r}, {{reverse}}, {{all}})" for cell in _CELLS},
-    **{f"{cell}_vjp": f"recurrent_vjp({cell!r}, {{reverse}}, {{all}})" for cell in _CELLS},
-    "attention": "attention({q}, {k}, {v}, {scale}, {is_causal})",
-    "attention_vjp": "attention_vjp({q}, {k}, {v}, {g}, {scale}, {is_causal})",
-}  # fmt: skip
-_TWO = ("layer_norm", "sort", *_CELLS, *(f"{cell}_vjp" for cell in _CELLS))
+# Ops whose call gives what their vjp needs, too.
+_TWO = (
+    "attention", "layer_norm", "sort", "cummax", "cummin", "max_pool", "rnn_tanh", "rnn_relu", "lstm", "gru",
+    "rnn_tanh_vjp", "rnn_relu_vjp", "lstm_vjp", "gru_vjp",
+)  # fmt: skip
 _RANDOM = ("uniform", "normal", "integers")
 _HELPERS = {
     "times": (
@@ -165,7 +125,7 @@ _HELPERS = {
     ),
     "rows_of": (
         "def rows_of(x, lead):\n"
-        "    return x.reshape(-1, *x.shape[lead:])"
+        "    return x.reshape(int(np.prod(x.shape[:lead])), *x.shape[lead:])"
     ),
     "put_rows": (
         "def put_rows(x, value, rows, lead, add):\n"
@@ -227,26 +187,30 @@ _HELPERS = {
         "    return np.stack([(g * xhat).sum(axis=rows), g.sum(axis=rows)])"
     ),
     "attention_weights": (
-        "def attention_weights(q, k, scale, is_causal):  # (n, length, heads, width)\n"
+        "def attention_weights(scale, is_causal, q, k, mask):  # (n, length, heads, width)\n"
         "    s = scale * np.einsum('nihd,njhd->nhij', q, k)\n"
+        "    if mask is not None:\n"
+        "        s = np.where(mask, s, -np.inf) if mask.dtype == bool else s + mask\n"
         "    if is_causal:\n"
         "        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)\n"
         "    e = np.where(s == -np.inf, 0, np.exp(s - row_top(s)))\n"
-        "    return e / e.sum(axis=-1, keepdims=True)"
+        "    total = e.sum(axis=-1, keepdims=True)\n"
+        "    return e / np.where(total == 0, 1, total)"
     ),
     "taken_out": (
         "def taken_out(x):  # what is no number; and for each row 0, or nan if there is any\n"
         "    return np.where(np.isfinite(x), x, 0), np.moveaxis((x - x).sum(axis=-1), 1, -1)"
     ),
     "attention": (
-        "def attention(q, k, v, scale, is_causal):\n"
-        "    p = attention_weights(q, k, scale, is_causal)\n"
+        "def attention(scale, is_causal, q, k, v, mask=None):\n"
+        "    p = attention_weights(scale, is_causal, q, k, mask)\n"
         "    v, odd = taken_out(v)\n"
-        "    return np.einsum('nhij,njhd->nihd', p + times(p, odd[:, :, None]), v)"
+        "    y = np.einsum('nhij,njhd->nihd', p + times(p, odd[:, :, None]), v)\n"
+        "    return y, None  # attention_vjp makes p again"
     ),
     "attention_vjp": (
-        "def attention_vjp(q, k, v, g, scale, is_causal):\n"
-        "    p = attention_weights(q, k, scale, is_causal)\n"
+        "def attention_vjp(scale, is_causal, q, k, v, g, y, lse, mask=None):\n"
+        "    p = attention_weights(scale, is_causal, q, k, mask)\n"
         "    (v, odd_v), (g, odd_g) = taken_out(v), taken_out(g)\n"
         "    q, k = taken_out(q)[0], taken_out(k)[0]\n"
         "    dp = np.einsum('nihd,njhd->nhij', g, v) + odd_v[:, :, None] + odd_g[..., None]\n"
@@ -254,6 +218,74 @@ _HELPERS = {
         "    dq, dk = np.einsum('nhij,njhd->nihd', ds, k), np.einsum('nhij,nihd->njhd', ds, q)\n"
         "    dv = np.einsum('nhij,nihd->njhd', p + times(p, odd_g[..., None]), g)\n"
         "    return np.concatenate([dq.ravel(), dk.ravel(), dv.ravel()])"
+    ),
+    "taps": (
+        "def taps(sizes, counts, kernel, stride, padding, dilation):\n"
+        "    # Each tap t, the windows p that it meets something in, and what, x[i].\n"
+        "    for t in np.ndindex(*kernel):\n"
+        "        p, i = [...], [...]\n"
+        "        for n, m, k, s, b, d in zip(sizes, counts, t, stride, padding, dilation):\n"
+        "            at = k * d - b\n"
+        "            low = max(0, -(at // s))\n"
+        "            high = max(low, min(m, (n - 1 - at) // s + 1))\n"
+        "            p.append(slice(low, high))\n"
+        "            i.append(slice(low * s + at, max(low * s, (high - 1) * s + 1) + at, s))\n"
+        "        yield t, tuple(p), tuple(i)"
+    ),
+    "grouped": (
+        "def grouped(x, axis, groups):\n"
+        "    return x.reshape(*x.shape[:axis], groups, x.shape[axis] // groups, "
+        "*x.shape[axis + 1:])"
+    ),
+    "convolution": (
+        "def convolution(x, w, out, stride, padding, dilation, groups):\n"
+        "    y, sizes = np.zeros(out, x.dtype), (x.shape[2:], out[2:], w.shape[2:])\n"
+        "    to, x, w = grouped(y, 1, groups), grouped(x, 1, groups), grouped(w, 0, groups)\n"
+        "    for t, p, i in taps(*sizes, stride, padding, dilation):\n"
+        "        to[p] += np.einsum('goc,ngc...->ngo...', w[(..., *t)], x[i])\n"
+        "    return y"
+    ),
+    "convolution_input": (
+        "def convolution_input(g, w, out, stride, padding, dilation, groups):\n"
+        "    y, sizes = np.zeros(out, g.dtype), (out[2:], g.shape[2:], w.shape[2:])\n"
+        "    to, g, w = grouped(y, 1, groups), grouped(g, 1, groups), grouped(w, 0, groups)\n"
+        "    for t, p, i in taps(*sizes, stride, padding, dilation):\n"
+        "        to[i] += np.einsum('goc,ngo...->ngc...', w[(..., *t)], g[p])\n"
+        "    return y"
+    ),
+    "convolution_weight": (
+        "def convolution_weight(x, g, out, stride, padding, dilation, groups):\n"
+        "    y, sizes = np.zeros(out, x.dtype), (x.shape[2:], g.shape[2:], out[2:])\n"
+        "    to, x, g = grouped(y, 0, groups), grouped(x, 1, groups), grouped(g, 1, groups)\n"
+        "    for t, p, i in taps(*sizes, stride, padding, dilation):\n"
+        "        count = int(np.prod(g[p].shape[3:]))\n"
+        "        rows = [v.reshape(*v.shape[:3], count) for v in (g[p], x[i])]\n"
+        "        to[(..., *t)] = np.einsum('ngop,ngcp->goc', *rows)\n"
+        "    return y"
+    ),
+    "windows": (
+        "def windows(x, out, size, stride, padding, dilation):\n"
+        "    y, n = np.zeros(out, x.dtype), len(size)\n"
+        "    for t, p, i in taps(x.shape[-n:], out[-2 * n:-n], size, stride, padding, dilation):\n"
+        "        y[(*p, *t)] = x[i]\n"
+        "    return y"
+    ),
+    "overlap_add": (
+        "def overlap_add(x, out, size, stride, padding, dilation):\n"
+        "    y, n = np.zeros(out, x.dtype), len(size)\n"
+        "    for t, p, i in taps(out[-n:], x.shape[-2 * n:-n], size, stride, padding, dilation):\n"
+        "        y[i] += x[(*p, *t)]\n"
+        "    return y"
+    ),
+    "max_pool": (
+        "def max_pool(x, out, size, stride, padding, dilation):  # and where each is\n"
+        "    n, places = len(size), np.arange(np.prod(x.shape[-len(size):]))\n"
+        "    v, at = np.full((*out, *size), -np.inf, x.dtype), np.zeros((*out, *size), int)\n"
+        "    for t, p, i in taps(x.shape[-n:], out[-n:], size, stride, padding, dilation):\n"
+        "        v[(*p, *t)], at[(*p, *t)] = x[i], places.reshape(x.shape[-n:])[i]\n"
+        "    v, at = (a.reshape(*out, int(np.prod(size))) for a in (v, at))\n"
+        "    best = v.argmax(-1)[..., None]\n"
+        "    return tuple(np.take_along_axis(a, best, -1)[..., 0] for a in (v, at))"
     ),
     "recurrent": (
         "def recurrent(cell, reverse, x, w, h, last=None):  # and what recurrent_vjp needs\n"
@@ -281,7 +313,7 @@ _HELPERS = {
     ),
     "recurrent_vjp": (
         "def recurrent_vjp(cell, reverse, g, kept, y, w, h, c=None):\n"
-        "    y, g, made = y.reshape(-1, *y.shape[-3:]), g.reshape(-1, *g.shape[-3:]), []\n"
+        "    y, g, made = *(a if a.ndim == 4 else a[None] for a in (y, g)), []\n"
         "    times = range(y.shape[1])[::1 if reverse else -1]\n"
         "    dh = dc = product = np.zeros_like(h)\n"
         "    for t, before in zip(times, [*times[1:], None]):\n"
@@ -517,24 +549,25 @@ class _Writer:
         names = [self.name(v) for v in self.program.operands(x)]
         op = self.program.op(x)
         a: dict[str, Any] = dict(x.attributes)
-        known = ops().get(op, {"operands": [], "numpy": []})
+        known = ops().get(op, {"operands": [], "numpy": [], "numpy_call": ""})
+        call = "np.broadcast_arrays({a}, {b})[0]" if op == "flat" else known["numpy_call"]
         if op == "permute" and len(a["axes"]) == 2 and swaps_last(a["axes"]):
             return f"{names[0]}.T"
         if op == "slice":
             stop = a["start"] + a["step"] * a["length"]
             part = f"{a['start']}:{stop if stop >= 0 else ''}:{a['step']}"
             return f"{names[0]}[{':, ' * a['axis']}{part}]"
-        masked = op in ("attention", "attention_vjp") and len(names) not in (3, 6)
-        if masked or not (op in _PATTERNS or known["numpy"]):
+        if not (call or known["numpy"]):
             raise StudyError(
                 f"study: to_numpy does not know the op '{op}' of line {x.number}; the list itself "
                 "(print(program)) and the page do"
             )
         fields = {k: _number(v) if type(v) is float else v for k, v in a.items()}
+        assert x.output is not None
+        fields["out"] = self.program.values[x.output].shape
         fields |= {"all": ", ".join(names), **dict(zip(known["operands"], names, strict=False))}
-        pattern = _PATTERNS.get(op) or known["numpy"][-1]
-        text = pattern.format(**fields)
-        if op in _PATTERNS or (len(known["numpy"]) == 1 and len(text) <= LONGEST):
+        text = (call or known["numpy"][-1]).format(**fields)
+        if call or (len(known["numpy"]) == 1 and len(text) <= LONGEST):
             return text
         given = [*known["operands"], *a]
         *steps, result = (line.format(**{k: k for k in given}) for line in known["numpy"])
