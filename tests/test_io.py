@@ -157,7 +157,7 @@ WRONG = [
     ("overflow", {"a": entry(shape=(2**62, 4))}, F, "needs"),
     ("overflow to zero", {"a": entry(shape=(2**32, 2**32), offsets=(0, 0))}, b"", "needs"),
     ("2^63", {"a": entry(shape=(2**63,))}, F, "list of sizes"),
-    ("axes", {"a": entry(shape=(1,) * 9)}, F, "9 axes"),
+    ("axes", {"a": entry(shape=(1,) * 11)}, F, "11 axes"),
     ("offsets", {"a": entry(offsets=(0,))}, F, "two positions"),
     ("offsets back", {"a": entry(offsets=(4, 0))}, F, "span -4"),
     ("offsets negative", {"a": entry(offsets=(-4, 0))}, F, "two positions"),

@@ -23,17 +23,19 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 7460,  # 64 of these are how views and sums take many examples
-    "further CPU kernels": 4090,
+    "the core that one must read": 6000,
+    # Rows, words, functions: a reader looks up the entry that is needed.
+    "catalogues": 1480,
+    "further CPU kernels": 4110,
     "compiled steps and study": 2500,
     "bindings": 4210,  # 37 of these are vmap's, 120 examples in docstrings
-    "GPU": 6000,
+    "GPU": 6040,
     # Families that one may skip, their CPU and GPU kernels together.
     "ops/custom": 271,
     "ops/order": 490,
     "ops/scan": 640,
     "ops/conv": 1590,
-    "ops/recurrent": 650,
+    "ops/recurrent": 665,
     "gather and scatter": 750,
     "tiles": 640,  # float32 at twice the rate of its own units, where a processor has tiles
     # Numerics that one may take on trust.
@@ -41,6 +43,8 @@ BUDGETS = {
     # vmap: the tracer, and the rules by kind of op.
     "many examples": 325,
 }
+CATALOGUES = ("base/vocab.h", "ops/functions.h", "ops/composed.cpp", "ops/elementwise/rows.h")
+CATALOGUES += ("ops/reduce/folds.h",)
 TO_READ = ("base", "tensor", "graph", "engine", "ops/elementwise", "ops/reduce", "ops/memory")
 
 # Likewise the families in ops/.
@@ -141,7 +145,15 @@ def is_for_gpus(path):
         path.suffix == ".cu"
         or "gpu" in str(path.relative_to(CSRC))
         or path.name
-        in ("cuda.cpp", "chain_kernel.h", "epilogue.h", "finish.h", "tiles.h", "row_threads.h")
+        in (
+            "cuda.cpp",
+            "chain_kernel.h",
+            "epilogue.h",
+            "finish.h",
+            "formulas.h",
+            "tiles.h",
+            "row_threads.h",
+        )
     )
 
 
@@ -149,6 +161,8 @@ def room(path):
     name = str(path.relative_to(CSRC))
     if (own := f"ops/{family(path.relative_to(CSRC))}") in BUDGETS:
         return own
+    if name in CATALOGUES:
+        return "catalogues"
     if name.startswith("ops/matmul/amx"):
         return "tiles"
     if name == "ops/matmul/patches.h":  # what a convolution's product reads

@@ -137,7 +137,7 @@ MALFORMED = [
     ("zeros", "wg.zeros((1.5,))"),
     ("zeros", "wg.zeros((True,))"),
     ("zeros", "wg.zeros(t)"),
-    ("axes", "wg.zeros((1,) * 9)"),
+    ("axes", "wg.zeros((1,) * 11)"),
     ("dtype", 'wg.zeros((2,), dtype="float16")'),
     ("dtype", "wg.zeros((2,), dtype=object())"),
     ("zeros", "wg.zeros()"),

@@ -1,4 +1,4 @@
-// Shapes and strides: up to nine integers held in place, and the arithmetic on them.
+// Shapes and strides: up to ten integers held in place, and the arithmetic on them.
 //
 // `numel` and `nbytes` are the only places where sizes are multiplied: they refuse negative and
 // overflowing sizes, and every constructor, view and loader goes through them.
@@ -13,7 +13,7 @@
 
 namespace wengert {
 
-constexpr int max_dims = 9;
+constexpr int max_dims = 10;
 
 class Dims {
  public:
