@@ -195,7 +195,7 @@ class Guards {
     calls_.push_back({std::move(function), std::move(result), std::move(label)});
   }
 
-  // What is not as it was, as text; null if all is.
+  // The first guard that fails, as text; null if none does.
   const char* changed() {
     for (Dict& d : dicts_) {
       const uint64_t version = version_of(d.dict.ptr());
@@ -418,7 +418,7 @@ void add_guards(py::module_& m) {
             const char* what = g.changed();
             return what ? py::object(py::str(what)) : py::object(py::none());
           },
-          "What is not as it was, as text, or None.");
+          "The first guard that fails, as text, or None.");
   m.def(
       "_type_dict",
       [](py::handle type) {

@@ -104,7 +104,7 @@ inline dim3 grid_for(Device d, int64_t n) {
   grid.x = static_cast<unsigned>(blocks < full ? blocks : full);
   return grid;
 }
-// So many blocks, each with work of its own.
+// A grid of `blocks`, each with work of its own.
 inline dim3 grid_of(const char* op, int64_t blocks) {
   if (blocks > INT32_MAX) fail<ShapeError>(op, ": these sizes are too large for a GPU");
   dim3 grid;

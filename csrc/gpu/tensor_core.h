@@ -75,7 +75,7 @@ __device__ inline void show_barriers() {  // to the copy engine
 __device__ inline void arrive(Barrier* b) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
 }
-__device__ inline void arrive_before(Barrier* b, int bytes) {  // so many are on their way
+__device__ inline void arrive_before(Barrier* b, int bytes) {  // announces bytes
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)),
                "r"(bytes)
                : "memory");

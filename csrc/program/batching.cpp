@@ -181,7 +181,7 @@ void Batching::make_differ(const Tensor& x, const Op& op) {
                      " writes what differs between examples into a part of a tensor that they "
                      "share; add 0 times an argument to that where it is made");
   apart_.emplace(&memory, std::pair(x->storage, clone(expand(flat, Shape{size_, n}))));
-  // Whoever looks there later has no values.
+  // Later readers of this memory get an error: it has no values.
   const Ref<Storage> former = Storage::promise(Shape{memory.bytes}, DType::uint8, memory.device);
   if (memory.data != memory.few) former->data = memory.data;
   memory.data = nullptr;

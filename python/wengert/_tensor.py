@@ -89,7 +89,7 @@ def _rdivmod(self: Tensor, other: Any) -> Any:
 
 @explained
 def round(x: Tensor, decimals: int = 0) -> Tensor:
-    """x to so many decimals, halves to even, computed as NumPy does it; negative ones are of the
+    """x rounded to `decimals`, halves to even, computed as NumPy does it; negative ones are of the
     digits before the point. Gradient: dx = 0. Integers stay as they are.
 
     DTypeError for integers and decimals other than 0.

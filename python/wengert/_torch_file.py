@@ -339,7 +339,7 @@ class _Pickle:
     ) -> Tensor:  # fmt: skip
         """A view of a storage."""
         if id(storage) not in self.memories:
-            raise FileError(f"a tensor lies in {short(storage)}, which is not a storage")
+            raise FileError(f"a tensor is in {short(storage)}, which is not a storage")
         shape, strides = _sizes("shape", shape), _sizes("strides", strides)
         (offset,) = _sizes("offset", (offset,))
         if len(shape) > MAX_NDIM or len(shape) != len(strides):

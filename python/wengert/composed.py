@@ -173,12 +173,12 @@ def logit(x: Tensor, eps: float | None = None) -> Tensor:
 
 
 def nansum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """The sum of what is not NaN."""
+    """The sum of the elements that are not NaN."""
     return _core.where(x != x, _core.zeros((), x.dtype, x.device), x).sum(axis, keepdims)
 
 
 def nanmean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """The mean of what is not NaN; NaN where there is nothing."""
+    """The mean of the elements that are not NaN; NaN where there are none."""
     return nansum(x, axis, keepdims) / (x == x).sum(axis, keepdims).to(x.dtype)
 
 

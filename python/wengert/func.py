@@ -42,7 +42,7 @@ def vmap(
                 what all examples share
     randomness  of random numbers in fn, dropout's too: "different" for each example, "same" for
                 all, or an error
-    chunk_size  at most so many examples at a time, for less memory
+    chunk_size  the most examples at a time, for less memory
 
     The result is that of fn on each example, stacked. Results may differ in the last bits: a sum or
     a matrix product of many examples has another order than that of one. fn is called once: it may

@@ -296,7 +296,7 @@ def load(path: str | os.PathLike[str], verify: bool | None = None, mmap: bool = 
 
     verify   None: checks the checksums if the file has them. True: refuses a file that has none.
              False: does not check the tensors' bytes (the header is checked always).
-    mmap     the tensors lie in the file's pages, read when they are first used; an edit stays in
+    mmap     the tensors are pages of the file, read when they are first used; an edit stays in
              this process. Checksums are then only checked with verify=True, which reads all. The
              file must not be shortened meanwhile: the system ends a process that reads beyond it.
 

@@ -162,7 +162,7 @@ def median(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Any:
 
 
 def nanmedian(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Any:
-    """median() of what is not NaN; NaN where all are."""
+    """median() of the elements that are not NaN; NaN where all are."""
     if axis is None:
         flat = _of_all("nanmedian", x, keepdims)
         return nanmedian(flat, 0).values if flat.size else median(flat)
@@ -260,7 +260,7 @@ def nanquantile(
     keepdims: bool = False,
     interpolation: str = "linear",
 ) -> Tensor:
-    """quantile() of what is not NaN; NaN where all are."""
+    """quantile() of the elements that are not NaN; NaN where all are."""
     return _quantile("nanquantile", x, q, axis, keepdims, interpolation)
 
 

@@ -249,7 +249,7 @@ std::pair<Tensor, Tensor> max_pool(const char* by, const Tensor& x, const Dims& 
       const int64_t inside = at < 0 ? at + ceil_div(-at, a.dilation[i]) * a.dilation[i] : at;
       if (inside < a.in[i] && inside <= at + (a.size[i] - 1) * a.dilation[i]) continue;
       fail<ValueError>(by, ": window ", o, " along axis ", i - (most_axes - a.axes),
-                       " lies in the padding alone; take less padding or dilation");
+                       " is padding alone; take less padding or dilation");
     }
   const Tensor in = contiguous(x);
   Tensor at;

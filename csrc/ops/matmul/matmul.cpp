@@ -116,7 +116,7 @@ MatmulPrecision precision_of(const Attrs& attrs) { return attrs.as<MatmulAttrs>(
 
 MatmulPrecision matmul_precision() { return the_precision; }
 void set_matmul_precision(MatmulPrecision precision) {
-  if (precision != MatmulPrecision::strict) tile_status();  // asks for them, if nobody has
+  if (precision != MatmulPrecision::strict) tile_status();  // asks for permission, once
   the_precision = precision;
 }
 

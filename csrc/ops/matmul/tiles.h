@@ -1,5 +1,5 @@
 // The arithmetic of tensor_cores.cu as plain functions: how a number becomes slices, which slices
-// are multiplied, in which order tiles are made, where elements lie in shared memory, and which
+// are multiplied, in which order tiles are made, where elements are in shared memory, and which
 // elements a thread holds. They run on the CPU too: tests/gpu/tiles.cpp.
 #pragma once
 
@@ -62,7 +62,7 @@ struct Tiles {
 // ---- shared memory ----
 
 // Where byte `offset` of a tile lies whose rows have 64 or 128 bytes: the 16-byte pieces of a row
-// change places with the row, so that the same piece of eight rows lies in all banks. TMA does so
+// change places with the row, so that the same piece of eight rows is in all banks. TMA does so
 // by itself, and wgmma expects it. Tiles begin at multiples of eight rows.
 constexpr uint32_t swizzled(uint32_t offset, uint32_t row_bytes) {
   return offset ^ (offset >> 3 & (row_bytes - 16));

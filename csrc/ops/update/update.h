@@ -30,7 +30,7 @@ class ReadyUpdate : public Ready {
   virtual int64_t bytes() const = 0;  // of parameters, states and gradients
   // Works out the constants of this step: once a step, before apply.
   virtual void begin() const = 0;
-  // Elements at, ... at + n - 1 of a parameter that lies in one piece, as do its states and
+  // Elements at, ... at + n - 1 of a parameter that is contiguous, as are its states and
   // gradient.
   virtual void apply(int64_t parameter, int64_t at, int64_t n) const = 0;
   // The same of the only parameter, in the matmul that makes the gradient, on a GPU.

@@ -64,7 +64,7 @@ class Chain final : public Ready {
     int64_t row, column;  // strides in elements
     int64_t size;         // of an element in bytes
     bool one() const { return row == 0 && column == 0; }
-    bool linear(const Grid& g) const {  // its elements lie as those of the grid do
+    bool linear(const Grid& g) const {  // its strides are the grid's
       return one() || ((column == 1 || g.columns == 1) && (g.rows == 1 || row == g.columns));
     }
   };

@@ -1,4 +1,4 @@
-// Steps of a small network inside one kernel: one block, all of whose memory lies in the block's
+// Steps of a small network inside one kernel: one block, all of whose memory is in the block's
 // shared memory, runs the lines of a step one after another, and the steps of a launch likewise.
 //
 // Lines become instructions because they run against tables (GpuKernels) whose kernels append them.

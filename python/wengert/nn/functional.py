@@ -158,7 +158,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
 
 
 def _channel_sums(x: Tensor, before: int, after: int) -> Tensor:
-    """Each channel of x (n, channels, ...) plus so many before and after it."""
+    """Each channel of x (n, channels, ...) plus `before` and `after` channels around it."""
     around = [(0, 0), (before, after), *((0, 0) for _ in x.shape[2:])]
     wide = _functional.pad(x, around)
     total = wide[:, : x.shape[1]]

@@ -19,7 +19,7 @@ from .ops import TABLE, Call, UnsupportedError, _ints, _op
 
 
 def _spatial(name: str, x: Tensor) -> Callable[..., Any]:
-    """The function of so many axes: conv1d, conv2d or conv3d for "conv"."""
+    """The function of that number of axes: conv1d, conv2d or conv3d for "conv"."""
     n = x.ndim - 2
     if n not in (1, 2, 3):
         raise UnsupportedError(f"{n} axes of space; there are 1, 2 and 3")
@@ -80,7 +80,7 @@ class _Window:
                 self.beyond[i] = max(last - rest, 0)
 
     def padded(self, x: Tensor, value: float, beyond: float | None = None) -> Tensor:
-        """x with pads of `value`, and what lies beyond."""
+        """x with pads of `value`, and with what is beyond its pads."""
         none = [(0, 0)] * 2
         x = wg.pad(x, [*none, *self.pads], "constant", value) if any(map(any, self.pads)) else x
         if any(self.beyond):
@@ -288,7 +288,7 @@ def _nearest(at: Any, how: str, size: int) -> Any:
 
 
 def _places(how: str, size: int, out: int, scale: float, roi: Sequence[float]) -> Any:
-    """Where each of `out` places lies in an axis of `size`."""
+    """The position of each of `out` places along an axis of `size`."""
     i = np.arange(out, dtype=np.float64)
     whole = scale * size  # of the output, before it is rounded
     match how:

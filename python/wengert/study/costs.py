@@ -12,7 +12,7 @@ _List = TypeVar("_List", bound=WengertList)
 
 
 def measure(p: _List, repeats: int = 5) -> _List:
-    """Sets every line's `seconds`: the shortest of so many replays. Returns the list."""
+    """Sets every line's `seconds`: the shortest of `repeats` replays. Returns the list."""
     best = [float("inf")] * len(p.lines)
     run = Run(p)
     for _ in range(max(1, repeats)):
