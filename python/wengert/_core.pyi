@@ -1177,19 +1177,19 @@ class Tensor:
         """
     def nanmean(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        The mean of what is not NaN; NaN where there is nothing.
+        The mean of the elements that are not NaN; NaN where there are none.
         """
     def nanmedian(self, axis: builtins.int | None = None, keepdims: builtins.bool = False) -> typing.Any:
         """
-        median() of what is not NaN; NaN where all are.
+        median() of the elements that are not NaN; NaN where all are.
         """
     def nanquantile(self, q: builtins.float | Sequence[builtins.float] | Tensor, axis: builtins.int | None = None, keepdims: builtins.bool = False, interpolation: str = ...) -> Tensor:
         """
-        quantile() of what is not NaN; NaN where all are.
+        quantile() of the elements that are not NaN; NaN where all are.
         """
     def nansum(self, axis: builtins.int | Sequence[builtins.int] | None = None, keepdims: builtins.bool = False) -> Tensor:
         """
-        The sum of what is not NaN.
+        The sum of the elements that are not NaN.
         """
     def narrow(self, axis: builtins.int, start: builtins.int, length: builtins.int) -> Tensor:
         """
@@ -1364,7 +1364,7 @@ class Tensor:
         """
     def round(self, decimals: builtins.int = 0) -> Tensor:
         """
-        x to so many decimals, halves to even, computed as NumPy does it; negative ones are of the
+        x rounded to `decimals`, halves to even, computed as NumPy does it; negative ones are of the
         digits before the point. Gradient: dx = 0. Integers stay as they are.
         
         DTypeError for integers and decimals other than 0.
@@ -1817,7 +1817,7 @@ class _Guards:
         """
     def changed(self) -> typing.Any:
         """
-        What is not as it was, as text, or None.
+        The first guard that fails, as text, or None.
         """
 class _Recorder:
     """
