@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert import nn, parallel
+from wengert import nn, optim, parallel
 from wengert.parallel import tree
 
 
@@ -189,6 +189,95 @@ def test_ranks_of_a_double_have_equal_gradients_and_mpi_order_is_near():
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+# ---- ZeRO
+
+
+@pytest.mark.parametrize("name", sorted(parallel.zero._BY_NUMBER))
+def test_a_spread_state_updates_as_the_optimizer_itself(name):
+    """Three ranks, two groups, a schedule; the state goes over to two ranks and to none."""
+    kind = getattr(optim, name)
+
+    def groups(net):
+        first, *rest = net.parameters()
+        return [{"params": [first], "lr": 0.02}, {"params": rest}]
+
+    def train(net, optimizer, steps):
+        schedule = optim.StepLR(optimizer, 2)
+        generator = np.random.default_rng(5)
+        for _ in range(steps):
+            for p in net.parameters():
+                p.grad = wg.tensor(generator.standard_normal(p.shape), "float32")
+            optimizer.step()
+            schedule.step()
+        return [p.detach().numpy().copy() for p in net.parameters()]
+
+    plain = network()
+    optimizer = kind(groups(plain), lr=0.01)
+    expected, whole = train(plain, optimizer, 3), optimizer.state_dict()
+    networks = [network() for _ in range(5)]
+
+    def rank(comm):
+        net = networks.pop()
+        spread = parallel.ZeroRedundancyOptimizer(groups(net), kind, comm, lr=0.01)
+        got = train(net, spread, 3)
+        spread.consolidate_state_dict()
+        return got, spread.state_dict(), spread.state_bytes
+
+    found = parallel.Threads.run(3, rank)
+    size = sum(
+        v.numel() * v.itemsize for e in whole["state"].values() for v in e.values() if v.ndim
+    )
+    for got, state, held in found:
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert state["param_groups"] == whole["param_groups"]
+        assert state["state"].keys() == whole["state"].keys()
+        for i, entry in whole["state"].items():
+            assert entry.keys() == state["state"][i].keys()
+            for key, value in entry.items():
+                np.testing.assert_array_equal(state["state"][i][key].numpy(), value.numpy())
+        assert abs(held - size / 3) <= 4 * len(next(iter(whole["state"].values())))
+
+    later = train(plain, optimizer, 2)
+    state = found[0][1]
+
+    def restored(comm):
+        net = networks.pop()
+        for p, value in zip(net.parameters(), expected, strict=True):
+            p.detach().copy_(wg.tensor(value))
+        spread = parallel.ZeroRedundancyOptimizer(groups(net), kind, comm, lr=0.5)
+        spread.load_state_dict(state)
+        return train(net, spread, 2)
+
+    for got in parallel.Threads.run(2, restored):
+        for a, b in zip(got, later, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_errors_of_a_spread_optimizer():
+    net = network()
+    with pytest.raises(ValueError, match="LAMB may look at more than one number"):
+        parallel.ZeroRedundancyOptimizer(net.parameters(), optim.LAMB)
+    with pytest.raises(ValueError, match=r"parameter 0, of shape .*, is a view with strides"):
+        parallel.ZeroRedundancyOptimizer([wg.ones((2, 3)).T], optim.SGD)
+    alone_ = parallel.ZeroRedundancyOptimizer(net.parameters(), optim.Adam, parallel.Alone())
+    with pytest.raises(TypeError, match="give all groups to the constructor"):
+        alone_.add_param_group({"params": [nn.Parameter(wg.ones(2))]})
+    assert alone_.state_dict()["state"] == {}
+    with pytest.raises(ValueError, match="nothing was loaded"):
+        alone_.load_state_dict({"state": {9: {"step": wg.tensor(1)}}, "param_groups": []})
+
+    def rank(comm):
+        one = parallel.ZeroRedundancyOptimizer([nn.Parameter(wg.ones(1))], optim.SGD, comm, lr=1.0)
+        one.param_groups[0]["params"][0].grad = wg.ones(1)
+        one.step()  # one number, two ranks
+        with pytest.raises(RuntimeError, match=r"call consolidate_state_dict\(\) on all"):
+            one.state_dict()
+        return one.param_groups[0]["params"][0].item()
+
+    assert parallel.Threads.run(2, rank) == [0.0, 0.0]
+
+
 # ---- errors
 
 
@@ -355,7 +444,7 @@ def test_bits_depend_on_shards_and_not_on_ranks(tmp_path):
 BAD = """
 import threading, json
 import wengert as wg
-from wengert import nn, parallel
+from wengert import nn, optim, parallel
 
 comm = parallel.world()
 found = {}

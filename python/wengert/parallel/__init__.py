@@ -9,7 +9,8 @@
         optimizer.step()
 
 A step is the sum over `shards` parts of its batch, added in a fixed tree, whoever computes them:
-for given shards, any number of ranks has the same bits.
+for given shards, any number of ranks has the same bits. `ZeroRedundancyOptimizer` keeps a part
+of the optimizer's state on each rank.
 
 MPI, its launcher and its collectives are those of mpi4py: pip install "wengert[mpi]", with Open MPI
 from PyPI; MPICH does as well. It is loaded when `world()` is first asked for, under mpiexec only.
@@ -32,6 +33,7 @@ from .communicator import (
 )
 from .data_parallel import DataParallel, NotFiniteError, Sums
 from .tree import cut
+from .zero import ZeroRedundancyOptimizer
 
 __all__ = [
     "MPI",
@@ -42,6 +44,7 @@ __all__ = [
     "ParallelError",
     "Sums",
     "Threads",
+    "ZeroRedundancyOptimizer",
     "cut",
     "launched",
     "mpiexec",
