@@ -19,6 +19,8 @@ class Timed(NamedTuple):
     )
     shape: Callable[[int], tuple[tuple[int, ...], ...]] = lambda n: ((n,),) * 3
     gradient: bool = True
+    layer: str | None = None  # what `layer` is in the expressions; its parameters have gradients
+    sizes: tuple[int, ...] | None = None  # in place of those that were asked for
 
     def draw(self, n: int) -> list[Any]:
         random = np.random.default_rng(0)
@@ -31,9 +33,19 @@ class Timed(NamedTuple):
         }
         return [made[kind](s) for kind, s in zip(self.inputs, self.shape(n), strict=False)]
 
-    def function(self, library: Any) -> Callable[..., Any]:
-        text = getattr(self, library.__name__)
-        return eval(f"lambda x, y=None, z=None: {text}", {"L": library})
+    def function(self, library: Any) -> tuple[Callable[..., Any], list[Any]]:
+        """Of the inputs; and the layer's parameters, which have the same values in each library."""
+        text, layer = getattr(self, library.__name__), None
+        if self.layer:
+            layer, random = eval(self.layer, {"L": library}), np.random.default_rng(2)
+            layer.load_state_dict(
+                {
+                    name: library.tensor(random.normal(0, 0.1, tuple(p.shape)).astype(np.float32))
+                    for name, p in layer.named_parameters()
+                }
+            )
+        fn = eval(f"lambda x, y=None, z=None: {text}", {"L": library, "layer": layer})
+        return fn, list(layer.parameters()) if layer else []
 
 
 def square(n: int) -> tuple[tuple[int, int], ...]:
@@ -49,6 +61,14 @@ def _same(name: str, inputs: str = "x", numpy: str | None = "", **more: Any) -> 
     args = ", ".join("xyz"[: len(inputs)])
     spelled = f"L.{numpy or name}({args})" if numpy is not None else None
     return Timed(f"L.{name}({args})", f"L.{name}({args})", spelled, inputs, **more)
+
+
+def _recurrent(kind: str, h: int) -> Timed:
+    """32 times, of one sequence and of 32."""
+    return Timed(
+        "layer(x)[0]", "layer(x)[0]", None, shape=lambda n: ((32, n // (32 * h), h),),
+        layer=f"L.nn.{kind}({h}, {h})", sizes=(32 * h, 32 * 32 * h),
+    )  # fmt: skip
 
 
 UNARY = "exp expm1 sin cos tan tanh sinh cosh square abs floor sign"
@@ -122,6 +142,7 @@ OPS: dict[str, Timed] = {
     "topk of rows": Timed("L.topk(x, 5, 1)[0]", "L.topk(x, 5, 1)[0]", None, shape=square),
     "topk": Timed("L.topk(x, 10)[0]", "L.topk(x, 10)[0]", None),
     "median of rows": Timed("L.median(x, 1)[0]", "L.median(x, 1)[0]", None, shape=square),
+    **{f"{kind} {h}": _recurrent(kind, h) for kind in ("LSTM", "GRU") for h in (128, 256, 512)},
     "cross_entropy": Timed(
         "L.nn.functional.cross_entropy(x, y)",
         "L.nn.functional.cross_entropy(x, y)",

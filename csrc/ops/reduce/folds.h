@@ -46,7 +46,13 @@ template <class T, bool largest> struct Extreme {  // NaN where there is one
     else
       return largest ? L::lowest() : L::max();
   }
-  FN static Acc fold(Acc a, T x, int64_t) { return (largest ? x > a : x < a) || x != x ? x : a; }
+  template <class V> FN static V better(V a, V x) {
+    if constexpr (largest)
+      return select((x > a) | (x != x), x, a);
+    else
+      return select((x < a) | (x != x), x, a);
+  }
+  FN static Acc fold(Acc a, T x, int64_t) { return better(Lane<T>(a), Lane<T>(x)).v; }
   FN static Acc merge(Acc a, Acc b) { return fold(a, b, 0); }
   FN static Out finish(Acc a, double) { return a; }
 };
@@ -75,6 +81,7 @@ struct ArgExtreme {  // the first of equal ones; the first NaN where there is on
     int64_t at;
   };
   using Out = int64_t;
+  using Value = Extreme<T, largest>;
   FN static Acc start() { return {Extreme<T, largest>::start(), -1}; }
   FN static Acc better(Acc a, Acc b) {
     const bool a_nan = a.value != a.value, b_nan = b.value != b.value;

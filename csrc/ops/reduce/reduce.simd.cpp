@@ -8,19 +8,51 @@ namespace wengert::WENGERT_ISA {
 namespace {
 
 constexpr int lanes = 16;
+constexpr int searched = 64;  // elements at a time, for a place
 
 template <class Fold, class T> struct Kernel {
   using Acc = typename Fold::Acc;
   using Out = typename Fold::Out;
+  using V = Simd<std::conditional_t<std::is_floating_point_v<T>, T, float>>;
+  static constexpr bool by_vectors =  // those that compilers do not make vectors of
+      std::is_floating_point_v<T> && requires(V v) { Fold::better(v, v); };
 
   static void start(int64_t n, void* acc) {
     for (int64_t i = 0; i < n; ++i) static_cast<Acc*>(acc)[i] = Fold::start();
   }
+  // The value first, then where it is: two loops that vectorize.
+  static int64_t place_of(T value, int64_t n, const T* x) {
+    const auto hits = [&](int64_t i) { return x[i] == value || (value != value && x[i] != x[i]); };
+    int64_t i = 0;
+    for (int found = 0; i + searched <= n; i += searched) {
+      for (int j = 0; j < searched; ++j) found |= hits(i + j);
+      if (found) break;
+    }
+    while (!hits(i)) ++i;
+    return i;
+  }
   static void fold_run(int64_t n, void* acc, const void* data, int64_t first) {
     const T* x = static_cast<const T*>(data);
+    if constexpr (requires { typename Fold::Value; }) {
+      if (n == 0) return;
+      T value = Fold::Value::start();
+      Kernel<typename Fold::Value, T>::fold_run(n, &value, data, first);
+      const Acc found{value, first + place_of(value, n, x)};
+      *static_cast<Acc*>(acc) = Fold::merge(*static_cast<Acc*>(acc), found);
+      return;
+    }
     Acc lane[lanes];
     for (int j = 0; j < lanes; ++j) lane[j] = Fold::start();
     int64_t i = 0;
+    if constexpr (by_vectors) {
+      V acc[lanes / V::width];
+      for (V& a : acc) a = V(Fold::start());
+      for (; i + lanes <= n; i += lanes)
+#pragma GCC unroll 8
+        for (int v = 0; v < lanes / V::width; ++v)
+          acc[v] = Fold::better(acc[v], V::load(x + i + v * V::width));
+      for (int v = 0; v < lanes / V::width; ++v) acc[v].store(lane + v * V::width);
+    }
     for (; i + lanes <= n; i += lanes)
       for (int j = 0; j < lanes; ++j) lane[j] = Fold::fold(lane[j], x[i + j], first + i + j);
     for (int j = 0; i < n; ++i, ++j) lane[j] = Fold::fold(lane[j], x[i], first + i);
@@ -49,8 +81,14 @@ template <class Fold, class T> struct Kernel {
       if (columns <= 8) return few[columns - 1](rows, acc, x, stride, first);
     }
     for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < columns; ++c)
-        acc[c] = Fold::fold(acc[c], x[r * stride + c], first + r);
+      if constexpr (by_vectors)
+        each_vector<V>(columns, [&](int64_t c, int count) INLINE {
+          store(acc + c, count,
+                Fold::better(load<V>(acc + c, count), load<V>(x + r * stride + c, count)));
+        });
+      else
+        for (int64_t c = 0; c < columns; ++c)
+          acc[c] = Fold::fold(acc[c], x[r * stride + c], first + r);
   }
   static void merge(int64_t n, void* acc, const void* later) {
     for (int64_t i = 0; i < n; ++i)
