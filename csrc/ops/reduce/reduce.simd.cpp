@@ -7,8 +7,9 @@
 namespace wengert::WENGERT_ISA {
 namespace {
 
-constexpr int lanes = 16;
-constexpr int searched = 64;  // elements at a time, for a place
+constexpr int lanes = 16, searched = 64;  // elements at a time
+
+template <class T> FN bool same(T a, T b) { return a == b || (a != a && b != b); }
 
 template <class Fold, class T> struct Kernel {
   using Acc = typename Fold::Acc;
@@ -20,20 +21,18 @@ template <class Fold, class T> struct Kernel {
   static void start(int64_t n, void* acc) {
     for (int64_t i = 0; i < n; ++i) static_cast<Acc*>(acc)[i] = Fold::start();
   }
-  // The value first, then where it is: two loops that vectorize.
   static int64_t place_of(T value, int64_t n, const T* x) {
-    const auto hits = [&](int64_t i) { return x[i] == value || (value != value && x[i] != x[i]); };
     int64_t i = 0;
     for (int found = 0; i + searched <= n; i += searched) {
-      for (int j = 0; j < searched; ++j) found |= hits(i + j);
+      for (int j = 0; j < searched; ++j) found |= same(x[i + j], value);
       if (found) break;
     }
-    while (!hits(i)) ++i;
+    while (!same(x[i], value)) ++i;
     return i;
   }
   static void fold_run(int64_t n, void* acc, const void* data, int64_t first) {
     const T* x = static_cast<const T*>(data);
-    if constexpr (requires { typename Fold::Value; }) {
+    if constexpr (requires { typename Fold::Value; }) {  // the value first, then where it is
       if (n == 0) return;
       T value = Fold::Value::start();
       Kernel<typename Fold::Value, T>::fold_run(n, &value, data, first);
@@ -81,14 +80,8 @@ template <class Fold, class T> struct Kernel {
       if (columns <= 8) return few[columns - 1](rows, acc, x, stride, first);
     }
     for (int64_t r = 0; r < rows; ++r)
-      if constexpr (by_vectors)
-        each_vector<V>(columns, [&](int64_t c, int count) INLINE {
-          store(acc + c, count,
-                Fold::better(load<V>(acc + c, count), load<V>(x + r * stride + c, count)));
-        });
-      else
-        for (int64_t c = 0; c < columns; ++c)
-          acc[c] = Fold::fold(acc[c], x[r * stride + c], first + r);
+      for (int64_t c = 0; c < columns; ++c)
+        acc[c] = Fold::fold(acc[c], x[r * stride + c], first + r);
   }
   static void merge(int64_t n, void* acc, const void* later) {
     for (int64_t i = 0; i < n; ++i)
