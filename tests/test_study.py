@@ -1,6 +1,7 @@
 """wengert.study: what was traced, that it runs again with the same bits, and that what is wrong is
 found."""
 
+import cProfile
 import html
 import inspect
 import json
@@ -710,6 +711,15 @@ def test_the_numpy_of_the_other_ops_computes_what_they_do(row: Row) -> None:
             return y
 
         check_numpy_code(step, 1e-9, 1e-12)
+
+
+def test_a_trace_under_a_profiler_leaves_it_on() -> None:
+    profiler = cProfile.Profile()
+    with profiler:
+        assert [line.op for line in wg.trace(lambda: wg.ones((2,)).exp())().lines][-1] == "exp"
+        "after it".upper()
+    names = {entry.code for entry in profiler.getstats()}
+    assert any("upper" in str(name) for name in names)
 
 
 def test_numpy_code_gives_the_same_gradients(tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ def record(
     except BaseException as raised:
         error = raised
     finally:
-        sys.setprofile(former)
+        sys.setprofile(former if callable(former) else None)
+        if former is not None and not callable(former):  # cProfile's
+            former.enable()
         names.core.end()
     if error is not None:
         stopped = f"{type(error).__name__}: {error}"
