@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ import pytest
 
 import wengert as wg
 from wengert import nn, optim, parallel
+from wengert.io import load_checkpoint
 from wengert.parallel import tree
 
 
@@ -514,3 +517,142 @@ def test_a_rank_that_does_not_come_is_an_error_within_the_timeout(tmp_path):
     done = mpiexec(2, script, WENGERT_PARALLEL_TIMEOUT="1", WENGERT_THREADS="1")
     assert done.returncode != 0
     assert "rank 0 of 2 has waited for 1 s: another rank has died" in done.stderr
+
+
+# ---- fit
+
+FIT = """
+import hashlib, json, sys
+import numpy as np
+import wengert as wg
+from wengert import data, nn, optim, parallel, train
+
+comm = parallel.world()
+
+
+def run_of(directory, shards=4, spread=False, compile=True, **more):
+    x, y = data.load_digits()
+    wg.manual_seed(0)
+    net = nn.MLP([64, 16, 10], dropout=0.1)
+    model = parallel.DataParallel(net, shards, comm) if shards else net
+    if spread:
+        optimizer = parallel.ZeroRedundancyOptimizer(net.parameters(), optim.Adam, comm, lr=0.01)
+    else:
+        optimizer = optim.Adam(net.parameters(), lr=0.01)
+    batches = data.Batches(x[:300], y[:300], 33, seed=3)
+    kept = data.Batches(x[300:900], y[300:900])
+    settings = dict(epochs=3, accumulate=2, schedule="linear", clip_grad_norm=1.0, ema=0.9,
+                    metrics=["f1"], validation=kept, test=(x[900:1400], y[900:1400]))
+    result = train.fit(model, wg.cross_entropy, optimizer, batches, compile=compile,
+                       run_dir=directory, **settings | more)
+    times = {"seconds", "samples_per_second"}
+    history = [{k: v for k, v in m.items() if k not in times} for m in result.history]
+    bits = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in net.parameters()))
+    found = [history, result.test, bits.hexdigest()]
+    assert comm.share(found) == [found] * comm.size
+    return found
+
+
+class Stop(train.Callback):
+    def on_epoch_end(self, training):
+        training.should_stop = training.epoch == 1
+
+
+out, found = sys.argv[2], {}
+if sys.argv[1] == "whole":
+    found = {"whole": run_of(f"{out}/whole"), "eager": run_of(None, compile=False),
+             "one": run_of(None, 1), "plain": run_of(None, 0)}
+for name, spread in (("replicated", False), ("spread", True)):
+    if sys.argv[1] == "begin":
+        run_of(f"{out}/{name}", spread=spread, callbacks=[Stop()])
+    if sys.argv[1] == "resume":
+        found[name] = run_of(f"{out}/{name}", spread=spread,
+                             resume=f"{out}/{name}/last.safetensors")
+if comm.rank == 0:
+    print(json.dumps(found))
+"""
+
+
+@needs_mpi
+def test_fit_has_the_bits_of_one_rank_and_resumes_with_any_number(tmp_path):
+    script = tmp_path / "fit.py"
+    script.write_text(FIT)
+    one = printed(alone(script, "whole", tmp_path))
+    assert one["whole"] == one["eager"] and one["one"] == one["plain"]
+    assert printed(mpiexec(2, script, "begin", tmp_path)) == {}
+    assert len((tmp_path / "spread" / "metrics.jsonl").read_text().splitlines()) == 2
+    resumed = printed(mpiexec(4, script, "resume", tmp_path))
+    assert resumed == {"replicated": one["whole"], "spread": one["whole"]}
+    lines = (tmp_path / "spread" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 4  # of rank 0 alone
+
+
+# ---- the command
+
+TRAIN = ("-m", "wengert", "train", "--epochs", 2, "--layers", 8, "--shards", 4, "--dropout", 0.1)
+
+
+def weights(path):
+    return {name: t.numpy().tobytes() for name, t in load_checkpoint(path).model.items()}
+
+
+@needs_mpi
+def test_train_and_predict_under_mpiexec(tmp_path):
+    one = alone(*TRAIN, "--out", tmp_path / "one")
+    two = mpiexec(2, *TRAIN, "--out", tmp_path / "two", "--log", "csv")
+    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    assert "4 shards on 2 ranks, 1 threads each" in two.stdout
+    assert two.stdout.count("test accuracy") == two.stdout.count("epoch 2/2 ") == 1
+    assert weights(tmp_path / "one/best.safetensors") == weights(tmp_path / "two/best.safetensors")
+    assert sorted(p.name for p in (tmp_path / "two").iterdir() if p.suffix != ".png") == [
+        ".lock", "best.safetensors", "config.json", "confusion.json", "last.safetensors",
+        "metrics.csv", "metrics.jsonl",
+    ]  # fmt: skip
+    confusion = [(tmp_path / n / "confusion.json").read_text() for n in ("one", "two")]
+    assert confusion[0] == confusion[1]
+    more = mpiexec(
+        4, "-m", "wengert", "train", "--resume", tmp_path / "two/last.safetensors", "--epochs", 3,
+        "--quiet",
+    )  # fmt: skip
+    assert more.returncode == 0 and more.stdout.count("test accuracy") == 1
+    commands = ("-m", "wengert", "predict", tmp_path / "one/best.safetensors", "digits")
+    assert alone(*commands).stdout == mpiexec(2, *commands).stdout != ""
+
+
+@needs_mpi
+def test_usage_errors_and_info_under_mpiexec(tmp_path):
+    done = mpiexec(4, "-m", "wengert", "train", "--shards", 2, "--out", tmp_path / "out")
+    assert done.returncode != 0
+    text = "--shards 2 on 4 ranks would leave a rank without data; start mpiexec -n 2 or fewer"
+    assert done.stderr.count(text) == 1
+    done = mpiexec(2, "-m", "wengert", "info", WENGERT_THREADS="99")
+    assert done.stdout.count("ranks") == 1
+    assert "with 99 threads each" in done.stdout and "is oversubscribed: 198 threads" in done.stdout
+
+
+@needs_mpi
+def test_interrupt_of_the_launcher_saves_once_and_goes_on_with_equal_bits(tmp_path):
+    command = [*TRAIN, "--epochs", 30]
+    whole = alone(*command, "--out", tmp_path / "whole")
+    assert whole.returncode == 0
+    job = subprocess.Popen(
+        [
+            *(parallel.mpiexec(), "-n", "2", sys.executable),
+            *map(str, [*command, "--out", tmp_path / "cut"]),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ALLOWED},
+    )
+    for line in job.stdout:
+        if re.match(r"epoch +2/30", line):
+            job.send_signal(signal.SIGINT)  # it sends SIGTERM, and soon SIGKILL
+    assert job.wait(60) != 0
+    at = load_checkpoint(tmp_path / "cut/last.safetensors").extra["fit"]
+    assert 2 <= at["epoch"] < 30
+    resume = ("-m", "wengert", "train", "--resume", tmp_path / "cut/last.safetensors")
+    assert mpiexec(2, *resume).returncode == 0
+    assert weights(tmp_path / "cut/last.safetensors") == weights(
+        tmp_path / "whole/last.safetensors"
+    )

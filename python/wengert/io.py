@@ -617,7 +617,7 @@ def save_checkpoint(
     if optimizer is not None:
         own = optimizer.state_dict()
         about["optimizer"] = {
-            "class": type(optimizer).__name__,
+            "class": optimizer._saved_as,
             "param_groups": own["param_groups"],
         }
         for i, entry in own["state"].items():
@@ -702,10 +702,10 @@ def load_checkpoint(
     if optimizer is not None:
         if found.optimizer is None:
             raise ValueError(f"{name}: has no optimizer state; it was saved without one")
-        if found.optimizer["class"] != type(optimizer).__name__:
+        if found.optimizer["class"] != optimizer._saved_as:
             raise ValueError(
                 f"{name}: has the state of {found.optimizer['class']}, and the optimizer is "
-                f"{type(optimizer).__name__}"
+                f"{optimizer._saved_as}"
             )
         optimizer.check_state_dict(found.optimizer)
     if scheduler is not None:

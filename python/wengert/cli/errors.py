@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 
 class UsageError(Exception):
@@ -24,5 +25,17 @@ def told(error: BaseException) -> str:
 
 
 def complain(command: str, text: str) -> None:
-    """Print the line."""
-    print(f"wengert {command}: error: {text}", file=sys.stderr)
+    """Print the line. Of several ranks, rank 0 speaks first: it tells what all of them met."""
+    rank, ranks = _launched()
+    if rank:
+        time.sleep(1)
+    who = f" (rank {rank})" if ranks > 1 else ""
+    print(f"wengert {command}{who}: error: {text}", file=sys.stderr, flush=True)
+
+
+def _launched() -> tuple[int, int]:
+    if not any(name in os.environ for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")):
+        return 0, 1  # without loading anything
+    from wengert.parallel import launched
+
+    return launched()

@@ -22,7 +22,12 @@ def info_command(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     import wengert
-    from wengert import _core
+    from wengert import _core, parallel
+
+    comm = parallel.world()
+    ranks = _ranks(comm) if comm.size > 1 else ""
+    if comm.rank:
+        return 0
 
     def extra(module: str, purpose: str, line: str) -> str:
         found = importlib.util.find_spec(module) is not None
@@ -41,6 +46,8 @@ def info_command(arguments: argparse.Namespace) -> int:
             f"(at most {wengert.cache_limit():,})",
         ),
         ("cuda", wengert.cuda_status()),
+        ("ranks", ranks or "1, without mpiexec"),
+        ("mpi4py", extra("mpi4py", "data parallelism", 'pip install "wengert[mpi]"')),
         ("rich", extra("rich", "progress bar", 'pip install "wengert[train]"')),
         ("tokenizers", extra("tokenizers", "BertTokenizer", 'pip install "wengert[hf]"')),
         ("matplotlib", extra("matplotlib", "curves.png", 'pip install "wengert[train]"')),
@@ -52,3 +59,29 @@ def info_command(arguments: argparse.Namespace) -> int:
     for name, value in rows:
         print(f"{name.ljust(width)}  {value}")
     return 0
+
+
+def _ranks(comm: Any) -> str:
+    """How many, on which hosts, with how many threads; and whether they share cores."""
+    import socket
+
+    import wengert
+
+    told = comm.share(
+        (socket.gethostname(), wengert.num_threads(), sorted(os.sched_getaffinity(0)))
+    )
+    hosts: dict[str, list[int]] = {}
+    cores: dict[str, set[int]] = {}
+    for host, threads, mine in told:
+        hosts.setdefault(host, []).append(threads)
+        cores.setdefault(host, set()).update(mine)
+    text = [
+        f"{len(threads)} on {host} with {'/'.join(map(str, sorted(set(threads))))} threads each"
+        for host, threads in hosts.items()
+    ]
+    over = [
+        f"{host} is oversubscribed: {sum(threads)} threads on {len(cores[host])} cores"
+        for host, threads in hosts.items()
+        if sum(threads) > len(cores[host])
+    ]
+    return "; ".join([f"{comm.size}: {', '.join(text)}", *over])

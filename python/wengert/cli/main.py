@@ -66,7 +66,7 @@ def _run(argv: list[str] | None) -> int:
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
-        return code
+        return _ended(code)
     except KeyboardInterrupt:
         print(f"wengert {command}: interrupted", file=sys.stderr)
         return 130
@@ -76,7 +76,7 @@ def _run(argv: list[str] | None) -> int:
         if os.environ.get("WENGERT_DEBUG"):
             raise
         complain(command, told(error).removeprefix(f"{command}: "))
-        return 2
+        return _ended(2)
     except (LookupError, AttributeError, ArithmeticError, RecursionError, AssertionError) as error:
         # Of a file whose checksums hold and whose contents do not; else it is a fault of ours.
         given = [getattr(arguments, name, None) for name in ("checkpoint", "resume", "load")]
@@ -85,7 +85,15 @@ def _run(argv: list[str] | None) -> int:
             raise
         cause = f"{type(error).__name__}: {told(error)}"
         complain(command, f"{file} was altered, or written by another version ({cause})")
-        return 2
+        return _ended(2)
+
+
+def _ended(code: int) -> int:
+    """The code; one of an error ends all ranks, which would wait for this one."""
+    parallel = sys.modules.get("wengert.parallel")
+    if code in (1, 2) and parallel is not None and (comm := parallel.world()).size > 1:
+        comm.abort(f"exit code {code}")
+    return code
 
 
 def _open_streams() -> None:

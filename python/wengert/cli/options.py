@@ -162,6 +162,13 @@ SETTINGS = {
         "none", ("none", "balanced"), "balanced: rare classes count as much as others (none)"
     ),
     "accumulate": Setting(1, _COUNT, "batches whose gradients make one step (1)", "N"),
+    "shards": Setting(
+        None,
+        _COUNT,
+        "parts of a batch, computed by the ranks of mpiexec; bits depend on it and not on the "
+        "ranks (the number of ranks; without mpiexec, one step of the whole batch)",
+        "N",
+    ),
     "clip_grad_norm": Setting(
         None, number(float, 0, open_low=True), "largest norm of all gradients (no limit)", "NORM"
     ),
@@ -195,7 +202,7 @@ CHANGEABLE = ("epochs", "patience", "data")  # on a resume
 ADDED: dict[str, Any] = {"validation": 0.0, "patience": None, "image": None}
 ADDED |= {name: DEFAULTS[name] for name in ("model", "width", "depth", "augment", "size")}
 FITTED = ("min_delta", "monitor", "metrics", "accumulate", "clip_grad_norm", "ema", "precision")
-ADDED |= {name: DEFAULTS[name] for name in ("warmup", "class_weight", *FITTED)}
+ADDED |= {name: DEFAULTS[name] for name in ("warmup", "class_weight", "shards", *FITTED)}
 # Settings of one kind of network only.
 ONLY = {"mlp": ("layers", "activation", "dropout"), "convnet": ("width", "depth", "augment")}
 

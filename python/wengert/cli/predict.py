@@ -25,7 +25,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     import wengert
-    from wengert import data
+    from wengert import data, parallel
     from wengert.io import load_checkpoint
     from wengert.train import predict
     from wengert.train.report import plain
@@ -40,7 +40,16 @@ def predict_command(arguments: argparse.Namespace) -> int:
     standardizer = data.Standardizer(**config["standardizer"])
     meta = {**config, "target": column(config["target"])}
     x, y = data.load_inputs(arguments.file, config["features"], meta)
-    outputs = predict(model, shaped(x, config), config["dtype"], standardizer)
+    rows = shaped(x, config)
+    comm = parallel.world()
+    (outputs,) = parallel.spread(
+        comm,
+        len(rows),
+        1024,
+        lambda start, stop: (predict(model, rows[start:stop], config["dtype"], standardizer),),
+    )
+    if comm.rank:  # rank 0 prints
+        return 0
     names = [plain(name) for name in config["classes"] or ()]
     if not names:
         print("row\tvalue")

@@ -85,15 +85,17 @@ def add_parser(commands: Any) -> None:
 def train_command(arguments: argparse.Namespace) -> int:
     """wengert train"""
     import wengert
-    from wengert import data
+    from wengert import data, parallel
     from wengert.train import TrainingError, fit, report
 
+    comm = parallel.world()
     given = {k: v for k, v in vars(arguments).items() if k in DEFAULTS}
     resume: str | None = getattr(arguments, "resume", None)
-    quiet: bool = getattr(arguments, "quiet", False)
+    quiet: bool = getattr(arguments, "quiet", False) or comm.rank > 0
     saved = read_config(resume) if resume else None
     config = _resumed(saved, given) if saved is not None else {**DEFAULTS, **given}
     config["lr"] = config["lr"] or LEARNING_RATES[config["optimizer"]]
+    config["shards"] = _shards(config["shards"], comm.size, resume)
     if hasattr(arguments, "threads"):
         wengert.set_num_threads(arguments.threads)
 
@@ -138,22 +140,33 @@ def train_command(arguments: argparse.Namespace) -> int:
     if kept is not None:
         validation = (shaped(kept[0], config), _targets(kept[1], config))
     optimizer = build_optimizer(model, config)
-    run_dir = _run_directory(getattr(arguments, "out", None), resume, dataset.name)
+    network: Any = model
+    if config["shards"] is not None:
+        network = parallel.DataParallel(model, config["shards"], comm)
+    run_dir = Path()  # rank 0's
+    if comm.rank == 0:
+        run_dir = _run_directory(getattr(arguments, "out", None), resume, dataset.name)
     if not quiet:
         parameters = sum(p.numel() for p in model.parameters())
         sizes = [config["features"], *config["layers"], config["outputs"]]
         shape = "-".join(map(str, sizes))
         if config["model"] == "convnet":
             shape = f"of convolutions, {config['width']} wide and {config['depth']} deep"
+        ranks = ""
+        if config["shards"] is not None:
+            ranks = (
+                f"; {config['shards']} shards on {comm.size} ranks, "
+                f"{wengert.num_threads()} threads each"
+            )
         report.say(
             f"{report.plain(dataset.name)}: {len(batches.x)} samples to train on, "
             f"{len(kept[0]) if kept is not None else 0} to choose by, {len(test[0])} to test; "
             f"network {shape} ({parameters:,} parameters), {config['loss']}, "
-            f"{config['optimizer']} with learning rate {config['lr']:g}; {_shown(run_dir)}"
+            f"{config['optimizer']} with learning rate {config['lr']:g}{ranks}; {_shown(run_dir)}"
         )
     try:
         result = fit(
-            model,
+            network,
             build_loss(config["loss"]),
             optimizer,
             batches,
@@ -164,7 +177,7 @@ def train_command(arguments: argparse.Namespace) -> int:
             schedule=_schedule(optimizer, config),
             warmup=config["warmup"],
             class_weight=None if config["class_weight"] == "none" else config["class_weight"],
-            callbacks=_loggers(getattr(arguments, "log", []), run_dir),
+            callbacks=[] if comm.rank else _loggers(getattr(arguments, "log", []), run_dir),
             **{name: config[name] for name in FITTED},
             classify=dataset.classes is not None,
             run_dir=run_dir,
@@ -176,6 +189,8 @@ def train_command(arguments: argparse.Namespace) -> int:
     except TrainingError as error:
         complain("train", told(error))
         return 1
+    if comm.rank:
+        return 130 if result.interrupted else 0
     if result.interrupted:
         assert result.checkpoint is not None
         print(
@@ -198,6 +213,23 @@ def _resumed(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
             )
     config = {key: saved[key] for key in DEFAULTS}
     return config | {key: given[key] for key in CHANGEABLE if key in given}
+
+
+def _shards(shards: int | None, ranks: int, resume: str | None) -> int | None:
+    """How many, or None for a step of the whole batch. UsageError where they do not suit."""
+    if shards is None and ranks > 1:
+        if resume:
+            raise UsageError(
+                f"{resume} was trained without shards, so with one rank only; leave mpiexec out, "
+                "or train afresh"
+            )
+        return ranks
+    if shards is not None and shards < ranks:
+        raise UsageError(
+            f"--shards {shards} on {ranks} ranks would leave a rank without data; start "
+            f"mpiexec -n {shards} or fewer"
+        )
+    return shards
 
 
 def _described(config: dict[str, Any], dataset: Loaded) -> dict[str, Any]:

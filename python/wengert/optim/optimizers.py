@@ -371,6 +371,11 @@ class Optimizer:
         ]
         return {"state": dict(sorted(state.items())), "param_groups": groups}
 
+    @property
+    def _saved_as(self) -> str:
+        """The class in a checkpoint."""
+        return type(self).__name__
+
     def _params(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 

@@ -10,7 +10,7 @@
 
 A step is the sum over `shards` parts of its batch, added in a fixed tree, whoever computes them:
 for given shards, any number of ranks has the same bits. `ZeroRedundancyOptimizer` keeps a part
-of the optimizer's state on each rank.
+of the optimizer's state on each rank. `train.fit` takes both; `wengert train` has `--shards`.
 
 MPI, its launcher and its collectives are those of mpi4py: pip install "wengert[mpi]", with Open MPI
 from PyPI; MPICH does as well. It is loaded when `world()` is first asked for, under mpiexec only.
@@ -31,7 +31,7 @@ from .communicator import (
     threads_per_rank,
     world,
 )
-from .data_parallel import DataParallel, NotFiniteError, Sums
+from .data_parallel import DataParallel, NotFiniteError, Sums, spread
 from .tree import cut
 from .zero import ZeroRedundancyOptimizer
 
@@ -49,6 +49,7 @@ __all__ = [
     "launched",
     "mpiexec",
     "require_alike",
+    "spread",
     "threads_per_rank",
     "world",
 ]

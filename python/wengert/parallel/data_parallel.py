@@ -110,9 +110,9 @@ class DataParallel(nn.Module):
         )
         self.module, self.shards, self.comm, self.reduction = module, shards, comm, reduction
         self.steps = 0  # calls of backward
-        self._shard = _shard_of(module)
+        self._plain = self._shard = _shard_of(module)
         if compile:
-            self._shard = wengert.compile(self._shard)
+            self._shard = wengert.compile(self._plain)
 
     @property
     def mine(self) -> range:
@@ -348,6 +348,22 @@ class _Layout:
                 if not b.dtype.is_floating_point:
                     change = np.rint(change)
                 b.copy_(before + wengert.from_numpy(change).to(b.dtype).to(b.device))
+
+
+def spread(
+    comm: Communicator, n: int, size: int, fn: Callable[[int, int], tuple[Array, ...]]
+) -> tuple[Array, ...]:
+    """fn's arrays for rows 0 to n, on all ranks: each computes some of the pieces of `size` rows,
+    fn(start, stop). The pieces, and so the bits, are the same for any number of ranks.
+
+    >>> from wengert import parallel
+    >>> parallel.spread(parallel.Alone(), 5, 2, lambda a, b: (np.arange(a, b),))
+    (array([0, 1, 2, 3, 4]),)
+    """
+    mine = tree.cut(max(1, -(-n // size)), comm.size)[comm.rank]
+    made = [fn(i * size, min((i + 1) * size, n)) for i in mine]
+    all_ = [piece for pieces in comm.share(made) for piece in pieces]
+    return tuple(np.concatenate(each) for each in zip(*all_, strict=True))
 
 
 def _flat(t: Tensor) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 import wengert
-from wengert import optim
+from wengert import _core, optim
 from wengert.optim import Optimizer
 
 from . import tree
@@ -121,6 +121,10 @@ class ZeroRedundancyOptimizer(Optimizer):
         ]
         self._own = self._class(groups) if groups else None  # None: fewer numbers than ranks
 
+    @property
+    def _saved_as(self) -> str:
+        return str(self._class.__name__)
+
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Not after the numbers were divided: TypeError."""
         raise TypeError(
@@ -146,6 +150,11 @@ class ZeroRedundancyOptimizer(Optimizer):
         if closure is not None:
             with wengert.enable_grad():
                 loss = closure()
+        if _core._is_tracing():
+            raise ValueError(
+                "compile: ZeroRedundancyOptimizer sends numbers between ranks, which no line of a "
+                "list does; leave its step outside the compiled step"
+            )
         self._consolidated = None
         self._hand_on_options()
         for part in self._mine:

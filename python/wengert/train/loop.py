@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import json
 import math
 import os
@@ -50,6 +51,15 @@ from wengert.optim import (
     clip_grad_norm_,
     get_ema_avg_fn,
 )
+from wengert.parallel import (
+    Alone,
+    DataParallel,
+    NotFiniteError,
+    ZeroRedundancyOptimizer,
+    require_alike,
+    spread,
+)
+from wengert.parallel.alike import facts_of
 
 from . import report
 from .callbacks import Callback, Training
@@ -173,6 +183,9 @@ def fit(
         evaluated and what the model ends with.
     class_weight: "balanced", or a dict from class to weight, given to loss_fn as `weight`.
     precision: of products on tensor cores, as wengert.set_matmul_precision; as it was afterwards.
+    model may be a parallel.DataParallel, and optimizer a ZeroRedundancyOptimizer, on all ranks:
+        steps are then sums over its shards, evaluations are spread over the ranks, and rank 0 alone
+        has the directory, callbacks and progress; a run is resumed by any number of ranks.
     compile=False: run each step as Python runs it. A step that cannot be compiled does so, too,
         with a warning.
     A model that is in training mode keeps the modes of its parts; another is put into it.
@@ -180,6 +193,9 @@ def fit(
     The global generator is seeded again at every step, from data.seed and the step.
     """
     arguments = {k: v for k, v in locals().items() if k not in ("resume", "overwrite", "quiet")}
+    if isinstance(model, DataParallel) and model.comm.rank:
+        arguments |= {"run_dir": None, "callbacks": ()}
+        quiet = True
     run = _Run(**arguments)
     former = wengert.get_matmul_precision()
     with claimed(run.dir) if run.dir is not None else nullcontext():
@@ -246,6 +262,10 @@ class _Run:
         ):
             if not good:
                 raise ValueError(f"fit: {name} is {value!r}; {_MUST[name]}")
+        self.parallel = model if isinstance(model, DataParallel) else None
+        self.comm = self.parallel.comm if self.parallel is not None else Alone()
+        if isinstance(model, DataParallel):
+            model = model.module
         self.model, self.loss_fn, self.optimizer, self.data = model, loss_fn, optimizer, data
         self.epochs, self.validation, self.test, self.patience = epochs, validation, test, patience
         if classify is None:
@@ -272,6 +292,9 @@ class _Run:
         self._gradients, self._update = _step(
             model, self.loss_fn, optimizer, clip_grad_norm, self.ema, compile
         )
+        if self.parallel is not None:
+            plain = self.parallel._plain
+            self.parallel._shard = _compiled(plain) if compile else plain
         self.callbacks = list(callbacks)
         self.seen = Training(model, optimizer, epochs, self.dir, history=self.history)
 
@@ -295,11 +318,14 @@ class _Run:
                 )
             self.history[:] = read_history(resume.with_name("metrics.jsonl"), self.at.epoch)
         self.seen.epoch, self.seen.step = self.at.epoch + 1, self.at.step
+        if self.comm.size > 1:
+            require_alike(self.comm, self._facts())
         self._tell("on_train_begin")
         self._begin_directory(resume, overwrite)
         self._save("last")  # from now on there is always a checkpoint to come back to
-        progress = report.progress(self.epochs, self.epochs * len(self.data), quiet)
-        with _finish_step_on_interrupt() as stop:
+        steps = self.epochs * len(self.data)
+        progress = report.progress(self.epochs, steps, quiet, self.comm.size)
+        with _finish_step_on_interrupt(self.comm.size > 1) as stop:
             try:
                 while not (stop.requested or self._is_done()):
                     self._train_epoch(progress, stop)
@@ -350,14 +376,7 @@ class _Run:
             while len(group) < min(self.accumulate, total - at.batch):
                 group.append(next(batches))
             wengert.manual_seed(step_seed(self.data.seed, at.step))
-            values, right = [], 0
-            for i, (x, y) in enumerate(group):
-                loss, prediction = self._gradients(i == 0, 1 / len(group))(x, y)
-                values.append(loss.item())
-                if not math.isfinite(values[-1]):
-                    raise self._failure(f"the loss became {values[-1]}", x, y)
-                if self.classify:
-                    right += right_answers(prediction.cpu().numpy(), y.cpu().numpy())
+            values, right = self._all_gradients(group, stop)
             self._update()
             if self.by_step and self.schedule is not None:
                 self.schedule.step()
@@ -372,6 +391,46 @@ class _Run:
             self._tell("on_train_batch_end")
             if stop.requested:
                 return
+
+    def _all_gradients(
+        self, group: list[tuple[Tensor, Tensor]], stop: _Stop
+    ) -> tuple[list[float], int]:
+        """The losses and right answers of the batches of a step; their gradients are then there."""
+        values: list[float] = []
+        if self.parallel is not None:
+            self.optimizer.zero_grad()
+            score = _right if self.classify else None
+            try:
+                sums = self.parallel.accumulate(self.loss_fn, group, score, stop.asked)
+            except NotFiniteError as error:
+                raise TrainingError(f"training stopped in {self._place()}: {error}") from None
+            stop.requested = sums.stop
+            return sums.losses, round(sum(sums.scores))
+        right = 0
+        for i, (x, y) in enumerate(group):
+            loss, prediction = self._gradients(i == 0, 1 / len(group))(x, y)
+            values.append(loss.item())
+            if not math.isfinite(values[-1]):
+                raise self._failure(f"the loss became {values[-1]}", x, y)
+            if self.classify:
+                right += _right(prediction, y)
+        return values, right
+
+    def _facts(self) -> dict[str, Any]:
+        """What must be the same on all ranks."""
+        y = self.data.y
+        digest = hashlib.sha256(y.tobytes()) if isinstance(y, np.ndarray) else None
+        return {
+            **facts_of(self.model),
+            "optimizer": self.optimizer,
+            "inputs": self.data.x.shape,
+            "targets": digest.hexdigest()[:12] if digest is not None else len(y),
+            "batch_size": self.data.batch_size,
+            "seed": self.data.seed,
+            "epochs": self.epochs,
+            "accumulate": self.accumulate,
+            "place in the run": asdict(self.at),
+        }
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Those of the epoch, on the model's device. Training is saved where the data fail."""
@@ -391,6 +450,8 @@ class _Run:
 
     def _kept(self) -> str:
         """Saves the training so far, and says where."""
+        if self.comm.size > 1 and isinstance(self.optimizer, ZeroRedundancyOptimizer):
+            return ""  # the other ranks would have to send their part of its state
         if self.last is None:
             return "; the model has the training up to there"
         try:
@@ -473,6 +534,11 @@ class _Run:
             self._tell("on_epoch_end")
         except TrainingError as error:  # the epoch is finished all the same
             failed = error
+        if self.comm.size > 1:  # callbacks are rank 0's
+            rates = [group["lr"] for group in self.optimizer.param_groups]
+            self.seen.should_stop, rates = self.comm.share((self.seen.should_stop, rates))[0]
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
         self.history.append(metrics)
         self._append_metrics(metrics)
         if better:  # first: a run that is killed in between repeats the epoch from last
@@ -485,16 +551,23 @@ class _Run:
     def _evaluate(self, part: tuple[Array, Array] | Batches) -> tuple[Array, Metrics]:
         """The outputs for a part that is not trained on, and their loss and accuracy."""
         size = max(self.data.batch_size, 256)
+        model = self._evaluated()
         if isinstance(part, Batches):
-            parts = []
-            for start in range(0, len(part.x), size):
-                x, y = part.rows(slice(start, start + size))
-                parts.append((predict(self._evaluated(), x, part.dtype, part.transform, size), y))
-            outputs, y = (np.concatenate(each) for each in zip(*parts, strict=True))
+
+            def judged(start: int, stop: int) -> tuple[Array, ...]:
+                x, y = part.rows(slice(start, stop))
+                return predict(model, x, part.dtype, part.transform, size), y
+
+            outputs, y = spread(self.comm, len(part.x), size, judged)
         else:
             x, y = part
             dtype, transform = self.data.dtype, self.data.transform
-            outputs = predict(self._evaluated(), x, dtype, transform, size)
+            (outputs,) = spread(
+                self.comm,
+                len(x),
+                size,
+                lambda start, stop: (predict(model, x[start:stop], dtype, transform, size),),
+            )
         given = (t.to(self.device) for t in to_tensors(outputs, y, self.data.dtype))
         with wengert.no_grad():
             loss = self.loss_fn(*given).item()
@@ -597,6 +670,8 @@ class _Run:
                 raise OSError(error.errno, error.strerror, str(path)) from None
 
     def _save(self, name: str) -> None:
+        if isinstance(self.optimizer, ZeroRedundancyOptimizer):
+            self.optimizer.consolidate_state_dict()
         if self.dir is None:
             if name == "best" and self.validation is not None:
                 self.best = copy.deepcopy(self._evaluated().state_dict())
@@ -627,6 +702,8 @@ class _Run:
                 raise ValueError(f"fit: {path} has no average of the weights; leave ema out")
             self.ema.load_state_dict(checkpoint.averaged)
         states = checkpoint.extra.get("callbacks") or []
+        if self.comm.rank:  # callbacks are rank 0's
+            return
         if any(states) and len(states) != len(self.callbacks):
             raise ValueError(
                 f"fit: {path} was written with {len(states)} callbacks; resume with the same ones"
@@ -761,7 +838,8 @@ def _step(
         if ema is not None:
             ema.update_parameters(model)
 
-    return gradients_of, _compiled(update) if compiled else update
+    sends = isinstance(optimizer, ZeroRedundancyOptimizer)
+    return gradients_of, _compiled(update) if compiled and not sends else update
 
 
 def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -844,6 +922,10 @@ def right_answers(outputs: Array, y: Array) -> int:
     return int((outputs.argmax(axis=1) == labels).sum())
 
 
+def _right(prediction: Tensor, y: Tensor) -> int:
+    return right_answers(prediction.cpu().numpy(), y.cpu().numpy())
+
+
 def step_seed(seed: int, step: int) -> int:
     """A seed for one step. The factor (2^64 / golden ratio) keeps near seeds far apart."""
     return (seed * 0x9E3779B97F4A7C15 + step) % 2**63
@@ -851,27 +933,32 @@ def step_seed(seed: int, step: int) -> int:
 
 @dataclass
 class _Stop:
-    requested: bool = False
+    asked: bool = False
+    requested: bool = False  # with several ranks, when all know that one was asked
 
 
 @contextmanager
-def _finish_step_on_interrupt() -> Iterator[_Stop]:
-    """The first Ctrl-C becomes a wish, so that no update is cut in half; the second one raises."""
+def _finish_step_on_interrupt(together: bool) -> Iterator[_Stop]:
+    """The first Ctrl-C becomes a wish, so that no update is cut in half; the second one raises.
+
+    together: with other ranks, whose launcher passes Ctrl-C on, maybe twice, maybe as SIGTERM."""
     stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # signals reach the main thread alone
         return
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
+        if stop.asked and not together:
             raise KeyboardInterrupt
-        stop.requested = True
+        stop.asked, stop.requested = True, not together
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    numbers = (signal.SIGINT, signal.SIGTERM) if together else (signal.SIGINT,)
+    before = [signal.signal(number, on_interrupt) for number in numbers]
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def read_history(path: Path, epochs: int) -> list[Metrics]:

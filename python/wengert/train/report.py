@@ -143,12 +143,14 @@ class Bar:
         self.bar.stop()
 
 
-def progress(epochs: int, steps: int, quiet: bool = False) -> Progress:
-    """The bar, the lines or nothing, whichever suits where the output goes."""
+def progress(epochs: int, steps: int, quiet: bool = False, ranks: int = 1) -> Progress:
+    """The bar, the lines or nothing, whichever suits where the output goes. mpiexec, which starts
+    ranks, passes on whole lines only."""
     if quiet:
         return Silent()
     if (
-        sys.stdout is not None
+        ranks == 1
+        and sys.stdout is not None
         and sys.stdout.isatty()
         and importlib.util.find_spec("rich") is not None
     ):
