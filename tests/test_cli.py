@@ -83,6 +83,7 @@ CHANGES = [
     *(["--schedule", name, "--warmup", "2"] for name in ("none", "cosine", "linear")),
     ["--schedule", "plateau", "--epochs", "40", "--lr", "0.3"],
     ["--accumulate", "2"],
+    ["--shards", "3"],
     ["--clip-grad-norm", "0.1"],
     ["--class-weight", "balanced"],
     ["--epochs", "40", "--patience", "2", "--min-delta", "0.1"],

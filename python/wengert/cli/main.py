@@ -90,8 +90,9 @@ def _run(argv: list[str] | None) -> int:
 
 def _ended(code: int) -> int:
     """The code; one of an error ends all ranks, which would wait for this one."""
-    parallel = sys.modules.get("wengert.parallel")
-    if code in (1, 2) and parallel is not None and (comm := parallel.world()).size > 1:
+    parallel = sys.modules.get("wengert.parallel.communicator")
+    comm = parallel._world if parallel is not None else None
+    if code in (1, 2) and comm is not None and comm.size > 1:
         comm.abort(f"exit code {code}")
     return code
 
