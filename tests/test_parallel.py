@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -656,3 +657,62 @@ def test_interrupt_of_the_launcher_saves_once_and_goes_on_with_equal_bits(tmp_pa
     assert weights(tmp_path / "cut/last.safetensors") == weights(
         tmp_path / "whole/last.safetensors"
     )
+
+
+# ---- the rest
+
+
+@pytest.mark.skipif("WENGERT_MPICH" not in os.environ, reason="WENGERT_MPICH names no MPICH")
+def test_mpich_has_the_same_bits(tmp_path):
+    """WENGERT_MPICH: the bin/ of an environment with mpi4py and mpich."""
+    script = tmp_path / "bits.py"
+    script.write_text(SAME_BITS)
+    folder = Path(os.environ["WENGERT_MPICH"])
+    command = [folder / "mpiexec", "-n", "2", folder / "python", script]
+    env = {**os.environ, "PYTHONPATH": str(Path(wg.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    found, size, *_ = printed(done)
+    assert (found, size) == (printed(alone(script))[0], 2)
+
+
+@needs_mpi
+def test_the_check_measures_and_says_what_limits(tmp_path):
+    more = ("--seconds", 0.01, "--most", 70000, "--layers", 64, 32, 10)
+    done = mpiexec(2, "-m", "wengert.parallel.check", *more)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 ranks on ")
+    assert re.search(r"^fit: alpha [0-9.]+ us a message, beta of", done.stdout, re.M)
+    limits = re.findall(r"^ +(\d+) .* (computation|latency|bandwidth)$", done.stdout, re.M)
+    assert [int(ranks) for ranks, _ in limits] == [1, 2, 4, 8, 16, 64, 256, 1024]
+    assert limits[0][1] == "computation"
+    done = alone("-m", "wengert.parallel.check")
+    assert done.returncode == 2 and "mpiexec -n 2 python -m wengert.parallel.check" in done.stderr
+
+
+def test_the_fit_finds_what_it_was_made_of():
+    from wengert.parallel.check import SIZES, Fit, fit, limit
+
+    made = Fit(2e-5, 8e-9)  # 1 Gb/s
+    found = fit(4, {size: made.allreduce(4, size) for size in SIZES})
+    assert found == pytest.approx(made)
+    assert fit(4, {size: size * 1e-9 for size in SIZES}).alpha < 1e-15
+    assert fit(4, {1024: 1e-6, 4096: 9e-6}).alpha == 0  # not a negative time
+    assert fit(4, {size: 1e-3 for size in SIZES}).alpha > 0
+    assert [limit(made, *case) for case in ((2, 1e3, 1.0), (1024, 1e3, 1.0), (2, 1e9, 1.0))] == [
+        "computation", "latency", "bandwidth",
+    ]  # fmt: skip
+
+
+@needs_mpi
+def test_the_example_has_the_same_bits_on_two_ranks():
+    example = Path(__file__).parent.parent / "examples" / "distributed" / "digits.py"
+    one, two = alone(example), mpiexec(2, example)
+    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    assert one.stdout.splitlines()[-1] == two.stdout.splitlines()[-1]
+    states = [
+        [int(n.replace(",", "")) for n in line.split(": ")[1].removesuffix(" bytes").split(", ")]
+        for line in (one.stdout.splitlines()[1], two.stdout.splitlines()[1])
+    ]
+    assert len(states[1]) == 2 and sum(states[1]) == states[0][0]
+    assert max(states[1]) - min(states[1]) <= 8  # half of it each
+    assert float(re.search(r"accuracy ([0-9.]+)", two.stdout)[1]) > 88
