@@ -376,6 +376,22 @@ def test_a_number_that_is_not_finite_stops_all_ranks_at_the_same_step():
     assert "rank 0, shard 0" in line and "log" in line
 
 
+def test_ranks_that_are_given_different_batches_are_told():
+    x, y = rows(12)
+    networks = [network() for _ in range(2)]
+
+    def rank(comm):
+        model = parallel.DataParallel(networks[comm.rank], shards=2, comm=comm)
+        mine = slice(comm.rank * 6, comm.rank * 6 + 6)
+        for other in ((x[mine], y[mine]), (x, y * comm.rank), (x[: 12 - comm.rank], y)):
+            n = min(map(len, other))
+            with pytest.raises(parallel.ParallelError, match="rank 1 was given another batch"):
+                model.backward(wg.cross_entropy, other[0][:n], other[1][:n])
+        model.backward(wg.cross_entropy, x, y)
+
+    parallel.Threads.run(2, rank)
+
+
 def test_missing_packages_name_the_line_that_installs_them(tmp_path):
     code = "import sys; sys.modules['mpi4py'] = None; import wengert as w; w.parallel.MPI()"
     done = alone("-c", code)

@@ -187,7 +187,7 @@ class DataParallel(nn.Module):
                 if part.start == part.stop:
                     continue
                 share = (part.stop - part.start) / len(x) / len(given)
-                weight = wengert.tensor(share, layout.kind)
+                weight = wengert.tensor(share, layout.kind).to(layout.device)
                 loss, prediction = self._shard(loss_fn, x[part], y[part], weight, first)
                 told[place, i] = loss.item(), score(prediction, y[part]) if score else 0.0
                 first = False
@@ -199,7 +199,7 @@ class DataParallel(nn.Module):
             sums.add(s, flat)
         if self.shards > 1:
             state.copy_(wengert.tensor([seed, counter + 2**32], "int64"))
-        all_told, all_finite, stops = self._tell(told, finite, stop, owners, len(given))
+        all_told, all_finite, stops = self._tell(told, finite, stop, owners, given)
         bad = [s for s in range(leaves) if not (all_finite[s] and np.isfinite(all_told[s]).all())]
         if bad:
             self._fail(loss_fn, given, rows, bad[0], all_told[bad[0]], owners, (seed, counter))
@@ -227,19 +227,34 @@ class DataParallel(nn.Module):
             generator.manual_seed(mixed % 2**63)
 
     def _tell(
-        self, told: Array, finite: Array, stop: bool, owners: list[range], batches: int
+        self,
+        told: Array,
+        finite: Array,
+        stop: bool,
+        owners: list[range],
+        given: list[tuple[Tensor, Tensor]],
     ) -> tuple[Array, Array, bool]:
-        """The numbers of all shards, on all ranks: a few bytes."""
-        mine = np.concatenate([[float(stop)], finite, told.ravel()])
+        """The numbers of all shards, on all ranks: a few bytes. ParallelError where the ranks were
+        given different batches."""
+        head = self.comm.all_gather(
+            np.array([stop, len(given), _checksum(given)], float), [3] * self.comm.size
+        ).reshape(-1, 3)
+        if other := next((r for r, one in enumerate(head) if (one[1:] != head[0, 1:]).any()), 0):
+            raise ParallelError(
+                f"step {self.steps + 1}: rank {other} was given another batch than rank 0; give "
+                "each rank the whole batch, of which it takes its shards: seed shuffles equally, "
+                "and leave a DistributedSampler out"
+            )
+        batches = len(given)
         each = 1 + 2 * batches
-        all_ = self.comm.all_gather(mine, [1 + len(r) * each for r in owners])
-        stops, flags, numbers = False, [], []
+        mine = np.concatenate([finite, told.ravel()])
+        all_ = self.comm.all_gather(mine, [len(r) * each for r in owners])
+        flags, numbers = [], []
         for leaves in owners:
-            stops |= bool(all_[0])
-            flags.append(all_[1 : 1 + len(leaves)])
-            numbers.append(all_[1 + len(leaves) : 1 + len(leaves) * each].reshape(-1, batches, 2))
-            all_ = all_[1 + len(leaves) * each :]
-        return np.concatenate(numbers), np.concatenate(flags), stops
+            flags.append(all_[: len(leaves)])
+            numbers.append(all_[len(leaves) : len(leaves) * each].reshape(-1, batches, 2))
+            all_ = all_[len(leaves) * each :]
+        return np.concatenate(numbers), np.concatenate(flags), bool(head[:, 0].any())
 
     def _sum_of(self, sums: tree.Tree, owners: list[range], layout: _Layout) -> Array:
         """The sum over all shards."""
@@ -313,6 +328,7 @@ class _Layout:
         self.size = sum(t.numel() for t in (*params, *buffers)) + len(params)
         wide = any(t.dtype.name == "float64" for t in params)
         self.kind = "float64" if wide or not params else "float32"
+        self.device = params[0].device if params else "cpu"
 
     def pack(self, kept: list[Tensor], share: float) -> Array:
         flat = np.empty(self.size, self.kind)
@@ -369,6 +385,18 @@ def spread(
 def _flat(t: Tensor) -> Array:
     flat: Array = t.detach().cpu().reshape(-1).numpy()
     return flat
+
+
+def _checksum(batches: list[tuple[Tensor, Tensor]]) -> int:
+    """Of shapes, targets, and first and last inputs: enough to tell two batches apart."""
+    import zlib
+
+    found = 0
+    for x, y in batches:
+        found = zlib.crc32(repr((x.shape, y.shape, x.dtype.name, y.dtype.name)).encode(), found)
+        for t in (x[:1], x[-1:], y):
+            found = zlib.crc32(np.ascontiguousarray(_flat(t)).tobytes(), found)
+    return found
 
 
 def _is_finite(flat: Array) -> bool:
