@@ -157,6 +157,21 @@ def test_running_statistics_are_the_mean_over_shards():
     assert norm[0].num_batches_tracked.item() == 1
 
 
+def test_bfloat16_parameters_and_inputs():
+    def loss_of(prediction, y):
+        return (prediction.float() - y.float()).square().mean()
+
+    x, y = wg.ones((5, 3)).bfloat16(), wg.zeros((5, 2)).bfloat16()
+    nets = []
+    for shards in (1, 2):
+        wg.manual_seed(0)
+        nets.append(nn.Linear(3, 2).bfloat16())
+        parallel.DataParallel(nets[-1], shards=shards).backward(loss_of, x, y)
+    one, two = (net.weight.grad for net in nets)
+    assert two.dtype == wg.bfloat16
+    np.testing.assert_allclose(two.float().numpy(), one.float().numpy(), rtol=0.02)
+
+
 def test_a_parameter_that_no_shard_uses_has_no_gradient():
     class Half(nn.Module):
         def __init__(self):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 import wengert
 
@@ -14,6 +15,7 @@ from .communicator import Communicator, ParallelError
 
 if TYPE_CHECKING:
     from wengert import nn
+    from wengert._core import Tensor
 
 
 def require_alike(comm: Communicator, facts: Mapping[str, Any]) -> None:
@@ -48,6 +50,13 @@ _ADVICE = {
 }
 
 
+def flat(tensor: Tensor) -> npt.NDArray[Any]:
+    """The values of a tensor in one vector; bfloat16, which NumPy has not, as float32."""
+    given = tensor.detach().cpu().reshape(-1)
+    values: npt.NDArray[Any] = (given.float() if given.dtype == wengert.bfloat16 else given).numpy()
+    return values
+
+
 def facts_of(module: nn.Module) -> dict[str, Any]:
     """A model, the generator and the libraries, as facts for `require_alike`."""
     facts: dict[str, Any] = {
@@ -61,8 +70,7 @@ def facts_of(module: nn.Module) -> dict[str, Any]:
         trains = "" if tensor.requires_grad else ", without gradient"
         facts[f"shape of {name}"] = f"{tensor.dtype.name}{list(tensor.shape)}{trains}"
     for name, tensor in tensors:
-        values = np.ascontiguousarray(tensor.detach().cpu().numpy())
-        facts[f"values of {name}"] = hashlib.sha256(values.tobytes()).hexdigest()[:12]
+        facts[f"values of {name}"] = hashlib.sha256(flat(tensor).tobytes()).hexdigest()[:12]
     facts["modes"] = [part.training for part in module.modules()]
     facts["generator (seed, counter)"] = wengert.random.default_generator.state.tolist()
     return facts
