@@ -539,6 +539,50 @@ def test_a_rank_that_ends_ends_the_job_with_its_number(tmp_path, end):
     assert "killed" in os.environ["PYTEST_CURRENT_TEST"] or "ValueError: spoiled" in done.stderr
 
 
+LOST = """
+import hashlib, os, sys
+import numpy as np
+import wengert as wg
+from wengert import nn, optim, parallel
+
+comm = parallel.world()
+dies = comm.rank == 1 and comm.size > 1
+wg.manual_seed(0)
+net = nn.MLP([8, 16, 3], dropout=0.3)
+model = parallel.DataParallel(net, shards=6)
+optimizer = optim.Adam(net.parameters(), lr=0.01)
+generator = np.random.default_rng(0)
+for step in range(30):
+    x = wg.tensor(generator.standard_normal((14, 8)), "float32")
+    y = wg.tensor(generator.integers(0, 3, 14))
+
+    def loss_fn(prediction, y, step=step):
+        if dies and step == 11:
+            os.kill(os.getpid(), 9)
+        return wg.cross_entropy(prediction, y)
+
+    optimizer.zero_grad()
+    model.backward(loss_fn, x, y)
+    optimizer.step()
+bits = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in net.parameters()))
+if comm.rank == 0:
+    print(model.steps, bits.hexdigest())
+"""
+
+
+@needs_mpi
+def test_survivors_of_a_killed_rank_repeat_the_step_and_end_with_equal_bits(tmp_path):
+    script = tmp_path / "lost.py"
+    script.write_text(LOST)
+    expected = alone(script).stdout.split()
+    command = [parallel.mpiexec(), "--with-ft", "ulfm", "-n", "3", sys.executable, str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, **ALLOWED}
+    )
+    assert "rank 2 goes on as rank 1 of 2: a rank was lost" in done.stderr
+    assert expected[0] == "30" and done.stdout.split() == expected
+
+
 @needs_mpi
 def test_a_rank_that_does_not_come_is_an_error_within_the_timeout(tmp_path):
     script = tmp_path / "late.py"

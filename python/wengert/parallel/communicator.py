@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -33,6 +34,10 @@ _LAUNCHED = (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI
 
 class ParallelError(RuntimeError):
     """Ranks that cannot go on together; the message names the rank."""
+
+
+class RankLostError(ParallelError):
+    """A rank has died in the midst of a collective; see `Communicator.agree`."""
 
 
 class Communicator(Protocol):
@@ -60,6 +65,11 @@ class Communicator(Protocol):
         """The objects of all ranks, by rank; each is pickled."""
         ...
 
+    def agree(self, good: bool) -> bool:
+        """Whether all ranks say that the step before was good. If not, since a rank was lost, rank
+        and size are those of the ranks that are left, afterwards."""
+        ...
+
     def abort(self, message: str) -> None:
         """Ends all ranks, with this message."""
         ...
@@ -84,6 +94,10 @@ class Alone:
     def share(self, value: Any) -> list[Any]:
         """Its own value."""
         return [value]
+
+    def agree(self, good: bool) -> bool:
+        """As it says."""
+        return good
 
     def abort(self, message: str) -> None:
         """Ends the process."""
@@ -126,6 +140,9 @@ class MPI(_OneThread):
             timeout = float(os.environ.get("WENGERT_PARALLEL_TIMEOUT", TIMEOUT))
         self.timeout = timeout
         self._owner = threading.get_ident()
+        self.lost = False  # a rank was
+        # Open MPI says so to the ranks of mpiexec --with-ft ulfm.
+        self._recovers = os.environ.get("OMPI_MCA_mpi_ft_enable") == "1"  # noqa: SIM112
 
     def all_to_all(self, parts: Sequence[Array]) -> list[Array]:
         """See `Communicator`."""
@@ -134,7 +151,7 @@ class MPI(_OneThread):
         size = len(parts[self.rank])
         got = np.empty(size * self.size, sent.dtype)
         counts = [len(part) for part in parts]
-        self._wait("all_to_all", self._comm.Ialltoallv([sent, counts], [got, [size] * self.size]))
+        self._wait("all_to_all", "Ialltoallv", [sent, counts], [got, [size] * self.size])
         return [got[r * size : (r + 1) * size] for r in range(self.size)]
 
     def all_gather(self, part: Array, sizes: Sequence[int]) -> Array:
@@ -142,13 +159,13 @@ class MPI(_OneThread):
         self._enter("all_gather")
         part = np.ascontiguousarray(part)
         got = np.empty(sum(sizes), part.dtype)
-        self._wait("all_gather", self._comm.Iallgatherv(part, [got, list(sizes)]))
+        self._wait("all_gather", "Iallgatherv", part, [got, list(sizes)])
         return got
 
     def all_reduce(self, x: Array) -> None:
         """See `Communicator`."""
         self._enter("all_reduce")
-        self._wait("all_reduce", self._comm.Iallreduce(self._mpi.IN_PLACE, x))
+        self._wait("all_reduce", "Iallreduce", self._mpi.IN_PLACE, x)
 
     def share(self, value: Any) -> list[Any]:
         """See `Communicator`."""
@@ -158,7 +175,7 @@ class MPI(_OneThread):
         packed = np.frombuffer(pickle.dumps(value), np.uint8)
         sizes = np.zeros(self.size, np.int64)
         mine = np.array([len(packed)])
-        self._wait("share", self._comm.Iallgather(mine, sizes))
+        self._wait("share", "Iallgather", mine, sizes)
         all_ = self.all_gather(packed, sizes.tolist())
         ends = np.cumsum(sizes).tolist()
         return [
@@ -166,12 +183,44 @@ class MPI(_OneThread):
             for end, size in zip(ends, sizes.tolist(), strict=True)
         ]
 
+    def agree(self, good: bool) -> bool:
+        """See `Communicator`. With `mpiexec --with-ft ulfm` alone are ranks left after a loss."""
+        if not self._recovers:
+            return good
+        try:
+            agreed = bool(self._comm.Agree(int(good)))
+        except self._mpi.Exception:
+            agreed = False
+        if not agreed:
+            self.lost = True
+            self._comm.Revoke()
+            self._comm = self._comm.Shrink()
+            former, self.rank, self.size = self.rank, self._comm.rank, self._comm.size
+            print(
+                f"rank {former} goes on as rank {self.rank} of {self.size}: a rank was lost, and "
+                "the step is repeated",
+                file=sys.stderr,
+                flush=True,
+            )
+        return agreed
+
     def abort(self, message: str) -> None:
         """See `Communicator`."""
         print(f"rank {self.rank}: {message}", file=sys.stderr, flush=True)
         self._comm.Abort(1)
 
-    def _wait(self, op: str, request: Any) -> None:
+    def _wait(self, op: str, name: str, *buffers: Any) -> None:
+        """Calls MPI's `name`, and waits until it is done."""
+        try:
+            self._poll(op, getattr(self._comm, name)(*buffers))
+        except self._mpi.Exception as error:
+            if not self._recovers:
+                raise
+            with suppress(self._mpi.Exception):
+                self._comm.Revoke()  # those that wait for this rank are told
+            raise RankLostError(f"{op}: rank {self.rank} of {self.size}: {error}") from None
+
+    def _poll(self, op: str, request: Any) -> None:
         """Until it is done. It leaves the core to others: ranks may share it."""
         began = time.monotonic()
         while not request.Test():
@@ -254,6 +303,10 @@ class Threads(_OneThread):
     def all_reduce(self, x: Array) -> None:
         """See `Communicator`."""
         x[...] = sum(self.share(x.copy()))
+
+    def agree(self, good: bool) -> bool:
+        """As it says: threads do not die alone."""
+        return good
 
     def abort(self, message: str) -> None:
         """See `Communicator`."""
@@ -339,9 +392,22 @@ def _end_together(comm: MPI) -> None:
         comm.abort(f"ended by {kind.__name__}; so end all ranks")
 
     sys.excepthook = hook
-    atexit.register(_forget)
+    atexit.register(_finalize, comm)
 
 
-def _forget() -> None:
-    global _world
-    _world = None
+def _finalize(comm: MPI) -> None:
+    """The end of a process. After a loss, Open MPI's own may wait for the rank that was lost: it
+    has 5 seconds."""
+    if not comm.lost:
+        return
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    timer = threading.Timer(5.0, leave)
+    timer.daemon = True
+    timer.start()
+    comm._mpi.Finalize()
+    timer.cancel()

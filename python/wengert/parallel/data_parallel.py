@@ -16,7 +16,7 @@ from wengert import _core, nn
 from . import tree
 from .alike import facts_of, require_alike
 from .alike import flat as flat_of
-from .communicator import Communicator, ParallelError, world
+from .communicator import Communicator, ParallelError, RankLostError, world
 
 if TYPE_CHECKING:
     from wengert._core import Tensor
@@ -167,21 +167,49 @@ class DataParallel(nn.Module):
                     f"DataParallel: a batch of {len(x)} inputs and {len(y)} targets; expected as "
                     "many of both, and at least 1"
                 )
+        params: list[Tensor] = [p for _, p in self.module.named_parameters() if p.requires_grad]
+        layout = _Layout(params, [b for _, b in self.module.named_buffers()])
+        former = [p.grad.clone() if p.grad is not None else None for p in params]
+        kept = [b.clone() for b in layout.buffers]
+        seed, counter = wengert.random.default_generator.state.tolist()
+        while True:
+            try:
+                total, sums = self._attempt(
+                    loss_fn, given, rows, layout, kept, (seed, counter), score, stop
+                )
+                good = True
+            except RankLostError:
+                good = False
+            if self.comm.agree(good):
+                break  # else some ranks are left, and repeat the step; none has changed a weight
+        if self.shards > 1:
+            state = wengert.random.default_generator.state
+            state.copy_(wengert.tensor([seed, counter + 2**32], "int64"))
+        layout.unpack(total, former, kept)
+        self.steps += 1
+        return sums
+
+    def _attempt(
+        self,
+        loss_fn: Loss,
+        given: list[tuple[Tensor, Tensor]],
+        rows: list[list[range]],
+        layout: _Layout,
+        kept: list[Tensor],
+        state: tuple[int, int],
+        score: Callable[[Tensor, Tensor], float] | None,
+        stop: bool,
+    ) -> tuple[Array, Sums]:
+        """The sum over all shards, and what the step knows of its batches."""
         leaves = min(self.shards, max(len(x) for x, _ in given))
         owners = [
             range(min(r.start, leaves), min(r.stop, leaves))
             for r in tree.cut(self.shards, self.comm.size)
         ]
-        params: list[Tensor] = [p for _, p in self.module.named_parameters() if p.requires_grad]
-        layout = _Layout(params, [b for _, b in self.module.named_buffers()])
-        former = [p.grad.clone() if p.grad is not None else None for p in params]
-        kept = [b.clone() for b in layout.buffers]
-        state = wengert.random.default_generator.state
-        seed, counter = state.tolist()
         told = np.zeros((len(owners[self.comm.rank]), len(given), 2))
         sums, finite = tree.Tree(leaves), np.ones(len(told))
         for place, s in enumerate(owners[self.comm.rank]):
-            self._begin(s, seed, counter, layout.buffers, kept)
+            self._begin(s, *state, layout.buffers, kept)
             first = True
             for i, (x, y) in enumerate(given):
                 part = slice(rows[i][s].start, rows[i][s].stop)
@@ -198,19 +226,16 @@ class DataParallel(nn.Module):
             )
             finite[place] = _is_finite(flat)
             sums.add(s, flat)
-        if self.shards > 1:
-            state.copy_(wengert.tensor([seed, counter + 2**32], "int64"))
         all_told, all_finite, stops = self._tell(told, finite, stop, owners, given)
         bad = [s for s in range(leaves) if not (all_finite[s] and np.isfinite(all_told[s]).all())]
         if bad:
-            self._fail(loss_fn, given, rows, bad[0], all_told[bad[0]], owners, (seed, counter))
-        layout.unpack(self._sum_of(sums, owners, layout), former, kept)
-        self.steps += 1
+            self._fail(loss_fn, given, rows, bad[0], all_told[bad[0]], owners, state)
+        total = self._sum_of(sums, owners, layout)
         counts = np.array([[len(r[s]) for r in rows] for s in range(leaves)])
         losses = [
             math.fsum(all_told[:, i, 0] * counts[:, i]) / len(x) for i, (x, _) in enumerate(given)
         ]
-        return Sums(losses, all_told[:, :, 1].sum(axis=0).tolist(), stops)
+        return total, Sums(losses, all_told[:, :, 1].sum(axis=0).tolist(), stops)
 
     def _begin(
         self, s: int, seed: int, counter: int, buffers: Sequence[Tensor], kept: Sequence[Tensor]

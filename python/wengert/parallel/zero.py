@@ -13,7 +13,7 @@ from wengert import _core, optim
 from wengert.optim import Optimizer
 
 from . import tree
-from .communicator import Communicator, world
+from .communicator import Communicator, ParallelError, world
 
 if TYPE_CHECKING:
     from wengert._core import Tensor
@@ -154,6 +154,11 @@ class ZeroRedundancyOptimizer(Optimizer):
             raise ValueError(
                 "compile: ZeroRedundancyOptimizer sends numbers between ranks, which no line of a "
                 "list does; leave its step outside the compiled step"
+            )
+        if self.comm.size != len(self._sizes):
+            raise ParallelError(
+                "ZeroRedundancyOptimizer: a rank was lost, and its part of the state with it; "
+                "start again from the last checkpoint"
             )
         self._consolidated = None
         self._hand_on_options()

@@ -264,6 +264,7 @@ class _Run:
                 raise ValueError(f"fit: {name} is {value!r}; {_MUST[name]}")
         self.parallel = model if isinstance(model, DataParallel) else None
         self.comm = self.parallel.comm if self.parallel is not None else Alone()
+        self.was_rank = self.comm.rank
         if isinstance(model, DataParallel):
             model = model.module
         self.model, self.loss_fn, self.optimizer, self.data = model, loss_fn, optimizer, data
@@ -404,6 +405,10 @@ class _Run:
                 sums = self.parallel.accumulate(self.loss_fn, group, score, stop.asked)
             except NotFiniteError as error:
                 raise TrainingError(f"training stopped in {self._place()}: {error}") from None
+            if self.was_rank != self.comm.rank == 0:
+                raise TrainingError(
+                    "rank 0, which kept the files, was lost; resume from its last checkpoint"
+                )
             stop.requested = sums.stop
             return sums.losses, round(sum(sums.scores))
         right = 0
