@@ -177,29 +177,34 @@ def in_order(
     seats: Any = None
     pool: Executor
     if processes:
+        import ctypes
+        import mmap
         import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
-        # A fork has the dataset already, needs no guard of the script, and starts at once.
+        # A fork has the dataset already, needs no guard of the script, and starts at once. Memory
+        # of the pool's own, for multiprocessing's is used again while workers of a pass that ended
+        # early still write to it: the sample of each worker, and last how many have a seat.
         context = multiprocessing.get_context("fork")
-        seats, taken = context.RawArray("q", [-1] * workers), context.Value("q", 0)
-        pool = ProcessPoolExecutor(workers, context, _sit_down, (make, seats, taken))
+        seats = (ctypes.c_int64 * (workers + 1)).from_buffer(mmap.mmap(-1, 8 * (workers + 1)))
+        seats[:] = [-1] * workers + [0]
+        pool = ProcessPoolExecutor(workers, context, _sit_down, (make, seats, context.Lock()))
     else:
         pool = ThreadPoolExecutor(workers)
 
     def submit(b: int) -> Any:
         return pool.submit(_make_here, b) if processes else pool.submit(make, b, None)
 
+    b = batches.start
     try:
         waiting = deque(submit(b) for b in batches[:ahead])
-        for i, b in enumerate(batches):
-            try:
-                made = waiting.popleft().result()
-            except BrokenProcessPool:
-                _tell_who_died(b, sorted({int(s) for s in seats if s >= 0}))
+        for i, b in enumerate(batches):  # noqa: B007 - named where a worker dies
+            made = waiting.popleft().result()
             if i + ahead < len(batches):
                 waiting.append(submit(batches[i + ahead]))
             yield made
+    except BrokenProcessPool:
+        _tell_who_died(b, sorted({int(s) for s in seats[:workers] if s >= 0}))
     finally:
         pool.shutdown(wait=not processes, cancel_futures=True)
 
@@ -216,15 +221,15 @@ def _tell_who_died(batch: int, samples: list[int]) -> NoReturn:
 _seat: tuple[Any, Any, int] | None = None  # of a worker process
 
 
-def _sit_down(make: Any, seats: Any, taken: Any) -> None:
+def _sit_down(make: Any, seats: Any, lock: Any) -> None:
     global _seat
     import ctypes
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: none outlives a killed parent
-    with taken.get_lock():
-        number, taken.value = taken.value, taken.value + 1
+    with lock:
+        number, seats[-1] = seats[-1], seats[-1] + 1
     _seat = make, seats, number
 
 
