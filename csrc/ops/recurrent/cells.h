@@ -11,12 +11,10 @@
 
 namespace wengert {
 
-constexpr int most_gates = 4;
-
 struct Recurrent {
   static constexpr int states = 1;
   static constexpr bool biased = false;  // whether p[gates - 1] has a bias
-  // Whether the gradient of a state passes by products, too.
+  // Whether a part of the gradient of state j does not go through the products.
   FN static constexpr bool carries(int) { return false; }
   // The gradients of p, as numbers of `made`.
   FN static constexpr int of_products(int j) { return j; }

@@ -23,7 +23,7 @@ namespace wengert {
 namespace {
 
 constexpr int64_t chunk_elements = 1 << 12;  // of states, that threads share
-constexpr int64_t few = 3;                   // sequences for which b is read as it lies
+constexpr int64_t few = 3;                   // sequences for which b is read in place
 constexpr int64_t most_terms = 4096;         // for which matmul takes a packed b
 
 struct RecurrentAttrs {
