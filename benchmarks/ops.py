@@ -137,7 +137,14 @@ def task(
     fn, parameters = op.function(library)
     if not backward:
         given = [tensor(a, False) for a in arrays]
-        return Task(lambda: fn(*given), lambda: array(fn(*given)))
+
+        def forward() -> Any:
+            if not parameters:
+                return fn(*given)
+            with library.no_grad():
+                return fn(*given)
+
+        return Task(forward, lambda: array(forward()))
     given = [tensor(a, a.dtype == np.float32) for a in arrays]
     leaves = [x for x, a in zip(given, arrays, strict=True) if a.dtype == np.float32]
     leaves += parameters
