@@ -29,6 +29,8 @@ REASONS: dict[str, str] = {
     "smooth_l1_loss": f"{_LINES}: of a composed formula, which has all its gradients",
     "tril": "three lines: the offsets of the elements, their comparison, a select",
     "roll": "two views and a concatenation: three calls, whose cost shows in short tensors",
+    **dict.fromkeys(("sin", "cos", "tan"), "computed in float64"),
+    "pow": "libm's function for each element",
     "sum of rows": "gathered in float64, which PyTorch's is not",
     "sum of columns": "gathered in float64, which PyTorch's is not",
     "mean of rows": "gathered in float64, which PyTorch's is not",
