@@ -80,7 +80,7 @@ GemmKernel tile_kernel(const Gemm& g, DType dtype, MatmulPrecision precision) {
   const int64_t most = slices == 3 ? 1 << 14 : 1 << 20;
   if (use == TileUse::never || g.patches || g.m < 1 || g.n < 1 || g.k < 1 || g.k > most)
     return nullptr;
-  // Splitting a and b must be little beside multiplying them: measured on a Xeon of 2023.
+  // Splitting a and b must cost little compared with the product: measured on a Xeon of 2023.
   const double m = static_cast<double>(g.m), n = static_cast<double>(g.n),
                k = static_cast<double>(g.k),
                least = slices == 3   ? 64

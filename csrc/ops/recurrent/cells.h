@@ -2,7 +2,7 @@
 // vector, or Tensor, where the gradient itself must be differentiable.
 //
 // x are products of the layer's input, with all biases but the one named here; p are products of
-// the state before. `kept` is what the gradient needs beside the states. `back` is given d, the
+// the state before. `kept` is what the gradient needs besides the states. `back` is given d, the
 // gradients of the states, and writes those of x (`made`, from number 0 on) and, but for the
 // products, those of the states before.
 #pragma once

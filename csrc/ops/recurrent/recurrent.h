@@ -1,4 +1,4 @@
-// Recurrent layers: what is done at one time, beside the product of the state with the weight. All
+// Recurrent layers: what one time computes after the product of the state with the weight. All
 // data are rows of `width` elements for each sequence, several side by side where there are gates.
 #pragma once
 
