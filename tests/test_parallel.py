@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -9,11 +10,12 @@ import sys
 import threading
 from pathlib import Path
 
+import kills
 import numpy as np
 import pytest
 
 import wengert as wg
-from wengert import nn, optim, parallel
+from wengert import data, nn, optim, parallel
 from wengert.io import load_checkpoint
 from wengert.parallel import tree
 
@@ -208,6 +210,95 @@ def test_ranks_of_a_double_have_equal_gradients_and_mpi_order_is_near():
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+# ---- batches of shards
+
+
+class Reads:
+    """A dataset that notes which samples are read."""
+
+    def __init__(self, n):
+        self.n, self.read = n, []
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        self.read.append(i)
+        return np.float32([i, -i]), i % 3
+
+
+def noise(x, generator):
+    return x + generator.standard_normal(x.shape)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_each_rank_prepares_its_own_shards_and_any_number_has_the_same_bits(ranks):
+    """11 samples in batches of 5, 5 and 1: the last one has a row for one shard of four."""
+
+    def changed(x, y, draws):
+        return x + draws.uniform(size=x.size).reshape(x.shape), y
+
+    def batches(source):
+        return data.Batches(source, batch_size=5, seed=4, augment=[changed], transform=noise)
+
+    whole = [
+        [part for s in range(min(4, batch.rows)) for part in batch.part(s)]
+        for batch in batches(Reads(11)).sharded(4, range(4))
+    ]
+    sources = [Reads(11) for _ in range(ranks)]
+    for source, mine in zip(sources, parallel.cut(4, ranks), strict=True):
+        source.read.clear()
+        given = batches(source)
+        source.read.clear()  # sample 0, whose form is looked at
+        seen = list(given.sharded(4, mine))
+        assert given.state_dict() == {"epoch": 1, "batch": 0}
+        for batch, parts in zip(seen, whole, strict=True):
+            for s in mine:
+                if s < batch.rows:
+                    for a, b in zip(batch.part(s), parts[2 * s : 2 * s + 2], strict=True):
+                        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert sorted(i for source in sources for i in source.read) == list(range(11))
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_workers_prepare_the_shards_and_a_lost_rank_s_are_made_when_asked_for(processes):
+    x, y = np.arange(24.0).reshape(12, 2), np.arange(12)
+
+    def seen(mine, **more):
+        batches = data.Batches(x, y, 6, transform=noise, **more).sharded(3, mine)
+        return [[t.tolist() for s in range(3) for t in batch.part(s)] for batch in batches]
+
+    assert seen([1], workers=2, processes=processes) == seen(range(3)) == seen([])
+
+
+def test_one_shard_is_the_batch_itself_and_random_changes_know_the_shard():
+    x = np.zeros((6, 2))
+    batches = data.Batches(x, np.zeros(6), 6, transform=noise)
+    ((whole, _),) = batches
+    batches.load_state_dict({"epoch": 0, "batch": 0})
+    (one,) = batches.sharded(1, [0])
+    batches.load_state_dict({"epoch": 0, "batch": 0})
+    (three,) = batches.sharded(3, [])
+    np.testing.assert_array_equal(one.part(0)[0].numpy(), whole.numpy())
+    parts = [three.part(s)[0].tolist() for s in range(3)]
+    assert len({str(part) for part in parts}) == 3
+
+
+def test_backward_takes_a_batch_of_shards():
+    x, y = rows(13, "float64")
+    networks = [network("float64") for _ in range(3)]
+    whole = parallel.DataParallel(networks[0], shards=3)
+    loss = whole.backward(wg.cross_entropy, x, y)
+    model = parallel.DataParallel(networks[1], shards=3)
+    batches = data.Batches(x.numpy(), y.numpy(), 13, shuffle=False, dtype="float64")
+    (batch,) = model.batches(batches)
+    assert model.backward(wg.cross_entropy, batch).item() == loss.item()
+    for a, b in zip(grads(model), grads(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"a batch of 3 shards for a model of 2.*model\.batches"):
+        parallel.DataParallel(networks[2], shards=2).backward(wg.cross_entropy, batch)
+
+
 # ---- ZeRO
 
 
@@ -397,6 +488,10 @@ def test_ranks_that_are_given_different_batches_are_told():
 
     def rank(comm):
         model = parallel.DataParallel(networks[comm.rank], shards=2, comm=comm)
+        for seed, y_ in ((comm.rank, y.numpy()), (0, y.numpy() * comm.rank)):
+            (batch,) = model.batches(data.Batches(x.numpy(), y_, 12, seed=seed))
+            with pytest.raises(parallel.ParallelError, match="rank 1 was given another batch"):
+                model.backward(wg.cross_entropy, batch)
         mine = slice(comm.rank * 6, comm.rank * 6 + 6)
         for other in ((x[mine], y[mine]), (x, y * comm.rank), (x[: 12 - comm.rank], y)):
             n = min(map(len, other))
@@ -445,9 +540,10 @@ def bits(shards, compile=False, reduction="tree"):
     model = parallel.DataParallel(net, shards, compile=compile, reduction=reduction)
     optimizer = optim.Adam(model.parameters(), lr=0.01)
     x, y = data.load_digits()
-    for xb, yb in data.Batches(x[:250], y[:250], 33, seed=3):
+    flips = [lambda x, y, draws: (x * (draws.uniform(size=x.size) < 0.9).reshape(x.shape), y)]
+    for batch in model.batches(data.Batches(x[:250], y[:250], 33, seed=3, augment=flips)):
         optimizer.zero_grad()
-        loss = model.backward(wg.cross_entropy, xb, yb)
+        loss = model.backward(wg.cross_entropy, batch)
         optimizer.step()
     state = b"".join(np.ascontiguousarray(t.detach().numpy()).tobytes()
                      for t in net.state_dict().values())
@@ -539,48 +635,10 @@ def test_a_rank_that_ends_ends_the_job_with_its_number(tmp_path, end):
     assert "killed" in os.environ["PYTEST_CURRENT_TEST"] or "ValueError: spoiled" in done.stderr
 
 
-LOST = """
-import hashlib, os, sys
-import numpy as np
-import wengert as wg
-from wengert import nn, optim, parallel
-
-comm = parallel.world()
-dies = comm.rank == 1 and comm.size > 1
-wg.manual_seed(0)
-net = nn.MLP([8, 16, 3], dropout=0.3)
-model = parallel.DataParallel(net, shards=6)
-optimizer = optim.Adam(net.parameters(), lr=0.01)
-generator = np.random.default_rng(0)
-for step in range(30):
-    x = wg.tensor(generator.standard_normal((14, 8)), "float32")
-    y = wg.tensor(generator.integers(0, 3, 14))
-
-    def loss_fn(prediction, y, step=step):
-        if dies and step == 11:
-            os.kill(os.getpid(), 9)
-        return wg.cross_entropy(prediction, y)
-
-    optimizer.zero_grad()
-    model.backward(loss_fn, x, y)
-    optimizer.step()
-bits = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in net.parameters()))
-if comm.rank == 0:
-    print(model.steps, bits.hexdigest())
-"""
-
-
 @needs_mpi
-def test_survivors_of_a_killed_rank_repeat_the_step_and_end_with_equal_bits(tmp_path):
-    script = tmp_path / "lost.py"
-    script.write_text(LOST)
-    expected = alone(script).stdout.split()
-    command = [parallel.mpiexec(), "--with-ft", "ulfm", "-n", "3", sys.executable, str(script)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, **ALLOWED}
-    )
-    assert "rank 2 goes on as rank 1 of 2: a rank was lost" in done.stderr
-    assert expected[0] == "30" and done.stdout.split() == expected
+def test_survivors_of_killed_ranks_repeat_the_step_and_end_with_equal_bits():
+    """`python tests/kills.py` does so a hundred times."""
+    assert len(kills.job(2, kills.expected(), random.Random(1))) == 2
 
 
 @needs_mpi

@@ -24,9 +24,9 @@ x, y = data.load_digits()
 batches = data.Batches(x[:1400], y[:1400], 64, seed=0)
 
 # A loop of one's own: an epoch.
-for x_batch, y_batch in batches:
+for batch in model.batches(batches):  # each process prepares its own shards of it
     optimizer.zero_grad()
-    loss = model.backward(wg.cross_entropy, x_batch, y_batch)
+    loss = model.backward(wg.cross_entropy, batch)
     optimizer.step()
 
 # The rest by train.fit, which evaluates over the ranks.

@@ -5,7 +5,7 @@ x_train, y_train, x_test, y_test = split(x / 16, y, fraction=0.2, seed=0)
 for x_batch, y_batch in Batches(x_train, y_train, batch_size=32): ...
 """
 
-from .batching import Batches, Split, Standardizer, split, split_indices, to_tensors
+from .batching import Batches, ShardedBatch, Split, Standardizer, split, split_indices, to_tensors
 from .dataset import Dataset, Shards
 from .digits import load_digits
 from .errors import DataError, DataNotFoundError
@@ -35,6 +35,7 @@ __all__ = [
     "RandomErasing",
     "RandomHorizontalFlip",
     "RandomRotation",
+    "ShardedBatch",
     "Shards",
     "Split",
     "Standardizer",

@@ -8,7 +8,7 @@ and a run that is resumed in the middle of an epoch sees the same batches as one
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 # x to x, or, by a parameter called `generator`, x and its batch's random numbers to x.
 Transform = Callable[..., Array]
+Parts = dict[int, tuple[Array, Array]]  # shards of a batch
 
 
 def shuffled(n: int, seed: int, stream: int = 0) -> npt.NDArray[np.int64]:
@@ -37,6 +38,17 @@ def shuffled(n: int, seed: int, stream: int = 0) -> npt.NDArray[np.int64]:
     """
     words = np.random.PCG64([seed, stream]).random_raw(n)
     return np.argsort(words, kind="stable").astype(np.int64)
+
+
+class ShardedBatch(NamedTuple):
+    """A batch in `shards` parts: part(s) is the s-th, tensors (x, y). Where the rows do not divide,
+    the first parts have one more. See `Batches.sharded`.
+    """
+
+    shards: int
+    rows: int  # of all parts
+    key: tuple[Any, ...]  # tells batches apart; arrays are among it
+    part: Callable[[int], tuple[Tensor, Tensor]]
 
 
 class Batches:
@@ -166,32 +178,73 @@ class Batches:
         return self.x[rows], self.y[rows]
 
     def _prepare(
-        self, epoch: int, order: Array, batch: int, began: Callable[[int], None] | None = None
-    ) -> tuple[Array, Array]:
-        rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        x, y = self.rows(rows, began)
-        x, y = augmented(x, y, self.augment, (self.seed, epoch, batch))
-        generator = np.random.Generator(np.random.PCG64([self.seed, epoch, batch, 1]))
-        return to_arrays(x, y, self.dtype, self.transform, generator)
+        self,
+        epoch: int,
+        order: Array,
+        shards: int,
+        mine: Iterable[int],
+        batch: int,
+        began: Callable[[int], None] | None = None,
+    ) -> Parts:
+        """The arrays of some shards of a batch. What they draw depends on the shard as well, where
+        there are several."""
+        rows = self._rows_of(order, batch)
+        cut = [rows] if shards == 1 else np.array_split(rows, shards)
+        made = {}
+        for s in mine:
+            if not len(cut[s]):
+                continue
+            which = (2, s) if shards > 1 else ()
+            x, y = self.rows(cut[s], began)
+            x, y = augmented(x, y, self.augment, (self.seed, epoch, batch, *which))
+            generator = np.random.Generator(np.random.PCG64([self.seed, epoch, batch, 1, *which]))
+            made[s] = to_arrays(x, y, self.dtype, self.transform, generator)
+        return made
 
-    def _prepared(self, epoch: int, batch: int) -> Iterator[tuple[Array, Array]]:
-        """The arrays of the batches from `batch` on, made by this thread or by the workers."""
-        make, rest = partial(self._prepare, epoch, self.indices(epoch)), range(batch, len(self))
-        if not self.workers:
-            return (make(b) for b in rest)
-        return in_order(make, rest, self.workers, self.workers * self.prefetch, self.processes)
+    def _rows_of(self, order: Array, batch: int) -> Array:
+        return order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the current epoch, from its beginning or from where it was resumed."""
-        return self._pass(self.epoch, self._resume_at, self._loaded)
+        return (batch.part(0) for batch in self.sharded(1, [0]))
 
-    def _pass(self, epoch: int, batch: int, loaded: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def sharded(self, shards: int, mine: Iterable[int]) -> Iterator[ShardedBatch]:
+        """As iter(), each batch in so many parts, of which `mine` are prepared: other rows are
+        neither read nor changed. What `augment` and `transform` draw depends on the shard, too, so
+        that it is the same whoever prepares it.
+
+        >>> from wengert.data import Batches
+        >>> (batch,) = Batches(np.eye(5), np.arange(5), 5, shuffle=False).sharded(2, [1])
+        >>> batch.rows, batch.part(1)[1].tolist()
+        (5, [3, 4])
+        """
+        return self._pass(shards, list(mine), self.epoch, self._resume_at, self._loaded)
+
+    def _pass(
+        self, shards: int, mine: list[int], epoch: int, batch: int, loaded: int
+    ) -> Iterator[ShardedBatch]:
         import wengert
 
-        for x, y in self._prepared(epoch, batch):
-            batch += 1
-            self._move(epoch, batch, loaded)
-            yield wengert.from_numpy(x), wengert.from_numpy(y)
+        order, rest = self.indices(epoch), range(batch, len(self))
+        by_sample = isinstance(self.x, Samples)
+        prepare = partial(self._prepare, epoch, order, shards)
+        make = partial(prepare, mine)
+        made: Iterator[Parts] = (make(b) for b in rest)
+        if self.workers:
+            ahead = self.workers * self.prefetch
+            made = in_order(make, rest, self.workers, ahead, self.processes)
+
+        def part(parts: Parts, b: int, s: int) -> tuple[Tensor, Tensor]:
+            x, y = parts[s] if s in parts else prepare([s], b)[s]  # of a rank that was lost
+            return wengert.from_numpy(x), wengert.from_numpy(y)
+
+        for b, parts in zip(rest, made, strict=True):
+            self._move(epoch, b + 1, loaded)
+            rows = self._rows_of(order, b)
+            key: tuple[Any, ...] = (self.x.shape, self.seed, epoch, rows)
+            if shards > 1 and not by_sample and self.y.ndim == 1:
+                key += (np.asarray(self.y[rows]),)
+            yield ShardedBatch(shards, len(rows), key, partial(part, parts, b))
         self._move(epoch + 1, 0, loaded)
 
     def _move(self, epoch: int, batch: int, loaded: int) -> None:

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from .errors import DataError, DataNotFoundError
 
 Array = npt.NDArray[Any]
 Pair = tuple[Array, Array]
+_T = TypeVar("_T")
 
 
 @runtime_checkable
@@ -163,12 +164,12 @@ class Shards:
 
 
 def in_order(
-    make: Callable[[int, Callable[[int], None] | None], Pair],
+    make: Callable[[int, Callable[[int], None] | None], _T],
     batches: range,
     workers: int,
     ahead: int,
     processes: bool,
-) -> Iterator[Pair]:
+) -> Iterator[_T]:
     """make(b) for each batch, in order: `workers` threads or processes make the next `ahead` ones
     meanwhile."""
     from concurrent.futures import Executor, ThreadPoolExecutor
@@ -233,14 +234,14 @@ def _sit_down(make: Any, seats: Any, lock: Any) -> None:
     _seat = make, seats, number
 
 
-def _make_here(b: int) -> Pair:
+def _make_here(b: int) -> Any:
     assert _seat is not None
     make, seats, number = _seat
 
     def began(i: int) -> None:
         seats[number] = i
 
-    made: Pair = make(b, began)
+    made = make(b, began)
     seats[number] = -1
     return made
 

@@ -3,9 +3,9 @@
     from wengert import parallel
 
     model = parallel.DataParallel(model, shards=4)
-    for x, y in batches:                                   # the same batches on each rank
+    for batch in model.batches(batches):                   # each rank prepares its own shards
         optimizer.zero_grad()
-        loss = model.backward(wengert.cross_entropy, x, y)
+        loss = model.backward(wengert.cross_entropy, batch)
         optimizer.step()
 
 A step is the sum over `shards` parts of its batch, added in a fixed tree, whoever computes them:

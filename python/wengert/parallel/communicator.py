@@ -396,18 +396,12 @@ def _end_together(comm: MPI) -> None:
 
 
 def _finalize(comm: MPI) -> None:
-    """The end of a process. After a loss, Open MPI's own may wait for the rank that was lost: it
-    has 5 seconds."""
+    """The end of a process. After a loss, Open MPI's own may wait for the rank that was lost, for
+    ever: it is left out."""
     if not comm.lost:
         return
-
-    def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-
-    timer = threading.Timer(5.0, leave)
-    timer.daemon = True
-    timer.start()
-    comm._mpi.Finalize()
-    timer.cancel()
+    with suppress(Exception):
+        comm.share(None)  # none leaves while another needs it
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

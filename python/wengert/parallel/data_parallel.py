@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import wengert
 from wengert import _core, nn
+from wengert.data import Batches, ShardedBatch
 
 from . import tree
 from .alike import facts_of, require_alike
@@ -47,9 +48,9 @@ class DataParallel(nn.Module):
         wg.manual_seed(0)                                     # the same weights on each rank
         model = parallel.DataParallel(nn.MLP([64, 32, 10]), shards=4)
         optimizer = optim.Adam(model.parameters())
-        for x, y in Batches(...):                             # the whole batch, on each rank
+        for batch in model.batches(Batches(...)):             # each rank prepares its shards alone
             optimizer.zero_grad()
-            loss = model.backward(wg.cross_entropy, x, y)     # its mean; p.grad is the batch's
+            loss = model.backward(wg.cross_entropy, batch)    # its mean; p.grad is the batch's
             optimizer.step()
 
     module     the model. All ranks have the same: they are compared at once (`ParallelError`).
@@ -129,23 +130,30 @@ class DataParallel(nn.Module):
             )
         return self.module(*args, **kwargs)
 
-    def backward(self, loss_fn: Loss, x: Any, y: Any) -> Tensor:
+    def batches(self, data: Batches) -> Iterator[ShardedBatch]:
+        """An epoch of `data`, of which this rank prepares its own shards alone. Order and random
+        changes depend on the seed, the epoch and the shard, not on the ranks."""
+        return data.sharded(self.shards, self.mine)
+
+    def backward(self, loss_fn: Loss, x: Any, y: Any = None) -> Tensor:
         """Adds the gradient of mean loss over the whole batch to each parameter's grad, on each
         rank, and returns that mean.
 
-        loss_fn: (prediction, y) to the mean over the rows. x, y: the whole batch, the same on each
-        rank. To accumulate over batches with one exchange: `accumulate`.
+        loss_fn: (prediction, y) to the mean over the rows. x: a batch of `batches`; or x and y, the
+        whole batch, the same on each rank. To accumulate over batches with one exchange:
+        `accumulate`.
 
         NotFiniteError, on all ranks, where a shard's loss or gradient is NaN or infinite.
         """
-        loss = self.accumulate(loss_fn, [(x, y)]).losses[0]
+        batch = x if isinstance(x, ShardedBatch) and y is None else (x, y)
+        loss = self.accumulate(loss_fn, [batch]).losses[0]
         kinds = [p.dtype for p in self.module.parameters()]
         return wengert.tensor(loss, kinds[0] if kinds else "float32")
 
     def accumulate(
         self,
         loss_fn: Loss,
-        batches: Sequence[tuple[Any, Any]],
+        batches: Sequence[ShardedBatch | tuple[Any, Any]],
         score: Callable[[Tensor, Tensor], float] | None = None,
         stop: bool = False,
     ) -> Sums:
@@ -159,14 +167,7 @@ class DataParallel(nn.Module):
                 "compile: DataParallel exchanges gradients between ranks, which no line of a list "
                 "does; leave backward outside the compiled step, and use DataParallel(compile=True)"
             )
-        given = [(_tensor(x), _tensor(y)) for x, y in batches]
-        rows = [tree.cut(len(x), self.shards) for x, _ in given]
-        for x, y in given:
-            if len(x) != len(y) or len(x) == 0:
-                raise ValueError(
-                    f"DataParallel: a batch of {len(x)} inputs and {len(y)} targets; expected as "
-                    "many of both, and at least 1"
-                )
+        given = [self._sharded(batch) for batch in batches]
         params: list[Tensor] = [p for _, p in self.module.named_parameters() if p.requires_grad]
         layout = _Layout(params, [b for _, b in self.module.named_buffers()])
         former = [p.grad.clone() if p.grad is not None else None for p in params]
@@ -175,7 +176,7 @@ class DataParallel(nn.Module):
         while True:
             try:
                 total, sums = self._attempt(
-                    loss_fn, given, rows, layout, kept, (seed, counter), score, stop
+                    loss_fn, given, layout, kept, (seed, counter), score, stop
                 )
                 good = True
             except RankLostError:
@@ -189,11 +190,29 @@ class DataParallel(nn.Module):
         self.steps += 1
         return sums
 
+    def _sharded(self, batch: ShardedBatch | tuple[Any, Any]) -> ShardedBatch:
+        """The batch; ValueError where it is cut otherwise, or into none."""
+        if isinstance(batch, ShardedBatch):
+            if batch.shards != self.shards:
+                raise ValueError(
+                    f"DataParallel: a batch of {batch.shards} shards for a model of {self.shards}; "
+                    "take it from model.batches(data)"
+                )
+            return batch
+        x, y = map(_tensor, batch)
+        if len(x) != len(y) or len(x) == 0:
+            raise ValueError(
+                f"DataParallel: a batch of {len(x)} inputs and {len(y)} targets; expected as "
+                "many of both, and at least 1"
+            )
+        rows = [slice(r.start, r.stop) for r in tree.cut(len(x), self.shards)]
+        key = (x.shape, y.shape, x.dtype.name, y.dtype.name, *map(flat_of, (x[:1], x[-1:], y)))
+        return ShardedBatch(self.shards, len(x), key, lambda s: (x[rows[s]], y[rows[s]]))
+
     def _attempt(
         self,
         loss_fn: Loss,
-        given: list[tuple[Tensor, Tensor]],
-        rows: list[list[range]],
+        given: list[ShardedBatch],
         layout: _Layout,
         kept: list[Tensor],
         state: tuple[int, int],
@@ -201,7 +220,8 @@ class DataParallel(nn.Module):
         stop: bool,
     ) -> tuple[Array, Sums]:
         """The sum over all shards, and what the step knows of its batches."""
-        leaves = min(self.shards, max(len(x) for x, _ in given))
+        leaves = min(self.shards, max(batch.rows for batch in given))
+        shares = [[len(r) / b.rows for r in tree.cut(b.rows, self.shards)] for b in given]
         owners = [
             range(min(r.start, leaves), min(r.stop, leaves))
             for r in tree.cut(self.shards, self.comm.size)
@@ -211,30 +231,26 @@ class DataParallel(nn.Module):
         for place, s in enumerate(owners[self.comm.rank]):
             self._begin(s, *state, layout.buffers, kept)
             first = True
-            for i, (x, y) in enumerate(given):
-                part = slice(rows[i][s].start, rows[i][s].stop)
-                if part.start == part.stop:
+            for i, batch in enumerate(given):
+                if not shares[i][s]:
                     continue
-                share = (part.stop - part.start) / len(x) / len(given)
-                weight = wengert.tensor(share, layout.kind).to(layout.device)
-                loss, prediction = self._shard(loss_fn, x[part], y[part], weight, first)
-                told[place, i] = loss.item(), score(prediction, y[part]) if score else 0.0
+                x, y = (t.to(layout.device) for t in batch.part(s))
+                weight = wengert.tensor(shares[i][s] / len(given), layout.kind).to(layout.device)
+                loss, prediction = self._shard(loss_fn, x, y, weight, first)
+                told[place, i] = loss.item(), score(prediction, y) if score else 0.0
                 first = False
-            flat = layout.pack(
-                kept,
-                sum(len(r[s]) / len(x) for r, (x, _) in zip(rows, given, strict=True)) / len(given),
-            )
+            flat = layout.pack(kept, sum(share[s] for share in shares) / len(given))
             finite[place] = _is_finite(flat)
             sums.add(s, flat)
         all_told, all_finite, stops = self._tell(told, finite, stop, owners, given)
         bad = [s for s in range(leaves) if not (all_finite[s] and np.isfinite(all_told[s]).all())]
         if bad:
-            self._fail(loss_fn, given, rows, bad[0], all_told[bad[0]], owners, state)
+            self._fail(loss_fn, given, bad[0], all_told[bad[0]], owners, state, layout.device)
         total = self._sum_of(sums, owners, layout)
-        counts = np.array([[len(r[s]) for r in rows] for s in range(leaves)])
-        losses = [
-            math.fsum(all_told[:, i, 0] * counts[:, i]) / len(x) for i, (x, _) in enumerate(given)
-        ]
+        losses = []
+        for i, batch in enumerate(given):
+            counts = [len(r) for r in tree.cut(batch.rows, self.shards)[:leaves]]
+            losses.append(math.fsum(all_told[:, i, 0] * counts) / batch.rows)
         return total, Sums(losses, all_told[:, :, 1].sum(axis=0).tolist(), stops)
 
     def _begin(
@@ -258,7 +274,7 @@ class DataParallel(nn.Module):
         finite: Array,
         stop: bool,
         owners: list[range],
-        given: list[tuple[Tensor, Tensor]],
+        given: list[ShardedBatch],
     ) -> tuple[Array, Array, bool]:
         """The numbers of all shards, on all ranks: a few bytes. ParallelError where the ranks were
         given different batches."""
@@ -297,20 +313,20 @@ class DataParallel(nn.Module):
     def _fail(
         self,
         loss_fn: Loss,
-        given: list[tuple[Tensor, Tensor]],
-        rows: list[list[range]],
+        given: list[ShardedBatch],
         s: int,
         told: Array,
         owners: list[range],
         state: tuple[int, int],
+        device: Any,
     ) -> None:
         """NotFiniteError: the step, the rank, the rows, and the line that made it."""
         rank = next(r for r, leaves in enumerate(owners) if s in leaves)
         i = next((i for i, loss in enumerate(told[:, 0]) if not math.isfinite(loss)), 0)
-        part = rows[i][s]
-        x, y = (t[part.start : part.stop] for t in given[i])
+        part = tree.cut(given[i].rows, self.shards)[s]
         line = ""
         if rank == self.comm.rank:
+            x, y = (t.to(device) for t in given[i].part(s))
             buffers = [b for _, b in self.module.named_buffers()]
             self._begin(s, *state, buffers, [b.clone() for b in buffers])
             line = _first_bad(partial(self._shard_forward, loss_fn, x, y), x, y)
@@ -408,15 +424,15 @@ def spread(
     return tuple(np.concatenate(each) for each in zip(*all_, strict=True))
 
 
-def _checksum(batches: list[tuple[Tensor, Tensor]]) -> int:
-    """Of shapes, targets, and first and last inputs: enough to tell two batches apart."""
+def _checksum(batches: list[ShardedBatch]) -> int:
+    """Of what tells the batches apart."""
     import zlib
 
     found = 0
-    for x, y in batches:
-        found = zlib.crc32(repr((x.shape, y.shape, x.dtype.name, y.dtype.name)).encode(), found)
-        for t in (x[:1], x[-1:], y):
-            found = zlib.crc32(flat_of(t).tobytes(), found)
+    for batch in batches:
+        for fact in (batch.rows, *batch.key):
+            told = fact.tobytes() if isinstance(fact, np.ndarray) else repr(fact).encode()
+            found = zlib.crc32(told, found)
     return found
 
 

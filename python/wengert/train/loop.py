@@ -28,7 +28,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -41,7 +41,7 @@ import numpy.typing as npt
 
 import wengert
 from wengert import _explained
-from wengert.data import Batches, to_tensors
+from wengert.data import Batches, ShardedBatch, to_tensors
 from wengert.io import load_checkpoint, save_checkpoint, writing
 from wengert.nn.module import kept_modes
 from wengert.optim import (
@@ -371,9 +371,10 @@ class _Run:
         self.seen.epoch, self.seen.metrics = at.epoch + 1, {}
         self._tell("on_epoch_begin")
         began, spent_before = time.perf_counter(), at.seconds
-        batches, total = self._batches(), len(self.data)
-        for x, y in batches:
-            group = [(x, y)]
+        data, total = self.data, len(self.data)
+        batches = self._batches(data if self.parallel is None else self.parallel.batches(data))
+        for batch in batches:
+            group = [batch]
             while len(group) < min(self.accumulate, total - at.batch):
                 group.append(next(batches))
             wengert.manual_seed(step_seed(self.data.seed, at.step))
@@ -382,9 +383,10 @@ class _Run:
             if self.by_step and self.schedule is not None:
                 self.schedule.step()
             at.batch, at.step = at.batch + len(group), at.step + 1
-            for value, (x, _) in zip(values, group, strict=True):
-                at.loss_sum += value * len(x)
-                at.samples += len(x)
+            for value, batch in zip(values, group, strict=True):
+                rows = batch.rows if isinstance(batch, ShardedBatch) else len(batch[0])
+                at.loss_sum += value * rows
+                at.samples += rows
             at.correct += right
             at.seconds = spent_before + time.perf_counter() - began
             progress.step(at.epoch + 1, at.step, self._train_metrics())
@@ -393,9 +395,7 @@ class _Run:
             if stop.requested:
                 return
 
-    def _all_gradients(
-        self, group: list[tuple[Tensor, Tensor]], stop: _Stop
-    ) -> tuple[list[float], int]:
+    def _all_gradients(self, group: list[Any], stop: _Stop) -> tuple[list[float], int]:
         """The losses and right answers of the batches of a step; their gradients are then there."""
         values: list[float] = []
         if self.parallel is not None:
@@ -437,18 +437,21 @@ class _Run:
             "place in the run": asdict(self.at),
         }
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, data: Iterable[Any]) -> Iterator[Any]:
         """Those of the epoch, on the model's device. Training is saved where the data fail."""
-        batches = iter(self.data)
+        batches = iter(data)
         while True:
             try:
-                x, y = next(batches)
+                batch = next(batches)
             except StopIteration:
                 return
             except Exception as error:
                 error.add_note(f"training stopped in {self._place()}{self._kept()}")
                 raise
-            yield (x, y) if self.device == "cpu" else (x.to(self.device), y.to(self.device))
+            if isinstance(batch, ShardedBatch) or self.device == "cpu":
+                yield batch
+            else:
+                yield tuple(t.to(self.device) for t in batch)
 
     def _place(self) -> str:
         return f"epoch {self.seen.epoch}, after step {self.at.step}"
@@ -628,7 +631,7 @@ class _Run:
         self.data.load_state_dict({"epoch": self.at.epoch, "batch": self.at.batch})
         self._train_mode()
         try:
-            for x, y in self._batches():
+            for x, y in self._batches(self.data):
                 if self.at.step > failed_at:
                     break
                 program = record(partial(self._step, x, y))
