@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
       {"unpacked_cols", &avx512::unpacked_cols}, {"aliased_cols", &avx512::aliased_cols},
       {"tall_elements", &avx512::tall_elements}, {"side_limit", &avx512::side_limit},
       {"chunks_wanted", &avx512::chunks_wanted}, {"chunk_work", &avx512::chunk_work},
-      {"shared_rows", &avx512::shared_rows},     {"shared_elements", &avx512::shared_elements},
+      {"shared_rows", &avx512::shared_rows},     {"shared_work", &avx512::shared_work},
       {"shared_chunks", &avx512::shared_chunks}};
   set_num_threads(argc > 1 ? std::atoi(argv[1]) : 1);
   for (int i = 2; i < argc; ++i) {

@@ -56,18 +56,19 @@ constexpr int64_t short_column = 16;       // n == 1: up to this k no kernel of 
 #define WENGERT_TUNABLE constexpr
 #endif
 WENGERT_TUNABLE int64_t direct_rows = 64,  // up to this many rows, b is read in place
-    direct_bytes = 4096,        // ... if its rows are at most this far apart; else up to one panel
-    unpacked_cols = 128,        // up to this many columns of a chunk, a is read in place
-    aliased_cols = 32,          // ... or up to this many, if its lines evict each other from L1
-    tall_elements = 1 << 18,    // an a of this size stays in L2: chunks have all its rows
-    side_limit = 512,           // of chunks that are nearly square
-    chunks_wanted = 16,         // chunks of a product
-    row_work = 1 << 20,         // least multiply-adds of a chunk of rows,
-    small_b = 1 << 14,          // ... if b has at least this many elements,
-    chunk_work = 1 << 18,       // ... else, and of other chunks, this many
-    shared_rows = 256,          // b is packed once if there are this many rows,
-    shared_elements = 1 << 18,  // ... this many elements of b,
-    shared_chunks = 8;          // ... and this many chunks
+    direct_bytes = 4096,      // ... if its rows are at most this far apart; else up to one panel
+    unpacked_cols = 128,      // up to this many columns of a chunk, a is read in place;
+                              // ... or half as many, if it lies transposed,
+    aliased_cols = 32,        // ... or this many, if its lines evict each other from L1
+    tall_elements = 1 << 18,  // an a of this size stays in L2: chunks have all its rows
+    side_limit = 512,         // of chunks that are nearly square
+    chunks_wanted = 16,       // chunks of a product
+    row_work = 1 << 20,       // least multiply-adds of a chunk of rows,
+    small_b = 1 << 14,        // ... if b has at least this many elements,
+    chunk_work = 1 << 18,     // ... else, and of other chunks, this many
+    shared_rows = 256,        // b is packed once if there are this many rows,
+    shared_work = 1 << 26,    // ... and this many multiply-adds,
+    shared_chunks = 8;        // ... for this many chunks
 // At most, about: 5 to 20 ms, for which Ctrl-C waits.
 template <class T> constexpr int64_t chunk_limit = lanes<T> << 25;
 constexpr int64_t shared_limit = 1 << 22;  // elements of b that are packed at once
@@ -353,8 +354,10 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
   const bool packs_b = !g.packed && !in_place;
   const int64_t a_step = (g.a_col == 1 ? g.a_row : g.a_col) * static_cast<int64_t>(sizeof(T));
   const bool aliased = a_step % 4096 == 0;  // all its lines have the same places in L1
-  const bool packs_a =
-      (packs_b || g.packed) && part.cols > (aliased ? aliased_cols : unpacked_cols);
+  const int64_t unpacked = aliased        ? aliased_cols
+                           : g.a_col == 1 ? unpacked_cols
+                                          : unpacked_cols / 2;
+  const bool packs_a = (packs_b || g.packed) && part.cols > unpacked;
   T *packed_b = nullptr, *packed_a = nullptr;
   if (packs_a || packs_b || few_rows || !has_masks) {
     const int64_t rows_max = packs_a ? ceil_div(part.rows, tile_rows) * a_width : narrow;
@@ -439,7 +442,7 @@ struct Grid {
   int64_t rows, cols, down, across;
 };
 bool shares_b(const Gemm& g) {
-  return g.m >= shared_rows && g.n * g.k >= shared_elements && g.k <= k_slab;
+  return g.m >= shared_rows && g.m * g.n * g.k >= shared_work && g.k <= k_slab;
 }
 template <class T> Grid grid(const Gemm& g) {
   const int64_t m = g.m, n = g.n, k = min(g.k, k_slab);
@@ -449,9 +452,10 @@ template <class T> Grid grid(const Gemm& g) {
   }
   constexpr int64_t panel = 2 * lanes<T>;
   if (shares_b(g)) {  // chunks are wide, so that a is packed seldom
-    const int64_t down = ceil_div(m, shared_rows), rows = ceil_div(m, down),
+    const int64_t least = ceil_div(m, shared_rows),
+                  across = min(ceil_div(shared_chunks, least), max(1, n / tile_cols<T>)),
+                  down = max(least, ceil_div(shared_chunks, across)), rows = ceil_div(m, down),
                   most = max(1, chunk_limit<T> / (rows * k * panel)) * panel,
-                  across = ceil_div(shared_chunks, down),
                   cols = min(most, round_up(ceil_div(n, across), panel));
     return {rows, cols, down, ceil_div(n, cols)};
   }

@@ -136,16 +136,14 @@ GemmKernel gemm_kernel(DType dtype) {
   }
 }
 
-// Bytes of b, rewritten in the order in which the kernels read it; 0 where a product copies nothing
-// of b, or has no use for such a copy.
-static int64_t packed_bytes(DType dtype, const Gemm& g) {
-  // Up to 64 rows, adjacent columns are read in place. Of 512 rows or more, a copy of b is a
-  // small part of the work. Sums of more than 4096 terms are made in another way.
-  const bool copied = g.b_col != 1 ? g.n > 1 : g.m > 64;
-  if (!is_floating(dtype) || dtype == DType::bfloat16 || !copied || g.m > 512 || g.k > 4096 ||
-      g.n * g.k < 4096)
-    return 0;
+int64_t packed_bytes(DType dtype, const Gemm& g) {
+  // Sums of more than 4096 terms are made in another way.
+  if (!is_floating(dtype) || dtype == DType::bfloat16 || g.k > 4096) return 0;
   return ceil_div(g.n, 32) * 32 * g.k * size_of(dtype);
+}
+void pack(DType dtype, const Gemm& g, void* to) {
+  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
+  (dtype == DType::float32 ? table.pack_f32 : table.pack_f64)(g, to);
 }
 
 bool makes_whole_rows(const Gemm& g) {
@@ -246,7 +244,12 @@ void ReadyMatmul::pointers(std::vector<void*>& at) {
 int64_t ReadyMatmul::may_keep(const Ref<Storage>& storage) {
   const auto* const first = static_cast<const char*>(storage->data);
   if (b_.data < first || b_.data >= first + storage->bytes || c_.shape.size() != 2) return 0;
-  packed_bytes_ = kernel_ == gemm_kernel(c_.dtype) ? packed_bytes(c_.dtype, gemm_) : 0;
+  // Up to 64 rows, adjacent columns are read in place. Of 512 rows or more, a copy of b is a small
+  // part of the work.
+  const Gemm& g = gemm_;
+  const bool copied = g.b_col != 1 ? g.n > 1 : g.m > 64;
+  if (copied && g.m <= 512 && g.n * g.k >= 4096 && kernel_ == gemm_kernel(c_.dtype))
+    packed_bytes_ = packed_bytes(c_.dtype, g);
   if (packed_bytes_) source_ = storage;
   return packed_bytes_;
 }
@@ -259,8 +262,7 @@ const void* ReadyMatmul::packed() const {
   if (!again) return nullptr;
   if (!packed_) packed_ = allocate(packed_bytes_);
   if (!packed_) return nullptr;
-  static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
-  (c_.dtype == DType::float32 ? table.pack_f32 : table.pack_f64)(gemm_, packed_);
+  pack(c_.dtype, gemm_, packed_);
   made_ = true;
   return packed_;
 }

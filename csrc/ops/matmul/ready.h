@@ -7,6 +7,11 @@
 
 namespace wengert {
 
+// b, rewritten in the order in which the kernels read it: its bytes, 0 where none reads such a
+// copy.
+int64_t packed_bytes(DType dtype, const Gemm& g);
+void pack(DType dtype, const Gemm& g, void* to);
+
 class ReadyMatmul : public Ready {
  public:
   ReadyMatmul(const View& c, const View& a, const View& b, MatmulPrecision precision);

@@ -15,6 +15,7 @@
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/matmul/gpu.h"
+#include "ops/matmul/ready.h"
 #include "ops/recurrent/gpu.h"
 #include "tensor/copy.h"
 
@@ -22,9 +23,10 @@ namespace wengert {
 
 namespace {
 
-constexpr int64_t chunk_elements = 1 << 12;  // of states, that threads share
+constexpr int64_t chunk_elements = 1 << 10;  // of states, that threads share
+constexpr int64_t together = 16;             // sequences that a thread takes through all times, ...
+constexpr int64_t near_elements = 1 << 18;   // ... if b has at most this many: it stays in L2
 constexpr int64_t few = 3;                   // sequences for which b is read in place
-constexpr int64_t most_terms = 4096;         // for which matmul takes a packed b
 
 struct RecurrentAttrs {
   bool reverse;
@@ -70,10 +72,9 @@ template <class C, class T> class OnCpu {
               .c = nullptr,
               .c_row = b.shape[1]} {
     if (s.times < 2) return;
-    if (s.rows > few && gemm_.k <= most_terms) {
-      static const MatmulKernels& table = WENGERT_PICK_KERNELS(matmul_kernels);
-      room_ = Tensor(Shape{ceil_div(gemm_.n, 32) * 32 * gemm_.k}, b.dtype);
-      (sizeof(T) == sizeof(float) ? table.pack_f32 : table.pack_f64)(gemm_, room_.data());
+    if (const int64_t bytes = packed_bytes(b.dtype, gemm_); bytes > 0 && s.rows > few) {
+      room_ = Tensor(Shape{bytes}, DType::uint8);
+      pack(b.dtype, gemm_, room_.data());
       gemm_.packed = room_.data();
     } else if (gemm_.b_col != 1) {
       room_ = Tensor(b.shape, b.dtype);
@@ -81,24 +82,32 @@ template <class C, class T> class OnCpu {
       gemm_.b = room_.data(), gemm_.b_row = gemm_.n, gemm_.b_col = 1;
     }
   }
-  void multiply(const T* a, T* c) {
-    gemm_.a = a, gemm_.c = c;
-    static const GemmKernel kernel = gemm_kernel(dtype_of<T>());
-    kernel(gemm_);
+  // f(times, first, end) for parts of the sequences
+  template <class F> void each_part(const F& f) const {
+    const int64_t parts = gemm_.n * gemm_.k > near_elements ? 1 : ceil_div(s_.rows, together);
+    parallel_for(parts, [&](int64_t part) {
+      const auto each_time = [&](const auto& step) {
+        serial_for(s_.times, 1, [&](int64_t t, int64_t) { step(t); });
+      };
+      f(each_time, part * s_.rows / parts, (part + 1) * s_.rows / parts);
+    });
   }
-  template <class Rows> void cell(const Rows& rows) const {
+  void multiply(const T* a, T* c, int64_t first, int64_t end) const {
+    Gemm gemm = gemm_;
+    gemm.m = end - first, gemm.a = a + first * gemm.k, gemm.c = c + first * gemm.n;
+    static const GemmKernel kernel = gemm_kernel(dtype_of<T>());
+    kernel(gemm);
+  }
+  template <class Rows> void cell(const Rows& rows, int64_t from, int64_t to) const {
     static const RecurrentKernels& table = WENGERT_PICK_KERNELS(recurrent_kernels);
     const int64_t each = std::max<int64_t>(1, chunk_elements / s_.width);
-    parallel_for(ceil_div(s_.rows, each), [&](int64_t chunk) {
-      const int64_t first = chunk * each, end = std::min(s_.rows, first + each);
+    parallel_for(ceil_div(to - from, each), [&](int64_t chunk) {
+      const int64_t first = from + chunk * each, end = std::min(to, first + each);
       if constexpr (std::is_same_v<Rows, CellRows<T>>)
         kernel_of<C, T>(table).next(rows, first, end);
       else
         kernel_of<C, T>(table).back(rows, first, end);
     });
-  }
-  template <class F> void each_time(const F& f) const {
-    serial_for(s_.times, 1, [&](int64_t step, int64_t) { f(step); });
   }
 
  private:
@@ -111,7 +120,13 @@ template <class C, class T> class OnGpu {
  public:
   OnGpu(const View& b, const Sizes& s, MatmulPrecision precision)
       : s_(s), b_(b), attrs_(MatmulGpuAttrs{precision}) {}
-  void multiply(const T* a, T* c) const {
+  template <class F> void each_part(const F& f) const {
+    const auto each_time = [&](const auto& step) {
+      for (int64_t t = 0; t < s_.times; ++t) step(t);
+    };
+    f(each_time, 0, s_.rows);
+  }
+  void multiply(const T* a, T* c, int64_t, int64_t) const {
     const auto rows = [&](const T* data, int64_t n) {
       const Shape shape{s_.rows, n};
       return View{const_cast<T*>(data), shape, contiguous_strides(shape), b_.dtype, b_.device};
@@ -119,15 +134,12 @@ template <class C, class T> class OnGpu {
     const View out = rows(c, b_.shape[1]), in[] = {rows(a, b_.shape[0]), b_};
     gpu_kernels().matmul->matmul(Views(&out, 1), Views(in), attrs_);
   }
-  template <class Rows> void cell(const Rows& rows) const {
+  template <class Rows> void cell(const Rows& rows, int64_t, int64_t) const {
     const auto& kernel = kernel_of<C, T>(*gpu_kernels().recurrent);
     if constexpr (std::is_same_v<Rows, CellRows<T>>)
       kernel.next(b_.device, rows, s_.rows);
     else
       kernel.back(b_.device, rows, s_.rows);
-  }
-  template <class F> void each_time(const F& f) const {
-    for (int64_t step = 0; step < s_.times; ++step) f(step);
   }
 
  private:
@@ -171,20 +183,22 @@ void run(Views out, Views in, const Attrs& attrs) {
     using T = decltype(type);
     Machine<C, T> machine(b, s, precision);
     const Tensor products({Shape{C::gates * s.state}, b.dtype, b.device});
-    CellRows<T> r{};
-    r.width = s.width, r.products = products.data<T>();
-    r.bias = last.as<T>();  // of a cell that has one
-    for (int j = 0; j < C::states; ++j) r.state[j] = in[2 + j].as<T>();
-    machine.each_time([&](int64_t step) {
-      const int64_t t = reverse ? s.times - 1 - step : step;
-      r.x = in[0].as<T>() + t * C::gates * s.state;
-      r.kept = out[1].as<T>() + t * C::keeps * s.state;
-      for (int j = 0; j < C::states; ++j) {
-        r.before[j] = r.state[j];
-        r.state[j] = out[0].as<T>() + (j * s.times + t) * s.state;
-      }
-      machine.multiply(r.before[0], products.data<T>());
-      machine.cell(r);
+    machine.each_part([&](const auto& each_time, int64_t first, int64_t end) {
+      CellRows<T> r{};
+      r.width = s.width, r.products = products.data<T>();
+      r.bias = last.as<T>();  // of a cell that has one
+      for (int j = 0; j < C::states; ++j) r.state[j] = in[2 + j].as<T>();
+      each_time([&](int64_t step) {
+        const int64_t t = reverse ? s.times - 1 - step : step;
+        r.x = in[0].as<T>() + t * C::gates * s.state;
+        r.kept = out[1].as<T>() + t * C::keeps * s.state;
+        for (int j = 0; j < C::states; ++j) {
+          r.before[j] = r.state[j];
+          r.state[j] = out[0].as<T>() + (j * s.times + t) * s.state;
+        }
+        machine.multiply(r.before[0], products.data<T>(), first, end);
+        machine.cell(r, first, end);
+      });
     });
   });
 }
@@ -222,23 +236,25 @@ void run_vjp(Views out, Views in, const Attrs& attrs) {
     using T = decltype(type);
     Machine<C, T> machine(in[3], s, precision);
     const Tensor room({Shape{(apart ? C::gates : 0) * s.state}, in[0].dtype, in[0].device});
-    T *const first = out[1].as<T>(), *const product = first + product_at<C> * s.state;
-    CellGradient<T> r{};
-    r.width = s.width, r.product = product, r.back = room.data<T>();
-    for (int j = 0; j < C::states; ++j) r.carry[j] = first + j * s.state;
-    machine.each_time([&](int64_t step) {
-      const int64_t t = reverse ? step : s.times - 1 - step, before = reverse ? t + 1 : t - 1;
-      r.last = step == 0;
-      r.kept = in[1].as<T>() + t * C::keeps * s.state;
-      r.made = out[0].as<T>() + t * C::makes * s.state;
-      for (int j = 0; j < C::states; ++j) {
-        const T* const y = in[2].as<T>() + j * s.times * s.state;
-        r.g[j] = in[0].as<T>() + (j * s.times + t) * s.state;
-        r.state[j] = y + t * s.state;
-        r.before[j] = step + 1 < s.times ? y + before * s.state : in[4 + j].as<T>();
-      }
-      machine.cell(r);
-      machine.multiply(apart ? r.back : r.made, product);
+    T *const starts = out[1].as<T>(), *const product = starts + product_at<C> * s.state;
+    machine.each_part([&](const auto& each_time, int64_t first, int64_t end) {
+      CellGradient<T> r{};
+      r.width = s.width, r.product = product, r.back = room.data<T>();
+      for (int j = 0; j < C::states; ++j) r.carry[j] = starts + j * s.state;
+      each_time([&](int64_t step) {
+        const int64_t t = reverse ? step : s.times - 1 - step, before = reverse ? t + 1 : t - 1;
+        r.last = step == 0;
+        r.kept = in[1].as<T>() + t * C::keeps * s.state;
+        r.made = out[0].as<T>() + t * C::makes * s.state;
+        for (int j = 0; j < C::states; ++j) {
+          const T* const y = in[2].as<T>() + j * s.times * s.state;
+          r.g[j] = in[0].as<T>() + (j * s.times + t) * s.state;
+          r.state[j] = y + t * s.state;
+          r.before[j] = step + 1 < s.times ? y + before * s.state : in[4 + j].as<T>();
+        }
+        machine.cell(r, first, end);
+        machine.multiply(apart ? r.back : r.made, product, first, end);
+      });
     });
   });
 }
