@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--subset", type=int, help="learn from the first N images only")
     parser.add_argument("--width", type=int, default=32, help="channels of the first stage")
+    parser.add_argument("--lr", type=float, default=0.1, help="largest learning rate")
+    parser.add_argument("--erase", type=float, default=0.0, help="how often a part is erased")
+    parser.add_argument("--depth", nargs=3, type=int, default=(1, 1, 1), help="blocks by stage")
     parser.add_argument("--workers", type=int, default=1, help="threads that prepare batches")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(), help="where mistakes.png goes")
@@ -63,18 +66,22 @@ def main() -> None:
         seed=options.seed,
         drop_last=True,
         transform=standardize,
-        augment=[RandomCrop(28, padding=2), RandomHorizontalFlip(), RandomErasing(0.3)],
+        augment=[RandomCrop(28, padding=2), RandomHorizontalFlip(), RandomErasing(options.erase)],
         workers=options.workers,
     )
     wengert.manual_seed(options.seed)
-    model = ConvNet(width=options.width)
-    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    schedule = optim.OneCycleLR(optimizer, 0.2, total_steps=options.epochs * len(training))
+    model = ConvNet(width=options.width, depth=options.depth)
+    optimizer = optim.SGD(
+        model.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )
+    schedule = optim.OneCycleLR(
+        optimizer, options.lr, options.epochs * len(training), 0.2, cycle_momentum=False
+    )
 
     @wengert.compile
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
-        loss = wengert.cross_entropy(model(x), y)
+        loss = wengert.cross_entropy(model(x), y, label_smoothing=0.05)
         loss.backward()
         optimizer.step()
         return loss

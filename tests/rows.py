@@ -219,6 +219,11 @@ def layer_norm(x: Any, w: Any = 1.0, b: Any = 0.0, eps: float = 1e-5) -> Any:
     return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps) * w + b
 
 
+def batch_norm(x: Any, w: Any, b: Any) -> Any:
+    y = layer_norm(np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)).reshape(x.shape[1], len(x), -1)
+    return np.moveaxis(y, 0, 1).reshape(x.shape) * w[:, None] + b[:, None]
+
+
 def windows_of(x: Any, size: Any, stride: Any, padding: Any, dilation: Any, fill: float) -> Any:
     """(..., windows, elements of a window) over the last axes, one element at a time."""
     n = len(size)
@@ -1262,6 +1267,16 @@ ROWS: list[Row] = [
             made_by="layer_norm",
         )
         for n, given in ((7, 0), (5, 1), (6, 2), (70, 2))
+    ),
+    Row(
+        "batch_norm",
+        lambda x, w, b: wg.batch_norm(x, None, None, w, b, True),
+        batch_norm,
+        (REAL, REAL, REAL),
+        (((4, 3, 5), (3,), (3,)), ((2, 2, 19), (2,), (2,))),
+        near=3.0,
+        ulps=8.0,
+        covers=("batch_norm_vjp",),
     ),
     *(
         Row(

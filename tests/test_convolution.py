@@ -241,6 +241,25 @@ def test_interpolations_by_chance(axes: int, seed: int) -> None:
                     )
 
 
+@pytest.mark.parametrize("size", [(1, 2), (5, 7), (9, 40), (17, 33)])
+@pytest.mark.parametrize("padding", [0, 1, 2, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_depthwise(kernel: int, stride: int, padding: int, size: tuple[int, int]) -> None:
+    """Each channel by itself, where the edges of an image are a large part of it or a small one."""
+    torch = pytest.importorskip("torch")
+    if min(size) + 2 * padding < kernel:
+        pytest.skip("no window")
+    random = np.random.default_rng(0)
+    x, w = random.standard_normal((2, 3, *size)), random.standard_normal((3, 1, kernel, kernel))
+    agree(
+        torch,
+        lambda x, w: wg.conv2d(x, w, None, stride, padding, 1, 3),
+        lambda x, w: torch.conv2d(x, w, None, stride, padding, 1, 3),
+        *(x, w),
+    )
+
+
 # images, inputs, outputs, size, kernel, stride, padding, dilation, groups: bands of rows, several
 # images at a time, strides, one output, single channels.
 LARGE = [
@@ -253,6 +272,8 @@ LARGE = [
     (2, 8, 12, 200, 3, 1, 2, 2, 4),
     (7, 40, 33, 7, 3, 1, 1, 1, 1),
     (2, 1, 1, 300, 5, 1, 2, 1, 1),
+    (5, 40, 40, 7, 3, 1, 1, 1, 40),
+    (3, 6, 6, 83, 3, 2, 1, 1, 6),
     (2, 24, 80, 56, 1, 1, 0, 1, 1),
     (1, 600, 20, 6, 3, 1, 1, 1, 1),
 ]

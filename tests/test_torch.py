@@ -224,6 +224,8 @@ def counterpart(row: Row) -> Callable[..., Any]:
         return torch.matmul
     if row.op == "layer_norm":
         return lambda x, *wb: F.layer_norm(x, x.shape[-1:], *wb)
+    if row.op == "batch_norm":
+        return lambda x, w, b: F.batch_norm(x, None, None, w, b, True)
     if row.op == "attention":
         causal = row.variant == "causal"
         return lambda *x: F.scaled_dot_product_attention(*x, is_causal=causal)

@@ -1,5 +1,6 @@
 // Reductions, products, layers and updates; most functions are methods too.
 #include "bindings/bindings.h"
+#include "ops/rows/batch_norm.h"
 #include "ops/update/rows.h"
 
 namespace wengert::bindings {
@@ -248,6 +249,8 @@ void add_functions(py::module_& m, TensorClass& cls) {
       "\n\n>>> y = wg.layer_norm(wg.tensor([[1.0, 3.0], [2.0, 6.0]]), (2,))\n"
       ">>> [[round(v, 3) for v in row] for row in y.tolist()]\n"
       "[[-1.0, 1.0], [-1.0, 1.0]]");
+  m.def("_batch_norm", &batch_norm, py::arg("x"), py::arg("weight"), py::arg("bias"),
+        py::arg("eps"), "See wengert.batch_norm: in training; and mean and variance of channels.");
   m.def(
       "_recurrent",
       [](const std::string& cell, py::handle operands, bool reverse) {

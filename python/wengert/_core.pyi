@@ -2004,6 +2004,10 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | No
     """
     See wengert.scaled_dot_product_attention.
     """
+def _batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: typing.SupportsFloat | typing.SupportsIndex) -> tuple[Tensor, Tensor]:
+    """
+    See wengert.batch_norm: in training; and mean and variance of channels.
+    """
 def _batching() -> typing.Any:
     """
     The innermost vmap that runs here, or None.

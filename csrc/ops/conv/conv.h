@@ -3,7 +3,7 @@
 // y[n, o, p] = sum over c, t of w[o, c, t] * x[n, c, p * stride + t * dilation - before], where x
 // is 0 outside. It is linear in x and in w, and so are its gradients: three ops, each of which is
 // the gradient of the two others (conv.cpp). On the CPU all three are matrix products or, with few
-// output channels, loops over rows (correlate.cpp).
+// output channels, loops over rows (correlate.cpp, depthwise.cpp).
 #pragma once
 
 #include <vector>
@@ -53,5 +53,11 @@ template <class F> void of_floats(DType dtype, const F& f) {
 void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs);
 void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs);
 void convolve_weights(const View& dw, const View& x, const View& g, const ConvAttrs& attrs);
+
+// The same where each channel is convolved by itself, with 3x3 or 5x5 taps (depthwise.cpp).
+bool is_depthwise(const Shape& x, const Shape& w, const ConvAttrs& attrs);
+void depthwise(const View& y, const View& x, const View& w, const ConvAttrs& attrs);
+void depthwise_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs);
+void depthwise_weights(const View& dw, const View& x, const View& g, const ConvAttrs& attrs);
 
 }  // namespace wengert

@@ -11,47 +11,78 @@ namespace {
 
 constexpr int together = 8;  // vectors whose sums are in registers
 
-// Every second element of two vectors, from the first on.
-template <class T, int... i> Simd<T> evens(Simd<T> a, Simd<T> b, std::integer_sequence<int, i...>) {
-  return __builtin_shufflevector(a.v, b.v, (2 * i)...);
+// Every second element of two vectors, from the first or the second on.
+template <class T, int first, int... i>
+FN Simd<T> alternate(Simd<T> a, Simd<T> b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a.v, b.v, (2 * i + first)...);
 }
-// The lower or upper half of x, each element twice.
+// The lower or upper half of a and b, in turns.
 template <class T, int from, int... i>
-Simd<T> doubled(Simd<T> x, std::integer_sequence<int, i...>) {
-  return __builtin_shufflevector(x.v, x.v, (from + i / 2)...);
-}
-
-// p[from ... to), where they are; 0 in the other lanes.
-template <class T> FN Simd<T> load_between(const T* p, int from, int to) {
+FN Simd<T> zipped(Simd<T> a, Simd<T> b, std::integer_sequence<int, i...>) {
   constexpr int L = Simd<T>::width;
-#if defined(__AVX512F__)
-  const unsigned mask = to > from ? ((1u << to) - 1) & ~((1u << from) - 1) : 0;
-  if constexpr (L == 16)
-    return (typename Simd<T>::Vec)_mm512_maskz_loadu_epi32(static_cast<__mmask16>(mask), p);
-  else
-    return (typename Simd<T>::Vec)_mm512_maskz_loadu_epi64(static_cast<__mmask8>(mask), p);
-#else
-  if (from == 0 && to == L) return Simd<T>::load(p);
-  T lane[L] = {};
-  for (int l = from; l < to; ++l) lane[l] = p[l];
-  return Simd<T>::load(lane);
-#endif
+  return __builtin_shufflevector(a.v, b.v, (from + i / 2 + i % 2 * L)...);
 }
-template <class T> FN int lane_at(int64_t i) {  // the nearest that there is
+// Some lanes: those from one to another, both of which may lie outside the vector.
+template <class T> FN int lane_at(int64_t i) {
   return i < 0 ? 0 : i > Simd<T>::width ? Simd<T>::width : static_cast<int>(i);
 }
+#if defined(__AVX512F__)
+template <class T> struct Lanes {
+  Lanes() = default;
+  FN Lanes(int64_t from, int64_t to)
+      : mask(((1u << lane_at<T>(to)) - 1) & ~((1u << lane_at<T>(from)) - 1)) {}
+  FN Simd<T> load(const T* p) const {  // 0 in the other lanes
+    if constexpr (sizeof(T) == 4)
+      return (typename Simd<T>::Vec)_mm512_maskz_loadu_epi32(static_cast<__mmask16>(mask), p);
+    else
+      return (typename Simd<T>::Vec)_mm512_maskz_loadu_epi64(static_cast<__mmask8>(mask), p);
+  }
+  FN void store(T* p, Simd<T> x) const {
+    if constexpr (sizeof(T) == 4)
+      _mm512_mask_storeu_epi32(p, static_cast<__mmask16>(mask), (__m512i)x.v);
+    else
+      _mm512_mask_storeu_epi64(p, static_cast<__mmask8>(mask), (__m512i)x.v);
+  }
+  unsigned mask;
+};
+#else
+template <class T> struct Lanes {
+  Lanes() = default;
+  FN Lanes(int64_t from, int64_t to) : from(lane_at<T>(from)), to(lane_at<T>(to)) {}
+  __attribute__((noinline)) Simd<T> load(const T* p) const {
+    if (from == 0 && to == Simd<T>::width) return Simd<T>::load(p);
+    T lane[Simd<T>::width] = {};
+    for (int l = from; l < to; ++l) lane[l] = p[l];
+    return Simd<T>::load(lane);
+  }
+  __attribute__((noinline)) void store(T* p, Simd<T> x) const {
+    if (from == 0 && to == Simd<T>::width) return x.store(p);
+    T lane[Simd<T>::width];
+    x.store(lane);
+    for (int l = from; l < to; ++l) p[l] = lane[l];
+  }
+  int from, to;
+};
+#endif
+
+}  // namespace
+}  // namespace wengert::WENGERT_ISA
+
+#include "ops/conv/depthwise.h"  // with the functions above
+
+namespace wengert::WENGERT_ISA {
+namespace {
 
 // to[i] = x[i * step] for begin <= i < end, and 0 for the others of n from i on; step is 1 or 2.
 template <class T>
 FN void copy_vector(const T* x, int64_t step, int64_t begin, int64_t end, T* to, int64_t i, int n) {
   constexpr int64_t L = Simd<T>::width;
-  const auto lane = [](int64_t at) INLINE { return lane_at<T>(at); };
   const int64_t first = begin - i, last = end - i;
   const T* const at = x + i * step;
-  if (step == 1) return store<Simd<T>>(to + i, n, load_between<T>(at, lane(first), lane(last)));
-  const Simd<T> a = load_between<T>(at, lane(2 * first), lane(2 * last - 1)),
-                b = load_between<T>(at + L, lane(2 * first - L), lane(2 * last - 1 - L));
-  store<Simd<T>>(to + i, n, evens<T>(a, b, std::make_integer_sequence<int, L>()));
+  if (step == 1) return store<Simd<T>>(to + i, n, Lanes<T>(first, last).load(at));
+  const Simd<T> a = Lanes<T>(2 * first, 2 * last - 1).load(at),
+                b = Lanes<T>(2 * first - L, 2 * last - 1 - L).load(at + L);
+  store<Simd<T>>(to + i, n, alternate<T, 0>(a, b, std::make_integer_sequence<int, L>()));
 }
 template <class T> void copy(const PlaneCopy& c, const void* from, void* into) {
   constexpr int64_t L = Simd<T>::width;
@@ -100,8 +131,8 @@ template <class T> void spread(const void* given, int64_t n, void* into, int64_t
     for (; i + L < n; i += L) {
       const Simd<T> x = Simd<T>::load(from + i);
       T* const at = to + 2 * i;
-      select(odd, Simd<T>::load(at), doubled<T, 0>(x, all)).store(at);
-      select(odd, Simd<T>::load(at + L), doubled<T, L / 2>(x, all)).store(at + L);
+      select(odd, Simd<T>::load(at), zipped<T, 0>(x, x, all)).store(at);
+      select(odd, Simd<T>::load(at + L), zipped<T, L / 2>(x, x, all)).store(at + L);
     }
   }
   for (; i < n; ++i) to[i * step] = from[i];
@@ -181,12 +212,20 @@ template <class T> void few_weights(const FewChannels& f, const void* g, double*
   for (; k < f.terms; ++k) sum_terms<T, 1>(f, k, static_cast<const T*>(g), sums);
 }
 
+template <class T, int K>
+constexpr DepthwiseKernels depthwise_kernels = {
+    {depthwise<T, K, 1>, depthwise<T, K, 2>},
+    depthwise_back<T, K>,
+    {depthwise_weights<T, K, 1>, depthwise_weights<T, K, 2>}};
+
 }  // namespace
 
 const ConvKernels conv_kernels = {{copy<float>, copy<double>},
                                   {spread<float>, spread<double>},
                                   {few<float>, few<double>},
                                   {few_weights<float>, few_weights<double>},
-                                  {Simd<float>::width, Simd<double>::width}};
+                                  {Simd<float>::width, Simd<double>::width},
+                                  {{depthwise_kernels<float, 3>, depthwise_kernels<float, 5>},
+                                   {depthwise_kernels<double, 3>, depthwise_kernels<double, 5>}}};
 
 }  // namespace wengert::WENGERT_ISA

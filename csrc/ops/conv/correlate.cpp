@@ -509,6 +509,7 @@ void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T*
 }  // namespace
 
 void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs) {
+  if (is_depthwise(x.shape, w.shape, attrs)) return depthwise(y, x, w, attrs);
   const ConvShape s = shape_of(x.shape, w.shape, y.shape, attrs);
   of_floats(y.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -519,6 +520,7 @@ void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attr
   });
 }
 void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs) {
+  if (is_depthwise(dx.shape, w.shape, attrs)) return depthwise_back(dx, g, w, attrs);
   const ConvShape s = shape_of(dx.shape, w.shape, g.shape, attrs);
   of_floats(dx.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -526,6 +528,7 @@ void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs
   });
 }
 void convolve_weights(const View& dw, const View& x, const View& g, const ConvAttrs& attrs) {
+  if (is_depthwise(x.shape, dw.shape, attrs)) return depthwise_weights(dw, x, g, attrs);
   const ConvShape s = shape_of(x.shape, dw.shape, g.shape, attrs);
   of_floats(dw.dtype, [&](auto zero) {
     using T = decltype(zero);

@@ -28,6 +28,18 @@ struct FewChannels {
   const Row* rows;
   int64_t row_count;
 };
+// A band of rows of one channel, convolved by itself; `in` are the sizes of x, `out` of y or g.
+struct Depthwise {
+  int64_t in[2], out[2], before[2];
+  int64_t first, last;             // rows of what is made, or of g for the weights
+  int64_t images, x_step, g_step;  // for the weights: the channel in some images
+};
+struct DepthwiseKernels {
+  using Kernel = void (*)(const Depthwise& d, const void* from, const void* w, void* to);
+  Kernel forward[2];  // [stride 2]
+  Kernel back;        // dx from g, with stride 2; with stride 1 it is `forward` with w turned
+  void (*weights[2])(const Depthwise& d, const void* x, const void* g, double* sums);
+};
 struct ConvKernels {
   void (*copy[2])(const PlaneCopy& c, const void* x, void* to);  // [of float64]
   // to[i * step] = from[i] for i < n.
@@ -37,6 +49,7 @@ struct ConvKernels {
   // sums[k] = sum of g[result ...] * x[bases[k] + place ...].
   void (*few_weights[2])(const FewChannels& f, const void* g, double* sums);
   int64_t lanes[2];
+  DepthwiseKernels depthwise[2][2];  // [of float64][5x5 taps]
 };
 WENGERT_DECLARE_KERNELS(ConvKernels, conv_kernels)
 

@@ -72,7 +72,63 @@ template <class T> struct Norm : RowSums<T> {
       store(db + i, c, b_sum);
     });
   }
-  static constexpr NormKernel<T> kernel{layer_norm, layer_norm_vjp, affine_vjp};
+
+  // Of all images: f(i, count) for the vectors of a channel, and the sum of term(i, count).
+  template <class F> FN static void each_of(int64_t images, int64_t step, int64_t n, const F& f) {
+    for (int64_t at = 0; at < images * step; at += step) {
+      if (at / step % 64 == 63) poll_interrupt();
+      each(n, [&](int64_t i, int c) INLINE { f(at + i, c); });
+    }
+  }
+  template <class Term>
+  FN static double sum_of(int64_t images, int64_t step, int64_t n, const Term& term) {
+    double s = 0;
+    for (int64_t at = 0; at < images * step; at += step) {
+      if (at / step % 64 == 63) poll_interrupt();
+      s += sum(n, [&](int64_t i, int c) INLINE { return term(at + i, c); });
+    }
+    return s;
+  }
+  static void batch_norm(int64_t images, int64_t step, int64_t n, T* y, T* mean_to, T* var_to,
+                         const T* x, T w, T b, double eps) {
+    const double count = static_cast<double>(images * n);
+    const double mean =
+        sum_of(images, step, n, [&](int64_t i, int c) INLINE { return load<V>(x + i, c); }) / count;
+    const V m(static_cast<T>(mean));
+    const double lost = mean - static_cast<double>(static_cast<T>(mean));
+    const double var = sum_of(images, step, n,
+                              [&](int64_t i, int c) INLINE {
+                                const V d = load<V>(x + i, c) - m;
+                                return d * d;
+                              }) /
+                           count -
+                       lost * lost;
+    *mean_to = m.v[0], *var_to = static_cast<T>(var > 0 ? var : var == var ? 0 : var);
+    const V factor = V(rstd_of(*var_to, eps)) * V(w), shift(b);
+    each_of(images, step, n, [&](int64_t i, int c) INLINE {
+      store(y + i, c, fma(load<V>(x + i, c) - m, factor, shift));
+    });
+  }
+  static T rstd_of(T var, double eps) {
+    return static_cast<T>(1.0 / __builtin_sqrt(static_cast<double>(var) + eps));
+  }
+  static void batch_norm_vjp(int64_t images, int64_t step, int64_t n, T* dx, T* dw, T* db,
+                             const T* g, const T* x, T w, T mean, T var, double eps) {
+    const double count = static_cast<double>(images * n);
+    const V m(mean), scale(rstd_of(var, eps)), factor = scale * V(w);
+    const auto xhat = [&](int64_t i, int c) INLINE { return (load<V>(x + i, c) - m) * scale; };
+    const double sum_g =
+        sum_of(images, step, n, [&](int64_t i, int c) INLINE { return load<V>(g + i, c); });
+    const double sum_gx = sum_of(
+        images, step, n, [&](int64_t i, int c) INLINE { return load<V>(g + i, c) * xhat(i, c); });
+    *dw = static_cast<T>(sum_gx), *db = static_cast<T>(sum_g);
+    const V mean_g(static_cast<T>(sum_g / count)), along(static_cast<T>(sum_gx / count));
+    each_of(images, step, n, [&](int64_t i, int c) INLINE {
+      store(dx + i, c, factor * (load<V>(g + i, c) - mean_g - xhat(i, c) * along));
+    });
+  }
+  static constexpr NormKernel<T> kernel{layer_norm, layer_norm_vjp, affine_vjp, batch_norm,
+                                        batch_norm_vjp};
 };
 
 }  // namespace

@@ -9,6 +9,8 @@ before its convolution, so that the sum of all blocks goes straight through.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import wengert as wg
 from wengert import Tensor, nn
 
@@ -43,17 +45,21 @@ class ConvNet(nn.Module):
 
     width   channels of the first stage; the next two have twice and four times as many, at a half
             and a quarter of the size.
-    depth   blocks in each stage.
+    depth   blocks in each stage: one number, or three.
     """
 
     def __init__(
-        self, channels: int = 1, classes: int = 10, width: int = 32, depth: int = 1
+        self,
+        channels: int = 1,
+        classes: int = 10,
+        width: int = 32,
+        depth: int | Sequence[int] = 1,
     ) -> None:
         """See the class."""
         self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         blocks, inputs = [], width
-        for stage in range(3):
-            for i in range(depth):
+        for stage, count in enumerate([depth] * 3 if isinstance(depth, int) else depth):
+            for i in range(count):
                 outputs = width << stage
                 blocks.append(Block(inputs, outputs, stride=2 if stage and not i else 1))
                 inputs = outputs

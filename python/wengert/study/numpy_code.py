@@ -29,8 +29,8 @@ LONGEST = 64  # characters of a formula that stands in its line; a longer one is
 
 # Ops whose call gives what their vjp needs, too.
 _TWO = (
-    "attention", "layer_norm", "sort", "cummax", "cummin", "max_pool", "rnn_tanh", "rnn_relu",
-    "lstm", "gru", "rnn_tanh_vjp", "rnn_relu_vjp", "lstm_vjp", "gru_vjp",
+    "attention", "batch_norm", "batch_norm_vjp", "layer_norm", "sort", "cummax", "cummin",
+    "max_pool", "rnn_tanh", "rnn_relu", "lstm", "gru", "rnn_tanh_vjp", "rnn_relu_vjp", "lstm_vjp", "gru_vjp",
 )  # fmt: skip
 _RANDOM = ("uniform", "normal", "integers")
 _HELPERS = {
@@ -172,6 +172,21 @@ _HELPERS = {
         "    mean = x.mean(axis=-1, keepdims=True)\n"
         "    rstd = 1 / np.sqrt(x.var(axis=-1, keepdims=True) + eps)\n"
         "    return (x - mean) * rstd * w + b, np.concatenate([mean, rstd], axis=-1)"
+    ),
+    "batch_norm": (
+        "def batch_norm(x, w, b, eps):\n"
+        "    mean, var = x.mean(axis=(0, 2)), x.var(axis=(0, 2))\n"
+        "    rstd = 1 / np.sqrt(var + eps)\n"
+        "    y = (x - mean[:, None]) * rstd[:, None] * w + b\n"
+        "    return y, np.stack([mean, var])"
+    ),
+    "batch_norm_vjp": (
+        "def batch_norm_vjp(g, x, kept, w, eps):\n"
+        "    mean, rstd = kept[0, :, None], 1 / np.sqrt(kept[1, :, None] + eps)\n"
+        "    xhat = (x - mean) * rstd\n"
+        "    of_g, of_both = g.mean(axis=(0, 2)), (g * xhat).mean(axis=(0, 2))\n"
+        "    dx = w * rstd * (g - of_g[:, None] - xhat * of_both[:, None])\n"
+        "    return dx, np.stack([of_both, of_g]) * (x.size // x.shape[1])"
     ),
     "layer_norm_vjp": (
         "def layer_norm_vjp(g, x, kept, w=1):\n"
