@@ -30,7 +30,8 @@ LONGEST = 64  # characters of a formula that stands in its line; a longer one is
 # Ops whose call gives what their vjp needs, too.
 _TWO = (
     "attention", "batch_norm", "batch_norm_vjp", "layer_norm", "sort", "cummax", "cummin",
-    "max_pool", "rnn_tanh", "rnn_relu", "lstm", "gru", "rnn_tanh_vjp", "rnn_relu_vjp", "lstm_vjp", "gru_vjp",
+    "max_pool", "rnn_tanh", "rnn_relu", "lstm", "gru",
+    "rnn_tanh_vjp", "rnn_relu_vjp", "lstm_vjp", "gru_vjp",
 )  # fmt: skip
 _RANDOM = ("uniform", "normal", "integers")
 _HELPERS = {
