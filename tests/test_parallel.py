@@ -1,5 +1,6 @@
 """wengert.parallel: the same bits for any number of ranks, and errors that all ranks see."""
 
+import contextlib
 import json
 import os
 import random
@@ -619,20 +620,26 @@ def test_bad_input_over_mpi(tmp_path):
     assert first == second
 
 
+KILL = "os.kill(os.getpid(), 9)"
+
+
 @needs_mpi
 @pytest.mark.parametrize(
-    "end", ["raise ValueError('spoiled')", "os.kill(os.getpid(), 9)"], ids=["raised", "killed"]
+    ("before", "after"),
+    [("", "raise ValueError('spoiled')"), ("", KILL), (KILL, "")],
+    ids=["raised", "killed", "killed before the first collective"],
 )
-def test_a_rank_that_ends_ends_the_job_with_its_number(tmp_path, end):
+def test_a_rank_that_ends_ends_the_job_with_its_number(tmp_path, before, after):
     script = tmp_path / "end.py"
     script.write_text(
-        "import os, wengert as wg\nfrom wengert import nn, parallel\ncomm = parallel.world()\n"
-        f"if comm.rank == 1:\n    {end}\nparallel.DataParallel(nn.Linear(2, 2))\n"
+        "import os, wengert as wg\nfrom wengert import nn, parallel\n"
+        f"if parallel.launched()[0] == 1:\n    {before or 'pass'}\ncomm = parallel.world()\n"
+        f"if comm.rank == 1:\n    {after or 'pass'}\nparallel.DataParallel(nn.Linear(2, 2))\n"
     )
     done = mpiexec(2, script)
     assert done.returncode != 0
     assert "rank 1" in done.stderr + done.stdout
-    assert "killed" in os.environ["PYTEST_CURRENT_TEST"] or "ValueError: spoiled" in done.stderr
+    assert KILL in (before, after) or "ValueError: spoiled" in done.stderr
 
 
 @needs_mpi
@@ -764,9 +771,23 @@ def test_usage_errors_and_info_under_mpiexec(tmp_path):
     assert "with 99 threads each" in done.stdout and "is oversubscribed: 198 threads" in done.stdout
 
 
+def rank_of(job, rank):
+    """The process of a rank that the launcher has started."""
+    told = f"\0OMPI_COMM_WORLD_RANK={rank}\0".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if told in path.read_bytes() and f"PPid:\t{job.pid}\n" in (
+                path.with_name("status").read_text()
+            ):
+                return int(path.parent.name)
+    raise AssertionError(f"no rank {rank}")
+
+
 @needs_mpi
-def test_interrupt_of_the_launcher_saves_once_and_goes_on_with_equal_bits(tmp_path):
-    command = [*TRAIN, "--epochs", 30]
+@pytest.mark.parametrize("end", ["Ctrl-C", "kill -9"])
+def test_a_job_that_is_ended_saves_and_goes_on_with_equal_bits(tmp_path, end):
+    """Ctrl-C of the launcher saves once; kill -9 of a rank is an error that names it."""
+    command = [*TRAIN, "--epochs", 30, "--batch", 128]
     whole = alone(*command, "--out", tmp_path / "whole")
     assert whole.returncode == 0
     job = subprocess.Popen(
@@ -781,8 +802,13 @@ def test_interrupt_of_the_launcher_saves_once_and_goes_on_with_equal_bits(tmp_pa
     )
     for line in job.stdout:
         if re.match(r"epoch +2/30", line):
-            job.send_signal(signal.SIGINT)  # it sends SIGTERM, and soon SIGKILL
+            if end == "Ctrl-C":
+                job.send_signal(signal.SIGINT)  # it sends SIGTERM, and soon SIGKILL
+            else:
+                os.kill(rank_of(job, 1), signal.SIGKILL)
+    told = job.stderr.read()
     assert job.wait(60) != 0
+    assert end == "Ctrl-C" or re.search(r"rank 1.*exited on\s+signal 9 \(Killed\)", told, re.DOTALL)
     at = load_checkpoint(tmp_path / "cut/last.safetensors").extra["fit"]
     assert 2 <= at["epoch"] < 30
     resume = ("-m", "wengert", "train", "--resume", tmp_path / "cut/last.safetensors")
