@@ -33,11 +33,8 @@ def has_mpi() -> bool:
 needs_mpi = pytest.mark.skipif(not has_mpi(), reason='no MPI here: pip install "wengert[mpi]"')
 
 # Openmpi's launcher refuses more ranks than cores, and root, unless told.
-ALLOWED = {
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-}
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+ALLOWED = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", **AS_ROOT}
 
 
 def mpiexec(ranks, *command, **env):
@@ -658,6 +655,84 @@ def test_a_rank_that_does_not_come_is_an_error_within_the_timeout(tmp_path):
     done = mpiexec(2, script, WENGERT_PARALLEL_TIMEOUT="1", WENGERT_THREADS="1")
     assert done.returncode != 0
     assert "rank 0 of 2 has waited for 1 s: another rank has died" in done.stderr
+
+
+# ---- two machines: network namespaces with names of their own, joined by a cable
+
+AGENT = """#!/bin/sh
+machine=machine${1##*.}; shift
+exec ip netns exec $(cat $(dirname $0)/$machine) unshare -u sh -c "hostname $machine; $*"
+"""
+KEEPALIVE = {"time": 2, "intvl": 1, "probes": 3}  # seconds, seconds, and how many
+
+
+@pytest.fixture
+def machines(tmp_path):
+    """(the command of mpiexec on both, the names of the namespaces)"""
+    names = [f"wengert-{os.getpid()}-{i}" for i in (1, 2)]
+
+    def ip(*command):
+        return subprocess.run(["ip", *command], capture_output=True, check=True)
+
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", "cable", "netns", names[0], "type", "veth", "peer", "cable", "netns",
+           names[1])  # fmt: skip
+        for i, name in enumerate(names, 1):
+            ip("-n", name, "addr", "add", f"10.77.0.{i}/24", "dev", "cable")
+            ip("-n", name, "link", "set", "cable", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+            (tmp_path / f"machine{i}").write_text(name)
+        (tmp_path / "hosts").write_text("10.77.0.1 slots=1\n10.77.0.2 slots=1\n")
+        (tmp_path / "agent").write_text(AGENT)
+        (tmp_path / "agent").chmod(0o755)
+        settings = {
+            "plm": "ssh", "plm_ssh_agent": tmp_path / "agent", "prte_if_include": "10.77.0.0/24",
+            **{f"oob_tcp_keepalive_{name}": n for name, n in KEEPALIVE.items()},
+        }  # fmt: skip
+        more = [f"--prtemca {name} {value}" for name, value in settings.items()]
+        launcher = (
+            f"{parallel.mpiexec()} {' '.join(more)} --mca pml ob1 --mca btl self,tcp "
+            f"--mca btl_tcp_if_include 10.77.0.0/24 --hostfile {tmp_path}/hosts -n 2"
+        )
+        yield [str(tmp_path / "agent"), "10.77.0.1", launcher, sys.executable], names
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no network namespaces here: {error}")
+    finally:
+        for name in names:
+            with contextlib.suppress(OSError):
+                inside = subprocess.run(["ip", "netns", "pids", name], capture_output=True)
+                for pid in map(int, inside.stdout.split()):
+                    os.kill(pid, signal.SIGKILL)
+                subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@needs_mpi
+def test_a_cut_network_ends_the_job(machines, tmp_path):
+    command, names = machines
+    script = tmp_path / "steps.py"
+    script.write_text(
+        "import socket, wengert as wg\nfrom wengert import nn, parallel\n"
+        "model = parallel.DataParallel(nn.Linear(4, 3))\n"
+        "hosts = model.comm.share(socket.gethostname())\n"
+        "while True:\n    model.backward(wg.mse_loss, wg.ones((4, 4)), wg.zeros((4, 3)))\n"
+        "    if model.comm.rank == 0 and model.steps == 20:\n        print(*hosts, flush=True)\n"
+    )
+    job = subprocess.Popen(
+        [*command, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **AS_ROOT},
+    )
+    try:
+        assert job.stdout.readline().split() == ["machine1", "machine2"]
+        subprocess.run(["ip", "-n", names[0], "link", "set", "cable", "down"], check=True)
+        _, told = job.communicate(timeout=100)
+    finally:
+        job.kill()
+    assert "lost communication with a remote daemon" in " ".join(told.split()), told
 
 
 # ---- fit
