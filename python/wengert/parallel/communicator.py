@@ -141,6 +141,7 @@ class MPI(_OneThread):
         self.timeout = timeout
         self._owner = threading.get_ident()
         self.lost = False  # a rank was
+        self._cut_off = False  # from a rank that cannot be reached
         # Open MPI says so to the ranks of mpiexec --with-ft ulfm.
         self._recovers = os.environ.get("OMPI_MCA_mpi_ft_enable") == "1"  # noqa: SIM112
 
@@ -207,6 +208,8 @@ class MPI(_OneThread):
     def abort(self, message: str) -> None:
         """See `Communicator`."""
         print(f"rank {self.rank}: {message}", file=sys.stderr, flush=True)
+        if self._cut_off:
+            _end_launcher()
         self._comm.Abort(1)
 
     def _wait(self, op: str, name: str, *buffers: Any) -> None:
@@ -226,6 +229,7 @@ class MPI(_OneThread):
         while not request.Test():
             spent = time.monotonic() - began
             if spent > self.timeout:
+                self._cut_off = True
                 raise ParallelError(
                     f"{op}: rank {self.rank} of {self.size} has waited for {self.timeout:g} s: "
                     "another rank has died, hangs, or cannot be reached"
@@ -393,6 +397,18 @@ def _end_together(comm: MPI) -> None:
 
     sys.excepthook = hook
     atexit.register(_finalize, comm)
+
+
+def _end_launcher() -> None:
+    """Ends Open MPI's launcher of this rank in 5 seconds, as Ctrl-C given twice does: it would wait
+    a quarter of an hour for a machine that it cannot reach."""
+    import subprocess
+
+    parent = os.getppid()
+    ask = f"grep -q prte /proc/{parent}/comm && kill {parent}"
+    command = ["sh", "-c", f"sleep 5; {ask} && sleep 1 && {ask} && sleep 1 && {ask}"]
+    none = subprocess.DEVNULL
+    subprocess.Popen(command, start_new_session=True, stdin=none, stdout=none, stderr=none)
 
 
 def _finalize(comm: MPI) -> None:
