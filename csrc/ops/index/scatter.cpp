@@ -53,10 +53,15 @@ void walk(const View& x, const View& listed, const View& index, int axis, const 
       const auto run = [&](T* to, int64_t to_step, int64_t from_step) {
         for (int64_t c = 0; c < wide; ++c) each(to[c * to_step], v[c * from_step]);
       };
+      if (wide == 1) {
+        for (int64_t j = piece; j < after; j += 4096, poll_interrupt())
+          for (int64_t end = std::min(after - j, int64_t{4096}); end > 0;
+               --end, v += step[1], i += step[2])
+            each(*place(*i), *v);
+        continue;
+      }
       for (int64_t j = piece; j < after; ++j, v += step[1], i += step[2]) {
-        if (wide == 1)
-          each(*place(*i), *v);
-        else if (inner(2) != 0)
+        if (inner(2) != 0)
           for (int64_t c = 0; c < wide; ++c)
             each(place(i[c * inner(2)])[c * inner(0)], v[c * inner(1)]);
         else if (inner(0) == 1 && inner(1) == 1)
@@ -76,11 +81,16 @@ void check(const View& given, const View& x, const ScatterAttrs& attrs) {
   const int axis = static_cast<int>(attrs.axis);
   const int64_t *id = index.as<int64_t>(), n = index.numel(), size = x.shape[axis];
   const auto low = static_cast<uint64_t>(size), high = low - 1;
-  serial_for(n, int64_t{1} << 16, [&](int64_t first, int64_t end) {
-    uint64_t outside = 0;  // its upper bit, once one is
-    for (int64_t i = first; i < end; ++i)
-      outside |= (static_cast<uint64_t>(id[i]) + low) | (high - static_cast<uint64_t>(id[i]));
-    if (outside >> 63 == 0) return;
+  constexpr int64_t piece = 1 << 16;
+  uint64_t outside = 0;  // its upper bit, once one is
+  parallel_for(ceil_div(n, piece), [&](int64_t chunk) {
+    uint64_t found = 0;
+    for (int64_t i = chunk * piece, end = std::min(n, i + piece); i < end; ++i)
+      found |= (static_cast<uint64_t>(id[i]) + low) | (high - static_cast<uint64_t>(id[i]));
+    __atomic_fetch_or(&outside, found, __ATOMIC_RELAXED);
+  });
+  if (outside >> 63 == 0) return;
+  serial_for(n, piece, [&](int64_t first, int64_t end) {
     for (int64_t i = first; i < end; ++i)
       if (id[i] < -size || id[i] >= size)
         fail<IndexError>(attrs.by, ": index ", id[i], ", number ", i, ", is out of range for axis ",

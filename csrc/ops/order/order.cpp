@@ -54,11 +54,13 @@ bool give_places(Counts& counts, int64_t chunks, int64_t digits, int64_t n) {
   return true;
 }
 
-// n items; `other` has room for as many. Returns which of both has them sorted.
-template <class K> Item<K>* sort_items(Item<K>* x, Item<K>* other, int64_t n, int key_bits) {
+// n items, of which the first `wanted` are needed in order; `other` has room for as many. Returns
+// which of both has them.
+template <class K>
+Item<K>* sort_items(Item<K>* x, Item<K>* other, int64_t n, int64_t wanted, int key_bits) {
   if (std::is_sorted(x, x + n)) return x;
   if (n <= few) {
-    std::sort(x, x + n);
+    4 * wanted < n ? std::partial_sort(x, x + wanted, x + n) : std::sort(x, x + n);
     return x;
   }
   const int bits = n < 1 << 14 ? 8 : leading;
@@ -205,10 +207,11 @@ template <class T, class K> struct Row {
 
   void sort(T* values, int64_t* indices) const {
     const auto [chosen, before] = choose();
+    const int64_t first = wanted.first - before;
     const Item<K>* const sorted =
-        sort_items<K>(items, items + n, chosen, key_bits) + wanted.first - before;
-    for_chunks(wanted.count, [&](int64_t, int64_t first, int64_t end) {
-      for (int64_t i = first; i < end; ++i) {
+        sort_items<K>(items, items + n, chosen, first + wanted.count, key_bits) + first;
+    for_chunks(wanted.count, [&](int64_t, int64_t from, int64_t end) {
+      for (int64_t i = from; i < end; ++i) {
         const int64_t at = static_cast<K>(sorted[i]);
         indices[i] = at;
         values[i] = x[at];
