@@ -7,6 +7,7 @@ import builtins
 import ctypes
 import gc
 import importlib
+import math
 import re
 import shutil
 import subprocess
@@ -653,6 +654,16 @@ def test_checkpoint_refuses_what_has_changed():
     with pytest.raises(wg.ShapeError, match="returned other shapes"):
         y.sum().backward()
     assert x.grad is None
+    held = [wg.tensor([2.0, 3.0], dtype="float64")]
+    for changed in (wg.tensor([5.0, 3.0], dtype="float64"), wg.tensor([math.nan, 3.0])):
+        y = wg.checkpoint(lambda x: x * held[0], x)
+        former, held[0] = held[0], changed.double()
+        with pytest.raises(wg.GradientError, match="returned other values than at first"):
+            y.sum().backward()
+        held[0] = former
+    y = wg.checkpoint(lambda x: x * held[0] * math.nan, x)
+    y.sum().backward()  # NaN both times
+    assert x.grad is not None and np.isnan(x.grad.numpy()).all()
 
 
 def test_checkpoint_is_not_a_cycle():

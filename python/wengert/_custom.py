@@ -657,6 +657,12 @@ def _recomputed() -> _Op:
     return _make_op("checkpoint", ["x"], "a function of x, run again in backward")
 
 
+def _sums(values: list[Tensor]) -> list[Tensor]:
+    """By which values are told apart: sums have the same bits each time."""
+    with no_grad():
+        return [y.sum() for y in values]
+
+
 def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """fn(*args, **kwargs), without what its lines save for backward(): it is run again there.
 
@@ -670,7 +676,8 @@ def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     A compiled step, and a study, have fn's own lines: a compiled step plans its memory as a whole.
 
     Raises GradientError in backward() where an argument or a parameter was changed in place since,
-    or fn used other tensors in its second run, ShapeError where it returned others.
+    or fn used other tensors in its second run or returned other values, ShapeError where these have
+    other shapes.
 
     >>> x = wg.tensor([1.0, 2.0], requires_grad=True)
     >>> wg.checkpoint(lambda x: wg.exp(x) * 2, x).sum().backward()
@@ -684,6 +691,7 @@ def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     outputs: list[Tensor] = []
     form = flatten(result, outputs)
     del result
+    sums = _sums(outputs)
     passing = [y for y in outputs if y.requires_grad]
     sources = _core._sources(passing, since)
     if not sources:
@@ -713,7 +721,15 @@ def checkpoint(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
                 )
         used = [y for y, m in zip(again, call.results, strict=True) if m in call.parts]
         of = [g for g, m in zip(grads, call.results, strict=True) if m in call.parts]
-        return _core._gradients_since(used, sources, of, since, create_graph)
+        found = _core._gradients_since(used, sources, of, since, create_graph)
+        for first, second in zip(sums, _sums(again), strict=True):
+            if repr(first.item()) != repr(second.item()):  # NaN is NaN
+                raise _core.GradientError(
+                    "checkpoint: the function, run again for the gradient, returned other values "
+                    "than at first; let it depend on its arguments alone, and on nothing that has "
+                    "changed since"
+                )
+        return found
 
     def value() -> tuple[Tensor, ...]:
         made = tuple(outputs)
