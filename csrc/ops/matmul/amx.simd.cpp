@@ -3,10 +3,8 @@
 // - Both operands are split into slices of bfloat16 and packed as the tiles read them, once for all
 //   chunks: panels of 32 rows of a or columns of b; in a panel 32 terms after the other, in these
 //   all slices. Terms behind the last count as 0. `slab` terms at a time.
-// - A block of c, 32 x 32, is made in tiles, slab by slab; these sums are added in order, in
-// float32.
-//   All depends on k only, so an element has the same bits whatever m, n, the strides
-//   and the threads are.
+// - A block of c, 32 x 32, is made in tiles, slab by slab, in the order of k: an element has the
+//   same bits whatever m, n, the strides and the threads are.
 // - Of the slices' products, a[p] b[q] with p + q < slices are added: the others are below what
 //   float32 holds (3 slices), or what was asked for.
 // - Tiles take numbers below 2^-126 for 0. A row of a and a column of b know the smallest and the
@@ -19,8 +17,6 @@
 #include "ops/matmul/amx_tile.h"
 #include "ops/matmul/pack.h"
 
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors of 64 bytes, where there are none
-
 namespace wengert::WENGERT_ISA {
 namespace {
 
@@ -30,10 +26,11 @@ namespace {
 WENGERT_TUNABLE int64_t slab = 384,   // terms, times slices: 24 KiB of a panel, which stay in L1
     side = 2048,                      // rows and columns that are packed at once
     chunk_rows = 2, chunk_cols = 32,  // panels of a chunk; of b 768 KiB, which stay in L2
-    pack_panels = 2;                  // likewise, to pack
+    pack_panels = 4;                  // likewise, to pack
 constexpr int64_t panel = 2 * tile_side, square = tile_side * tile_side;
 
 typedef uint32_t Words __attribute__((vector_size(64)));
+typedef uint16_t Halves __attribute__((vector_size(64)));
 typedef float Floats __attribute__((vector_size(64)));
 
 // ---- packing ----
@@ -43,75 +40,110 @@ typedef float Floats __attribute__((vector_size(64)));
 struct Range {
   uint32_t low, high;
 };
-// While it is found: lanes are terms of row w, or all rows.
-struct Ranges {
-  Words low[tile_side], high[tile_side], lows, highs;
-};
-FN void widen(Words& low, Words& high, const Words& bits) {
-  const Words x = bits & 0x7fffffff;
-  const Words less = x - 1;
-  low = less < low ? less : low;
-  high = x > high ? x : high;
-}
+// While it is found, of 16 rows or columns w: of row w, or, where these are adjacent, of all in
+// low[0] and high[0]. Lanes hold numbers as they are read.
+template <class Lanes> struct Ranges {
+  Lanes low[tile_side], high[tile_side];
 
-template <class In> FN Floats load(const In* from) {
-  if constexpr (sizeof(In) == 4) {
-    Floats x;
-    __builtin_memcpy(&x, from, sizeof x);
-    return x;
-  } else {
-    typedef uint16_t Halves __attribute__((vector_size(32)));
-    Halves x;
-    __builtin_memcpy(&x, from, sizeof x);
-    return (Floats)(__builtin_convertvector(x, Words) << 16);
+  Ranges() {
+    __builtin_memset(low, 0xff, sizeof low);
+    __builtin_memset(high, 0, sizeof high);
   }
+  static FN void add(Lanes& low, Lanes& high, const Lanes& bits) {
+    const Lanes x = bits & (sizeof x[0] == 4 ? 0x7fffffff : 0x7fff);
+    const Lanes less = x - 1;
+    low = less < low ? less : low;
+    high = x > high ? x : high;
+  }
+  void give(bool adjacent, Range* range) const {
+    constexpr int count = 64 / sizeof low[0][0], each = count / tile_side, up = 32 - 32 / each;
+    for (int w = 0; w < tile_side; ++w)
+      for (int i = 0; i < (adjacent ? each : count); ++i) {
+        const int r = adjacent ? 0 : w, lane = adjacent ? w * each + i : i;
+        const uint32_t least = ((uint32_t{low[r][lane]} + 1) << up) - 1,
+                       most = uint32_t{high[r][lane]} << up;
+        range[w].low = least < range[w].low ? least : range[w].low;
+        range[w].high = most > range[w].high ? most : range[w].high;
+      }
+  }
+};
+
+template <class To> FN To load(const void* from) {
+  To x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
 }
 
 // Slices as float32 whose lower half is 0. Where they hold all bits they may be cut off. Else they
 // are the nearest to what is left, by Dekker's splitting, which makes NaN of numbers from 2^111 on.
-template <int slices, bool all> FN void split(const Floats& whole, Words (&slice)[slices]) {
+template <int slices> FN void split(const Floats& whole, Words (&slice)[slices]) {
   Floats x = whole;
 #pragma GCC unroll 3
   for (int p = 0; p < slices; ++p) {
     const Floats wide = x * 65537.0f, nearest = wide - (wide - x);
-    slice[p] = (Words)(all ? x : nearest) & 0xffff0000;  // the lower half of subnormal ones
+    slice[p] = (Words)(slices == 3 ? x : nearest) & 0xffff0000;  // the lower half of subnormal ones
     x -= (Floats)slice[p];
   }
 }
 
 template <int... i>
 FN Words upper_halves(const Words& a, const Words& b, std::integer_sequence<int, i...>) {
-  typedef uint16_t Halves __attribute__((vector_size(64)));
   return (Words)__builtin_shufflevector((Halves)a, (Halves)b, (2 * i + 1)...);
+}
+
+// Two terms of 16 adjacent rows, or 32 terms of one row, as pairs of terms, by slice.
+template <bool adjacent, int slices>
+FN void read_pairs(const float* at, int64_t k_stride, int64_t ahead, Words& low, Words& high,
+                   Words (&pairs)[slices]) {
+  const float* const then = at + (adjacent ? k_stride : tile_side);
+  const auto x = load<Floats>(at), y = load<Floats>(then);
+  __builtin_prefetch(at + ahead, 0, 2);
+  __builtin_prefetch(then + ahead, 0, 2);
+  Ranges<Words>::add(low, high, (Words)x);
+  Ranges<Words>::add(low, high, (Words)y);
+  Words first[slices], second[slices];
+  split<slices>(x, first);
+  split<slices>(y, second);
+  for (int p = 0; p < slices; ++p)
+    pairs[p] = adjacent ? first[p] >> 16 | second[p]
+                        : upper_halves(first[p], second[p],
+                                       std::make_integer_sequence<int, 2 * tile_side>());
+}
+template <bool adjacent, int slices>
+FN void read_pairs(const uint16_t* at, int64_t k_stride, int64_t ahead, Halves& low, Halves& high,
+                   Words (&pairs)[slices]) {
+  typedef uint16_t Half __attribute__((vector_size(32)));
+  __builtin_prefetch(at + ahead, 0, 2);
+  if (adjacent) {
+    __builtin_prefetch(at + k_stride + ahead, 0, 2);
+    pairs[0] = __builtin_convertvector(load<Half>(at), Words) |
+               __builtin_convertvector(load<Half>(at + k_stride), Words) << 16;
+  } else {
+    pairs[0] = load<Words>(at);
+  }
+  Ranges<Halves>::add(low, high, (Halves)pairs[0]);
 }
 
 // 16 rows (or columns: w) by 32 terms; slice p goes to `to` + p * step, as pairs of terms:
 // to[w][pair], or, of b, to[pair][w].
-template <int slices, class In>
-void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, Ranges& ranges,
-                 uint32_t* to, int64_t step) {
+template <int slices, bool adjacent, class In, class Lanes>
+void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b,
+                 Ranges<Lanes>& ranges, uint32_t* to, int64_t step) {
   uint32_t turned[slices * square];
-  const bool by_pair = w_stride == 1, turn = by_pair != of_b;
+  const bool turn = adjacent != of_b;
   uint32_t* const put = turn ? turned : to;
   const int64_t put_step = turn ? square : step;
+  const int64_t ahead = adjacent ? tile_terms * k_stride : tile_side * w_stride;
+  Lanes low = ranges.low[0], high = ranges.high[0];
+#pragma GCC unroll 4
   for (int r = 0; r < tile_side; ++r) {
-    const In* const at = from + r * (by_pair ? 2 * k_stride : w_stride);
-    const Floats x = load(at), y = load(at + (by_pair ? k_stride : tile_side));
-    Words &low = by_pair ? ranges.lows : ranges.low[r],
-          &high = by_pair ? ranges.highs : ranges.high[r];
-    widen(low, high, (Words)x);
-    widen(low, high, (Words)y);
-    Words first[slices], second[slices];
-    constexpr bool all = slices == 3 || sizeof(In) == 2;
-    split<slices, all>(x, first);
-    split<slices, all>(y, second);
-    for (int p = 0; p < slices; ++p) {
-      const Words pairs = by_pair ? first[p] >> 16 | second[p]
-                                  : upper_halves(first[p], second[p],
-                                                 std::make_integer_sequence<int, 2 * tile_side>());
-      __builtin_memcpy(put + p * put_step + r * tile_side, &pairs, sizeof pairs);
-    }
+    Words pairs[slices];
+    read_pairs<adjacent>(from + r * (adjacent ? 2 * k_stride : w_stride), k_stride, ahead,
+                         adjacent ? low : ranges.low[r], adjacent ? high : ranges.high[r], pairs);
+    for (int p = 0; p < slices; ++p)
+      __builtin_memcpy(put + p * put_step + r * tile_side, &pairs[p], sizeof pairs[p]);
   }
+  if (adjacent) ranges.low[0] = low, ranges.high[0] = high;
   if (!turn) return;
   constexpr int64_t L = lanes<float>;
   for (int p = 0; p < slices; ++p)
@@ -122,39 +154,36 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, 
                          tile_side, L);
 }
 
-// Up to 32 rows or columns (w) and all of a slab's terms.
-template <int slices, class In>
-void pack_panel(const In* from, int64_t w_stride, int64_t k_stride, int64_t ws, int64_t ks,
-                bool of_b, Range* range, uint32_t* to) {
-  for (int64_t w = 0; w < ws; w += tile_side) {
-    Ranges ranges;
-    const Words none = {}, all = ~none;
-    for (int r = 0; r < tile_side; ++r) ranges.low[r] = all, ranges.high[r] = none;
-    ranges.lows = all, ranges.highs = none;
-    for (int64_t k = 0; k < ks; k += tile_terms) {
-      const In* const at = from + w * w_stride + k * k_stride;
-      uint32_t* const put = to + (k / tile_terms * slices * 2 + w / tile_side) * square;
-      const int64_t width = min(tile_side, ws - w), terms = min(tile_terms, ks - k);
-      if (width == tile_side && terms == tile_terms && (w_stride == 1 || k_stride == 1)) {
-        pack_square<slices>(at, w_stride, k_stride, of_b, ranges, put, 2 * square);
-        continue;
-      }
-      In whole[tile_side * tile_terms] = {};
-      for (int64_t i = 0; i < width; ++i)
-        for (int64_t x = 0; x < terms; ++x)
-          whole[i * tile_terms + x] = at[i * w_stride + x * k_stride];
-      pack_square<slices>(whole, tile_terms, 1, of_b, ranges, put, 2 * square);
-    }
-    for (int r = 0; r < tile_side; ++r) {
-      Range& x = range[w + r];
-      for (int i = 0; i < tile_side; ++i) {
-        x.low = ranges.low[r][i] < x.low ? ranges.low[r][i] : x.low;
-        x.high = ranges.high[r][i] > x.high ? ranges.high[r][i] : x.high;
-      }
-      x.low = ranges.lows[r] < x.low ? ranges.lows[r] : x.low;
-      x.high = ranges.highs[r] > x.high ? ranges.highs[r] : x.high;
-    }
-  }
+// Some panels' rows or columns (w) and all of a slab's terms.
+template <int slices, bool adjacent, class In>
+void pack(const In* from, int64_t w_stride, int64_t k_stride, int64_t ws, int64_t ks, bool of_b,
+          Range* range, uint32_t* to) {
+  using Lanes = std::conditional_t<sizeof(In) == 4, Words, Halves>;
+  Ranges<Lanes> ranges[pack_panels * 2];
+  const int64_t panel_step = ceil_div(ks, tile_terms) * slices * 2 * square;
+  const auto pack_at = [&](int64_t w, int64_t k) {
+    const In* const at = from + w * w_stride + k * k_stride;
+    uint32_t* const put = to + w / panel * panel_step +
+                          (k / tile_terms * slices * 2 + w % panel / tile_side) * square;
+    const int64_t width = min(tile_side, ws - w), terms = min(tile_terms, ks - k);
+    Ranges<Lanes>& seen = ranges[w / tile_side];
+    if (width == tile_side && terms == tile_terms && (adjacent || k_stride == 1))
+      return pack_square<slices, adjacent>(at, w_stride, k_stride, of_b, seen, put, 2 * square);
+    In whole[tile_side * tile_terms] = {};
+    const int64_t w_step = adjacent ? 1 : tile_terms, k_step = adjacent ? tile_side : 1;
+    for (int64_t i = 0; i < width; ++i)
+      for (int64_t x = 0; x < terms; ++x)
+        whole[i * w_step + x * k_step] = at[i * w_stride + x * k_stride];
+    pack_square<slices, adjacent>(whole, w_step, k_step, of_b, seen, put, 2 * square);
+  };
+  // Along the memory.
+  if (adjacent)
+    for (int64_t k = 0; k < ks; k += tile_terms)
+      for (int64_t w = 0; w < ws; w += tile_side) pack_at(w, k);
+  else
+    for (int64_t w = 0; w < ws; w += tile_side)
+      for (int64_t k = 0; k < ks; k += tile_terms) pack_at(w, k);
+  for (int64_t w = 0; w < ws; w += tile_side) ranges[w / tile_side].give(adjacent, range + w);
 }
 
 // ---- products ----
@@ -165,7 +194,7 @@ struct Packed {
   int64_t m, n, squares;  // of 32 terms
 };
 
-// The operands of 32 terms.
+// The operands of 32 terms. b comes from L2, so the lines of a later step are asked for meanwhile.
 template <int slices> struct Terms {
   Tiles& tiles;
   const uint32_t *a, *b;
@@ -177,6 +206,9 @@ template <int slices> struct Terms {
   template <int p> FN void load_b() {
     tiles.load<6>(b + p * 2 * square, 64);
     tiles.load<7>(b + (p * 2 + 1) * square, 64);
+#pragma GCC unroll 32
+    for (int64_t line = 0; line < 2 * tile_side; ++line)
+      __builtin_prefetch(b + (2 * slices + p * 2) * square + line * tile_side);
   }
   FN void dot() {
     tiles.dot<0, 0>();
@@ -210,22 +242,39 @@ template <int slices> struct Terms {
   }
 };
 
-// c = a b of some squares of 32 terms, for up to 32 rows and columns of c.
+// c (+)= a b of some squares of 32 terms, for up to 32 rows and columns of c.
 template <int slices>
 void multiply_block(Tiles& tiles, const uint32_t* a, const uint32_t* b, int64_t squares, float* c,
-                    int64_t c_row, int64_t rows, int64_t cols) {
+                    int64_t c_row, int64_t rows, int64_t cols, bool add) {
+  const bool low = rows > tile_side, right = cols > tile_side;
   tiles.zero<0>();
   tiles.zero<1>();
   tiles.zero<2>();
   tiles.zero<3>();
+  // Six products of 32 terms make long sums, which lose less if each slab's begins with 0.
+  constexpr bool apart = slices == 3;
+  if (add && !apart) {
+    tiles.load<0>(c, 4 * c_row);
+    if (right) tiles.load<1>(c + tile_side, 4 * c_row);
+    if (low) tiles.load<2>(c + tile_side * c_row, 4 * c_row);
+    if (low && right) tiles.load<3>(c + tile_side * c_row + tile_side, 4 * c_row);
+  }
   constexpr int64_t step = slices * 2 * square;
   for (int64_t s = 0; s < squares; ++s) Terms<slices>{tiles, a + s * step, b + s * step}.add();
-  const int64_t bytes = 4 * c_row;
-  tiles.store<0>(c, bytes);
-  if (cols > tile_side) tiles.store<1>(c + tile_side, bytes);
-  if (rows <= tile_side) return;
-  tiles.store<2>(c + tile_side * c_row, bytes);
-  if (cols > tile_side) tiles.store<3>(c + tile_side * c_row + tile_side, bytes);
+  alignas(64) float sums[panel * panel];
+  float* const to = add && apart ? sums : c;
+  const int64_t row = add && apart ? panel : c_row;
+  tiles.store<0>(to, 4 * row);
+  if (right) tiles.store<1>(to + tile_side, 4 * row);
+  if (low) tiles.store<2>(to + tile_side * row, 4 * row);
+  if (low && right) tiles.store<3>(to + tile_side * row + tile_side, 4 * row);
+  if (!add || !apart) return;
+  if (cols == panel)
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t e = 0; e < panel; ++e) c[r * c_row + e] += sums[r * panel + e];
+  else
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t e = 0; e < cols; ++e) c[r * c_row + e] += sums[r * panel + e];
 }
 
 FN float value(uint32_t bits) { return __builtin_bit_cast(float, bits); }
@@ -276,7 +325,6 @@ bool check_block(const Range* rows, const Range* cols, int64_t m, int64_t n, flo
 template <int slices>
 void multiply_panels(const Packed& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* c,
                      int64_t c_row, bool add) {
-  alignas(64) float sums[panel * panel];
   const int64_t step = x.squares * slices * 2 * square;
   Tiles tiles;
   int64_t rows = 0, cols = 0;  // of the blocks that the tiles are configured for
@@ -284,16 +332,8 @@ void multiply_panels(const Packed& x, int64_t i0, int64_t i1, int64_t j0, int64_
     for (int64_t j = j0; j < j1; ++j) {
       const int64_t m = min(panel, x.m - i * panel), n = min(panel, x.n - j * panel);
       if (m != rows || n != cols) tiles.configure(TileSizes(rows = m, cols = n));
-      float* const to = c + i * panel * c_row + j * panel;
-      multiply_block<slices>(tiles, x.a + i * step, x.b + j * step, x.squares, add ? sums : to,
-                             add ? panel : c_row, m, n);
-      if (!add) continue;
-      if (n == panel)
-        for (int64_t r = 0; r < m; ++r)
-          for (int64_t e = 0; e < panel; ++e) to[r * c_row + e] += sums[r * panel + e];
-      else
-        for (int64_t r = 0; r < m; ++r)
-          for (int64_t e = 0; e < n; ++e) to[r * c_row + e] += sums[r * panel + e];
+      multiply_block<slices>(tiles, x.a + i * step, x.b + j * step, x.squares,
+                             c + i * panel * c_row + j * panel, c_row, m, n, add);
     }
   tiles.release();
 }
@@ -339,7 +379,8 @@ template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel p
   const auto even = [](int64_t n, int64_t most)
                         INLINE { return round_up(ceil_div(n, ceil_div(n, most)), panel); };
   const int64_t ms = even(g.m, side), ns = even(g.n, side),
-                ks = round_up(ceil_div(g.k, ceil_div(g.k, slab / slices)), tile_terms),
+                most = slab / slices / tile_terms * tile_terms,
+                ks = round_up(ceil_div(g.k, ceil_div(g.k, most)), tile_terms),
                 down = ceil_div(ms / panel, chunk_rows), across = ceil_div(ns / panel, chunk_cols),
                 word = 4, a_words = ms * ks / 2 * slices, b_words = ns * ks / 2 * slices;
   auto* const memory = static_cast<uint32_t*>(
@@ -363,19 +404,21 @@ template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel p
       for (int64_t x = 0; x < ms + ns; ++x) rows[x] = {~0u, 0};
       for (int64_t k = 0; k < g.k; k += ks) {
         const int64_t terms = min(ks, g.k - k), squares = ceil_div(terms, tile_terms);
-        const int64_t step = squares * slices * 2 * square;
-        parallel_for(ceil_div(tall + wide, pack_panels), [&](int64_t chunk) {
-          for (int64_t p = chunk * pack_panels; p < min(tall + wide, (chunk + 1) * pack_panels);
-               ++p)
-            if (const int64_t w = p * panel; p < tall)
-              pack_panel<slices>(static_cast<const In*>(part.a) + w * g.a_row + k * g.a_col,
-                                 g.a_row, g.a_col, min(panel, part.m - w), terms, false, rows + w,
-                                 a + p * step);
-            else
-              pack_panel<slices>(
-                  static_cast<const In*>(part.b) + (w - tall * panel) * g.b_col + k * g.b_row,
-                  g.b_col, g.b_row, min(panel, part.n - (w - tall * panel)), terms, true,
-                  cols + (w - tall * panel), b + (p - tall) * step);
+        const int64_t step = squares * slices * 2 * square, a_chunks = ceil_div(tall, pack_panels);
+        parallel_for(a_chunks + ceil_div(wide, pack_panels), [&](int64_t chunk) {
+          const auto from = [&](const void* x, int64_t w_stride, int64_t k_stride, int64_t ws,
+                                int64_t p, bool of_b, Range* range, uint32_t* to) INLINE {
+            const int64_t w = p * pack_panels * panel;
+            (w_stride == 1
+                 ? pack<slices, true, In>
+                 : pack<slices, false, In>)(static_cast<const In*>(x) + w * w_stride + k * k_stride,
+                                            w_stride, k_stride, min(pack_panels * panel, ws - w),
+                                            terms, of_b, range + w, to + p * pack_panels * step);
+          };
+          if (chunk < a_chunks)
+            from(part.a, g.a_row, g.a_col, part.m, chunk, false, rows, a);
+          else
+            from(part.b, g.b_col, g.b_row, part.n, chunk - a_chunks, true, cols, b);
         });
         const Packed packed{a, b, part.m, part.n, squares};
         const bool last = k + ks >= g.k;
