@@ -98,19 +98,20 @@ Origin find_place() {
   while (frame && !found) {
     PyCodeObject* code = PyFrame_GetCode(frame);
     const Spot spot{code, PyFrame_GetLasti(frame)};
-    // A loop writes many lines at few places: most are known without a search. Code that has a
-    // number is kept for good, so its address means one thing.
-    static std::pair<Spot, Origin> known[16];
-    auto& entry = known[spot.at / 2 % 16];
-    if (entry.first == spot) {
-      found = entry.second;
-    } else if (!is_ours(code)) {
-      const auto [at, fresh] =
-          places().numbers.emplace(spot, static_cast<Origin>(places().spots.size()));
-      if (fresh) places().spots.push_back(spot);
-      found = at->second;
+    // A loop writes many lines at few places: most are known without a search. Code that is here is
+    // kept for good, so its address means one thing; the package's own has no number.
+    static std::pair<Spot, Origin> known[64];
+    auto& entry = known[SpotHash()(spot) / 2 % std::size(known)];
+    if (!(entry.first == spot)) {
+      if (!is_ours(code)) {
+        const auto [at, fresh] =
+            places().numbers.emplace(spot, static_cast<Origin>(places().spots.size()));
+        if (fresh) places().spots.push_back(spot);
+        found = at->second;
+      }
       entry = {spot, found};
     }
+    found = entry.second;
     Py_DECREF(code);
     PyFrameObject* back = found ? nullptr : PyFrame_GetBack(frame);
     Py_DECREF(frame);

@@ -7,7 +7,7 @@ namespace wengert {
 void Arrivals::at_line(const LineRef& line, Tensor gradient) {
   if (targets_ && !targets_->leads_to(*line.get())) return;
   if (line->number < since_) return add_to(kept_[line.get()], std::move(gradient));
-  Waiting& w = waiting_[line->number];
+  Waiting& w = waiting_at(line->number);
   if (!w.line) w.line = line;
   add_to(w.gradient, std::move(gradient));
 }
@@ -19,11 +19,17 @@ void Arrivals::at_leaf(const Tensor& leaf, Tensor gradient) {
   add_to(leaves_[at->second].gradient, std::move(gradient));
 }
 
+Arrivals::Waiting& Arrivals::waiting_at(uint64_t number) {
+  if (spare_.empty()) return waiting_[number];
+  spare_.key() = number;
+  auto found = waiting_.insert(std::move(spare_));
+  spare_ = std::move(found.node);
+  return found.position->second;
+}
+
 Arrivals::Waiting Arrivals::take_newest() {
-  const auto newest = waiting_.begin();
-  Waiting w = std::move(newest->second);
-  waiting_.erase(newest);
-  return w;
+  spare_ = waiting_.extract(waiting_.begin());
+  return std::exchange(spare_.mapped(), {});
 }
 
 Tensor Arrivals::of(const Tensor& target) const {

@@ -36,9 +36,13 @@ class Arrivals {
   size_t lines_kept() const { return kept_.size(); }
 
  private:
+  Waiting& waiting_at(uint64_t number);  // what waits there, perhaps nothing yet
+
   const Targets* targets_;
   uint64_t since_;
-  std::map<uint64_t, Waiting, std::greater<>> waiting_;  // newest first
+  using Lines = std::map<uint64_t, Waiting, std::greater<>>;
+  Lines waiting_;           // newest first
+  Lines::node_type spare_;  // of the last one taken: most lines lead to one more
   std::vector<LeafGradient> leaves_;
   std::unordered_map<const TensorBody*, size_t> leaf_index_;
   std::unordered_map<const Line*, Tensor> kept_;  // of targets and of older lines

@@ -235,39 +235,78 @@ void add_block(Sum* sums, int64_t sum_row, const T* block, int64_t block_row, in
       for (int64_t j = 0; j < cols; ++j) sums[j] = block[j];
 }
 
+// c[R, cols] = a[R, k] b[k, cols], of whole squares of a b whose rows are adjacent, turned in
+// registers.
+template <class T, int R> void multiply_turned(const Tile<T>& t, int64_t b_col) {
+  constexpr int64_t L = lanes<T>, ahead = 64;  // what follows in its columns, fetched meanwhile
+  for (int64_t v = 0; v < t.cols; v += L) {
+    const T *a = t.a, *b = t.b + v * b_col;
+    Simd<T> sum[R];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) sum[r] = Simd<T>(T(0));
+    for (int64_t k = 0; k < t.k; k += L, a += L * t.a_col, b += L) {
+      Simd<T> x[L];
+#pragma GCC unroll 16
+      for (int j = 0; j < L; ++j) {
+        __builtin_prefetch(b + j * b_col + ahead);
+        x[j] = Simd<T>::load(b + j * b_col);
+      }
+      transpose<T>(x, std::make_integer_sequence<int, L>());
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i)
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r)
+          sum[r] = add_product(Simd<T>(a[r * t.a_row + i * t.a_col]), x[i], sum[r]);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) sum[r].store(t.c + r * t.c_row + v);
+  }
+}
+template <class T>
+constexpr void (*turned_table[narrow])(const Tile<T>&, int64_t) = {
+    multiply_turned<T, 1>, multiply_turned<T, 2>, multiply_turned<T, 3>};
+
 // Few rows: the time goes into reading b once. If its columns are adjacent, it is read along its
-// rows, a few at a time, while the block's sums wait in L1; else two vectors of columns are turned,
-// into L1, and then multiplied.
+// rows, a few at a time, while the block's sums wait in L1; else along its columns, two vectors of
+// them at a time, which are turned.
 template <class T, class Sum>
 void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row,
                      T* memory) {
   constexpr int64_t L = lanes<T>, row = tile_cols<T> + 2 * L;
   T* const cut = memory + narrow * row;  // the last columns of b, filled up to whole vectors
-  for (int64_t k = 0; k < part.terms; k += block) {
-    const int64_t ks = min(block, part.terms - k);
-    const bool turned = g.b_col != 1;
-    const int64_t together = turned ? ks : rows_together;
-    for (int64_t x = 0; x < ks; x += together) {
-      Tile<T> t;
-      t.a = static_cast<const T*>(g.a) + part.i * g.a_row + (part.k + k + x) * g.a_col;
-      t.a_row = g.a_row, t.a_col = g.a_col, t.c_row = row, t.k = min(together, ks - x);
-      t.mode = x > 0 ? Tile<T>::go_on : Tile<T>::store;
-      for (int64_t j = 0; j < part.cols; j += t.cols) {
-        const int64_t rest = part.cols - j, vectors = rest >= wide * L && !turned ? wide
-                                                      : rest > L                  ? 2
-                                                                                  : 1;
-        t.cols = vectors * L;
-        t.b = static_cast<const T*>(g.b) + (part.k + k + x) * g.b_row + (part.j + j) * g.b_col;
-        t.b_row = g.b_row;
-        t.c = memory + j;
-        if (turned || rest < t.cols) {
-          pack(cut, t.cols, t.b, min(rest, t.cols), g.b_col, g.b_row, t.k);
-          t.b = cut, t.b_row = t.cols;
+  const bool turned = g.b_col != 1;
+  const int64_t strip = turned ? 2 * L : part.cols;
+  for (int64_t from = 0, end; from < part.cols; from = end) {
+    end = min(from + strip, part.cols);
+    for (int64_t k = 0; k < part.terms; k += block) {
+      const int64_t ks = min(block, part.terms - k);
+      const int64_t together = !turned ? rows_together : ks < L ? ks : ks / L * L;
+      for (int64_t x = 0; x < ks; x += together) {
+        Tile<T> t;
+        t.a = static_cast<const T*>(g.a) + part.i * g.a_row + (part.k + k + x) * g.a_col;
+        t.a_row = g.a_row, t.a_col = g.a_col, t.c_row = row, t.k = min(together, ks - x);
+        t.mode = x > 0 ? Tile<T>::go_on : Tile<T>::store;
+        for (int64_t j = from; j < end; j += t.cols) {
+          const int64_t rest = end - j, vectors = rest >= wide * L && !turned ? wide
+                                                  : rest > L                  ? 2
+                                                                              : 1;
+          t.cols = vectors * L;
+          t.b = static_cast<const T*>(g.b) + (part.k + k + x) * g.b_row + (part.j + j) * g.b_col;
+          t.b_row = g.b_row;
+          t.c = memory + j;
+          if (turned && g.b_row == 1 && t.k % L == 0 && rest >= t.cols) {
+            turned_table<T>[part.rows - 1](t, g.b_col);
+            continue;
+          }
+          if (turned || rest < t.cols) {
+            pack(cut, t.cols, t.b, min(rest, t.cols), g.b_col, g.b_row, t.k);
+            t.b = cut, t.b_row = t.cols;
+          }
+          (vectors == wide ? wide_table<T> : table<T>[0][vectors - 1]).of[part.rows - 1](t);
         }
-        (vectors == wide ? wide_table<T> : table<T>[0][vectors - 1]).of[part.rows - 1](t);
       }
+      add_block(sums + from, sum_row, memory + from, row, part.rows, end - from, k > 0);
     }
-    add_block(sums, sum_row, memory, row, part.rows, part.cols, k > 0);
   }
   if (part.whole) finish<T>(g, part.i, part.rows, part.j, part.cols);
 }
