@@ -1138,3 +1138,19 @@ def test_a_leaf_made_of_an_argument_takes_its_gradient_with_it():
         got = step(wg.ones((3,)) * i)
         np.testing.assert_allclose(got.numpy(), (2 * i * w * w).numpy(), rtol=1e-6)
     assert step.traces == 1
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 2, 3), (2, 3, 5, 31), (2, 70, 40, 41), (5, 3, 1, 1100)])
+def test_numbers_of_channels_are_a_part_of_a_chain(shape: tuple[int, ...]) -> None:
+    """A bias, a batch norm in evaluation, a residual sum: one line, whose bits are eager's."""
+    random = np.random.default_rng(0)
+    x, beside = (wg.tensor(random.standard_normal(shape), dtype="float32") for _ in range(2))
+    a, b, c = (wg.tensor(random.standard_normal((shape[1], 1, 1)), "float32") for _ in range(3))
+
+    def apply(x: wg.Tensor, beside: wg.Tensor) -> wg.Tensor:
+        return wg.relu((x - a) * b + c) + beside
+
+    compiled = wg.compile(apply)
+    for _ in range(3):
+        assert compiled(x, beside).numpy().tobytes() == apply(x, beside).numpy().tobytes()
+    assert [line["op"] for line in compiled.program.lines] == ["fused"]

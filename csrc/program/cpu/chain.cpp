@@ -19,11 +19,14 @@ int64_t product(const Shape& shape, int from, int to) {
   return n;
 }
 
-bool fits_split(const StepList& list, std::span<const StepList::Line> lines, int split) {
+bool fits_split(const StepList& list, std::span<const StepList::Line> lines, int split,
+                bool periods) {
   for (const StepList::Line& line : lines) {
     const Shape& shape = list.value(line.outputs[0]).shape;
-    for (int x : line.inputs)
-      if (!strides_of(list.value(x), shape, split)) return false;
+    for (int x : line.inputs) {
+      const auto strides = strides_of(list.value(x), shape, split);
+      if (!strides || (strides->period && !periods)) return false;
+    }
   }
   return true;
 }
@@ -57,16 +60,31 @@ int assign_tiles(const StepList& list, std::span<const StepList::Line> lines,
   return static_cast<int>(taken.size());
 }
 
+// Fills `all` bytes with the first `have`, doubled up.
+void repeat(char* to, size_t have, size_t all) {
+  while (have < all) {
+    const size_t more = std::min(have, all - have);
+    std::memcpy(to + have, to, more);
+    have += more;
+  }
+}
+
 }  // namespace
 
 std::optional<RowColumn> strides_of(const StepList::Value& x, const Shape& shape, int split) {
   const Strides s = broadcast_strides(x.shape, x.strides, shape);
-  RowColumn found{0, 0};
+  RowColumn found{0, 0, 0};
   int64_t next = -1;  // the stride that the next axis to the left must have; -1: any
   for (int d = shape.size() - 1; d >= 0; --d) {
     if (d == split - 1) next = -1;
     if (shape[d] == 1) continue;
-    if (next >= 0 && s[d] != next) return std::nullopt;
+    if (found.period && s[d]) return std::nullopt;
+    if (found.period) continue;
+    if (next >= 0 && s[d] != next) {
+      if (s[d] || d >= split) return std::nullopt;
+      found.period = product(shape, d + 1, split);
+      continue;
+    }
     if (next < 0) {
       if (s[d] < 0 || (d >= split && s[d] > 1)) return std::nullopt;
       (d >= split ? found.column : found.row) = s[d];
@@ -108,14 +126,15 @@ std::span<const StepList::Line> chain_of(const StepList::Line& line) {
 }
 
 std::unique_ptr<Ready> ready_chain(const Plan& plan, const StepList::Line& line) {
-  return std::make_unique<Chain>(plan.list(), line.body, *grid_of(plan.list(), line.body),
+  return std::make_unique<Chain>(plan.list(), line.body, *grid_of(plan.list(), line.body, true),
                                  plan.base());
 }
 
-std::optional<Grid> grid_of(const StepList& list, std::span<const StepList::Line> lines) {
+std::optional<Grid> grid_of(const StepList& list, std::span<const StepList::Line> lines,
+                            bool periods) {
   const Shape& shape = list.value(lines[0].outputs[0]).shape;
   for (int split = 0; split <= shape.size(); ++split)
-    if (fits_split(list, lines, split)) {
+    if (fits_split(list, lines, split, periods)) {
       const Grid grid{product(shape, 0, split), product(shape, split, shape.size())};
       // Rows of a few elements are slower than line by line.
       if (grid.rows > 1 && grid.columns < 4) return std::nullopt;
@@ -124,9 +143,10 @@ std::optional<Grid> grid_of(const StepList& list, std::span<const StepList::Line
   return std::nullopt;
 }
 
-bool fits_grid(const StepList& list, std::span<const StepList::Line> lines, const Grid& grid) {
+bool fits_grid(const StepList& list, std::span<const StepList::Line> lines, const Grid& grid,
+               bool periods) {
   const int split = split_for(list.value(lines[0].outputs[0]).shape, grid);
-  return split >= 0 && fits_split(list, lines, split);
+  return split >= 0 && fits_split(list, lines, split, periods);
 }
 
 bool Chain::enough_tiles(const StepList& list, std::span<const StepList::Line> lines,
@@ -153,14 +173,14 @@ Chain::Chain(const StepList& list, std::span<const StepList::Line> lines, const 
     numbers.push_back(v);
     char* const start = base[static_cast<size_t>(x.slot)];
     if (start) {
-      const auto [row, column] = *strides_of(x, shape, split);
-      operands_.push_back({start + x.offset, row, column, size_of(x.dtype)});
+      const auto [row, column, period] = *strides_of(x, shape, split);
+      operands_.push_back({start + x.offset, row, column, period, size_of(x.dtype)});
       if (!operands_.back().linear(grid_))
         gathered_.push_back(static_cast<int>(numbers.size()) - 1);
     } else {
       const auto tile_of = std::find_if(tiles.begin(), tiles.end(),
                                         [&](const auto& t) { return t.first == x.slot; });
-      operands_.push_back({nullptr, tile_of->second, 1, size_of(x.dtype)});
+      operands_.push_back({nullptr, tile_of->second, 1, 0, size_of(x.dtype)});
     }
     return static_cast<int>(numbers.size()) - 1;
   };
@@ -224,21 +244,18 @@ void Chain::run_joined(Places& at, int64_t row, int64_t rows) const {
       const auto bytes = static_cast<size_t>(columns * x.size);
       if (x.row == 0) {  // one row over and over, doubled up
         std::memcpy(gathered[k], x.data, bytes);
-        for (size_t have = bytes, all = bytes * static_cast<size_t>(together); have < all;) {
-          const size_t more = std::min(have, all - have);
-          std::memcpy(gathered[k] + have, gathered[k], more);
-          have += more;
-        }
+        repeat(gathered[k], bytes, bytes * static_cast<size_t>(together));
         continue;
       }
       for (int64_t j = 0; j < n; ++j) {
         char* const to = gathered[k] + j * columns * x.size;
-        const char* const from = x.data + (row + r + j) * x.row * x.size;
-        if (x.column == 1)
+        const char* const from = x.row_at(row + r + j);
+        if (x.column == 1) {
           std::memcpy(to, from, bytes);
-        else
-          for (int64_t c = 0; c < columns; ++c)
-            std::memcpy(to + c * x.size, from, static_cast<size_t>(x.size));
+          continue;
+        }
+        std::memcpy(to, from, static_cast<size_t>(x.size));
+        repeat(to, static_cast<size_t>(x.size), bytes);
       }
     }
     steps(at, n * columns, false);
@@ -250,7 +267,7 @@ void Chain::run_rows(Places& at, int64_t row, int64_t rows, int64_t column, int6
     for (int64_t c = 0; c < columns; c += tile) {
       for (size_t i = 0; i < operands_.size(); ++i)
         if (const Operand& x = operands_[i]; x.data)
-          at[i] = x.data + (r * x.row + (column + c) * x.column) * x.size;
+          at[i] = x.row_at(r) + (column + c) * x.column * x.size;
       steps(at, std::min(tile, columns - c), true);
     }
 }

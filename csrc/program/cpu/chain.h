@@ -19,14 +19,19 @@ Device device_of(const StepList& list, const StepList::Line& line);
 // Whether a line can be a part of a chain: elementwise, with a kernel, its result in one piece.
 bool chainable(const StepList& list, const StepList::Line& line);
 // The grid with the longest rows in which every operand of these lines lies with one stride from
-// row to row, and within a row end to end or not at all. Their results have one shape.
-std::optional<Grid> grid_of(const StepList& list, std::span<const StepList::Line> lines);
+// row to row, and within a row end to end or not at all. Their results have one shape. `periods`:
+// whether operands may have one, as on a CPU.
+std::optional<Grid> grid_of(const StepList& list, std::span<const StepList::Line> lines,
+                            bool periods);
 // Whether they fit in this very grid.
-bool fits_grid(const StepList& list, std::span<const StepList::Line> lines, const Grid& grid);
+bool fits_grid(const StepList& list, std::span<const StepList::Line> lines, const Grid& grid,
+               bool periods);
 
 // The strides of x, broadcast to `shape`, whose axes from `split` on are the columns.
 struct RowColumn {
   int64_t row, column;
+  int64_t period = 0;  // the rows of x begin again after so many, such as one for each channel of
+                       // each image; 0: they do not
 };
 std::optional<RowColumn> strides_of(const StepList::Value& x, const Shape& shape, int split);
 // The axis at which a shape is cut into such rows and columns; -1 if there is none.
@@ -62,11 +67,14 @@ class Chain final : public Ready {
   struct Operand {
     char* data;           // null: a tile, number `row`
     int64_t row, column;  // strides in elements
+    int64_t period;       // as RowColumn's
     int64_t size;         // of an element in bytes
     bool one() const { return row == 0 && column == 0; }
     bool linear(const Grid& g) const {  // its strides are the grid's
-      return one() || ((column == 1 || g.columns == 1) && (g.rows == 1 || row == g.columns));
+      return one() ||
+             (!period && (column == 1 || g.columns == 1) && (g.rows == 1 || row == g.columns));
     }
+    char* row_at(int64_t r) const { return data + (period ? r % period : r) * row * size; }
   };
   struct Step {
     TileFn fn;

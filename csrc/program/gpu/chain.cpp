@@ -47,7 +47,7 @@ class Writer {
     const auto fits = [&](int v) {
       const StepList::Value& x = list_.value(v);
       const char* start = base_[at(x.slot)];
-      const auto [row, column] = *strides_of(x, shape_, split_for(shape_, grid_));
+      const auto [row, column, period] = *strides_of(x, shape_, split_for(shape_, grid_));
       if (!start || (row == 0 && column == 0)) return true;
       const bool flat = column == 1 && (row == grid_.columns || grid_.rows == 1);
       if (!flat && (grid_.columns % w || (column == 1 && row % w))) return false;
@@ -68,7 +68,7 @@ class Writer {
     const StepList::Value& x = list_.value(v);
     const StepList::Slot& slot = list_.slot(v);
     const char* start = base_[at(x.slot)] + x.offset;
-    const auto [row, column] = *strides_of(x, shape_, split_for(shape_, grid_));
+    const auto [row, column, period] = *strides_of(x, shape_, split_for(shape_, grid_));
     arguments.at[k] = reinterpret_cast<uintptr_t>(start);
     std::string how;
     if (slot.storage && !is_cuda(slot.storage->device)) {
@@ -176,7 +176,7 @@ class GpuChain final : public Ready {
 std::unique_ptr<Ready> ready_gpu_chain(const Plan& plan, const StepList::Line& line) {
   const Device device = plan.view(line.outputs[0]).device;
   return std::make_unique<GpuChain>(
-      device, Writer(plan.list(), line.body, *grid_of(plan.list(), line.body), plan.base()));
+      device, Writer(plan.list(), line.body, *grid_of(plan.list(), line.body, false), plan.base()));
 }
 
 }  // namespace wengert

@@ -102,7 +102,7 @@ bool takes_step(const StepList& list, const StepList::Line& line, const StepList
     if (device != device_of(list, line) && (is_cuda(device) || numel(o.shape) != 1)) return false;
   }
   return y.dtype == DType::float32 && numel(y.shape) == numel(shape) &&
-         fits_grid(list, std::span(&next, 1), grid_of_matmul(shape));
+         fits_grid(list, std::span(&next, 1), grid_of_matmul(shape), false);
 }
 
 bool takes_update(const StepList& list, const StepList::Line& line, int gradient) {
@@ -149,7 +149,8 @@ std::unique_ptr<Ready> ready_gpu_matmul(const Plan& plan, const StepList::Line& 
     for (int v : part.inputs)
       if (!is_same(list, v, x)) {
         const View other = plan.view(v);
-        const auto [row, column] = *strides_of(list.value(v), y.shape, split_for(y.shape, grid));
+        const auto [row, column, period] =
+            *strides_of(list.value(v), y.shape, split_for(y.shape, grid));
         step.other = other.as<float>();
         step.row = row;
         step.column = column;

@@ -1,7 +1,8 @@
 // chains: elementwise lines over one shape that feed each other become one line, which runs them
 // tile by tile while the tile is in L1 (program/cpu/chain.h), with the tile functions of the ops'
 // own tables, or, where NVRTC is there, in one kernel of a GPU (program/gpu/chain.h). Results that
-// only they need are never stored. Operands may be broadcast along rows or columns.
+// only they need are never stored. Operands may be broadcast along rows or columns, and
+// on a CPU have one number for each channel of each image.
 //
 //   v9 = sub(v8, arg1)                    fused:
 //   v10 = square(v9)                 ->     v9 = sub(v8, arg1)
@@ -61,7 +62,7 @@ void fuse_chains(StepList& list) {
           !reads_whole(list, body, next) || !can_move(list, j, end))
         continue;
       body.push_back(next);
-      if (!grid_of(list, body)) {
+      if (!grid_of(list, body, !on_gpu)) {
         body.pop_back();
         continue;
       }

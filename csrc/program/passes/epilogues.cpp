@@ -39,7 +39,7 @@ bool is_epilogue(const StepList& list, const StepList::Line& line, int made) {
   const std::span<const StepList::Line> parts =
       line.body.empty() ? std::span(&line, 1) : std::span(line.body);
   return reads && list.value(line.outputs[0]).shape == c.shape &&
-         fits_grid(list, parts, {numel(c.shape) / c.shape.back(), c.shape.back()});
+         fits_grid(list, parts, {numel(c.shape) / c.shape.back(), c.shape.back()}, true);
 }
 
 // Makes the first line behind line i that `fits(line, next)` a part of it, where one of the two can
