@@ -20,6 +20,7 @@ import charts  # noqa: E402
 import docstrings  # noqa: E402
 import notebooks  # noqa: E402
 import op_pages  # noqa: E402
+import scaling  # noqa: E402
 from docutils import nodes  # noqa: E402
 from sphinx.util.docutils import SphinxDirective  # noqa: E402
 
@@ -80,6 +81,7 @@ def setup(app: Any) -> dict[str, Any]:
     (HERE / "generated/static").mkdir(parents=True, exist_ok=True)
     op_pages.write(HERE / "generated")
     charts.write(HERE / "generated")
+    scaling.write(HERE / "generated")
     notebooks.write(HERE / "generated")
     app.add_directive("list-page", ListPage)
     app.connect("autodoc-process-docstring", docstrings.process)

@@ -202,6 +202,27 @@ def test_rows_of_tables(other: str) -> None:
             np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6, err_msg=str(row))
 
 
+# ---- scaling on paper
+
+
+def test_the_model_of_scaling_gives_back_what_it_was_made_of() -> None:
+    scaling = module("scaling")
+    made = scaling.Fit(2e-5, 8e-9)  # 1 Gb/s
+    sizes = (1024, 1 << 22, 1 << 26)
+    network = {"ranks": 4, "mpi": {str(n): made.allreduce(4, n) for n in sizes}}
+    found = scaling.of(network, "mpi")
+    assert found.beta == pytest.approx(made.beta, rel=1e-2)
+    assert 0 <= found.alpha - made.alpha < 1e-5  # 1 KB has a few bytes, too
+    open_, hidden = (
+        [scaling.efficiency(made, n, 0.1, 10**7, h) for n in scaling.RANKS] for h in (False, True)
+    )
+    assert open_[0] == hidden[0] == 1 and open_ == sorted(open_, reverse=True)
+    assert all(a <= b for a, b in zip(open_, hidden, strict=True))
+    assert hidden[1] == pytest.approx(0.1 / (0.1 + max(0, made.allreduce(2, 10**7) - 0.2 / 3)))
+    text = scaling.text()
+    assert "| 1,024 |" in text and text.count("<path") > 4
+
+
 # ---- the site
 
 

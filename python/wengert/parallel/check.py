@@ -16,11 +16,13 @@ step / n + T(n, bytes of its gradient), with nothing hidden behind computation.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,6 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--most", type=int, default=SIZES[-1], metavar="BYTES", help="largest size (64 MB)"
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes the figures, too")
     arguments = parser.parse_args(argv)
     if len(arguments.layers) < 2 or min(arguments.layers) < 1 or arguments.batch < 1:
         parser.error("--layers takes two sizes or more, --batch one sample or more")
@@ -150,12 +153,12 @@ def main(argv: list[str] | None = None) -> int:
     latency = _seconds(comm, lambda: comm.all_reduce(np.zeros(1)), arguments.seconds)
     say(f"latency of an allreduce of 8 bytes: {1e6 * latency:.1f} us")
     say(f"{'bytes':>10}  {'MPI, us':>10}  {'GB/s':>6}  {'tree, us':>10}  {'GB/s':>6}")
-    measured = {}
+    measured, by_tree = {}, {}
     for size in (s for s in SIZES if s <= arguments.most):
         x = np.zeros(size // 4, np.float32)
         plain = _seconds(comm, lambda x=x: comm.all_reduce(x), arguments.seconds)  # type: ignore[misc]
         fixed = _seconds(comm, lambda x=x: _reduced_by_tree(comm, x), arguments.seconds)  # type: ignore[misc]
-        measured[size] = plain
+        measured[size], by_tree[size] = plain, fixed
         say(
             f"{size:10,}  {1e6 * plain:10.1f}  {size / plain / 1e9:6.2f}  {1e6 * fixed:10.1f}  "
             f"{size / fixed / 1e9:6.2f}"
@@ -172,6 +175,19 @@ def main(argv: list[str] | None = None) -> int:
         seconds = step / ranks + found.allreduce(ranks, size)
         by = limit(found, ranks, size, step)
         say(f"{ranks:6}  {1e3 * seconds:9.3f}  {step / seconds:6.2f}  {by}")
+    if arguments.json and comm.rank == 0:
+        figures = {
+            "ranks": comm.size,
+            "hosts": hosts,
+            "latency": latency,
+            "mpi": measured,
+            "tree": by_tree,
+            "layers": arguments.layers,
+            "batch": arguments.batch,
+            "step": step,
+            "bytes": size,
+        }
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0
 
 
