@@ -26,11 +26,10 @@ namespace {
 WENGERT_TUNABLE int64_t slab = 384,   // terms, times slices: 24 KiB of a panel, which stay in L1
     side = 2048,                      // rows and columns that are packed at once
     chunk_rows = 2, chunk_cols = 32,  // panels of a chunk; of b 768 KiB, which stay in L2
-    pack_panels = 4;                  // likewise, to pack
+    pack_panels = 2;                  // likewise, to pack
 constexpr int64_t panel = 2 * tile_side, square = tile_side * tile_side;
 
 typedef uint32_t Words __attribute__((vector_size(64)));
-typedef uint16_t Halves __attribute__((vector_size(64)));
 typedef float Floats __attribute__((vector_size(64)));
 
 // ---- packing ----
@@ -40,108 +39,83 @@ typedef float Floats __attribute__((vector_size(64)));
 struct Range {
   uint32_t low, high;
 };
-// While it is found, of 16 rows or columns w: of row w, or, where these are adjacent, of all in
-// low[0] and high[0]. Lanes hold numbers as they are read.
-template <class Lanes> struct Ranges {
-  Lanes low[tile_side], high[tile_side];
+// While it is found, of 16 rows or columns w: lanes are terms of row w, or, where the rows are
+// adjacent, all rows, in low[0] and high[0].
+struct Ranges {
+  Words low[tile_side], high[tile_side];
 
   Ranges() {
     __builtin_memset(low, 0xff, sizeof low);
     __builtin_memset(high, 0, sizeof high);
   }
-  static FN void add(Lanes& low, Lanes& high, const Lanes& bits) {
-    const Lanes x = bits & (sizeof x[0] == 4 ? 0x7fffffff : 0x7fff);
-    const Lanes less = x - 1;
+  static FN void add(Words& low, Words& high, const Words& bits) {
+    const Words x = bits & 0x7fffffff;
+    const Words less = x - 1;
     low = less < low ? less : low;
     high = x > high ? x : high;
   }
   void give(bool adjacent, Range* range) const {
-    constexpr int count = 64 / sizeof low[0][0], each = count / tile_side, up = 32 - 32 / each;
     for (int w = 0; w < tile_side; ++w)
-      for (int i = 0; i < (adjacent ? each : count); ++i) {
-        const int r = adjacent ? 0 : w, lane = adjacent ? w * each + i : i;
-        const uint32_t least = ((uint32_t{low[r][lane]} + 1) << up) - 1,
-                       most = uint32_t{high[r][lane]} << up;
-        range[w].low = least < range[w].low ? least : range[w].low;
-        range[w].high = most > range[w].high ? most : range[w].high;
+      for (int i = adjacent ? w : 0; i < (adjacent ? w + 1 : tile_side); ++i) {
+        const int r = adjacent ? 0 : w;
+        range[w].low = low[r][i] < range[w].low ? low[r][i] : range[w].low;
+        range[w].high = high[r][i] > range[w].high ? high[r][i] : range[w].high;
       }
   }
 };
 
-template <class To> FN To load(const void* from) {
-  To x;
+FN Words load(const float* from) {
+  Words x;
   __builtin_memcpy(&x, from, sizeof x);
   return x;
 }
+FN Words load(const uint16_t* from) {
+  typedef uint16_t Halves __attribute__((vector_size(32)));
+  Halves x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return __builtin_convertvector(x, Words) << 16;
+}
 
-// Slices as float32 whose lower half is 0. Where they hold all bits they may be cut off. Else they
-// are the nearest to what is left, by Dekker's splitting, which makes NaN of numbers from 2^111 on.
-template <int slices> FN void split(const Floats& whole, Words (&slice)[slices]) {
-  Floats x = whole;
+// Slices as float32 whose lower half is 0: each the nearest to what is left, by Dekker's splitting,
+// which makes NaN of numbers from 2^111 on. `whole` is one that has no more bits.
+template <int slices, bool whole> FN void split(const Words& bits, Words (&slice)[slices]) {
+  Floats x = (Floats)bits;
 #pragma GCC unroll 3
   for (int p = 0; p < slices; ++p) {
     const Floats wide = x * 65537.0f, nearest = wide - (wide - x);
-    slice[p] = (Words)(slices == 3 ? x : nearest) & 0xffff0000;  // the lower half of subnormal ones
+    slice[p] = (Words)(whole ? x : nearest) & 0xffff0000;  // the lower half of subnormal ones
     x -= (Floats)slice[p];
   }
 }
 
-template <int... i>
-FN Words upper_halves(const Words& a, const Words& b, std::integer_sequence<int, i...>) {
-  return (Words)__builtin_shufflevector((Halves)a, (Halves)b, (2 * i + 1)...);
-}
-
-// Two terms of 16 adjacent rows, or 32 terms of one row, as pairs of terms, by slice.
-template <bool adjacent, int slices>
-FN void read_pairs(const float* at, int64_t k_stride, int64_t ahead, Words& low, Words& high,
-                   Words (&pairs)[slices]) {
-  const float* const then = at + (adjacent ? k_stride : tile_side);
-  const auto x = load<Floats>(at), y = load<Floats>(then);
-  __builtin_prefetch(at + ahead, 0, 2);
-  __builtin_prefetch(then + ahead, 0, 2);
-  Ranges<Words>::add(low, high, (Words)x);
-  Ranges<Words>::add(low, high, (Words)y);
-  Words first[slices], second[slices];
-  split<slices>(x, first);
-  split<slices>(y, second);
-  for (int p = 0; p < slices; ++p)
-    pairs[p] = adjacent ? first[p] >> 16 | second[p]
-                        : upper_halves(first[p], second[p],
-                                       std::make_integer_sequence<int, 2 * tile_side>());
-}
-template <bool adjacent, int slices>
-FN void read_pairs(const uint16_t* at, int64_t k_stride, int64_t ahead, Halves& low, Halves& high,
-                   Words (&pairs)[slices]) {
-  typedef uint16_t Half __attribute__((vector_size(32)));
-  __builtin_prefetch(at + ahead, 0, 2);
-  if (adjacent) {
-    __builtin_prefetch(at + k_stride + ahead, 0, 2);
-    pairs[0] = __builtin_convertvector(load<Half>(at), Words) |
-               __builtin_convertvector(load<Half>(at + k_stride), Words) << 16;
-  } else {
-    pairs[0] = load<Words>(at);
-  }
-  Ranges<Halves>::add(low, high, (Halves)pairs[0]);
-}
-
-// 16 rows (or columns: w) by 32 terms; slice p goes to `to` + p * step, as pairs of terms:
-// to[w][pair], or, of b, to[pair][w].
-template <int slices, bool adjacent, class In, class Lanes>
-void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b,
-                 Ranges<Lanes>& ranges, uint32_t* to, int64_t step) {
+// 16 rows (or columns: w) by 32 terms; slice p goes to `to` + p * step, as pairs of terms t and
+// t + 16: to[w][t], or, of b, to[t][w].
+template <int slices, bool adjacent, class In>
+void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, Ranges& ranges,
+                 uint32_t* to, int64_t step) {
   uint32_t turned[slices * square];
   const bool turn = adjacent != of_b;
   uint32_t* const put = turn ? turned : to;
   const int64_t put_step = turn ? square : step;
-  const int64_t ahead = adjacent ? tile_terms * k_stride : tile_side * w_stride;
-  Lanes low = ranges.low[0], high = ranges.high[0];
+  constexpr bool whole = sizeof(In) == 2;
+  const int64_t step_r = adjacent ? k_stride : w_stride, later = tile_side * k_stride,
+                ahead = adjacent ? 2 * later : tile_side * w_stride;
+  Words low = ranges.low[0], high = ranges.high[0];
 #pragma GCC unroll 4
   for (int r = 0; r < tile_side; ++r) {
-    Words pairs[slices];
-    read_pairs<adjacent>(from + r * (adjacent ? 2 * k_stride : w_stride), k_stride, ahead,
-                         adjacent ? low : ranges.low[r], adjacent ? high : ranges.high[r], pairs);
-    for (int p = 0; p < slices; ++p)
-      __builtin_memcpy(put + p * put_step + r * tile_side, &pairs[p], sizeof pairs[p]);
+    const In* const at = from + r * step_r;
+    const Words x = load(at), y = load(at + later);
+    __builtin_prefetch(at + ahead, 0, 2);
+    __builtin_prefetch(at + later + ahead, 0, 2);
+    for (const Words& bits : {x, y})
+      Ranges::add(adjacent ? low : ranges.low[r], adjacent ? high : ranges.high[r], bits);
+    Words first[slices], second[slices];
+    split<slices, whole>(x, first);
+    split<slices, whole>(y, second);
+    for (int p = 0; p < slices; ++p) {
+      const Words pairs = first[p] >> 16 | second[p];
+      __builtin_memcpy(put + p * put_step + r * tile_side, &pairs, sizeof pairs);
+    }
   }
   if (adjacent) ranges.low[0] = low, ranges.high[0] = high;
   if (!turn) return;
@@ -158,15 +132,14 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b,
 template <int slices, bool adjacent, class In>
 void pack(const In* from, int64_t w_stride, int64_t k_stride, int64_t ws, int64_t ks, bool of_b,
           Range* range, uint32_t* to) {
-  using Lanes = std::conditional_t<sizeof(In) == 4, Words, Halves>;
-  Ranges<Lanes> ranges[pack_panels * 2];
+  Ranges ranges[pack_panels * 2];
   const int64_t panel_step = ceil_div(ks, tile_terms) * slices * 2 * square;
   const auto pack_at = [&](int64_t w, int64_t k) {
     const In* const at = from + w * w_stride + k * k_stride;
     uint32_t* const put = to + w / panel * panel_step +
                           (k / tile_terms * slices * 2 + w % panel / tile_side) * square;
     const int64_t width = min(tile_side, ws - w), terms = min(tile_terms, ks - k);
-    Ranges<Lanes>& seen = ranges[w / tile_side];
+    Ranges& seen = ranges[w / tile_side];
     if (width == tile_side && terms == tile_terms && (adjacent || k_stride == 1))
       return pack_square<slices, adjacent>(at, w_stride, k_stride, of_b, seen, put, 2 * square);
     In whole[tile_side * tile_terms] = {};
