@@ -925,7 +925,19 @@ def test_each_option_of_the_command_changes_what_comes(tmp_path: Path, capsys: A
     assert cli.main(["study", str(tmp_path / "script.py"), "--model", "mlp"]) == 2
     assert "not both" in capsys.readouterr().err
     parsers = next(a for a in cli.build_parser()._actions if a.dest == "command").choices
+    convolutions = ["--model", "convnet", "--batch", "2", "--list"]
+    wide = out(*convolutions)
+    assert (
+        "batch_norm(" in wide
+        and len({wide, *(out(*convolutions, o, "2") for o in ("--width", "--depth"))}) == 3
+    )
+    assert "all agree" in out("--model", "convnet", "--batch", "2", "--width", "2", "--check")
+    out("--model", "convnet", "--width", "2", "--numpy", tmp_path / "n.py")
+    assert subprocess.run([sys.executable, tmp_path / "n.py"]).returncode == 0
+    assert cli.main(["study", "--model", "convnet", "--data", str(tmp_path / "v.csv")]) == 2
+    assert "holds no images" in capsys.readouterr().err
     tested = {*marks, *kinds, "--layers", "--batch", "--data", "--model", "--load", "--step"}
+    tested |= {"--width", "--depth"}
     elsewhere = {"--help", "--every", "--drill"}  # tests above and below
     assert isinstance(parsers, dict)
     assert {a.option_strings[-1] for a in parsers["study"]._actions if a.option_strings} == (

@@ -253,6 +253,15 @@ def shaped(x: Any, config: dict[str, Any]) -> Any:
     return x.transpose(0, 3, 1, 2) if channels_last(x.shape[1:]) else x
 
 
+def scaler_of(dataset: Any, config: dict[str, Any]) -> Any:
+    """The standardizer of the data: for a convnet, one mean and deviation of all pixels."""
+    from wengert.data import Standardizer
+
+    if config["model"] == "convnet" and dataset.standardizer.mean.ndim:  # of each pixel
+        return Standardizer.fit(dataset.parts.x_train, per_feature=False)
+    return dataset.standardizer
+
+
 def _channels(image: list[int]) -> int:
     from wengert.data.source import channels_last
 

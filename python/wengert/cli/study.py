@@ -17,6 +17,8 @@ from .options import (
     build_model,
     build_optimizer,
     number,
+    scaler_of,
+    shaped,
 )
 
 if TYPE_CHECKING:
@@ -52,11 +54,13 @@ def add_parser(commands: Any) -> None:
     )
     add(
         "--model",
-        choices=("mlp",),
+        choices=("mlp", "convnet"),
         help="a network instead of a script (mlp, where there is no script)",
     )
     add_setting(study, "data", default="digits", help="as for wengert train (digits)")
-    add_setting(study, "layers", default=[16], help="(16)")
+    add_setting(study, "layers", default=[16], help="mlp: (16)")
+    add_setting(study, "width", default=4, help="convnet: channels of its first stage (4)")
+    add_setting(study, "depth", default=1)
     add_setting(study, "batch", default=8, help="samples (8)")
     add("--load", metavar="FILE", help="a list that --json wrote, instead of a script (none)")
     add("--list", action="store_true", help="print the list")
@@ -114,11 +118,16 @@ def trace_model(arguments: argparse.Namespace) -> Program:
     """One training step of a small network on data that `wengert train` knows."""
     import wengert
     from wengert import data
-    from wengert.study import trace
+    from wengert.study import StudyError, trace
 
     config = {**DEFAULTS, "data": arguments.data, "layers": arguments.layers}
+    config |= {"width": arguments.width, "depth": arguments.depth}
+    config["model"] = arguments.model or "mlp"
     dataset = data.load(config["data"], -1, "auto", TEST_FRACTION, config["seed"])
-    config |= {"features": dataset.features, "outputs": dataset.outputs}
+    config |= {"features": dataset.features, "outputs": dataset.outputs, "image": dataset.image}
+    if config["model"] == "convnet" and dataset.image is None:
+        raise StudyError(f"study: {config['data']} holds no images, which --model convnet needs")
+    standardizer = scaler_of(dataset, config)
     config["loss"] = "mse" if dataset.classes is None else "cross_entropy"
     config["lr"] = LEARNING_RATES[config["optimizer"]]
     wengert.manual_seed(config["seed"])
@@ -126,8 +135,8 @@ def trace_model(arguments: argparse.Namespace) -> Program:
     optimizer = build_optimizer(model, config)
     loss_fn = build_loss(config["loss"])
     batches = data.Batches(
-        dataset.parts.x_train, dataset.parts.y_train, arguments.batch, seed=0,
-        dtype=config["dtype"], transform=dataset.standardizer,
+        shaped(dataset.parts.x_train, config), dataset.parts.y_train, arguments.batch, seed=0,
+        dtype=config["dtype"], transform=standardizer,
     )  # fmt: skip
     x, y = next(iter(batches))
 

@@ -29,6 +29,7 @@ from .options import (
     column,
     number,
     read_config,
+    scaler_of,
     shaped,
 )
 
@@ -105,9 +106,7 @@ def train_command(arguments: argparse.Namespace) -> int:
         source, column(config["target"]), kind, TEST_FRACTION, config["seed"], config["validation"],
         config["size"],
     )  # fmt: skip
-    if config["model"] == "convnet" and dataset.standardizer.mean.ndim:  # of each pixel
-        scaler = data.Standardizer.fit(dataset.parts.x_train, per_feature=False)
-        dataset = replace(dataset, standardizer=scaler)
+    dataset = replace(dataset, standardizer=scaler_of(dataset, config))
     described = _described(config, dataset)
     if saved is not None and saved["image"] is None:
         described["image"] = None  # of a version that did not note it
