@@ -49,8 +49,8 @@ template <class T, int K, int S, bool edge> struct Taps {
 };
 
 // Calls part(row, rows, column, count, taps) for all of y, or of g: some rows and a vector of
-// columns. done(vectors) ends some rows.
-template <class T, int K, int S, class Part, class Done>
+// columns. done(vectors) ends some rows. `again`: the last rows may be made twice.
+template <class T, int K, int S, bool again, class Part, class Done>
 FN void each_part(const Depthwise& d, const Part& part, const Done& done) {
   constexpr int64_t L = Simd<T>::width;
   int64_t edge_at = -1;
@@ -72,6 +72,8 @@ FN void each_part(const Depthwise& d, const Part& part, const Done& done) {
   constexpr int R = sizeof(T) == 8 ? 1 : K == 3 ? 4 : 2;
   int64_t r = d.first;
   for (; r + R <= d.last; r += R) group(r, std::integral_constant<int, R>());
+  if (again && r < d.last && d.last - d.first > R)
+    return group(d.last - R, std::integral_constant<int, R>());
   if constexpr (R > 1)
     for (; r < d.last; ++r) group(r, std::integral_constant<int, 1>());
 }
@@ -101,7 +103,7 @@ void depthwise(const Depthwise& given, const void* from, const void* taps, void*
   Simd<T> w[K * K];
 #pragma GCC unroll 25
   for (int t = 0; t < K * K; ++t) w[t] = Simd<T>(static_cast<const T*>(taps)[t]);
-  each_part<T, K, S>(
+  each_part<T, K, S, true>(
       d,
       [&](int64_t r, auto rows, int64_t j, int count, const auto& at) INLINE {
         constexpr int R = decltype(rows)::value;
@@ -168,7 +170,7 @@ void depthwise_weights(const Depthwise& given, const void* from, const void* gra
   for (int t = 0; t < K * K; ++t) sum[t] = total[t] = Simd<T>(T(0));
   int64_t vectors = 0;
   for (int64_t n = 0; n < d.images; ++n, x += d.x_step, g += d.g_step)
-    each_part<T, K, S>(
+    each_part<T, K, S, false>(
         d,
         [&](int64_t r, auto rows, int64_t j, int count, const auto& at) INLINE {
           constexpr int R = decltype(rows)::value;
