@@ -37,9 +37,9 @@ AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 ALLOWED = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", **AS_ROOT}
 
 
-def mpiexec(ranks, *command, **env):
+def mpiexec(ranks, *command, before=(), **env):
     return subprocess.run(
-        [parallel.mpiexec(), "-n", str(ranks), sys.executable, *map(str, command)],
+        [parallel.mpiexec(), *before, "-n", str(ranks), sys.executable, *map(str, command)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -643,6 +643,51 @@ def test_a_rank_that_ends_ends_the_job_with_its_number(tmp_path, before, after):
 def test_survivors_of_killed_ranks_repeat_the_step_and_end_with_equal_bits():
     """`python tests/kills.py` does so a hundred times."""
     assert len(kills.job(2, kills.expected(), random.Random(1))) == 2
+
+
+EVALUATED = """
+import os, sys
+import numpy as np
+import wengert as wg
+from wengert import data, nn, optim, parallel, train
+
+comm = parallel.world()
+dies, calls = comm.rank == int(sys.argv[1]) and comm.size > 1, 0
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, x):
+        global calls
+        calls += not self.training
+        if dies and calls == 2:  # in the second epoch's evaluation
+            os.kill(os.getpid(), 9)
+        return self.layer(x)
+
+wg.manual_seed(0)
+model = parallel.DataParallel(Net(), shards=4)
+x, y = data.load_digits()
+result = train.fit(model, wg.cross_entropy, optim.SGD(model.parameters(), lr=0.01),
+                   data.Batches(x[:400], y[:400], 100), epochs=3, validation=(x[800:], y[800:]))
+if comm.rank == 0:
+    print([m["validation_loss"] for m in result.history])
+"""
+
+
+@needs_mpi
+def test_a_rank_that_is_lost_in_an_evaluation(tmp_path):
+    script = tmp_path / "evaluated.py"
+    script.write_text(EVALUATED)
+    expected = alone(script, 9)
+    assert expected.returncode == 0, expected.stderr
+    for rank in (1, 0):
+        done = mpiexec(3, script, rank, before=["--with-ft", "ulfm"])
+        if rank == 0:
+            assert done.returncode != 0 and "rank 0, which kept the files, was lost" in done.stderr
+        else:
+            assert done.stdout == expected.stdout, done.stderr
 
 
 @needs_mpi

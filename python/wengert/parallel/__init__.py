@@ -29,6 +29,7 @@ from .communicator import (
     Threads,
     launched,
     mpiexec,
+    repeated,
     threads_per_rank,
     world,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "cut",
     "launched",
     "mpiexec",
+    "repeated",
     "require_alike",
     "spread",
     "threads_per_rank",

@@ -318,6 +318,23 @@ class Threads(_OneThread):
         raise ParallelError(f"rank {self.rank}: {message}")
 
 
+def repeated(comm: Communicator, fn: Callable[[], _T]) -> _T:
+    """fn(), which calls collectives, and again by the ranks that are left where one was lost in the
+    midst of it. So it changes nothing that it reads.
+
+    >>> from wengert import parallel
+    >>> parallel.repeated(parallel.Alone(), lambda: 3)
+    3
+    """
+    while True:
+        try:
+            result, good = fn(), True
+        except RankLostError:
+            good = False
+        if comm.agree(good):
+            return result
+
+
 def launched() -> tuple[int, int]:
     """(rank, ranks) as mpiexec told this process; (0, 1) without it. Loads nothing."""
     for rank, size in _LAUNCHED:

@@ -17,7 +17,7 @@ from wengert.data import Batches, ShardedBatch
 from . import tree
 from .alike import facts_of, require_alike
 from .alike import flat as flat_of
-from .communicator import Communicator, ParallelError, RankLostError, world
+from .communicator import Communicator, ParallelError, repeated, world
 
 if TYPE_CHECKING:
     from wengert._core import Tensor
@@ -173,16 +173,11 @@ class DataParallel(nn.Module):
         former = [p.grad.clone() if p.grad is not None else None for p in params]
         kept = [b.clone() for b in layout.buffers]
         seed, counter = wengert.random.default_generator.state.tolist()
-        while True:
-            try:
-                total, sums = self._attempt(
-                    loss_fn, given, layout, kept, (seed, counter), score, stop
-                )
-                good = True
-            except RankLostError:
-                good = False
-            if self.comm.agree(good):
-                break  # else some ranks are left, and repeat the step; none has changed a weight
+        # Repeated by the ranks that are left, where one is lost: none has changed a weight.
+        total, sums = repeated(
+            self.comm,
+            lambda: self._attempt(loss_fn, given, layout, kept, (seed, counter), score, stop),
+        )
         if self.shards > 1:
             state = wengert.random.default_generator.state
             state.copy_(wengert.tensor([seed, counter + 2**32], "int64"))
@@ -418,9 +413,12 @@ def spread(
     >>> parallel.spread(parallel.Alone(), 5, 2, lambda a, b: (np.arange(a, b),))
     (array([0, 1, 2, 3, 4]),)
     """
-    mine = tree.cut(max(1, -(-n // size)), comm.size)[comm.rank]
-    made = [fn(i * size, min((i + 1) * size, n)) for i in mine]
-    all_ = [piece for pieces in comm.share(made) for piece in pieces]
+
+    def all_pieces() -> list[list[tuple[Array, ...]]]:
+        mine = tree.cut(max(1, -(-n // size)), comm.size)[comm.rank]
+        return comm.share([fn(i * size, min((i + 1) * size, n)) for i in mine])
+
+    all_ = [piece for pieces in repeated(comm, all_pieces) for piece in pieces]
     return tuple(np.concatenate(each) for each in zip(*all_, strict=True))
 
 

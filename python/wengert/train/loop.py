@@ -56,6 +56,7 @@ from wengert.parallel import (
     DataParallel,
     NotFiniteError,
     ZeroRedundancyOptimizer,
+    repeated,
     require_alike,
     spread,
 )
@@ -405,10 +406,7 @@ class _Run:
                 sums = self.parallel.accumulate(self.loss_fn, group, score, stop.asked)
             except NotFiniteError as error:
                 raise TrainingError(f"training stopped in {self._place()}: {error}") from None
-            if self.was_rank != self.comm.rank == 0:
-                raise TrainingError(
-                    "rank 0, which kept the files, was lost; resume from its last checkpoint"
-                )
+            self._require_rank_0()
             stop.requested = sums.stop
             return sums.losses, round(sum(sums.scores))
         right = 0
@@ -420,6 +418,12 @@ class _Run:
             if self.classify:
                 right += _right(prediction, y)
         return values, right
+
+    def _require_rank_0(self) -> None:
+        if self.was_rank != self.comm.rank == 0:
+            raise TrainingError(
+                "rank 0, which kept the files, was lost; resume from its last checkpoint"
+            )
 
     def _facts(self) -> dict[str, Any]:
         """What must be the same on all ranks."""
@@ -544,7 +548,9 @@ class _Run:
             failed = error
         if self.comm.size > 1:  # callbacks are rank 0's
             rates = [group["lr"] for group in self.optimizer.param_groups]
-            self.seen.should_stop, rates = self.comm.share((self.seen.should_stop, rates))[0]
+            told = (self.seen.should_stop, rates)
+            self.seen.should_stop, rates = repeated(self.comm, lambda: self.comm.share(told))[0]
+            self._require_rank_0()
             for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
         self.history.append(metrics)
@@ -576,6 +582,7 @@ class _Run:
                 size,
                 lambda start, stop: (predict(model, x[start:stop], dtype, transform, size),),
             )
+        self._require_rank_0()
         given = (t.to(self.device) for t in to_tensors(outputs, y, self.data.dtype))
         with wengert.no_grad():
             loss = self.loss_fn(*given).item()
