@@ -1069,11 +1069,14 @@ def test_the_stepper_in_a_terminal() -> None:
     assert "forward one line" in t.do("h") and "sums per layer" in t.do("costs")
     one = t.do("h set")
     assert "edit a value" in one and "forward one line" not in one
-    assert "no command 'nothing'" in t.do("h nothing")
+    assert "no command 'nothing'" in t.do("h nothing") and "no command '!'" in t.do("! ls")
     assert "forward one line" in t.do("?") and "forward one line" in t.do("help")
     t.do("g 2")
     assert "2/" in t.do("\x1b[A")  # Up: the line before once more
     assert "relu1 is made by line" in t.do("p relu\t")  # completed
+    assert "taken back" in t.do("und\t") and "edit a value" in t.do("? se\t")
+    os.write(t.fd, b"\x03")
+    t.until("q quits")
     os.write(t.fd, b"q\n")
     assert t.end() == 0
 

@@ -18,6 +18,7 @@ from wengert._core import Tensor
 from .list import Line, StudyError
 from .program import Program
 from .run import Run
+from .terminal import Prompt, Session
 from .tracing import trace
 
 
@@ -327,43 +328,69 @@ def mutants(program: Program) -> Iterator[Program]:
 _HELP = "a line number, or: hint, list, check, step (the stepper), answer, q"
 
 
+class Asking(Prompt):
+    """Which line is wrong? `found` tells whether the reader said it."""
+
+    prompt = "(drill) "
+
+    def __init__(self, d: Drill) -> None:
+        """The drill's hints are given one at a time."""
+        super().__init__()
+        self.drill, self.hints, self.found = d, iter(d.hints), False
+
+    def do_hint(self, _: str) -> None:
+        """the next hint"""
+        print(next(self.hints, "There are no more hints."))
+
+    def do_list(self, _: str) -> None:
+        """the whole list"""
+        print(self.drill.program.listing())
+
+    def do_check(self, _: str) -> None:
+        """every vjp against differences"""
+        print(self.drill.program.check())
+
+    def do_step(self, _: str) -> None:
+        """the stepper"""
+        Session(self.drill.program).run()
+
+    def do_answer(self, _: str) -> bool:
+        """the answer; ends the drill"""
+        print(f"Line {' or '.join(map(str, self.drill.lines))}: {self.drill.reason}.")
+        return True
+
+    def do_help(self, _: str) -> None:
+        """what can be typed"""
+        print(_HELP)
+
+    def emptyline(self) -> bool:
+        """Nothing."""
+        return False
+
+    def default(self, line: str) -> None:
+        """A line's number."""
+        if not line.isdigit():
+            print(_HELP)
+        elif int(line) not in self.drill.lines:
+            print(f"Line {line} does what it says. hint helps.")
+        else:
+            print(f"Right: {self.drill.reason}.")
+            self.found = True
+
+    def postcmd(self, stop: bool, line: str) -> bool:
+        """The right line ends it."""
+        return stop or self.found
+
+
 def run_drill(name: str) -> int:
     """One drill with the reader; 0 where the line was found or the list of drills was wanted."""
-    from .terminal import Session, line_editing
-
     if not name:
         print("wengert study --drill NAME, with one of\n")
         for each, make in DRILLS.items():
             print(f"  {each:20} {make().story}")
         return 0
-    d = drill(name)
-    print(d.program.listing())
-    print(f"\n{d.story}\nWhich line is wrong? {_HELP}")
-    hints = iter(d.hints)
-    while True:
-        try:
-            with line_editing(lambda: ["hint", "list", "check", "step", "answer", "q"]):
-                text = input("(drill) ").strip()
-        except EOFError:
-            print()
-            return 1
-        if text in ("q", "quit"):
-            return 1
-        if text == "hint":
-            print(next(hints, "There are no more hints."))
-        elif text == "list":
-            print(d.program.listing())
-        elif text == "check":
-            print(d.program.check())
-        elif text == "step":
-            Session(d.program).run()
-        elif text == "answer":
-            print(f"Line {' or '.join(map(str, d.lines))}: {d.reason}.")
-            return 1
-        elif text.isdigit():
-            if int(text) in d.lines:
-                print(f"Right: {d.reason}.")
-                return 0
-            print(f"Line {text} does what it says. hint helps.")
-        elif text:
-            print(_HELP)
+    asking = Asking(drill(name))
+    print(asking.drill.program.listing())
+    print(f"\n{asking.drill.story}\nWhich line is wrong? {_HELP}")
+    asking.ask()
+    return 0 if asking.found else 1

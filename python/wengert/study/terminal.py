@@ -1,14 +1,14 @@
 """The stepper in the terminal: `wengert study` (wengert/cli/study.py).
 
-The commands are in HELP. What a command cannot do is told in a line; the session goes on.
+A command is a method do_NAME of Session; the first line of its text is its help. What a command
+cannot do is told in a line; the session goes on.
 """
 
 from __future__ import annotations
 
+import cmd
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,46 +19,36 @@ from .run import Array, statistics
 from .stepper import BARS, Stepper
 from .text import head
 
-HELP = """\
-n, Enter     forward one line          b           back one line
-g N          to line N (0: the start)  e           to the end
-l LAYER      to the layer's next line  nan         to the first NaN or infinity
-max          to the largest gradient   br NAME     break on an op or a value
-c            on to the next break      list, costs the whole list; what it costs
-p NAME       a value: statistics, corner, and what its gradient is the sum of
-set NAME[0,1] = 2.5   edit a value or a gradient; set NAME = 0 edits all of it
-d            the difference that the edits made in every gradient
-undo         takes back all edits      check       every vjp against differences
-/TEXT        lines with that text      h, ?, help  this help; h set: of one
-q            quit                      Tab completes, Up brings back"""
 
+class Prompt(cmd.Cmd):
+    """Commands from the keyboard: readline edits the line, Up and Ctrl-R bring back former ones,
+    Tab completes. Where the input is no terminal, a line is a command."""
 
-@contextmanager
-def line_editing(words: Callable[[], Sequence[str]]) -> Iterator[None]:
-    """History by Up, Ctrl-R and the like, and Tab for `words()`, in what input() reads meanwhile;
-    nothing of it where the input is no terminal."""
-    try:
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise ImportError
-        import readline
-    except ImportError:
-        yield
-        return
+    def __init__(self) -> None:
+        """The prompt is `prompt`, of the class."""
+        terminal = sys.stdin is not None and sys.stdin.isatty()
+        super().__init__(completekey="tab" if terminal else None)  # type: ignore[arg-type]
 
-    def complete(text: str, number: int) -> str | None:
-        found = [word for word in words() if word.startswith(text)]
-        return found[number] if number < len(found) else None
+    def ask(self) -> None:
+        """Reads commands until one ends it, or the input ends."""
+        while True:
+            try:
+                return self.cmdloop()
+            except KeyboardInterrupt:
+                print("\nq quits")
 
-    former = readline.get_completer(), readline.get_completer_delims()
-    readline.set_completer(complete)
-    readline.set_completer_delims(" \t\n=[")
-    libedit = "libedit" in (readline.__doc__ or "")
-    readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
-    try:
-        yield
-    finally:
-        readline.set_completer(former[0])
-        readline.set_completer_delims(former[1])
+    def precmd(self, line: str) -> str:
+        """The end of the input is q."""
+        if line == "EOF":
+            print()
+            return "q"
+        return line
+
+    def do_q(self, _: str) -> bool:
+        """q, quit, exit: ends it"""
+        return True
+
+    do_quit = do_exit = do_q
 
 
 def _console() -> Any:
@@ -72,33 +62,17 @@ def _console() -> Any:
     return Console(highlight=False)
 
 
-class Session:
+class Session(Prompt):
     """A stepper, a console, and a command at a time."""
+
+    prompt = "(study) "
 
     def __init__(self, program: Program, console: Any = None) -> None:
         """console: rich's; one for standard output unless given."""
+        super().__init__()
         self.program = program
         self.stepper = Stepper(program)
         self.console = console or _console()
-        self.commands: dict[str, Callable[[str], None]] = {
-            "n": lambda _: self._moved(self.stepper.forward()),
-            "b": lambda _: self._moved(self.stepper.back()),
-            "g": lambda text: self._moved(self.stepper.to(_line(text))),
-            "e": lambda _: self._moved(self.stepper.to(len(program))),
-            "l": lambda text: self._moved(self.stepper.to_layer(text)),
-            "nan": lambda _: self._moved(self.stepper.to_first_bad()),
-            "max": lambda _: self._moved(self.stepper.to_largest_gradient()),
-            "br": self._break,
-            "c": lambda _: self._moved(self.stepper.go_on()),
-            "list": lambda _: self.console.print(program.listing(), markup=False, soft_wrap=True),
-            "costs": lambda _: self.console.print(program.costs(), markup=False, soft_wrap=True),
-            "p": self._print,
-            "set": self._set,
-            "d": lambda _: self._differences(),
-            "undo": lambda _: self._undo(),
-            "check": lambda _: self.console.print(str(program.check()), markup=False),
-            **dict.fromkeys(("h", "?", "help"), self._help),
-        }
 
     def run(self) -> None:
         """Reads commands until q or the end of the input."""
@@ -107,64 +81,106 @@ class Session:
         if not self.program.lines:
             return
         self.console.print("h for help, Enter for the next line", style="dim")
-        with line_editing(self._words):
-            self._loop()
+        self.ask()
 
-    def _words(self) -> list[str]:
-        """What Tab completes: commands, names of values, layers."""
-        program = self.program
-        names = [value.name for value in program.values]
-        return [*self.commands, "q", *dict.fromkeys([*names, *(x.layer for x in program.lines)])]
-
-    def _loop(self) -> None:
-        while True:
-            try:
-                text = input("(study) ").strip()
-            except EOFError:
-                self.console.print()
-                return
-            except KeyboardInterrupt:
-                self.console.print("\nq quits")
-                continue
-            if text in ("q", "quit", "exit"):
-                return
-            self.do(text)
-
-    def do(self, text: str) -> None:
-        """One command."""
+    def onecmd(self, line: str) -> bool:
+        """One command; whether it ends the session."""
         try:
-            if text.startswith("/"):
-                self._search(text[1:])
-                return
-            word, _, rest = (text or "n").partition(" ")
-            if word not in self.commands:
-                raise StudyError(f"study: no command {word!r}; h lists them")
-            self.commands[word](rest.strip())
+            return bool(super().onecmd(line))
         except KeyboardInterrupt:
             self.console.print("interrupted")
         except (StudyError, ValueError, TypeError) as error:
             self.console.print(str(error), style="red", markup=False)
+        return False
+
+    def emptyline(self) -> bool:
+        """Enter alone: the next line."""
+        self.do_n("")
+        return False
+
+    def default(self, line: str) -> None:
+        """/TEXT; other words are no commands."""
+        if not line.startswith("/"):
+            raise StudyError(f"study: no command {line.split()[0]!r}; h lists them")
+        self._search(line[1:])
+
+    def completedefault(self, text: str, *_: Any) -> list[str]:
+        """After a command, Tab completes names of values, and layers."""
+        names = [*(v.name for v in self.program.values), *(x.layer for x in self.program.lines)]
+        return [name for name in dict.fromkeys(names) if name.startswith(text)]
 
     # ---- commands ----
 
-    def _help(self, command: str) -> None:
-        rows = HELP.splitlines()
-        if command:
-            cells = [c for r in rows for c in ((r[:39], r[39:]) if r[37:39] == "  " else (r,))]
-            rows = [c.strip() for c in cells if command in re.findall(r"[\w?/]+", c[:12])]
-            if not rows:
-                raise StudyError(f"study: no command {command!r}; h lists them")
-        self.console.print("\n".join(rows), markup=False)
+    def do_n(self, _: str) -> None:
+        """n, Enter: forward one line"""
+        self._moved(self.stepper.forward())
 
-    def _break(self, text: str) -> None:
+    def do_b(self, _: str) -> None:
+        """b: back one line"""
+        self._moved(self.stepper.back())
+
+    def do_g(self, text: str) -> None:
+        """g N: to line N (0: the start)"""
+        self._moved(self.stepper.to(_line(text)))
+
+    def do_e(self, _: str) -> None:
+        """e: to the end"""
+        self._moved(self.stepper.to(len(self.program)))
+
+    def do_l(self, text: str) -> None:
+        """l LAYER: to the layer's next line"""
+        self._moved(self.stepper.to_layer(text))
+
+    def do_nan(self, _: str) -> None:
+        """nan: to the first NaN or infinity"""
+        self._moved(self.stepper.to_first_bad())
+
+    def do_max(self, _: str) -> None:
+        """max: to the largest gradient"""
+        self._moved(self.stepper.to_largest_gradient())
+
+    def do_br(self, text: str) -> None:
+        """br NAME: break on an op or a value"""
         self.stepper.break_on(text)
         self.console.print(f"breaks: {', '.join(self.stepper.breaks)}; c goes on", markup=False)
 
-    def _undo(self) -> None:
+    def do_c(self, _: str) -> None:
+        """c: on to the next break"""
+        self._moved(self.stepper.go_on())
+
+    def do_list(self, _: str) -> None:
+        """list: the whole list"""
+        self.console.print(self.program.listing(), markup=False, soft_wrap=True)
+
+    def do_costs(self, _: str) -> None:
+        """costs: FLOPs, bytes and times of the lines, and their sums"""
+        self.console.print(self.program.costs(), markup=False, soft_wrap=True)
+
+    def do_check(self, _: str) -> None:
+        """check: every vjp against differences"""
+        self.console.print(str(self.program.check()), markup=False)
+
+    def do_undo(self, _: str) -> None:
+        """undo: takes back all edits"""
         self.stepper.forget_edits()
         self.console.print("all edits are taken back")
 
-    def _set(self, text: str) -> None:
+    def do_help(self, arg: str) -> None:
+        """h, ?, help: this help; h set: of one"""
+        names = [name for kind in (Session, Prompt) for name in vars(kind) if name[:3] == "do_"]
+        commands = {name[3:]: getattr(self, name) for name in names}
+        if arg and arg not in commands:
+            raise StudyError(f"study: no command {arg!r}; h lists them")
+        texts = [str(f.__doc__) for f in ([commands[arg]] if arg else commands.values())]
+        if not arg:
+            texts += ["/TEXT: lines with that text", "Tab: completes; Up: brings back"]
+        rows = [text.split(": ", 1) for text in dict.fromkeys(texts)]
+        self.console.print("\n".join(f"{a:22} {b}" for a, b in rows), markup=False)
+
+    do_h = do_help
+
+    def do_set(self, text: str) -> None:
+        """set NAME[0,1] = 2.5: edit a value or a gradient; set NAME = 0 edits all of it"""
         match = re.fullmatch(r"(.+?)(?:\[([-\d, ]*)\])?\s*=\s*(\S+)", text)
         if match is None:
             raise StudyError("study: write set NAME[0,1] = 2.5, or set NAME = 0")
@@ -178,7 +194,8 @@ class Session:
         self._value(self.program.value(name.strip()).number)
         self.console.print("lines from here on see it; d shows what changed", style="dim")
 
-    def _differences(self) -> None:
+    def do_d(self, _: str) -> None:
+        """d: the difference that the edits made in every gradient"""
         from rich.table import Table
 
         if not self.stepper.run.edits:
@@ -204,7 +221,8 @@ class Session:
         if not found:
             raise StudyError(f"study: no line has {text!r}")
 
-    def _print(self, text: str) -> None:
+    def do_p(self, text: str) -> None:
+        """p NAME: a value: statistics, corner, and what its gradient is the sum of"""
         value = self.program.value(text)
         self.stepper.array(value.number)  # refuses what is not there yet
         self._value(value.number)
