@@ -1066,3 +1066,13 @@ def test_a_backward_that_finds_no_memory_adds_no_gradient():
     assert outcomes == {"none", "both"}, outcomes
     """
     )
+
+
+def test_python_without_its_lock_is_refused() -> None:
+    code = "import sys; sys._is_gil_enabled = lambda: {}; import wengert; print('imported')"
+    off, on = (
+        subprocess.run([sys.executable, "-c", code.format(gil)], capture_output=True, text=True)
+        for gil in (False, True)
+    )
+    assert off.returncode == 1 and "PYTHON_GIL=0 or -X gil=0 keeps it off" in off.stderr
+    assert on.stdout == "imported\n", on.stderr

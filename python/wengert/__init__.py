@@ -31,6 +31,12 @@ from .autograd import no_grad as no_grad
 from .autograd import value_and_grad as value_and_grad
 from .compiling import compile as compile
 
+if not getattr(_sys, "_is_gil_enabled", lambda: True)():  # importing _core has asked for it
+    raise ImportError(
+        "wengert needs Python's lock (the GIL), and PYTHON_GIL=0 or -X gil=0 keeps it off: "
+        "start Python without, and the lock is switched on at the import"
+    )
+
 if _TYPE_CHECKING:
     from . import autograd as autograd
     from . import cuda as cuda

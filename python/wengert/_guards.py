@@ -106,7 +106,7 @@ def reads(code: types.CodeType) -> Reads:
             continue
         if i.is_jump_target:
             top = None
-        if op in ("LOAD_GLOBAL", "LOAD_NAME"):
+        if op in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             top = found.names.setdefault(name, {})
         elif op in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"):
             top = found.around.setdefault(name, {}) if name in code.co_freevars else None

@@ -142,6 +142,13 @@ class Module:
     _keeps_shape: ClassVar[bool] = False  # whether its output has its input's shape, whatever it is
     _hooks: tuple[hooks.Hook, ...] | None = None
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """A module whose `training` is an attribute of its own, so that eval() adds none:
+        not in __init__, which a subclass need not call."""
+        module = super().__new__(cls)
+        vars(module)["training"] = cls.training
+        return module
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute.
 
