@@ -1,7 +1,7 @@
 """Measures the ranks' network, and says how training would scale on it.
 
     mpiexec -n 2 python -m wengert.parallel.check
-    mpiexec -n 2 python -m wengert.parallel.check --layers 784 2048 10 --batch 256
+    mpiexec -n 2 python -m wengert.parallel.check --layers 784 2048 10 --batch 256 --json found.json
 
 Times allreduce of 1 KB to 64 MB, in MPI's own order and in the fixed tree, and fits to the former
 
