@@ -1,6 +1,6 @@
 """BERT beside PyTorch through transformers: forward, forward and backward, peak memory, start-up.
 
-    python benchmarks/bert.py [encoder] [base] [step] [memory] [start]
+    python benchmarks/bert.py [encoder] [base] [step] [precision] [memory] [start]
 
 Two threads unless THREADS says otherwise. Contenders take turns within one run, and the medians of
 the repeats are kept; before timing, outputs are compared. PyTorch runs eagerly and compiled
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import importlib.util
 import json
 import os
@@ -35,6 +36,7 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import numpy as np  # noqa: E402
 from cores import processor  # noqa: E402
+from workloads import Task, with_setting  # noqa: E402
 
 import wengert as wg  # noqa: E402
 from wengert.models.bert import BertConfig, BertModel  # noqa: E402
@@ -190,6 +192,65 @@ def step(name: str, directory: Path, shape: tuple[int, int]) -> None:
     measure(name, contenders, 60)
 
 
+def precision(name: str, directory: Path, shape: tuple[int, int]) -> None:
+    """Forward, and forward and backward, compiled, at each precision; errors of the hidden states
+    against float64's, relative to the largest."""
+    ids = np.random.default_rng(0).integers(1000, 30000, shape)
+    x, mask = wg.tensor(ids), wg.ones(shape, "int64")
+    model = BertModel.from_pretrained(directory)
+    settings: dict[str, tuple[Any, str, str]] = {
+        f"wengert {at}".removesuffix(" strict"): (wg.set_matmul_precision, at, "strict")
+        for at in ("strict", "fp32", "fast", "bf16")
+    }
+
+    def ours(a: wg.Tensor, b: wg.Tensor) -> wg.Tensor:
+        model.zero_grad()
+        hidden = model(a, b).last_hidden_state
+        hidden.square().mean().backward()
+        return hidden.detach()
+
+    def alone(a: wg.Tensor, b: wg.Tensor) -> wg.Tensor:
+        with wg.no_grad():
+            return model(a, b).last_hidden_state
+
+    calls = {label: (wg.compile(alone), wg.compile(ours)) for label in settings}
+    given: dict[str, tuple[Any, Any]] = dict.fromkeys(settings, (x, mask))
+    if importlib.util.find_spec("transformers"):
+        torch, other = theirs(directory)
+
+        def both(a: Any, b: Any) -> Any:
+            other.zero_grad()
+            hidden = other(input_ids=a, attention_mask=b).last_hidden_state
+            hidden.square().mean().backward()
+            return hidden.detach()
+
+        @torch.no_grad()
+        def its_forward(a: Any, b: Any) -> Any:
+            return other(input_ids=a, attention_mask=b).last_hidden_state
+
+        for at in ("highest", "medium"):
+            label = f"torch compiled {at}"
+            settings[label] = torch.set_float32_matmul_precision, at, "highest"
+            calls[label] = torch.compile(its_forward), torch.compile(both)
+            given[label] = torch.tensor(ids), torch.ones(shape, dtype=torch.int64)
+    with wg.no_grad():
+        exact = BertModel.from_pretrained(directory).to("float64")(x, mask).last_hidden_state
+    for i, what in enumerate(("forward", "forward and backward")):
+        contenders: Contenders = {}
+        errors = {}
+        for label, (choose, at, before) in settings.items():
+            call = functools.partial(calls[label][i], *given[label])
+            task = with_setting(choose, at, before, Task(call, call))
+            task.run()
+            error = np.abs(task.values().numpy() - exact.numpy()).max()
+            errors[label] = float(f"{error / np.abs(exact.numpy()).max():.1e}")
+            contenders[label] = task.run
+        print(f"errors: {errors}", flush=True)
+        measure(f"{name}, {what}, by precision", contenders, 60)
+        rows[-1]["errors"] = errors
+        keep()
+
+
 # Not ru_maxrss, which would count the memory of this process, the parent, too.
 MEMORY = """{setup}
 print(int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024)
@@ -269,19 +330,25 @@ def encoder() -> Path:
 
 def main() -> None:
     """The chosen sections."""
-    names = ("encoder", "base", "step", "memory", "start")
+    names = ("encoder", "base", "step", "precision", "memory", "start")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", choices=[[], *names], metavar="SECTION")
     chosen = parser.parse_args().sections or names
     wg.set_num_threads(THREADS)
     with tempfile.TemporaryDirectory() as folder:
-        base = random_base(folder) if {"base", "step", "memory"} & set(chosen) else Path(folder)
+        base = (
+            random_base(folder)
+            if {"base", "step", "precision", "memory"} & set(chosen)
+            else Path(folder)
+        )
         if "encoder" in chosen:
             forward("encoder, batch 1, 32 tokens, forward", encoder(), (1, 32))
         if "base" in chosen:
             forward("bert-base, batch 1, 128 tokens, forward", base, (1, 128))
         if "step" in chosen:
             step("bert-base, batch 8, 128 tokens, forward and backward", base, (8, 128))
+        if "precision" in chosen:
+            precision("bert-base, batch 8, 128 tokens", base, (8, 128))
         if "memory" in chosen:
             memory("bert-base, batch 8, 128 tokens, peak memory of a step", base, (8, 128))
         if "start" in chosen:

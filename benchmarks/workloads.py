@@ -159,6 +159,15 @@ def with_error(task: Task, a: np.ndarray, b: np.ndarray) -> Task:
     return task
 
 
+CURVE = 200  # steps
+
+
+def with_curve(task: Task, losses: np.ndarray, exact: np.ndarray) -> Task:
+    """The largest relative difference of two curves of losses in its note."""
+    task.note = f"error {np.abs(losses / exact - 1).max():.1e}"
+    return task
+
+
 def sketch(value: Any) -> np.ndarray:
     """What is compared of a result: all of it as float64, or a fixed sample where it is large."""
     flat = np.asarray(value).ravel()

@@ -368,5 +368,15 @@ def test_a_precision_is_that_of_its_task_alone() -> None:
     assert seen == ["fast"] and wg.get_matmul_precision() == "strict"
     assert re.fullmatch(r"error \d\.\de-0[78]", peer.matmul(a, b, False, "fp32").note)
     work = small("W3")
-    strict = peer.step(work, "compiled", precision="strict").values()
-    np.testing.assert_array_equal(strict, losses("wengert", work, "compiled"))
+    strict = peer.step(work, "compiled", precision="strict")
+    assert re.fullmatch(r"error \d\.\de-0[678]", strict.note)  # of its losses
+    np.testing.assert_array_equal(strict.values(), losses("wengert", work, "compiled"))
+
+
+def test_accuracy_by_precision() -> None:
+    accuracy = module("accuracy")
+    rows = list(accuracy.rows(["digits"], seeds=1, epochs=1))
+    assert [row.split(" | ")[1] for row in rows] == list(accuracy.PRECISIONS)
+    assert "| +0.00 | +0.00 |" in rows[0]
+    train, test = accuracy.digits(0)
+    assert accuracy.accuracy(train, test, 4, 0, "strict") > 70  # percent

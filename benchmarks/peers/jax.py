@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from workloads import Task, Workload, batches, one_by_one, parameters, with_error
+from workloads import Task, Workload, batches, one_by_one, parameters, with_error, with_setting
 
 VERSION = jax.__version__
 STEPS = ("jit", "scan")
@@ -61,7 +61,13 @@ def make_step(work: Workload) -> tuple[Any, State]:
     return step, (params, m, v, jnp.zeros((), jnp.float32))
 
 
-def step(work: Workload, variant: str) -> Task:
+def choose(precision: str) -> None:
+    jax.config.update("jax_default_matmul_precision", precision or None)
+
+
+def step(work: Workload, variant: str, precision: str = "") -> Task:
+    if precision:
+        return with_setting(choose, precision, "", step(work, variant))
     one, state = make_step(work)
     x, y = batches(work)
     xs, ys = jnp.array(x), jnp.array(y.astype(np.int32) if y.ndim == 2 else y)
@@ -91,8 +97,8 @@ def step(work: Workload, variant: str) -> Task:
 def matmul(a: np.ndarray, b: np.ndarray, batched: bool, dtype: str) -> Task:
     del batched  # the same call
     precision = None
-    if dtype in ("highest", "bfloat16 products"):  # of float32
-        dtype, precision = "float32", dtype.removesuffix(" products")
+    if dtype in ("highest", "bfloat16"):  # of float32
+        dtype, precision = "float32", dtype
     # Strides are not JAX's matter: a transposed operand is a transposition inside the jit.
     ta, tb = not a.flags.c_contiguous, not b.flags.c_contiguous
     aj, bj = (jnp.array(x.mT if t else x, dtype) for x, t in ((a, ta), (b, tb)))

@@ -7,6 +7,7 @@ update in place, the whole step is one graph; that is tried in several modes of 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,7 +18,17 @@ import numpy as np
 import ops
 import torch
 from torch.nn import functional
-from workloads import Task, Workload, batches, one_by_one, parameters, with_error, with_setting
+from workloads import (
+    CURVE,
+    Task,
+    Workload,
+    batches,
+    one_by_one,
+    parameters,
+    with_curve,
+    with_error,
+    with_setting,
+)
 
 VERSION = torch.__version__
 STEPS = ("eager", "compiled")
@@ -87,7 +98,7 @@ def own(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def make_model(work: Workload) -> torch.nn.Module:
+def make_model(work: Workload, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
     act = torch.nn.ReLU if work.activation == "relu" else torch.nn.Sigmoid
     layers: list[torch.nn.Module] = []
     for i, o in pairwise(work.sizes):
@@ -97,11 +108,16 @@ def make_model(work: Workload) -> torch.nn.Module:
         for layer, (weight, bias) in zip(layers[::2], parameters(work), strict=True):
             layer.weight.copy_(torch.from_numpy(weight))
             layer.bias.copy_(torch.from_numpy(bias))
-    return model
+    return model.to(dtype)
 
 
-def eager_step(work: Workload, form: dict[str, bool], compiled: bool = False) -> Callable[..., Any]:
-    model = make_model(work)
+def eager_step(
+    work: Workload,
+    form: dict[str, bool],
+    compiled: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Callable[..., Any]:
+    model = make_model(work, dtype)
     optimizer: torch.optim.Optimizer
     if work.optimizer == "adam":
         optimizer = torch.optim.Adam(model.parameters(), lr=work.lr, **form)
@@ -167,11 +183,26 @@ def whole_step(work: Workload, options: dict[str, Any]) -> Callable[..., Any]:
     return call
 
 
+def losses(work: Workload, dtype: torch.dtype = torch.float32) -> np.ndarray:
+    """Of the first steps."""
+    x, y = map(torch.from_numpy, batches(work))
+    xs, ys = x.to(dtype), y.to(dtype) if work.loss == "mse" else y
+    one = eager_step(work, FUSED, dtype=dtype)
+    return np.array([one(xs[i % work.steps], ys[i % work.steps]).item() for i in range(CURVE)])
+
+
+exact_losses = functools.cache(functools.partial(losses, dtype=torch.float64))
+
+
 def step(work: Workload, variant: str, only: str = "", precision: str = "") -> Task:
     """`only` names the one form that is made, where others would cost memory or time."""
     if precision:
-        choose = torch.set_float32_matmul_precision
-        return with_setting(choose, precision, "highest", step(work, variant, only))
+        exact = exact_losses(work)
+        curve = Task(lambda: None, functools.partial(losses, work))
+        choose = functools.partial(
+            with_setting, torch.set_float32_matmul_precision, precision, "highest"
+        )
+        return with_curve(choose(step(work, variant, only)), choose(curve).values(), exact)
     x, y = batches(work)
     xs, ys = torch.from_numpy(x), torch.from_numpy(y)
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import convolution as conv
 import numpy as np
 import ops
-from workloads import Task, Workload, batches, one_by_one, parameters, with_error, with_setting
+from workloads import (
+    CURVE,
+    Task,
+    Workload,
+    batches,
+    one_by_one,
+    parameters,
+    with_curve,
+    with_error,
+    with_setting,
+)
 
 import wengert as wg
 from wengert import nn, optim
@@ -24,7 +35,7 @@ def about() -> dict[str, Any]:
     return {"simd": wg.simd_level(), "bfloat16": hasattr(wg, "bfloat16")}
 
 
-def make_step(work: Workload, device: str = "cpu") -> Any:
+def make_step(work: Workload, device: str = "cpu", dtype: str = "float32") -> Any:
     model = nn.MLP(work.sizes, activation=work.activation)
     if work.loss == "mse":
         model = nn.Sequential(*model, nn.Sigmoid() if work.activation == "sigmoid" else nn.ReLU())
@@ -33,7 +44,7 @@ def make_step(work: Workload, device: str = "cpu") -> Any:
         for layer, (weight, bias) in zip(linears, parameters(work), strict=True):
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)
-    model.to(device)
+    model.to(device).to(dtype)
     optimizer: optim.Optimizer
     if work.optimizer == "adam":
         optimizer = optim.Adam(model.parameters(), lr=work.lr)
@@ -52,9 +63,24 @@ def make_step(work: Workload, device: str = "cpu") -> Any:
     return step
 
 
+def losses(work: Workload, dtype: str = "float32") -> np.ndarray:
+    """Of the first steps."""
+    x, y = batches(work)
+    xs = wg.tensor(x.astype(dtype))
+    ys = wg.tensor(y.astype(dtype) if work.loss == "mse" else y)
+    one = wg.compile(make_step(work, dtype=dtype))
+    return np.array([one(xs[i % work.steps], ys[i % work.steps]).item() for i in range(CURVE)])
+
+
+exact_losses = functools.cache(functools.partial(losses, dtype="float64"))
+
+
 def step(work: Workload, variant: str, precision: str = "") -> Task:
     if precision:
-        return with_setting(wg.set_matmul_precision, precision, "strict", step(work, variant))
+        exact = exact_losses(work)
+        curve = Task(lambda: None, functools.partial(losses, work))
+        choose = functools.partial(with_setting, wg.set_matmul_precision, precision, "strict")
+        return with_curve(choose(step(work, variant)), choose(curve).values(), exact)
     xs, ys = map(wg.tensor, batches(work))
     one = make_step(work)
     if variant == "eager":
