@@ -147,6 +147,7 @@ def test_convolutional_networks(tmp_path):
         (nn.ConvTranspose1d(2, 3, 2, stride=3, dilation=2), (1, 2, 5)),
         (nn.MaxPool2d(3, 2, ceil_mode=True), (1, 2, 8, 7)),
         (nn.MaxPool2d(2, 3), (1, 2, 7, 9)),
+        (nn.BatchNorm2d(2, track_running_stats=False), (3, 2, 4, 5)),
     ]:
         check(layer, [wg.randn(shape)], path)
     for model, shape in ((ConvNet(width=8), (2, 1, 12, 12)), (EfficientNetLite(), (1, 3, 40, 40))):

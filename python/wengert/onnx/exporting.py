@@ -321,12 +321,25 @@ def _stored(name: str, x: Tensor) -> Any:
 
 # ---- forms of ops that are not elementwise: (graph, line, inputs' names) -> output's name
 
+
+def _batch_norm(g: _Graph, line: Line, x: str, w: str, b: str) -> str:
+    """With the batch's own mean and variance; onnxruntime lacks BatchNormalization's."""
+    axes = g.constant([0, 2])
+    centred = g.node("Sub", x, g.node("ReduceMean", x, axes, keepdims=1))
+    var = g.node("ReduceMean", g.node("Mul", centred, centred), axes, keepdims=1)
+    eps = g.constant(line.attributes["eps"], g.value(line.inputs[0]).dtype)
+    xhat = g.node("Div", centred, g.node("Sqrt", g.node("Add", var, eps)))
+    made: str = g.node("Add", g.node("Mul", xhat, w), b)
+    return made
+
+
 _FORMS: dict[str, Callable[..., str]] = {
     "cast": lambda g, line, x: g.cast(x, g.value(line.outputs[0]).dtype),
     "reshape": lambda g, line, x: g.node(
         "Reshape", x, g.constant(np.array(g.value(line.outputs[0]).shape, np.int64)), allowzero=1
     ),
     "expand": lambda g, line, x: g.node("Expand", x, g.constant(g.value(line.outputs[0]).shape)),
+    "batch_norm": _batch_norm,
     "layer_norm": lambda g, line, x, w=None, b=None: g.node(
         "LayerNormalization",
         x,
