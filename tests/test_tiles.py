@@ -6,11 +6,13 @@ here. Where there are tiles, they must give the twin's bits.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -416,6 +418,30 @@ def test_in_a_forked_child(use: str) -> None:
         os._exit(0 if same_bits(product(a, b, "fp32", use), expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert same_bits(product(a, b, "fp32", use), expected)
+
+
+@pytest.mark.parametrize("use", MEANS)
+def test_the_pool_may_be_resized_while_tiles_are_in_use(use: str) -> None:
+    n = 100 if use == "twin" else 700
+    a, b = wg.tensor(draw(n, n)), wg.tensor(draw(n, n, seed=1))
+    expected = product(a, b, "fp32", use)
+    before, done = wg.num_threads(), threading.Event()
+
+    def resize() -> None:
+        for i in itertools.count():
+            if done.wait(1e-4):
+                return
+            wg.set_num_threads(1 + i % 3)
+
+    other = threading.Thread(target=resize)
+    other.start()
+    try:
+        found = [product(a, b, "fp32", use) for _ in range(20)]
+    finally:
+        done.set()
+        other.join()
+        wg.set_num_threads(before)
+    assert all(same_bits(y, expected) for y in found)
 
 
 @pytest.mark.parametrize("use", MEANS)
