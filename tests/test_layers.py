@@ -31,7 +31,7 @@ BUDGETS = {
     "bindings": 4215,  # 37 of these are vmap's, 120 examples in docstrings
     "GPU": 6040,
     # Families that one may skip, their CPU and GPU kernels together.
-    "ops/custom": 271,
+    "ops/custom": 337,  # 66 of these are lines that call the program around the engine
     "ops/order": 490,
     "ops/scan": 640,
     "ops/conv": 1890,  # 300 of these are depthwise

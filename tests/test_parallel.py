@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,10 +98,12 @@ def test_the_tree_has_one_order_for_any_number_of_ranks(leaves, ranks):
     owners = tree.cut(leaves, ranks)
 
     def rank(comm):
-        own = tree.Tree(leaves)
+        own = tree.Tree(np.add)
         for leaf in owners[comm.rank]:
             own.add(leaf, values[leaf].copy())
-        return tree.gather(comm, tree.reduce(comm, own, owners, 11, "float32"), 11)
+        nodes = list(own.nodes.values()) or [np.zeros(11, "float32")]
+        tree.allreduce(comm, nodes, owners)
+        return nodes[0]
 
     for total in parallel.Threads.run(ranks, rank):
         np.testing.assert_array_equal(total, by_hand(list(values)))
@@ -297,6 +300,85 @@ def test_backward_takes_a_batch_of_shards():
         parallel.DataParallel(networks[2], shards=2).backward(wg.cross_entropy, batch)
 
 
+# ---- the lines of a compiled step
+
+
+def places(listing, *names):
+    """Line numbers of ops by name."""
+    return [[i for i, line in enumerate(listing.lines) if line["op"] == n] for n in names]
+
+
+def steps_of(comm, network, passes=None):
+    """The weights after three compiled steps of two buckets, and the list."""
+    model = parallel.DataParallel(network, shards=3, comm=comm)
+    optimizer = optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = model.backward(wg.cross_entropy, x, y)
+        optimizer.step()
+        return loss
+
+    compiled = wg.compile(step, passes=passes) if passes != () else step
+    x, y = rows()
+    losses = [compiled(x, y).item() for _ in range(4)]
+    assert model.steps == 4
+    assert [one.bytes for one in model.sent] == [4 * (3 + 24), 4 * (8 + 48)]
+    bits = [p.detach().numpy().copy() for p in network.parameters()]
+    return losses, bits, compiled.program if passes != () else None
+
+
+def test_buckets_are_lines_that_begin_behind_their_last_gradient(monkeypatch):
+    monkeypatch.setattr(parallel.exchange, "BUCKET", 100)
+    without = tuple(name for name in wg.compiling.PASSES if name != "overlap")
+    networks = [network() for _ in range(6)]
+    found = [
+        parallel.Threads.run(2, lambda comm, p=passes: steps_of(comm, networks.pop(), p))
+        for passes in ((), without, None)
+    ]
+    for ranks in found:
+        for losses, bits, _ in ranks:
+            assert losses == found[0][0][0]
+            for a, b in zip(bits, found[0][0][1], strict=True):
+                np.testing.assert_array_equal(a, b)
+    # Both buckets begin at the end of backward, or one of them before the last matmul of it.
+    for listing, hidden in ((found[1][0][2], 0), (found[2][0][2], 1)):
+        starts, waits, ends, updates = places(
+            listing, "allreduce_start", "allreduce_wait", "agree", "sgd_step"
+        )
+        matmuls = [i for i, line in enumerate(listing.lines) if "matmul" in str(line)]
+        assert listing.lines[starts[0]]["attributes"]["bucket"] == 0
+        assert sum(start < matmuls[-1] for start in starts) == hidden
+        assert starts[0] < starts[1] < waits[0] < waits[1] < ends[0] < updates[0]
+
+
+def test_a_step_that_is_left_in_the_midst_of_its_exchange_is_an_error(monkeypatch):
+    """As by an error of this rank alone, which its program has caught."""
+    x, y = rows(12)
+    networks = [network() for _ in range(2)]
+
+    def rank(comm):
+        model = parallel.DataParallel(networks[comm.rank], shards=2, comm=comm)
+        before = [p.detach().numpy().copy() for p in model.parameters()]
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(model._wire, "_wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                model.backward(wg.cross_entropy, x, y)
+        for p, value in zip(model.parameters(), before, strict=True):
+            np.testing.assert_array_equal(p.detach().numpy(), value)
+        assert all(p.grad is None for p in model.parameters())
+        with pytest.raises(
+            parallel.ParallelError, match=f"rank {comm.rank} left a step in the mid"
+        ):
+            model.backward(wg.cross_entropy, x, y)
+
+    parallel.Threads.run(2, rank)
+
+
 # ---- ZeRO
 
 
@@ -403,10 +485,6 @@ def test_errors_of_one_process():
             parallel.DataParallel(network(), shards=shards)
     with pytest.raises(ValueError, match="reduction is 'ring'"):
         parallel.DataParallel(network(), reduction="ring")
-    step = wg.compile(lambda x, y: model.backward(wg.cross_entropy, x, y))
-    step(x, y)
-    with pytest.raises(ValueError, match=r"DataParallel\(compile=True\)"):
-        step(x, y)
 
 
 def test_fewer_shards_than_ranks_leave_a_rank_without_data():
@@ -531,23 +609,38 @@ import numpy as np
 import wengert as wg
 from wengert import nn, optim, parallel, data
 
-def bits(shards, compile=False, reduction="tree"):
+def bits(shards, compile=False, reduction="tree", whole=None):
     wg.manual_seed(0)
     net = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2),
                         nn.Linear(16, 10))
     model = parallel.DataParallel(net, shards, compile=compile, reduction=reduction)
     optimizer = optim.Adam(model.parameters(), lr=0.01)
     x, y = data.load_digits()
-    flips = [lambda x, y, draws: (x * (draws.uniform(size=x.size) < 0.9).reshape(x.shape), y)]
-    for batch in model.batches(data.Batches(x[:250], y[:250], 33, seed=3, augment=flips)):
+
+    def step(*batch):
         optimizer.zero_grad()
-        loss = model.backward(wg.cross_entropy, batch)
+        loss = model.backward(wg.cross_entropy, *batch)
         optimizer.step()
+        return loss
+
+    step = wg.compile(step) if whole else step
+    if whole is None:
+        flips = [lambda x, y, draws: (x * (draws.uniform(size=x.size) < 0.9).reshape(x.shape), y)]
+        batches = data.Batches(x[:250], y[:250], 33, seed=3, augment=flips)
+        batches = [(batch,) for batch in model.batches(batches)]
+    else:
+        batches = data.Batches(x[:250], y[:250], 33, seed=3)
+    for batch in batches:
+        loss = step(*batch)
+    if whole and parallel.world().size > 1:  # the lines were there
+        assert "allreduce_start" in str(step.program)
     state = b"".join(np.ascontiguousarray(t.detach().numpy()).tobytes()
                      for t in net.state_dict().values())
     return hashlib.sha256(state).hexdigest(), loss.item()
 
 found = {"eager": bits(4), "compiled": bits(4, True), "odd": bits(5), "compiled odd": bits(5, True)}
+for shards in (4, 5):  # the whole step, eager and compiled
+    found[f"step {shards}"] = [bits(shards, whole=whole) for whole in (False, True)]
 nearly = bits(4, reduction="mpi")[1]
 comm = parallel.world()
 found["equal on all ranks"] = len(set(map(repr, comm.share(found)))) == 1
@@ -563,6 +656,7 @@ def test_bits_depend_on_shards_and_not_on_ranks(tmp_path):
     first, size, nearly, _ = printed(alone(script))
     assert size == 1 and first["eager"] == first["compiled"] != first["odd"]
     assert first["odd"] == first["compiled odd"] and first["equal on all ranks"]
+    assert all(first[f"step {n}"][0] == first[f"step {n}"][1] for n in (4, 5))
     for ranks in (2, 4):
         found, size, near, threads = printed(mpiexec(ranks, script))
         assert (found, size) == (first, ranks)
@@ -935,6 +1029,96 @@ def test_a_job_that_is_ended_saves_and_goes_on_with_equal_bits(tmp_path, end):
     assert weights(tmp_path / "cut/last.safetensors") == weights(
         tmp_path / "whole/last.safetensors"
     )
+
+
+# ---- two machines, of a sort
+
+
+@pytest.fixture
+def two_hosts(tmp_path):
+    """mpiexec's arguments for a rank in each of two network namespaces, with 1 Gb/s in between.
+
+    Each has a host name of its own: the launcher takes two addresses of one name for one machine.
+    """
+    if os.geteuid() or not (shutil.which("ip") and shutil.which("tc") and shutil.which("unshare")):
+        pytest.skip("network namespaces need root, and Debian's iproute2")
+    name = f"wg{os.getpid()}"
+    net = f"10.{os.getpid() // 250 % 250}.{os.getpid() % 250}"
+    script = f"""set -e
+        for i in 1 2; do ip netns add {name}-$i; done
+        ip link add {name}-1 netns {name}-1 type veth peer name {name}-2 netns {name}-2
+        for i in 1 2; do
+            ip -n {name}-$i addr add {net}.$i/24 dev {name}-$i
+            ip -n {name}-$i link set lo up
+            ip -n {name}-$i link set {name}-$i up
+            ip netns exec {name}-$i tc qdisc add dev {name}-$i root tbf rate 1gbit burst 256kb \
+                latency 50ms
+        done"""
+    agent, hosts = tmp_path / "agent", tmp_path / "hosts"
+    agent.write_text(f"""#!/bin/bash
+        while [[ $1 == -* ]]; do shift; done
+        host={name}-${{1##*.}}; shift
+        exec ip netns exec $host unshare -u bash -c "hostname $host; $*"
+        """)
+    agent.chmod(0o755)
+    hosts.write_text(f"{net}.1 slots=1\n{net}.2 slots=1\n")
+    try:
+        made = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        if made.returncode:
+            pytest.skip(f"no network namespaces here: {made.stderr.strip()}")
+        yield [
+            *(agent, "x.1", parallel.mpiexec(), "--hostfile", hosts, "-n", "2"),
+            *("--prtemca", "plm", "ssh", "--prtemca", "plm_ssh_agent", agent),
+            *("--prtemca", "prte_if_include", f"{net}.0/24", "--bind-to", "none"),
+            *("--mca", "pml", "ob1", "--mca", "btl", "self,tcp"),
+            *("--mca", "btl_tcp_if_include", f"{net}.0/24"),
+        ]
+    finally:
+        for i in (1, 2):
+            subprocess.run(["ip", "netns", "delete", f"{name}-{i}"], capture_output=True)
+
+
+HOSTS = """
+import hashlib, json, socket
+import wengert as wg
+from wengert import nn, optim, parallel
+
+comm = parallel.world()
+wg.manual_seed(0)
+net = nn.MLP([64, 512, 512, 512, 512, 512, 10], dropout=0.1)  # 1 MB a layer
+model = parallel.DataParallel(net, shards=2, compile=True)
+optimizer = optim.Adam(net.parameters())
+x, y = wg.randn((64, 64)), wg.randint(0, 10, (64,))
+for _ in range(4):
+    optimizer.zero_grad()
+    model.backward(wg.cross_entropy, x, y)
+    optimizer.step()
+bits = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in net.parameters()))
+hosts = comm.share(socket.gethostname())
+sent = [one.bytes for one in model.sent]
+ordered = all(s.started <= s.begun < s.done <= s.waited and s.waits < s.waited for s in model.sent)
+if comm.rank == 0:
+    print(json.dumps([hosts, sent, ordered, bits.hexdigest()]))
+"""
+
+
+@needs_mpi
+def test_two_hosts_have_the_bits_of_one(two_hosts, tmp_path):
+    script = tmp_path / "hosts.py"
+    script.write_text(HOSTS)
+    *_, bits = printed(alone(script))
+    done = subprocess.run(
+        [*map(str, two_hosts), sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **ALLOWED},
+    )
+    hosts, sent, ordered, found = printed(done)
+    assert len(set(hosts)) == 2
+    assert sum(sent) == 4 * (64 * 512 + 4 * 512 * 512 + 512 * 10 + 5 * 512 + 10)
+    assert len(sent) == 2 and ordered
+    assert found == bits
 
 
 # ---- the rest

@@ -7,6 +7,7 @@
 #include "bindings/bindings.h"
 #include "engine/cycles.h"
 #include "graph/packed.h"
+#include "ops/custom/host.h"
 #include "ops/custom/native.h"
 
 namespace wengert::bindings {
@@ -41,6 +42,34 @@ struct PythonCall : CustomCall {
   void* object() const override { return backward.ptr(); }
   void clear() override { backward = py::none(); }
   py::object backward;
+};
+
+// A tensor that looks at memory of a step.
+Tensor over(const View& x) {
+  int64_t reach = 1;
+  for (int d = 0; d < x.shape.size(); ++d) reach += (x.shape[d] - 1) * x.strides[d];
+  Ref<TensorBody> body(new TensorBody);
+  body->storage = Storage::adopt(x.data, reach * size_of(x.dtype), [](void*) {}, nullptr);
+  body->storage->device = x.device;
+  body->shape = x.shape;
+  body->strides = x.strides;
+  body->dtype = x.dtype;
+  return Tensor(std::move(body));
+}
+
+struct PythonHostCall : HostCall {
+  explicit PythonHostCall(py::object f) : function(std::move(f)) {}
+  ~PythonHostCall() override {
+    const py::gil_scoped_acquire lock;
+    function = {};
+  }
+  void run(Views operands) const override {
+    const py::gil_scoped_acquire lock;
+    py::tuple given(operands.size());
+    for (size_t i = 0; i < operands.size(); ++i) given[i] = py::cast(over(operands[i]));
+    function(*given);
+  }
+  py::object function;
 };
 
 // The pair (pack, unpack) of this thread, which co-owns it.
@@ -113,6 +142,23 @@ void add_custom(py::module_& m) {
             py::name(op.op.name), py::doc(op.op.formula));
       },
       py::arg("capsule"), "The function of an op that another extension module defines.");
+  m.def(
+      "_call_host",
+      [](const std::string& name, const std::string& formula, py::object function,
+         py::handle operands, int edited, bool begins, bool waits,
+         const std::vector<std::pair<std::string, int64_t>>& named) {
+        const std::vector<Tensor> given = to_tensors(name.c_str(), operands);
+        const Ref<HostCall> call(new PythonHostCall(std::move(function)));
+        call->begins = begins;
+        call->waits = waits;
+        call->named = named;
+        call_host(host_op(name, formula), Tensors(given), edited, call);
+      },
+      py::arg("name"), py::arg("formula"), py::arg("function"), py::arg("operands"),
+      py::arg("edited"), py::arg("begins") = false, py::arg("waits") = false,
+      py::arg("named") = std::vector<std::pair<std::string, int64_t>>(),
+      "Calls function(*operands), now and at each replay, as a line that overwrites the first "
+      "`edited` operands. The tensors that it is given are its own until it returns.");
   m.def(
       "_with_draws",
       [](const py::function& run) {

@@ -16,6 +16,7 @@ void fuse_gpu_epilogues(StepList& list);
 void fuse_losses(StepList& list);
 void keep_slices(StepList& list);
 void fuse_updates(StepList& list);
+void overlap(StepList& list);
 
 struct Pass {
   const char* name;
@@ -31,9 +32,13 @@ inline constexpr Pass simplifying_passes[] = {
 };
 // On a GPU matmuls take elementwise lines before chains do, since their kernel does them for free.
 inline constexpr Pass fusing_passes[] = {
-    {"epilogues", nullptr, fuse_gpu_epilogues}, {"chains", fuse_chains, fuse_chains},
-    {"epilogues", fuse_epilogues, nullptr},     {"losses", fuse_losses, nullptr},
-    {"slices", nullptr, keep_slices},           {"updates", fuse_updates, fuse_updates},
+    {"epilogues", nullptr, fuse_gpu_epilogues},
+    {"chains", fuse_chains, fuse_chains},
+    {"epilogues", fuse_epilogues, nullptr},
+    {"losses", fuse_losses, nullptr},
+    {"slices", nullptr, keep_slices},
+    {"updates", fuse_updates, fuse_updates},
+    {"overlap", overlap, nullptr},
 };
 
 // The op of a chain of elementwise lines, which are its body.

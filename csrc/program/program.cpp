@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "base/allocator.h"
 #include "base/pool.h"
 #include "gpu/loader.h"
+#include "ops/custom/host.h"
 #include "program/passes.h"
 #include "tensor/copy.h"
 
@@ -299,6 +301,8 @@ void Program::improve(const std::vector<std::string>& passes, const Options& opt
   if (gpu)
     replay_ = std::make_unique<DeviceReplay>(*plan_, std::move(single), arguments_, outputs_,
                                              options.graph);
+  for (const StepList::Line& line : traced_.lines)
+    calls_host_ = calls_host_ || host_call(*line.op, line.attrs);
   const auto written = [&](const Storage& s) {
     const auto* const first = static_cast<const char*>(s.data);
     written_.emplace_back(first, first + s.bytes);
@@ -446,7 +450,12 @@ std::vector<Tensor> Program::run(Tensors arguments) {
   for (const Tensor& y : outputs_)
     to.emplace_back(results.emplace_back(Meta{y.shape(), y.dtype(), y.device()}).view(), 0);
   note_edits();
-  replay(1, {from.begin(), from.size()}, {to.begin(), to.size()});
+  {
+    // What host lines have begun, in other threads, goes on meanwhile.
+    std::optional<WithoutHostLock> unlocked;
+    if (calls_host_) unlocked.emplace();
+    replay(1, {from.begin(), from.size()}, {to.begin(), to.size()});
+  }
   for (const LeafGradient& g : gradients_) g.leaf->grad = g.after;
   return results;
 }

@@ -121,6 +121,7 @@ class Program : public Tracer, public RefCounted {
   MatmulPrecision precision_ = matmul_precision();
   Tracer* outer_ = nullptr;
   int made_ = 0;
+  bool calls_host_ = false;
   std::shared_ptr<std::atomic<bool>> running_ = std::make_shared<std::atomic<bool>>(false);
 };
 

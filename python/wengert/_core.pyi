@@ -2016,6 +2016,10 @@ def _bytes(x: Tensor) -> Tensor:
     """
     A contiguous tensor's memory as uint8.
     """
+def _call_host(name: str, formula: str, function: typing.Any, operands: typing.Any, edited: typing.SupportsInt | typing.SupportsIndex, begins: bool = False, waits: bool = False, named: Sequence[tuple[str, typing.SupportsInt | typing.SupportsIndex]] = []) -> None:
+    """
+    Calls function(*operands), now and at each replay, as a line that overwrites the first `edited` operands. The tensors that it is given are its own until it returns.
+    """
 def _call_own(op: typing.SupportsInt | typing.SupportsIndex, inputs: typing.Any, make: collections.abc.Callable[..., typing.Any], backward: typing.Any, flops: typing.SupportsFloat | typing.SupportsIndex, bytes: typing.SupportsFloat | typing.SupportsIndex) -> list[Tensor]:
     """
     Calls make(), which gives (outputs, saved, differentiable, saves_output), and records its first output as op(inputs), with backward(g, saved, output) to write the gradients.

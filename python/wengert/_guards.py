@@ -25,7 +25,8 @@ import types
 import weakref
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter, methodcaller
 from random import Random
@@ -50,7 +51,8 @@ _NEW_AT_EACH_CALL = {
     *("io.open", "_io.open", "posix.open", "posix.read", "posix.listdir", "posix.scandir"),
 }
 _NEW_EVEN_IN_THE_LIBRARY = {"posix.urandom", "posix.getrandom"}  # what secrets and uuid draw from
-_SKIPPED = {f"{_PACKAGE}.compiling", __name__}  # a compiled step within the step is its function
+# A compiled step within the step is its function; what an exchange knows is no state of the step.
+_SKIPPED = {f"{_PACKAGE}.compiling", __name__, f"{_PACKAGE}.parallel.exchange"}
 _MAX_ARRAY_BYTES = 1 << 18
 _IMMUTABLE: tuple[type, ...] = (
     int,
@@ -145,16 +147,35 @@ class Recorder:
         core = _core._Recorder(*refused, _LIBRARY)
         collects = gc.isenabled()
         gc.disable()  # callbacks of the collector are no part of the step
+        outer, _here.core = getattr(_here, "core", None), core
         core.start()
         try:
             return fn(*args, **kwargs)
         finally:
             core.stop()
+            _here.core = outer
             if collects:
                 gc.enable()
             before = len(self.codes)
             self.codes.update(dict(core.codes()))
             self.grew = len(self.codes) > before
+
+
+_here = threading.local()  # core: what records this thread
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """What runs in it is no part of the step: a host line, which runs at each replay."""
+    core = getattr(_here, "core", None)
+    if core is None:
+        yield
+        return
+    core.stop()
+    try:
+        yield
+    finally:
+        core.start()
 
 
 class _Missing:

@@ -34,6 +34,7 @@ from .communicator import (
     world,
 )
 from .data_parallel import DataParallel, NotFiniteError, Sums, spread
+from .exchange import Sent
 from .tree import cut
 from .zero import ZeroRedundancyOptimizer
 
@@ -45,6 +46,7 @@ __all__ = [
     "NotFiniteError",
     "ParallelError",
     "RankLostError",
+    "Sent",
     "Sums",
     "Threads",
     "ZeroRedundancyOptimizer",

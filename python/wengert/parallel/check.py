@@ -81,11 +81,7 @@ def _seconds(comm: Communicator, fn: Callable[[], Any], budget: float) -> float:
 
 
 def _reduced_by_tree(comm: Communicator, x: Any) -> None:
-    owners = tree.cut(comm.size, comm.size)
-    own = tree.Tree(comm.size)
-    own.add(comm.rank, x)
-    part = tree.reduce(comm, own, owners, len(x), x.dtype)
-    tree.gather(comm, part, len(x))
+    tree.allreduce(comm, [x], tree.cut(comm.size, comm.size))
 
 
 def _step_seconds(layers: list[int], batch: int) -> tuple[float, int]:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -48,13 +49,14 @@ class Communicator(Protocol):
     rank: int
     size: int
 
-    def all_to_all(self, parts: Sequence[Array]) -> list[Array]:
-        """Sends parts[r], a vector, to rank r; returns what each rank has sent to this one. All
-        ranks send a rank as many numbers as its own parts[rank] has; the dtype is the same."""
+    def all_to_all(self, x: Array, sizes: Sequence[int], got: Array) -> None:
+        """Sends each other rank its part of x, the next sizes[r] numbers for rank r; got[r] is then
+        what rank r has sent to this one. This rank's own part is not copied."""
         ...
 
-    def all_gather(self, part: Array, sizes: Sequence[int]) -> Array:
-        """The vectors of all ranks, end to end; sizes[r] is the length of rank r's."""
+    def all_gather(self, x: Array, sizes: Sequence[int]) -> None:
+        """x has the parts of all ranks, end to end, sizes[r] numbers of rank r; each rank brings
+        its own one, and gets the others'."""
         ...
 
     def all_reduce(self, x: Array) -> None:
@@ -74,19 +76,21 @@ class Communicator(Protocol):
         """Ends all ranks, with this message."""
         ...
 
+    def twin(self) -> Communicator | None:
+        """The same ranks, for another thread. None: there can be only one."""
+        ...
+
 
 class Alone:
     """One rank: nothing is sent."""
 
     rank, size = 0, 1
 
-    def all_to_all(self, parts: Sequence[Array]) -> list[Array]:
-        """Its own part."""
-        return [parts[0]]
+    def all_to_all(self, x: Array, sizes: Sequence[int], got: Array) -> None:
+        """There are no others."""
 
-    def all_gather(self, part: Array, sizes: Sequence[int]) -> Array:
-        """Its own part."""
-        return part
+    def all_gather(self, x: Array, sizes: Sequence[int]) -> None:
+        """x is whole."""
 
     def all_reduce(self, x: Array) -> None:
         """x is the sum."""
@@ -102,6 +106,9 @@ class Alone:
     def abort(self, message: str) -> None:
         """Ends the process."""
         raise SystemExit(message)
+
+    def twin(self) -> None:
+        """Nothing is sent, so nothing goes on meanwhile."""
 
 
 class _OneThread:
@@ -145,23 +152,18 @@ class MPI(_OneThread):
         # Open MPI says so to the ranks of mpiexec --with-ft ulfm.
         self._recovers = os.environ.get("OMPI_MCA_mpi_ft_enable") == "1"  # noqa: SIM112
 
-    def all_to_all(self, parts: Sequence[Array]) -> list[Array]:
+    def all_to_all(self, x: Array, sizes: Sequence[int], got: Array) -> None:
         """See `Communicator`."""
         self._enter("all_to_all")
-        sent = np.concatenate(parts)
-        size = len(parts[self.rank])
-        got = np.empty(size * self.size, sent.dtype)
-        counts = [len(part) for part in parts]
-        self._wait("all_to_all", "Ialltoallv", [sent, counts], [got, [size] * self.size])
-        return [got[r * size : (r + 1) * size] for r in range(self.size)]
+        given, taken = list(sizes), [got.shape[1]] * self.size
+        at, to = _starts(given), _starts(taken)
+        given[self.rank] = taken[self.rank] = 0
+        self._wait("all_to_all", "Ialltoallv", [x, (given, at)], [got, (taken, to)])
 
-    def all_gather(self, part: Array, sizes: Sequence[int]) -> Array:
+    def all_gather(self, x: Array, sizes: Sequence[int]) -> None:
         """See `Communicator`."""
         self._enter("all_gather")
-        part = np.ascontiguousarray(part)
-        got = np.empty(sum(sizes), part.dtype)
-        self._wait("all_gather", "Iallgatherv", part, [got, list(sizes)])
-        return got
+        self._wait("all_gather", "Iallgatherv", self._mpi.IN_PLACE, [x, list(sizes)])
 
     def all_reduce(self, x: Array) -> None:
         """See `Communicator`."""
@@ -177,8 +179,10 @@ class MPI(_OneThread):
         sizes = np.zeros(self.size, np.int64)
         mine = np.array([len(packed)])
         self._wait("share", "Iallgather", mine, sizes)
-        all_ = self.all_gather(packed, sizes.tolist())
+        all_ = np.empty(int(sizes.sum()), np.uint8)
         ends = np.cumsum(sizes).tolist()
+        all_[ends[self.rank] - len(packed) : ends[self.rank]] = packed
+        self.all_gather(all_, sizes.tolist())
         return [
             pickle.loads(all_[end - size : end].tobytes())
             for end, size in zip(ends, sizes.tolist(), strict=True)
@@ -212,6 +216,14 @@ class MPI(_OneThread):
             _end_launcher()
         self._comm.Abort(1)
 
+    def twin(self) -> MPI | None:
+        """See `Communicator`. None where MPI was started for one thread."""
+        if self._mpi.Query_thread() < self._mpi.THREAD_MULTIPLE:
+            return None
+        twin = MPI(self._comm, self.timeout)
+        twin._owner = None
+        return twin
+
     def _wait(self, op: str, name: str, *buffers: Any) -> None:
         """Calls MPI's `name`, and waits until it is done."""
         try:
@@ -224,7 +236,8 @@ class MPI(_OneThread):
             raise RankLostError(f"{op}: rank {self.rank} of {self.size}: {error}") from None
 
     def _poll(self, op: str, request: Any) -> None:
-        """Until it is done. It leaves the core to others: ranks may share it."""
+        """Until it is done. MPI moves a message only while it is called. In between, the core is
+        left to others, such as this rank's own computation: for a fiftieth of what was waited."""
         began = time.monotonic()
         while not request.Test():
             spent = time.monotonic() - began
@@ -235,7 +248,7 @@ class MPI(_OneThread):
                     "another rank has died, hangs, or cannot be reached"
                 )
             if spent > 1e-3:
-                time.sleep(2e-5)
+                time.sleep(min(spent / 50, 1e-3))
 
 
 class _Meeting:
@@ -296,13 +309,16 @@ class Threads(_OneThread):
             raise ParallelError(f"rank {self.rank}: another rank has ended") from None
         return found
 
-    def all_to_all(self, parts: Sequence[Array]) -> list[Array]:
+    def all_to_all(self, x: Array, sizes: Sequence[int], got: Array) -> None:
         """See `Communicator`."""
-        return [sent[self.rank] for sent in self.share([part.copy() for part in parts])]
+        at = _starts(sizes)[self.rank]
+        for r, sent in enumerate(self.share(x.copy())):
+            got[r] = sent[at : at + sizes[self.rank]]
 
-    def all_gather(self, part: Array, sizes: Sequence[int]) -> Array:
+    def all_gather(self, x: Array, sizes: Sequence[int]) -> None:
         """See `Communicator`."""
-        return np.concatenate(self.share(part.copy()))
+        for at, size, sent in zip(_starts(sizes), sizes, self.share(x.copy()), strict=True):
+            x[at : at + size] = sent[at : at + size]
 
     def all_reduce(self, x: Array) -> None:
         """See `Communicator`."""
@@ -316,6 +332,15 @@ class Threads(_OneThread):
         """See `Communicator`."""
         self._meeting.barrier.abort()
         raise ParallelError(f"rank {self.rank}: {message}")
+
+    def twin(self) -> Threads:
+        """See `Communicator`."""
+        return Threads(self.rank, self.share(_Meeting(self.size))[0])
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    """Where each part begins."""
+    return [0, *accumulate(sizes)][:-1]
 
 
 def repeated(comm: Communicator, fn: Callable[[], _T]) -> _T:

@@ -16,11 +16,12 @@ from wengert.data import Batches, ShardedBatch
 
 from . import tree
 from .alike import facts_of, require_alike
-from .alike import flat as flat_of
-from .communicator import Communicator, ParallelError, repeated, world
+from .communicator import Communicator, ParallelError, RankLostError, world
+from .exchange import Exchange, Sent, checksum, key_of
 
 if TYPE_CHECKING:
     from wengert._core import Tensor
+    from wengert.compiling import Listing
 
 Array = npt.NDArray[Any]
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
@@ -111,10 +112,27 @@ class DataParallel(nn.Module):
             },
         )
         self.module, self.shards, self.comm, self.reduction = module, shards, comm, reduction
-        self.steps = 0  # calls of backward
-        self._plain = self._shard = _shard_of(module)
+        self._wire = Exchange(comm, reduction)
+        self._plain = self._step = _step_of(module, self._wire)
         if compile:
-            self._shard = wengert.compile(self._plain)
+            self._step = wengert.compile(self._plain)
+
+    @property
+    def steps(self) -> int:
+        """How many steps there were: calls of backward or accumulate."""
+        return self._wire.steps
+
+    @property
+    def program(self) -> Listing | None:
+        """With compile=True: the list of a step. None before its second one."""
+        step: Any = self._step
+        return getattr(step, "program", None)
+
+    @property
+    def sent(self) -> list[Sent]:
+        """The buckets of the last step, with times: `Sent.hidden(model.sent)` is the share of
+        communication that was hidden behind computation. Empty on one rank."""
+        return self._wire.sent
 
     @property
     def mine(self) -> range:
@@ -141,14 +159,27 @@ class DataParallel(nn.Module):
 
         loss_fn: (prediction, y) to the mean over the rows. x: a batch of `batches`; or x and y, the
         whole batch, the same on each rank. To accumulate over batches with one exchange:
-        `accumulate`.
+        `accumulate`. In a compiled step of one's own, which takes x and y, its lines are those of
+        the step; a rank that is lost is then an error.
 
         NotFiniteError, on all ranks, where a shard's loss or gradient is NaN or infinite.
         """
         batch = x if isinstance(x, ShardedBatch) and y is None else (x, y)
-        loss = self.accumulate(loss_fn, [batch]).losses[0]
         kinds = [p.dtype for p in self.module.parameters()]
-        return wengert.tensor(loss, kinds[0] if kinds else "float32")
+        kind = kinds[0] if kinds else wengert.float32
+        if not _core._is_tracing():
+            return wengert.tensor(self.accumulate(loss_fn, [batch]).losses[0], kind)
+        if self._device != "cpu":
+            raise ValueError(
+                "compile: DataParallel sends gradients by way of the CPU, which no line of a GPU's "
+                "list does; leave backward outside the compiled step"
+            )
+        whole = _tensor(x), _tensor(y)
+        return self._plain(loss_fn, *self._plan([self._sharded(whole)]), whole)[0].to(kind)
+
+    @property
+    def _device(self) -> Any:
+        return next((p.device for p in self.module.parameters()), "cpu")
 
     def accumulate(
         self,
@@ -162,28 +193,31 @@ class DataParallel(nn.Module):
         score: (prediction, y) of a shard to a number, which is summed. stop: tells all ranks that
         this one wants to stop.
         """
-        if _core._is_tracing():
-            raise ValueError(
-                "compile: DataParallel exchanges gradients between ranks, which no line of a list "
-                "does; leave backward outside the compiled step, and use DataParallel(compile=True)"
-            )
+        wire = self._wire
         given = [self._sharded(batch) for batch in batches]
-        params: list[Tensor] = [p for _, p in self.module.named_parameters() if p.requires_grad]
-        layout = _Layout(params, [b for _, b in self.module.named_buffers()])
-        former = [p.grad.clone() if p.grad is not None else None for p in params]
-        kept = [b.clone() for b in layout.buffers]
-        seed, counter = wengert.random.default_generator.state.tolist()
-        # Repeated by the ranks that are left, where one is lost: none has changed a weight.
-        total, sums = repeated(
-            self.comm,
-            lambda: self._attempt(loss_fn, given, layout, kept, (seed, counter), score, stop),
-        )
-        if self.shards > 1:
-            state = wengert.random.default_generator.state
-            state.copy_(wengert.tensor([seed, counter + 2**32], "int64"))
-        layout.unpack(total, former, kept)
-        self.steps += 1
-        return sums
+        step = self._step if self._device == "cpu" else self._plain
+        state = wengert.random.default_generator.state
+        params = [p for p in self.module.parameters() if p.requires_grad]
+        changes = [state, *self.module.buffers()]
+        former = [p.grad for p in params], [t.clone() for t in changes]
+        while True:
+            wire.key, wire.stop, wire.score = _checksum(given), stop, score
+            try:
+                step(loss_fn, *self._plan(given))
+                good = True
+            except BaseException as error:  # nothing has changed
+                for p, grad in zip(params, former[0], strict=True):
+                    p.grad = grad
+                for t, value in zip(changes, former[1], strict=True):
+                    t.copy_(value)
+                if not isinstance(error, RankLostError):
+                    raise
+                good = False
+            if self.comm.agree(good):
+                break
+            wire.renew()  # some ranks are left, and repeat the step
+        scores = wire.told[:, :, 1].sum(axis=0).tolist()
+        return Sums(wire.means([batch.rows for batch in given], self.shards), scores, wire.stops)
 
     def _sharded(self, batch: ShardedBatch | tuple[Any, Any]) -> ShardedBatch:
         """The batch; ValueError where it is cut otherwise, or into none."""
@@ -201,206 +235,242 @@ class DataParallel(nn.Module):
                 "many of both, and at least 1"
             )
         rows = [slice(r.start, r.stop) for r in tree.cut(len(x), self.shards)]
-        key = (x.shape, y.shape, x.dtype.name, y.dtype.name, *map(flat_of, (x[:1], x[-1:], y)))
+        key = () if _core._is_tracing() else key_of(x, y)
         return ShardedBatch(self.shards, len(x), key, lambda s: (x[rows[s]], y[rows[s]]))
 
-    def _attempt(
-        self,
-        loss_fn: Loss,
-        given: list[ShardedBatch],
-        layout: _Layout,
-        kept: list[Tensor],
-        state: tuple[int, int],
-        score: Callable[[Tensor, Tensor], float] | None,
-        stop: bool,
-    ) -> tuple[Array, Sums]:
-        """The sum over all shards, and what the step knows of its batches."""
-        leaves = min(self.shards, max(batch.rows for batch in given))
-        shares = [[len(r) / b.rows for r in tree.cut(b.rows, self.shards)] for b in given]
-        owners = [
-            range(min(r.start, leaves), min(r.stop, leaves))
-            for r in tree.cut(self.shards, self.comm.size)
-        ]
-        told = np.zeros((len(owners[self.comm.rank]), len(given), 2))
-        sums, finite = tree.Tree(leaves), np.ones(len(told))
-        for place, s in enumerate(owners[self.comm.rank]):
-            self._begin(s, *state, layout.buffers, kept)
-            first = True
-            for i, batch in enumerate(given):
-                if not shares[i][s]:
-                    continue
-                x, y = (t.to(layout.device) for t in batch.part(s))
-                weight = wengert.tensor(shares[i][s] / len(given), layout.kind).to(layout.device)
-                loss, prediction = self._shard(loss_fn, x, y, weight, first)
-                told[place, i] = loss.item(), score(prediction, y) if score else 0.0
-                first = False
-            flat = layout.pack(kept, sum(share[s] for share in shares) / len(given))
-            finite[place] = _is_finite(flat)
-            sums.add(s, flat)
-        all_told, all_finite, stops = self._tell(told, finite, stop, owners, given)
-        bad = [s for s in range(leaves) if not (all_finite[s] and np.isfinite(all_told[s]).all())]
-        if bad:
-            self._fail(loss_fn, given, bad[0], all_told[bad[0]], owners, state, layout.device)
-        total = self._sum_of(sums, owners, layout)
-        losses = []
-        for i, batch in enumerate(given):
-            counts = [len(r) for r in tree.cut(batch.rows, self.shards)[:leaves]]
-            losses.append(math.fsum(all_told[:, i, 0] * counts) / batch.rows)
-        return total, Sums(losses, all_told[:, :, 1].sum(axis=0).tolist(), stops)
-
-    def _begin(
-        self, s: int, seed: int, counter: int, buffers: Sequence[Tensor], kept: Sequence[Tensor]
-    ) -> None:
-        """The state in which shard s begins, whoever computed the one before."""
-        for buffer, value in zip(buffers, kept, strict=True):
-            buffer.copy_(value)
-        generator = wengert.random.default_generator
-        if s == 0:  # as an unsharded step
-            generator.state.copy_(wengert.tensor([seed, counter], "int64"))
-        else:
-            mixed = (
-                seed * 0x9E3779B97F4A7C15 + counter * 0xD1B54A32D192ED03 + s * 0x8CB92BA72F3D8DD7
+    def _plan(self, given: Sequence[ShardedBatch]) -> tuple[Any, tuple[int, ...], int, int, int]:
+        """What a step takes: of each batch and shard of this rank x and y, or None where it has no
+        rows; the rows of each batch; the shards, the first one of this rank, and the ranks."""
+        mine = self.mine
+        parts = tuple(
+            tuple(
+                tuple(t.to(self._device) for t in batch.part(s)) if s < batch.rows else None
+                for batch in given
             )
-            generator.manual_seed(mixed % 2**63)
-
-    def _tell(
-        self,
-        told: Array,
-        finite: Array,
-        stop: bool,
-        owners: list[range],
-        given: list[ShardedBatch],
-    ) -> tuple[Array, Array, bool]:
-        """The numbers of all shards, on all ranks: a few bytes. ParallelError where the ranks were
-        given different batches."""
-        head = self.comm.all_gather(
-            np.array([stop, len(given), _checksum(given)], float), [3] * self.comm.size
-        ).reshape(-1, 3)
-        if other := next((r for r, one in enumerate(head) if (one[1:] != head[0, 1:]).any()), 0):
-            raise ParallelError(
-                f"step {self.steps + 1}: rank {other} was given another batch than rank 0; give "
-                "each rank the whole batch, of which it takes its shards: seed shuffles equally, "
-                "and leave a DistributedSampler out"
-            )
-        batches = len(given)
-        each = 1 + 2 * batches
-        mine = np.concatenate([finite, told.ravel()])
-        all_ = self.comm.all_gather(mine, [len(r) * each for r in owners])
-        flags, numbers = [], []
-        for leaves in owners:
-            flags.append(all_[: len(leaves)])
-            numbers.append(all_[len(leaves) : len(leaves) * each].reshape(-1, batches, 2))
-            all_ = all_[len(leaves) * each :]
-        return np.concatenate(numbers), np.concatenate(flags), bool(head[:, 0].any())
-
-    def _sum_of(self, sums: tree.Tree, owners: list[range], layout: _Layout) -> Array:
-        """The sum over all shards."""
-        n = layout.size
-        if self.reduction == "tree":
-            part = tree.reduce(self.comm, sums, owners, n, layout.kind)
-            return tree.gather(self.comm, part, n)
-        total = np.zeros(n, layout.kind)
-        for node in sums.nodes.values():
-            total += node
-        self.comm.all_reduce(total)
-        return total
-
-    def _fail(
-        self,
-        loss_fn: Loss,
-        given: list[ShardedBatch],
-        s: int,
-        told: Array,
-        owners: list[range],
-        state: tuple[int, int],
-        device: Any,
-    ) -> None:
-        """NotFiniteError: the step, the rank, the rows, and the line that made it."""
-        rank = next(r for r, leaves in enumerate(owners) if s in leaves)
-        i = next((i for i, loss in enumerate(told[:, 0]) if not math.isfinite(loss)), 0)
-        part = tree.cut(given[i].rows, self.shards)[s]
-        line = ""
-        if rank == self.comm.rank:
-            x, y = (t.to(device) for t in given[i].part(s))
-            buffers = [b for _, b in self.module.named_buffers()]
-            self._begin(s, *state, buffers, [b.clone() for b in buffers])
-            line = _first_bad(partial(self._shard_forward, loss_fn, x, y), x, y)
-        line = self.comm.share(line)[rank]
-        loss = told[i, 0]
-        what = f"the loss is {loss}" if not math.isfinite(loss) else "a gradient is NaN or infinite"
-        of = f", batch {i} of {len(given)}" if len(given) > 1 else ""
-        raise NotFiniteError(
-            f"step {self.steps + 1}, rank {rank}, shard {s} (rows {part.start} to {part.stop - 1} "
-            f"of the batch{of}): {what}. {line}"
+            for s in mine
+            if s < max(batch.rows for batch in given)
         )
-
-    def _shard_forward(self, loss_fn: Loss, x: Tensor, y: Tensor) -> Tensor:
-        return loss_fn(self.module(x), y)
+        return parts, tuple(b.rows for b in given), self.shards, mine.start, self.comm.size
 
     @property
     def bytes_per_step(self) -> int:
         """Bytes that this rank sends in a step by the tree, the few numbers of `Sums` left out; for
         batches that have a row for each shard."""
-        layout = _Layout(
-            [p for p in self.module.parameters() if p.requires_grad],
-            [b for _, b in self.module.named_buffers()],
-        )
+        params = [p for p in self.module.parameters() if p.requires_grad]
         ranks = self.comm.size
         rounds = max(len(tree.held(r)) for r in tree.cut(self.shards, ranks))
-        own = tree.cut(layout.size, ranks)[self.comm.rank]
-        to_others = (layout.size - len(own)) * rounds + len(own) * (ranks - 1)
-        return int(to_others * np.dtype(layout.kind).itemsize)
+        total = 0
+        for t in (*params, *self.module.buffers()):
+            own = tree.cut(t.numel(), ranks)[self.comm.rank]
+            numbers = (t.numel() - len(own)) * rounds + len(own) * (ranks - 1)
+            total += numbers * max(4, t.dtype.itemsize)
+        return total
 
     def extra_repr(self) -> str:
         """Shards and ranks."""
         return f"shards={self.shards}, ranks={self.comm.size}"
 
 
-class _Layout:
-    """Where the numbers of a shard lie in one vector: gradients, changes of buffers, and for each
-    parameter 1 if it has a gradient."""
+def _step_of(module: nn.Module, exchange: Exchange) -> Callable[..., Tensor]:
+    """A step's forward, backward and exchange, as a function that `compile` takes; it returns the
+    batches' mean losses."""
 
-    def __init__(self, params: list[Tensor], buffers: list[Tensor]) -> None:
-        self.params, self.buffers = params, buffers
-        self.size = sum(t.numel() for t in (*params, *buffers)) + len(params)
-        wide = any(t.dtype.name == "float64" for t in params)
-        self.kind = "float64" if wide or not params else "float32"
-        self.device = params[0].device if params else "cpu"
-
-    def pack(self, kept: list[Tensor], share: float) -> Array:
-        flat = np.empty(self.size, self.kind)
-        at = 0
-        for p in self.params:
-            flat[at : at + p.numel()] = 0.0 if p.grad is None else flat_of(p.grad)
-            at += p.numel()
-        for b, before in zip(self.buffers, kept, strict=True):
-            flat[at : at + b.numel()] = (flat_of(b).astype(float) - flat_of(before)) * share
-            at += b.numel()
-        flat[at:] = [p.grad is not None for p in self.params]
-        return flat
-
-    def unpack(self, total: Array, former: Sequence[Tensor | None], kept: Sequence[Tensor]) -> None:
-        has = total[total.size - len(self.params) :]
-        at = 0
-        with wengert.no_grad():
-            for p, there, before in zip(self.params, has, former, strict=True):
-                values = total[at : at + p.numel()].reshape(p.shape)
-                at += p.numel()
-                if not there:
-                    p.grad = before
+    def step(
+        loss_fn: Loss,
+        given: tuple[Any, ...],
+        rows: tuple[int, ...],
+        shards: int,
+        begin: int,
+        ranks: int,
+        compared: Sequence[Tensor] = (),
+    ) -> Tensor:
+        params: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
+        buffers = list(module.buffers()) if shards > 1 else []
+        former = [p.grad for p in params]
+        state = wengert.random.default_generator.state
+        counts = [[len(r) for r in tree.cut(n, shards)] for n in rows]
+        leaves = min(shards, max(rows))
+        exchange.compare(compared, leaves, shards)
+        start, kept = state.clone(), [b.clone() for b in buffers]
+        sums, parts = tree.Tree(_plus), []
+        for s, batches in enumerate(given, begin):
+            if s > begin:
+                for b, value in zip(buffers, kept, strict=True):
+                    b.copy_(value)
+            if s > 0:
+                exchange.line(
+                    "shard_state", f"that of shard {s}, from x", partial(_mix, s), [start], [state]
+                )
+            weight = 0.0
+            for p in params:
+                p.grad = None
+            for i, batch in enumerate(batches):
+                if batch is None:
                     continue
-                given = wengert.from_numpy(values).to(p.dtype).to(p.device)
-                given = given if before is None else before + given
-                if p.grad is None:
-                    p.grad = given.clone()
-                else:  # in place: a compiled update reads it there
-                    p.grad.copy_(given)
-            for b, before in zip(self.buffers, kept, strict=True):
-                change = total[at : at + b.numel()].reshape(b.shape)
-                at += b.numel()
-                if not b.dtype.is_floating_point:
-                    change = np.rint(change)
-                b.copy_(before + wengert.from_numpy(change).to(b.dtype).to(b.device))
+                share = counts[i][s] / rows[i] / len(rows)
+                weight += share
+                prediction = module(batch[0])
+                loss = loss_fn(prediction, batch[1])
+                (loss * share).backward()
+                parts.append(_Part(s, i, loss.detach(), prediction.detach(), *batch))
+            leaf = [None if p.grad is None else _wide(p.grad) for p in params]
+            kind = wengert.float64 if _is_double(params) else wengert.float32
+            changes = [
+                (b - value).to(kind) * weight for b, value in zip(buffers, kept, strict=True)
+            ]
+            sums.add(s, [*leaf, *changes])
+        if shards > 1:
+            state.copy_(start + _NEXT)
+        alone = ranks == 1
+        nodes = [tree.finish(sums.nodes, leaves, _plus)] if alone else list(sums.nodes.values())
+        has = [not nodes or any(n[i] is not None for n in nodes) for i in range(len(params))]
+        zeros = [wengert.zeros_like(_wide(t.detach())) for t in (*params, *buffers)]
+        filled = [
+            [zero.clone() if t is None else t for t, zero in zip(node, zeros, strict=True)]
+            for node in nodes
+        ] or [zeros]
+        if not alone:
+            exchange.reduce(filled)
+        means = wengert.zeros(len(rows), dtype="float64")
+        ends = _End(module, exchange, loss_fn, rows, shards, parts, has)
+        exchange.line(
+            "agree",
+            "the mean losses; raises where a number of a rank is NaN or infinite",
+            ends.told,
+            [start, *(t for part in parts for t in part[2:]), *(filled[0] if alone else ())],
+            [means],
+        )
+        if not _core._is_tracing():
+            has = exchange.has
+        with wengert.no_grad():
+            for p, there, before, total in zip(params, has, former, filled[0], strict=False):
+                total = total.to(p.dtype)
+                if there:
+                    p.grad = total if before is None else before.add_(total)
+                else:
+                    p.grad = before
+            for b, value, total in zip(buffers, kept, filled[0][len(params) :], strict=True):
+                change = total if b.dtype.is_floating_point else total.round()
+                b.copy_(value + change.to(b.dtype))
+        return means
+
+    return step
+
+
+class _Part(NamedTuple):
+    """What a shard makes of a batch."""
+
+    shard: int
+    batch: int
+    loss: Tensor
+    prediction: Tensor
+    x: Tensor
+    y: Tensor
+
+
+class _End:
+    """The end of a step: what all ranks are told."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        exchange: Exchange,
+        loss_fn: Loss,
+        rows: tuple[int, ...],
+        shards: int,
+        parts: list[_Part],
+        has: list[bool],
+    ) -> None:
+        self.module, self.exchange, self.loss_fn, self.has = module, exchange, loss_fn, has
+        self.rows, self.shards = rows, shards
+        self.places = [(part.shard, part.batch) for part in parts]
+        self.traced = _core._is_tracing()
+
+    def told(self, _: Tensor, means: Tensor, start: Tensor, *given: Tensor) -> None:
+        exchange = self.exchange
+        own = exchange.owners[exchange.comm.rank]
+        numbers = np.zeros((2, len(own), len(self.rows)))
+        each = [given[4 * i : 4 * i + 4] for i in range(len(self.places))]
+        for (s, i), (loss, prediction, _x, y) in zip(self.places, each, strict=True):
+            numbers[0, s - own.start, i] = loss.item()
+            if exchange.score is not None:
+                numbers[1, s - own.start, i] = exchange.score(prediction, y)
+        exchange.check(given[4 * len(each) :])
+        if not exchange.tell([has and len(own) > 0 for has in self.has], *numbers):
+            self.fail(start, each)
+        if self.traced and exchange.has != self.has:
+            raise ParallelError(_UNEVEN)
+        exchange.steps += 1
+        means.copy_(wengert.tensor(exchange.means(self.rows, self.shards), "float64"))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The loss."""
+        return self.loss_fn(self.module(x), y)
+
+    def fail(self, start: Tensor, each: Sequence[Sequence[Tensor]]) -> None:
+        """NotFiniteError: the step, the rank, the rows, and the line that made it."""
+        exchange = self.exchange
+        comm, losses = exchange.comm, exchange.told[:, :, 0]
+        spoiled = [s for s in range(len(losses)) if not np.isfinite(losses[s]).all()]
+        ranks = [r for r, leaves in enumerate(exchange.owners) if {*spoiled} & {*leaves}]
+        rank = ranks[0] if ranks else exchange.finite.index(False)
+        found: tuple[int, int, str] | None = None
+        if rank == comm.rank:
+            state = wengert.random.default_generator.state
+            for (s, i), (_loss, _prediction, x, y) in zip(self.places, each, strict=True):
+                if ranks and math.isfinite(losses[s, i]):
+                    continue
+                state.copy_(start)
+                if s > 0:
+                    _mix(s, state, state, start)
+                with wengert.enable_grad():
+                    line = _first_bad(partial(self.forward, x, y), x, y)
+                found = s, i, line
+                if line != _FINITE:
+                    break
+        found = comm.share(found)[rank]
+        assert found is not None
+        s, i, line = found
+        rows = tree.cut(self.rows[i], self.shards)[s]
+        loss = losses[s, i]
+        what = "a gradient is NaN or infinite" if math.isfinite(loss) else f"the loss is {loss}"
+        batches = losses.shape[1]
+        of = f", batch {i} of {batches}" if batches > 1 else ""
+        raise NotFiniteError(
+            f"step {exchange.steps + 1}, rank {rank}, shard {s} (rows {rows.start} to "
+            f"{rows.stop - 1} of the batch{of}): {what}. {line}"
+        )
+
+
+_UNEVEN = (
+    "DataParallel: shards differ in which parameters have a gradient, or a rank has no rows, which "
+    "a compiled step cannot follow; run this step outside compile"
+)
+_FINITE = "Its list, run again, has finite numbers only"
+_NEXT = wengert.tensor([0, 2**32], "int64")  # a step's random numbers after those of the one before
+
+
+def _mix(s: int, _: Tensor, state: Tensor, start: Tensor) -> None:
+    """The random state of shard s > 0 in a step that begins with `start`."""
+    seed, counter = start.tolist()
+    mixed = seed * 0x9E3779B97F4A7C15 + counter * 0xD1B54A32D192ED03 + s * 0x8CB92BA72F3D8DD7
+    state.copy_(wengert.tensor([mixed % 2**63, 0], "int64"))
+
+
+def _plus(left: list[Tensor | None], right: list[Tensor | None]) -> list[Tensor | None]:
+    with wengert.no_grad():
+        return [
+            b if a is None else a if b is None else a + b for a, b in zip(left, right, strict=True)
+        ]
+
+
+def _wide(t: Tensor) -> Tensor:
+    """In what it is added: float32 for bfloat16; in one piece."""
+    return (t if t.dtype.itemsize >= 4 else t.float()).contiguous()
+
+
+def _is_double(params: list[Tensor]) -> bool:
+    return not params or any(p.dtype == wengert.float64 for p in params)
 
 
 def spread(
@@ -422,42 +492,12 @@ def spread(
     return tuple(np.concatenate(each) for each in zip(*all_, strict=True))
 
 
-def _checksum(batches: list[ShardedBatch]) -> int:
-    """Of what tells the batches apart."""
-    import zlib
-
-    found = 0
-    for batch in batches:
-        for fact in (batch.rows, *batch.key):
-            told = fact.tobytes() if isinstance(fact, np.ndarray) else repr(fact).encode()
-            found = zlib.crc32(told, found)
-    return found
-
-
-def _is_finite(flat: Array) -> bool:
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(flat @ flat)) or bool(np.isfinite(flat).all())
+def _checksum(batches: Sequence[ShardedBatch]) -> int:
+    return checksum(fact for batch in batches for fact in (batch.rows, *batch.key))
 
 
 def _tensor(x: Any) -> Tensor:
     return x if isinstance(x, wengert.Tensor) else wengert.tensor(x)
-
-
-def _shard_of(module: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Forward and backward of a shard, as a function that `compile` takes."""
-
-    def shard(
-        loss_fn: Loss, x: Tensor, y: Tensor, share: Tensor, first: bool
-    ) -> tuple[Tensor, Tensor]:
-        if first:
-            for p in module.parameters():
-                p.grad = None
-        prediction = module(x)
-        loss = loss_fn(prediction, y)
-        (loss * share).backward()
-        return loss.detach(), prediction.detach()
-
-    return shard
 
 
 def _first_bad(forward: Callable[[], Tensor], x: Tensor, y: Tensor) -> str:
@@ -471,4 +511,4 @@ def _first_bad(forward: Callable[[], Tensor], x: Tensor, y: Tensor) -> str:
         bad = record(lambda: forward().backward()).first_bad()
     except (ValueError, ArithmeticError, RuntimeError) as error:
         return str(error)
-    return str(bad) if bad is not None else "Its list, run again, has finite numbers only"
+    return str(bad) if bad is not None else _FINITE

@@ -4,14 +4,15 @@ The tree has the shards for leaves. Node i of a level is the sum of nodes 2i and
 below; where there is no node 2i + 1, it is node 2i. So 5 shards are ((0 + 1) + (2 + 3)) + 4.
 
 A rank has shards one after another. It adds what its own shards allow, and sends each other rank a
-slice of the nodes that are left (all_to_all); each rank ends the sum of its slice; all_gather puts
-the slices together. A rank sends as many bytes as in a ring allreduce, 2 (n - 1) / n of the buffer,
-where the shards of each rank make one node; else the slices of up to 2 log2 S nodes.
+slice of the nodes that are left (all_to_all); each rank ends the sum of its slice, where it stands;
+all_gather puts the slices together. A rank sends as many bytes as in a ring allreduce,
+2 (n - 1) / n of the buffer, where the shards of each rank make one node; else the slices of up to
+2 log2 S nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -32,88 +33,73 @@ def cut(n: int, parts: int) -> list[range]:
 
 
 class Tree:
-    """The nodes that a rank has: `add` a leaf after another, then `reduce`."""
+    """The nodes that a rank has: `add` a leaf after another."""
 
-    def __init__(self, leaves: int) -> None:
-        """Of so many leaves in all."""
-        self.leaves = leaves
-        self.nodes: dict[Node, Array] = {}
+    def __init__(self, plus: Callable[[Any, Any], Any]) -> None:
+        """plus: the sum of two nodes."""
+        self.nodes: dict[Node, Any] = {}
+        self.plus = plus
 
-    def add(self, leaf: int, values: Array) -> None:
-        """Takes the array over."""
-        self.nodes[0, leaf] = values
-        at: Node | None = (0, leaf)
-        while at is not None:
-            at = _join(self.nodes, at)
-
-    def whole(self) -> Array:
-        """The sum, where this rank has all leaves."""
-        return _finish(self.nodes, self.leaves)
+    def add(self, leaf: int, values: Any) -> None:
+        """Its sums with nodes that are there take their place."""
+        level, i = 0, leaf
+        self.nodes[level, i] = values
+        while i % 2 and (level, i - 1) in self.nodes:
+            right, left = self.nodes.pop((level, i)), self.nodes.pop((level, i - 1))
+            level, i = level + 1, i // 2
+            self.nodes[level, i] = self.plus(left, right)
 
 
 def held(leaves: range) -> list[Node]:
     """The nodes that are left when these leaves are added."""
-    nodes: dict[Node, Any] = {}
+    nodes = Tree(lambda left, right: None)
     for leaf in leaves:
-        nodes[0, leaf] = None
-        at: Node | None = (0, leaf)
-        while at is not None:
-            at = _join(nodes, at)
-    return list(nodes)
+        nodes.add(leaf, None)
+    return list(nodes.nodes)
 
 
-def _join(nodes: dict[Node, Any], at: Node) -> Node | None:
-    """Adds an odd node to its left neighbour, if that is there; returns the sum's place."""
-    level, i = at
-    if i % 2 == 0 or (level, i - 1) not in nodes:
-        return None
-    left, right = nodes.pop((level, i - 1)), nodes.pop(at)
-    if left is not None:
-        np.add(left, right, out=left)
-    nodes[level + 1, i // 2] = left
-    return level + 1, i // 2
-
-
-def _finish(nodes: dict[Node, Array], leaves: int) -> Array:
-    level, width = 0, leaves
-    nodes = dict(nodes)
+def finish(nodes: dict[Node, Any], leaves: int, plus: Callable[[Any, Any], Any]) -> Any:
+    """The sum over all leaves, where all nodes are there."""
+    level, width, nodes = 0, leaves, dict(nodes)
     while width > 1:
         for i in range(0, width, 2):
-            if i + 1 == width and (level, i) in nodes:  # no neighbour: it goes up as it is
-                nodes[level + 1, i // 2] = nodes.pop((level, i))
-            elif (level, i + 1) in nodes:
-                _join(nodes, (level, i + 1))
+            both = [nodes.pop((level, j)) for j in (i, i + 1) if (level, j) in nodes]
+            if both:  # one without a neighbour goes up as it is
+                nodes[level + 1, i // 2] = plus(*both) if len(both) == 2 else both[0]
         level, width = level + 1, (width + 1) // 2
     return nodes[level, 0]
 
 
-def slices(n: int, size: int) -> list[slice]:
-    """The part of n numbers that each rank sums."""
-    return [slice(r.start, r.stop) for r in cut(n, size)]
-
-
-def reduce(comm: Communicator, tree: Tree, owners: Sequence[range], n: int, dtype: Any) -> Array:
-    """This rank's slice of the sum of n numbers; owners[r] are the leaves of rank r."""
-    if comm.size == 1:
-        return tree.whole()
+def allreduce(
+    comm: Communicator,
+    mine: Sequence[Array],
+    owners: Sequence[range],
+    room: Callable[[Any, tuple[int, ...], Any], Array] = lambda key, shape, dtype: np.empty(
+        shape, dtype
+    ),
+) -> None:
+    """mine[0] becomes the sum over all leaves, of which owners[r] are rank r's. mine: the nodes of
+    this rank, `held(owners[rank])`, or any numbers where it has none. room: memory to receive in,
+    by key, shape and dtype."""
+    sizes = [len(part) for part in cut(len(mine[0]), comm.size)]
+    begin = sum(sizes[: comm.rank])
+    own = slice(begin, begin + sizes[comm.rank])
+    place = mine[0][own]
     held_by = [held(leaves) for leaves in owners]
-    most = max(map(len, held_by))
-    parts = slices(n, comm.size)
-    mine = [tree.nodes[node] for node in held_by[comm.rank]]
     nodes: dict[Node, Array] = {}
-    for k in range(most):  # a round for each node that a rank may have; without one it sends zeros
-        sent = [
-            mine[k][part] if k < len(mine) else np.zeros(part.stop - part.start, dtype)
-            for part in parts
-        ]
-        for rank, got in enumerate(comm.all_to_all(sent)):
-            if k < len(held_by[rank]):
-                nodes[held_by[rank][k]] = got
-    return _finish(nodes, tree.leaves)
+    for k in range(max(map(len, held_by))):  # a round for each node that a rank may have
+        given = mine[min(k, len(mine) - 1)]  # of a rank that has none, nobody reads it
+        got = room(("got", k, sizes[comm.rank]), (comm.size, sizes[comm.rank]), given.dtype)
+        comm.all_to_all(given, sizes, got)
+        for rank, has in enumerate(held_by):
+            if k < len(has):
+                ours = place if k == 0 else given[own]
+                nodes[has[k]] = ours if rank == comm.rank else got[rank]
 
+    def plus(left: Array, right: Array) -> Array:
+        return np.add(left, right, out=right if right is place else left)
 
-def gather(comm: Communicator, part: Array, n: int) -> Array:
-    """The slices of all ranks, together."""
-    if comm.size == 1:
-        return part
-    return comm.all_gather(part, [s.stop - s.start for s in slices(n, comm.size)])
+    total = finish(nodes, max(leaves.stop for leaves in owners), plus)
+    if total is not place:
+        place[...] = total
+    comm.all_gather(mine[0], sizes)

@@ -170,8 +170,11 @@ class ZeroRedundancyOptimizer(Optimizer):
         kinds = {p.dtype.name for p in self._all}
         kind = "float64" if "float64" in kinds else "float32"
         given = [part.tensor.cpu().numpy() for part in self._mine]
-        mine = np.concatenate(given).astype(kind) if given else np.zeros(0, kind)
-        all_ = self.comm.all_gather(mine, self._sizes)
+        all_ = np.empty(sum(self._sizes), kind)
+        at = sum(self._sizes[: self.comm.rank])
+        if given:
+            all_[at : at + self._sizes[self.comm.rank]] = np.concatenate(given)
+        self.comm.all_gather(all_, self._sizes)
         at = 0
         with wengert.no_grad():
             for rank, parts in enumerate(self._parts):

@@ -296,7 +296,7 @@ class _Run:
         )
         if self.parallel is not None:
             plain = self.parallel._plain
-            self.parallel._shard = _compiled(plain) if compile else plain
+            self.parallel._step = _compiled(plain) if compile else plain
         self.callbacks = list(callbacks)
         self.seen = Training(model, optimizer, epochs, self.dir, history=self.history)
 
