@@ -198,24 +198,31 @@ class DataParallel(nn.Module):
         step = self._step if self._device == "cpu" else self._plain
         state = wengert.random.default_generator.state
         params = [p for p in self.module.parameters() if p.requires_grad]
-        changes = [state, *self.module.buffers()]
-        former = [p.grad for p in params], [t.clone() for t in changes]
+        grads = [p.grad for p in params]
+        changed = [state, *self.module.buffers(), *(g for g in grads if g is not None)]
+        former, steps = [t.clone() for t in changed], wire.steps
+
+        def undo() -> None:
+            for p, grad in zip(params, grads, strict=True):
+                p.grad = grad
+            for t, value in zip(changed, former, strict=True):
+                t.copy_(value)
+
         while True:
             wire.key, wire.stop, wire.score = _checksum(given), stop, score
             try:
                 step(loss_fn, *self._plan(given))
                 good = True
-            except BaseException as error:  # nothing has changed
-                for p, grad in zip(params, former[0], strict=True):
-                    p.grad = grad
-                for t, value in zip(changes, former[1], strict=True):
-                    t.copy_(value)
-                if not isinstance(error, RankLostError):
-                    raise
+            except RankLostError:
                 good = False
+            except BaseException:
+                undo()
+                raise
             if self.comm.agree(good):
                 break
+            undo()
             wire.renew()  # some ranks are left, and repeat the step
+        wire.steps = steps + 1
         scores = wire.told[:, :, 1].sum(axis=0).tolist()
         return Sums(wire.means([batch.rows for batch in given], self.shards), scores, wire.stops)
 
