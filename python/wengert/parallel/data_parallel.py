@@ -16,7 +16,7 @@ from wengert.data import Batches, ShardedBatch
 
 from . import tree
 from .alike import facts_of, require_alike
-from .communicator import Communicator, ParallelError, RankLostError, world
+from .communicator import Communicator, ParallelError, RankLostError, repeated, world
 from .exchange import Exchange, Sent, checksum, key_of
 
 if TYPE_CHECKING:
@@ -208,20 +208,24 @@ class DataParallel(nn.Module):
             for t, value in zip(changed, former, strict=True):
                 t.copy_(value)
 
-        while True:
+        tries = 0
+
+        def attempt() -> None:
+            nonlocal tries
+            if tries or wire.size != self.comm.size:
+                undo()  # a rank was lost: those that are left begin anew
+                wire.renew()
+            tries += 1
             wire.key, wire.stop, wire.score = _checksum(given), stop, score
             try:
                 step(loss_fn, *self._plan(given))
-                good = True
             except RankLostError:
-                good = False
+                raise
             except BaseException:
                 undo()
                 raise
-            if self.comm.agree(good):
-                break
-            undo()
-            wire.renew()  # some ranks are left, and repeat the step
+
+        repeated(self.comm, attempt)
         wire.steps = steps + 1
         scores = wire.told[:, :, 1].sum(axis=0).tolist()
         return Sums(wire.means([batch.rows for batch in given], self.shards), scores, wire.stops)

@@ -89,6 +89,7 @@ class Exchange:
         if self._thread is not None:
             self._thread.submit(int).result()  # it has nothing to do
             self._thread.shutdown()
+        self.size = self.comm.size
         twin = self.comm.twin()
         self._comm = self.comm if twin is None else twin  # of the jobs
         self._thread = ThreadPoolExecutor(1, "allreduce") if twin is not None else None
