@@ -59,12 +59,12 @@ class DataParallel(nn.Module):
                n rows do not divide, the first n % shards have one more. Each rank takes
                cut(shards, ranks)[rank], so there are at least as many shards as ranks.
     comm       the ranks (`world()`)
-    compile    run each shard's forward and backward as a compiled step (`wengert.compile`). The
-               exchange is outside it: a list has no line that calls the host, so nothing is hidden
-               behind computation.
+    compile    run forward, backward and exchange as a compiled step (`wengert.compile`), in which
+               buckets of gradients are sent while the rest of backward runs (exchange.py). On a GPU
+               steps run as Python runs them.
     reduction  "tree": adds the shards in a fixed binary tree, so bits depend on `shards`, not on
-               the number of ranks. "mpi": MPI's own sum of the ranks, in an order of its choosing:
-               about half the latency, and no promise of bits.
+               the number of ranks. "mpi": MPI's own sum of the ranks, in an order of its choosing,
+               with no promise of bits.
 
     The gradient is that of the mean over all rows: a shard of m rows counts m / n. It agrees with
     the unsharded one to rounding, and with shards=1 has its bits. Random numbers (dropout) of a
