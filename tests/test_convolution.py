@@ -276,6 +276,11 @@ LARGE = [
     (3, 6, 6, 83, 3, 2, 1, 1, 6),
     (2, 24, 80, 56, 1, 1, 0, 1, 1),
     (1, 600, 20, 6, 3, 1, 1, 1, 1),
+    # Blocks of outputs, several images at a time, phases, elements without a tap, many taps.
+    (2, 70, 130, 15, 3, 2, 1, 1, 1),
+    (4, 20, 24, 13, 1, 3, 2, 1, 1),
+    (2, 2, 9, 40, 12, 1, 5, 1, 1),
+    (4, 32, 96, 14, 3, 1, 1, 1, 2),
 ]
 
 
@@ -317,6 +322,14 @@ def test_large_images(case: tuple[int, ...]) -> None:
     v = v.reshape(n, groups, -1, v.shape[-1])
     y = w.detach().reshape(groups, len(w) // groups, -1) @ v
     assert_allclose(y.reshape(want[0].shape).numpy(), want[0].numpy(), 1e-9, 1e-9)
+
+
+def test_an_image_that_no_tap_sees() -> None:
+    x, w = wg.ones((2, 5, 1, 1), requires_grad=True), wg.ones((6, 5, 1, 1), requires_grad=True)
+    y = wg.conv2d(x, w, None, stride=3, padding=2)
+    assert y.shape == (2, 6, 2, 2)
+    for a in (y.detach(), *wg.grad(y.sum(), [x, w])):
+        assert_array_equal(a.numpy(), 0)
 
 
 def test_nothing_beside_an_image_comes_in() -> None:

@@ -34,7 +34,7 @@ BUDGETS = {
     "ops/custom": 337,  # 66 of these are lines that call the program around the engine
     "ops/order": 490,
     "ops/scan": 640,
-    "ops/conv": 1890,  # 300 of these are depthwise
+    "ops/conv": 2300,  # 300 of these are depthwise, 590 dense
     "ops/recurrent": 680,
     "gather and scatter": 750,
     "tiles": 650,  # float32 at twice the rate of its own units, where a processor has tiles
@@ -167,8 +167,6 @@ def room(path):
         return "catalogues"
     if name.startswith("ops/matmul/amx"):
         return "tiles"
-    if name == "ops/matmul/patches.h":  # what a convolution's product reads
-        return "ops/conv"
     if re.search(r"/(scatter|fold)\.", name):
         return "gather and scatter"
     if name in ("base/polynomials.h", "base/special.h"):

@@ -46,6 +46,21 @@ struct ConvShape {
   ConvAxis axis[most_axes];
 };
 
+// Results that see the same taps are a phase: one for each axis, or, in the gradient of a
+// convolution with strides, one for each residue of their indices.
+using ConvPhases = std::vector<ConvAxis>[most_axes];
+
+// Convolutions between many channels (dense.cpp): y = w * x, and the gradient of w.
+template <class T> struct DenseWeights {
+  const T* data;          // [groups] of outputs, channels and taps, ...
+  int64_t lane, channel;  // ... from one output to the next, and from one channel
+  bool misses = false;    // some elements of y have no tap
+};
+template <class T>
+void dense_windows(const ConvShape& s, const ConvPhases& phases, const T* x,
+                   const DenseWeights<T>& w, T* y);
+template <class T> void dense_weights(const ConvShape& s, const T* x, const T* g, T* dw);
+
 template <class F> void of_floats(DType dtype, const F& f) {
   dtype == DType::float32 ? f(float()) : f(double());
 }

@@ -1,34 +1,28 @@
 // Convolution on the CPU.
 //
-// The images are copied once, with zeros around them; with stride s, as s images of every s-th
-// element. In the copy, a tap of the weights reads runs of neighbours, like those of the outputs,
-// at an offset of its own. So the windows are a matrix that needs no memory (Patches), and all
-// three convolutions are matrix products: weights by windows, transposed weights by a gradient, a
-// gradient by windows. The gradient of a convolution with strides is one correlation for each
+// Between many channels it is a product (dense.cpp). With few output channels, as in depthwise
+// convolutions, it is loops over rows: the images are copied with zeros around them, with stride s
+// as s images of every s-th element, so that a tap of the weights reads runs of neighbours, like
+// those of the outputs. The gradient of a convolution with strides is one correlation for each
 // residue of the input's indices (a phase).
 //
-// Large images are made in bands of rows, small images several at a time. Both follow from shapes
-// alone, as do the chunks of the products: the bits are the same for any number of threads.
+// Large images are made in bands of rows, which follow from shapes alone, as do chunks: the bits
+// are the same for any number of threads.
 #include <algorithm>
-#include <cstring>
 
 #include "base/pool.h"
 #include "base/scratch.h"
 #include "ops/conv/conv.h"
 #include "ops/conv/rows.h"
-#include "ops/matmul/matmul.h"
 
 namespace wengert {
 
 namespace {
 
-constexpr int64_t band_elements = 1 << 14;    // of an output
-constexpr int64_t summed_elements = 1 << 12;  // of an output that one product sums
-constexpr int64_t wide_output = 512;          // smaller images are made several at a time, ...
-constexpr int64_t columns_wanted = 2048;      // ... up to this many columns
-constexpr int64_t few_outputs = 4;            // fewer channels are made by loops over rows
-constexpr int64_t rows_at_once = 4096;        // between two looks for Ctrl-C
-constexpr int64_t slack = 64;                 // bytes around a copy that may be read
+constexpr int64_t band_elements = 1 << 14;  // of an output
+constexpr int64_t few_outputs = 4;          // fewer channels are made by loops over rows
+constexpr int64_t rows_at_once = 4096;      // between two looks for Ctrl-C
+constexpr int64_t slack = 64;               // bytes around a copy that may be read
 
 const ConvKernels& kernels() {
   static const ConvKernels& t = WENGERT_PICK_KERNELS(conv_kernels);
@@ -107,9 +101,6 @@ class Planes {
       all.push_back(static_cast<int64_t>(side.phases.size()));
     }
     size = numel(all);  // refuses what overflows
-    same = size == inputs_of(s) && taps_of(s) == 1;
-    for (int a = 0; a < most_axes; ++a)
-      same = same && side_[a].low == 0 && side_[a].rows == s.axis[a].in;
   }
 
   template <class T> void copy(const T* x, T* to) const {
@@ -138,23 +129,21 @@ class Planes {
           }
     return bases;
   }
-  // One for each run of each image; runs without a gap are one.
-  std::vector<int64_t> starts(int64_t images, int64_t& run) const {
+  // One for each run of an image; runs without a gap are one.
+  std::vector<int64_t> starts(int64_t& run) const {
     const int64_t z = shape_.axis[0].out, y = shape_.axis[1].out, x = shape_.axis[2].out;
     const bool joins = row_ == x, all = joins && sheet_ == x * y;
     run = all ? x * y * z : joins ? x * y : x;
     std::vector<int64_t> starts;
-    for (int64_t n = 0; n < images; ++n)
-      for (int64_t i = 0; i < (all ? 1 : z); ++i)
-        for (int64_t j = 0; j < (joins ? 1 : y); ++j)
-          starts.push_back(n * shape_.channels * size + i * sheet_ + j * row_);
+    for (int64_t i = 0; i < (all ? 1 : z); ++i)
+      for (int64_t j = 0; j < (joins ? 1 : y); ++j) starts.push_back(i * sheet_ + j * row_);
     return starts;
   }
-  // The same as vectors, of one image.
+  // The same as vectors.
   std::vector<Row> rows(int64_t lanes) const {
     int64_t run = 0, at = 0;
     std::vector<Row> rows;
-    for (const int64_t start : starts(1, run))
+    for (const int64_t start : starts(run))
       for (int64_t x = 0; x < run; x += lanes) {
         const int64_t count = std::min(lanes, run - x);
         rows.push_back({start + x, at, static_cast<int>(count)});
@@ -164,7 +153,6 @@ class Planes {
   }
 
   int64_t size = 1;
-  bool same;  // the windows are x itself
 
  private:
   struct Side {
@@ -263,83 +251,12 @@ template <class T> void correlate_few(const ConvShape& s, const T* x, const T* w
            });
 }
 
-// How many images are made at once.
-int64_t images_together(const ConvShape& s, int64_t few, int64_t wanted) {
-  const int64_t n = outputs_of(s);
-  return n >= few ? 1 : std::min(s.images, std::max<int64_t>(1, wanted / n));
-}
-
-// Calls use(patches, band, first image, images, group) for products that cover everything.
-template <class T, class Use>
-void each_product(const ConvShape& s, int64_t limit, int64_t few, int64_t wanted, const T* x,
-                  bool transposed, const Use& use) {
-  const Bands bands(s, limit);
-  const int64_t together = bands.count > 1 ? 1 : images_together(s, few, wanted);
-  for (int64_t b = 0; b < bands.count; ++b) {
-    const ConvShape band = bands.band(b);
-    const Planes planes(band);
-    const std::vector<int64_t> bases = planes.bases();
-    const bool in_place = planes.same && together == 1;
-    const Buffer<T> copy(in_place ? 0 : numel(Shape{together, s.channels, planes.size}));
-    for (int64_t first = 0; first < s.images; first += together) {
-      const int64_t images = std::min(together, s.images - first);
-      Patches patches{copy.data, bases.data(), nullptr, 0, transposed};
-      const std::vector<int64_t> starts = planes.starts(images, patches.run);
-      patches.starts = starts.data();
-      for (int64_t g = 0; g < s.groups; ++g) {
-        if (in_place) {
-          patches.data = x + (first * s.groups + g) * s.channels * inputs_of(s);
-        } else {
-          for_each(images * s.channels, planes.size, [&](int64_t i) {
-            const int64_t from = ((first + i / s.channels) * s.groups + g) * s.channels;
-            planes.copy(x + (from + i % s.channels) * inputs_of(s), copy.data + i * planes.size);
-          });
-        }
-        use(patches, band, first, images, g, in_place);
-        poll_interrupt();
-      }
-    }
-  }
-}
-
 // y = w * x; w is [groups, outputs, channels, taps].
 template <class T> void correlate(const ConvShape& s, const T* x, const T* w, T* y) {
   if (s.images * s.groups * s.outputs * outputs_of(s) == 0) return;
   if (s.outputs < few_outputs) return correlate_few(s, x, w, y);
-  const int64_t terms = s.channels * taps_of(s), whole = whole_of(s);
-  const GemmKernel multiply = gemm_kernel(dtype_of<T>);
-  Tensor memory;
-  each_product(s, band_elements, wide_output, columns_wanted, x, false,
-               [&](const Patches& patches, const ConvShape& band, int64_t first, int64_t images,
-                   int64_t g, bool in_place) {
-                 const int64_t made = outputs_of(band), columns = images * made;
-                 const bool plain = images == 1 && is_plain(band);
-                 T* c = y + (first * s.groups + g) * s.outputs * whole + first_of(band);
-                 if (!plain) {
-                   if (!memory.defined() || memory.numel() < s.outputs * columns)
-                     memory = Tensor(Shape{s.outputs * columns}, dtype_of<T>);
-                   c = memory.data<T>();
-                 }
-                 Gemm gemm{.m = s.outputs,
-                           .n = columns,
-                           .k = terms,
-                           .a = w + g * s.outputs * terms,
-                           .a_row = terms,
-                           .a_col = 1,
-                           .b = patches.data,
-                           .b_row = inputs_of(s),
-                           .b_col = 1,
-                           .c = c,
-                           .c_row = plain ? whole : columns};
-                 if (!in_place) gemm.patches = &patches;
-                 multiply(gemm);
-                 if (plain) return;
-                 for_each(images * s.outputs, made, [&](int64_t i) {
-                   const int64_t n = i / s.outputs, o = i % s.outputs;
-                   put(band, c + o * columns + n * made,
-                       y + (((first + n) * s.groups + g) * s.outputs + o) * whole);
-                 });
-               });
+  const ConvPhases phases = {{s.axis[0]}, {s.axis[1]}, {s.axis[2]}};
+  dense_windows<T>(s, phases, x, {w, s.channels * taps_of(s), taps_of(s)}, y);
 }
 
 // dw = sum of g and windows of x; [groups, outputs, channels, taps].
@@ -375,50 +292,8 @@ template <class T> void correlate_weights(const ConvShape& s, const T* x, const 
     }
     return;
   }
-  const Tensor total(Shape{all}, DType::float64);
-  double* const sums = total.data<double>();
-  std::fill(sums, sums + all, 0.0);
-  const Buffer<T> part(s.outputs * terms);
-  const GemmKernel multiply = gemm_kernel(dtype_of<T>);
-  Tensor memory;
-  if (s.images > 0 && whole > 0)
-    each_product(s, summed_elements, summed_elements, summed_elements, x, true,
-                 [&](const Patches& patches, const ConvShape& band, int64_t first, int64_t images,
-                     int64_t group, bool in_place) {
-                   const int64_t made = outputs_of(band), columns = images * made;
-                   const T* a = g + (first * s.groups + group) * s.outputs * whole + first_of(band);
-                   if (images > 1) {
-                     if (!memory.defined())
-                       memory = Tensor(Shape{s.outputs * columns}, dtype_of<T>);
-                     T* const to = memory.data<T>();
-                     for_each(s.outputs, columns, [&](int64_t o) {
-                       for (int64_t n = 0; n < images; ++n)
-                         std::memcpy(to + o * columns + n * made,
-                                     g + (((first + n) * s.groups + group) * s.outputs + o) * whole,
-                                     sizeof(T) * static_cast<size_t>(made));
-                     });
-                     a = to;
-                   }
-                   Gemm gemm{.m = s.outputs,
-                             .n = terms,
-                             .k = columns,
-                             .a = a,
-                             .a_row = images > 1 ? columns : whole,
-                             .a_col = 1,
-                             .b = patches.data,
-                             .b_row = 1,
-                             .b_col = inputs_of(s),
-                             .c = part.data,
-                             .c_row = terms};
-                   if (!in_place) gemm.patches = &patches;
-                   multiply(gemm);
-                   double* const to = sums + group * s.outputs * terms;
-                   for_each(s.outputs, terms, [&](int64_t o) {
-                     for (int64_t i = o * terms; i < (o + 1) * terms; ++i)
-                       to[i] += static_cast<double>(part.data[i]);
-                   });
-                 });
-  for (int64_t i = 0; i < all; ++i) dw[i] = static_cast<T>(sums[i]);
+  if (s.images * whole == 0) return std::fill(dw, dw + all, T(0));
+  dense_weights<T>(s, x, g, dw);
 }
 
 ConvShape shape_of(const Shape& x, const Shape& w, const Shape& y, const ConvAttrs& a) {
@@ -464,7 +339,7 @@ void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T*
     std::fill(dx, dx + total, T(0));
     return;
   }
-  std::vector<ConvAxis> phases[most_axes];
+  ConvPhases phases;
   bool misses = false;
   for (int i = 0; i < most_axes; ++i) {
     const bool used = i >= most_axes - attrs.axes;
@@ -478,10 +353,15 @@ void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T*
       if (axis.out > 0) phases[i].push_back(std::move(axis));
     }
     misses = misses || static_cast<int64_t>(residues.size()) < forward.axis[i].stride;
+    if (phases[i].empty()) return std::fill(dx, dx + total, T(0));
   }
-  if (misses) std::fill(dx, dx + total, T(0));
   const ConvAxis* f = forward.axis;
   ConvShape s{forward.images, forward.groups, forward.outputs, forward.channels, {}};
+  if (s.outputs >= few_outputs) {
+    const int64_t taps = f[0].weights * f[1].weights * f[2].weights;
+    return dense_windows<T>(s, phases, g, {w, taps, s.outputs * taps, misses}, dx);
+  }
+  if (misses) std::fill(dx, dx + total, T(0));
   const Buffer<T> turned(forward.groups * forward.outputs * forward.channels * f[0].weights *
                          f[1].weights * f[2].weights);
   for (const ConvAxis& z : phases[0])

@@ -78,8 +78,7 @@ GemmKernel tile_kernel(const Gemm& g, DType dtype, MatmulPrecision precision) {
   const TileUse use = tile_use;
   // Longer sums, of which gemm.simd.cpp makes some in float64, would be less exact than strict.
   const int64_t most = slices == 3 ? 1 << 14 : 1 << 20;
-  if (use == TileUse::never || g.patches || g.m < 1 || g.n < 1 || g.k < 1 || g.k > most)
-    return nullptr;
+  if (use == TileUse::never || g.m < 1 || g.n < 1 || g.k < 1 || g.k > most) return nullptr;
   // Splitting a and b must cost little compared with the product: measured on a Xeon of 2023.
   const double m = static_cast<double>(g.m), n = static_cast<double>(g.n),
                k = static_cast<double>(g.k),

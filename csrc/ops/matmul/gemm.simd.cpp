@@ -20,7 +20,6 @@
 #include "base/vocab.h"
 #include "ops/matmul/column.h"
 #include "ops/matmul/pack.h"
-#include "ops/matmul/patches.h"
 #include "ops/matmul/thin.h"
 
 namespace wengert::WENGERT_ISA {
@@ -84,9 +83,6 @@ template <class T> struct Tile {
   int64_t c_row, cols, k;
   enum { store, add, go_on } mode;  // add the sums to what c holds; start the sums from it
   const T* next = nullptr;          // what b will be, fetched meanwhile
-  // With patches these replace b: row k of vector v begins at at[v] + rows[v][k].
-  const T* at[2] = {};
-  const int64_t* rows[2] = {};
 };
 
 // Whether the processor can leave out lanes: then a tile that c's right edge cuts needs no care.
@@ -111,8 +107,7 @@ template <class T>
 
 // c[R, cols] (+)= a[R, k] b[k, cols], where cols is at most V vectors. b has all V vectors, or,
 // with masks, as many columns as c.
-template <class T, int R, int V, bool packed_a, bool patches = false>
-void multiply(const Tile<T>& t) {
+template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) {
   constexpr int64_t L = lanes<T>;
   const int64_t a_row = packed_a ? 1 : t.a_row, a_col = packed_a ? a_width : t.a_col;
   const int64_t b_row = t.b_row;
@@ -152,14 +147,10 @@ void multiply(const Tile<T>& t) {
                   2)  // rows of b are far apart, and the processor prefetches within a page only
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) __builtin_prefetch(b + look_ahead * b_row + v * L, 0, 2);
-    if constexpr (patches)
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) bs[v] = Simd<T>::load(t.at[v] + t.rows[v][t.k - k]);
-    else
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v)
-        bs[v] = has_masks && !packed_a && v == V - 1 ? load_part(b + v * L, last)
-                                                     : Simd<T>::load(b + v * L);
+    for (int v = 0; v < V; ++v)
+      bs[v] = has_masks && !packed_a && v == V - 1 ? load_part(b + v * L, last)
+                                                   : Simd<T>::load(b + v * L);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const Simd<T> as(a[r / 3][r % 3 * a_row]);
@@ -194,18 +185,15 @@ template <class T> using Kernel = void (*)(const Tile<T>&);
 template <class T> struct Kernels {
   Kernel<T> of[tile_rows];  // by rows - 1
 };
-template <class T, int V, bool packed_a, bool patches = false, int... r>
+template <class T, int V, bool packed_a, int... r>
 constexpr Kernels<T> kernels(std::integer_sequence<int, r...>) {
-  return {{multiply<T, r + 1, V, packed_a, patches>...}};
+  return {{multiply<T, r + 1, V, packed_a>...}};
 }
 constexpr auto all_rows = std::make_integer_sequence<int, tile_rows>();
 template <class T>
 constexpr Kernels<T> table[2][2] = {
     {kernels<T, 1, false>(all_rows), kernels<T, 2, false>(all_rows)},  // [packed_a][vectors - 1]
     {kernels<T, 1, true>(all_rows), kernels<T, 2, true>(all_rows)}};
-template <class T>
-constexpr Kernels<T> patch_table[2] = {kernels<T, 1, true, true>(all_rows),
-                                       kernels<T, 2, true, true>(all_rows)};
 template <class T>
 constexpr Kernels<T> wide_table =
     kernels<T, wide, false>(std::make_integer_sequence<int, narrow>());
@@ -618,78 +606,6 @@ template <class T> void multiply_long(const Gemm& g) {
   finish<T>(g, 0, g.m, 0, g.n);
 }
 
-constexpr int64_t patch_tiles = 8, patch_l2 = 1 << 17;
-
-// b is patches: a is packed once, for all chunks. A tile of b is read in place where its columns
-// are neighbours, else put together in L1; panels of a pass by.
-template <class T> void multiply_patches(const Gemm& g) {
-  constexpr int64_t L = lanes<T>, width = 2 * L;
-  const int64_t block = block_of(g.k), tiles = ceil_div(g.n, width);
-  const Panels panels(g.m);
-  const int64_t height = panels.count * a_width;
-  auto* const a = static_cast<T*>(scratch(Scratch::call, sizeof(T) * height * g.k));
-  if (!a) scratch_failed("convolution");
-  parallel_for(ceil_div(g.k, block), [&](int64_t chunk) {
-    const int64_t k = chunk * block;
-    pack_a(g, panels, 0, k, min(block, g.k - k), a + k * height);
-  });
-  const double work = 1.0 * g.m * g.n * g.k;
-  const int64_t wanted =
-                    max(1, static_cast<int64_t>(
-                               work > 1.0 * chunks_wanted * chunk_limit<T>
-                                   ? work / chunk_limit<T>
-                                   : min(chunks_wanted, static_cast<int64_t>(work / chunk_work)))),
-                across = min(wanted, tiles), down = min(ceil_div(wanted, across), panels.count);
-  // A small a stays in L2 and passes by each tile; a panel of a large one stays in L1 for several.
-  const int64_t together =
-      height * min(block, g.k) * static_cast<int64_t>(sizeof(T)) > patch_l2 ? patch_tiles : 1;
-  int64_t own_rows[k_block];  // of a tile that was put together
-  for (int64_t k = 0; k < k_block; ++k) own_rows[k] = k * L;
-  bool ok = true;
-  parallel_for(across * down, [&](int64_t chunk) {
-    T* const own = static_cast<T*>(scratch(Scratch::chunk, sizeof(T) * k_block * width * together));
-    if (!own) return __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
-    const int64_t x = chunk % across, y = chunk / across;
-    const int64_t first = y * panels.count / down, last = (y + 1) * panels.count / down;
-    const int64_t end = (x + 1) * tiles / across;
-    for (int64_t k = 0; k < g.k; k += block)
-      for (int64_t from = x * tiles / across, to; from < end; from = to) {
-        to = min(end, from + together);
-        Tile<T> ready[patch_tiles];
-        for (int64_t tile = from; tile < to; ++tile) {
-          const int64_t j = tile * width;
-          Tile<T>& t = ready[tile - from];
-          t.k = min(block, g.k - k), t.cols = min(width, g.n - j), t.c_row = g.c_row;
-          t.b = nullptr, t.b_row = 0;
-          t.mode = k > 0 ? Tile<T>::add : Tile<T>::store;
-          for (int64_t v = 0; v * L < t.cols; ++v) {
-            const int64_t column = g.col + j + v * L, count = min(L, t.cols - v * L);
-            t.at[v] = neighbours<T>(*g.patches, column, count);
-            t.rows[v] = g.patches->rows + k;
-            if (t.at[v]) continue;
-            T* const copy = own + ((tile - from) * width + v * L) * k_block;
-            pack_patches(*g.patches, k, t.k, column, count, copy);
-            t.at[v] = copy, t.rows[v] = own_rows;
-          }
-        }
-        for (int64_t p = first; p < last; ++p) {
-          const int64_t i = panels.row(p), rows = panels.row(p + 1) - i;
-          for (int64_t tile = from; tile < to; ++tile) {
-            Tile<T>& t = ready[tile - from];
-            t.a = a + k * height + p * t.k * a_width;
-            t.c = static_cast<T*>(g.c) + i * g.c_row + tile * width;
-            patch_table<T>[t.cols > L].of[rows - 1](t);
-          }
-        }
-        if (k + block >= g.k)
-          finish<T>(g, panels.row(first), panels.row(last) - panels.row(first), from * width,
-                    min(g.n, to * width) - from * width);
-        if (from % 16 == 0) poll_interrupt();
-      }
-  });
-  if (!ok) scratch_failed("convolution");
-}
-
 // ---- entries ----
 
 // True if c is done, as there is nothing to multiply.
@@ -707,7 +623,6 @@ template <class T> bool nothing_to_add(const Gemm& g) {
 
 template <class T> void multiply_floats(const Gemm& g) {
   if (nothing_to_add<T>(g)) return;
-  if (g.patches) return multiply_patches<T>(g);
   const bool column = g.n == 1;
   if (g.k <= (column ? short_column : k_slab))
     return shares_b(g) && !g.packed ? multiply_sharing<T>(g) : multiply_short<T>(g);

@@ -41,16 +41,6 @@ void matmul_into(const View& y, const View& a, const View& b,
                  MatmulPrecision precision = MatmulPrecision::strict,
                  const Epilogue& epilogue = {});
 
-// A matrix that stands in no memory: element (r, j) is data[rows[r] + starts[j / run] + j % run].
-// The windows of an image, one a column: a row is the image, moved (ops/conv/correlate.cpp). What
-// lies up to 64 bytes before the first element and behind the last is read, and not used.
-struct Patches {
-  const void* data;
-  const int64_t *rows, *starts;
-  int64_t run;
-  bool transposed = false;
-};
-
 // Strides count elements, may be zero or negative; c does not overlap a or b and is overwritten.
 struct Gemm {
   int64_t m, n, k;
@@ -61,9 +51,8 @@ struct Gemm {
   void* c;
   int64_t c_row;  // c's columns are adjacent
   Epilogue epilogue = {};
-  int64_t row = 0, col = 0;          // of c's first element in the whole output, for the epilogue
-  const void* packed = nullptr;      // b as `pack_f32` or `pack_f64` wrote it
-  const Patches* patches = nullptr;  // of floats: what b is, from column `col` on
+  int64_t row = 0, col = 0;      // of c's first element in the whole output, for the epilogue
+  const void* packed = nullptr;  // b as `pack_f32` or `pack_f64` wrote it
 };
 
 // y = a @ b of bfloat16, summed in float32 and rounded once (bfloat16.cpp).

@@ -14,9 +14,9 @@
 namespace wengert::WENGERT_ISA {
 namespace {
 
-int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+FN int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+FN int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
+FN int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 template <class T> constexpr int64_t lanes = Simd<T>::width;
 
