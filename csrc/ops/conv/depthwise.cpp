@@ -91,7 +91,8 @@ void depthwise_weights(const View& dw, const View& x, const View& g, const ConvA
   of_floats(dw.dtype, [&](auto zero) {
     using T = decltype(zero);
     // Sums of a band, or of some small images.
-    const int64_t together = std::clamp<int64_t>(summed_elements / c.outputs, 1, std::max<int64_t>(1, c.images));
+    const int64_t together =
+        std::clamp<int64_t>(summed_elements / c.outputs, 1, std::max<int64_t>(1, c.images));
     const int64_t parts = ceil_div(c.images, together), bands = c.bands(c.d.out[0]);
     const int64_t all = c.channels * c.taps;
     const Tensor memory(Shape{parts * bands, all}, DType::float64);

@@ -138,6 +138,8 @@ class MPI(_OneThread):
     ImportError, with the line that installs it, where mpi4py or a library of MPI is missing.
     """
 
+    _cut_off = False  # this process, from a rank that cannot be reached
+
     def __init__(self, comm: Any = None, timeout: float | None = None) -> None:
         """See the class. It belongs to the thread that makes it."""
         self._mpi = _import_mpi()
@@ -148,7 +150,6 @@ class MPI(_OneThread):
         self.timeout = timeout
         self._owner = threading.get_ident()
         self.lost = False  # a rank was
-        self._cut_off = False  # from a rank that cannot be reached
         # Open MPI says so to the ranks of mpiexec --with-ft ulfm.
         self._recovers = os.environ.get("OMPI_MCA_mpi_ft_enable") == "1"  # noqa: SIM112
 
@@ -242,7 +243,7 @@ class MPI(_OneThread):
         while not request.Test():
             spent = time.monotonic() - began
             if spent > self.timeout:
-                self._cut_off = True
+                MPI._cut_off = True
                 raise ParallelError(
                     f"{op}: rank {self.rank} of {self.size} has waited for {self.timeout:g} s: "
                     "another rank has died, hangs, or cannot be reached"
