@@ -165,7 +165,8 @@ def page(found: list[Measured]) -> str:
                 some = [m for m in here if (m.threads, m.backward) == (threads, backward)]
                 what = "with gradients" if backward else "forward"
                 text += (
-                    f"- {threads} thread{'s' if threads > 1 else ''}, {what}: geometric mean of the ratios {mean(some):.2f}, "
+                    f"- {threads} thread{'s' if threads > 1 else ''}, {what}: "
+                    f"geometric mean of the ratios {mean(some):.2f}, "
                     f"the lowest {min(m.ratio for m in some):.2f}\n"
                 )
         head = "| shape | stride | threads | | Wengert, ms | NCHW | channels_last | ratio |\n"
