@@ -11,23 +11,51 @@ template <class T> struct Norm : RowSums<T> {
   using V = Simd<T>;
   using RowSums<T>::each, RowSums<T>::sum;
 
-  static void layer_norm(int64_t rows, int64_t n, T* y, T* kept, const T* x, const T* w, const T* b,
-                         double eps) {
-    const double count = static_cast<double>(n);
-    for (int64_t r = 0; r < rows; ++r, y += n, x += n, kept += 2) {
-      const double mean =
-          sum(n, [&](int64_t i, int c) INLINE { return load<V>(x + i, c); }) / count;
-      const V m(static_cast<T>(mean));
-      // What rounding m to T lost is taken out of the variance again.
-      const double lost = mean - static_cast<double>(static_cast<T>(mean));
-      const double var = sum(n,
-                             [&](int64_t i, int c) INLINE {
-                               const V d = load<V>(x + i, c) - m;
-                               return d * d;
-                             }) /
+  // Of all images: f(i, count) for the vectors of a channel, and the sum of term(i, count).
+  template <class F> FN static void each_of(int64_t images, int64_t step, int64_t n, const F& f) {
+    for (int64_t at = 0; at < images * step; at += step) {
+      if (at / step % 64 == 63) poll_interrupt();
+      each(n, [&](int64_t i, int c) INLINE { f(at + i, c); });
+    }
+  }
+  template <class Term>
+  FN static double sum_of(int64_t images, int64_t step, int64_t n, const Term& term) {
+    double s = 0;
+    for (int64_t at = 0; at < images * step; at += step) {
+      if (at / step % 64 == 63) poll_interrupt();
+      s += sum(n, [&](int64_t i, int c) INLINE { return term(at + i, c); });
+    }
+    return s;
+  }
+  // Of x, whose elements are those of a row (one image), or of a channel of all images.
+  struct Moments {
+    FN Moments(int64_t images, int64_t step, int64_t n, const T* x) {
+      const double count = static_cast<double>(images * n);
+      const double exact =
+          sum_of(images, step, n, [&](int64_t i, int c) INLINE { return load<V>(x + i, c); }) /
+          count;
+      mean = V(static_cast<T>(exact));
+      // What rounding the mean to T lost is taken out of the variance again.
+      const double lost = exact - static_cast<double>(static_cast<T>(exact));
+      const double all = sum_of(images, step, n,
+                                [&](int64_t i, int c) INLINE {
+                                  const V d = load<V>(x + i, c) - mean;
+                                  return d * d;
+                                }) /
                              count -
                          lost * lost;
-      const double rstd = 1.0 / __builtin_sqrt((var > 0 ? var : var == var ? 0 : var) + eps);
+      var = all > 0 ? all : all == all ? 0 : all;
+    }
+    V mean;
+    double var;
+  };
+
+  static void layer_norm(int64_t rows, int64_t n, T* y, T* kept, const T* x, const T* w, const T* b,
+                         double eps) {
+    for (int64_t r = 0; r < rows; ++r, y += n, x += n, kept += 2) {
+      const Moments of(1, n, n, x);
+      const V m = of.mean;
+      const double rstd = 1.0 / __builtin_sqrt(of.var + eps);
       kept[0] = m.v[0], kept[1] = static_cast<T>(rstd);
       const V scale(kept[1]);
       if (w && b)
@@ -73,37 +101,11 @@ template <class T> struct Norm : RowSums<T> {
     });
   }
 
-  // Of all images: f(i, count) for the vectors of a channel, and the sum of term(i, count).
-  template <class F> FN static void each_of(int64_t images, int64_t step, int64_t n, const F& f) {
-    for (int64_t at = 0; at < images * step; at += step) {
-      if (at / step % 64 == 63) poll_interrupt();
-      each(n, [&](int64_t i, int c) INLINE { f(at + i, c); });
-    }
-  }
-  template <class Term>
-  FN static double sum_of(int64_t images, int64_t step, int64_t n, const Term& term) {
-    double s = 0;
-    for (int64_t at = 0; at < images * step; at += step) {
-      if (at / step % 64 == 63) poll_interrupt();
-      s += sum(n, [&](int64_t i, int c) INLINE { return term(at + i, c); });
-    }
-    return s;
-  }
   static void batch_norm(int64_t images, int64_t step, int64_t n, T* y, T* mean_to, T* var_to,
                          const T* x, T w, T b, double eps) {
-    const double count = static_cast<double>(images * n);
-    const double mean =
-        sum_of(images, step, n, [&](int64_t i, int c) INLINE { return load<V>(x + i, c); }) / count;
-    const V m(static_cast<T>(mean));
-    const double lost = mean - static_cast<double>(static_cast<T>(mean));
-    const double var = sum_of(images, step, n,
-                              [&](int64_t i, int c) INLINE {
-                                const V d = load<V>(x + i, c) - m;
-                                return d * d;
-                              }) /
-                           count -
-                       lost * lost;
-    *mean_to = m.v[0], *var_to = static_cast<T>(var > 0 ? var : var == var ? 0 : var);
+    const Moments of(images, step, n, x);
+    const V m = of.mean;
+    *mean_to = m.v[0], *var_to = static_cast<T>(of.var);
     const V factor = V(rstd_of(*var_to, eps)) * V(w), shift(b);
     each_of(images, step, n, [&](int64_t i, int c) INLINE {
       store(y + i, c, fma(load<V>(x + i, c) - m, factor, shift));
