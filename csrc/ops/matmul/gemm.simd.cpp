@@ -57,7 +57,7 @@ constexpr int64_t short_column = 16;       // n == 1: up to this k no kernel of 
 WENGERT_TUNABLE int64_t direct_rows = 64,  // up to this many rows, b is read in place
     direct_bytes = 4096,      // ... if its rows are at most this far apart; else up to one panel
     unpacked_cols = 128,      // up to this many columns of a chunk, a is read in place;
-                              // ... or half as many, if it lies transposed,
+                              // ... or half as many, if it is transposed,
     aliased_cols = 32,        // ... or this many, if its lines evict each other from L1
     tall_elements = 1 << 18,  // an a of this size stays in L2: chunks have all its rows
     side_limit = 512,         // of chunks that are nearly square
