@@ -764,6 +764,20 @@ def test_former_traces_serve_again() -> None:
     assert step.reasons == ["it is the first one", "model.1.training has changed"]
 
 
+def test_reasons_name_the_dict_that_got_a_key() -> None:
+    table = {"a": 1.0}
+    model = nn.Linear(2, 2)
+    step = wg.compile(lambda x: model(x) * sum(table.values()) * len(list(model.parameters())))
+    for change in (lambda: None, lambda: table.update(b=2.0), lambda: setattr(model, "extra", 3)):
+        change()
+        for _ in range(3):
+            step(wg.ones(2))
+    assert step.reasons[1:] == [
+        "the set of keys of table has changed",
+        "the set of attributes of model has changed",
+    ]
+
+
 @pytest.mark.parametrize(
     ("read", "message"),
     [

@@ -1067,6 +1067,20 @@ def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
     assert re.search(message, str(caught.value)), str(caught.value)
 
 
+@pytest.mark.parametrize("name", [
+    "exp", "leaky_relu", "elu", "gelu", "hardtanh", "clamp", "nan_to_num", "digamma", "signbit",
+    "isnan", "isinf", "isfinite", "logical_not",
+])  # fmt: skip
+def test_functions_of_one_take_numbers_and_arrays(name: str) -> None:
+    f = getattr(wg, name)
+    more = {"min": -0.25} if name == "clamp" else {}
+    assert f(-0.5, **more).item() == f(wg.tensor(-0.5), **more).item()
+    array = np.array([-0.5, 2.0])
+    assert f(array, **more).tolist() == f(wg.tensor(array), **more).tolist()
+    with pytest.raises(TypeError, match="expected a tensor, a number or an array"):
+        f("0.5", **more)
+
+
 # ---- random numbers ------------------------------------------------------------------------------
 
 

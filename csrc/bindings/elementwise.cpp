@@ -47,6 +47,17 @@ std::string doc_of(const Op& op, F f, double a, std::optional<double> b = {},
   return concat(doc, " DTypeError of what is no number.\n\n", example(Row::name, a, b, dtype, f));
 }
 
+// A function of x, which may be a number or an array too, and the method.
+template <class... Rest, class... Extra>
+void of_one(py::module_& m, TensorClass& cls, const char* name, Tensor (*f)(const Tensor&, Rest...),
+            const Extra&... extra) {
+  const auto function = [name, f](py::handle x, Rest... rest) {
+    return f(to_operand(name, x, Tensor()), rest...);
+  };
+  m.def(name, function, py::arg("x"), extra...);
+  cls.def(name, f, extra...);
+}
+
 template <class Row, class Rows> void add_row(py::module_& m, TensorClass& cls, Rows) {
   constexpr bool is_unary = std::is_same_v<Rows, UnaryRows>;
   if constexpr (requires { Row::by_hand; })
@@ -55,8 +66,8 @@ template <class Row, class Rows> void add_row(py::module_& m, TensorClass& cls, 
     static_assert(std::size(Row::params) == 1, "a row with more parameters is bound by hand");
     const auto f = [](const Tensor& x, double a) { return unary<Row>(x, {a}); };
     const auto usual = [=](const Tensor& x) { return f(x, Row::defaults.a); };
-    both(m, cls, Row::name, "x", f, py::arg(Row::params[0]) = Row::defaults.a,
-         doc_of<Row>(unary_op<Row>(), usual, -0.5).c_str());
+    of_one(m, cls, Row::name, +f, py::arg(Row::params[0]) = Row::defaults.a,
+           doc_of<Row>(unary_op<Row>(), usual, -0.5).c_str());
   } else if constexpr (is_unary) {
     const auto f = [](const Tensor& x) { return unary<Row>(x); };
     add_unary<Row>(m, cls, doc_of<Row>(unary_op<Row>(), f, -0.5).c_str());
@@ -108,18 +119,18 @@ void add_elementwise(py::module_& m, TensorClass& cls) {
   add_rows(m, cls, TestRows{});
   add_rows(m, cls, LogicRows{});
 
-  both(m, cls, "gelu", "x", gelu, py::arg("approximate") = "none",
-       "x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.");
-  both(
-      m, cls, "clamp", "x",
-      [](const Tensor& x, py::handle min, py::handle max) {
+  of_one(m, cls, "gelu", gelu, py::arg("approximate") = "none",
+         "x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.");
+  of_one(
+      m, cls, "clamp",
+      +[](const Tensor& x, py::handle min, py::handle max) {
         return clamp(x, bound("min", min), bound("max", max));
       },
       py::arg("min") = py::none(), py::arg("max") = py::none(),
       "x within [min, max]; gradient 1 at both ends.");
-  both(
-      m, cls, "hardtanh", "x",
-      [](const Tensor& x, double low, double high) {
+  of_one(
+      m, cls, "hardtanh",
+      +[](const Tensor& x, double low, double high) {
         if (low >= high)
           fail<ValueError>("hardtanh: min_val is ", low, " and max_val is ", high,
                            "; expected min_val < max_val");
@@ -149,17 +160,17 @@ void add_elementwise(py::module_& m, TensorClass& cls) {
   cls.def(
       "polygamma", [=](const Tensor& x, int64_t n) { return polygamma_of(n, x); }, py::arg("n"),
       of_digamma);
-  both(
-      m, cls, "digamma", "x", [](const Tensor& x) { return polygamma(x, 0); },
+  of_one(
+      m, cls, "digamma", +[](const Tensor& x) { return polygamma(x, 0); },
       "The derivative of lgamma; polygamma(0, x). Integers become float32.");
-  both(
-      m, cls, "signbit", "x",
-      [](const Tensor& x) {
+  of_one(
+      m, cls, "signbit",
+      +[](const Tensor& x) {
         return (is_floating(x.dtype()) ? copysign(scalar_like(1.0, x), x) : x) < 0.0;
       },
       "Is the sign set, also of -0.0 and NaN? A bool tensor.");
-  both(
-      m, cls, "nan_to_num", "x", nan_to_num, py::arg("nan") = 0.0, py::arg("posinf") = py::none(),
+  of_one(
+      m, cls, "nan_to_num", nan_to_num, py::arg("nan") = 0.0, py::arg("posinf") = py::none(),
       py::arg("neginf") = py::none(),
       "x with `nan` for NaN, and posinf and neginf for the infinities: None is the largest and the "
       "lowest number of the dtype. Gradient 0 there. Integers stay as they are.");
@@ -171,15 +182,15 @@ void add_elementwise(py::module_& m, TensorClass& cls) {
   logical("logical_and", logic<And>);
   logical("logical_or", logic<Or>);
   logical("logical_xor", logic<Xor>);
-  both(m, cls, "logical_not", "x", [](const Tensor& x) { return x == 0.0; }, "x == 0.");
-  both(m, cls, "isnan", "x", [](const Tensor& x) { return x != x; }, "Is it NaN?");
-  both(
-      m, cls, "isinf", "x",
-      [](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) == INFINITY; },
+  of_one(m, cls, "logical_not", +[](const Tensor& x) { return x == 0.0; }, "x == 0.");
+  of_one(m, cls, "isnan", +[](const Tensor& x) { return x != x; }, "Is it NaN?");
+  of_one(
+      m, cls, "isinf",
+      +[](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) == INFINITY; },
       "Is it an infinity?");
-  both(
-      m, cls, "isfinite", "x",
-      [](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) < INFINITY; },
+  of_one(
+      m, cls, "isfinite",
+      +[](const Tensor& x) { return abs(to_dtype(x, to_floating(x.dtype()))) < INFINITY; },
       "Is it neither NaN nor an infinity?");
   m.def(
       "where",

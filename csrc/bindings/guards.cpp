@@ -89,6 +89,7 @@ using Entry = std::pair<py::object, py::object>;  // a key or an item, and what 
 
 struct Dict {
   py::object dict;
+  std::string label;  // of its keys
   uint64_t version;
   bool tells;  // of its changes, by its version
   bool all;    // whether it may get no other keys, and no other order
@@ -154,9 +155,10 @@ struct Call {
 
 class Guards {
  public:
-  void add_dict(py::object dict, const std::string& keys, const py::list& entries, bool of_object) {
-    const bool all = keys == "all";
-    Dict d{dict, version_of(dict.ptr()), objects_tell || !of_object, all, -1, {}, {}};
+  void add_dict(py::object dict, const std::string& keys, std::string label,
+                const py::list& entries, bool of_object) {
+    const bool all = keys == "all", tells = objects_tell || !of_object;
+    Dict d{dict, std::move(label), version_of(dict.ptr()), tells, all, -1, {}, {}};
     if (!keys.empty()) d.size = d.count();
     for (py::handle entry : entries) {
       const auto t = py::reinterpret_borrow<py::tuple>(entry);
@@ -200,8 +202,7 @@ class Guards {
     for (Dict& d : dicts_) {
       const uint64_t version = version_of(d.dict.ptr());
       if (version == d.version && d.tells) continue;
-      if ((d.size >= 0 && d.count() != d.size) || (d.all && !d.in_order()))
-        return d.labels.empty() ? "a dict" : d.labels[0].c_str();
+      if ((d.size >= 0 && d.count() != d.size) || (d.all && !d.in_order())) return d.label.c_str();
       for (size_t i = 0; i < d.entries.size(); ++i) {
         auto& [key, value] = d.entries[i];
         PyObject* const now = PyDict_GetItemWithError(d.dict.ptr(), key.ptr());
@@ -401,8 +402,8 @@ void add_guards(py::module_& m) {
           "__init__",
           [](py::detail::value_and_holder& self) { construct(self, std::make_unique<Guards>()); },
           py::detail::is_new_style_constructor())
-      .def("add_dict", &Guards::add_dict, py::arg("dict"), py::arg("keys"), py::arg("entries"),
-           py::arg("of_object"),
+      .def("add_dict", &Guards::add_dict, py::arg("dict"), py::arg("keys"), py::arg("label"),
+           py::arg("entries"), py::arg("of_object"),
            "entries: (key, what messages call it); a key may be absent. keys: which may not be "
            "added, "
            "\"all\", \"special\" (methods) or none.")

@@ -1799,7 +1799,7 @@ class _Guards:
         """
     def add_cell(self, arg0: typing.Any, arg1: str) -> None:
         ...
-    def add_dict(self, dict: typing.Any, keys: str, entries: list[typing.Any], of_object: builtins.bool) -> None:
+    def add_dict(self, dict: typing.Any, keys: str, label: str, entries: list[typing.Any], of_object: builtins.bool) -> None:
         """
         entries: (key, what messages call it); a key may be absent. keys: which may not be added, "all", "special" (methods) or none.
         """
@@ -2390,7 +2390,7 @@ def ceil(x: typing.Any) -> Tensor:
     >>> round(wg.ceil(wg.tensor(-0.5)).item(), 4)
     -0.0
     """
-def clamp(x: Tensor, min: typing.Any = None, max: typing.Any = None) -> Tensor:
+def clamp(x: typing.Any, min: typing.Any = None, max: typing.Any = None) -> Tensor:
     """
     x within [min, max]; gradient 1 at both ends.
     """
@@ -2474,7 +2474,7 @@ def diff(x: typing.Any, n: typing.SupportsInt | typing.SupportsIndex = 1, axis: 
     """
     x[i + 1] - x[i] along an axis, n times over; of bools, whether they differ. prepend and append are joined to x first: tensors of as many axes, or numbers.
     """
-def digamma(x: Tensor) -> Tensor:
+def digamma(x: typing.Any) -> Tensor:
     """
     The derivative of lgamma; polygamma(0, x). Integers become float32.
     """
@@ -2487,7 +2487,7 @@ def div(a: Operand, b: Operand) -> Tensor:
     >>> round(wg.div(0.5, 2).item(), 4)
     0.25
     """
-def elu(x: Tensor, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
+def elu(x: typing.Any, alpha: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
     """
     x where x > 0, else alpha * (exp(x) - 1); arXiv 1511.07289. Gradient: dx = g where x > 0, else g * alpha * exp(x). Integers become float32.
     
@@ -2636,7 +2636,7 @@ def ge(a: Operand, b: Operand) -> Tensor:
     >>> wg.ge(0.5, 2).item()
     False
     """
-def gelu(x: Tensor, approximate: str = 'none') -> Tensor:
+def gelu(x: typing.Any, approximate: str = 'none') -> Tensor:
     """
     x * P(normal < x), exactly (erf) or by a tanh. arXiv 1606.08415.
     """
@@ -2661,7 +2661,7 @@ def gt(a: Operand, b: Operand) -> Tensor:
     >>> wg.gt(0.5, 2).item()
     False
     """
-def hardtanh(x: Tensor, min_val: typing.SupportsFloat | typing.SupportsIndex = -1.0, max_val: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
+def hardtanh(x: typing.Any, min_val: typing.SupportsFloat | typing.SupportsIndex = -1.0, max_val: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
     """
     x within [min_val, max_val]; gradient 0 at both ends. Integers become float32.
     """
@@ -2698,15 +2698,15 @@ def is_grad_enabled() -> bool:
     """
     Whether operations are recorded in this thread.
     """
-def isfinite(x: Tensor) -> Tensor:
+def isfinite(x: typing.Any) -> Tensor:
     """
     Is it neither NaN nor an infinity?
     """
-def isinf(x: Tensor) -> Tensor:
+def isinf(x: typing.Any) -> Tensor:
     """
     Is it an infinity?
     """
-def isnan(x: Tensor) -> Tensor:
+def isnan(x: typing.Any) -> Tensor:
     """
     Is it NaN?
     """
@@ -2727,7 +2727,7 @@ def le(a: Operand, b: Operand) -> Tensor:
     >>> wg.le(0.5, 2).item()
     True
     """
-def leaky_relu(x: Tensor, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor:
+def leaky_relu(x: typing.Any, negative_slope: typing.SupportsFloat | typing.SupportsIndex = 0.01) -> Tensor:
     """
     x where x > 0, else negative_slope * x. Gradient: dx = g where x > 0, else negative_slope * g. Integers become float32.
     
@@ -2824,7 +2824,7 @@ def logical_and(a: Operand, b: Operand) -> Tensor:
     """
     Of truth values: not zero is true.
     """
-def logical_not(x: Tensor) -> Tensor:
+def logical_not(x: typing.Any) -> Tensor:
     """
     x == 0.
     """
@@ -2954,7 +2954,7 @@ def nadam_step(params: typing.Any, grads: typing.Any, exp_avgs: typing.Any, exp_
     One step of the optimizer on all parameters, in place: lr, b1, b2, eps, weight_decay, momentum_decay = options; mu_t = b1 * (1 - 0.96^(t * momentum_decay) / 2); m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g^2; p = p - lr * ((1 - mu_t) * g / (1 - mu_1 * ... * mu_t) + mu_(t+1) * m / (1 - mu_1 * ... * mu_(t+1))) / (sqrt(v / (1 - b2^t)) + eps).
     options: float64 of shape (9,): lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, maximize, mu_product; step: int64 of one element, counted up first.
     """
-def nan_to_num(x: Tensor, nan: typing.SupportsFloat | typing.SupportsIndex = 0.0, posinf: typing.SupportsFloat | typing.SupportsIndex | None = None, neginf: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
+def nan_to_num(x: typing.Any, nan: typing.SupportsFloat | typing.SupportsIndex = 0.0, posinf: typing.SupportsFloat | typing.SupportsIndex | None = None, neginf: typing.SupportsFloat | typing.SupportsIndex | None = None) -> Tensor:
     """
     x with `nan` for NaN, and posinf and neginf for the infinities: None is the largest and the lowest number of the dtype. Gradient 0 there. Integers stay as they are.
     """
@@ -3158,7 +3158,7 @@ def sign(x: typing.Any) -> Tensor:
     >>> round(wg.sign(wg.tensor(-0.5)).item(), 4)
     -1.0
     """
-def signbit(x: Tensor) -> Tensor:
+def signbit(x: typing.Any) -> Tensor:
     """
     Is the sign set, also of -0.0 and NaN? A bool tensor.
     """

@@ -215,7 +215,8 @@ class _Walk:
         self.by_name = False
         self.meets_by_name = False
         self.of_objects: set[int] = set()  # dicts of objects' attributes
-        self.keys: dict[int, str] = {}  # of dicts that may get no other keys: "all" or "special"
+        # Of dicts that may get no other keys: "all" or "special", and a label.
+        self.keys: dict[int, tuple[str, str]] = {}
         self.owns: dict[type, tuple[Trie, bool]] = {}
         self.special: dict[type, Trie] = {}
         self.inherited: dict[tuple[int, int], dict[str, Any]] = {}
@@ -238,13 +239,15 @@ class _Walk:
         self.follow()
         self.find_functions()
         for at, label in self.whole.values():
-            self.found.add_dict(at, "all", [(key, label) for key in at], False)
+            entries = [(key, f"{label}[{key!r}]") for key in at]
+            self.found.add_dict(at, "all", f"the set of keys of {label}", entries, False)
         for at, labels in self.dicts.values():
             if id(at) not in self.whole:
-                keys, of_object = self.keys.get(id(at), ""), id(at) in self.of_objects
+                keys, label = self.keys.get(id(at), ("", ""))
+                of_object = id(at) in self.of_objects
                 if keys == "all":  # their order counts
                     labels = {k: labels[k] for k in (*(k for k in at if k in labels), *labels)}
-                self.found.add_dict(at, keys, list(labels.items()), of_object)
+                self.found.add_dict(at, keys, label, list(labels.items()), of_object)
         return self.found
 
     def read_globals(self, code: types.CodeType, names: dict[str, Any]) -> None:
@@ -450,7 +453,7 @@ class _Walk:
 
     def look_at_members(self, module: Any, label: str) -> None:
         """What Module.parameters() finds: attributes that hold tensors or modules, or could."""
-        self.keys[id(vars(module))] = "all"
+        self.keys[id(vars(module))] = "all", f"the set of attributes of {label}"
         for name, value in vars(module).items():
             if _holds_members(value):
                 self.read(vars(module), name, f"{label}.{name}")
@@ -507,7 +510,7 @@ class _Walk:
         for cls in kind.__mro__:
             if cls.__flags__ & _HEAP_TYPE:
                 at = _core._type_dict(cls)
-                self.keys[id(at)] = "special"
+                self.keys[id(at)] = "special", f"the set of special methods of {cls.__name__}"
                 self.dicts.setdefault(id(at), (at, {}))
                 names |= {name: {} for name in at if name[:2] == name[-2:] == "__"}
         self.special[kind] = names
