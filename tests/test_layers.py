@@ -31,7 +31,7 @@ BUDGETS = {
     "bindings": 4272,  # 37 of these are vmap's, 43 host lines', 120 examples in docstrings
     "GPU": 6040,
     # Families that one may skip, their CPU and GPU kernels together.
-    "ops/custom": 337,  # 66 of these are lines that call the program around the engine
+    "ops/custom": 345,  # 74 of these are lines that call the program around the engine
     "ops/order": 490,
     "ops/scan": 640,
     "ops/conv": 2300,  # 300 of these are depthwise, 590 dense

@@ -352,6 +352,53 @@ def test_buckets_are_lines_that_begin_behind_their_last_gradient(monkeypatch):
         assert starts[0] < starts[1] < waits[0] < waits[1] < ends[0] < updates[0]
 
 
+def test_the_page_of_a_step_shows_which_messages_were_hidden(monkeypatch, tmp_path):
+    """Of the last step, whichever way it ran; `model.sent` is where its numbers are from."""
+    monkeypatch.setattr(parallel.exchange, "BUCKET", 100)
+    networks = [network() for _ in range(4)]
+
+    def rank(comm):
+        model = parallel.DataParallel(networks[comm.rank], shards=2, comm=comm)
+        other = parallel.DataParallel(networks[2 + comm.rank], shards=2, comm=comm)
+        compiled = wg.compile(lambda x, y: model.backward(wg.cross_entropy, x, y))
+        program = wg.trace(compiled)(*rows())
+        other.backward(wg.cross_entropy, *rows())
+        for _ in range(3):
+            for p in model.parameters():
+                p.grad = None
+            compiled(*rows())
+        return program, model
+
+    program, model = parallel.Threads.run(2, rank)[0]
+    starts, waits = (
+        [x.number for x in program.lines if x.op == name]
+        for name in ("allreduce_start", "allreduce_wait")
+    )
+    # Those lines alone: what they do inside has none.
+    assert [x.op for x in program.lines if program.lines[starts[0] - 1].inputs[0] in x.inputs] == [
+        "compare_batches", *["allreduce_start"] * 2, *["allreduce_wait"] * 2, "agree"
+    ]  # fmt: skip
+    run = program.run()
+    run.to_end()
+    for p, (leaf, _, after) in zip(model.parameters(), program.leaf_gradients, strict=True):
+        assert program.values[leaf].shape == p.shape
+        np.testing.assert_array_equal(run.array(after), p.grad.numpy())
+    shown = page_data(program.to_html(tmp_path / "page.html"))["sent"]
+    assert shown == [
+        [*lines, one.bytes, one.seconds, one.waiting, parallel.Sent.hidden([one])]
+        for *lines, one in zip(starts, waits, model.sent, strict=True)
+    ]
+    plain = wg.trace(lambda x: x * 2)(wg.ones(3)).to_html(tmp_path / "plain.html")
+    assert page_data(plain)["sent"] == []
+    one = parallel.Sent(1000, 0.0, 1.0, 3.0, 2.5, 3.0)  # 2 s on the way, 0.5 s of waiting
+    assert parallel.Sent.hidden([one, one]) == 0.75
+
+
+def page_data(path):
+    text = re.search(r'type="application/json">(.*?)</script>', path.read_text(), re.DOTALL)[1]
+    return json.loads(text)
+
+
 def test_a_step_that_is_left_in_the_midst_of_its_exchange_is_an_error(monkeypatch):
     """As by an error of this rank alone, which its program has caught."""
     x, y = rows(12)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import wengert as wg
-from wengert import nn, optim
+from wengert import nn, optim, parallel
 from wengert.study import Program, StudyError
 from wengert.study.page import capture, text
 
@@ -237,6 +237,26 @@ def test_over_the_steps_of_a_training(browser: Any, tmp_path: Path) -> None:
     other = program()
     with pytest.raises(StudyError, match="different ops"):
         kept[0].to_html(tmp_path / "q.html", steps=[other])
+
+
+@browsers
+def test_messages_between_machines(browser: Any, tmp_path: Path) -> None:
+    networks = [nn.Linear(3, 2, dtype="float64") for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+
+    def rank(comm: parallel.Communicator) -> Path:
+        model = parallel.DataParallel(networks[comm.rank], comm=comm)
+        x, y = wg.ones((4, 3), "float64"), wg.zeros((4, 2), "float64")
+        p = wg.trace(lambda: model.backward(wg.mse_loss, x, y))()
+        return p.to_html(tmp_path / f"{comm.rank}.html")
+
+    browser.get(parallel.Threads.run(2, rank)[0].as_uri())
+    told = find(browser, "#sent").text
+    assert "% of their time hidden behind computation" in told
+    assert "64 bytes" in told and "the step waited" in told
+    find(browser, "#sent button").click()
+    assert "allreduce_start" in find(browser, "#detail").text
+    assert "64 bytes in " in find(browser, "#detail").text
 
 
 @browsers

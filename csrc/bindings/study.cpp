@@ -4,6 +4,7 @@
 
 #include "bindings/bindings.h"
 #include "ops/custom/custom.h"
+#include "ops/custom/host.h"
 #include "ops/custom/native.h"
 
 namespace wengert::bindings {
@@ -21,7 +22,8 @@ py::list lines(const Study& s) {
     const Study::Note& note = s.notes()[i];
     py::dict d;
     d["op"] = l.op->name;
-    const bool own = custom_call(*l.op, l.attrs) || dynamic_cast<NativeOp*>(l.attrs.box());
+    const bool own = custom_call(*l.op, l.attrs) || host_call(*l.op, l.attrs) ||
+                     dynamic_cast<NativeOp*>(l.attrs.box());
     d["own"] = own ? py::object(facts_of(*l.op)) : py::object(py::none());
     d["inputs"] = l.inputs;
     d["outputs"] = note.outputs;

@@ -49,7 +49,7 @@ def picture(sent, began, ended):
             f'height="24" fill="{fill}"/><text x="{x + 3:.1f}" y="{top + 17}">{text}</text>'
         )
 
-    waited = sum(one.waited - one.waits for one in sent)
+    waited = sum(one.waiting for one in sent)
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 140" font-family="sans-serif" '
         'font-size="13"><rect width="1000" height="140" fill="white"/>',
@@ -83,8 +83,8 @@ if comm.rank == 0:
             print(f"{line['op']:16} bucket {k}: {where}")
     for k, one in enumerate(sent):
         print(
-            f"bucket {k}: {one.bytes:,} bytes in {1e3 * (one.done - one.begun):.1f} ms, "
-            f"waited {1e3 * (one.waited - one.waits):.1f} ms"
+            f"bucket {k}: {one.bytes:,} bytes in {1e3 * one.seconds:.1f} ms, "
+            f"waited {1e3 * one.waiting:.1f} ms"
         )
     print(f"{comm.size} ranks, batch {arguments.batch}: {1e3 * seconds:.1f} ms a step")
     print("hidden, by rank:", ", ".join(f"{100 * share:.1f} %" for share, _ in shares))

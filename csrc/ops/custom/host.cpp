@@ -1,6 +1,7 @@
 #include "ops/custom/host.h"
 
 #include <map>
+#include <utility>
 
 #include "ops/functions.h"
 #include "tensor/copy.h"
@@ -12,8 +13,16 @@ namespace {
 HostCall& call_of(const Attrs& attrs) { return *static_cast<HostCall*>(attrs.box()); }
 
 void infer(Tensors, const Attrs&, SmallVector<Meta, 2>&) {}
+
+// What a host line does inside has no lines of its own.
+struct Untraced {
+  Tracer* former = std::exchange(tracer, nullptr);
+  ~Untraced() { tracer = former; }
+};
+
 void run(Views, Views operands, const Attrs& attrs) {
   const HostCall& call = call_of(attrs);
+  const Untraced inside;
   for (size_t i = 0; i < call.gave.size(); ++i) copy_into(operands[i], call.gave[i].view());
   if (call.gave.empty()) call.run(operands);
 }
@@ -52,9 +61,10 @@ const Op& host_op(const std::string& name, const std::string& formula) {
 
 void call_host(const Op& op, Tensors operands, int edited, const Ref<HostCall>& call) {
   apply_update(op, operands, edited, Attrs(Ref<Attrs::Box>(call.get())));
-  if (tracer && tracer->runs())
-    for (const Tensor& x : operands.first(static_cast<size_t>(edited)))
-      call->gave.push_back(clone(x));
+  if (!tracer || !tracer->runs()) return;
+  const Untraced inside;
+  for (const Tensor& x : operands.first(static_cast<size_t>(edited)))
+    call->gave.push_back(clone(x));
 }
 
 }  // namespace wengert

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -33,6 +34,7 @@ from .communicator import Communicator, ParallelError
 
 if TYPE_CHECKING:
     from wengert._core import Tensor
+    from wengert.study.list import WengertList
 
 Array = npt.NDArray[Any]
 Score = Callable[["Tensor", "Tensor"], float]
@@ -49,11 +51,39 @@ class Sent(NamedTuple):
     waits: float  # its allreduce_wait
     waited: float  # and the end of that
 
+    @property
+    def seconds(self) -> float:
+        """On its way."""
+        return self.done - self.begun
+
+    @property
+    def waiting(self) -> float:
+        """Seconds that the step waited for it."""
+        return self.waited - self.waits
+
     @staticmethod
     def hidden(sent: Sequence[Sent]) -> float:
         """The share of the time of communication in which the step did not wait for it."""
-        busy = sum(one.done - one.begun for one in sent)
-        return 1 - sum(one.waited - one.waits for one in sent) / busy if busy else 0.0
+        busy = sum(one.seconds for one in sent)
+        return max(0.0, 1 - sum(one.waiting for one in sent) / busy) if busy else 0.0
+
+
+def sent_by(program: WengertList) -> list[tuple[int, int, Sent]]:
+    """(line of its allreduce_start, line of its allreduce_wait, times) for each bucket in the list
+    of a step; the times are those of the last step that its model has made."""
+    found = []
+    for exchange in _made:
+        count = program.live().value_of(exchange.count)  # of each line's operands, the first
+        lines = {
+            (x.op, x.attributes.get("bucket")): x.number
+            for x in program.lines
+            if x.op.startswith("allreduce") and x.inputs[0] == count
+        }
+        for k, one in enumerate(exchange.sent):
+            if ("allreduce_wait", k) in lines:
+                both = lines["allreduce_start", k], lines["allreduce_wait", k]
+                found.append((*both, one))
+    return sorted(found)
 
 
 class _Begun(NamedTuple):
@@ -83,6 +113,7 @@ class Exchange:
         self._thread: ThreadPoolExecutor | None = None
         self._memory: dict[Any, Array] = {}
         self.renew()
+        _made.add(self)
 
     def renew(self) -> None:
         """Begins anew with the ranks of `comm`. All of them call it."""
@@ -286,6 +317,9 @@ class Exchange:
         if found is None or found.shape != shape or found.dtype != dtype:
             found = self._memory[key] = np.empty(shape, dtype)
         return found
+
+
+_made: weakref.WeakSet[Exchange] = weakref.WeakSet()
 
 
 def _buckets(tensors: Sequence[Tensor]) -> list[list[int]]:

@@ -13,6 +13,7 @@ import base64
 import html
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def text(programs: Sequence[WengertList], title: str = "", cells: int = CELLS) -
         "steps": steps,
         "order": _rows(program),
         "gradients": _gradients(programs),
+        "sent": _sent(program),
         "run": _runnable(program) if len(programs) == 1 else None,
     }
     # No "<": neither the end of the element nor a comment can begin in the data.
@@ -247,6 +249,16 @@ def _gradients(programs: Sequence[WengertList]) -> list[Any]:
                 size = float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
             rows.setdefault(name, [None] * len(programs))[i] = size if np.isfinite(size) else None
     return [[name, values] for name, values in rows.items()]
+
+
+def _sent(program: WengertList) -> list[list[float]]:
+    """[line that starts, line that waits, bytes, seconds on the way, seconds waited, share hidden]
+    for each bucket of gradients in the last step of a `parallel.DataParallel`."""
+    exchange = sys.modules.get("wengert.parallel.exchange")  # without it nothing was sent
+    return [
+        [start, wait, one.bytes, one.seconds, one.waiting, one.hidden([one])]
+        for start, wait, one in (exchange.sent_by(program) if exchange is not None else ())
+    ]
 
 
 def _finite(x: Any) -> Any:
