@@ -1027,6 +1027,24 @@ ROWS: list[Row] = [
         )
         for shapes in MATMUL
     ),
+    Row(
+        "linear",
+        wg.linear,
+        lambda x, weight, bias: x @ np.swapaxes(weight, 0, 1) + bias,
+        (REAL, REAL, REAL),
+        (((3, 4), (2, 4), (2,)), ((0, 4), (2, 4), (2,)), ((3, 0), (2, 0), (2,))),
+        near=60.0,
+    ),
+    Row(
+        "linear",
+        wg.linear,
+        lambda x, weight, bias: x @ np.swapaxes(weight, 0, 1) + bias,
+        (REAL, REAL, REAL),
+        (((4,), (2, 4), (2,)), ((2, 3, 1), (5, 1), (5,))),
+        "of other shapes",
+        near=60.0,
+        made_by="reshape",
+    ),
     *(
         row_wise(op, r, axis)
         for op, r in (("softmax", softmax), ("log_softmax", log_softmax))

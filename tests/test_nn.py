@@ -644,6 +644,34 @@ def test_activations_refuse(call, error, text):
         call()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("sizes", [(7, 6, 5), (100, 10, 5), (100, 5, 1), (3, 1, 4), (1, 1, 1)])
+def test_eager_linear_is_one_line_with_the_bits_of_its_parts(sizes, across, dtype, rng):
+    """`across`: x and W are transposed, so that the products of the gradients are, too."""
+    n, size_in, size_out = sizes
+    arrays = [rng.normal(size=s) for s in ((n, size_in), (size_out, size_in), (size_out,))]
+
+    leaves = [wg.tensor(a).to(dtype).requires_grad_() for a in arrays]
+
+    def parts(x, weight, bias):
+        return x @ weight.transpose(0, 1) + bias
+
+    def run(linear):
+        x, weight, bias = leaves
+        if across:
+            x, weight = (t.transpose(0, 1).clone().transpose(0, 1) for t in (x, weight))
+        y = linear(x, weight, bias)
+        first = wg.grad(y.square().mean(), leaves, create_graph=True)
+        return (y, *first, *wg.grad(sum((g * g).sum() for g in first), leaves))
+
+    one = run(wg.linear)
+    assert one[0].made_by == "linear"
+    for other in (run(parts), wg.compile(run)(wg.linear)):
+        for a, b in zip(one, other, strict=True):
+            assert a.shape == b.shape and bool((a == b).all())
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(6,), (4, 6), (2, 3, 6), (0, 6)])
 def test_linear(bias, shape, rng):

@@ -49,10 +49,11 @@ Tensor deviation(const Tensor& x, AxisMask axes, double correction, bool keepdim
   return select(y == 0.0, 0.0, sqrt(y));  // a gradient that the root does not get cannot grow there
 }
 
+Tensor one_line_linear(const Tensor& x, const Tensor& weight, const Tensor& bias);  // matmul.cpp
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (weight.dim() != 2)
     fail<ShapeError>("linear: weight has shape ", weight.shape(), "; expected (out, in)");
-  const int64_t in = weight.shape().back();
+  const int64_t out = weight.shape()[0], in = weight.shape()[1];
   if (x.dim() == 0 || x.shape().back() != in)
     fail<ShapeError>("linear: input has shape ", x.shape(), "; its last axis must be ", in, ".");
   if (x.dtype() != weight.dtype())
@@ -63,11 +64,14 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   // As one matrix: a stack of matrices would have a product, and a gradient of W, for each.
   const bool stack = x.dim() != 2 && x.numel() > 0;
   const Tensor rows = stack ? reshape(x, Shape{-1, in}) : x;
-  Tensor y = matmul(rows, transpose(weight, 0, 1));
-  if (bias.defined()) y = y + bias;
+  // Eager, one line with the bits of three. In a list, readers and passes look for the three.
+  const bool one = !tracer && is_floating(x.dtype()) && rows.dim() == 2 && bias.defined() &&
+                   bias.dtype() == x.dtype() && bias.shape() == Shape{out};
+  Tensor y = one ? one_line_linear(rows, weight, bias) : matmul(rows, transpose(weight, 0, 1));
+  if (!one && bias.defined()) y = y + bias;
   if (!stack) return y;
   Shape shape = x.shape();
-  shape[shape.size() - 1] = weight.shape()[0];
+  shape[shape.size() - 1] = out;
   return reshape(y, shape);
 }
 

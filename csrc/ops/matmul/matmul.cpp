@@ -281,8 +281,6 @@ void ReadyMatmul::run() const {
   }
 }
 
-void add_matmul_ops(std::vector<const Op*>& ops) { ops.push_back(&matmul_op); }
-
 Tensor matmul(const Tensor& a, const Tensor& b) {
   if (a.dim() == 0 || b.dim() == 0)
     fail<ShapeError>("matmul: got shapes ", a.shape(), " @ ", b.shape(),
@@ -309,6 +307,64 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   if (row) gone |= 1u << (y.dim() - 2);
   if (column) gone |= 1u << (y.dim() - 1);
   return squeeze(y, gone);
+}
+
+// ---- linear ----
+
+namespace {
+
+void infer_linear(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
+  out.emplace_back(Shape{in[0].shape()[0], in[1].shape()[0]}, in[0].dtype(), in[0].device());
+}
+void run_linear(Views out, Views in, const Attrs& attrs) {
+  View b = in[1];
+  std::swap(b.shape[0], b.shape[1]);
+  std::swap(b.strides[0], b.strides[1]);
+  const View factors[] = {in[0], b}, terms[] = {out[0], in[2]};
+  kernel_on(matmul_op, out[0].device)(out, Views(factors), attrs);
+  kernel_on(binary_op<Add>(), out[0].device)(out, Views(terms), Params{});
+}
+// The lines, in the order, that matmul(x, transpose(weight)) + bias would be given.
+void vjp_linear(const Line& line, const Tensor& g, Gradients& dx) {
+  const auto [x_transposed, by_rows, precision] = line.attrs.as<MatmulAttrs>();
+  if (line.needs(2)) dx[2] = sum_to(g, line.inputs[2].shape);
+  if (line.needs(0)) {
+    const Tensor& w = line.input(1);
+    dx[0] = x_transposed ? t(product(t(w), t(g), precision)) : product(g, w, precision);
+  }
+  if (line.needs(1)) {
+    const Tensor& x = line.input(0);
+    dx[1] = by_rows ? product(t(g), x, precision) : t(product(t(x), g, precision));
+  }
+}
+Cost cost_linear(Tensors in, const Tensor& out, const Attrs& attrs) {
+  Cost c = cost(in, out, attrs);
+  c.flops += static_cast<double>(out.numel());
+  return c;
+}
+const Op linear_op{.name = "linear",
+                   .operands = "x, weight, bias",
+                   .formula = "x @ transpose(weight) + bias",
+                   .gradient = {"g @ weight", "transpose(g) @ x", "sum(g, 0)"},
+                   .numpy = "{x} @ {weight}.T + {bias}",
+                   .infer = infer_linear,
+                   .run = run_linear,
+                   .gpu = run_linear,
+                   .vjp = vjp_linear,
+                   .saves = saves,
+                   .cost = cost_linear,
+                   .bfloat16 = true};
+
+}  // namespace
+
+void add_matmul_ops(std::vector<const Op*>& ops) {
+  ops.insert(ops.end(), {&matmul_op, &linear_op});
+}
+
+Tensor one_line_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const bool by_rows = weight.strides()[1] == 1 && weight.strides()[0] != 1;
+  const Tensor operands[] = {x, weight, bias};
+  return apply(linear_op, operands, MatmulAttrs{transposed(x), by_rows, matmul_precision()});
 }
 
 }  // namespace wengert
