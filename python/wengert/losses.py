@@ -69,9 +69,11 @@ def _same_shape(op: str, a: Tensor, b: Tensor) -> None:
         )
 
 
-def _pair(op: str, input: Tensor, target: Tensor) -> None:
-    _tensors(op, input=input, target=target)
-    _same_shape(op, input, target)
+def _pair(op: str, input: Tensor, target: Tensor, name: str = "input") -> None:
+    tensors = isinstance(input, Tensor) and isinstance(target, Tensor)
+    if not tensors or input.shape != target.shape:
+        _tensors(op, **{name: input}, target=target)
+        _same_shape(op, input, target)
 
 
 def _weighted(op: str, losses: Tensor, weight: Tensor | None) -> Tensor:
@@ -100,8 +102,7 @@ def mse_loss(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Ten
     >>> wg.mse_loss(wg.tensor([1.0, 2.0]), wg.tensor([0.0, 4.0])).item()
     2.5
     """
-    _tensors("mse_loss", prediction=prediction, target=target)
-    _same_shape("mse_loss", prediction, target)
+    _pair("mse_loss", prediction, target, "prediction")
     losses = (prediction - target).square()
     if reduction == "half_mean":
         return losses.mean() * 0.5
