@@ -619,6 +619,54 @@ def test_history_with_a_damaged_line(tmp_path: Path) -> None:
 # divergence
 
 
+class Decay(optim.SGD):
+    """Written with ops, and without a count of steps."""
+
+    def _update(self, group: Any, cohort: Any, grads: list[wengert.Tensor]) -> None:
+        for p, grad in zip(cohort.params, grads, strict=True):
+            p.mul_(0.9)
+            p.sub_(grad * 0.1)
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.Adafactor, Decay])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_loss_that_is_not_finite_stops_the_step_before_its_update(
+    make: Any, accumulate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    y = x.sum(1, keepdims=True)
+    y[:] = np.where(np.arange(40)[:, None] < 32, y, 1e30)  # of the last of five batches
+
+    def run(rows: int, compiled: bool) -> tuple[list[Any], str, list[Any]]:
+        lists: list[Any] = []
+        compile_ = wengert.compile
+        monkeypatch.setattr(wengert, "compile", lambda f: lists.append(compile_(f)) or lists[-1])
+        model = nn.Linear(3, 1, generator=wengert.Generator(0))
+        data = Batches(x[:rows], y[:rows], 8, shuffle=False)
+        text, optimizer = "", make(model.parameters(), lr=0.01)
+        try:
+            fit(
+                model, wengert.mse_loss, optimizer, data, epochs=1,
+                accumulate=accumulate, compile=compiled,
+            )  # fmt: skip
+        except TrainingError as error:
+            text = str(error)
+        monkeypatch.undo()
+        state = optimizer.state_dict()["state"]
+        steps = [entry["step"].item() for entry in state.values()]
+        return [p.detach().numpy().tobytes() for p in model.parameters()] + steps, text, lists
+
+    good, none, _ = run(32, True)
+    stopped, text, lists = run(40, True)
+    assert none == "" and "stopped in epoch 1, step" in text and "the loss became inf" in text
+    assert stopped == good
+    assert run(40, False)[:2] == (stopped, text)
+    programs = [one.program for one in lists if one.program]
+    assert programs
+    for program in programs:
+        assert sum("require_finite" in str(line) for line in program.lines) == 1
+
+
 @pytest.mark.smoke
 def test_divergence_names_the_step_and_the_op(tmp_path: Path) -> None:
     done = cli(

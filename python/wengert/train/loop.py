@@ -11,8 +11,8 @@ loss), and from the command line curves.png and confusion.json. One run at a tim
 Resuming is exact: the order of the samples depends on (seed, epoch), the random numbers of a step
 (dropout) on (seed, step), and everything else is in the checkpoint, also in mid-epoch.
 A loss that is NaN or infinite ends the run with the epoch, the step and the op that made it.
-A step is two compiled lists (`wengert.compile`): the gradients, and, if the loss is finite, the
-update.
+A step is a compiled list (`wengert.compile`): the loss, the line that raises where it is NaN or
+infinite, the gradients, the update. On a GPU it is two, and the loss is looked at between them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ import numpy as np
 import numpy.typing as npt
 
 import wengert
-from wengert import _explained
+from wengert import _core, _explained
+from wengert._guards import unrecorded
 from wengert.data import Batches, ShardedBatch, to_tensors
 from wengert.io import load_checkpoint, save_checkpoint, writing
 from wengert.nn.module import kept_modes
@@ -291,8 +292,9 @@ class _Run:
         self.schedule = (
             _schedule(schedule, optimizer, steps, warmup) if isinstance(schedule, str) else schedule
         )
-        self._gradients, self._update = _step(
-            model, self.loss_fn, optimizer, clip_grad_norm, self.ema, compile
+        in_one = self.device == "cpu" and not isinstance(optimizer, ZeroRedundancyOptimizer)
+        self._part, self._update = _step(
+            model, self.loss_fn, optimizer, clip_grad_norm, self.ema, compile, in_one
         )
         if self.parallel is not None:
             plain = self.parallel._plain
@@ -379,8 +381,7 @@ class _Run:
             while len(group) < min(self.accumulate, total - at.batch):
                 group.append(next(batches))
             wengert.manual_seed(step_seed(self.data.seed, at.step))
-            values, right = self._all_gradients(group, stop)
-            self._update()
+            values, right = self._take_step(group, stop)
             if self.by_step and self.schedule is not None:
                 self.schedule.step()
             at.batch, at.step = at.batch + len(group), at.step + 1
@@ -396,8 +397,8 @@ class _Run:
             if stop.requested:
                 return
 
-    def _all_gradients(self, group: list[Any], stop: _Stop) -> tuple[list[float], int]:
-        """The losses and right answers of the batches of a step; their gradients are then there."""
+    def _take_step(self, group: list[Any], stop: _Stop) -> tuple[list[float], int]:
+        """The losses and right answers of the batches of a step, after the update."""
         values: list[float] = []
         if self.parallel is not None:
             self.optimizer.zero_grad()
@@ -408,13 +409,16 @@ class _Run:
                 raise TrainingError(f"training stopped in {self._place()}: {error}") from None
             self._require_rank_0()
             stop.requested = sums.stop
+            self._update()
             return sums.losses, round(sum(sums.scores))
         right = 0
         for i, (x, y) in enumerate(group):
-            loss, prediction = self._gradients(i == 0, 1 / len(group))(x, y)
+            part = self._part(i == 0, i == len(group) - 1, 1 / len(group))
+            try:
+                loss, prediction = part(x, y)
+            except _LossError as error:
+                raise self._failure(f"the loss became {error}", x, y) from None
             values.append(loss.item())
-            if not math.isfinite(values[-1]):
-                raise self._failure(f"the loss became {values[-1]}", x, y)
             if self.classify:
                 right += _right(prediction, y)
         return values, right
@@ -830,21 +834,35 @@ def _step(
     clip: float | None,
     ema: AveragedModel | None,
     compiled: bool,
+    in_one: bool,
 ) -> tuple[Callable[..., Any], Callable[[], Any]]:
-    """The two halves of a step: gradients(first of the step, share of the loss)(x, y), which gives
-    loss and prediction, and update()."""
+    """part(first of the step, last of it, share of the loss)(x, y), which gives loss and prediction
+    after the gradients, and after the update where it is the last; and update(). `in_one`: all that
+    is one list."""
 
     @functools.cache  # a step of tensors alone is replayed soonest
-    def gradients_of(first: bool, share: float) -> Callable[..., Any]:
+    def part(first: bool, last: bool, share: float) -> Callable[..., Any]:
         def gradients(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             if first:
                 optimizer.zero_grad()
             prediction = model(x)
             loss = loss_fn(prediction, y)
+            if in_one:
+                _require_finite(loss, optimizer)
             (loss if share == 1 else loss * share).backward()
+            if in_one and last:
+                update()
             return loss.detach(), prediction.detach()
 
-        return _compiled(gradients) if compiled else gradients
+        def in_two(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            loss, prediction = first_half(x, y)
+            _check_loss(loss)
+            if last:
+                second_half()
+            return loss, prediction
+
+        first_half = _compiled(gradients) if compiled else gradients
+        return first_half if in_one else in_two
 
     def update() -> None:
         if clip is not None:
@@ -854,7 +872,28 @@ def _step(
             ema.update_parameters(model)
 
     sends = isinstance(optimizer, ZeroRedundancyOptimizer)
-    return gradients_of, _compiled(update) if compiled and not sends else update
+    second_half = _compiled(update) if compiled and not sends else update
+    return part, second_half
+
+
+class _LossError(ArithmeticError):
+    """A loss that is NaN or infinite; the text is its value."""
+
+
+def _check_loss(*operands: Tensor) -> None:
+    if not math.isfinite(value := operands[-1].item()):
+        raise _LossError(value)
+
+
+def _require_finite(loss: Tensor, optimizer: Optimizer) -> None:
+    """The line that raises _LossError where the loss is not finite. It counts as an edit of the
+    numbers of steps, which all updates edit: so it comes before them in every list."""
+    counts = [cohort.step for group in optimizer.param_groups for cohort in group.cohorts]
+    formula = "raises where the loss is NaN or infinite"
+    with wengert.no_grad(), unrecorded():
+        _core._call_host(
+            "require_finite", formula, _check_loss, [*counts, loss.detach()], len(counts)
+        )
 
 
 def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
