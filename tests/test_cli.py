@@ -69,6 +69,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 CHANGES = [
     ["--data", "e.csv"],
     ["--target", "third"],
+    ["--encode", "third=onehot"],
     ["--target", "-2", "--seed", "1"],
     ["--task", "regress"],
     ["--layers", "6"],
@@ -463,6 +464,107 @@ def test_training_ends_whatever_its_terminal(
         assert "\x1b" not in done.stdout
 
 
+ENCODE = {"city": "onehot", "age": "median", "job": "ordinal"}
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("target", [0, 3])
+def test_text_and_missing_cells_by_stated_encoders(
+    here: Path, capsys: Any, header: bool, target: int
+) -> None:
+    """A file with text and empty cells is trained on, and predict encodes as training did: columns
+    in any order where they have names, with and without the target."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(200):
+        city, age = rng.choice(["Bonn", "Oslo", "Ulm"]), int(rng.integers(20, 70))
+        cells = [str(city), "" if rng.random() < 0.1 else str(age), str(rng.choice(["1", "2b"]))]
+        rows.append([*cells[:target], "yn"[(city == "Ulm") ^ (age > 45)], *cells[target:]])
+    names = list(ENCODE)
+    named = [*names[:target], "kind", *names[target:]]
+    said = [f"{name if header else named.index(name)}={kind}" for name, kind in ENCODE.items()]
+
+    def write(name: str, head: list[str], rows: list[list[str]]) -> None:
+        Path(name).write_text("\n".join(map(",".join, [head, *rows] if header else rows)) + "\n")
+
+    write("t.csv", named, rows)
+    run = ["train", "--data", "t.csv", "--target", str(target), "--quiet", "--out", "t"]
+    assert cli.main([*run, "--encode", *said]) == 0
+    best = "t/best.safetensors"
+    capsys.readouterr()
+
+    def predicted(file: str) -> list[str]:
+        assert cli.main(["predict", best, file]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    whole = predicted("t.csv")
+    right = [line.split("\t")[1] == row[target] for line, row in zip(whole[1:], rows, strict=True)]
+    assert np.mean(right) > 0.9
+    features = [[c for i, c in enumerate(row) if i != target] for row in rows]
+    write("x.csv", names, features)
+    assert predicted("x.csv") == whole
+    write("one.csv", names, [["Ulm", "", "1"]])  # alone, each column would look like another kind
+    write("two.csv", names, [["Ulm", "", "1"], ["Oslo", "30", "2b"]])
+    assert predicted("one.csv") == predicted("two.csv")[:2]
+    if header:
+        write("turned.csv", names[::-1], [row[::-1] for row in features])
+        assert predicted("turned.csv") == whole
+    for row, says in (
+        (["Rome", "30", "1"], "'Rome' in line ., which the encoder does not know; it knows Bonn"),
+        (["Ulm", "old", "1"], r"line ., column 2 .*'old' is not a finite number"),
+    ):
+        write("wrong.csv", names, [row])
+        assert cli.main(["predict", best, "wrong.csv"]) == 2
+        assert re.search(says, capsys.readouterr().err)
+    assert cli.main([*run[:-1], "u"]) == 2
+    way_out = f"--encode {'city' if header else named.index('city')}=onehot"
+    assert way_out in capsys.readouterr().err
+    resume = ["train", "--resume", "t/last.safetensors", "--epochs", "31", "--quiet"]
+    assert cli.main([*resume, "--encode", *said]) == 0
+    assert cli.main([*resume, "--encode", "city=ordinal"]) == 2
+
+
+def test_what_fills_a_gap_is_learned_from_the_training_part(here: Path) -> None:
+    ages = [float(i) for i in range(50)]
+    rows = [f"{age:g},{i % 2}" if i else "NA,0" for i, age in enumerate(ages)]
+    Path("f.csv").write_text("age,kind\n" + "\n".join(rows) + "\n")
+    found = data.load("f.csv", validation=0.2, encoders={"age": "mean"})
+    assert found.validation is not None
+    train, *others = found.parts.x_train, found.parts.x_test, found.validation[0]
+    fill = found.encoders[0].values[0]
+    known = np.concatenate([x[x % 1 == 0] for x in (train, *others)])
+    assert fill in np.concatenate([train, *others]) and fill != known.mean()
+    if fill in train:
+        train = np.delete(train, train[:, 0].tolist().index(fill))
+    assert train.mean() == fill
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (["third=hash"], "third=hash will not do; it must be COLUMN=KIND, KIND one of onehot"),
+        (["third"], "third will not do; it must be COLUMN=KIND"),
+        (["fourth=onehot"], "d.csv has no column named 'fourth'; columns: a, b, c, third, kind"),
+        (["9=onehot"], "d.csv has 5 columns, no column number 9"),
+        (["third=onehot", "third=ordinal"], "names a column twice"),
+        (["kind=onehot"], "an encoder is given for 'kind', which is no feature"),
+    ],
+)
+def test_encoders_that_do_not_suit(here: Path, capsys: Any, said: list[str], message: str) -> None:
+    try:
+        assert cli.main(["train", "--data", "d.csv", "--encode", *said]) == 2
+    except SystemExit as end:  # of argparse
+        assert end.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_encoders_are_for_csv_files(here: Path, capsys: Any) -> None:
+    assert cli.main(["train", "--encode", "a=onehot"]) == 2
+    assert (
+        "digits: encoders (--encode) are for the columns of a CSV file" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.smoke
 def test_predict_says_how_far_off_the_values_are(here: Path, capsys: Any) -> None:
     y = np.arange(20.0) / 3
@@ -552,6 +654,10 @@ def lies() -> list[tuple[str, Any]]:
         "outputs": [0, 7, "x"],
         "classes": [5, [], ["a"], [1, 2], {"a": 1, "b": 2}],
         "columns": [3, ["a"], [None] * 4],
+        "encode": [5, ["a"], ["a=hash"]],
+        "encoders": [5, None, [1], [["x", "onehot", ["a"]]], [[9, "onehot", ["a"]]],
+                     [[0, "onehot", ["a", "b"]]], [[0, "hash", ["a"]]], [[0, "mean", [None]]],
+                     [[0, "ordinal", []]], [[0, "ordinal", [[]]]]],
         "dtype": ["int32", 5, "bfloat16"],
         "seed": ["x", -1, 2**70, None],
         "fraction": [2, 0, None, "x", float("nan")],

@@ -3,6 +3,7 @@ where a worker dies, a dataset changes or a column holds no numbers."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -341,6 +342,39 @@ def test_csv_columns_of_text_and_with_missing_cells(tmp_path: Path) -> None:
     assert load_csv(other, encoders={0: "zero", 1: "ordinal"}).x.tolist() == [[0, 1], [2, 0]]
     with pytest.raises(DataError, match=r"line 2, column 2 \(city\): 'Ulm' is not .*encoders"):
         load_csv(other, encoders={"age": "zero"})
+
+
+def test_categories_of_numbers_and_missing_ones(tmp_path: Path) -> None:
+    """Of any number of rows, and of a file whose cells look like another kind."""
+    file, other = tmp_path / "t.csv", tmp_path / "u.csv"
+    file.write_text("class,ward,y\n3,1,0\n,2b,1\n10,1,1\n3.0,2b,0\n")
+    table = load_csv(file, encoders={"class": "ordinal", "ward": "onehot"})
+    assert table.encoders["class"].values == ("", 3.0, 10.0)
+    assert table.x[:, 0].tolist() == [1, 0, 2, 1]
+    other.write_text("class,ward,y\nNA,1,0\n3,1,1\n")
+    assert load_csv(other, encoders=table.encoders).x.tolist() == [[0, 1, 0], [1, 1, 0]]
+    other.write_text("class,ward,y\n3,1,0\nx,1,1\n")
+    with pytest.raises(DataError, match=r"line 3, column 1 \(class\): 'x' is not a finite number"):
+        load_csv(other, encoders=table.encoders)
+    with pytest.raises(DataError, match="has 3 columns, no column number 7"):
+        load_csv(file, encoders={7: "mean"})
+    frame = {"class": np.array([3.0, math.nan, 10.0]), "flag": np.array([1, 2, 1])}
+    made = load_frame(frame, encoders={"class": "onehot", "flag": "onehot"})
+    assert made.features == ["class=", "class=3.0", "class=10.0", "flag=1", "flag=2"]
+    fill = load_frame(frame, encoders={"class": "mean"}).encoders
+    with pytest.raises(DataError, match=r"column 'class' has 'z' in row 1, and its encoder \(mean"):
+        load_frame({"class": ["", "z"]}, encoders=fill)
+    with pytest.raises(DataError, match=r"has .*inf.* in row 1, and its encoder"):
+        load_frame({"class": [math.nan, math.inf]}, encoders=fill)
+
+
+def test_headers_over_text(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("city,color\nUlm,red\nBonn,blue\n")
+    table = load_csv(file, target="color", encoders={"city": "onehot"})  # a name says it
+    assert table.features == ["city=Bonn", "city=Ulm"] and table.classes == ["blue", "red"]
+    file.write_text("NA,1,x\n3,2,y\n")  # a missing cell is no name
+    assert load_csv(file, encoders={0: "zero"}).x.tolist() == [[0, 1], [3, 2]]
 
 
 def test_no_worker_outlives_a_killed_process(tmp_path: Path) -> None:

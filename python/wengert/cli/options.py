@@ -35,6 +35,7 @@ _OPTIMIZERS = {
 }
 OPTIMIZERS = tuple(_OPTIMIZERS)
 METRICS = ("accuracy", "auc", "calibration_error", "f1", "r2", "top_k")
+ENCODINGS = ("onehot", "ordinal", "mean", "median", "zero")
 TEST_FRACTION = 0.2
 # Name: the change of images (height, width) in wengert.data.
 CHANGES: dict[str, Callable[[Any, int, int], Any]] = {
@@ -63,6 +64,25 @@ def number(kind: type, low: float, high: float = math.inf, *, open_low: bool = F
         return value
 
     return parse
+
+
+def encoding(text: str) -> str:
+    """An argparse type: COLUMN=KIND, a column and the encoder that it gets."""
+    name, _, kind = text.rpartition("=")
+    if not name or kind not in ENCODINGS:
+        raise argparse.ArgumentTypeError(
+            f"{text} will not do; it must be COLUMN=KIND, KIND one of {', '.join(ENCODINGS)}"
+        )
+    return text
+
+
+def encoders_of(config: dict[str, Any]) -> dict[int | str, str]:
+    """--encode, by column."""
+    pairs = [text.rpartition("=")[::2] for text in config["encode"]]
+    found = {column(name): kind for name, kind in pairs}
+    if len(found) < len(pairs):
+        raise UsageError("--encode names a column twice; give each one encoder")
+    return found
 
 
 class Setting(NamedTuple):
@@ -109,6 +129,14 @@ SETTINGS = {
     ),
     "target": Setting(
         "-1", str, "CSV: name or number of the target column (-1, the last)", "COLUMN"
+    ),
+    "encode": Setting(
+        [],
+        encoding,
+        "CSV: how a column of text, or one with missing cells, becomes numbers; onehot and ordinal "
+        "take text, mean, median and zero fill missing numbers; such as city=onehot age=median "
+        "(none)",
+        "COLUMN=KIND",
     ),
     "task": Setting(
         None,
@@ -196,11 +224,14 @@ SETTINGS = {
 }
 DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in SETTINGS.items()}
 # What the data add to the settings; all of it is in the checkpoint, for predict and --resume.
-DESCRIBED = ("features", "outputs", "classes", "columns", "standardizer", "fraction", "image")
+DESCRIBED = (
+    "features", "outputs", "classes", "columns", "encoders", "standardizer", "fraction", "image"
+)  # fmt: skip
 CHANGEABLE = ("epochs", "patience", "data")  # on a resume
 # Settings that former versions did not note, as those versions trained.
 ADDED: dict[str, Any] = {"validation": 0.0, "patience": None, "image": None}
 ADDED |= {name: DEFAULTS[name] for name in ("model", "width", "depth", "augment", "size")}
+ADDED |= {"encode": [], "encoders": []}
 FITTED = ("min_delta", "monitor", "metrics", "accumulate", "clip_grad_norm", "ema", "precision")
 ADDED |= {name: DEFAULTS[name] for name in ("warmup", "class_weight", "shards", *FITTED)}
 # Settings of one kind of network only.
@@ -320,7 +351,7 @@ def read_config(checkpoint: str) -> dict[str, Any]:
     and all of a network as large as the one in the file."""
     import numpy as np
 
-    from wengert.data import Standardizer
+    from wengert.data import Encoder, Standardizer
     from wengert.io import load_checkpoint
 
     if not Path(checkpoint).is_file():
@@ -340,7 +371,14 @@ def read_config(checkpoint: str) -> dict[str, Any]:
             config[at] = setting.check(config[at])
         for at in ("features", "outputs"):
             config[at] = _COUNT(str(config[at]))
-        for at, length in (("classes", config["outputs"]), ("columns", config["features"])):
+        at, made = "encoders", config["features"]
+        for _, kind, values in config[at]:
+            one = Encoder(kind, tuple(values))
+            one.check()
+            made -= len(one.names("")) - 1
+        if any(place not in range(made) for place, *_ in config[at]):
+            raise ValueError(f"{config[at]!r:.40} are not of {made} columns")
+        for at, length in (("classes", config["outputs"]), ("columns", made)):
             names = config[at]
             if names is not None and not _is_names(names, length):
                 raise ValueError(f"{names!r:.40} are not {length} names")

@@ -27,6 +27,7 @@ from .options import (
     build_model,
     build_optimizer,
     column,
+    encoders_of,
     number,
     read_config,
     scaler_of,
@@ -104,7 +105,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     kind = {None: "auto", "classify": "class", "regress": "value"}[config["task"]]
     dataset = data.load(
         source, column(config["target"]), kind, TEST_FRACTION, config["seed"], config["validation"],
-        config["size"],
+        config["size"], encoders_of(config),
     )  # fmt: skip
     dataset = replace(dataset, standardizer=scaler_of(dataset, config))
     described = _described(config, dataset)
@@ -264,6 +265,7 @@ def _described(config: dict[str, Any], dataset: Loaded) -> dict[str, Any]:
         "outputs": dataset.outputs,
         "classes": dataset.classes,
         "columns": dataset.columns,
+        "encoders": [[i, e.kind, list(e.values)] for i, e in sorted(dataset.encoders.items())],
         "standardizer": dataset.standardizer.state_dict(),
         "fraction": TEST_FRACTION,
         "image": list(dataset.image) if dataset.image is not None else None,

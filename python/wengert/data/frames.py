@@ -15,7 +15,7 @@ Text and missing values need an encoder for their column, which is said, never g
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +25,14 @@ from .. import _explained
 from .errors import DataError
 
 Array = npt.NDArray[Any]
-KINDS = ("onehot", "ordinal", "mean", "median", "zero")
+At = Callable[[int], str]  # what messages call a row
+FILLS = ("mean", "median", "zero")
+KINDS = ("onehot", "ordinal", *FILLS)
 
 
 class Encoder(NamedTuple):
-    """An encoder of a column, fitted: `values` are the texts, or the number for a missing one."""
+    """An encoder of a column, fitted: `values` are its texts or numbers, "" for a missing one; of a
+    fill, the number for a missing one."""
 
     kind: str
     values: tuple[Any, ...]
@@ -39,12 +42,10 @@ class Encoder(NamedTuple):
         """kind: of the module's table. cells: texts, or floats with NaN for a missing one."""
         if kind not in KINDS:
             raise DataError(f"{where}: no encoder {kind!r}; there are {', '.join(KINDS)}")
-        text = cells.dtype.kind == "O"
-        if kind in ("onehot", "ordinal"):
-            return cls(
-                kind, tuple(sorted({str(c) for c in cells} if text else set(cells.tolist())))
-            )
-        if text:
+        if kind not in FILLS:
+            found = set(map(_category, cells.tolist()))
+            return cls(kind, (*({""} & found), *sorted(found - {""})))
+        if cells.dtype.kind == "O":
             raise DataError(f"{where} holds text, which {kind!r} does not encode; say 'onehot'")
         known = cells[~np.isnan(cells)]
         if not len(known) and kind != "zero":
@@ -53,28 +54,52 @@ class Encoder(NamedTuple):
             return cls(kind, (0.0,))
         return cls(kind, (float(np.mean(known) if kind == "mean" else np.median(known)),))
 
-    def __call__(self, cells: Array, where: str) -> Array:
+    def __call__(self, cells: Array, where: str, at: At = "row {}".format) -> Array:
         """(n, columns), float64. DataError for a text that was not there when it was fitted."""
-        if self.kind in ("mean", "median", "zero"):
-            return np.where(np.isnan(cells), self.values[0], cells)[:, None]
-        numbers = {value: i for i, value in enumerate(self.values)}
-        found = [numbers.get(str(c) if cells.dtype.kind == "O" else c, -1) for c in cells]
+        if self.kind in FILLS:
+            of_text = cells.dtype.kind == "O"
+            wrong = cells != "" if of_text else np.isinf(cells)
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise DataError(
+                    f"{where} has {cells[row]!r} in {at(row)}, and its encoder ({self.kind}) takes "
+                    "finite numbers and missing ones; correct it, or drop the row"
+                )
+            numbers = np.full(len(cells), math.nan) if of_text else cells.astype(np.float64)
+            return np.where(np.isnan(numbers), self.values[0], numbers)[:, None]
+        places = {value: i for i, value in enumerate(self.values)}
+        found = [places.get(_category(c), -1) for c in cells.tolist()]
         if -1 in found:
+            row = found.index(-1)
             raise DataError(
-                f"{where} has {cells[found.index(-1)]!r} in row {found.index(-1)}, which the "
-                f"encoder does not know; it knows {', '.join(map(str, self.values[:10]))}"
+                f"{where} has {cells[row]!r} in {at(row)}, which the encoder does not know; it "
+                f"knows {', '.join(map(str, self.values[:10]))}; correct it, drop the row, or fit "
+                "an encoder with it (train with such a row)"
             )
         if self.kind == "ordinal":
             return np.array(found, np.float64)[:, None]
         made: Array = np.eye(len(self.values))[found]
         return made
 
+    def check(self) -> None:
+        """ValueError if it is none that `fit` makes: of a file that was altered."""
+        numbers = [v for v in self.values if isinstance(v, (int, float)) and math.isfinite(v)]
+        good = len(numbers) == 1 if self.kind in FILLS else len(set(self.values)) > 0
+        good = good and all(isinstance(v, str) or v in numbers for v in self.values)
+        if self.kind not in KINDS or not good:
+            raise ValueError(f"{self!r:.80} is no encoder")
+
     def names(self, column: str) -> list[str]:
         """What its columns are called."""
         return [f"{column}={v}" for v in self.values] if self.kind == "onehot" else [column]
 
 
-Encoders = Mapping[str, "str | Encoder"]
+def _category(cell: Any) -> Any:
+    """A cell as a category: a missing number is "", as a missing text is."""
+    return "" if cell != cell else cell
+
+
+Encoders = Mapping[Any, "str | Encoder"]  # by a column's name; of a CSV file, or its number
 
 
 def is_table(value: Any) -> bool:
@@ -151,7 +176,7 @@ def _is_missing(cell: Any) -> bool:
 
 
 def encoded(
-    columns: Mapping[str, Array], encoders: Encoders | None, where: str
+    columns: Mapping[str, Array], encoders: Encoders | None, where: str, row: At = "row {}".format
 ) -> tuple[npt.NDArray[np.float64], list[str], dict[str, Encoder]]:
     """(x, names of its columns, the fitted encoders). DataError for a column of text, or one with
     missing numbers, without an encoder."""
@@ -168,13 +193,9 @@ def encoded(
         at = f"{where}: column {name!r}"
         given = encoders.get(name)
         if given is not None:
-            numeric = given in ("mean", "median", "zero") and cells.dtype.kind != "O"
-            cells = cells.astype(np.float64) if numeric else cells
             one = given if isinstance(given, Encoder) else Encoder.fit(given, cells, at)
-            if one.kind in ("mean", "median", "zero"):
-                cells = cells.astype(np.float64)
             fitted[name] = one
-            parts.append(one(cells, at))
+            parts.append(one(cells, at, row))
             names += one.names(name)
             continue
         if cells.dtype.kind == "O":
@@ -184,9 +205,9 @@ def encoded(
             )
         numbers = cells.astype(np.float64)
         if not np.isfinite(numbers).all():
-            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+            i = int(np.flatnonzero(~np.isfinite(numbers))[0])
             raise DataError(
-                f"{at} has {numbers[row]} in row {row}: a missing number, or none; give "
+                f"{at} has {numbers[i]} in {row(i)}: a missing number, or none; give "
                 f"encoders={{{name!r}: 'median'}}, 'mean' or 'zero', or drop the row"
             )
         parts.append(numbers[:, None])

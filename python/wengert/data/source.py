@@ -11,19 +11,21 @@ Inputs are flattened to (n, features). The scaling is learned from the training 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import _explained
+from .._calls import choice
 from .batching import Array, Split, Standardizer, split
 from .digits import load_digits
 from .errors import DataError, DataNotFoundError
 from .files import FASHION_MNIST_HINT, load_idx, load_idx_directory, load_npz, npz_arrays
+from .frames import FILLS, Encoder, Encoders
 from .images import ImageFolder, is_image, read_image
-from .tables import MAX_CLASSES, class_numbers, csv_width, load_csv, number, read_table
+from .tables import MAX_CLASSES, class_numbers, number, read_sheet, read_target
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,12 @@ class Loaded:
     parts: Split
     standardizer: Standardizer
     classes: list[str] | None
-    columns: list[str] | None = None  # names of the features, where a CSV file has a header
+    columns: list[str] | None = None  # names of a CSV file's features, where it has a header
     validation: tuple[Array, Array] | None = None  # x and y; not in `parts`
     image: tuple[int, ...] | None = (
         None  # of a sample before it was flattened: (H, W), (C, H, W)...
     )
+    encoders: dict[int, Encoder] = field(default_factory=dict)  # of a CSV file's features, by place
 
     @property
     def features(self) -> int:
@@ -104,6 +107,7 @@ def load(
     seed: int = 0,
     validation: float | None = 0.0,
     size: int = 32,
+    encoders: Encoders | None = None,
 ) -> Loaded:
     """What is behind "digits", a directory, a .csv or a .npz.
 
@@ -111,12 +115,14 @@ def load(
     validation: the share of the other samples that is kept back for choosing (also by `seed`).
         None: 0.1, or none of fewer than 10 samples.
     size: height and width of the images of an image folder, which are read into memory as they are.
+    encoders: as in `load_csv`; what stands for a missing number is learned from the training part.
     """
     path = Path(source)
     classes: list[str] | None
-    columns: list[str] | None = None
     x: Array
     y: Array
+    if encoders and not is_csv(path):
+        raise DataError(f"{source}: encoders (--encode) are for the columns of a CSV file")
     if source == "digits":
         x, y = load_digits()
         parts, kept = _keep_back(split(x, y, fraction, seed), validation, seed)
@@ -135,9 +141,8 @@ def load(
         return Loaded(path.name, parts, scaler, classes, None, kept, image)
     shape: tuple[int, ...] | None = None
     if is_csv(path):
-        table = load_csv(path, target, kind=kind)
-        x, y, classes, columns = table.x, table.y, table.classes, _named(table.features)
-    elif path.suffix == ".npz":
+        return _csv(path, target, kind, fraction, seed, validation, encoders or {})
+    if path.suffix == ".npz":
         x, y, *test = npz_arrays(path)
         n, shape = len(x), x.shape[1:] if x.ndim in (3, 4) else None
         y, classes = _npz_target(np.concatenate([y, *test[1:]]), kind, source)
@@ -158,7 +163,38 @@ def load(
     if classes is None:
         y = y.reshape(len(y), -1)
     parts, kept = _keep_back(split(x, y, fraction, seed), validation, seed)
-    return Loaded(path.name, parts, Standardizer.fit(parts.x_train), classes, columns, kept, shape)
+    return Loaded(path.name, parts, Standardizer.fit(parts.x_train), classes, None, kept, shape)
+
+
+def _csv(
+    path: Path,
+    target: int | str,
+    kind: str,
+    fraction: float,
+    seed: int,
+    validation: float | None,
+    encoders: Encoders,
+) -> Loaded:
+    """A CSV file. Its fills are fitted to the samples to train on, its categories to the file."""
+    open_fills = {
+        key: Encoder(one, (math.nan,)) if one in FILLS else one for key, one in encoders.items()
+    }
+    choice("load", "kind", kind, ("auto", "class", "value"), DataError)
+    sheet = read_sheet(path, [target, *encoders]).of_target(target)
+    x, made, fitted = sheet.numbers(sheet.features, open_fills)
+    y, classes = read_target(path, sheet.labels(), kind)
+    y = y if classes is not None else y.reshape(len(y), -1)
+    parts, kept = _keep_back(split(x, y, fraction, seed), validation, seed)
+    for name, one in fitted.items():
+        if one.kind in FILLS:
+            place, where = made.index(name), f"load: {path}: column {name!r}"
+            fitted[name] = fill = Encoder.fit(one.kind, parts.x_train[:, place], where)
+            for part in (parts.x_train, parts.x_test, *(kept or ())[:1]):
+                part[:, place] = fill(part[:, place], where)[:, 0]
+    names = [sheet.names[i] for i in sheet.features]
+    places = {names.index(name): one for name, one in fitted.items()}
+    scaler = Standardizer.fit(parts.x_train)
+    return Loaded(path.name, parts, scaler, classes, _named(names), kept, encoders=places)
 
 
 def is_image_folder(path: Path) -> bool:
@@ -244,13 +280,21 @@ def load_inputs(source: str, features: int, meta: dict[str, Any]) -> tuple[Array
         images = load_idx_directory(path)
         x, y = images.x_test, images.y_test
     elif is_csv(path):
-        width = csv_width(path)
-        if width not in (features, features + 1):
+        encoders = {int(i): Encoder(k, tuple(v)) for i, k, v in meta.get("encoders", ())}
+        raw = features - sum(len(one.names("")) - 1 for one in encoders.values())
+        sheet = read_sheet(path, [*(meta["columns"] or ()), meta["target"]])
+        width = len(sheet.names)
+        if width not in (raw, raw + 1):
             raise DataError(
-                f"{source} has {width} columns; the checkpoint's network takes {features} features"
+                f"{source} has {width} columns; the checkpoint's network takes {raw} features"
             )
-        _, x, names, cells = read_table(path, None if width == features else meta["target"])
-        x = x[:, _column_order(source, _named(names), meta["columns"])]
+        if width > raw:
+            sheet = sheet.of_target(meta["target"])
+        names = [sheet.names[i] for i in sheet.features]
+        order = _column_order(source, _named(names), meta["columns"])
+        columns = [sheet.features[i] for i in order or range(raw)]
+        x, *_ = sheet.numbers(columns, {columns[place]: one for place, one in encoders.items()})
+        cells = sheet.labels() if width > raw else None
         if cells is not None and meta["classes"] is not None:
             y = class_numbers(cells, meta["classes"])
         elif cells is not None:
@@ -295,10 +339,12 @@ def _named(features: list[str]) -> list[str] | None:
     return None if unnamed or len(set(features)) < len(features) else features
 
 
-def _column_order(source: str, given: list[str] | None, wanted: list[str] | None) -> Any:
+def _column_order(
+    source: str, given: list[str] | None, wanted: list[str] | None
+) -> list[int] | None:
     """Where the trained columns are in a new file: by name if both have names, else by place."""
-    if given is None or wanted is None or given == wanted:
-        return slice(None)
+    if given is None or wanted is None:
+        return None
     missing = [name for name in wanted if name not in given]
     if missing:
         raise DataError(

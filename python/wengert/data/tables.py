@@ -13,6 +13,8 @@ import io
 import math
 import os
 import re
+import shlex
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -24,7 +26,7 @@ import numpy.typing as npt
 from .._calls import choice
 from .errors import DataError
 from .files import DAMAGED, existing_file, open_file
-from .frames import Encoder, Encoders, encoded
+from .frames import FILLS, Encoder, Encoders, encoded
 
 Array = npt.NDArray[Any]
 Cells = list[tuple[int, str]]  # (line, text)
@@ -92,91 +94,149 @@ def load_csv(
     "class", as good as every row its own number with a fraction.
     """
     choice("load_csv", "kind", kind, ("auto", "class", "value"), DataError)
-    fitted: dict[str, Encoder] = {}
-    file, x, features, cells = read_table(path, target, header, encoders, fitted)
-    if cells is None:
+    sheet = read_sheet(path, [target, *(encoders or ())], header).of_target(target)
+    x, features, fitted = sheet.numbers(sheet.features, encoders)
+    if sheet.target is None:
         return Table(x, np.empty((len(x), 0)), features, None, fitted)
-    y, classes = _target(file, cells, kind)
+    y, classes = read_target(sheet.file, sheet.labels(), kind)
     return Table(x, y, features, classes, fitted)
 
 
-def read_table(
+class Sheet(NamedTuple):
+    """A CSV file as text: the names of its columns, its rows, and which column is the target."""
+
+    file: Path
+    names: list[str]
+    has_header: bool
+    rows: Rows
+    target: int | None = None
+
+    def column(self, key: int | str) -> int:
+        """Its number. DataError where there is none of that name or number."""
+        names = self.names
+        if isinstance(key, str):
+            if not self.has_header and key not in names:
+                raise DataError(
+                    f"load_csv: {self.file} has no header, so no column {key!r}; give its number"
+                )
+            if names.count(key) != 1:
+                found = "two columns" if key in names else "no column"
+                raise DataError(
+                    f"load_csv: {self.file} has {found} named {key!r}; columns: {', '.join(names)}"
+                )
+            return names.index(key)
+        if not -len(names) <= key < len(names):
+            raise DataError(
+                f"load_csv: {self.file} has {len(names)} columns, no column number {key}"
+            )
+        return key % len(names)
+
+    def of_target(self, target: int | str | None) -> Sheet:
+        """The same with that target."""
+        if target is None:
+            return self
+        if len(self.names) == 1:
+            raise DataError(
+                f"load_csv: {self.file} has only its target column; it needs columns of features "
+                "too, separated by , ; or tab"
+            )
+        return self._replace(target=self.column(target))
+
+    @property
+    def features(self) -> list[int]:
+        """The numbers of the other columns."""
+        return [i for i in range(len(self.names)) if i != self.target]
+
+    def labels(self) -> Cells:
+        """The target's cells."""
+        assert self.target is not None
+        return [(line, cells[self.target]) for line, cells in self.rows]
+
+    def numbers(
+        self, columns: list[int], encoders: Encoders | None = None
+    ) -> tuple[npt.NDArray[np.float64], list[str], dict[str, Encoder]]:
+        """These columns as numbers, the names of what they became, and the fitted encoders."""
+        given = {self.names[self.column(key)]: one for key, one in (encoders or {}).items()}
+        names = [self.names[i] for i in columns]
+        if not given:
+            made = [self._cells(i, None) for i in columns]
+            return np.stack(made, axis=1) if made else np.empty((len(self.rows), 0)), names, {}
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"load_csv: {self.file} has two columns of one name; encoders need others"
+            )
+        cells = {
+            name: self._cells(i, given.get(name)) for i, name in zip(columns, names, strict=True)
+        }
+        return encoded(
+            cells, given, f"load_csv: {self.file}", lambda row: f"line {self.rows[row][0]}"
+        )
+
+    def _cells(self, column: int, encoder: str | Encoder | None) -> Array:
+        """A column: finite numbers, with an encoder NaN for missing ones; or texts for an encoder
+        of these, "" where empty. DataError for other cells."""
+        texts = [cells[column] for _, cells in self.rows]
+        kind = encoder.kind if isinstance(encoder, Encoder) else encoder
+        of_text = kind is not None and kind not in FILLS
+        if isinstance(encoder, Encoder):  # fitted: to texts, or to numbers
+            of_text = any(isinstance(value, str) and value for value in encoder.values)
+            if of_text:
+                return np.array(texts, object)
+        missing = [kind is not None and _is_missing(text) for text in texts]
+        found = [math.nan if gone else number(t) for t, gone in zip(texts, missing, strict=True)]
+        if of_text and (None in found or all(missing)):
+            return np.array(texts, object)
+        for row, value in enumerate(found):
+            if value is None or (not missing[row] and not math.isfinite(value)):
+                raise self._no_number(row, column, kind)
+        return np.array(found, np.float64)
+
+    def _no_number(self, row: int, column: int, kind: str | None) -> DataError:
+        line, cell = self.rows[row][0], self.rows[row][1][column]
+        what = f"{cell!r} is not a finite number" if cell else "the cell is empty"
+        name = shlex.quote(self.names[column] if self.has_header else str(column))
+        one = "median" if _is_missing(cell) else "onehot"
+        hint = f"or encode the column (--encode {name}={one}; encoders= in Python)"
+        if kind is not None:
+            hint = f"or give another encoder: {kind} takes numbers and missing cells here"
+        elif COMMA_NUMBER.fullmatch(cell):
+            hint = "write a decimal point, and no commas for thousands"
+        return DataError(
+            f"load_csv: {self.file} line {line}, column {column + 1} ({self.names[column]}): "
+            f"{what}; {WAY_OUT}, {hint}"
+        )
+
+
+def read_sheet(
     path: str | os.PathLike[str],
-    target: int | str | None,
+    named: Sequence[int | str | None] = (),
     header: bool | str = "auto",
-    encoders: Encoders | None = None,
-    fitted: dict[str, Encoder] | None = None,
-) -> tuple[Path, npt.NDArray[np.float64], list[str], Cells | None]:
-    """The file, its features as numbers, their names, and the target's cells as text; `fitted` gets
-    the encoders."""
+) -> Sheet:
+    """The file's text; `named` are columns that one will ask for: a first row with one of these
+    names is a header."""
     file = existing_file(path, "load_csv")
     rows = _csv_rows(file)
     if not rows:
         raise DataError(f"load_csv: {file} is empty")
-    width = len(rows[0][1])
+    first = rows[0][1]
     for line, cells in rows:
-        if len(cells) != width:
+        if len(cells) != len(first):
             raise DataError(
-                f"load_csv: {file} line {line}: {len(cells)} columns, the first row has {width}"
+                f"load_csv: {file} line {line}: {len(cells)} columns, "
+                f"the first row has {len(first)}"
             )
-    has_header = _has_header(rows) if header == "auto" else bool(header)
-    names = rows[0][1] if has_header else [f"column {i}" for i in range(width)]
-    body = rows[1:] if has_header else rows
-    if not body:
+    has_header = bool(header)
+    if header == "auto":
+        has_header = _has_header(rows) or any(isinstance(n, str) and n in first for n in named)
+    if not has_header:
+        return Sheet(file, [f"column {i}" for i in range(len(first))], False, rows)
+    if len(rows) == 1:
         raise DataError(f"load_csv: {file} has a header and no row of data")
-    column = None if target is None else _target_column(file, target, names, has_header)
-    x = np.empty((len(body), width - (column is not None)), dtype=np.float64)
-    keep = [i for i in range(width) if i != column]
-    if not keep:
-        raise DataError(
-            f"load_csv: {file} has only its target column; it needs columns of features too, "
-            "separated by , ; or tab"
-        )
-    features = [names[i] for i in keep]
-    encoders = {names[k] if isinstance(k, int) else k: v for k, v in (encoders or {}).items()}
-    for row, (line, cells) in enumerate(body):
-        for place, i in enumerate(keep):
-            if names[i] in encoders:
-                continue
-            value = number(cells[i])
-            if value is None or not math.isfinite(value):
-                what = f"{cells[i]!r} is not a finite number" if cells[i] else "the cell is empty"
-                hint = "write a decimal point, and no commas for thousands"
-                if not COMMA_NUMBER.fullmatch(cells[i]):
-                    hint = "or encode the column (load_csv's encoders), or write text as numbers"
-                raise DataError(
-                    f"load_csv: {file} line {line}, column {i + 1} ({names[i]}): {what}; "
-                    f"{WAY_OUT}, {hint}"
-                )
-            x[row, place] = value
-    if encoders:
-        columns = {
-            name: _cells([cells[i] for _, cells in body]) if name in encoders else x[:, place]
-            for place, (i, name) in enumerate(zip(keep, features, strict=True))
-        }
-        if len(columns) < len(features):
-            raise DataError(f"load_csv: {file} has two columns of one name; encoders need others")
-        x, features, made = encoded(columns, encoders, f"load_csv: {file}")
-        if fitted is not None:
-            fitted.update(made)
-    if column is None:
-        return file, x, features, None
-    return file, x, features, [(line, cells[column]) for line, cells in body]
+    return Sheet(file, first, True, rows[1:])
 
 
-def _cells(texts: list[str]) -> Array:
-    """A column: numbers with NaN for missing ones, else texts, "" where empty."""
-    missing = [t == "" or t.lower().lstrip("+-") in MISSING or t in DASHES for t in texts]
-    numbers = [math.nan if gone else number(t) for t, gone in zip(texts, missing, strict=True)]
-    if None not in numbers and not all(missing):
-        return np.array(numbers, np.float64)
-    return np.array(texts, object)
-
-
-def csv_width(path: str | os.PathLike[str]) -> int:
-    """Columns of a CSV file."""
-    rows = _csv_rows(existing_file(path, "load_csv"))
-    return len(rows[0][1]) if rows else 0
+def _is_missing(cell: str) -> bool:
+    return cell == "" or cell.lower().lstrip("+-") in MISSING or cell in DASHES
 
 
 def number(cell: str) -> float | None:
@@ -261,34 +321,20 @@ def _has_header(rows: Rows) -> bool:
 
     first = [numeric(cell) for cell in rows[0][1]]
     second = [numeric(cell) for cell in rows[1][1]] if len(rows) > 1 else first
-    if any(below and not above for above, below in zip(first, second, strict=True)):
+    names = [
+        not above and not _is_missing(cell) for above, cell in zip(first, rows[0][1], strict=True)
+    ]
+    if any(below and name for name, below in zip(names, second, strict=True)):
         return True
-    names = [cell for cell in rows[0][1] if cell and cell.lower().lstrip("+-") not in MISSING]
-    below = (numeric(cell) for _, cells in rows[1:] for cell in cells)
-    return not any(first) and len(names) == len(first) and any(below)
-
-
-def _target_column(file: Path, target: int | str, names: list[str], has_header: bool) -> int:
-    if isinstance(target, str):
-        if not has_header:
-            raise DataError(
-                f"load_csv: {file} has no header, so no column {target!r}; give its number"
-            )
-        if names.count(target) != 1:
-            found = "two columns" if target in names else "no column"
-            raise DataError(
-                f"load_csv: {file} has {found} named {target!r}; columns: {', '.join(names)}"
-            )
-        return names.index(target)
-    if not -len(names) <= target < len(names):
-        raise DataError(f"load_csv: {file} has {len(names)} columns, no column number {target}")
-    return target % len(names)
+    below = any(numeric(cell) for _, cells in rows[1:] for cell in cells)
+    return not any(first) and below and (all(names) or any(second))
 
 
 # ---- the target
 
 
-def _target(file: Path, cells: Cells, kind: str) -> tuple[Array, list[str] | None]:
+def read_target(file: Path, cells: Cells, kind: str) -> tuple[Array, list[str] | None]:
+    """y, and its classes where it has some; see `load_csv`."""
     numbers = [value for _, cell in cells if (value := number(cell)) is not None]
     _refuse_missing(file, cells, bool(numbers))
     values = np.array(numbers, dtype=np.float64)
