@@ -140,6 +140,18 @@ def test_a_stack_that_has_one_matrix(use: str) -> None:
 
 @pytest.mark.parametrize("use", MEANS)
 @pytest.mark.parametrize("precision", PRECISIONS)
+def test_few_rows_are_those_of_a_tall_product(precision: str, use: str) -> None:
+    """Of few rows, chunks have columns instead of rows."""
+    a, b = draw(35, 420), draw(420, 150, seed=1)
+    a[2, 400], b[7, 140], b[:, 70] = 3e38, np.inf, 1e-39
+    few = product(wg.tensor(a), wg.tensor(b), precision, use)
+    tall = product(wg.tensor(np.tile(a, (8, 1))), wg.tensor(b), precision, use)
+    assert same_bits(tall, np.tile(few, (8, 1))) and np.isfinite(few[3, :70]).all()
+    assert same_bits(few[:, 70], product(wg.tensor(a), wg.tensor(b), "strict", use)[:, 70])
+
+
+@pytest.mark.parametrize("use", MEANS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_bits_do_not_depend_on_threads(precision: str, use: str) -> None:
     a, b = wg.tensor(draw(140, 260)), wg.tensor(draw(260, 530, seed=1))
     before, found = wg.num_threads(), set()
@@ -394,7 +406,7 @@ def test_without_memory_for_slices_the_product_is_strict(use: str) -> None:
     from wengert import _core
 
     wg.set_num_threads(1)
-    a, b = wg.rand((300, 200)), wg.rand((200, 260))
+    a, b = wg.rand((300, 200)), wg.rand((200, 900))
     expected = (a @ b).tolist()
     kept = [a @ b for _ in range(3)]
     del kept  # memory for results, cached

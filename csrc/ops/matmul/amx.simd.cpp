@@ -1,8 +1,11 @@
 // Matrix product on tiles: c[m, n] = sum over k of a[m, k] * b[k, n], for any strides of a and b.
 //
-// - Both operands are split into slices of bfloat16 and packed as the tiles read them, once for all
-//   chunks: panels of 32 rows of a or columns of b; in a panel 32 terms after the other, in these
-//   all slices. Terms behind the last count as 0. `slab` terms at a time.
+// - Both operands are split into slices of bfloat16 and packed as the tiles read them: panels of 32
+//   rows of a or columns of b; in a panel 32 terms after the other, in these all slices. Terms
+//   behind the last count as 0. `slab` terms at a time.
+// - Chunks have rows of c, and pack them of a; b is packed before, once for all chunks, as many
+//   slabs as stay in L2. Of few rows they have columns, and a is packed before: a thread then reads
+//   little that another has written.
 // - A block of c, 32 x 32, is made in tiles, slab by slab, in the order of k: an element has the
 //   same bits whatever m, n, the strides and the threads are.
 // - Of the slices' products, a[p] b[q] with p + q < slices are added: the others are below what
@@ -23,11 +26,13 @@ namespace {
 #if !defined(WENGERT_TUNABLE)
 #define WENGERT_TUNABLE constexpr
 #endif
-WENGERT_TUNABLE int64_t slab = 384,   // terms, times slices: 24 KiB of a panel, which stay in L1
-    side = 2048,                      // rows and columns that are packed at once
-    chunk_rows = 2, chunk_cols = 32,  // panels of a chunk; of b 768 KiB, which stay in L2
-    pack_panels = 2;                  // likewise, to pack
+constexpr int64_t slab = 384;  // terms, times slices: 24 KiB of a panel, which stay in L1
 constexpr int64_t panel = 2 * tile_side, square = tile_side * tile_side;
+constexpr int64_t height = 2 * panel;  // rows that a chunk has of c, or columns; also, to pack
+WENGERT_TUNABLE int64_t side = 2048,   // rows and columns that are worked on at once
+    length = 1024,                     // columns that a chunk has, or rows
+    few_rows = 256,                    // up to so many, chunks have columns
+    packed_words = 1 << 18;  // that a chunk reads of what is shared, if that is a slab or more
 
 typedef uint32_t Words __attribute__((vector_size(64)));
 typedef float Floats __attribute__((vector_size(64)));
@@ -114,7 +119,8 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, 
     split<slices, whole>(y, second);
     for (int p = 0; p < slices; ++p) {
       const Words pairs = first[p] >> 16 | second[p];
-      __builtin_memcpy(put + p * put_step + r * tile_side, &pairs, sizeof pairs);
+      __builtin_memcpy(put + (of_b ? slices - 1 - p : p) * put_step + r * tile_side, &pairs,
+                       sizeof pairs);
     }
   }
   if (adjacent) ranges.low[0] = low, ranges.high[0] = high;
@@ -131,13 +137,12 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, 
 // Some panels' rows or columns (w) and all of a slab's terms.
 template <int slices, bool adjacent, class In>
 void pack(const In* from, int64_t w_stride, int64_t k_stride, int64_t ws, int64_t ks, bool of_b,
-          Range* range, uint32_t* to) {
-  Ranges ranges[pack_panels * 2];
-  const int64_t panel_step = ceil_div(ks, tile_terms) * slices * 2 * square;
+          int64_t step, Range* range, uint32_t* to) {
+  Ranges ranges[height / tile_side];
   const auto pack_at = [&](int64_t w, int64_t k) {
     const In* const at = from + w * w_stride + k * k_stride;
-    uint32_t* const put = to + w / panel * panel_step +
-                          (k / tile_terms * slices * 2 + w % panel / tile_side) * square;
+    uint32_t* const put =
+        to + w / panel * step + (k / tile_terms * slices * 2 + w % panel / tile_side) * square;
     const int64_t width = min(tile_side, ws - w), terms = min(tile_terms, ks - k);
     Ranges& seen = ranges[w / tile_side];
     if (width == tile_side && terms == tile_terms && (adjacent || k_stride == 1))
@@ -161,13 +166,30 @@ void pack(const In* from, int64_t w_stride, int64_t k_stride, int64_t ws, int64_
 
 // ---- products ----
 
-// The part of a product that is packed at once.
+// An operand: its rows, or of b its columns.
+struct Side {
+  const void* x;
+  int64_t w_stride, k_stride, count;
+  bool of_b;
+};
+// Some terms of both: a chunk's own panels, from number `first` on, and those that all share.
 struct Packed {
-  const uint32_t *a, *b;
-  int64_t m, n, squares;  // of 32 terms
+  const uint32_t *own, *shared;
+  int64_t first, squares, step;  // squares of 32 terms; words from a panel to the next
+  bool wide;                     // `own` is of b
 };
 
-// The operands of 32 terms. b comes from L2, so the lines of a later step are asked for meanwhile.
+// The same of an operand, from w and term k on.
+template <int slices, class In>
+void pack(const Side& s, int64_t w, int64_t ws, int64_t k, int64_t ks, int64_t step, Range* range,
+          uint32_t* to) {
+  const In* const from = static_cast<const In*>(s.x) + w * s.w_stride + k * s.k_stride;
+  (s.w_stride == 1 ? pack<slices, true, In> : pack<slices, false, In>)(from, s.w_stride, s.k_stride,
+                                                                       ws, ks, s.of_b, step, range,
+                                                                       to);
+}
+
+// The operands of 32 terms. The last slices of b are read first, and are first in memory.
 template <int slices> struct Terms {
   Tiles& tiles;
   const uint32_t *a, *b;
@@ -177,11 +199,9 @@ template <int slices> struct Terms {
     tiles.load<5>(a + (p * 2 + 1) * square, 64);
   }
   template <int p> FN void load_b() {
-    tiles.load<6>(b + p * 2 * square, 64);
-    tiles.load<7>(b + (p * 2 + 1) * square, 64);
-#pragma GCC unroll 32
-    for (int64_t line = 0; line < 2 * tile_side; ++line)
-      __builtin_prefetch(b + (2 * slices + p * 2) * square + line * tile_side);
+    constexpr int64_t at = (slices - 1 - p) * 2 * square;
+    tiles.load<6>(b + at, 64);
+    tiles.load<7>(b + at + square, 64);
   }
   FN void dot() {
     tiles.dot<0, 0>();
@@ -294,20 +314,30 @@ bool check_block(const Range* rows, const Range* cols, int64_t m, int64_t n, flo
   return found;
 }
 
+// What a chunk makes of part of a product: rows i to i1, and columns j to j1.
+struct Block {
+  int64_t i, i1, j, j1;
+};
+
 // c (+)= the product of a chunk's panels and one slab's terms.
 template <int slices>
-void multiply_panels(const Packed& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* c,
-                     int64_t c_row, bool add) {
-  const int64_t step = x.squares * slices * 2 * square;
+void multiply_panels(const Packed& x, const Block& at, float* c, int64_t c_row, bool add) {
   Tiles tiles;
   int64_t rows = 0, cols = 0;  // of the blocks that the tiles are configured for
-  for (int64_t i = i0; i < i1; ++i)
-    for (int64_t j = j0; j < j1; ++j) {
-      const int64_t m = min(panel, x.m - i * panel), n = min(panel, x.n - j * panel);
-      if (m != rows || n != cols) tiles.configure(TileSizes(rows = m, cols = n));
-      multiply_block<slices>(tiles, x.a + i * step, x.b + j * step, x.squares,
-                             c + i * panel * c_row + j * panel, c_row, m, n, add);
-    }
+  const auto one = [&](int64_t i, int64_t j) INLINE {
+    const int64_t m = min(panel, at.i1 - i), n = min(panel, at.j1 - j);
+    if (m != rows || n != cols) tiles.configure(TileSizes(rows = m, cols = n));
+    const uint32_t *const own = x.own + ((x.wide ? j : i) / panel - x.first) * x.step,
+                          *const shared = x.shared + (x.wide ? i : j) / panel * x.step;
+    multiply_block<slices>(tiles, x.wide ? shared : own, x.wide ? own : shared, x.squares,
+                           c + i * c_row + j, c_row, m, n, add);
+  };
+  if (x.wide)
+    for (int64_t j = at.j; j < at.j1; j += panel)
+      for (int64_t i = at.i; i < at.i1; i += panel) one(i, j);
+  else
+    for (int64_t i = at.i; i < at.i1; i += panel)
+      for (int64_t j = at.j; j < at.j1; j += panel) one(i, j);
   tiles.release();
 }
 
@@ -351,78 +381,79 @@ void repair(const Gemm& g, GemmKernel plain, int64_t i0, int64_t i1, int64_t j0,
 template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel plain) {
   const auto even = [](int64_t n, int64_t most)
                         INLINE { return round_up(ceil_div(n, ceil_div(n, most)), panel); };
-  const int64_t ms = even(g.m, side), ns = even(g.n, side),
-                most = slab / slices / tile_terms * tile_terms,
+  const bool wide = g.m <= few_rows && g.m <= g.n / 2;
+  const int64_t ms = even(g.m, side), ns = even(g.n, side), mine = wide ? ns : ms,
+                others = wide ? ms : ns, most = slab / slices / tile_terms * tile_terms,
                 ks = round_up(ceil_div(g.k, ceil_div(g.k, most)), tile_terms),
-                down = ceil_div(ms / panel, chunk_rows), across = ceil_div(ns / panel, chunk_cols),
-                word = 4, a_words = ms * ks / 2 * slices, b_words = ns * ks / 2 * slices;
+                step = ks / 2 * slices * panel, words = others / panel * step,  // of all panels
+      slabs = min(ceil_div(g.k, ks), max(1, packed_words / (min(others, length) / panel * step))),
+                chunks_most = ceil_div(mine, height) * ceil_div(others, length),
+                ranges = chunks_most * height;
   auto* const memory = static_cast<uint32_t*>(
-      scratch(Scratch::outer, word * (a_words + b_words + 2 * (ms + ns)) + down * across));
+      scratch(Scratch::outer, 4 * slabs * words + 8 * (ranges + others) + chunks_most));
   if (!memory) return false;
-  uint32_t *const a = memory, *const b = a + a_words;
-  auto* const rows = reinterpret_cast<Range*>(b + b_words);
-  Range* const cols = rows + ms;
-  auto* const again = reinterpret_cast<uint8_t*>(cols + ns);
+  auto* const own_ranges = reinterpret_cast<Range*>(memory + slabs * words);
+  Range* const shared_ranges = own_ranges + ranges;
+  auto* const again = reinterpret_cast<uint8_t*>(shared_ranges + others);
 
   for (int64_t j = 0; j < g.n; j += ns)
     for (int64_t i = 0; i < g.m; i += ms) {
       const Gemm part = slice_of<In>(g, i, min(ms, g.m - i), j, min(ns, g.n - j));
-      const int64_t tall = ceil_div(part.m, panel), wide = ceil_div(part.n, panel),
-                    chunks_down = ceil_div(tall, chunk_rows),
-                    chunks = chunks_down * ceil_div(wide, chunk_cols);
-      const auto chunk_of = [&](int64_t chunk, const auto& f) INLINE {
-        const int64_t y = chunk % chunks_down * chunk_rows, x = chunk / chunks_down * chunk_cols;
-        f(y, min(tall, y + chunk_rows), x, min(wide, x + chunk_cols));
+      auto* const c = static_cast<float*>(part.c);
+      const Side a{part.a, g.a_row, g.a_col, part.m, false},
+          b{part.b, g.b_col, g.b_row, part.n, true};
+      const Side &own = wide ? b : a, &shared = wide ? a : b;
+      const int64_t along = ceil_div(own.count, height),
+                    chunks = along * ceil_div(shared.count, length);
+      const auto block_of = [&](int64_t chunk) INLINE {
+        const int64_t w = chunk % along * height, w1 = min(own.count, w + height),
+                      s = chunk / along * length, s1 = min(shared.count, s + length);
+        return wide ? Block{s, s1, w, w1} : Block{w, w1, s, s1};
       };
-      for (int64_t x = 0; x < ms + ns; ++x) rows[x] = {~0u, 0};
-      for (int64_t k = 0; k < g.k; k += ks) {
-        const int64_t terms = min(ks, g.k - k), squares = ceil_div(terms, tile_terms);
-        const int64_t step = squares * slices * 2 * square, a_chunks = ceil_div(tall, pack_panels);
-        parallel_for(a_chunks + ceil_div(wide, pack_panels), [&](int64_t chunk) {
-          const auto from = [&](const void* x, int64_t w_stride, int64_t k_stride, int64_t ws,
-                                int64_t p, bool of_b, Range* range, uint32_t* to) INLINE {
-            const int64_t w = p * pack_panels * panel;
-            (w_stride == 1
-                 ? pack<slices, true, In>
-                 : pack<slices, false, In>)(static_cast<const In*>(x) + w * w_stride + k * k_stride,
-                                            w_stride, k_stride, min(pack_panels * panel, ws - w),
-                                            terms, of_b, range + w, to + p * pack_panels * step);
-          };
-          if (chunk < a_chunks)
-            from(part.a, g.a_row, g.a_col, part.m, chunk, false, rows, a);
-          else
-            from(part.b, g.b_col, g.b_row, part.n, chunk - a_chunks, true, cols, b);
-        });
-        const Packed packed{a, b, part.m, part.n, squares};
-        const bool last = k + ks >= g.k;
-        parallel_for(chunks, [&](int64_t chunk) {
-          chunk_of(chunk, [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) INLINE {
-            auto* const c = static_cast<float*>(part.c);
-            multiply_panels<slices>(packed, i0, i1, j0, j1, c, g.c_row, k > 0);
-            if (!last) return;
-            bool bad = false;
-            for (int64_t y = i0; y < i1; ++y)
-              for (int64_t x = j0; x < j1; ++x)
-                bad |=
-                    check_block(rows + y * panel, cols + x * panel, min(panel, part.m - y * panel),
-                                min(panel, part.n - x * panel), static_cast<float>(g.k),
-                                c + y * panel * g.c_row + x * panel, g.c_row);
-            again[chunk] = bad;
-            if (!bad)
-              finish(part, i0 * panel, min(part.m, i1 * panel) - i0 * panel, j0 * panel,
-                     min(part.n, j1 * panel) - j0 * panel);
+      for (int64_t x = 0; x < ranges + others; ++x) own_ranges[x] = {~0u, 0};
+      for (int64_t k = 0; k < g.k; k += slabs * ks) {
+        const bool last = k + slabs * ks >= g.k;
+        // f(terms from here on, how many, the shared panels) for each slab.
+        const auto each_slab = [&](const auto& f) INLINE {
+          for (int64_t s = 0; s < slabs && k + s * ks < g.k; ++s)
+            f(k + s * ks, min(ks, g.k - k - s * ks), memory + s * words);
+        };
+        parallel_for(ceil_div(shared.count, height), [&](int64_t chunk) {
+          const int64_t w = chunk * height;
+          each_slab([&](int64_t from, int64_t terms, uint32_t* to) INLINE {
+            pack<slices, In>(shared, w, min(height, shared.count - w), from, terms, step,
+                             shared_ranges + w, to + w / panel * step);
           });
+        });
+        parallel_for(chunks, [&](int64_t chunk) {
+          const Block at = block_of(chunk);
+          const int64_t w = chunk % along * height;
+          Range* const range = own_ranges + chunk * height;
+          each_slab([&](int64_t from, int64_t terms, const uint32_t* panels) INLINE {
+            alignas(64) uint32_t packed[height * slab / 2];
+            pack<slices, In>(own, w, min(height, own.count - w), from, terms, step, range, packed);
+            multiply_panels<slices>(
+                {packed, panels, w / panel, ceil_div(terms, tile_terms), step, wide}, at, c,
+                g.c_row, from > 0);
+          });
+          if (!last) return;
+          again[chunk] = false;
+          for (int64_t y = at.i; y < at.i1; y += panel)
+            for (int64_t x = at.j; x < at.j1; x += panel)
+              again[chunk] |= check_block(wide ? shared_ranges + y : range + (y - w),
+                                          wide ? range + (x - w) : shared_ranges + x,
+                                          min(panel, at.i1 - y), min(panel, at.j1 - x),
+                                          static_cast<float>(g.k), c + y * g.c_row + x, g.c_row);
+          if (!again[chunk]) finish(part, at.i, at.i1 - at.i, at.j, at.j1 - at.j);
         });
       }
       for (int64_t chunk = 0; chunk < chunks; ++chunk)
-        if (again[chunk])
-          chunk_of(chunk, [&](int64_t i0, int64_t i1, int64_t j0, int64_t j1) INLINE {
-            const int64_t y = i0 * panel, y1 = min(part.m, i1 * panel), x = j0 * panel,
-                          x1 = min(part.n, j1 * panel);
-            repair<In>(part, plain, y, y1, x, x1);
-            finish(part, y, y1 - y, x, x1 - x);
-            poll_interrupt();
-          });
+        if (again[chunk]) {
+          const Block at = block_of(chunk);
+          repair<In>(part, plain, at.i, at.i1, at.j, at.j1);
+          finish(part, at.i, at.i1 - at.i, at.j, at.j1 - at.j);
+          poll_interrupt();
+        }
     }
   return true;
 }
