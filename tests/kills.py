@@ -111,6 +111,7 @@ def job(kills, bits, rng, log=print):
             raise AssertionError(f"the job hangs: killed {killed}, {ends}, {printed}") from None
         finally:
             run.kill()
+        assert run.returncode == 0, printed
         survivors = 0
         for path in directory.glob("*.log"):
             steps, got = read(path)

@@ -831,6 +831,99 @@ def test_a_rank_that_is_lost_in_an_evaluation(tmp_path):
             assert done.stdout == expected.stdout, done.stderr
 
 
+ENDED = """
+import os, sys
+import wengert as wg
+from wengert import nn, parallel
+
+comm = parallel.world()
+wg.manual_seed(0)
+model = parallel.DataParallel(nn.Linear(2, 2), shards=4)
+
+def loss_of(prediction, y):
+    if comm.lost == [] and comm.rank == 1:
+        os.kill(os.getpid(), 9)
+    return wg.mse_loss(prediction, y)
+
+model.backward(loss_of, wg.ones((8, 2)), wg.zeros((8, 2)))
+print(comm.lost, flush=True)
+raise {"status": SystemExit(5), "error": ValueError("late")}[sys.argv[1]]
+"""
+
+
+@needs_mpi
+@pytest.mark.parametrize(("end", "status"), [("status", 5), ("error", 1)])
+def test_a_loss_hides_no_status(tmp_path, end, status):
+    script = tmp_path / "ended.py"
+    script.write_text(ENDED)
+    done = mpiexec(3, script, end, before=["--with-ft", "ulfm"])
+    assert done.returncode == status, done.stderr
+    assert "[1]" in done.stdout
+    assert "of 2: of those at the start, rank 1 was lost" in done.stderr
+
+
+SPREAD = """
+import hashlib, os, sys
+import wengert as wg
+from wengert import data, nn, optim, parallel, train
+
+comm = parallel.world()
+dies, calls = comm.rank == 1 and sys.argv[2] == "dies", 0
+
+def loss_of(prediction, y):
+    global calls
+    calls += 1
+    if dies and calls == 6:  # in the second epoch
+        os.kill(os.getpid(), 9)
+    return wg.cross_entropy(prediction, y)
+
+wg.manual_seed(0)
+net = nn.Linear(64, 10)
+model = parallel.DataParallel(net, shards=3)
+optimizer = parallel.ZeroRedundancyOptimizer(net.parameters(), optim.Adam, lr=0.01)
+x, y = data.load_digits()
+resume = f"{sys.argv[1]}/last.safetensors" if sys.argv[2] == "resumes" else None
+train.fit(model, loss_of, optimizer, data.Batches(x[:200], y[:200], 50), epochs=2,
+          run_dir=sys.argv[1], compile=False, resume=resume)
+if comm.rank == 0:
+    print(hashlib.sha256(net.weight.detach().numpy().tobytes()).hexdigest())
+"""
+
+
+@needs_mpi
+def test_a_lost_part_of_a_spread_state_is_an_error_that_names_the_rank(tmp_path):
+    script = tmp_path / "spread.py"
+    script.write_text(SPREAD)
+    whole = alone(script, tmp_path / "whole", "")
+    done = mpiexec(3, script, tmp_path / "cut", "dies", before=["--with-ft", "ulfm"])
+    assert done.returncode == 1
+    assert re.search(r"ParallelError: Zero.*: rank 1 was lost, and the part.*--resume", done.stderr)
+    resumed = mpiexec(2, script, tmp_path / "cut", "resumes")
+    assert resumed.stdout == whole.stdout != "", resumed.stderr
+
+
+def test_a_spread_state_is_not_collected_without_a_part_of_it():
+    class Loses(parallel.Alone):
+        """Three ranks, of which 0 and 2 are lost in the midst of a message."""
+
+        rank, size = 1, 3
+
+        def all_gather(self, x, sizes):
+            raise parallel.RankLostError("all_gather")
+
+        def agree(self, good):
+            assert not good
+            self.size, self.lost = 1, [0, 2]
+            return good
+
+    p = nn.Parameter(wg.ones(6))
+    p.grad = wg.ones(6)
+    optimizer = parallel.ZeroRedundancyOptimizer([p], optim.Adam, Loses())
+    for call in (optimizer.step, optimizer.step, optimizer.consolidate_state_dict):
+        with pytest.raises(parallel.ParallelError, match="ranks 0, 2 were lost, and the part of"):
+            call()
+
+
 @needs_mpi
 def test_a_rank_that_does_not_come_is_an_error_within_the_timeout(tmp_path):
     script = tmp_path / "late.py"
@@ -1196,6 +1289,36 @@ def test_the_check_measures_and_says_what_limits(tmp_path):
     assert limits[0][1] == "computation"
     done = alone("-m", "wengert.parallel.check")
     assert done.returncode == 2 and "mpiexec -n 2 python -m wengert.parallel.check" in done.stderr
+
+
+def test_the_check_times_the_tree_as_steps_run_it(monkeypatch):
+    """On numbers just written, in memory that is kept; both in turn."""
+    from wengert.parallel import check
+
+    def rank(comm):
+        rooms, seen, by_tree = [], [], check._by_tree(comm)
+        reduced = tree.allreduce
+
+        def watched(comm, mine, owners, room):
+            def noted(*key):
+                rooms.append(room(*key))
+                return rooms[-1]
+
+            reduced(comm, mine, owners, noted)
+
+        def fn(x):
+            seen.append(x.tolist())
+            by_tree(x)
+            seen.append(x.tolist())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tree, "allreduce", watched)
+            check._seconds(comm, np.empty(3), [fn, comm.all_reduce], 0.001)
+        return rooms, seen
+
+    rooms, seen = parallel.Threads.run(1, rank)[0]
+    assert len(rooms) > 1 and all(room is rooms[0] for room in rooms)
+    assert seen[:4] == [[1.0] * 3] * 4
 
 
 def test_the_fit_finds_what_it_was_made_of():

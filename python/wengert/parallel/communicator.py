@@ -48,6 +48,7 @@ class Communicator(Protocol):
 
     rank: int
     size: int
+    lost: list[int]  # ranks that were lost, by their numbers at the start
 
     def all_to_all(self, x: Array, sizes: Sequence[int], got: Array) -> None:
         """Sends each other rank its part of x, the next sizes[r] numbers for rank r; got[r] is then
@@ -85,6 +86,10 @@ class Alone:
     """One rank: nothing is sent."""
 
     rank, size = 0, 1
+
+    def __init__(self) -> None:
+        """None is lost."""
+        self.lost: list[int] = []
 
     def all_to_all(self, x: Array, sizes: Sequence[int], got: Array) -> None:
         """There are no others."""
@@ -138,7 +143,9 @@ class MPI(_OneThread):
     ImportError, with the line that installs it, where mpi4py or a library of MPI is missing.
     """
 
-    _cut_off = False  # this process, from a rank that cannot be reached
+    # Of this process:
+    _cut_off = False  # a rank cannot be reached
+    _lost: MPI | None = None  # a rank was lost; the communicator of those that are left
 
     def __init__(self, comm: Any = None, timeout: float | None = None) -> None:
         """See the class. It belongs to the thread that makes it."""
@@ -149,7 +156,8 @@ class MPI(_OneThread):
             timeout = float(os.environ.get("WENGERT_PARALLEL_TIMEOUT", TIMEOUT))
         self.timeout = timeout
         self._owner = threading.get_ident()
-        self.lost = False  # a rank was
+        self.lost: list[int] = []
+        self._left = list(range(self.size))  # by their numbers at the start
         # Open MPI says so to the ranks of mpiexec --with-ft ulfm.
         self._recovers = os.environ.get("OMPI_MCA_mpi_ft_enable") == "1"  # noqa: SIM112
 
@@ -198,13 +206,16 @@ class MPI(_OneThread):
         except self._mpi.Exception:
             agreed = False
         if not agreed:
-            self.lost = True
+            MPI._lost = self
             self._comm.Revoke()
-            self._comm = self._comm.Shrink()
-            former, self.rank, self.size = self.rank, self._comm.rank, self._comm.size
+            former, self._comm = self._comm, self._comm.Shrink()
+            self.rank, self.size = self._comm.rank, self._comm.size
+            at = self._comm.group.Translate_ranks(None, former.group)
+            left = [self._left[i] for i in at]
+            self.lost, self._left = self.lost + [r for r in self._left if r not in left], left
             print(
-                f"rank {former} goes on as rank {self.rank} of {self.size}: a rank was lost, and "
-                "the step is repeated",
+                f"rank {former.rank} goes on as rank {self.rank} of {self.size}: of those at the "
+                f"start, {numbered(self.lost)} lost, and the step is repeated",
                 file=sys.stderr,
                 flush=True,
             )
@@ -213,6 +224,8 @@ class MPI(_OneThread):
     def abort(self, message: str) -> None:
         """See `Communicator`."""
         print(f"rank {self.rank}: {message}", file=sys.stderr, flush=True)
+        if self.lost:
+            time.sleep(self.rank)  # asked by two at once after a loss, Open MPI's launcher may hang
         if self._cut_off:
             _end_launcher()
         self._comm.Abort(1)
@@ -269,6 +282,7 @@ class Threads(_OneThread):
     def __init__(self, rank: int, meeting: _Meeting) -> None:
         """By `run`."""
         self.rank, self.size, self._meeting = rank, len(meeting.table), meeting
+        self.lost: list[int] = []
 
     @staticmethod
     def run(size: int, fn: Callable[[Threads], _T], timeout: float = 60.0) -> list[_T]:
@@ -337,6 +351,12 @@ class Threads(_OneThread):
     def twin(self) -> Threads:
         """See `Communicator`."""
         return Threads(self.rank, self.share(_Meeting(self.size))[0])
+
+
+def numbered(ranks: Sequence[int]) -> str:
+    """As "rank 2 was", or "ranks 1, 3 were"."""
+    rank, was = ("ranks", "were") if len(ranks) > 1 else ("rank", "was")
+    return f"{rank} {', '.join(map(str, ranks))} {was}"
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:
@@ -422,11 +442,17 @@ def mpiexec() -> str:
 
 
 def _import_mpi() -> Any:
+    """mpi4py's module. MPI ends with the process by `_finalize`, not by mpi4py."""
     try:
+        import mpi4py
+
+        mpi4py.rc.finalize = False
         from mpi4py import MPI as mpi  # noqa: N811
     except (ImportError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ImportError(f"wengert.parallel needs MPI: {INSTALL} ({reason})") from None
+    atexit.unregister(_finalize)
+    atexit.register(_finalize, mpi)
     return mpi
 
 
@@ -439,7 +465,6 @@ def _end_together(comm: MPI) -> None:
         comm.abort(f"ended by {kind.__name__}; so end all ranks")
 
     sys.excepthook = hook
-    atexit.register(_finalize, comm)
 
 
 def _end_launcher() -> None:
@@ -454,13 +479,13 @@ def _end_launcher() -> None:
     subprocess.Popen(command, start_new_session=True, stdin=none, stdout=none, stderr=none)
 
 
-def _finalize(comm: MPI) -> None:
-    """The end of a process. After a loss, Open MPI's own may wait for the rank that was lost, for
-    ever: it is left out."""
-    if not comm.lost:
+def _finalize(mpi: Any) -> None:
+    """Ends MPI, as the process ends. After a loss Open MPI's own end may wait for the rank that was
+    lost, for ever: it is left out, and the ranks that are left wait for each other here."""
+    comm = MPI._lost
+    if comm is None:
+        if not mpi.Is_finalized():
+            mpi.Finalize()
         return
     with suppress(Exception):
         comm.share(None)  # none leaves while another needs it
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)

@@ -13,7 +13,7 @@ from wengert import _core, optim
 from wengert.optim import Optimizer
 
 from . import tree
-from .communicator import Communicator, ParallelError, world
+from .communicator import Communicator, ParallelError, RankLostError, numbered, world
 
 if TYPE_CHECKING:
     from wengert._core import Tensor
@@ -56,6 +56,10 @@ class ZeroRedundancyOptimizer(Optimizer):
     A state_dict is the optimizer's own, whatever the number of ranks: all of them call
     `consolidate_state_dict()`, then any of them `state_dict()`. load_state_dict takes one, from the
     optimizer itself or from any number of ranks.
+
+    A part of the state is on one rank alone. So where a rank is lost (`mpiexec --with-ft ulfm`),
+    step() and consolidate_state_dict() are a ParallelError that names it: the others cannot go on
+    without a checkpoint.
 
     Source: Rajbhandari et al., "ZeRO: memory optimizations toward training trillion parameter
     models", 2020 (stage 1); the name is PyTorch's.
@@ -155,11 +159,7 @@ class ZeroRedundancyOptimizer(Optimizer):
                 "compile: ZeroRedundancyOptimizer sends numbers between ranks, which no line of a "
                 "list does; leave its step outside the compiled step"
             )
-        if self.comm.size != len(self._sizes):
-            raise ParallelError(
-                "ZeroRedundancyOptimizer: a rank was lost, and its part of the state with it; "
-                "start again from the last checkpoint"
-            )
+        self._require_all_parts()
         self._consolidated = None
         self._hand_on_options()
         for part in self._mine:
@@ -174,7 +174,11 @@ class ZeroRedundancyOptimizer(Optimizer):
         at = sum(self._sizes[: self.comm.rank])
         if given:
             all_[at : at + self._sizes[self.comm.rank]] = np.concatenate(given)
-        self.comm.all_gather(all_, self._sizes)
+        try:
+            self.comm.all_gather(all_, self._sizes)
+        except RankLostError:
+            self.comm.agree(False)
+            self._require_all_parts()
         at = 0
         with wengert.no_grad():
             for rank, parts in enumerate(self._parts):
@@ -186,6 +190,14 @@ class ZeroRedundancyOptimizer(Optimizer):
                     at += size
         return loss
 
+    def _require_all_parts(self) -> None:
+        if self.comm.size != len(self._sizes):
+            raise ParallelError(
+                f"ZeroRedundancyOptimizer: {numbered(self.comm.lost)} lost, and the part of the "
+                "optimizer's state that was kept there alone. End the job, and go on from the last "
+                "checkpoint with any number of ranks: --resume, or train.fit(resume=...)"
+            )
+
     def _hand_on_options(self) -> None:
         if self._own is None:
             return
@@ -196,6 +208,7 @@ class ZeroRedundancyOptimizer(Optimizer):
 
     def consolidate_state_dict(self) -> None:
         """Collects the state of all ranks on each of them, for `state_dict`. All ranks call it."""
+        self._require_all_parts()
         found = []
         if self._own is not None:
             self._hand_on_options()
