@@ -1081,6 +1081,18 @@ def test_fit_has_the_bits_of_one_rank_and_resumes_with_any_number(tmp_path):
     assert len(lines) == 4  # of rank 0 alone
 
 
+def test_ranks_that_each_train_a_plain_model_into_one_directory_are_told(monkeypatch, tmp_path):
+    from wengert.train.directory import claimed
+
+    monkeypatch.setenv("PMI_RANK", "1")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    with claimed(tmp_path), pytest.raises(FileExistsError, match=r"where the model is a parallel"):
+        claimed(tmp_path).__enter__()
+    monkeypatch.setenv("PMI_SIZE", "1")
+    with claimed(tmp_path), pytest.raises(FileExistsError, match=r"choose another directory$"):
+        claimed(tmp_path).__enter__()
+
+
 # ---- the command
 
 TRAIN = ("-m", "wengert", "train", "--epochs", 2, "--layers", 8, "--shards", 4, "--dropout", 0.1)

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..io import _replacing
+from ..parallel import launched
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -40,9 +41,11 @@ def claimed(directory: Path) -> Iterator[None]:
             if not os.fstat(fd).st_nlink:  # another run has just given the directory up
                 raise BlockingIOError
         except BlockingIOError:
-            raise FileExistsError(
-                f"{directory} is in use by another run; wait for it, or choose another directory"
-            ) from None
+            advice = "wait for it, or choose another directory"
+            if launched()[1] > 1:
+                advice += ". Of the ranks of one run, rank 0 alone takes it where the model is a "
+                advice += "parallel.DataParallel(model)"
+            raise FileExistsError(f"{directory} is in use by another run; {advice}") from None
         except OSError:  # a file system without locks
             pass
         try:
