@@ -270,6 +270,26 @@ void add_autograd(py::module_& m, TensorClass& cls) {
         ">>> dx = wg.grad(x**3, x, create_graph=True)\n"
         ">>> dx.item(), wg.grad(dx, x).item()\n"
         "(27.0, 18.0)");
+  m.def(
+      "_grads",
+      [](py::handle leaves) {
+        std::vector<Tensor> found = to_tensors("grad", leaves);
+        for (Tensor& x : found) {
+          if (tracer) tracer->reads_grad(x);
+          x = Tensor(x->grad);
+        }
+        return found;
+      },
+      py::arg("leaves"), "The `grad` of each, which may be None.");
+  m.def(
+      "_drop_grads",
+      [](py::handle leaves) {
+        for (const Tensor& x : to_tensors("zero_grad", leaves)) {
+          if (tracer) tracer->sets_grad(x);
+          x->grad = Tensor();
+        }
+      },
+      py::arg("leaves"), "Sets the `grad` of each to None.");
   m.def("is_grad_enabled", grad_enabled, "Whether operations are recorded in this thread.");
   add_scope(m, "_GradScope", set_grad_enabled);
   m.def("set_grad_enabled", set_grad_enabled, py::arg("enabled"),

@@ -2070,6 +2070,10 @@ def _cuda_stream_done(number: typing.SupportsInt | typing.SupportsIndex, stream:
     ...
 def _cuda_synchronize(number: typing.SupportsInt | typing.SupportsIndex) -> None:
     ...
+def _drop_grads(leaves: typing.Any) -> None:
+    """
+    Sets the `grad` of each to None.
+    """
 def _from_private(array: typing.Any) -> Tensor:
     """
     from_numpy(), of memory that no one else writes to: saved as it is.
@@ -2078,6 +2082,10 @@ def _get_matmul_precision() -> str:
     ...
 def _gradients_since(outputs: typing.Any, sources: typing.Any, cotangents: typing.Any, since: typing.SupportsInt | typing.SupportsIndex, create_graph: bool) -> list[Tensor]:
     ...
+def _grads(leaves: typing.Any) -> list[Tensor]:
+    """
+    The `grad` of each, which may be None.
+    """
 def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int], device: str | None = None) -> Tensor:
     """
     Whole numbers from low to high - 1; see wengert.randint.

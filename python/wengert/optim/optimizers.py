@@ -307,10 +307,11 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops the gradients of all parameters, or fills them with zeros."""
         for group in self.param_groups:
+            if set_to_none:
+                _core._drop_grads(group["params"])
+                continue
             for p in group["params"]:
-                if set_to_none:
-                    p.grad = None
-                elif p.grad is not None:
+                if p.grad is not None:
                     with no_grad():
                         p.grad.zero_()
 
@@ -324,7 +325,7 @@ class Optimizer:
         try:
             for group in self.param_groups:
                 for cohort in list(group.cohorts):
-                    grads = [p.grad for p in cohort.params]
+                    grads = _core._grads(cohort.params)
                     if type(None) in map(type, grads):
                         self._refuse_replaced(cohort, grads)
                         with_grad = [i for i, grad in enumerate(grads) if grad is not None]
@@ -335,7 +336,7 @@ class Optimizer:
                         cohort = cohort.split(with_grad)
                         group.cohorts.append(cohort)
                         grads = [grads[i] for i in with_grad]
-                    self._update(group, cohort, grads)  # type: ignore[arg-type] # none is None now
+                    self._update(group, cohort, grads)  # none is None now
         finally:
             _core.set_grad_enabled(former)
         return loss
