@@ -237,13 +237,15 @@ def page(results: Results, plots: list[str]) -> str:
         "Medians of interleaved turns; ± is half the distance of the quartiles. Ratios above 1 are "
         "in Wengert's favour. How it is measured: `benchmarks/README.md`."
         + (" A quick run: few turns, few rows." if about["quick"] else ""),
-        "## The musts",
-        f"{reached} of {len(measured)} are reached"
-        + (
-            f"; {len(judged) - len(measured)} not measured." if len(judged) > len(measured) else "."
-        ),
-        musts_table(rows),
     ]
+    if judged:
+        left = len(judged) - len(measured)
+        text += [
+            "## The musts",
+            f"{reached} of {len(measured)} are reached"
+            + (f"; {left} not measured." if left else "."),
+            musts_table(rows),
+        ]
     for section, name in TITLES.items():
         chosen = [row for row in rows if row["section"] == section]
         if not chosen:
