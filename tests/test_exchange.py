@@ -956,6 +956,29 @@ def doubled(x):
     return x * 2
 
 
+@pytest.mark.slow
+def test_ray_takes_tensors_modules_and_optimizers():
+    ray = pytest.importorskip("ray", reason="pip install ray")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        net, x = nn.Linear(3, 2), wg.rand((4, 3))
+
+        @ray.remote
+        def gradients(net, x):
+            net(x).square().sum().backward()
+            return [p.grad for p in net.parameters()]
+
+        far = ray.get(gradients.remote(net, x))
+        net(x).square().sum().backward()
+        for a, b in zip(far, net.parameters(), strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.grad.numpy())
+        other, adam = ray.get(ray.put((net, optim.Adam(net.parameters()))))
+        assert adam.param_groups[0]["params"][0] is other.weight
+        assert other.weight.tolist() == net.weight.tolist()
+    finally:
+        ray.shutdown()
+
+
 def test_another_process_gets_a_module_and_gives_a_tensor():
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context

@@ -94,6 +94,14 @@ def test_callbacks_are_told_in_order_and_may_add_numbers(tmp_path: Path) -> None
         assert line["twice"] == kept["twice"] == 2 * kept["validation_loss"]
 
 
+def test_what_is_no_callback() -> None:
+    for wrong in (print, "csv"):
+        with pytest.raises(
+            ValueError, match=r"callbacks is .*; each must have one of on_train_begin"
+        ):
+            fit(**problem(callbacks=[wrong]))
+
+
 def test_a_callback_stops_the_run_after_the_epoch() -> None:
     def stop(training: train.Training) -> None:
         training.should_stop = True

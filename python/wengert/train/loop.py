@@ -260,6 +260,11 @@ class _Run:
             ("clip_grad_norm", clip_grad_norm, clip_grad_norm is None or clip_grad_norm > 0),
             ("ema", ema, ema is None or 0 < ema < 1),
             ("mode", mode, mode in (None, "min", "max")),
+            (
+                "callbacks",
+                callbacks,
+                all(any(hasattr(c, event) for event in _EVENTS) for c in callbacks),
+            ),
             ("schedule", schedule, not isinstance(schedule, str) or schedule in SCHEDULES),
         ):
             if not good:
@@ -774,7 +779,9 @@ class _Run:
         self._append_metrics(summary)
 
 
+_EVENTS = [name for name in vars(Callback) if name.startswith("on_")]
 _MUST = {
+    "callbacks": f"each must have one of {', '.join(_EVENTS)}",
     "accumulate": "it must be at least 1",
     "warmup": "it must be 0 or more, and needs schedule='constant', 'linear' or 'cosine'",
     "clip_grad_norm": "it must be above 0",
