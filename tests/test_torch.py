@@ -222,6 +222,8 @@ def counterpart(row: Row) -> Callable[..., Any]:
         return lambda *x: torch.einsum(row.variant.removeprefix("einsum "), *x)
     if row.op == "matmul":
         return torch.matmul
+    if row.op == "linear":
+        return F.linear
     if row.op == "layer_norm":
         return lambda x, *wb: F.layer_norm(x, x.shape[-1:], *wb)
     if row.op == "batch_norm":
