@@ -469,7 +469,8 @@ def _end_together(comm: MPI) -> None:
 
 def _end_launcher() -> None:
     """Ends Open MPI's launcher of this rank in 5 seconds, as Ctrl-C given twice does: it would wait
-    a quarter of an hour for a machine that it cannot reach."""
+    a quarter of an hour for a machine that it cannot reach, whatever its oob_tcp_keepalive options
+    say: what it has sent there is unanswered, and TCP counts those retries instead."""
     import subprocess
 
     parent = os.getppid()
