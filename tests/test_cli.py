@@ -490,6 +490,8 @@ def test_text_and_missing_cells_by_stated_encoders(
     write("t.csv", named, rows)
     run = ["train", "--data", "t.csv", "--target", str(target), "--quiet", "--out", "t"]
     assert cli.main([*run, "--encode", *said]) == 0
+    if target == 3:  # the last column, which study takes
+        assert cli.main(["study", "--data", "t.csv", "--encode", *said, "--list"]) == 0
     best = "t/best.safetensors"
     capsys.readouterr()
 

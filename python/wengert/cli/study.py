@@ -16,6 +16,7 @@ from .options import (
     build_loss,
     build_model,
     build_optimizer,
+    encoders_of,
     number,
     scaler_of,
     shaped,
@@ -58,6 +59,7 @@ def add_parser(commands: Any) -> None:
         help="a network instead of a script (mlp, where there is no script)",
     )
     add_setting(study, "data", default="digits", help="as for wengert train (digits)")
+    add_setting(study, "encode", help="as for wengert train (none)")
     add_setting(study, "layers", default=[16], help="mlp: (16)")
     add_setting(study, "width", default=4, help="convnet: channels of its first stage (4)")
     add_setting(study, "depth", default=1)
@@ -122,8 +124,10 @@ def trace_model(arguments: argparse.Namespace) -> Program:
 
     config = {**DEFAULTS, "data": arguments.data, "layers": arguments.layers}
     config |= {"width": arguments.width, "depth": arguments.depth}
-    config["model"] = arguments.model or "mlp"
-    dataset = data.load(config["data"], -1, "auto", TEST_FRACTION, config["seed"])
+    config |= {"model": arguments.model or "mlp", "encode": arguments.encode or []}
+    dataset = data.load(
+        config["data"], fraction=TEST_FRACTION, seed=config["seed"], encoders=encoders_of(config)
+    )
     config |= {"features": dataset.features, "outputs": dataset.outputs, "image": dataset.image}
     if config["model"] == "convnet" and dataset.image is None:
         raise StudyError(f"study: {config['data']} holds no images, which --model convnet needs")
