@@ -286,6 +286,84 @@ def test_epilogues() -> None:
     assert [part["op"] for part in line["body"]] == ["matmul", "add", "sigmoid"]
 
 
+# Channels, outputs, groups, kernel, stride: a product, bands of it, 1x1 as a product of matrices,
+# few outputs, depthwise, rows that no tap sees.
+CONVOLUTIONS = [
+    (8, 24, 1, 3, 1, (12, 12)),
+    (3, 8, 1, 3, 1, (40, 45)),
+    (8, 12, 2, 1, 1, (18, 17)),
+    (4, 2, 1, 3, 2, (15, 11)),
+    (6, 6, 6, 3, 2, (14, 13)),
+    (6, 6, 6, 5, 1, (9, 11)),
+    (5, 7, 1, 2, 3, (13, 14)),
+    (16, 70, 1, 1, 2, (9, 12)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+def test_convolutions_do_what_stands_behind_them(case: tuple[Any, ...], dtype: str) -> None:
+    """Bias, norm, sum and activation are a part of the convolution's line, with eager's bits."""
+    channels, outputs, groups, kernel, stride, size = case
+    rng = np.random.default_rng(0)
+
+    def made(*shape: int) -> wg.Tensor:
+        return wg.tensor(rng.normal(size=shape).astype(dtype))
+
+    x, w = made(3, channels, *size), made(outputs, channels // groups, kernel, kernel)
+    b, scale = made(outputs), made(outputs, 1, 1)
+    beside = made(*wg.conv2d(x, w, stride=stride, groups=groups).shape)
+
+    def forward(x: wg.Tensor, beside: wg.Tensor) -> wg.Tensor:
+        y = wg.conv2d(x, w, b, stride=stride, groups=groups)
+        return wg.relu(y * scale + beside)
+
+    def back(g: wg.Tensor, x: wg.Tensor) -> wg.Tensor:
+        y = wg.conv_transpose2d(g, w, stride=stride, groups=groups)
+        return wg.relu(y + wg.ones(1, dtype=dtype)) * 0.5
+
+    for step, args, body in (
+        (forward, (x, beside), ["convolution", "add", "mul", "add", "relu"]),
+        (back, (beside, x), ["convolution_input", "add", "relu", "mul"]),
+    ):
+        (line,) = listing(step, *args).lines
+        assert [part["op"] for part in line["body"]] == body
+        assert line["op"] == body[0]
+        compiled = wg.compile(step)
+        compiled(*args)
+        assert compiled(*args).numpy().tobytes() == step(*args).numpy().tobytes()
+
+
+def test_batch_norms_do_what_stands_behind_them() -> None:
+    """In training, where mean and variance of the channels are used too; and in the gradient."""
+    model = nn.Sequential(nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8))
+    rng = np.random.default_rng(0)
+    x, scale = (wg.tensor(rng.normal(size=(5, 6, 9, 7)).astype("float32")) for _ in range(2))
+
+    def step(x: wg.Tensor) -> tuple[wg.Tensor, ...]:
+        x = x.detach().requires_grad_()
+        y = model(x)
+        (dx,) = wg.grad(y.square().sum() + (x * scale).sum(), [x])
+        return y.detach(), dx
+
+    lines = listing(step, x).lines
+    bodies = [[part["op"] for part in line["body"]] for line in lines]
+    assert ["batch_norm", "relu"] in bodies
+    assert ["convolution_input", "relu_vjp"] in bodies
+    assert ["batch_norm_vjp", "add"] in bodies
+
+    def bits(run: Step) -> list[bytes]:
+        state = {k: v.numpy().copy() for k, v in model.state_dict().items()}
+        results = [t.numpy().tobytes() for t in run(x)]
+        results += [v.numpy().tobytes() for v in model.state_dict().values()]
+        model.load_state_dict({k: wg.tensor(v) for k, v in state.items()})
+        return results
+
+    compiled = wg.compile(step)
+    compiled(x)
+    assert bits(compiled) == bits(step)
+
+
 @pytest.mark.smoke
 def test_losses() -> None:
     step = classifier("sgd")

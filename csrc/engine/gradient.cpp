@@ -16,7 +16,9 @@ void add_to(Tensor& sum, Tensor more) {
     sum = std::move(more);
     return;
   }
-  if (!grad_enabled() && !sum.requires_grad() && sole_owner(sum) && sum.is_contiguous()) {
+  // A compiled step gives the sum a place itself, and may make it where another line ends.
+  if (!tracer && !grad_enabled() && !sum.requires_grad() && sole_owner(sum) &&
+      sum.is_contiguous()) {
     const Tensor in[] = {sum, more};
     apply_in_place(sum, binary_op<Add>(), Tensors(in));
   } else {

@@ -146,7 +146,7 @@ bool Plan::passes_through(int slot, const StepList::Line& line) const {
   for (const StepList::Line& part : line.body)
     for (int y : part.outputs)
       if (list_.value(y).slot == slot) {
-        if (made >= 0) return false;
+        if (made >= 0 || y != part.outputs[0]) return false;
         made = y;
       }
   if (made < 0) return false;
@@ -187,7 +187,7 @@ void Plan::leave_out_intermediates() {
   }
 }
 
-// A matmul's result that only its chain reads shares the memory of a result of the chain: that of
+// The result of an op that only the chain behind it reads shares the memory of a result of the chain: that of
 // the last part that reads it, or of a later one.
 void Plan::lend_slot(const StepList::Line& line) {
   const int made = line.body[0].outputs[0], slot = list_.value(made).slot;

@@ -40,8 +40,11 @@ void infer_weight(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
                    in[0].device());
 }
 
-template <auto convolve> void run(Views out, Views in, const Attrs& attrs) {
-  convolve(out[0], in[0], in[1], attrs.as<ConvAttrs>());
+void run_weight(Views out, Views in, const Attrs& attrs) {
+  convolve_weights(out[0], in[0], in[1], attrs.as<ConvAttrs>());
+}
+template <auto convolve> void run_then(Views out, Views in, const Attrs& attrs, const Then& then) {
+  convolve(out[0], in[0], in[1], attrs.as<ConvAttrs>(), then);
 }
 
 Saves saves(uint32_t needs, const Attrs&) {
@@ -104,7 +107,7 @@ const Op conv_op{
     .gradient = {"convolution_input(g, w)", "convolution_weight(x, g)"},
     .numpy = "convolution({x}, {w}, {out}, {stride}, {padding}, {dilation}, {groups})",
     .infer = infer,
-    .run = run<convolve>,
+    .run = run_only<run_then<convolve>>,
     .gpu = on_gpu<&GpuKernels::conv, &ConvGpu::convolution>,
     .vjp = vjp,
     .saves = saves,
@@ -120,7 +123,7 @@ const Op input_op{
     .gradient = {"convolution(u, w), u the gradient of y", "convolution_weight(u, g)"},
     .numpy = "convolution_input({g}, {w}, {out}, {stride}, {padding}, {dilation}, {groups})",
     .infer = infer_input,
-    .run = run<convolve_back>,
+    .run = run_only<run_then<convolve_back>>,
     .gpu = on_gpu<&GpuKernels::conv, &ConvGpu::input>,
     .vjp = vjp_input,
     .saves = saves,
@@ -136,7 +139,7 @@ const Op weight_op{
     .gradient = {"convolution_input(g, u), u the gradient of y", "convolution(x, u)"},
     .numpy = "convolution_weight({x}, {g}, {out}, {stride}, {padding}, {dilation}, {groups})",
     .infer = infer_weight,
-    .run = run<convolve_weights>,
+    .run = run_weight,
     .gpu = on_gpu<&GpuKernels::conv, &ConvGpu::weight>,
     .vjp = vjp_weight,
     .saves = saves,
@@ -219,6 +222,12 @@ Tensor convolution_input(const char* by, const Tensor& g, const Tensor& w, const
                        " elements, but an output of ", size[i], " needs ", made);
   }
   return apply_conv(input_op, g, w, a);
+}
+
+RunThen conv_then(const Op& op) {
+  return &op == &conv_op    ? run_then<convolve>
+         : &op == &input_op ? run_then<convolve_back>
+                            : nullptr;
 }
 
 void add_conv_ops(std::vector<const Op*>& ops) {

@@ -8,7 +8,7 @@
 
 #include <vector>
 
-#include "graph/op.h"
+#include "graph/blocks.h"
 
 namespace wengert {
 
@@ -58,21 +58,32 @@ template <class T> struct DenseWeights {
 };
 template <class T>
 void dense_windows(const ConvShape& s, const ConvPhases& phases, const T* x,
-                   const DenseWeights<T>& w, T* y);
+                   const DenseWeights<T>& w, T* y, const Then& then);
 template <class T> void dense_weights(const ConvShape& s, const T* x, const T* g, T* dw);
+
+// Calls `then` for whole rows.
+void finish(const Then& then, int64_t row, int64_t rows, int64_t columns);
 
 template <class F> void of_floats(DType dtype, const F& f) {
   dtype == DType::float32 ? f(float()) : f(double());
 }
 
-void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs);
-void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs);
+// `then`'s blocks are of rows: channels of images.
+void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs,
+              const Then& then);
+void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs,
+                   const Then& then);
 void convolve_weights(const View& dw, const View& x, const View& g, const ConvAttrs& attrs);
+
+// How an op runs with something behind each block; null: it does not.
+RunThen conv_then(const Op& op);
 
 // The same where each channel is convolved by itself, with 3x3 or 5x5 taps (depthwise.cpp).
 bool is_depthwise(const Shape& x, const Shape& w, const ConvAttrs& attrs);
-void depthwise(const View& y, const View& x, const View& w, const ConvAttrs& attrs);
-void depthwise_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs);
+void depthwise(const View& y, const View& x, const View& w, const ConvAttrs& attrs,
+               const Then& then);
+void depthwise_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs,
+                    const Then& then);
 void depthwise_weights(const View& dw, const View& x, const View& g, const ConvAttrs& attrs);
 
 }  // namespace wengert

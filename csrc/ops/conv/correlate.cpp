@@ -252,11 +252,15 @@ template <class T> void correlate_few(const ConvShape& s, const T* x, const T* w
 }
 
 // y = w * x; w is [groups, outputs, channels, taps].
-template <class T> void correlate(const ConvShape& s, const T* x, const T* w, T* y) {
+template <class T>
+void correlate(const ConvShape& s, const T* x, const T* w, T* y, const Then& then) {
   if (s.images * s.groups * s.outputs * outputs_of(s) == 0) return;
-  if (s.outputs < few_outputs) return correlate_few(s, x, w, y);
+  if (s.outputs < few_outputs) {
+    correlate_few(s, x, w, y);
+    return finish(then, 0, s.images * s.groups * s.outputs, whole_of(s));
+  }
   const ConvPhases phases = {{s.axis[0]}, {s.axis[1]}, {s.axis[2]}};
-  dense_windows<T>(s, phases, x, {w, s.channels * taps_of(s), taps_of(s)}, y);
+  dense_windows<T>(s, phases, x, {w, s.channels * taps_of(s), taps_of(s)}, y, then);
 }
 
 // dw = sum of g and windows of x; [groups, outputs, channels, taps].
@@ -332,13 +336,16 @@ ConvAxis phase_of(const ConvAxis& forward, int64_t dilation, int64_t before, int
 }
 
 template <class T>
-void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T* w, T* dx) {
-  const int64_t total = forward.images * forward.groups * forward.channels * inputs_of(forward);
+void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T* w, T* dx,
+          const Then& then) {
+  const int64_t channels = forward.images * forward.groups * forward.channels,
+                inputs = inputs_of(forward), total = channels * inputs;
   if (total == 0) return;
-  if (forward.outputs * outputs_of(forward) == 0) {
+  const auto zero = [&] {
     std::fill(dx, dx + total, T(0));
-    return;
-  }
+    finish(then, 0, channels, inputs);
+  };
+  if (forward.outputs * outputs_of(forward) == 0) return zero();
   ConvPhases phases;
   bool misses = false;
   for (int i = 0; i < most_axes; ++i) {
@@ -353,13 +360,13 @@ void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T*
       if (axis.out > 0) phases[i].push_back(std::move(axis));
     }
     misses = misses || static_cast<int64_t>(residues.size()) < forward.axis[i].stride;
-    if (phases[i].empty()) return std::fill(dx, dx + total, T(0));
+    if (phases[i].empty()) return zero();
   }
   const ConvAxis* f = forward.axis;
   ConvShape s{forward.images, forward.groups, forward.outputs, forward.channels, {}};
   if (s.outputs >= few_outputs) {
     const int64_t taps = f[0].weights * f[1].weights * f[2].weights;
-    return dense_windows<T>(s, phases, g, {w, taps, s.outputs * taps, misses}, dx);
+    return dense_windows<T>(s, phases, g, {w, taps, s.outputs * taps, misses}, dx, then);
   }
   if (misses) std::fill(dx, dx + total, T(0));
   const Buffer<T> turned(forward.groups * forward.outputs * forward.channels * f[0].weights *
@@ -382,29 +389,40 @@ void back(const ConvShape& forward, const ConvAttrs& attrs, const T* g, const T*
             for (const int64_t t : from) *to++ = row[t];
           }
         });
-        correlate<T>(s, g, turned.data, dx);
+        correlate<T>(s, g, turned.data, dx, {});
       }
+  finish(then, 0, channels, inputs);
 }
 
 }  // namespace
 
-void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs) {
-  if (is_depthwise(x.shape, w.shape, attrs)) return depthwise(y, x, w, attrs);
+void finish(const Then& then, int64_t row, int64_t rows, int64_t columns) {
+  if (!then.apply) return;
+  const int64_t together = std::max<int64_t>(1, band_elements / columns);
+  parallel_for(ceil_div(rows, together), [&](int64_t chunk) {
+    const int64_t first = chunk * together;
+    then(row + first, std::min(together, rows - first), 0, columns);
+  });
+}
+
+void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs,
+              const Then& then) {
+  if (is_depthwise(x.shape, w.shape, attrs)) return depthwise(y, x, w, attrs, then);
   const ConvShape s = shape_of(x.shape, w.shape, y.shape, attrs);
   of_floats(y.dtype, [&](auto zero) {
     using T = decltype(zero);
-    if (s.channels * taps_of(s) == 0)
-      std::fill(y.as<T>(), y.as<T>() + y.numel(), T(0));
-    else
-      correlate<T>(s, x.as<T>(), w.as<T>(), y.as<T>());
+    if (s.channels * taps_of(s) > 0) return correlate<T>(s, x.as<T>(), w.as<T>(), y.as<T>(), then);
+    std::fill(y.as<T>(), y.as<T>() + y.numel(), T(0));
+    if (y.numel()) finish(then, 0, y.shape[0] * y.shape[1], whole_of(s));
   });
 }
-void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs) {
-  if (is_depthwise(dx.shape, w.shape, attrs)) return depthwise_back(dx, g, w, attrs);
+void convolve_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs,
+                   const Then& then) {
+  if (is_depthwise(dx.shape, w.shape, attrs)) return depthwise_back(dx, g, w, attrs, then);
   const ConvShape s = shape_of(dx.shape, w.shape, g.shape, attrs);
   of_floats(dx.dtype, [&](auto zero) {
     using T = decltype(zero);
-    back<T>(s, attrs, g.as<T>(), w.as<T>(), dx.as<T>());
+    back<T>(s, attrs, g.as<T>(), w.as<T>(), dx.as<T>(), then);
   });
 }
 void convolve_weights(const View& dw, const View& x, const View& g, const ConvAttrs& attrs) {

@@ -17,6 +17,7 @@
 #include <array>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 #include "base/pool.h"
 #include "base/scratch.h"
@@ -37,6 +38,7 @@ constexpr int64_t chunks_wanted = 16;         // of the positions
 constexpr int64_t parts_wanted = 8;           // of a weight's gradient,
 constexpr int64_t least_rows = 96;            // ... each of which has so many rows
 constexpr int64_t sums_wanted = 1 << 18;      // elements of its sums that are added at the end
+constexpr int64_t most_ahead = 4096;          // lines of memory, 256 KB
 constexpr int64_t pointwise_positions = 256;  // from here on 1x1 is a plain product of matrices
 
 const DenseKernels& kernels() {
@@ -46,6 +48,16 @@ const DenseKernels& kernels() {
 template <class T> constexpr int is_double = sizeof(T) == 8;
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 template <class T> int64_t lanes() { return kernels().lanes[is_double<T>]; }
+
+// Lines of memory that are needed next.
+struct Ahead {
+  template <class T> void add(const T* from, int64_t n) {
+    for (int64_t i = 0; i < n && count < most_ahead; i += 64 / int64_t{sizeof(T)})
+      lines[count++] = from + i;
+  }
+  const void** lines;
+  int64_t count = 0;
+};
 
 // Output channels that are made together.
 template <class T> struct Lanes {
@@ -117,7 +129,7 @@ struct Pieces {
 // zeros around.
 struct Field {
   Field(const ConvPhases& phases, const Pieces& pieces, const Piece& piece, int64_t line) {
-    int64_t in[most_axes], rows[most_axes];
+    int64_t in[most_axes], rows[most_axes], inner = 1;
     for (int a = 0; a < most_axes; ++a) {
       int64_t low = INT64_MAX, high = INT64_MIN;
       for (const ConvAxis& p : phases[a]) {
@@ -130,7 +142,12 @@ struct Field {
       if (low > high) low = high = 0;
       in[a] = phases[a][0].in, from[a] = low, rows[a] = high - low, inputs *= in[a];
       in_place = in_place && low >= 0 && high <= in[a];
+      if (a > pieces.axis) inner *= in[a];
     }
+    const auto seen_from = [&](int64_t i) {
+      return std::clamp<int64_t>(i, 0, in[pieces.axis]) * inner;
+    };
+    seen = {seen_from(from[pieces.axis]), seen_from(from[pieces.axis] + rows[pieces.axis])};
     for (int a = 0; a < most_axes; ++a) {
       if (in_place) from[a] = 0, rows[a] = in[a];
       copies.side[a] = {in[a], rows[a], 1, from[a], 1, &phase};
@@ -146,6 +163,7 @@ struct Field {
   }
   static constexpr int64_t phase = 0;
   bool in_place = true;
+  Range seen;  // what it reads of a channel
   int64_t from[most_axes], step[most_axes], inputs = 1, plane;
   PlaneCopy copies;
 };
@@ -238,11 +256,23 @@ template <class... T> std::tuple<T*...> arrays(const std::array<int64_t, sizeof.
   return std::tuple<T*...>{reinterpret_cast<T*>(next())...};
 }
 
+// What a piece reads of some channels of group g.
+template <class T>
+void look_ahead(const ConvShape& s, const ConvPhases& phases, const Pieces& pieces,
+                const Piece& piece, int64_t g, int64_t channel, int64_t channels, const T* x,
+                Ahead& ahead) {
+  const Field field = field_of<T>(phases, pieces, piece);
+  for (int64_t n = piece.first; n < piece.first + piece.images; ++n)
+    for (int64_t c = channel; c < channel + channels; ++c)
+      ahead.add(x + ((n * s.groups + g) * s.channels + c) * field.inputs + field.seen.begin,
+                field.seen.end - field.seen.begin);
+}
+
 // y of piece `index` of the images and of group g, lanes `first` to `last`.
 template <class T>
 void make(const ConvShape& s, const ConvPhases& phases, const Pieces& pieces, int64_t index,
           int64_t g, const T* x, const Copies<T>* copies, const DenseWeights<T>& w,
-          const Lanes<T>& outputs, int64_t first, int64_t last, T* y) {
+          const Lanes<T>& outputs, int64_t first, int64_t last, T* y, const Then& then) {
   const Piece piece = pieces[index];
   const Field field = field_of<T>(phases, pieces, piece);
   int64_t weights = 1, phase_count = 1;
@@ -255,10 +285,11 @@ void make(const ConvShape& s, const ConvPhases& phases, const Pieces& pieces, in
                 together =
                     std::min(s.channels, std::max<int64_t>(1, block * phase_count / weights)),
                 room = made + phase_count * dense_tile;
-  const auto [copy, b, c, rows, results, terms, places, taps, at] =
-      arrays<T, T, T, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>(
+  const auto [copy, b, c, rows, results, terms, places, taps, at, lines] =
+      arrays<T, T, T, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, const void*>(
           {copies || field.in_place ? 0 : piece.images * image, together * weights * outputs.size,
-           (made + 1) * outputs.size, room, room, together * weights, weights, weights, weights});
+           (made + 1) * outputs.size, room, room, together * weights, weights, weights, weights,
+           most_ahead});
   const T* const images = x + (piece.first * s.groups + g) * s.channels * field.inputs;
   const T* const data = field.in_place ? images : copies ? copies->of(index, g) : copy;
   if (data == copy)
@@ -287,10 +318,20 @@ void make(const ConvShape& s, const ConvPhases& phases, const Pieces& pieces, in
         parts.push_back(p);
       }
   std::fill(at, at + weights, -1);
+  const int64_t whole = pieces.size * pieces.inner, column = piece.begin * pieces.inner;
+  const auto row_of = [&](int64_t n, int64_t l) {
+    return ((piece.first + n) * s.groups + g) * s.outputs + l * outputs.size;
+  };
 
   for (int64_t l = first; l < last; ++l) {
     const int64_t lanes_here = outputs.of(l), width = round_up(lanes_here, lanes<T>());
     if (w.misses) std::fill(c, c + made * width, T(0));
+    Ahead ahead{lines};  // what the end of this piece writes, and the next piece reads
+    for (int64_t n = 0; n < piece.images; ++n)
+      for (int64_t i = 0; i < lanes_here; ++i)
+        ahead.add(y + (row_of(n, l) + i) * whole + column, band);
+    if (const int64_t next = index + 1; l + 1 == last && next < pieces.count && !copies)
+      look_ahead(s, phases, pieces, pieces[next], g, 0, s.channels, x, ahead);
     for (int64_t ch = 0; ch < s.channels; ch += together) {
       const int64_t n = std::min(together, s.channels - ch);
       const T* const from = w.data + g * s.outputs * s.channels * weights +
@@ -310,16 +351,15 @@ void make(const ConvShape& s, const ConvPhases& phases, const Pieces& pieces, in
         for (int64_t k = 0; k < all; k += block)
           kernels().multiply[is_double<T>]({data, rows + p.row, results + p.row, p.rows, terms + k,
                                             std::min(block, all - k), b + (n * p.tap + k) * width,
-                                            c, width / lanes<T>(), ch + k > 0});
+                                            c, width / lanes<T>(), ch + k > 0, ahead.lines,
+                                            std::exchange(ahead.count, 0)});
       }
       poll_interrupt();
     }
-    const int64_t whole = pieces.size * pieces.inner;
-    for (int64_t n = 0; n < piece.images; ++n)
-      put(c + n * band * width, width, band, lanes_here,
-          y + (((piece.first + n) * s.groups + g) * s.outputs + l * outputs.size) * whole +
-              piece.begin * pieces.inner,
-          whole);
+    for (int64_t n = 0; n < piece.images; ++n) {
+      put(c + n * band * width, width, band, lanes_here, y + row_of(n, l) * whole + column, whole);
+      then(row_of(n, l), lanes_here, column, band);
+    }
   }
 }
 
@@ -336,7 +376,7 @@ bool is_pointwise(const ConvPhases& phases) {
 
 template <class T>
 void dense_windows(const ConvShape& s, const ConvPhases& phases, const T* x,
-                   const DenseWeights<T>& w, T* y) {
+                   const DenseWeights<T>& w, T* y, const Then& then) {
   int64_t positions = most_positions;
   Pieces pieces(phases, s.images, positions);
   const int64_t whole = pieces.size * pieces.inner;
@@ -354,6 +394,7 @@ void dense_windows(const ConvShape& s, const ConvPhases& phases, const T* x,
            .b_col = 1,
            .c = y + i * s.outputs * whole,
            .c_row = whole});
+      finish(then, i * s.outputs, s.outputs, whole);
       poll_interrupt();
     }
     return;
@@ -367,7 +408,7 @@ void dense_windows(const ConvShape& s, const ConvPhases& phases, const T* x,
   parallel_for(pieces.count * s.groups * parts, [&](int64_t chunk) {
     const int64_t part = chunk % parts, i = chunk / parts;
     make(s, phases, pieces, i / s.groups, i % s.groups, x, copies ? &*copies : nullptr, w, outputs,
-         part * outputs.count / parts, (part + 1) * outputs.count / parts, y);
+         part * outputs.count / parts, (part + 1) * outputs.count / parts, y, then);
   });
 }
 
@@ -426,9 +467,10 @@ template <class T> void dense_weights(const ConvShape& s, const T* x, const T* g
       const int64_t band = pieces.band(piece), made = piece.images * band,
                     inputs = s.groups * s.channels * field.inputs,
                     image = field.in_place ? inputs : (own ? p.channels : s.channels) * field.plane;
-      const auto [copy, b, c, rows, results, terms] = arrays<T, T, T, int64_t, int64_t, int64_t>(
-          {own ? piece.images * image : 0, block * p.width, (p.rows + 1) * p.width,
-           p.rows + dense_tile, p.rows + dense_tile, made});
+      const auto [copy, b, c, rows, results, terms, lines] =
+          arrays<T, T, T, int64_t, int64_t, int64_t, const void*>(
+              {own ? piece.images * image : 0, block * p.width, (p.rows + 1) * p.width,
+               p.rows + dense_tile, p.rows + dense_tile, made, most_ahead});
       const T* const images =
           x + piece.first * inputs + (p.group * s.channels + p.channel) * field.inputs;
       const T* const data = field.in_place ? images
@@ -445,16 +487,27 @@ template <class T> void dense_weights(const ConvShape& s, const T* x, const T* g
         each_position(phase, pieces, piece, field,
                       [&](int64_t place, int64_t) { terms[term++] = n * image + place; });
       }
-      for (int64_t k = 0; k < made; k += block) {
-        const int64_t ks = std::min(block, made - k);
-        for (int64_t j = k, n; j < k + ks; j += n) {  // those of each image
-          n = std::min(k + ks - j, band - j % band);
+      // f(g, number) for terms from k on, those of each image.
+      const auto each_run = [&](int64_t k, const auto& f) {
+        for (int64_t j = k, n; j < std::min(k + block, made); j += n) {
+          n = std::min(std::min(k + block, made) - j, band - j % band);
           const int64_t from = ((piece.first + j / band) * s.groups + p.group) * s.outputs + p.lane;
-          turn(g + from * whole + piece.begin * pieces.inner + j % band, whole, p.lanes, n,
-               b + (j - k) * p.width, p.width);
+          f(g + from * whole + piece.begin * pieces.inner + j % band, j, n);
         }
-        kernels().multiply[is_double<T>](
-            {data, rows, results, row, terms + k, ks, b, c, p.width / lanes<T>(), k > 0});
+      };
+      Ahead ahead{lines};
+      if (own && i + 1 < pieces.count)
+        look_ahead(s, phases, pieces, pieces[i + 1], p.group, p.channel, p.channels, x, ahead);
+      for (int64_t k = 0; k < made; k += block) {
+        each_run(k, [&](const T* from, int64_t j, int64_t n) {
+          turn(from, whole, p.lanes, n, b + (j - k) * p.width, p.width);
+        });
+        each_run(k + block, [&](const T* from, int64_t, int64_t n) {
+          for (int64_t l = 0; l < p.lanes; ++l) ahead.add(from + l * whole, n);
+        });
+        kernels().multiply[is_double<T>]({data, rows, results, row, terms + k,
+                                          std::min(block, made - k), b, c, p.width / lanes<T>(),
+                                          k > 0, ahead.lines, std::exchange(ahead.count, 0)});
         poll_interrupt();
       }
       if (adds)
@@ -477,9 +530,9 @@ template <class T> void dense_weights(const ConvShape& s, const T* x, const T* g
 }
 
 template void dense_windows(const ConvShape&, const ConvPhases&, const float*,
-                            const DenseWeights<float>&, float*);
+                            const DenseWeights<float>&, float*, const Then&);
 template void dense_windows(const ConvShape&, const ConvPhases&, const double*,
-                            const DenseWeights<double>&, double*);
+                            const DenseWeights<double>&, double*, const Then&);
 template void dense_weights(const ConvShape&, const float*, const float*, float*);
 template void dense_weights(const ConvShape&, const double*, const double*, double*);
 

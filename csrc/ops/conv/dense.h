@@ -20,6 +20,8 @@ struct DenseProduct {
   void* c;
   int64_t vectors;  // in a row of b and of c, at most most_vectors
   bool add;
+  const void* const* ahead;  // lines of memory that are needed next: brought into L2 meanwhile
+  int64_t ahead_count;
 };
 // to[at[j] * width + l] = from[l * step + j] for l < lanes, at most a vector, and j < n. Without
 // `at` it is j; where it is negative j is left out. `stored` lanes are written.

@@ -49,7 +49,12 @@ template <class T, int V> void multiply_tile(const DenseProduct& p, int64_t firs
   }
 }
 template <class T, int V> void multiply_rows(const DenseProduct& p) {
-  for (int64_t i = 0; i < p.row_count; i += tile) multiply_tile<T, V>(p, i);
+  const int64_t tiles = p.row_count / tile, share = (p.ahead_count + tiles - 1) / tiles;
+  for (int64_t i = 0; i < tiles; ++i) {
+    for (int64_t j = i * share; j < min(p.ahead_count, (i + 1) * share); ++j)
+      __builtin_prefetch(p.ahead[j], 0, 2);
+    multiply_tile<T, V>(p, i * tile);
+  }
 }
 template <class T> void multiply(const DenseProduct& p) {
   if (p.vectors == 1) return multiply_rows<T, 1>(p);

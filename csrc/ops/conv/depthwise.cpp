@@ -53,7 +53,8 @@ bool is_depthwise(const Shape& x, const Shape& w, const ConvAttrs& a) {
          a.stride[1] == a.stride[2] && a.stride[1] <= 2;
 }
 
-void depthwise(const View& y, const View& x, const View& w, const ConvAttrs& attrs) {
+void depthwise(const View& y, const View& x, const View& w, const ConvAttrs& attrs,
+               const Then& then) {
   const Channels c(x.shape, w.shape, y.shape, attrs);
   of_floats(y.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -62,11 +63,13 @@ void depthwise(const View& y, const View& x, const View& w, const ConvAttrs& att
       kernels<T>(c.taps).forward[attrs.stride[1] - 1](band, x.as<T>() + at * c.inputs,
                                                       w.as<T>() + channel * c.taps,
                                                       y.as<T>() + at * c.outputs);
+      then(at, 1, band.first * y.shape[3], (band.last - band.first) * y.shape[3]);
     });
   });
 }
 
-void depthwise_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs) {
+void depthwise_back(const View& dx, const View& g, const View& w, const ConvAttrs& attrs,
+                    const Then& then) {
   const Channels c(dx.shape, w.shape, g.shape, attrs);
   of_floats(dx.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -74,14 +77,18 @@ void depthwise_back(const View& dx, const View& g, const View& w, const ConvAttr
       const int64_t at = image * c.channels + channel;
       const T *const from = g.as<T>() + at * c.outputs, *const taps = w.as<T>() + channel * c.taps;
       T* const to = dx.as<T>() + at * c.inputs;
-      if (attrs.stride[1] == 2) return kernels<T>(c.taps).back(band, from, taps, to);
-      T turned[25];
-      std::reverse_copy(taps, taps + c.taps, turned);
-      for (int i = 0; i < 2; ++i) {
-        std::swap(band.in[i], band.out[i]);
-        band.before[i] = w.shape[2] - 1 - band.before[i];
+      if (attrs.stride[1] == 2) {
+        kernels<T>(c.taps).back(band, from, taps, to);
+      } else {
+        T turned[25];
+        std::reverse_copy(taps, taps + c.taps, turned);
+        for (int i = 0; i < 2; ++i) {
+          std::swap(band.in[i], band.out[i]);
+          band.before[i] = w.shape[2] - 1 - band.before[i];
+        }
+        kernels<T>(c.taps).forward[0](band, from, turned, to);
       }
-      kernels<T>(c.taps).forward[0](band, from, turned, to);
+      then(at, 1, band.first * dx.shape[3], (band.last - band.first) * dx.shape[3]);
     });
   });
 }

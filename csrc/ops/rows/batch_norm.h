@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "tensor/tensor.h"
+#include "graph/blocks.h"
 
 namespace wengert {
 
@@ -11,5 +11,9 @@ namespace wengert {
 // variance of each channel, (2, channels).
 std::pair<Tensor, Tensor> batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                      double eps);
+
+// How batch_norm, or its gradient, runs with something behind each channel of each image; null: the
+// op is neither.
+RunThen batch_norm_then(const Op& op);
 
 }  // namespace wengert

@@ -36,19 +36,22 @@ template <class T> struct RowSums {
   template <int by, class U, int... i> FN static U turned(U v, std::integer_sequence<int, i...>) {
     return U(__builtin_shufflevector(v.v, v.v, (i + by) % U::width...));
   }
-  FN static double total(V v) {
-    f64 sums;
+  // In float64, lanes of both halves added.
+  FN static f64 widened(V v) {
     if constexpr (sizeof(T) == sizeof(double)) {
-      sums = v;
+      return v;
     } else {
       typedef float Half __attribute__((vector_size(WENGERT_SIMD_BYTES / 2)));
       Half half[2];
       __builtin_memcpy(half, &v.v, sizeof half);
-      sums = f64(__builtin_convertvector(half[0], f64::Vec)) +
+      return f64(__builtin_convertvector(half[0], f64::Vec)) +
              f64(__builtin_convertvector(half[1], f64::Vec));
     }
+  }
+  FN static double lanes_of(f64 sums) {
     return fold(sums, [](f64 a, f64 b) INLINE { return a + b; }).v[0];
   }
+  FN static double total(V v) { return lanes_of(widened(v)); }
   // x in the first n lanes, `other` in the rest.
   FN static V first(V x, int n, T other) {
     typename V::Bits number;

@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "base/pool.h"
+#include "ops/conv/conv.h"
+#include "ops/rows/batch_norm.h"
 #include "program/plan.h"
 
 namespace wengert {
@@ -59,6 +61,33 @@ int assign_tiles(const StepList& list, std::span<const StepList::Line> lines,
   }
   return static_cast<int>(taken.size());
 }
+
+class ThenChain final : public Ready {
+ public:
+  ThenChain(const Op& op, std::vector<View> out, std::vector<View> in, const Attrs& attrs,
+            Chain chain)
+      : run_then_(then_of(op)),
+        out_(std::move(out)),
+        in_(std::move(in)),
+        attrs_(attrs),
+        chain_(std::move(chain)) {}
+  void run() const override {
+    const auto then = [](const void* chain, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+      static_cast<const Chain*>(chain)->run_block(row, rows, col, cols);
+    };
+    run_then_(Views(out_), Views(in_), attrs_, {then, &chain_});
+  }
+  void pointers(std::vector<void*>& at) override {
+    for (View& x : in_) at.push_back(&x.data);
+    chain_.pointers(at);
+  }
+
+ private:
+  RunThen run_then_;
+  std::vector<View> out_, in_;
+  Attrs attrs_;
+  Chain chain_;
+};
 
 // Fills `all` bytes with the first `have`, doubled up.
 void repeat(char* to, size_t have, size_t all) {
@@ -128,6 +157,24 @@ std::span<const StepList::Line> chain_of(const StepList::Line& line) {
 std::unique_ptr<Ready> ready_chain(const Plan& plan, const StepList::Line& line) {
   return std::make_unique<Chain>(plan.list(), line.body, *grid_of(plan.list(), line.body, true),
                                  plan.base());
+}
+
+RunThen then_of(const Op& op) {
+  const RunThen conv = conv_then(op);
+  return conv ? conv : batch_norm_then(op);
+}
+
+Grid grid_of_blocks(const Op& op, const Shape& result) {
+  const int split = then_of(op) ? 2 : result.size() - 1;
+  return {product(result, 0, split), product(result, split, result.size())};
+}
+
+std::unique_ptr<Ready> ready_then(const Plan& plan, const StepList::Line& line) {
+  const StepList::Line& first = line.body[0];
+  std::vector<View> out = plan.views(first.outputs), in = plan.views(first.inputs);
+  const Grid grid = grid_of_blocks(*first.op, out[0].shape);
+  return std::make_unique<ThenChain>(*first.op, std::move(out), std::move(in), first.attrs,
+                                     Chain(plan.list(), chain_of(line), grid, plan.base()));
 }
 
 std::optional<Grid> grid_of(const StepList& list, std::span<const StepList::Line> lines,

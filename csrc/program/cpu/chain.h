@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "graph/blocks.h"
 #include "program/list.h"
 
 namespace wengert {
@@ -41,6 +42,12 @@ int split_for(const Shape& shape, const Grid& grid);
 std::span<const StepList::Line> chain_of(const StepList::Line& line);
 // A line that is nothing but a chain.
 std::unique_ptr<Ready> ready_chain(const Plan& plan, const StepList::Line& line);
+// A line whose first part runs the chain behind it on each block of its result (graph/blocks.h).
+std::unique_ptr<Ready> ready_then(const Plan& plan, const StepList::Line& line);
+// How an op runs with a chain behind each block of its result; null: it is not made in blocks.
+RunThen then_of(const Op& op);
+// The grid of such blocks; of a matmul, its rows and columns.
+Grid grid_of_blocks(const Op& op, const Shape& result);
 
 class Chain final : public Ready {
  public:

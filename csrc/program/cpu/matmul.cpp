@@ -74,8 +74,7 @@ std::unique_ptr<Ready> ready_matmul(const Plan& plan, const StepList::Line& line
   const View c = plan.view(matmul.outputs[0]);
   std::optional<Chain> chain;
   if (const auto lines = chain_of(line); !lines.empty())
-    chain.emplace(plan.list(), lines, Grid{c.numel() / c.shape.back(), c.shape.back()},
-                  plan.base());
+    chain.emplace(plan.list(), lines, grid_of_blocks(matmul_op, c.shape), plan.base());
   std::vector<std::unique_ptr<ReadyUpdate>> updates;
   for (const StepList::Line& part : line.body)
     if (is_update(*part.op))

@@ -1,7 +1,8 @@
-// epilogues: elementwise lines that read a matmul's result become a part of its line. Small matmuls
-// run them on each block while it is in the cache, larger ones on the whole result
-// (program/cpu/matmul.cpp says why). The matmul writes to where the last result will lie, so it has
-// no memory of its own. On a GPU they run in the matmul's kernel (program/gpu/matmul.h).
+// epilogues: elementwise lines that read the result of a matmul, a convolution or another op that
+// makes it in blocks (graph/blocks.h) become a part of its line, which runs them on each block
+// while it is in the cache; large matmuls run them on the whole result (program/cpu/matmul.cpp says
+// why). The op writes to where the last result will lie, so it has no memory of its own. On a GPU
+// they run in the matmul's kernel (program/gpu/matmul.h).
 //
 //   v2 = matmul(arg0, c2.T)               v2, v3, v4 = matmul:
 //   fused:                                  v2 = matmul(arg0, c2.T)
@@ -19,16 +20,19 @@ namespace wengert {
 
 namespace {
 
+constexpr int64_t least_columns = 16;  // of blocks whose rows may come one by one
+
 // Whether lines may be added: no other line writes its result. A stack of matrices is one tall one.
 bool takes_epilogue(const StepList& list, const StepList::Line& line,
                     const std::vector<int>& writers) {
-  if (line.op != &matmul_op || !line.body.empty()) return false;
+  if ((line.op != &matmul_op && !then_of(*line.op)) || !line.body.empty()) return false;
   const StepList::Value& c = list.value(line.outputs[0]);
   return is_floating(c.dtype) && c.dtype != DType::bfloat16 && numel(c.shape) > 0 &&
+         (!then_of(*line.op) || grid_of_blocks(*line.op, c.shape).columns >= least_columns) &&
          writers[static_cast<size_t>(c.slot)] == 1;
 }
 
-bool is_epilogue(const StepList& list, const StepList::Line& line, int made) {
+bool is_epilogue(const StepList& list, const Op& op, const StepList::Line& line, int made) {
   if (line.op != &fused_op && !chainable(list, line)) return false;
   const StepList::Value& c = list.value(made);
   bool reads = false;
@@ -39,7 +43,7 @@ bool is_epilogue(const StepList& list, const StepList::Line& line, int made) {
   const std::span<const StepList::Line> parts =
       line.body.empty() ? std::span(&line, 1) : std::span(line.body);
   return reads && list.value(line.outputs[0]).shape == c.shape &&
-         fits_grid(list, parts, {numel(c.shape) / c.shape.back(), c.shape.back()}, true);
+         fits_grid(list, parts, grid_of_blocks(op, c.shape), true);
 }
 
 // Makes the first line behind line i that `fits(line, next)` a part of it, where one of the two can
@@ -49,9 +53,9 @@ bool take_next(StepList& list, size_t i, decltype(StepList::Line::ready) ready, 
   for (size_t j = i + 1; j < list.lines.size(); ++j) {
     if (!fits(list.lines[i], list.lines[j])) continue;
     size_t at = i;
-    if (can_move(list, j, i)) {  // up to the matmul
+    if (can_move(list, j, i)) {  // up to the first
       move_line(list, j, i);
-    } else if (can_move(list, i, j)) {  // the matmul down to it
+    } else if (can_move(list, i, j)) {  // the first down to it
       move_line(list, i, j);
       at = j - 1;
     } else {
@@ -60,7 +64,8 @@ bool take_next(StepList& list, size_t i, decltype(StepList::Line::ready) ready, 
     std::vector<StepList::Line> body = body_of(list.lines[at]);
     const std::vector<StepList::Line> then = body_of(list.lines[at + 1]);
     body.insert(body.end(), then.begin(), then.end());
-    list.lines[at] = fused(matmul_op, std::move(body), ready);
+    const Op& op = *body[0].op;
+    list.lines[at] = fused(op, std::move(body), ready);
     list.lines.erase(list.lines.begin() + static_cast<std::ptrdiff_t>(at + 1));
     return true;
   }
@@ -73,9 +78,9 @@ void fuse_epilogues(StepList& list) {
   const std::vector<int> writers = list.writers();
   for (size_t i = 0; i < list.lines.size();)
     if (!takes_epilogue(list, list.lines[i], writers) ||
-        !take_next(list, i, ready_matmul,
-                   [&](const StepList::Line& matmul, const StepList::Line& next) {
-                     return is_epilogue(list, next, matmul.outputs[0]);
+        !take_next(list, i, then_of(*list.lines[i].op) ? ready_then : ready_matmul,
+                   [&](const StepList::Line& line, const StepList::Line& next) {
+                     return is_epilogue(list, *line.op, next, line.outputs[0]);
                    }))
       ++i;
 }

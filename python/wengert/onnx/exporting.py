@@ -324,7 +324,7 @@ def _stored(name: str, x: Tensor) -> Any:
 
 def _batch_norm(g: _Graph, line: Line, x: str, w: str, b: str) -> str:
     """With the batch's own mean and variance; onnxruntime lacks BatchNormalization's."""
-    axes = g.constant([0, 2])
+    axes = g.constant([0, *range(2, len(g.value(line.inputs[0]).shape))])
     centred = g.node("Sub", x, g.node("ReduceMean", x, axes, keepdims=1))
     var = g.node("ReduceMean", g.node("Mul", centred, centred), axes, keepdims=1)
     eps = g.constant(line.attributes["eps"], g.value(line.inputs[0]).dtype)

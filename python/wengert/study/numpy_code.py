@@ -176,17 +176,18 @@ _HELPERS = {
     ),
     "batch_norm": (
         "def batch_norm(x, w, b, eps):\n"
-        "    mean, var = x.mean(axis=(0, 2)), x.var(axis=(0, 2))\n"
-        "    rstd = 1 / np.sqrt(var + eps)\n"
-        "    y = (x - mean[:, None]) * rstd[:, None] * w + b\n"
-        "    return y, np.stack([mean, var])"
+        "    axes = (0, *range(2, x.ndim))\n"
+        "    mean, var = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)\n"
+        "    y = (x - mean) / np.sqrt(var + eps) * w + b\n"
+        "    return y, np.stack([mean.ravel(), var.ravel()])"
     ),
     "batch_norm_vjp": (
         "def batch_norm_vjp(g, x, kept, w, eps):\n"
-        "    mean, rstd = kept[0, :, None], 1 / np.sqrt(kept[1, :, None] + eps)\n"
+        "    axes = (0, *range(2, x.ndim))\n"
+        "    mean, rstd = kept[0].reshape(w.shape), 1 / np.sqrt(kept[1].reshape(w.shape) + eps)\n"
         "    xhat = (x - mean) * rstd\n"
-        "    of_g, of_both = g.mean(axis=(0, 2)), (g * xhat).mean(axis=(0, 2))\n"
-        "    dx = w * rstd * (g - of_g[:, None] - xhat * of_both[:, None])\n"
+        "    of_g, of_both = g.mean(axis=axes), (g * xhat).mean(axis=axes)\n"
+        "    dx = w * rstd * (g - of_g.reshape(w.shape) - xhat * of_both.reshape(w.shape))\n"
         "    return dx, np.stack([of_both, of_g]) * (x.size // x.shape[1])"
     ),
     "layer_norm_vjp": (
