@@ -187,8 +187,8 @@ void Plan::leave_out_intermediates() {
   }
 }
 
-// The result of an op that only the chain behind it reads shares the memory of a result of the chain: that of
-// the last part that reads it, or of a later one.
+// The result of an op that only the chain behind it reads shares the memory of a result of the
+// chain: that of the last part that reads it, or of a later one.
 void Plan::lend_slot(const StepList::Line& line) {
   const int made = line.body[0].outputs[0], slot = list_.value(made).slot;
   if (stored_[at(slot)]) return;
