@@ -3,7 +3,8 @@
     mpiexec -n 2 python -m wengert.parallel.check
     mpiexec -n 2 python -m wengert.parallel.check --layers 784 2048 10 --batch 256 --json found.json
 
-Times allreduce of 1 KB to 64 MB, in MPI's own order and in the fixed tree, and fits to the former
+Times allreduce of 1 KB to 64 MB, in MPI's own order and in the fixed tree, and fits to the latter,
+which `DataParallel` takes unless told otherwise,
 
     T(n, m) = 2 (n - 1) alpha + 2 (n - 1) / n m beta
 
@@ -172,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{size:10,}  {1e6 * plain:10.1f}  {size / plain / 1e9:6.2f}  {1e6 * fixed:10.1f}  "
             f"{size / fixed / 1e9:6.2f}"
         )
-    found = fit(comm.size, measured)
+    found = fit(comm.size, by_tree)
     bandwidth = f"{1 / found.beta / 1e9:.2f} GB/s" if found.beta else "no limit seen"
     say(f"fit: alpha {1e6 * found.alpha:.2f} us a message, beta of {bandwidth}")
     step, size = _step_seconds(arguments.layers, arguments.batch)
