@@ -939,7 +939,8 @@ def test_each_option_of_the_command_changes_what_comes(tmp_path: Path, capsys: A
     assert "holds no images" in capsys.readouterr().err
     tested = {*marks, *kinds, "--layers", "--batch", "--data", "--model", "--load", "--step"}
     tested |= {"--width", "--depth"}
-    elsewhere = {"--help", "--every", "--drill"}  # tests above and below
+    elsewhere = {"--help", "--every", "--drill"}  # tests above and below,
+    elsewhere |= {"--encode"}  # ... and test_cli.py
     assert isinstance(parsers, dict)
     assert {a.option_strings[-1] for a in parsers["study"]._actions if a.option_strings} == (
         tested | elsewhere
