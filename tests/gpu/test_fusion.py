@@ -326,7 +326,7 @@ except wg.DeviceError as error:
         # CUDA's sin, cos and tan reduce huge arguments with a small table on the stack.
         trigonometry = re.search(r'"(sin|cos|tan)"', source)
         # Of four elements these take more than a chain's 64 registers, some in float64 only.
-        inverse = "double" in source and re.search(r'"a(sin|cos|tan)\w*"', source)
+        inverse = "double" in source and re.search(r'"(a(sin|cos|tan)\w*|erf)"', source)
         inverse = inverse or re.search(r'"(lgamma|polygamma)"', source)
         assert int(spilled) <= (160 if inverse else 0), (source, log)
         assert int(stack) <= (80 if inverse else 40 if trigonometry else 0), (source, log)
