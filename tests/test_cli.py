@@ -20,7 +20,10 @@ import pytest
 
 import wengert
 from wengert import cli, data, io, optim, train
+from wengert.cli import options as words
+from wengert.data import frames
 from wengert.io import load, load_metadata, save
+from wengert.train import metrics as metrics_module
 from wengert.train import report
 
 NAMES = ("caf\u00e9", "\u5317\u4eac", "\x1b[31mred\x1b]0;owned\x07", "tab\there")
@@ -465,6 +468,12 @@ def test_training_ends_whatever_its_terminal(
 
 
 ENCODE = {"city": "onehot", "age": "median", "job": "ordinal"}
+
+
+def test_the_words_of_options_are_the_library_s() -> None:
+    """Written out in options.py, which imports neither module."""
+    assert words.ENCODINGS == frames.KINDS
+    assert tuple(metrics_module.METRICS) == words.METRICS
 
 
 @pytest.mark.parametrize("header", [True, False])

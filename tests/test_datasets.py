@@ -390,3 +390,10 @@ def test_no_worker_outlives_a_killed_process(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     workers = {int(line) for line in done.stdout.split()}  # it ended: none holds the pipe
     assert done.returncode == -signal.SIGKILL and len(workers) == 3
+
+
+def test_a_column_has_one_encoder(tmp_path: Path) -> None:
+    file = tmp_path / "d.csv"
+    file.write_text("city,kind\nUlm,a\nBonn,b\n")
+    with pytest.raises(DataError, match="name a column twice"):
+        load_csv(file, encoders={"city": "onehot", 0: "ordinal"})

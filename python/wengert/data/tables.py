@@ -157,6 +157,11 @@ class Sheet(NamedTuple):
     ) -> tuple[npt.NDArray[np.float64], list[str], dict[str, Encoder]]:
         """These columns as numbers, the names of what they became, and the fitted encoders."""
         given = {self.names[self.column(key)]: one for key, one in (encoders or {}).items()}
+        if len(given) < len(encoders or {}):
+            raise DataError(
+                f"load_csv: {self.file}: encoders name a column twice, by name and number; give "
+                "each one encoder"
+            )
         names = [self.names[i] for i in columns]
         if not given:
             made = [self._cells(i, None) for i in columns]
