@@ -31,7 +31,7 @@ constexpr int64_t panel = 2 * tile_side, square = tile_side * tile_side;
 constexpr int64_t height = 2 * panel;  // rows that a chunk has of c, or columns; also, to pack
 WENGERT_TUNABLE int64_t side = 2048,   // rows and columns that are worked on at once
     length = 1024,                     // columns that a chunk has, or rows
-    few_rows = 256,                    // up to so many, chunks have columns
+    few_rows = 256,                    // up to this many, chunks have columns
     packed_words = 1 << 18;  // that a chunk reads of what is shared, if that is a slab or more
 
 typedef uint32_t Words __attribute__((vector_size(64)));

@@ -481,8 +481,8 @@ def _end_launcher() -> None:
 
 
 def _finalize(mpi: Any) -> None:
-    """Ends MPI, as the process ends. After a loss Open MPI's own end may wait for the rank that was
-    lost, for ever: it is left out, and the ranks that are left wait for each other here."""
+    """Ends MPI, as the process ends. After a loss MPI_Finalize may hang, as it waits for the lost
+    rank: it is skipped, and the remaining ranks wait for each other here."""
     comm = MPI._lost
     if comm is None:
         if not mpi.Is_finalized():
