@@ -383,11 +383,15 @@ def test_no_worker_outlives_a_killed_process(tmp_path: Path) -> None:
         "class Slow:\n"
         "    def __len__(self): return 8\n"
         "    def __getitem__(self, i):\n"
-        "        print(os.getpid(), flush=True); time.sleep(600 * (i > 0)); return [i], i\n"
+        "        print(os.getpid(), flush=True)\n"
+        "        open(f'{sys.argv[1]}/{os.getpid()}', 'w').close()\n"
+        "        time.sleep(600 * (i > 0)); return [i], i\n"
         "for _ in Batches(Slow(), batch_size=1, shuffle=False, workers=2, processes=True):\n"
+        "    while len(os.listdir(sys.argv[1])) < 3: time.sleep(0.01)  # both workers are at work\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     workers = {int(line) for line in done.stdout.split()}  # it ended: none holds the pipe
     assert done.returncode == -signal.SIGKILL and len(workers) == 3
 
