@@ -281,6 +281,12 @@ LARGE = [
     (4, 20, 24, 13, 1, 3, 2, 1, 1),
     (2, 2, 9, 40, 12, 1, 5, 1, 1),
     (4, 32, 96, 14, 3, 1, 1, 1, 2),
+    # Winograd's: bands, several images, edges, paddings, groups.
+    (9, 40, 33, 7, 3, 1, 1, 1, 1),
+    (20, 17, 70, 8, 3, 1, 0, 1, 1),
+    (3, 20, 24, 17, 3, 1, 3, 1, 1),
+    (2, 32, 32, 61, 3, 1, 2, 1, 2),
+    (9, 130, 16, 9, 3, 1, 1, 1, 1),
 ]
 
 
@@ -354,6 +360,54 @@ def test_nothing_beside_an_image_comes_in() -> None:
     values, indices = F.max_pool2d(wg.tensor(at), 2, return_indices=True)
     assert_array_equal(values.numpy(), [[[[math.nan, 7.0], [13.0, 15.0]]]])
     assert_array_equal(indices.numpy(), [[[[5, 7], [13, 15]]]])
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (math.inf, "x"),
+        (-math.inf, "w"),
+        (math.nan, "x"),
+        (math.nan, "w"),
+        (math.inf, "g"),
+        (3e38, "x"),
+        (3e38, "g"),
+    ],
+)
+def test_what_is_not_finite_is_where_windows_see_it(value: float, place: str) -> None:
+    """As in float64, though the sums of four elements that save products overflow or are inf - inf;
+    what a compiled step does behind a convolution is done once."""
+    random = np.random.default_rng(0)
+    arrays = {
+        "x": random.standard_normal((3, 20, 16, 16)).astype(np.float32),
+        "w": random.standard_normal((40, 20, 3, 3)).astype(np.float32),
+        "g": random.standard_normal((3, 40, 16, 16)).astype(np.float32),
+    }
+    if math.isfinite(value):  # results are smaller, sums of four elements larger
+        arrays = {k: a * np.float32(1e-3) for k, a in arrays.items()}
+        arrays[place][1, 3, 4:9] = value
+    else:
+        arrays[place].reshape(3 if place != "w" else 40, -1)[1, 5] = value
+
+    def run(dtype: str) -> list[np.ndarray]:
+        x, w, g = (wg.tensor(a, dtype=dtype, requires_grad=True) for a in arrays.values())
+        y = wg.conv2d(x, w, padding=1)
+        return [a.detach().numpy() for a in (y, *wg.grad(y, [x, w], g.detach()))]
+
+    for a, b in zip(run("float32"), run("float64"), strict=True):
+        with np.errstate(over="ignore"):
+            b = b.astype(np.float32)
+        finite = np.isfinite(b)
+        assert_array_equal(a[~finite], b[~finite])
+        scale = np.abs(b[finite]).max() if finite.any() else 0
+        assert_allclose(a[finite], b[finite], 1e-5, 1e-6 * scale)
+
+    x, w, g = (wg.tensor(a) for a in arrays.values())
+
+    def step(x: wg.Tensor) -> wg.Tensor:
+        return wg.relu(wg.conv2d(x, w, padding=1) * 0.5 + g)
+
+    assert_array_equal(wg.compile(step)(x).numpy(), step(x).numpy())
 
 
 def test_strides_and_dilations_beyond_all_sizes() -> None:

@@ -133,6 +133,11 @@ def conv2d(
     kernel height, kernel width). Fukushima, "Neocognitron", 1980; LeCun et al., "Gradient-based
     learning applied to document recognition", 1998.
 
+    On the CPU, 3x3 taps without strides between 16 channels and more take 4/9 of the products in
+    float32 (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016). The error
+    is then in proportion to the largest terms of a window: 3e-7 of the largest result on normal
+    numbers, as without.
+
     >>> wg.conv2d(wg.ones((1, 3, 8, 8)), wg.ones((4, 3, 3, 3)), padding=1, stride=2).shape
     (1, 4, 4, 4)
     """

@@ -2,8 +2,8 @@
 //
 // y[n, o, p] = sum over c, t of w[o, c, t] * x[n, c, p * stride + t * dilation - before], where x
 // is 0 outside. It is linear in x and in w, and so are its gradients: three ops, each of which is
-// the gradient of the two others (conv.cpp). On the CPU all three are matrix products or, with few
-// output channels, loops over rows (correlate.cpp, depthwise.cpp).
+// the gradient of the two others (conv.cpp). On the CPU all three are matrix products (dense.cpp,
+// winograd.cpp) or, with few output channels, loops over rows (correlate.cpp, depthwise.cpp).
 #pragma once
 
 #include <vector>
@@ -60,6 +60,14 @@ template <class T>
 void dense_windows(const ConvShape& s, const ConvPhases& phases, const T* x,
                    const DenseWeights<T>& w, T* y, const Then& then);
 template <class T> void dense_weights(const ConvShape& s, const T* x, const T* g, T* dw);
+
+// The same by Winograd's algorithm (winograd.cpp), where it pays; the weights' gradient is left to
+// dense.cpp where it is not finite.
+bool winograd_pays(const ConvShape& s, const ConvPhases& phases);
+void winograd_windows(const ConvShape& s, const ConvPhases& phases, const float* x,
+                      const DenseWeights<float>& w, float* y, const Then& then);
+bool winograd_weights(const ConvShape& s, const ConvPhases& phases, const float* x, const float* g,
+                      float* dw);
 
 // Calls `then` for whole rows.
 void finish(const Then& then, int64_t row, int64_t rows, int64_t columns);

@@ -45,6 +45,26 @@ template <class T> struct Lanes {
   }
   unsigned mask;
 };
+#elif defined(__AVX2__)
+template <class T> struct Lanes {
+  Lanes() = default;
+  FN Lanes(int64_t from, int64_t to)
+      : from(lane_at<T>(from)), to(lane_at<T>(to)), some(Simd<T>::lanes(this->from, this->to)) {}
+  FN Simd<T> load(const T* p) const {
+    if constexpr (sizeof(T) == 4)
+      return (typename Simd<T>::Vec)_mm256_maskload_ps(p, (__m256i)some);
+    else
+      return (typename Simd<T>::Vec)_mm256_maskload_pd(p, (__m256i)some);
+  }
+  FN void store(T* p, Simd<T> x) const {
+    if (from == 0) return x.store_n(p, to);
+    T lane[Simd<T>::width];
+    x.store(lane);
+    for (int l = from; l < to; ++l) p[l] = lane[l];
+  }
+  int from, to;
+  typename Simd<T>::Bits some;
+};
 #else
 template <class T> struct Lanes {
   Lanes() = default;

@@ -1,10 +1,11 @@
 // Convolution on the CPU.
 //
-// Between many channels it is a product (dense.cpp). With few output channels, as in depthwise
-// convolutions, it is loops over rows: the images are copied with zeros around them, with stride s
-// as s images of every s-th element, so that a tap of the weights reads runs of neighbours, like
-// those of the outputs. The gradient of a convolution with strides is one correlation for each
-// residue of the input's indices (a phase).
+// Between many channels it is a product (dense.cpp) or, by 3x3 taps without strides, 16 smaller
+// ones (winograd.cpp). With few output channels, as in depthwise convolutions, it is loops over
+// rows: the images are copied with zeros around them, with stride s as s images of every s-th
+// element, so that a tap of the weights reads runs of neighbours, like those of the outputs. The
+// gradient of a convolution with strides is one correlation for each residue of the input's indices
+// (a phase).
 //
 // Large images are made in bands of rows, which follow from shapes alone, as do chunks: the bits
 // are the same for any number of threads.

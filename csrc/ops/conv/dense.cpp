@@ -11,25 +11,20 @@
 // A chunk copies its part of the images, with zeros around them, packs b block by block, and turns
 // c, which stays in L2. Chunks and blocks follow from shapes alone: the bits are the same for any
 // number of threads.
-#include "ops/conv/dense.h"
-
-#include <algorithm>
-#include <array>
 #include <optional>
-#include <tuple>
 #include <utility>
 
 #include "base/pool.h"
-#include "base/scratch.h"
-#include "ops/conv/conv.h"
+#include "ops/conv/pieces.h"
 #include "ops/conv/rows.h"
 #include "ops/matmul/matmul.h"
 
 namespace wengert {
 
+using namespace dense;
+
 namespace {
 
-constexpr int64_t block = 128;                // terms whose sums stay in registers
 constexpr int64_t most_positions = 1024;      // of a chunk,
 constexpr int64_t least_positions = 384;      // ... if there are so many
 constexpr int64_t summed_positions = 4096;    // of a weight's gradient, before float64
@@ -38,92 +33,7 @@ constexpr int64_t chunks_wanted = 16;         // of the positions
 constexpr int64_t parts_wanted = 8;           // of a weight's gradient,
 constexpr int64_t least_rows = 96;            // ... each of which has so many rows
 constexpr int64_t sums_wanted = 1 << 18;      // elements of its sums that are added at the end
-constexpr int64_t most_ahead = 4096;          // lines of memory, 256 KB
 constexpr int64_t pointwise_positions = 256;  // from here on 1x1 is a plain product of matrices
-
-const DenseKernels& kernels() {
-  static const DenseKernels& t = WENGERT_PICK_KERNELS(dense_kernels);
-  return t;
-}
-template <class T> constexpr int is_double = sizeof(T) == 8;
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-template <class T> int64_t lanes() { return kernels().lanes[is_double<T>]; }
-
-// Lines of memory that are needed next.
-struct Ahead {
-  template <class T> void add(const T* from, int64_t n) {
-    for (int64_t i = 0; i < n && count < most_ahead; i += 64 / int64_t{sizeof(T)})
-      lines[count++] = from + i;
-  }
-  const void** lines;
-  int64_t count = 0;
-};
-
-// Output channels that are made together.
-template <class T> struct Lanes {
-  explicit Lanes(int64_t outputs)
-      : count(ceil_div(outputs, lanes<T>() * kernels().most_vectors)),
-        size(ceil_div(ceil_div(outputs, lanes<T>()), count) * lanes<T>()),
-        outputs(outputs) {
-    count = ceil_div(outputs, size);
-  }
-  int64_t of(int64_t i) const { return std::min(size, outputs - i * size); }
-  int64_t count, size, outputs;
-};
-
-// to[j, l] = from[l * step + j], for up to a row of vectors.
-template <class T>
-void turn(const T* from, int64_t step, int64_t rows, int64_t n, T* to, int64_t width,
-          const int64_t* at = nullptr) {
-  for (int64_t l = 0; l < rows; l += lanes<T>())
-    kernels().turn[is_double<T>](
-        {from + l * step, step, std::min(lanes<T>(), rows - l), n, to + l, width, lanes<T>(), at});
-}
-// y[l * step + i] = c[i, l] for i < n and l < rows.
-template <class T>
-void put(const T* c, int64_t width, int64_t n, int64_t rows, T* y, int64_t step) {
-  const int64_t L = lanes<T>();
-  for (int64_t l = 0; l < rows; l += L)
-    for (int64_t i = 0; i < n; i += L)
-      kernels().turn[is_double<T>]({c + i * width + l, width, std::min(L, n - i),
-                                    std::min(L, rows - l), y + l * step + i, step,
-                                    std::min(L, n - i), nullptr});
-}
-
-// Elements of an axis's phase, from `begin` to `end`.
-struct Range {
-  int64_t begin, end;
-};
-// Some images, and a band of their outermost axis that is one.
-struct Piece {
-  int64_t first, images, begin, end;
-};
-struct Pieces {
-  Pieces(const ConvPhases& phases, int64_t images, int64_t positions) : images(images) {
-    while (axis < most_axes - 1 && phases[axis][0].whole == 1) ++axis;
-    for (int a = axis + 1; a < most_axes; ++a) inner *= phases[a][0].whole;
-    size = phases[axis][0].whole;
-    together = ceil_div(images, ceil_div(images, std::max<int64_t>(1, positions / (size * inner))));
-    const int64_t bands = ceil_div(size, std::clamp<int64_t>(positions / inner, 1, size));
-    height = ceil_div(size, bands), across = ceil_div(size, height);
-    count = across * ceil_div(images, together);
-  }
-  Piece operator[](int64_t i) const {
-    const int64_t first = i / across * together, begin = i % across * height;
-    return {first, std::min(together, images - first), begin, std::min(size, begin + height)};
-  }
-  int64_t band(const Piece& p) const { return (p.end - p.begin) * inner; }  // positions
-  // What a phase p of axis a has of the piece.
-  Range range(int a, const ConvAxis& p, const Piece& piece) const {
-    if (a != axis) return {0, p.out};
-    const auto from = [&](int64_t i) {
-      return i <= p.first ? 0 : std::min(p.out, ceil_div(i - p.first, p.step));
-    };
-    return {from(piece.begin), from(piece.end)};
-  }
-  int axis = 0;
-  int64_t images, inner = 1, size, together, height, across, count;
-};
 
 // What a piece reads of the images: they themselves or, where it reads beside them, a copy with
 // zeros around.
@@ -235,25 +145,6 @@ template <class F> void each_tap(Phase& phase, const Field& field, const F& f) {
       for (size_t k = 0; k < x.at.size(); ++k)
         f(place(0, i) + place(1, j) + place(2, k),
           (z.taps[i] * y.weights + y.taps[j]) * x.weights + x.taps[k]);
-}
-
-// Rows filled up to whole tiles; what is too much goes to c's row `spare`.
-int64_t fill_tile(int64_t* rows, int64_t* results, int64_t count, int64_t spare) {
-  for (; count % dense_tile; ++count) rows[count] = rows[count - 1], results[count] = spare;
-  return count;
-}
-
-// Arrays in the thread's own memory: asks for all of them at once.
-template <class... T> std::tuple<T*...> arrays(const std::array<int64_t, sizeof...(T)>& sizes) {
-  constexpr int64_t line = 64, bytes[] = {sizeof(T)...};
-  int64_t starts[sizeof...(T)], all = 0;
-  for (size_t i = 0; i < sizeof...(T); ++i)
-    starts[i] = all, all += round_up(numel(Shape{sizes[i], bytes[i]}), line);
-  char* const memory = static_cast<char*>(scratch(Scratch::chunk, static_cast<size_t>(all + line)));
-  if (!memory) scratch_failed("convolution");
-  int i = 0;
-  const auto next = [&] { return memory + starts[i++]; };
-  return std::tuple<T*...>{reinterpret_cast<T*>(next())...};
 }
 
 // What a piece reads of some channels of group g.
@@ -374,9 +265,18 @@ bool is_pointwise(const ConvPhases& phases) {
 
 }  // namespace
 
+void dense::dense_piece(const ConvShape& s, const ConvPhases& phases, const Pieces& pieces,
+                        int64_t index, int64_t g, const float* x, const DenseWeights<float>& w,
+                        const Lanes<float>& outputs, int64_t first, int64_t last, float* y,
+                        const Then& then) {
+  make<float>(s, phases, pieces, index, g, x, nullptr, w, outputs, first, last, y, then);
+}
+
 template <class T>
 void dense_windows(const ConvShape& s, const ConvPhases& phases, const T* x,
                    const DenseWeights<T>& w, T* y, const Then& then) {
+  if constexpr (!is_double<T>)
+    if (winograd_pays(s, phases)) return winograd_windows(s, phases, x, w, y, then);
   int64_t positions = most_positions;
   Pieces pieces(phases, s.images, positions);
   const int64_t whole = pieces.size * pieces.inner;
@@ -416,6 +316,8 @@ template <class T> void dense_weights(const ConvShape& s, const T* x, const T* g
   ConvPhases phases;
   int64_t taps = 1;
   for (int a = 0; a < most_axes; ++a) phases[a] = {s.axis[a]}, taps *= s.axis[a].weights;
+  if constexpr (!is_double<T>)
+    if (winograd_pays(s, phases) && winograd_weights(s, phases, x, g, dw)) return;
   Phase phase = {&phases[0][0], &phases[1][0], &phases[2][0]};
   const Lanes<T> outputs(s.outputs);
   const Pieces pieces(phases, s.images, summed_positions);

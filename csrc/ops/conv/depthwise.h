@@ -53,8 +53,9 @@ template <class T, int K, int S, bool edge> struct Taps {
 template <class T, int K, int S, bool again, class Part, class Done>
 FN void each_part(const Depthwise& d, const Part& part, const Done& done) {
   constexpr int64_t L = Simd<T>::width;
-  int64_t edge_at = -1;
-  Taps<T, K, S, true> edge{};  // made once where all rows have one vector
+  // The first vector of a row, and another: made once where no row has more at its edges.
+  int64_t edge_at[2] = {-1, -1};
+  Taps<T, K, S, true> edges[2];
   const auto group = [&](int64_t r, auto rows) INLINE {
     const int64_t top = r * S - d.before[0];
     const bool inside = top >= 0 && top + (rows() - 1) * S + K <= d.in[0];
@@ -63,8 +64,9 @@ FN void each_part(const Depthwise& d, const Part& part, const Done& done) {
       // The last load begins at tap K - 1, of two vectors where S is 2.
       if (inside && count == L && begin >= 0 && begin + K - 1 + S * L <= d.in[1])
         return part(r, rows, j, count, Taps<T, K, S, false>(begin, d.in[1], count));
-      if (j != edge_at) edge = {begin, d.in[1], count};
-      edge_at = j;
+      auto& edge = edges[j > 0];
+      if (edge_at[j > 0] != j) edge = {begin, d.in[1], count};
+      edge_at[j > 0] = j;
       part(r, rows, j, count, edge);
     });
     done(rows() * (d.out[1] / L + 1));
@@ -76,6 +78,14 @@ FN void each_part(const Depthwise& d, const Part& part, const Done& done) {
     return group(d.last - R, std::integral_constant<int, R>());
   if constexpr (R > 1)
     for (; r < d.last; ++r) group(r, std::integral_constant<int, 1>());
+}
+// Brings in what the next R rows of the result see below these: rows are too short for the
+// processor to notice.
+template <int R, class T, int K, int S>
+FN void look_ahead(const Depthwise& d, const T* x, int64_t r, int64_t j) {
+  const int64_t below = (r + R - 1) * S + K - d.before[0];
+#pragma GCC unroll 8
+  for (int i = 0; i < R * S; ++i) __builtin_prefetch(x + (below + i) * d.in[1] + j * S);
 }
 // Calls use(i, t, v) for each of R rows i of the result and tap t, v being what the tap sees.
 template <int R, class T, int K, int S, bool edge, class Use>
@@ -110,6 +120,7 @@ void depthwise(const Depthwise& given, const void* from, const void* taps, void*
         Simd<T> sum[R];
 #pragma GCC unroll 4
         for (int i = 0; i < R; ++i) sum[i] = Simd<T>(T(0));
+        look_ahead<R, T, K, S>(d, x, r, j);
         each_tap<R>(d, x, r, at,
                     [&](int i, int t, Simd<T> v) INLINE { sum[i] = fma(v, w[t], sum[i]); });
 #pragma GCC unroll 4
@@ -177,6 +188,7 @@ void depthwise_weights(const Depthwise& given, const void* from, const void* gra
           Simd<T> gs[R];
 #pragma GCC unroll 4
           for (int i = 0; i < R; ++i) gs[i] = Lanes<T>(0, count).load(g + (r + i) * d.out[1] + j);
+          look_ahead<R, T, K, S>(d, x, r, j);
           each_tap<R>(d, x, r, at,
                       [&](int i, int t, Simd<T> v) INLINE { sum[t] = fma(v, gs[i], sum[t]); });
         },

@@ -20,21 +20,9 @@ FN int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 template <class T> constexpr int64_t lanes = Simd<T>::width;
 
-// The first n < lanes elements; the other lanes do not matter. AVX2 has an instruction for it,
-// which packing a, 6 rows of 8 lanes, asks for at every step.
-template <class T> Simd<T> load_part(const T* p, int64_t n) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-  using Int = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-  typename Simd<T>::Bits place;
-  for (int i = 0; i < lanes<T>; ++i) place[i] = i;
-  const __m256i mask = (__m256i)(place < static_cast<Int>(n));
-  if constexpr (sizeof(T) == 4)
-    return (typename Simd<T>::Vec)_mm256_maskload_ps(p, mask);
-  else
-    return (typename Simd<T>::Vec)_mm256_maskload_pd(p, mask);
-#else
+// The first n < lanes elements; the other lanes do not matter.
+template <class T> FN Simd<T> load_part(const T* p, int64_t n) {
   return Simd<T>::load_n(p, static_cast<int>(n));
-#endif
 }
 
 // sum + a * b; or, with AVX512-BF16, the products of both terms of each pair, one after the other.
