@@ -1,4 +1,5 @@
-"""Convolutions of networks that people know, forward and with both gradients, against PyTorch.
+"""Convolutions of networks that people know, forward and with both gradients, and a small residual
+network's whole training step, against PyTorch.
 
     python benchmarks/convolution.py             # ResNet-18's and MobileNet's shapes, float32
     python benchmarks/convolution.py --threads 1 --quick
@@ -58,6 +59,12 @@ MOBILENET = [
         (960, 7, 1),
     )
 ]
+TORCH_STEPS = {  # layout, compiled
+    "eager": ("nchw", False),
+    "eager, channels_last": ("channels_last", False),
+    "compiled": ("nchw", True),
+    "compiled, channels_last": ("channels_last", True),
+}
 FAMILIES = {"ResNet-18": RESNET, "MobileNetV2, depthwise": MOBILENET}
 
 
@@ -107,6 +114,72 @@ def task(
     return Task(run, lambda: np.concatenate([array(d).ravel() for d in run()]))
 
 
+def residual(images: int) -> tuple[np.ndarray, np.ndarray]:
+    """A batch for ConvNet's default: 32, 64 and 128 channels, a block each."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((images, 1, 28, 28)).astype(np.float32)
+    return x, random.integers(0, 10, images)
+
+
+def weights(names: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """What both networks begin with: norms of 1 and 0, and He's normal numbers."""
+    random = np.random.default_rng(1)
+    found = {}
+    for name, shape in names.items():
+        if len(shape) > 1:
+            scale = (2 / np.prod(shape[1:])) ** 0.5
+            found[name] = (scale * random.standard_normal(shape)).astype(np.float32)
+        else:
+            found[name] = np.full(shape, name.endswith("weight"), np.float32)
+    return found
+
+
+def steps(options: argparse.Namespace) -> dict[int, dict[str, float]]:
+    """Milliseconds a training step of 128 images: forward, backward, SGD with momentum."""
+    found = {}
+    for threads in options.threads:
+        with Laboratory(threads, ("wengert", "torch")) as laboratory:
+            torch = [
+                Contender(
+                    label,
+                    "torch",
+                    "residual",
+                    {"images": 128, "layout": form, "compiled": compiled},
+                )
+                for label, (form, compiled) in TORCH_STEPS.items()
+            ]
+            wengert = Contender("wengert", "wengert", "residual", {"images": 128})
+            result = compare(
+                laboratory,
+                [wengert, *torch],
+                tolerance=1e-3,
+                turns=5 if options.quick else 15,
+                seconds=0.2,
+                budget=60,
+            )
+        found[threads] = {k: 1e3 * v["median"] for k, v in result["seconds"].items()}
+        print(threads, found[threads], result["missing"], flush=True)
+    return found
+
+
+def step_table(found: dict[int, dict[str, float]]) -> str:
+    """Of all contenders, and Wengert's share of the better compiled one's time."""
+    labels = ["wengert", *TORCH_STEPS]
+    text = (
+        "\n## A residual network's training step\n\nMilliseconds: `ConvNet()` of 32, 64 and 128 "
+        "channels, 128 images of 28x28, forward, backward, SGD with momentum, compiled; the "
+        "share is Wengert's time over that of PyTorch compiled, the better of its layouts.\n\n"
+        f"| threads | Wengert | {' | '.join(f'PyTorch {k}' for k in labels[1:])} | share |\n"
+        + "|---" * 7
+        + "|\n"
+    )
+    for threads, ms in found.items():
+        best = min((t for k, t in ms.items() if k.startswith("compiled")), default=float("nan"))
+        times = " | ".join(f"{ms[k]:.0f}" if k in ms else "" for k in labels)
+        text += f"| {threads} | {times} | {ms['wengert'] / best:.2f} |\n"
+    return text
+
+
 def rows(options: argparse.Namespace) -> list[Measured]:
     found = []
     for threads in options.threads:
@@ -151,7 +224,7 @@ def mean(some: list[Measured]) -> float:
     return float(np.exp(np.mean([np.log(m.ratio) for m in some])))
 
 
-def page(found: list[Measured]) -> str:
+def page(found: list[Measured], steps: dict[int, dict[str, float]]) -> str:
     text = (
         f"# Convolutions\n\n{time.strftime('%Y-%m-%d')}, {processor()}. Milliseconds a call, four "
         "images, float32, medians of turns; the ratio is that of the better of PyTorch's two "
@@ -171,7 +244,7 @@ def page(found: list[Measured]) -> str:
                 )
         head = "| shape | stride | threads | | Wengert, ms | NCHW | channels_last | ratio |\n"
         text += "\n" + head + "|---" * 8 + "|\n" + "\n".join(map(line, here)) + "\n"
-    return text
+    return text + step_table(steps)
 
 
 def main() -> None:
@@ -180,9 +253,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter turns")
     parser.add_argument("--write", action="store_true", help="renew results/convolution.md")
     options = parser.parse_args()
-    found = rows(options)
+    trained, found = steps(options), rows(options)
     if options.write:
-        (HERE / "results" / "convolution.md").write_text(page(found))
+        (HERE / "results" / "convolution.md").write_text(page(found, trained))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def make(peer: ModuleType, key: str, kind: str, arguments: dict[str, Any]) -> tu
         task = peer.matmul(*made, dtype)
     elif kind == "sigmoid":
         task = peer.sigmoid(workloads.numbers(arguments["n"]), arguments["variant"])
-    elif kind in ("op", "convolution", "gate"):
+    elif kind in ("op", "convolution", "residual", "gate"):
         task = getattr(peer, kind)(**arguments)
     else:
         task = peer.chain(**arguments)

@@ -46,6 +46,15 @@ def losses(peer: str, work: Any, variant: str) -> np.ndarray:
     return np.asarray(module(f"peers.{peer}").step(work, variant).values(), np.float64)
 
 
+def test_residual_networks_are_the_same() -> None:
+    """convolution.py's step, in the eyes of PyTorch."""
+    pytest.importorskip("torch")
+    ours = module("peers.wengert").residual(8).values()
+    theirs = module("peers.torch").residual(8, "channels_last", compiled=False).values()
+    assert ours[-1] < ours[0]
+    np.testing.assert_allclose(ours, theirs, 1e-4)
+
+
 @pytest.mark.parametrize("name", ["W1", "W2", "W3", "W4"])
 def test_steps_of_wengert_agree_and_learn(name: str) -> None:
     work = small(name)

@@ -251,6 +251,61 @@ def convolution(case: list[int], images: int, backward: bool, layout: str) -> Ta
     )  # fmt: skip
 
 
+class Block(torch.nn.Module):
+    """That of wengert.models.convnet, with its names."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = torch.nn.BatchNorm2d(inputs)
+        self.conv1 = torch.nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm2 = torch.nn.BatchNorm2d(outputs)
+        self.conv2 = torch.nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.beside = None
+        if stride > 1 or inputs != outputs:
+            self.beside = torch.nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = functional.relu(self.norm1(x))
+        x = x if self.beside is None else self.beside(h)
+        return x + self.conv2(functional.relu(self.norm2(self.conv1(h))))
+
+
+class ConvNet(torch.nn.Module):
+    """The default of wengert.models.convnet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(1, 32, 3, padding=1, bias=False)
+        self.blocks = torch.nn.Sequential(Block(32, 32, 1), Block(32, 64, 2), Block(64, 128, 2))
+        self.norm = torch.nn.BatchNorm2d(128)
+        self.head = torch.nn.Linear(128, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(functional.relu(self.norm(self.blocks(self.stem(x)))).mean((2, 3)))
+
+
+def residual(images: int, layout: str, compiled: bool) -> Task:
+    form = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    model = ConvNet()
+    names = {k: tuple(p.shape) for k, p in model.named_parameters()}
+    begin = {k: torch.from_numpy(w) for k, w in conv.weights(names).items()}
+    model.load_state_dict(begin, strict=False)
+    model = model.to(memory_format=form)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    x, y = map(torch.from_numpy, conv.residual(images))
+    x = x.contiguous(memory_format=form)
+    forward = torch.compile(model) if compiled else model
+
+    def step() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(forward(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return Task(step, lambda: np.array([step().item() for _ in range(5)]))
+
+
 def sigmoid(x: np.ndarray, variant: str) -> Task:
     xt = torch.from_numpy(x)
     if variant == "fresh":

@@ -22,6 +22,7 @@ from workloads import (
 
 import wengert as wg
 from wengert import nn, optim
+from wengert.models.convnet import ConvNet
 
 VERSION = wg.__version__
 STEPS = ("eager", "compiled", "run(n)")
@@ -123,6 +124,24 @@ def convolution(case: list[int], images: int, backward: bool) -> Task:
         lambda y, leaves, g: wg.grad(y, leaves, g),
         lambda y: y.numpy(),
     )  # fmt: skip
+
+
+def residual(images: int) -> Task:
+    model = ConvNet()
+    named = dict(model.named_parameters())
+    model.load_state_dict(conv.weights({k: p.shape for k, p in named.items()}), strict=False)
+    optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    x, y = map(wg.tensor, conv.residual(images))
+
+    @wg.compile
+    def step(x: wg.Tensor, y: wg.Tensor) -> wg.Tensor:
+        optimizer.zero_grad()
+        loss = wg.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return Task(lambda: step(x, y), lambda: np.array([step(x, y).item() for _ in range(5)]))
 
 
 def sigmoid(x: np.ndarray, variant: str) -> Task:
