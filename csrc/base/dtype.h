@@ -114,6 +114,11 @@ template <class Body> decltype(auto) dispatch(DType t, const Body& body) {
   }
 }
 
+// Calls f(float()) or, for float64, f(double()).
+template <class F> void of_floats(DType dtype, const F& f) {
+  dtype == DType::float32 ? f(float()) : f(double());
+}
+
 template <class T> constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, bool>) return DType::bool_;
   if constexpr (std::is_same_v<T, uint8_t>) return DType::uint8;

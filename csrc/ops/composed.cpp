@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "ops/functions.h"
+#include "ops/matmul/matmul.h"
 
 namespace wengert {
 
@@ -49,7 +50,6 @@ Tensor deviation(const Tensor& x, AxisMask axes, double correction, bool keepdim
   return select(y == 0.0, 0.0, sqrt(y));  // a gradient that the root does not get cannot grow there
 }
 
-Tensor one_line_linear(const Tensor& x, const Tensor& weight, const Tensor& bias);  // matmul.cpp
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (weight.dim() != 2)
     fail<ShapeError>("linear: weight has shape ", weight.shape(), "; expected (out, in)");

@@ -72,10 +72,6 @@ bool winograd_weights(const ConvShape& s, const ConvPhases& phases, const float*
 // Calls `then` for whole rows.
 void finish(const Then& then, int64_t row, int64_t rows, int64_t columns);
 
-template <class F> void of_floats(DType dtype, const F& f) {
-  dtype == DType::float32 ? f(float()) : f(double());
-}
-
 // `then`'s blocks are of rows: channels of images.
 void convolve(const View& y, const View& x, const View& w, const ConvAttrs& attrs,
               const Then& then);

@@ -30,10 +30,9 @@ const ConvKernels& kernels() {
   return t;
 }
 template <class T> constexpr int is_double = sizeof(T) == 8;
-template <class T> constexpr DType dtype_of = is_double<T> ? DType::float64 : DType::float32;
 template <class T> struct Buffer {
   explicit Buffer(int64_t n)
-      : memory(Shape{n + 2 * slack / int64_t{sizeof(T)}}, dtype_of<T>),
+      : memory(Shape{n + 2 * slack / int64_t{sizeof(T)}}, dtype_of<T>()),
         data(memory.data<T>() + slack / int64_t{sizeof(T)}) {}
   Tensor memory;
   T* data;

@@ -88,8 +88,7 @@ template <class T> struct Copies {
     for (int64_t i = 0; i < pieces.across; ++i)
       if (const Field f = field_of<T>(phases, pieces, pieces[i]); !f.in_place)
         size = std::max(size, pieces.together * s.channels * f.plane);
-    memory =
-        Tensor(Shape{pieces.count * groups, size}, is_double<T> ? DType::float64 : DType::float32);
+    memory = Tensor(Shape{pieces.count * groups, size}, dtype_of<T>());
     const int64_t across = ceil_div(s.channels, copied_channels);
     if (size > 0)
       parallel_for(pieces.count * groups * across, [&](int64_t chunk) {
@@ -282,18 +281,17 @@ void dense_windows(const ConvShape& s, const ConvPhases& phases, const T* x,
   const int64_t whole = pieces.size * pieces.inner;
   if (is_pointwise(phases) && whole >= pointwise_positions) {
     for (int64_t i = 0; i < s.images * s.groups; ++i) {
-      gemm_kernel(is_double<T> ? DType::float64 : DType::float32)(
-          {.m = s.outputs,
-           .n = whole,
-           .k = s.channels,
-           .a = w.data + i % s.groups * s.outputs * s.channels,
-           .a_row = w.lane,
-           .a_col = w.channel,
-           .b = x + i * s.channels * whole,
-           .b_row = whole,
-           .b_col = 1,
-           .c = y + i * s.outputs * whole,
-           .c_row = whole});
+      gemm_kernel(dtype_of<T>())({.m = s.outputs,
+                                  .n = whole,
+                                  .k = s.channels,
+                                  .a = w.data + i % s.groups * s.outputs * s.channels,
+                                  .a_row = w.lane,
+                                  .a_col = w.channel,
+                                  .b = x + i * s.channels * whole,
+                                  .b_row = whole,
+                                  .b_col = 1,
+                                  .c = y + i * s.outputs * whole,
+                                  .c_row = whole});
       finish(then, i * s.outputs, s.outputs, whole);
       poll_interrupt();
     }

@@ -8,6 +8,8 @@
 
 namespace wengert {
 
+class Tensor;
+
 // The axes before a matrix's two.
 inline Dims batch_of(const Dims& dims) {
   Dims batch;
@@ -40,6 +42,9 @@ void set_matmul_precision(MatmulPrecision precision);
 void matmul_into(const View& y, const View& a, const View& b,
                  MatmulPrecision precision = MatmulPrecision::strict,
                  const Epilogue& epilogue = {});
+
+// linear() of a matrix x as one line, where nobody traces.
+Tensor one_line_linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
 
 // Strides count elements, may be zero or negative; c does not overlap a or b and is overwritten.
 struct Gemm {

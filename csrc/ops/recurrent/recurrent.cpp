@@ -147,9 +147,6 @@ template <class C, class T> class OnGpu {
   const View& b_;
   Attrs attrs_;
 };
-template <class F> void of_floats(DType dtype, const F& f) {
-  dtype == DType::float32 ? f(float()) : f(double());
-}
 
 // ---- forward: y, and what each time keeps ----
 
