@@ -3,7 +3,7 @@ network's whole training step, against PyTorch.
 
     python benchmarks/convolution.py             # ResNet-18's and MobileNet's shapes, float32
     python benchmarks/convolution.py --threads 1 --quick
-    python benchmarks/convolution.py --write     # and renew results/convolution.md
+    python benchmarks/convolution.py --write     # and a page in results/convolution/
 
 PyTorch runs twice, with its images as they are and in channels_last; the better of both counts.
 Ratio: its time over Wengert's, so that above 1 Wengert is faster.
@@ -251,11 +251,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="numbers of threads")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter turns")
-    parser.add_argument("--write", action="store_true", help="renew results/convolution.md")
+    parser.add_argument("--write", action="store_true", help="a page in results/convolution/")
     options = parser.parse_args()
     trained, found = steps(options), rows(options)
     if options.write:
-        (HERE / "results" / "convolution.md").write_text(page(found, trained))
+        name = f"{time.strftime('%Y-%m-%d')}-{'-'.join(processor().lower().split())}.md"
+        (HERE / "results" / "convolution" / name).write_text(page(found, trained))
 
 
 if __name__ == "__main__":
