@@ -255,7 +255,7 @@ class Machine:
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    out, error = process.communicate(timeout=300)
+    out, error = process.communicate(timeout=900)
     assert process.returncode == 0, error[-4000:]
     return out
 
