@@ -22,8 +22,8 @@ struct WinogradTiles {
   float* parts;
   int64_t plane;
 };
-// Tiles side by side in two rows of an image, lanes being channels; what lies beyond the image is
-// neither read nor written.
+// A row of tiles: two rows of an image. Lanes are channels. Elements beyond the image are neither
+// read nor written.
 struct WinogradRow {
   float* parts;  // those of tile t: parts[p * plane + t * width]
   int64_t plane;

@@ -43,7 +43,7 @@ void matmul_into(const View& y, const View& a, const View& b,
                  MatmulPrecision precision = MatmulPrecision::strict,
                  const Epilogue& epilogue = {});
 
-// linear() of a matrix x as one line, where nobody traces.
+// linear() of a matrix x as one line; for eager calls only.
 Tensor one_line_linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
 
 // Strides count elements, may be zero or negative; c does not overlap a or b and is overwritten.
