@@ -234,6 +234,7 @@ class Machine:
             "WENGERT_NVRTC": str(nvrtc),
             "WENGERT_CACHE_DIR": str(self.cache),
             "BY_GCC": str(self.sources),
+            "BY_GCC_HEADERS": str(library.parent / "chain_kernel.gch"),
             "BY_GCC_CSRC": str(CSRC),
             "BY_GCC_TESTS": str(TESTS),
         }
@@ -255,7 +256,7 @@ class Machine:
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    out, error = process.communicate(timeout=900)
+    out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error[-4000:]
     return out
 
@@ -305,8 +306,10 @@ for path in sys.argv[1:]:
     source = open(path).read()
     code, log = wg._core._cuda_compile(source, "sm_90a")
     assert code[:4] == b"\\x7fELF"
-    ptx, _ = wg._core._cuda_compile(source, "compute_90")
-    print(path, log, ptx.decode().strip("\\0").split(".entry")[1], sep="\\0", end="\\1")
+    ptx = ""
+    if "each_element<4>" in source and "load<W, float>" in source:
+        ptx = wg._core._cuda_compile(source, "compute_90")[0].decode().strip("\\0").split(".entry")[1]
+    print(path, log, ptx, sep="\\0", end="\\1")
 try:
     wg._core._cuda_compile("nonsense", "sm_90a")
 except wg.DeviceError as error:
@@ -330,8 +333,7 @@ except wg.DeviceError as error:
         inverse = inverse or re.search(r'"(lgamma|polygamma)"', source)
         assert int(spilled) <= (160 if inverse else 0), (source, log)
         assert int(stack) <= (80 if inverse else 40 if trigonometry else 0), (source, log)
-        if "each_element<4>" in source and "load<W, float>" in source:
-            assert re.search(r"ld\.global(\.nc)?\.v4", ptx), source
+        assert not ptx or re.search(r"ld\.global(\.nc)?\.v4", ptx), source
 
 
 # ---- the cache -----------------------------------------------------------------------------------

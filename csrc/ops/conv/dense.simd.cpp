@@ -87,7 +87,7 @@ template <class T> void turn(const DenseTurn& t) {
     Simd<T> x[L];
 #pragma GCC unroll 16
     for (int r = 0; r < L; ++r) x[r] = load_part(from + (r < t.lanes ? r : 0) * t.step, n);
-    transpose<T>(x, std::make_integer_sequence<int, L>());
+    transpose(x);
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i)
       if (i < n) put(j + i, x[i]);

@@ -43,7 +43,10 @@ constexpr int64_t max_sums = 1 << 20;  // and with n == 1 a million elements
 template <class T>
 constexpr int64_t tile_cols = 2048 / sizeof(T);  // columns of c in one chunk, at most
 
-constexpr int64_t narrow = 3;              // up to this many rows, b is read in place
+constexpr int64_t narrow = 3;  // up to this many rows, b is read in place
+template <class T>
+constexpr int64_t narrow_cols =
+    16384 / sizeof(T);                     // ... and so many columns, whose sums stay in L1,
 constexpr int64_t rows_together = 8;       // ... and this many of its rows at a time,
 constexpr int64_t look_ahead = 16;         // ... with these after them prefetched into L2
 constexpr int64_t small_work = 1 << 16;    // multiply-adds that are one chunk, of integers
@@ -91,6 +94,15 @@ constexpr bool has_masks = true;
 #else
 constexpr bool has_masks = false;
 #endif
+// Without masks such a tile of b is copied, or, of a few rows, read by kernels of its own.
+#if defined(__AVX2__)
+constexpr int64_t cut_rows = tile_rows - 1;
+#else
+constexpr int64_t cut_rows = 0;
+#endif
+
+// Of a kernel: a is packed; or it lies as it does, and so may b, whose last vector may be cut.
+enum Reads { loose, packed, cut };
 
 // Stores a tile that c's right edge cuts. Out of line, or the compiler keeps the sums in memory.
 template <class T>
@@ -107,9 +119,10 @@ template <class T>
 
 // c[R, cols] (+)= a[R, k] b[k, cols], where cols is at most V vectors. b has all V vectors, or,
 // with masks, as many columns as c.
-template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) {
+template <class T, int R, int V, Reads how> void multiply(const Tile<T>& t) {
   constexpr int64_t L = lanes<T>;
-  const int64_t a_row = packed_a ? 1 : t.a_row, a_col = packed_a ? a_width : t.a_col;
+  constexpr bool masked = how == cut || (how == loose && has_masks);
+  const int64_t a_row = how == packed ? 1 : t.a_row, a_col = how == packed ? a_width : t.a_col;
   const int64_t b_row = t.b_row;
   const int last = static_cast<int>(t.cols - (V - 1) * L);  // columns in the last vector
   // A pointer for every three rows: the other two are a sum that costs nothing in an address.
@@ -125,7 +138,7 @@ template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) 
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sum[r][v] = Simd<T>(T(0));
-  if constexpr (R <= narrow && !packed_a)
+  if constexpr (R <= narrow && how == loose)
     if (t.mode == Tile<T>::go_on)
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)
@@ -149,8 +162,7 @@ template <class T, int R, int V, bool packed_a> void multiply(const Tile<T>& t) 
       for (int v = 0; v < V; ++v) __builtin_prefetch(b + look_ahead * b_row + v * L, 0, 2);
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v)
-      bs[v] = has_masks && !packed_a && v == V - 1 ? load_part(b + v * L, last)
-                                                   : Simd<T>::load(b + v * L);
+      bs[v] = masked && v == V - 1 ? load_part(b + v * L, last) : Simd<T>::load(b + v * L);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const Simd<T> as(a[r / 3][r % 3 * a_row]);
@@ -185,18 +197,20 @@ template <class T> using Kernel = void (*)(const Tile<T>&);
 template <class T> struct Kernels {
   Kernel<T> of[tile_rows];  // by rows - 1
 };
-template <class T, int V, bool packed_a, int... r>
+template <class T, int V, Reads how, int... r>
 constexpr Kernels<T> kernels(std::integer_sequence<int, r...>) {
-  return {{multiply<T, r + 1, V, packed_a>...}};
+  return {{multiply<T, r + 1, V, how>...}};
 }
-constexpr auto all_rows = std::make_integer_sequence<int, tile_rows>();
+template <class T, Reads how, int rows>
+constexpr Kernels<T> both_widths[] = {kernels<T, 1, how>(std::make_integer_sequence<int, rows>()),
+                                      kernels<T, 2, how>(std::make_integer_sequence<int, rows>())};
 template <class T>
-constexpr Kernels<T> table[2][2] = {
-    {kernels<T, 1, false>(all_rows), kernels<T, 2, false>(all_rows)},  // [packed_a][vectors - 1]
-    {kernels<T, 1, true>(all_rows), kernels<T, 2, true>(all_rows)}};
+constexpr const Kernels<T>* table[] = {both_widths<T, loose, tile_rows>,
+                                       both_widths<T, packed, tile_rows>,
+                                       both_widths<T, cut, cut_rows>};  // [Reads][vectors - 1]
 template <class T>
 constexpr Kernels<T> wide_table =
-    kernels<T, wide, false>(std::make_integer_sequence<int, narrow>());
+    kernels<T, wide, loose>(std::make_integer_sequence<int, narrow>());
 
 // ---- blocks ----
 
@@ -233,13 +247,10 @@ template <class T, int R> void multiply_turned(const Tile<T>& t, int64_t b_col) 
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) sum[r] = Simd<T>(T(0));
     for (int64_t k = 0; k < t.k; k += L, a += L * t.a_col, b += L) {
-      Simd<T> x[L];
 #pragma GCC unroll 16
-      for (int j = 0; j < L; ++j) {
-        __builtin_prefetch(b + j * b_col + ahead);
-        x[j] = Simd<T>::load(b + j * b_col);
-      }
-      transpose<T>(x, std::make_integer_sequence<int, L>());
+      for (int j = 0; j < L; ++j) __builtin_prefetch(b + j * b_col + ahead);
+      Simd<T> x[L];
+      load_turned(x, b, b_col);
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i)
 #pragma GCC unroll 4
@@ -260,7 +271,7 @@ constexpr void (*turned_table[narrow])(const Tile<T>&, int64_t) = {
 template <class T, class Sum>
 void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row,
                      T* memory) {
-  constexpr int64_t L = lanes<T>, row = tile_cols<T> + 2 * L;
+  constexpr int64_t L = lanes<T>, row = narrow_cols<T> + 2 * L;
   T* const cut = memory + narrow * row;  // the last columns of b, filled up to whole vectors
   const bool turned = g.b_col != 1;
   const int64_t strip = turned ? 2 * L : part.cols;
@@ -299,7 +310,6 @@ void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, 
   if (part.whole) finish<T>(g, part.i, part.rows, part.j, part.cols);
 }
 
-#if defined(__AVX512F__)
 bool is_thin(const Gemm& g, const Part& part, int64_t vector) {
   return !g.packed && g.k <= thin_terms && g.n <= vector && part.rows >= thin_rows &&
          (g.b_col == 1 || g.b_row == 1);
@@ -315,7 +325,7 @@ template <class T> void multiply_thin(const Gemm& g, const Part& part) {
 #pragma GCC unroll 16
       for (int j = 0; j < L; ++j)
         x[j] = j < g.n ? load_part(t.b + j * g.b_col + k, min(L, g.k - k)) : Simd<T>(T(0));
-      transpose<T>(x, std::make_integer_sequence<int, L>());
+      transpose(x);
 #pragma GCC unroll 16
       for (int j = 0; j < L; ++j) x[j].store(turned + (k + j) * L);
     }
@@ -331,7 +341,6 @@ template <class T> void multiply_thin(const Gemm& g, const Part& part) {
     poll_interrupt();
   }
 }
-#endif
 
 // Columns j to j + cols and terms k to k + ks of b, copied to `to`: tile after tile. A tile is two
 // vectors wide, or one if that is enough.
@@ -374,7 +383,7 @@ template <class T, class Sum>
 bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row) {
   constexpr int64_t L = lanes<T>, cols_max = tile_cols<T> + 2 * L;
   const bool few_rows =
-      !g.packed && part.rows <= narrow && part.cols > 2 * L && part.cols <= tile_cols<T>;
+      !g.packed && part.rows <= narrow && part.cols > 2 * L && part.cols <= narrow_cols<T>;
   const int64_t b_step = g.b_row * static_cast<int64_t>(sizeof(T));
   const bool in_place =
       g.b_col == 1 && part.rows <= (b_step < direct_bytes ? direct_rows : tile_rows);
@@ -410,13 +419,14 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
     const T* const a_block = a + k * g.a_col;
     if (packs_a) pack_a(g, panels, part.i, part.k + k, ks, packed_a);
     for (int64_t from = 0, end; from < part.cols; from = end) {
-      end = min(part.cols, from + tile_cols<T>);
-      // Without masks the last tile of a b in place is copied if the right edge cuts it.
+      end = min(part.cols, from + (g.packed && !has_masks ? tile_cols<T> / 2 : tile_cols<T>));
+      // The last tile of a b in place needs care if the right edge cuts it.
       const int64_t last = end - (end - from - 1) % (2 * L) - 1;  // the last tile's first column
-      const bool cut = !has_masks && !g.packed && (end - last) % L != 0;
+      const bool edge = !has_masks && !packs_b && !g.packed && (end - last) % L != 0,
+                 copied = edge && part.rows > cut_rows;
       if (packs_b)
         pack_b(g, part.k + k, ks, part.j + from, end - from, packed_b);
-      else if (cut)
+      else if (copied)
         pack_b(g, part.k + k, ks, part.j + last, end - last, packed_b);
       for (int64_t p = 0, finished = 0; p < panels.count; ++p) {
         if (p % 16 == 15) poll_interrupt();  // memory that is new is slow
@@ -437,12 +447,13 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
               t.next = more     ? ready_b(k, part.j + j + width)
                        : deeper ? ready_b(k + ks, part.j)
                                 : ready_b(0, part.j + part.cols);
-          } else if (packs_b || (cut && j == last)) {
+          } else if (packs_b || (copied && j == last)) {
             t.b = packed_b + (packs_b ? (j - from) * ks : 0);
           } else {
             t.b = b + k * g.b_row + j, t.b_row = g.b_row;
           }
-          const Kernel<T> kernel = table<T>[packs_a][width / L - 1].of[rows - 1];
+          const Reads how = packs_a ? packed : edge && !copied && j == last ? cut : loose;
+          const Kernel<T> kernel = table<T>[how][width / L - 1].of[rows - 1];
           Sum* const to = sums + i * sum_row + j;
           if constexpr (std::is_same_v<T, Sum>) {
             t.c = to, t.c_row = sum_row, t.mode = k > 0 ? Tile<T>::add : Tile<T>::store;
@@ -469,7 +480,9 @@ struct Grid {
   int64_t rows, cols, down, across;
 };
 bool shares_b(const Gemm& g) {
-  return g.m >= shared_rows && g.m * g.n * g.k >= shared_work && g.k <= k_slab;
+  // With few registers panels are low, and packing rows of a again costs less than b from afar.
+  const int64_t least = !has_masks && g.a_col == 1 ? 4 * shared_work : shared_work;
+  return g.m >= shared_rows && g.m * g.n * g.k >= least && g.k <= k_slab;
 }
 template <class T> Grid grid(const Gemm& g) {
   const int64_t m = g.m, n = g.n, k = min(g.k, k_slab);
@@ -540,9 +553,7 @@ template <class T> void multiply_short(const Gemm& g) {
   bool ok = true;
   parallel_for(cut.down * cut.across, [&](int64_t chunk) {
     const Part part = part_of(g, cut, chunk);
-#if defined(__AVX512F__)
     if (is_thin(g, part, lanes<T>)) return multiply_thin<T>(g, part);
-#endif
     T* const c = static_cast<T*>(g.c) + part.i * g.c_row + part.j;
     if (!multiply_part<T>(g, part, block, c, g.c_row))
       __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
@@ -573,6 +584,32 @@ template <class T> void multiply_sharing(const Gemm& g) {
     part.packed = memory;
     multiply_short<T>(part);
   }
+}
+
+// Few rows times a long b, whose columns are adjacent: memory is fastest along its rows, so chunks
+// have a block of k each, and few have less than whole rows. Block sums are added in order.
+template <class T> bool multiply_by_rows(const Gemm& g) {
+  const int64_t block = block_of(g.k), blocks = ceil_div(g.k, block), size = g.m * g.n,
+                most = min(narrow_cols<T>, max(tile_cols<T>, g.n * blocks / chunks_wanted)),
+                cols = round_up(ceil_div(g.n, ceil_div(g.n, most)), 2 * lanes<T>),
+                across = ceil_div(g.n, cols);
+  auto* const sums = static_cast<T*>(scratch(Scratch::call, sizeof(T) * size * blocks));
+  if (!sums) return false;
+  bool ok = true;
+  parallel_for(blocks * across, [&](int64_t chunk) {
+    const int64_t k = chunk / across * block, j = chunk % across * cols;
+    const Part part{0, g.m, j, min(cols, g.n - j), k, min(block, g.k - k), false};
+    if (!multiply_part<T>(g, part, block, sums + chunk / across * size + j, g.n))
+      __atomic_store_n(&ok, false, __ATOMIC_RELAXED);
+  });
+  if (!ok) return false;
+  parallel_for(ceil_div(g.n, tile_cols<T>), [&](int64_t chunk) {
+    const int64_t j = chunk * tile_cols<T>, cols = min(tile_cols<T>, g.n - j);
+    for (int64_t b = 0; b < blocks; ++b)
+      add_block(static_cast<T*>(g.c) + j, g.c_row, sums + b * size + j, g.n, g.m, cols, b > 0);
+    finish<T>(g, 0, g.m, j, cols);
+  });
+  return true;
 }
 
 // Slabs of k have a sum each, `together` at a time; they are added in order.
@@ -624,6 +661,9 @@ template <class T> bool nothing_to_add(const Gemm& g) {
 template <class T> void multiply_floats(const Gemm& g) {
   if (nothing_to_add<T>(g)) return;
   const bool column = g.n == 1;
+  if (g.m <= narrow && g.b_col == 1 && !g.packed && g.k > 2 * k_block && g.k <= k_slab &&
+      g.n * g.k >= row_work && multiply_by_rows<T>(g))
+    return;
   if (g.k <= (column ? short_column : k_slab))
     return shares_b(g) && !g.packed ? multiply_sharing<T>(g) : multiply_short<T>(g);
   const int64_t rows = column ? max_sums / ceil_div(g.k, dot_slab) + 1 : long_side;

@@ -35,68 +35,72 @@ template <class T> FN Simd<T> add_product(Simd<T> a, Simd<T> b, Simd<T> sum) {
 #endif
 }
 
-// In place, of lanes x lanes elements. A round interleaves the upper with the lower half of the
-// rows: that rotates the bits of (row, column) by one, so after log2(lanes) rounds they are
+// In place, of each n x n elements of n vectors. A round interleaves the upper with the lower half
+// of the rows: that rotates the bits of (row, column) by one, so after log2(n) rounds they are
 // swapped.
-template <class T, int... i> void transpose(Simd<T>* x, std::integer_sequence<int, i...>) {
-  constexpr int n = sizeof...(i);
+template <class T, int n, int... i> void transpose(Simd<T>* x, std::integer_sequence<int, i...>) {
+  constexpr int L = sizeof...(i);
   Simd<T> t[n];
 #pragma GCC unroll 4
   for (int round = 1; round < n; round *= 2) {
 #pragma GCC unroll 8
     for (int r = 0; r < n / 2; ++r) {
       const auto a = x[r].v, b = x[r + n / 2].v;
-      t[2 * r] = __builtin_shufflevector(a, b, (i / 2 + i % 2 * n)...);
-      t[2 * r + 1] = __builtin_shufflevector(a, b, (n / 2 + i / 2 + i % 2 * n)...);
+      t[2 * r] = __builtin_shufflevector(a, b, (i / n * n + i % n / 2 + i % 2 * L)...);
+      t[2 * r + 1] = __builtin_shufflevector(a, b, (i / n * n + (n + i % n) / 2 + i % 2 * L)...);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < n; ++r) x[r] = t[r];
   }
 }
+template <class T, int n = lanes<T>> FN void transpose(Simd<T>* x) {
+  transpose<T, n>(x, std::make_integer_sequence<int, lanes<T>>());
+}
+
+// x = the transpose of lanes x lanes elements, row r of which lies at from + r * step. Vectors of
+// several times 128 bits are loaded from as many rows, so that only these are left to transpose.
+template <class T> FN void load_turned(Simd<T>* x, const T* from, int64_t step) {
+#if defined(__AVX2__)
+  constexpr int Q = 16 / sizeof(T);  // elements of 128 bits
+#pragma GCC unroll 8
+  for (int c = 0; c < lanes<T>; c += Q) {
+#pragma GCC unroll 4
+    for (int r = 0; r < Q; ++r) {
+      const auto part = [&](int q) INLINE {
+        return _mm_loadu_ps(reinterpret_cast<const float*>(from + (r + q * Q) * step + c));
+      };
+#if defined(__AVX512F__)
+      __m512 v = _mm512_castps128_ps512(part(0));
+      v = _mm512_insertf32x4(v, part(1), 1);
+      v = _mm512_insertf32x4(v, part(2), 2);
+      v = _mm512_insertf32x4(v, part(3), 3);
+#else
+      const __m256 v = _mm256_insertf128_ps(_mm256_castps128_ps256(part(0)), part(1), 1);
+#endif
+      x[c + r] = (typename Simd<T>::Vec)v;
+    }
+    transpose<T, Q>(x + c);
+  }
+#else
+#pragma GCC unroll 16
+  for (int r = 0; r < lanes<T>; ++r) x[r] = Simd<T>::load(from + r * step);
+  transpose(x);
+#endif
+}
 
 // Stores the transpose of lanes x lanes elements, row r of which lies at from + r * step; rows from
-// `rows` on count as 0. The AVX-512 form puts every fourth row's quarters side by side when it
-// loads: then only 4 x 4 elements of each 128 bits are left to transpose.
+// `rows` on count as 0.
 template <class T>
 void transpose_square(T* to, int64_t width, const T* from, int64_t step, int64_t rows) {
   constexpr int64_t L = lanes<T>;
-#if defined(__AVX512F__)
-  using Vec = typename Simd<T>::Vec;
-  if (rows >= L) {
-    constexpr int64_t Q = L / 4;  // elements of 128 bits
-    for (int64_t c = 0; c < L; c += Q) {
-      __m512 x[Q];
-#pragma GCC unroll 4
-      for (int64_t r = 0; r < Q; ++r) {
-        const auto quarter = [&](int64_t q) INLINE {
-          return _mm_loadu_ps(reinterpret_cast<const float*>(from + (r + q * Q) * step + c));
-        };
-        x[r] = _mm512_castps128_ps512(quarter(0));
-        x[r] = _mm512_insertf32x4(x[r], quarter(1), 1);
-        x[r] = _mm512_insertf32x4(x[r], quarter(2), 2);
-        x[r] = _mm512_insertf32x4(x[r], quarter(3), 3);
-      }
-      const auto put = [&](int64_t k, __m512d v)
-                           INLINE { Simd<T>((Vec)v).store(to + (c + k) * width); };
-      if constexpr (Q == 2) {
-        put(0, _mm512_unpacklo_pd((__m512d)x[0], (__m512d)x[1]));
-        put(1, _mm512_unpackhi_pd((__m512d)x[0], (__m512d)x[1]));
-      } else {
-        const auto a = (__m512d)_mm512_unpacklo_ps(x[0], x[1]),
-                   b = (__m512d)_mm512_unpackhi_ps(x[0], x[1]),
-                   c = (__m512d)_mm512_unpacklo_ps(x[2], x[3]),
-                   d = (__m512d)_mm512_unpackhi_ps(x[2], x[3]);
-        put(0, _mm512_unpacklo_pd(a, c)), put(1, _mm512_unpackhi_pd(a, c));
-        put(2, _mm512_unpacklo_pd(b, d)), put(3, _mm512_unpackhi_pd(b, d));
-      }
-    }
-    return;
-  }
-#endif
   Simd<T> x[L];
+  if (rows >= L) {
+    load_turned(x, from, step);
+  } else {
 #pragma GCC unroll 16
-  for (int r = 0; r < L; ++r) x[r] = r < rows ? Simd<T>::load(from + r * step) : Simd<T>(T(0));
-  transpose<T>(x, std::make_integer_sequence<int, L>());
+    for (int r = 0; r < L; ++r) x[r] = r < rows ? Simd<T>::load(from + r * step) : Simd<T>(T(0));
+    transpose(x);
+  }
 #pragma GCC unroll 16
   for (int r = 0; r < L; ++r) x[r].store(to + r * width);
 }
