@@ -190,26 +190,22 @@ inline void load_matrices(uint32_t (&r)[4], const void* row) {
   for (unsigned i = 0; i < 4; ++i)
     std::memcpy(
         &r[i],
-        static_cast<const char*>(rows.of[8 * i + threadIdx.x % 32 / 4]) + threadIdx.x % 4 * 4, 4);
+        static_cast<const char*>(rows.of(8 * i + threadIdx.x % 32 / 4)) + threadIdx.x % 4 * 4, 4);
 }
 inline void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  struct Two {
-    uint32_t first, second;
+  struct Held {
+    uint32_t a[4], b[2];
   };
-  const emulation::Gathered<Two> near(Two{a[0], a[1]}), far(Two{a[2], a[3]}), right(Two{b0, b1});
+  const emulation::Gathered<Held> held({{a[0], a[1], a[2], a[3]}, {b0, b1}});
   // The lanes that hold a row of a, or a column of b, are four neighbours.
   const unsigned lane = threadIdx.x % 32;
   float rows[2][16], columns[2][16];
   for (unsigned q = 0; q < 4; ++q) {
-    const unsigned row = lane / 4 * 4 + q;
-    unpack(&rows[0][q * 2], near.of[row].first);
-    unpack(&rows[1][q * 2], near.of[row].second);
-    unpack(&rows[0][q * 2 + 8], far.of[row].first);
-    unpack(&rows[1][q * 2 + 8], far.of[row].second);
+    const Held of_row = held.of(lane / 4 * 4 + q);
+    for (unsigned i = 0; i < 4; ++i) unpack(&rows[i % 2][q * 2 + i / 2 * 8], of_row.a[i]);
     for (unsigned j = 0; j < 2; ++j) {
-      const unsigned column = (lane % 4 * 2 + j) * 4 + q;
-      unpack(&columns[j][q * 2], right.of[column].first);
-      unpack(&columns[j][q * 2 + 8], right.of[column].second);
+      const Held of_column = held.of((lane % 4 * 2 + j) * 4 + q);
+      for (unsigned i = 0; i < 2; ++i) unpack(&columns[j][q * 2 + i * 8], of_column.b[i]);
     }
   }
   for (int i = 0; i < 4; ++i) add_products(d[i], rows[i / 2], columns[i % 2]);

@@ -110,7 +110,7 @@ Stack scheduler;
 std::vector<Fiber*> fibers;
 void (*call)(const void*);
 const void* context;
-uint64_t slots[2][1024];
+Slot slots[2][1024];
 bool votes[2][1024];
 alignas(1024) char shared_block[232448];
 size_t progress = 0;  // of who waits for an mbarrier
@@ -347,7 +347,7 @@ UNSEEN void wait_for_warp() {
   yield(State::at_warp);
   TSAN(__tsan_acquire(barrier));
 }
-UNSEEN uint64_t* warp_slots() {
+UNSEEN Slot* warp_slots() {
   return slots[current->round++ % 2] + current->self.thread.x / warp_size * warp_size;
 }
 

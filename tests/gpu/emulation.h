@@ -54,8 +54,11 @@ struct Thread {
 __attribute__((visibility("default"))) const Thread& self();  // also for code made at run time
 void wait_for_block();
 void wait_for_warp();
-// What the threads of a warp show one another; 8 bytes each. The place for the caller's next round.
-uint64_t* warp_slots();
+// What the threads of a warp show one another. The places for the next round of the caller.
+struct Slot {
+  uint64_t words[3];
+};
+Slot* warp_slots();
 void run(dim3 grid, unsigned block, void (*call)(const void*), const void* context);
 // Runs it, now or when it is waited for, or puts it down where the stream is captured.
 void submit(void* stream, std::function<void()> call);
@@ -81,21 +84,28 @@ void wait(Barrier* b, unsigned parity);
 
 template <class T> T exchange(T value, unsigned from) {
   static_assert(sizeof(T) <= 8);
-  uint64_t* slots = warp_slots();
+  Slot* slots = warp_slots();
   std::memcpy(&slots[self().thread.x % 32], &value, sizeof value);
   wait_for_warp();
   std::memcpy(&value, &slots[from % 32], sizeof value);
   return value;
 }
-template <class T> struct Gathered {  // a value of each lane
-  T of[32];
-  explicit Gathered(T value) {
-    static_assert(sizeof(T) == 8);
-    uint64_t* slots = warp_slots();
-    std::memcpy(&slots[self().thread.x % 32], &value, 8);
+// A value of each lane, until the next exchange of this one.
+template <class T> class Gathered {
+ public:
+  explicit Gathered(const T& value) : slots_(warp_slots()) {
+    static_assert(sizeof(T) <= sizeof(Slot));
+    std::memcpy(&slots_[self().thread.x % 32], &value, sizeof value);
     wait_for_warp();
-    std::memcpy(of, slots, sizeof of);
   }
+  T of(unsigned lane) const {
+    T value;
+    std::memcpy(&value, &slots_[lane], sizeof value);
+    return value;
+  }
+
+ private:
+  Slot* slots_;
 };
 
 }  // namespace wengert::emulation
