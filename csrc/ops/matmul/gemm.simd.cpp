@@ -662,7 +662,7 @@ template <class T> void multiply_floats(const Gemm& g) {
   if (nothing_to_add<T>(g)) return;
   const bool column = g.n == 1;
   if (g.m <= narrow && g.b_col == 1 && !g.packed && g.k > 2 * k_block && g.k <= k_slab &&
-      g.n * g.k >= row_work && multiply_by_rows<T>(g))
+      g.n * g.k >= 2 * row_work && multiply_by_rows<T>(g))
     return;
   if (g.k <= (column ? short_column : k_slab))
     return shares_b(g) && !g.packed ? multiply_sharing<T>(g) : multiply_short<T>(g);

@@ -1,6 +1,6 @@
 // Part of gemm.simd.cpp: many rows times a small b, of up to 16 rows and one vector of columns.
-// All of b stays in registers and rows of a pass by: such a product is over before the tiles of
-// larger ones would have begun to pay. For AVX-512, which has the registers.
+// All of b stays in registers, or, of AVX2's 16, in L1, and rows of a pass by: such a product is
+// over before the tiles of larger ones would have begun to pay.
 #pragma once
 
 #include <utility>
