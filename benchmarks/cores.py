@@ -1,9 +1,12 @@
-"""Which processor this is, and which of its logical processors are cores of their own."""
+"""Which processor this is, which of its logical processors are cores of their own, and a name for
+its results."""
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
+import re
 from pathlib import Path
 
 
@@ -34,3 +37,9 @@ def processor() -> str:
     if not any(c.isdigit() for c in name) and "model" in fields:  # a virtual machine hides it
         name += f" family {fields.get('cpu family')} model {fields['model']}"
     return name
+
+
+def dated() -> str:
+    """A name for results of today and this processor: 2026-11-30-amd-epyc-family-23-model-1."""
+    words = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
+    return f"{datetime.date.today().isoformat()}-{words}"

@@ -16,7 +16,6 @@ import datetime
 import json
 import os
 import platform
-import re
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import report
-from cores import physical_cores, processor
+from cores import dated, physical_cores, processor
 from measure import Laboratory, PeerError, installed
 from sections import EACH_THREADS, SECTIONS, Plan, Row
 
@@ -167,8 +166,7 @@ def main() -> int:
         "quick": options.quick,
         "minutes": 0.0,
     }
-    slug = re.sub(r"[^a-z0-9]+", "-", about["processor"].lower()).strip("-")
-    path = options.out / f"{about['date']}-{slug}{'-quick' * options.quick}.json"
+    path = options.out / f"{dated()}{'-quick' * options.quick}.json"
     rows: list[Row] = []
     if options.into:
         path = options.into

@@ -1,6 +1,6 @@
 // A stand-in for NVRTC, for test_fusion.py: the same functions, but g++ compiles the kernels, for
-// the emulated GPU. Sources are left in $BY_GCC, numbered, to be counted and compiled by others; what
-// they include, which takes ten times as long to compile as they do, is compiled once, to
+// the emulated GPU. Sources are left in $BY_GCC, numbered, to be counted and compiled by others;
+// what they include, which takes ten times as long to compile as they do, is compiled once, to
 // $BY_GCC_HEADERS.
 #include <cstdio>
 #include <cstdlib>

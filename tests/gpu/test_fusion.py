@@ -308,7 +308,8 @@ for path in sys.argv[1:]:
     assert code[:4] == b"\\x7fELF"
     ptx = ""
     if "each_element<4>" in source and "load<W, float>" in source:
-        ptx = wg._core._cuda_compile(source, "compute_90")[0].decode().strip("\\0").split(".entry")[1]
+        ptx = wg._core._cuda_compile(source, "compute_90")[0].decode().strip("\\0")
+        ptx = ptx.split(".entry")[1]
     print(path, log, ptx, sep="\\0", end="\\1")
 try:
     wg._core._cuda_compile("nonsense", "sm_90a")

@@ -69,8 +69,8 @@ struct Lstm : Recurrent {
                             "y[0] = o * tanh(c), y[1] = c = f * c[t - 1] + i * u; i, f, u, o of "
                             "x[t] + h[t - 1] @ transpose(w): sigmoids, u the tanh";
   static constexpr const char* gradient[4] = {
-      "each gate's d * its slope, d = (dc * u, dc * c[t - 1], dc * i, dh * tanh(c)), dh = g[0] + "
-      "dx[t + 1] @ w, dc = g[1] + dh * o * (1 - tanh(c) ** 2) + dc[t + 1] * f[t + 1]",
+      ("each gate's d * its slope, d = (dc * u, dc * c[t - 1], dc * i, dh * tanh(c)), dh = g[0] + "
+       "dx[t + 1] @ w, dc = g[1] + dh * o * (1 - tanh(c) ** 2) + dc[t + 1] * f[t + 1]"),
       "transpose(dx) @ h[t - 1]", "dx[0] @ w", "dc[0] * f[0]"};
   template <class V>
   FN static void next(const V* x, const V* p, const V&, const V* before, V* kept, V* state) {
@@ -106,8 +106,8 @@ struct Gru : Recurrent {
                             "y[t] = (1 - z) * n + z * y[t - 1], n = tanh(x[t] + r * (q + b)); r, "
                             "z = sigmoid of x[t] + y[t - 1] @ transpose(w), and q, its last part";
   static constexpr const char* gradient[4] = {
-      "dr, dz, dn: each gate's d * its slope, d = (dn * (q + b), dy * (y[t - 1] - n), dy * (1 - "
-      "z)), dy = g[t] + dy[t + 1] * z[t + 1] + (dr, dz, dn * r)[t + 1] @ w",
+      ("dr, dz, dn: each gate's d * its slope, d = (dn * (q + b), dy * (y[t - 1] - n), dy * (1 - "
+       "z)), dy = g[t] + dy[t + 1] * z[t + 1] + (dr, dz, dn * r)[t + 1] @ w"),
       "transpose(dr, dz, dn * r) @ y[t - 1]", "dy[0] * z[0] + (dr, dz, dn * r)[0] @ w",
       "sum(dn * r)"};
   template <class V>

@@ -253,11 +253,23 @@ def _gradients(programs: Sequence[WengertList]) -> list[Any]:
 
 def _sent(program: WengertList) -> list[list[float]]:
     """[line that starts, line that waits, bytes, seconds on the way, seconds waited, share hidden]
-    for each bucket of gradients in the last step of a `parallel.DataParallel`."""
+    for each bucket of gradients in the last step of a `parallel.DataParallel`; last their sums,
+    whose lines are 0."""
     exchange = sys.modules.get("wengert.parallel.exchange")  # without it nothing was sent
+    found = exchange.sent_by(program) if exchange is not None else []
+    rows = [(start, wait, [one]) for start, wait, one in found]
+    if rows:
+        rows.append((0, 0, [one for _, _, one in found]))
     return [
-        [start, wait, one.bytes, one.seconds, one.waiting, one.hidden([one])]
-        for start, wait, one in (exchange.sent_by(program) if exchange is not None else ())
+        [
+            start,
+            wait,
+            sum(one.bytes for one in sent),
+            sum(one.seconds for one in sent),
+            sum(one.waiting for one in sent),
+            sent[0].hidden(sent),
+        ]
+        for start, wait, sent in rows
     ]
 
 
