@@ -43,10 +43,9 @@ constexpr int64_t max_sums = 1 << 20;  // and with n == 1 a million elements
 template <class T>
 constexpr int64_t tile_cols = 2048 / sizeof(T);  // columns of c in one chunk, at most
 
-constexpr int64_t narrow = 3;  // up to this many rows, b is read in place
-template <class T>
-constexpr int64_t narrow_cols =
-    16384 / sizeof(T);                     // ... and so many columns, whose sums stay in L1,
+constexpr int64_t narrow = 3;  // up to this many rows, b is read in place,
+// ... up to this many columns, whose sums stay in L1,
+template <class T> constexpr int64_t narrow_cols = 16384 / sizeof(T);
 constexpr int64_t rows_together = 8;       // ... and this many of its rows at a time,
 constexpr int64_t look_ahead = 16;         // ... with these after them prefetched into L2
 constexpr int64_t small_work = 1 << 16;    // multiply-adds that are one chunk, of integers
@@ -89,17 +88,20 @@ template <class T> struct Tile {
 };
 
 // Whether the processor can leave out lanes: then a tile that c's right edge cuts needs no care.
+// Without masks b is copied there, or, of up to `cut_rows` rows, read by kernels of their own.
 #if defined(__AVX512F__)
 constexpr bool has_masks = true;
-#else
+constexpr int64_t cut_rows = 0;
+#elif defined(__AVX2__)
 constexpr bool has_masks = false;
-#endif
-// Without masks such a tile of b is copied, or, of a few rows, read by kernels of its own.
-#if defined(__AVX2__)
 constexpr int64_t cut_rows = tile_rows - 1;
 #else
+constexpr bool has_masks = false;
 constexpr int64_t cut_rows = 0;
 #endif
+// Columns of a packed b that all rows pass before the next: of processors without AVX-512, L2 may
+// be half as large.
+template <class T> constexpr int64_t packed_cols = has_masks ? tile_cols<T> : tile_cols<T> / 2;
 
 // Of a kernel: a is packed; or it lies as it does, and so may b, whose last vector may be cut.
 enum Reads { loose, packed, cut };
@@ -419,7 +421,7 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
     const T* const a_block = a + k * g.a_col;
     if (packs_a) pack_a(g, panels, part.i, part.k + k, ks, packed_a);
     for (int64_t from = 0, end; from < part.cols; from = end) {
-      end = min(part.cols, from + (g.packed && !has_masks ? tile_cols<T> / 2 : tile_cols<T>));
+      end = min(part.cols, from + (g.packed ? packed_cols<T> : tile_cols<T>));
       // The last tile of a b in place needs care if the right edge cuts it.
       const int64_t last = end - (end - from - 1) % (2 * L) - 1;  // the last tile's first column
       const bool edge = !has_masks && !packs_b && !g.packed && (end - last) % L != 0,
