@@ -35,7 +35,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import numpy as np  # noqa: E402
-from cores import dated, processor  # noqa: E402
+from cores import processor, slug  # noqa: E402
 from workloads import Task, with_setting  # noqa: E402
 
 import wengert as wg  # noqa: E402
@@ -97,7 +97,11 @@ def keep() -> None:
     for module in ("torch", "transformers"):
         if module in sys.modules:
             about["versions"][module] = sys.modules[module].__version__
-    path = Path(__file__).parent / "results/bert" / f"{dated()}-{THREADS}-threads.json"
+    path = (
+        Path(__file__).parent
+        / "results/bert"
+        / f"{today}-{slug(about['processor'])}-{THREADS}-threads.json"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Any] = {"about": about, "rows": []}
     if path.exists():

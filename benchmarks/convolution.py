@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from cores import dated, processor
+from cores import processor, slug
 from measure import Contender, Laboratory, compare
 
 HERE = Path(__file__).parent
@@ -255,7 +255,8 @@ def main() -> None:
     options = parser.parse_args()
     trained, found = steps(options), rows(options)
     if options.write:
-        (HERE / "results" / "convolution" / f"{dated()}.md").write_text(page(found, trained))
+        name = f"{time.strftime('%Y-%m-%d')}-{slug(processor())}.md"
+        (HERE / "results" / "convolution" / name).write_text(page(found, trained))
 
 
 if __name__ == "__main__":

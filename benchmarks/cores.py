@@ -1,9 +1,8 @@
-"""Which processor this is, which of its logical processors are cores of their own, and a name for
-its results."""
+"""Which processor this is, which of its logical processors are cores of their own, and its name in
+those of files."""
 
 from __future__ import annotations
 
-import datetime
 import os
 import platform
 import re
@@ -39,7 +38,6 @@ def processor() -> str:
     return name
 
 
-def dated() -> str:
-    """A name for results of today and this processor: 2026-11-30-amd-epyc-family-23-model-1."""
-    words = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
-    return f"{datetime.date.today().isoformat()}-{words}"
+def slug(name: str) -> str:
+    """A name for files of what was measured there: amd-epyc-family-23-model-1."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

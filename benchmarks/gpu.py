@@ -15,7 +15,6 @@ import argparse
 import datetime
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gpu_report
-from cores import physical_cores
+from cores import physical_cores, slug
 from measure import Contender, Laboratory, PeerError, compare
 from musts import GPU_MUSTS, judge
 from sections import make_row
@@ -206,9 +205,8 @@ def run(smoke: bool, out: Path | None, seconds: float, ceilings: Path | None) ->
     facts = about(smoke)
     path = None
     if out:
-        slug = re.sub(r"[^a-z0-9]+", "-", facts["device"].lower()).strip("-")
         moment = facts["date"][:16].replace("T", "-").replace(":", "")
-        path = out / f"{moment}-{slug}.jsonl"
+        path = out / f"{moment}-{slug(facts['device'])}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def note(row: Row) -> None:

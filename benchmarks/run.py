@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import report
-from cores import dated, physical_cores, processor
+from cores import physical_cores, processor, slug
 from measure import Laboratory, PeerError, installed
 from sections import EACH_THREADS, SECTIONS, Plan, Row
 
@@ -166,7 +166,9 @@ def main() -> int:
         "quick": options.quick,
         "minutes": 0.0,
     }
-    path = options.out / f"{dated()}{'-quick' * options.quick}.json"
+    path = (
+        options.out / f"{about['date']}-{slug(about['processor'])}{'-quick' * options.quick}.json"
+    )
     rows: list[Row] = []
     if options.into:
         path = options.into

@@ -54,7 +54,7 @@ struct Thread {
 __attribute__((visibility("default"))) const Thread& self();  // also for code made at run time
 void wait_for_block();
 void wait_for_warp();
-// What the threads of a warp show one another. The places for the next round of the caller.
+// Values that the threads of a warp exchange; the warp's slots for the caller's next exchange.
 struct Slot {
   uint64_t words[3];
 };

@@ -61,8 +61,14 @@ int nvrtcCompileProgram(Program* p, int, const char* const*) {
             .c_str());
   };
   if (!fs::exists(made)) {
+    // Without the first, warnings of the headers would be no errors; the second warns of "#pragma
+    // once in main file".
     const std::string mine = made + "." + p->folder.filename().string();
-    if (compile("-w -x c++-header " + header + " -o " + mine)) return 6;
+    if (compile("-fsyntax-only -Werror " + at + "/chain.cpp") ||
+        compile("-w -x c++-header " + header + " -o " + mine)) {
+      p->log = read(p->folder / "log");
+      return 6;
+    }
     fs::rename(mine, made);
   }
   fs::create_symlink(made, header + ".gch");

@@ -103,8 +103,8 @@ constexpr int64_t cut_rows = 0;
 // be half as large.
 template <class T> constexpr int64_t packed_cols = has_masks ? tile_cols<T> : tile_cols<T> / 2;
 
-// Of a kernel: a is packed; or it lies as it does, and so may b, whose last vector may be cut.
-enum Reads { loose, packed, cut };
+// How a kernel reads: a in place, a packed, or both in place with a mask on b's last vector.
+enum class Reads { in_place, packed, masked };
 
 // Stores a tile that c's right edge cuts. Out of line, or the compiler keeps the sums in memory.
 template <class T>
@@ -123,8 +123,9 @@ template <class T>
 // with masks, as many columns as c.
 template <class T, int R, int V, Reads how> void multiply(const Tile<T>& t) {
   constexpr int64_t L = lanes<T>;
-  constexpr bool masked = how == cut || (how == loose && has_masks);
-  const int64_t a_row = how == packed ? 1 : t.a_row, a_col = how == packed ? a_width : t.a_col;
+  constexpr bool masks = how == Reads::masked || (how == Reads::in_place && has_masks);
+  constexpr bool packed_a = how == Reads::packed;
+  const int64_t a_row = packed_a ? 1 : t.a_row, a_col = packed_a ? a_width : t.a_col;
   const int64_t b_row = t.b_row;
   const int last = static_cast<int>(t.cols - (V - 1) * L);  // columns in the last vector
   // A pointer for every three rows: the other two are a sum that costs nothing in an address.
@@ -140,7 +141,7 @@ template <class T, int R, int V, Reads how> void multiply(const Tile<T>& t) {
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sum[r][v] = Simd<T>(T(0));
-  if constexpr (R <= narrow && how == loose)
+  if constexpr (R <= narrow && how == Reads::in_place)
     if (t.mode == Tile<T>::go_on)
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)
@@ -164,7 +165,7 @@ template <class T, int R, int V, Reads how> void multiply(const Tile<T>& t) {
       for (int v = 0; v < V; ++v) __builtin_prefetch(b + look_ahead * b_row + v * L, 0, 2);
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v)
-      bs[v] = masked && v == V - 1 ? load_part(b + v * L, last) : Simd<T>::load(b + v * L);
+      bs[v] = masks && v == V - 1 ? load_part(b + v * L, last) : Simd<T>::load(b + v * L);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const Simd<T> as(a[r / 3][r % 3 * a_row]);
@@ -207,12 +208,12 @@ template <class T, Reads how, int rows>
 constexpr Kernels<T> both_widths[] = {kernels<T, 1, how>(std::make_integer_sequence<int, rows>()),
                                       kernels<T, 2, how>(std::make_integer_sequence<int, rows>())};
 template <class T>
-constexpr const Kernels<T>* table[] = {both_widths<T, loose, tile_rows>,
-                                       both_widths<T, packed, tile_rows>,
-                                       both_widths<T, cut, cut_rows>};  // [Reads][vectors - 1]
+constexpr const Kernels<T>* table[] = {
+    both_widths<T, Reads::in_place, tile_rows>, both_widths<T, Reads::packed, tile_rows>,
+    both_widths<T, Reads::masked, cut_rows>};  // [Reads][vectors - 1]
 template <class T>
 constexpr Kernels<T> wide_table =
-    kernels<T, wide, loose>(std::make_integer_sequence<int, narrow>());
+    kernels<T, wide, Reads::in_place>(std::make_integer_sequence<int, narrow>());
 
 // ---- blocks ----
 
@@ -454,8 +455,10 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
           } else {
             t.b = b + k * g.b_row + j, t.b_row = g.b_row;
           }
-          const Reads how = packs_a ? packed : edge && !copied && j == last ? cut : loose;
-          const Kernel<T> kernel = table<T>[how][width / L - 1].of[rows - 1];
+          const Reads how = packs_a                        ? Reads::packed
+                            : edge && !copied && j == last ? Reads::masked
+                                                           : Reads::in_place;
+          const Kernel<T> kernel = table<T>[static_cast<int>(how)][width / L - 1].of[rows - 1];
           Sum* const to = sums + i * sum_row + j;
           if constexpr (std::is_same_v<T, Sum>) {
             t.c = to, t.c_row = sum_row, t.mode = k > 0 ? Tile<T>::add : Tile<T>::store;
@@ -482,7 +485,7 @@ struct Grid {
   int64_t rows, cols, down, across;
 };
 bool shares_b(const Gemm& g) {
-  // With few registers panels are low, and packing rows of a again costs less than b from afar.
+  // With few registers panels are low: packing rows of a again costs less than reading b from L3.
   const int64_t least = !has_masks && g.a_col == 1 ? 4 * shared_work : shared_work;
   return g.m >= shared_rows && g.m * g.n * g.k >= least && g.k <= k_slab;
 }
@@ -590,6 +593,10 @@ template <class T> void multiply_sharing(const Gemm& g) {
 
 // Few rows times a long b, whose columns are adjacent: memory is fastest along its rows, so chunks
 // have a block of k each, and few have less than whole rows. Block sums are added in order.
+bool is_long_b(const Gemm& g) {
+  return g.m <= narrow && g.b_col == 1 && !g.packed && g.k > 2 * k_block && g.k <= k_slab &&
+         g.n * g.k >= 2 * row_work;
+}
 template <class T> bool multiply_by_rows(const Gemm& g) {
   const int64_t block = block_of(g.k), blocks = ceil_div(g.k, block), size = g.m * g.n,
                 most = min(narrow_cols<T>, max(tile_cols<T>, g.n * blocks / chunks_wanted)),
@@ -663,9 +670,7 @@ template <class T> bool nothing_to_add(const Gemm& g) {
 template <class T> void multiply_floats(const Gemm& g) {
   if (nothing_to_add<T>(g)) return;
   const bool column = g.n == 1;
-  if (g.m <= narrow && g.b_col == 1 && !g.packed && g.k > 2 * k_block && g.k <= k_slab &&
-      g.n * g.k >= 2 * row_work && multiply_by_rows<T>(g))
-    return;
+  if (is_long_b(g) && multiply_by_rows<T>(g)) return;
   if (g.k <= (column ? short_column : k_slab))
     return shares_b(g) && !g.packed ? multiply_sharing<T>(g) : multiply_short<T>(g);
   const int64_t rows = column ? max_sums / ceil_div(g.k, dot_slab) + 1 : long_side;

@@ -57,8 +57,8 @@ template <class T, int n = lanes<T>> FN void transpose(Simd<T>* x) {
   transpose<T, n>(x, std::make_integer_sequence<int, lanes<T>>());
 }
 
-// x = the transpose of lanes x lanes elements, row r of which lies at from + r * step. Vectors of
-// several times 128 bits are loaded from as many rows, so that only these are left to transpose.
+// x = the transpose of lanes x lanes elements, whose row r starts at from + r * step. Vectors of
+// several times 128 bits are loaded from as many rows; only these 128 bits are then transposed.
 template <class T> FN void load_turned(Simd<T>* x, const T* from, int64_t step) {
 #if defined(__AVX2__)
   constexpr int Q = 16 / sizeof(T);  // elements of 128 bits
@@ -88,7 +88,7 @@ template <class T> FN void load_turned(Simd<T>* x, const T* from, int64_t step) 
 #endif
 }
 
-// Stores the transpose of lanes x lanes elements, row r of which lies at from + r * step; rows from
+// Stores the transpose of lanes x lanes elements, whose row r starts at from + r * step; rows from
 // `rows` on count as 0.
 template <class T>
 void transpose_square(T* to, int64_t width, const T* from, int64_t step, int64_t rows) {

@@ -96,7 +96,7 @@ def text(programs: Sequence[WengertList], title: str = "", cells: int = CELLS) -
         "steps": steps,
         "order": _rows(program),
         "gradients": _gradients(programs),
-        "sent": _sent(program),
+        **_sent(program),
         "run": _runnable(program) if len(programs) == 1 else None,
     }
     # No "<": neither the end of the element nor a comment can begin in the data.
@@ -251,26 +251,21 @@ def _gradients(programs: Sequence[WengertList]) -> list[Any]:
     return [[name, values] for name, values in rows.items()]
 
 
-def _sent(program: WengertList) -> list[list[float]]:
-    """[line that starts, line that waits, bytes, seconds on the way, seconds waited, share hidden]
-    for each bucket of gradients in the last step of a `parallel.DataParallel`; last their sums,
-    whose lines are 0."""
+def _sent(program: WengertList) -> dict[str, Any]:
+    """Of the buckets of gradients in the last step of a `parallel.DataParallel`: "sent", a row for
+    each: [line that starts, line that waits, bytes, seconds on the way, seconds waited, share
+    hidden]; and "sent_all", the last four of all, None if there is no bucket."""
     exchange = sys.modules.get("wengert.parallel.exchange")  # without it nothing was sent
     found = exchange.sent_by(program) if exchange is not None else []
-    rows = [(start, wait, [one]) for start, wait, one in found]
-    if rows:
-        rows.append((0, 0, [one for _, _, one in found]))
-    return [
-        [
-            start,
-            wait,
-            sum(one.bytes for one in sent),
-            sum(one.seconds for one in sent),
-            sum(one.waiting for one in sent),
-            sent[0].hidden(sent),
-        ]
-        for start, wait, sent in rows
-    ]
+
+    def told(*sent: Any) -> list[float]:
+        sums = [sum(getattr(one, of) for one in sent) for of in ("bytes", "seconds", "waiting")]
+        return [*sums, sent[0].hidden(sent)]
+
+    return {
+        "sent": [[start, wait, *told(one)] for start, wait, one in found],
+        "sent_all": told(*(one for _, _, one in found)) if found else None,
+    }
 
 
 def _finite(x: Any) -> Any:
