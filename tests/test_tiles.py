@@ -278,6 +278,24 @@ def test_bfloat16_tensors(use: str) -> None:
     assert same_bits((a @ b).float().numpy()[0, 0], expected[0, 0])
 
 
+@pytest.mark.parametrize("use", MEANS)
+def test_a_tiny_bfloat16_counts_in_any_place(use: str) -> None:
+    """Tiles take it for 0; nothing else in its row hides that."""
+    a, b = np.zeros((35, 70), "float32"), draw(70, 35) * np.float32(1e30)
+    for row, term in ((0, 0), (1, 1), (3, 33), (17, 16), (18, 47), (34, 69)):
+        a[row, term] = 2.0**-130
+    for x, y in ((a, b), (b.T, a.T)):
+        for first, second in itertools.product((x, x.T), (y, y.T)):
+            one = wg.tensor(first.copy()).to("bfloat16")
+            two = wg.tensor(second.copy()).to("bfloat16")
+            one, two = (one if first is x else one.T), (two if second is y else two.T)
+            _core._set_tile_use("never")
+            expected = (one @ two).float().numpy()
+            _core._set_tile_use(use)
+            assert np.count_nonzero(expected) == 6 * 35
+            assert same_bits((one @ two).float().numpy(), expected)
+
+
 def test_strict_and_other_dtypes_do_not_change() -> None:
     a, b = draw(40, 50), draw(50, 30, seed=1)
     strict = product(wg.tensor(a), wg.tensor(b), "strict", "never")

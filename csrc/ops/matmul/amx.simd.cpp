@@ -44,28 +44,37 @@ typedef float Floats __attribute__((vector_size(64)));
 struct Range {
   uint32_t low, high;
 };
+template <class Bits> struct LanesOf {
+  typedef Bits type __attribute__((vector_size(64)));
+};
 // While it is found, of 16 rows or columns w: lanes are terms of row w, or, where the rows are
-// adjacent, all rows, in low[0] and high[0].
-struct Ranges {
-  Words low[tile_side], high[tile_side];
+// adjacent, all rows, in low[0] and high[0]. A lane has a number's bits: 32, or, of bfloat16, 16.
+template <class Bits> struct Ranges {
+  using Lanes = typename LanesOf<Bits>::type;
+  Lanes low[tile_side], high[tile_side];
 
   Ranges() {
     __builtin_memset(low, 0xff, sizeof low);
     __builtin_memset(high, 0, sizeof high);
   }
-  static FN void add(Words& low, Words& high, const Words& bits) {
-    const Words x = bits & 0x7fffffff;
-    const Words less = x - 1;
+  static FN void add(Lanes& low, Lanes& high, const Words& bits) {
+    const Lanes x = (Lanes)bits & Bits{static_cast<Bits>(-1) >> 1};
+    const Lanes less = x - 1;
     low = less < low ? less : low;
     high = x > high ? x : high;
   }
   void give(bool adjacent, Range* range) const {
-    for (int w = 0; w < tile_side; ++w)
-      for (int i = adjacent ? w : 0; i < (adjacent ? w + 1 : tile_side); ++i) {
-        const int r = adjacent ? 0 : w;
-        range[w].low = low[r][i] < range[w].low ? low[r][i] : range[w].low;
-        range[w].high = high[r][i] > range[w].high ? high[r][i] : range[w].high;
+    constexpr int per_word = 4 / sizeof(Bits), shift = 32 - 8 * sizeof(Bits);
+    for (int w = 0; w < tile_side; ++w) {
+      const int r = adjacent ? 0 : w, first = adjacent ? w * per_word : 0,
+                end = adjacent ? first + per_word : tile_side * per_word;
+      Range& to = range[w];
+      for (int i = first; i < end; ++i) {
+        const uint32_t less = ((low[r][i] + 1u) << shift) - 1, most = uint32_t{high[r][i]} << shift;
+        to.low = less < to.low ? less : to.low;
+        to.high = most > to.high ? most : to.high;
       }
+    }
   }
 };
 
@@ -78,50 +87,64 @@ FN Words load(const uint16_t* from) {
   typedef uint16_t Halves __attribute__((vector_size(32)));
   Halves x;
   __builtin_memcpy(&x, from, sizeof x);
-  return __builtin_convertvector(x, Words) << 16;
+  return __builtin_convertvector(x, Words);
 }
 
 // Slices as float32 whose lower half is 0: each the nearest to what is left, by Dekker's splitting,
-// which makes NaN of numbers from 2^111 on. `whole` is one that has no more bits.
-template <int slices, bool whole> FN void split(const Words& bits, Words (&slice)[slices]) {
+// which makes NaN of numbers from 2^111 on.
+template <int slices> FN void split(const Words& bits, Words (&slice)[slices]) {
   Floats x = (Floats)bits;
 #pragma GCC unroll 3
   for (int p = 0; p < slices; ++p) {
     const Floats wide = x * 65537.0f, nearest = wide - (wide - x);
-    slice[p] = (Words)(whole ? x : nearest) & 0xffff0000;  // the lower half of subnormal ones
+    slice[p] = (Words)nearest & 0xffff0000;  // the lower half of subnormal ones
     x -= (Floats)slice[p];
   }
 }
 
-// 16 rows (or columns: w) by 32 terms; slice p goes to `to` + p * step, as pairs of terms t and
-// t + 16: to[w][t], or, of b, to[t][w].
-template <int slices, bool adjacent, class In>
-void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, Ranges& ranges,
-                 uint32_t* to, int64_t step) {
+// 16 rows (or columns: w) by 32 terms; slice p goes to `to` + p * step, as pairs of terms:
+// to[w][t], or, of b, to[t][w]. A pair has terms t and t + 16, or, of bfloat16, which may lie side
+// by side, 2t and 2t + 1.
+template <int slices, bool adjacent, class In, class Bits>
+void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b,
+                 Ranges<Bits>& ranges, uint32_t* to, int64_t step) {
   uint32_t turned[slices * square];
   const bool turn = adjacent != of_b;
   uint32_t* const put = turn ? turned : to;
   const int64_t put_step = turn ? square : step;
   constexpr bool whole = sizeof(In) == 2;
-  const int64_t step_r = adjacent ? k_stride : w_stride, later = tile_side * k_stride,
-                ahead = adjacent ? 2 * later : tile_side * w_stride;
-  Words low = ranges.low[0], high = ranges.high[0];
+  const int64_t later = whole ? k_stride : tile_side * k_stride,
+                step_r = !adjacent ? w_stride
+                         : whole   ? 2 * k_stride
+                                   : k_stride,
+                ahead = adjacent ? tile_terms * k_stride : tile_side * w_stride;
+  auto low = ranges.low[0], high = ranges.high[0];
 #pragma GCC unroll 4
   for (int r = 0; r < tile_side; ++r) {
     const In* const at = from + r * step_r;
-    const Words x = load(at), y = load(at + later);
     __builtin_prefetch(at + ahead, 0, 2);
-    __builtin_prefetch(at + later + ahead, 0, 2);
-    for (const Words& bits : {x, y})
-      Ranges::add(adjacent ? low : ranges.low[r], adjacent ? high : ranges.high[r], bits);
-    Words first[slices], second[slices];
-    split<slices, whole>(x, first);
-    split<slices, whole>(y, second);
-    for (int p = 0; p < slices; ++p) {
-      const Words pairs = first[p] >> 16 | second[p];
-      __builtin_memcpy(put + (of_b ? slices - 1 - p : p) * put_step + r * tile_side, &pairs,
-                       sizeof pairs);
+    if constexpr (adjacent || !whole) __builtin_prefetch(at + later + ahead, 0, 2);
+    const auto note = [&](const Words& bits) INLINE {
+      Ranges<Bits>::add(adjacent ? low : ranges.low[r], adjacent ? high : ranges.high[r], bits);
+    };
+    Words pairs[slices];
+    if constexpr (whole) {
+      if constexpr (adjacent)
+        pairs[0] = load(at) | load(at + later) << 16;
+      else
+        __builtin_memcpy(pairs, at, sizeof pairs);
+      note(pairs[0]);
+    } else {
+      const Words x = load(at), y = load(at + later);
+      note(x), note(y);
+      Words first[slices], second[slices];
+      split(x, first);
+      split(y, second);
+      for (int p = 0; p < slices; ++p) pairs[p] = first[p] >> 16 | second[p];
     }
+    for (int p = 0; p < slices; ++p)
+      __builtin_memcpy(put + (of_b ? slices - 1 - p : p) * put_step + r * tile_side, &pairs[p],
+                       sizeof pairs[p]);
   }
   if (adjacent) ranges.low[0] = low, ranges.high[0] = high;
   if (!turn) return;
@@ -138,13 +161,14 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, 
 template <int slices, bool adjacent, class In>
 void pack(const In* from, int64_t w_stride, int64_t k_stride, int64_t ws, int64_t ks, bool of_b,
           int64_t step, Range* range, uint32_t* to) {
-  Ranges ranges[height / tile_side];
+  using Bits = std::conditional_t<sizeof(In) == 2, uint16_t, uint32_t>;
+  Ranges<Bits> ranges[height / tile_side];
   const auto pack_at = [&](int64_t w, int64_t k) {
     const In* const at = from + w * w_stride + k * k_stride;
     uint32_t* const put =
         to + w / panel * step + (k / tile_terms * slices * 2 + w % panel / tile_side) * square;
     const int64_t width = min(tile_side, ws - w), terms = min(tile_terms, ks - k);
-    Ranges& seen = ranges[w / tile_side];
+    auto& seen = ranges[w / tile_side];
     if (width == tile_side && terms == tile_terms && (adjacent || k_stride == 1))
       return pack_square<slices, adjacent>(at, w_stride, k_stride, of_b, seen, put, 2 * square);
     In whole[tile_side * tile_terms] = {};
