@@ -90,14 +90,14 @@ FN Words load(const uint16_t* from) {
   return __builtin_convertvector(x, Words);
 }
 
-// Slices as float32 whose lower half is 0: each the nearest to what is left, by Dekker's splitting,
-// which makes NaN of numbers from 2^111 on.
+// Slices as float32 whose lower half is 0, unless they are subnormal: each the nearest to what is
+// left, by Dekker's splitting, which makes NaN of numbers from 2^111 on.
 template <int slices> FN void split(const Words& bits, Words (&slice)[slices]) {
   Floats x = (Floats)bits;
 #pragma GCC unroll 3
   for (int p = 0; p < slices; ++p) {
     const Floats wide = x * 65537.0f, nearest = wide - (wide - x);
-    slice[p] = (Words)nearest & 0xffff0000;  // the lower half of subnormal ones
+    slice[p] = (Words)nearest;
     x -= (Floats)slice[p];
   }
 }
@@ -140,7 +140,7 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b,
       Words first[slices], second[slices];
       split(x, first);
       split(y, second);
-      for (int p = 0; p < slices; ++p) pairs[p] = first[p] >> 16 | second[p];
+      for (int p = 0; p < slices; ++p) pairs[p] = first[p] >> 16 | (second[p] & 0xffff0000);
     }
     for (int p = 0; p < slices; ++p)
       __builtin_memcpy(put + (of_b ? slices - 1 - p : p) * put_step + r * tile_side, &pairs[p],
