@@ -44,13 +44,11 @@ typedef float Floats __attribute__((vector_size(64)));
 struct Range {
   uint32_t low, high;
 };
-template <class Bits> struct LanesOf {
-  typedef Bits type __attribute__((vector_size(64)));
-};
 // While it is found, of 16 rows or columns w: lanes are terms of row w, or, where the rows are
 // adjacent, all rows, in low[0] and high[0]. A lane has a number's bits: 32, or, of bfloat16, 16.
-template <class Bits> struct Ranges {
-  using Lanes = typename LanesOf<Bits>::type;
+template <class In> struct Ranges {
+  using Bits = std::conditional_t<sizeof(In) == 2, uint16_t, uint32_t>;
+  typedef Bits Lanes __attribute__((vector_size(64)));
   Lanes low[tile_side], high[tile_side];
 
   Ranges() {
@@ -105,9 +103,9 @@ template <int slices> FN void split(const Words& bits, Words (&slice)[slices]) {
 // 16 rows (or columns: w) by 32 terms; slice p goes to `to` + p * step, as pairs of terms:
 // to[w][t], or, of b, to[t][w]. A pair has terms t and t + 16, or, of bfloat16, which may lie side
 // by side, 2t and 2t + 1.
-template <int slices, bool adjacent, class In, class Bits>
-void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b,
-                 Ranges<Bits>& ranges, uint32_t* to, int64_t step) {
+template <int slices, bool adjacent, class In>
+void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b, Ranges<In>& ranges,
+                 uint32_t* to, int64_t step) {
   uint32_t turned[slices * square];
   const bool turn = adjacent != of_b;
   uint32_t* const put = turn ? turned : to;
@@ -125,7 +123,7 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b,
     __builtin_prefetch(at + ahead, 0, 2);
     if constexpr (adjacent || !whole) __builtin_prefetch(at + later + ahead, 0, 2);
     const auto note = [&](const Words& bits) INLINE {
-      Ranges<Bits>::add(adjacent ? low : ranges.low[r], adjacent ? high : ranges.high[r], bits);
+      Ranges<In>::add(adjacent ? low : ranges.low[r], adjacent ? high : ranges.high[r], bits);
     };
     Words pairs[slices];
     if constexpr (whole) {
@@ -161,14 +159,13 @@ void pack_square(const In* from, int64_t w_stride, int64_t k_stride, bool of_b,
 template <int slices, bool adjacent, class In>
 void pack(const In* from, int64_t w_stride, int64_t k_stride, int64_t ws, int64_t ks, bool of_b,
           int64_t step, Range* range, uint32_t* to) {
-  using Bits = std::conditional_t<sizeof(In) == 2, uint16_t, uint32_t>;
-  Ranges<Bits> ranges[height / tile_side];
+  Ranges<In> ranges[height / tile_side];
   const auto pack_at = [&](int64_t w, int64_t k) {
     const In* const at = from + w * w_stride + k * k_stride;
     uint32_t* const put =
         to + w / panel * step + (k / tile_terms * slices * 2 + w % panel / tile_side) * square;
     const int64_t width = min(tile_side, ws - w), terms = min(tile_terms, ks - k);
-    auto& seen = ranges[w / tile_side];
+    Ranges<In>& seen = ranges[w / tile_side];
     if (width == tile_side && terms == tile_terms && (adjacent || k_stride == 1))
       return pack_square<slices, adjacent>(at, w_stride, k_stride, of_b, seen, put, 2 * square);
     In whole[tile_side * tile_terms] = {};
