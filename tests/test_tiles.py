@@ -188,6 +188,23 @@ def test_errors_are_those_that_the_docstring_states(use: str) -> None:
 
 
 @pytest.mark.parametrize("use", MEANS)
+def test_what_slices_hold_of_a_number(use: str) -> None:
+    """Three all of it; two half of the last bit less; one what bfloat16 rounds to, at ties too."""
+    random = np.random.default_rng(0)
+    bits = random.integers(0, 1 << 23, (64, 64), "uint32")
+    ties = [0x8000, 0x18000, 0x7F8000, 0x7FFFFF, 0x8080, 0x7F80, 0x80, 0x8001]
+    bits[:8] = np.array(ties, "uint32")[:, None]  # halves between numbers of 8, and of 16 bits
+    bits |= random.integers(127 - 40, 127 + 40, (64, 64), "uint32") << 23
+    bits |= random.integers(0, 2, (64, 64), "uint32") << 31
+    x = wg.tensor(bits.view("float32"))
+    one = wg.tensor(np.eye(64, dtype="float32"))
+    assert same_bits(product(x, one, "fp32", use), x.numpy())
+    assert same_bits(product(x, one, "bf16", use), x.bfloat16().float().numpy())
+    lost = abs(product(x, one, "fast", use) - x.numpy())
+    assert (lost <= 2.0**-17 * abs(x.numpy())).all() and lost.max() > 0
+
+
+@pytest.mark.parametrize("use", MEANS)
 @pytest.mark.parametrize("precision", ["fp32", "fast"])
 def test_sums_that_cancel(precision: str, use: str) -> None:
     half = draw(40, 64)

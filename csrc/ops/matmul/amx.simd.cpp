@@ -88,15 +88,18 @@ FN Words load(const uint16_t* from) {
   return __builtin_convertvector(x, Words);
 }
 
-// Slices as float32 whose lower half is 0, unless they are subnormal: each the nearest to what is
-// left, by Dekker's splitting, which makes NaN of numbers from 2^111 on.
-template <int slices> FN void split(const Words& bits, Words (&slice)[slices]) {
-  Floats x = (Floats)bits;
+// Slices, in the upper half of their words: each the nearest to what is left, the last the even one
+// at a tie. Two leave at most 8 bits, which a third has as they are.
+template <int slices> FN void split(Words x, Words (&slice)[slices]) {
 #pragma GCC unroll 3
   for (int p = 0; p < slices; ++p) {
-    const Floats wide = x * 65537.0f, nearest = wide - (wide - x);
-    slice[p] = (Words)nearest;
-    x -= (Floats)slice[p];
+    if (p == 2)
+      slice[p] = x;
+    else if (p + 1 < slices)
+      slice[p] = (x + 0x8000) & 0xffff0000;
+    else
+      slice[p] = x + 0x7fff + (x >> 16 & 1);
+    x = (Words)((Floats)x - (Floats)slice[p]);
   }
 }
 
