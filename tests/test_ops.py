@@ -1279,6 +1279,36 @@ def test_signbit_and_nan_to_num() -> None:
     assert wg.tensor([1, 2], "uint8").signbit().tolist() == [False, False]
 
 
+def libm_power(x: float, e: float) -> float:
+    try:
+        return math.pow(x, e)
+    except OverflowError:
+        return math.copysign(math.inf, x) if e % 2 == 1 else math.inf
+    except ValueError:  # a pole, or no number
+        return (math.copysign(math.inf, x) if e % 2 == 1 else math.inf) if x == 0 else math.nan
+
+
+@pytest.mark.parametrize("e", [2, 1, 3, 4, -1, -2, 0.5, -0.5, 0, 1.5, -3, 5, math.inf, math.nan])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_powers_by_products_are_those_of_libm(dtype: str, e: float) -> None:
+    """Few exponents need no logarithm; how many elements have them changes no bit."""
+    marks = [0.0, 1.0, 2.0, 0.5, math.inf, 1e-40, 3e38, 1e-20, 2e19, 5e-20, 1.7, 257.3]
+    a = np.array([*marks, *(-x for x in marks), math.nan] * 3, dtype)
+    x = wg.tensor(a)
+    with np.errstate(over="ignore"):
+        expected = np.array([libm_power(float(v), e) for v in a]).astype(dtype)
+    actual = (x**e).numpy()
+    np.testing.assert_array_max_ulp(actual, expected, 2)
+    assert (np.signbit(actual) == np.signbit(expected))[~np.isnan(expected)].all()
+    for length in (1, 3, len(a)):
+        part = x[:length]
+        same = wg.full(length, e, dtype=dtype)
+        other = wg.where(wg.arange(length) % 2 == 0, same, 1.3)
+        assert (part**e).numpy().tobytes() == actual[:length].tobytes()
+        assert (part**same).numpy().tobytes() == actual[:length].tobytes()
+        assert (part**other).numpy()[::2].tobytes() == actual[:length:2].tobytes()
+
+
 def test_powers_of_the_base_have_whole_logarithms() -> None:
     for dtype in FLOATS:
         n = list(range(-30, 31))

@@ -92,7 +92,6 @@ WENGERT_WORD(atanh, atanh)
     using T = typename V::Scalar;                                        \
     return per_element([](T x, T y) { return libm::name(x, y); }, a, b); \
   }
-WENGERT_WORD(pow, pow)
 WENGERT_WORD(fmod, fmod)
 WENGERT_WORD(atan2, atan2)
 WENGERT_WORD(hypot, hypot)
@@ -125,6 +124,8 @@ template <Real V> FN V polygamma(V x, double n) {
       [n](T e) { return static_cast<T>(wengert::polygamma(static_cast<double>(e), n)); }, x);
 }
 namespace libm {
+FN float pow(float a, float b) { return ::powf(a, b); }
+FN double pow(double a, double b) { return ::pow(a, b); }
 FN float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 FN double fma(double a, double b, double c) { return ::fma(a, b, c); }
 }  // namespace libm
@@ -215,6 +216,48 @@ template <Value V> FN V abs(V x) {
 template <Value V> FN V times(V a, Same<V> b) { return select(a == V(0), a, a * b); }
 template <Real V> FN V over(V a, Same<V> b) { return select(a == V(0), a, a / b); }
 template <Value V> FN V flat(V g, V) { return g; }
+
+// y = a ** b, if b is one of the exponents that products, a quotient and a root make: within 2 ulp,
+// and as libm for zeros, infinities and NaN.
+template <Real V> FN bool power_by_products(V a, typename V::Scalar b, V& y) {
+  if (!(b >= -2 && b <= 4)) return false;
+  const int twice = static_cast<int>(b + b);
+  if (static_cast<typename V::Scalar>(twice) != b + b) return false;
+  if (twice == 4)
+    y = a * a;
+  else if (twice == 2)
+    y = a;
+  else if (twice == 6)
+    y = a * a * a;
+  else if (twice == 8)
+    y = a * a * (a * a);
+  else if (twice == -2)
+    y = 1 / a;
+  else if (twice == -4)
+    y = 1 / a * (1 / a);
+  else if (twice == 1 || twice == -1) {
+    const V infinity(__builtin_inf()), root = select(a == -infinity, infinity, sqrt(a) + 0);
+    y = twice > 0 ? root : 1 / root;
+  } else
+    return false;
+  return true;
+}
+template <Real V> FN V pow(V a, Same<V> b) {
+  using T = typename V::Scalar;
+  if constexpr (V::width > 1) {
+    const V twice = b + b;
+    if (!any((twice == trunc(twice)) & (abs(b) <= 4)))
+      return per_element([](T x, T e) { return libm::pow(x, e); }, a, b);
+    V y;
+    if (!any(b != V(b.v[0])) && power_by_products(a, b.v[0], y)) return y;
+  }
+  return per_element(
+      [](T x, T e) {
+        Lane<T> y;
+        return power_by_products(Lane<T>(x), e, y) ? y.v : libm::pow(x, e);
+      },
+      a, b);
+}
 
 // e^-|x| cannot overflow. Its sum with 1 is rounded; what that lost is made up for.
 template <Real V> FN V sigmoid(V x) {
