@@ -351,6 +351,38 @@ def test_assignment_by_tensors_into_views(view: str, recorded: bool, device: str
             assert base.grad is not None and base.grad.tolist() == (a == start).tolist(), name
 
 
+@pytest.mark.parametrize("number", [0.5, "a sum"])
+@pytest.mark.parametrize("key", ["all", "rows", "columns", "one row", "backwards", "new axis"])
+def test_a_number_at_a_mask_in_a_compiled_step(key: str, number: Any) -> None:
+    """How many elements the mask names, which changes from call to call, is not asked for."""
+
+    w = wg.tensor(numbers(4, 4), requires_grad=True)
+
+    def step(x: wg.Tensor) -> tuple[wg.Tensor, ...]:
+        w.grad = None
+        y, up, row = x * w, x > 0, x[0] > 0
+        keys: dict[str, Any] = {
+            "all": up,
+            "rows": row,
+            "columns": S[:, up[:, 1]],
+            "one row": S[1, row],
+            "backwards": S[..., ::-1, row],
+            "new axis": S[None, up],
+        }
+        y[keys[key]] = (x * w).sum() if number == "a sum" else number
+        y.square().sum().backward()
+        assert w.grad is not None
+        return y, w.grad
+
+    compiled = wg.compile(step)
+    random = np.random.default_rng(0)
+    for _ in range(4):
+        x = wg.tensor(random.normal(size=(4, 4)))
+        expected = [t.tolist() for t in step(x)]
+        assert [t.tolist() for t in compiled(x)] == expected
+    assert compiled.program is not None
+
+
 def test_assignment_by_tensors_takes_no_memory_of_the_whole() -> None:
     x = wg.zeros((4096, 1024), dtype="uint8")
     rows, flags = wg.tensor([5, 7, 4095]), wg.arange(4096) == 9

@@ -59,6 +59,8 @@ template <class Row> Tensor logic(const Tensor& a, const Tensor& b) {
   return binary(logic_op<Row>(), a, b, false);
 }
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+// x, in its memory, is value where the mask is true.
+void set_where(const Tensor& x, const Tensor& mask, const Tensor& value, const char* by);
 
 // A constant beside x, of x's dtype (float32 beside an integer, if the constant has a fraction).
 Tensor scalar_like(Number value, const Tensor& x);

@@ -511,6 +511,10 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   const Tensor in[] = {condition, x, y};
   return apply(where_op, Tensors(in));
 }
+void set_where(const Tensor& x, const Tensor& mask, const Tensor& value, const char* by) {
+  const Tensor in[] = {mask, value, x};
+  apply_in_place(x, where_op, Tensors(in), {}, by);
+}
 
 bool any_element(const Tensor& x) {
   if (x->all.defined()) return any_element(x->all);  // of any example

@@ -128,15 +128,32 @@ template <class T> struct WhereTile {
   static void run(int64_t n, void* y_data, const void* const* x_data, uint32_t scalars,
                   const Params&) {
     T* y = static_cast<T*>(y_data);
-    const bool* c = static_cast<const bool*>(x_data[0]);
+    const auto* c = static_cast<const uint8_t*>(x_data[0]);
     const T* a = static_cast<const T*>(x_data[1]);
     const T* b = static_cast<const T*>(x_data[2]);
-    if (scalars == 0 || scalars == stream) {
-      for (int64_t i = 0; i < n; ++i) y[i] = c[i] ? a[i] : b[i];
-      return;
+    // Both are read, and c as bytes: what the compiler makes vectors of.
+    const auto choose = [&](const auto& a_at, const auto& b_at) INLINE {
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) {
+        const T p = a_at(i), q = b_at(i);
+        y[i] = c[i] != 0 ? p : q;
+      }
+    };
+    const auto each = [](const T* x) INLINE { return [x](int64_t i) INLINE { return x[i]; }; };
+    const auto one = [](const T* x) INLINE { return [v = *x](int64_t) INLINE { return v; }; };
+    switch (scalars & 7) {
+      case 0:
+        return choose(each(a), each(b));
+      case 2:
+        return choose(one(a), each(b));
+      case 4:
+        return choose(each(a), one(b));
+      case 6:
+        return choose(one(a), one(b));
     }
-    const int64_t ci = !(scalars & 1), ai = !(scalars & 2), bi = !(scalars & 4);
-    for (int64_t i = 0; i < n; ++i) y[i] = c[i * ci] ? a[i * ai] : b[i * bi];
+    const T* from = *c ? a : b;
+    const int64_t step = !(scalars & (*c ? 2 : 4));
+    for (int64_t i = 0; i < n; ++i) y[i] = from[i * step];
   }
 };
 

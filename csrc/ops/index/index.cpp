@@ -210,6 +210,7 @@ struct Key {
   std::vector<Tensor> indices;  // for these axes of the view
   std::vector<int> axes;
   bool together = true;  // nothing stands between them
+  Tensor mask;           // instead of indices, if it is asked for and alone: it broadcasts to view
 };
 
 std::vector<IndexPart> expand_key(const Tensor& x, const std::vector<IndexPart>& given) {
@@ -252,11 +253,18 @@ Tensor slice_range(const Tensor& x, int axis, const Range& r) {
   return slice(x, axis, start, length > 1 ? r.step : 1, length);
 }
 
-Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
+Key read_key(const Tensor& x, const std::vector<IndexPart>& given, bool keep_mask = false) {
   const std::vector<IndexPart> parts = expand_key(x, given);
-  Key key{x, {}, {}, true};
-  const bool gathers = std::any_of(parts.begin(), parts.end(),
-                                   [](auto& p) { return std::holds_alternative<Tensor>(p); });
+  Key key{x, {}, {}, true, {}};
+  bool gathers = false;
+  for (const IndexPart& part : parts)
+    if (const Tensor* t = std::get_if<Tensor>(&part)) {
+      keep_mask &= !gathers && t->dtype() == DType::bool_ && t->dim() > 0;
+      gathers = true;
+    }
+  keep_mask &= gathers;
+  gathers &= !keep_mask;
+  int behind = 0;      // the mask: the first axis
   bool ended = false;  // something stood after an index tensor
   int axis = 0;
   const auto add = [&](const Tensor& index) {
@@ -284,6 +292,11 @@ Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
         if (t->shape()[d] != key.view.shape()[axis + d])
           fail<IndexError>("index: a mask of shape ", t->shape(), " does not fit axes ", axis,
                            " on of shape ", key.view.shape(), "; sizes must be equal");
+      if (keep_mask) {
+        key.mask = to_device(*t, x.device());
+        behind = axis += t->dim();
+        continue;
+      }
       const Tensor places = to_device(nonzero(*t), x.device());
       for (int d = 0; d < t->dim(); ++d) add(pick(places, 1, d));
       if (t->dim() == 0) {  // x[True] has a new axis, of size one or zero
@@ -300,6 +313,11 @@ Key read_key(const Tensor& x, const std::vector<IndexPart>& given) {
         key.view = unsqueeze(key.view, axis);
       ++axis;
     }
+  }
+  if (keep_mask) {
+    Shape shape = key.mask.shape();
+    for (int d = behind; d < key.view.dim(); ++d) shape.push_back(1);
+    key.mask = reshape(key.mask, shape);
   }
   return key;
 }
@@ -368,8 +386,10 @@ void set_item(const Tensor& x, const std::vector<IndexPart>& parts, const Tensor
   const bool recorded = grad_enabled() && (x.requires_grad() || given.requires_grad());
   const Tensor value = to_device(to_dtype(given, x.dtype()), x.device());
   const GradMode mode(recorded);
-  const Key key = read_key(x, parts);
-  if (key.indices.empty()) {
+  const Key key = read_key(x, parts, value.dim() == 0);
+  if (key.mask.defined()) {  // without a look at where it is true
+    set_where(key.view, key.mask, value, "setitem");
+  } else if (key.indices.empty()) {
     const Tensor in[] = {expand(value, key.view.shape(), "setitem")};
     apply_in_place(key.view, cast_op, Tensors(in), x.dtype(), "setitem");
   } else {

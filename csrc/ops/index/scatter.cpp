@@ -380,7 +380,9 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, const Tensor& value,
   check_same(how.by, x, "value", value);
   if (value.dim() > 0)
     fail<ShapeError>(how.by, ": value has shape ", value.shape(), "; expected one number");
-  return changed(x, where(mask, value, x), how);
+  if (!how.in_place) return where(mask, value, x);
+  set_where(x, mask, value, how.by);
+  return x;
 }
 
 Tensor masked_scatter(const Tensor& x, const Tensor& given, const Tensor& source,
