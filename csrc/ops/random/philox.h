@@ -38,23 +38,24 @@ FN RandomBlock philox(uint64_t seed, uint64_t counter) {
   return {{c[0], c[1], c[2], c[3]}};
 }
 
+// A whole number below 2^52: it is the fraction of a double from 2^52 on.
+FN double small_whole(uint64_t n) {
+  return __builtin_bit_cast(double, n | uint64_t{0x433} << 52) - 0x1p52;
+}
+// Between 0 and 1, and neither.
+FN double inside_unit(uint64_t bits) { return (small_whole(bits >> 12) + 0.5) * 0x1p-52; }
+
 // log of a normal positive number: x = 2^e * m with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh((m -
 // 1) / (m + 1)).
 FN double plain_log(double x) {
-  uint64_t bits;
-  __builtin_memcpy(&bits, &x, sizeof bits);
-  int64_t e = static_cast<int64_t>(bits >> 52) - 1023;
-  bits = (bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000;
-  double m;
-  __builtin_memcpy(&m, &bits, sizeof m);
-  if (m > 1.4142135623730951) {
-    m *= 0.5;
-    ++e;
-  }
-  const double s = (m - 1) / (m + 1), s2 = s * s;
+  const auto bits = __builtin_bit_cast(uint64_t, x);
+  const double m = __builtin_bit_cast(double, (bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000),
+               e = small_whole(bits >> 52) - 1023;
+  const bool upper = m > 1.4142135623730951;
+  const double near_1 = upper ? m * 0.5 : m, s = (near_1 - 1) / (near_1 + 1), s2 = s * s;
   double tail = 0;
   for (int n = 23; n >= 1; n -= 2) tail = tail * s2 + 1.0 / n;
-  return static_cast<double>(e) * 0.69314718055994531 + 2 * s * tail;
+  return (upper ? e + 1 : e) * 0.69314718055994531 + 2 * s * tail;
 }
 
 // x with P(normal < x) = u, for 0 < u < 1.
@@ -77,9 +78,7 @@ FN T draw_one(const RandomBlock& bits, int i, RandomKind kind, int64_t low, uint
     return static_cast<T>(
         static_cast<uint64_t>(low) +
         static_cast<uint64_t>(static_cast<unsigned __int128>(bits.pair(i)) * span >> 64));
-  if (kind == RandomKind::normal)
-    return static_cast<T>(
-        inverse_normal((static_cast<double>(bits.pair(i) >> 12) + 0.5) * 0x1p-52));
+  if (kind == RandomKind::normal) return static_cast<T>(inverse_normal(inside_unit(bits.pair(i))));
   if (sizeof(T) == 4) return static_cast<T>(static_cast<float>(bits.word[i] >> 8) * 0x1p-24f);
   return static_cast<T>(static_cast<double>(bits.pair(i) >> 11) * 0x1p-53);
 }

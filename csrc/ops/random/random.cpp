@@ -14,6 +14,7 @@
 #include "ops/functions.h"
 #include "ops/gpu.h"
 #include "ops/random/gpu.h"
+#include "ops/random/random.h"
 
 namespace wengert {
 
@@ -22,6 +23,10 @@ namespace {
 constexpr int64_t chunk_blocks = 1 << 13;
 
 using Kind = RandomKind;
+
+int64_t blocks_hold(const RandomAttrs& a) {  // numbers, each
+  return a.dtype == DType::float32 ? per_block<float>(a.kind) : per_block<double>(a.kind);
+}
 
 void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   const Tensor& state = in[0];
@@ -35,33 +40,25 @@ void infer(Tensors in, const Attrs& attrs, SmallVector<Meta, 2>& out) {
   out.emplace_back(a.shape, a.dtype, a.device);
 }
 
-template <class T> void fill(T* y, int64_t n, int64_t* state, const RandomAttrs& a) {
-  const int64_t per = per_block<T>(a.kind), blocks = ceil_div(n, per);
-  const uint64_t seed = static_cast<uint64_t>(state[0]), first = static_cast<uint64_t>(state[1]);
-  const uint64_t span = static_cast<uint64_t>(a.high) - static_cast<uint64_t>(a.low);
-  parallel_for(ceil_div(blocks, chunk_blocks), [&](int64_t chunk) {
-    const int64_t end = std::min(blocks, (chunk + 1) * chunk_blocks);
-    for (int64_t block = chunk * chunk_blocks; block < end; ++block) {
-      const RandomBlock bits = philox(seed, first + static_cast<uint64_t>(block));
-      for (int i = 0; i < per && block * per + i < n; ++i)
-        y[block * per + i] = draw_one<T>(bits, i, a.kind, a.low, span);
-    }
-  });
-  state[1] += blocks;
-}
-
 void run(Views out, Views in, const Attrs& attrs) {
+  static const RandomKernels& table = WENGERT_PICK_KERNELS(random_kernels);
   const auto& a = attrs.as<RandomAttrs>();
   int64_t* state = in[0].as<int64_t>();
-  if (a.dtype == DType::float32) fill(out[0].as<float>(), out[0].numel(), state, a);
-  if (a.dtype == DType::float64) fill(out[0].as<double>(), out[0].numel(), state, a);
-  if (a.dtype == DType::int64) fill(out[0].as<int64_t>(), out[0].numel(), state, a);
+  const int64_t n = out[0].numel(), per = blocks_hold(a);
+  const auto seed = static_cast<uint64_t>(state[0]), first = static_cast<uint64_t>(state[1]);
+  const RandomRange range{a.kind, a.low,
+                          static_cast<uint64_t>(a.high) - static_cast<uint64_t>(a.low)};
+  parallel_for(ceil_div(n, chunk_blocks * per), [&](int64_t chunk) {
+    const int64_t at = chunk * chunk_blocks * per;
+    table.draw(a.dtype, {seed, first + static_cast<uint64_t>(chunk * chunk_blocks)}, range,
+               std::min(n - at, chunk_blocks * per), out[0].as<char>() + at * size_of(a.dtype));
+  });
+  state[1] += ceil_div(n, per);
 }
 void gpu(Views out, Views in, const Attrs& attrs) {
   gpu_kernels().random->draw(out, in, attrs);
   const auto& a = attrs.as<RandomAttrs>();
-  const bool four = a.kind == Kind::uniform && a.dtype == DType::float32;
-  in[0].as<int64_t>()[1] += ceil_div(out[0].numel(), four ? 4 : 2);
+  in[0].as<int64_t>()[1] += ceil_div(out[0].numel(), blocks_hold(a));
 }
 void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<RandomAttrs>();
