@@ -33,12 +33,12 @@ says which it is, and if neither, why. The passes "graph" and "persistent" stand
 inside one kernel may small matrix products differ from eager's, by rounding.
 
 A replay overwrites the gradients and values that the trace made; what a step returns is a copy. A
-step may not look at values (`if loss > 1:`, `.item()`, `.numpy()`, boolean masks) that depend on
-its arguments or on tensors outside, change its arguments in place, leave a tensor that it makes in
-a list or an attribute, read a clock, or take from an iterator: each is an error. What a weak
-reference in it refers to lives as long as the trace. What a step does besides computing (printing,
-counting calls) happens when it is traced, not when it is replayed; a step that reads what it counts
-is traced at each call.
+step may not look at values (`if loss > 1:`, `.item()`, `.numpy()`, `x[mask]`, but for `x[mask] =
+number`) that depend on its arguments or on tensors outside, change its arguments in place, leave a
+tensor that it makes in a list or an attribute, read a clock, or take from an iterator: each is an
+error. What a weak reference in it refers to lives as long as the trace. What a step does besides
+computing (printing, counting calls) happens when it is traced, not when it is replayed; a step that
+reads what it counts is traced at each call.
 """
 
 from __future__ import annotations
