@@ -7,6 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -1315,6 +1316,32 @@ def test_powers_of_the_base_have_whole_logarithms() -> None:
         assert wg.tensor([10.0**k for k in n], dtype).log10().tolist() == n
         assert wg.tensor([2.0**k for k in n], dtype).log2().tolist() == n
         assert wg.tensor(n, dtype).exp2().tolist() == [2.0**k for k in n]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_quotients_and_remainders_are_exact(dtype: str) -> None:
+    """Also where the quotient is rounded up to a whole number, and where it is large."""
+    random = np.random.default_rng(0)
+    n = 6000
+    b = (random.normal(size=n) * 10.0 ** random.uniform(-4, 4, n)).astype(dtype)
+    whole = np.floor(10.0 ** random.uniform(0, 7.2, n))
+    near = (b * whole).astype(dtype)  # or next to it, on both sides
+    a = np.stack(
+        [near, np.nextafter(near, np.inf, dtype=dtype), np.nextafter(near, 0, dtype=dtype)]
+    )
+    a = np.concatenate([a * np.array([[1], [1], [-1]], dtype), (b * (whole + 0.5))[None]]).ravel()
+    a, b = a.astype(dtype), np.tile(b, 4)
+    quotient = [
+        math.floor(Fraction(float(x)) / Fraction(float(y))) for x, y in zip(a, b, strict=True)
+    ]
+    x, y = wg.tensor(a), wg.tensor(b)
+    assert (x // y).tolist() == np.array(quotient, dtype).tolist()
+    rest = [
+        float(Fraction(float(u)) - q * Fraction(float(v)))
+        for u, v, q in zip(a, b, quotient, strict=True)
+    ]
+    np.testing.assert_array_equal((x % y).numpy(), np.array(rest, dtype))
+    np.testing.assert_array_equal(wg.fmod(x, y).numpy(), np.fmod(a, b))
 
 
 def test_fmod_by_an_integer_zero() -> None:

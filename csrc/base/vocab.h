@@ -11,8 +11,9 @@
 // the first: maximum(x, 0.0), pow(x, 2.0).
 //
 // Simd<float> computes its own branch-free functions (base/polynomials.h has them, and a table of
-// their errors); Simd<double>, pow, fmod, nextafter and Lane call libm for each element (CUDA's own
-// in a kernel); lgamma, polygamma and erfinv are computed in double (base/special.h).
+// their errors); Simd<double>, pow and fmod where they must, nextafter and Lane call libm for each
+// element (CUDA's own in a kernel); lgamma, polygamma and erfinv are computed in double
+// (base/special.h).
 #pragma once
 
 #include <math.h>
@@ -267,33 +268,50 @@ template <Real V> FN V sigmoid(V x) {
   return y - y * lost;
 }
 
-// Words that only exist one element at a time. Rounding is towards minus infinity, as in Python,
-// and a zero has the sign of a / b, or, as a remainder, of b, as in NumPy; the callers have refused
-// an integer zero divisor.
-template <class T> FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
-  if constexpr (std::is_floating_point_v<T>) {
-    if (b.v == 0) return a.v / b.v;
-    T r = static_cast<T>(libm::fmod(a.v, b.v));  // a / b could round up to the next whole number
-    const bool down = r != 0 && (r < 0) != (b.v < 0);
-    const T q = libm::round((a.v - r) / b.v) - static_cast<T>(down);
-    return q == 0 ? libm::copysign(T(0), a.v / b.v) : q;
-  } else {
-    if (b.v == T(-1)) return -a;  // the one quotient that can overflow
-    const T q = static_cast<T>(a.v / b.v);
-    return static_cast<T>(q - ((a.v % b.v != 0) && ((a.v < 0) != (b.v < 0))));
-  }
+#if defined(__FMA__) && !defined(__CUDACC__)
+// Exact, as libm's. Where a / b was rounded up to a whole number, one b too much is taken away.
+template <class T> FN Simd<T> fmod(Simd<T> a, Same<Simd<T>> b) {
+  using V = Simd<T>;
+  const V q = trunc(a / b);
+  if (any(!((abs(q) < 0x1p22) & (abs(b) < __builtin_inf()))))
+    return per_element([](T x, T y) { return libm::fmod(x, y); }, a, b);
+  V r = fma(-q, b, a);
+  r = select(r * copysign(V(1), a) < V(0), r + copysign(abs(b), a), r);
+  return select(r == V(0), copysign(V(0), a), r);
 }
-template <class T> FN Lane<T> remainder(Lane<T> a, Lane<T> b) {
-  if constexpr (std::is_floating_point_v<T>) {
-    T r = static_cast<T>(libm::fmod(a.v, b.v));
-    if (r == 0) return libm::copysign(T(0), b.v);
-    if ((r < 0) != (b.v < 0)) r += b.v;
-    return r;
-  } else {
-    if (b.v == T(-1)) return T(0);
-    const T r = static_cast<T>(a.v % b.v);
-    return r != 0 && (r < 0) != (b.v < 0) ? static_cast<T>(r + b.v) : r;
-  }
+#endif
+
+// Rounding is towards minus infinity, as in Python, and a zero has the sign of a / b, or, as a
+// remainder, of b, as in NumPy; the callers have refused an integer zero divisor.
+template <Real V> FN typename V::Mask signs_differ(V r, V b) {
+  return ((r < V(0)) & (b > V(0))) | ((r > V(0)) & (b < V(0)));
+}
+template <Real V> FN V remainder(V a, Same<V> b) {
+  const V r = fmod(a, b);
+  return select(r == V(0), copysign(V(0), b), select(signs_differ(r, b), r + b, r));
+}
+template <Real V> FN V floor_divide(V a, Same<V> b) {
+  const V r = fmod(a, b), ratio = a / b;
+  V q = trunc(ratio);  // one too much where the ratio was rounded up to a whole number
+  q = select((q == ratio) & (abs(r) > abs(b) * V(0.5)), q - copysign(V(1), ratio), q);
+  q = select(signs_differ(r, b), q - V(1), q);
+  q = select(q == V(0), copysign(V(0), ratio), q);
+  const V all_whole = sizeof(typename V::Scalar) == 4 ? 0x1p24 : 0x1p53;
+  return select(is_nan(r) & (b != V(0)), r, select(abs(ratio) < all_whole, q, ratio));
+}
+template <class T>
+  requires std::is_integral_v<T>
+FN Lane<T> floor_divide(Lane<T> a, Lane<T> b) {
+  if (b.v == T(-1)) return -a;  // the one quotient that can overflow
+  const T q = static_cast<T>(a.v / b.v);
+  return static_cast<T>(q - ((a.v % b.v != 0) && ((a.v < 0) != (b.v < 0))));
+}
+template <class T>
+  requires std::is_integral_v<T>
+FN Lane<T> remainder(Lane<T> a, Lane<T> b) {
+  if (b.v == T(-1)) return T(0);
+  const T r = static_cast<T>(a.v % b.v);
+  return r != 0 && (r < 0) != (b.v < 0) ? static_cast<T>(r + b.v) : r;
 }
 template <class T>
   requires std::is_integral_v<T>

@@ -8,12 +8,8 @@ namespace wengert::WENGERT_ISA {
 
 namespace {
 
-// How a row's T is computed: SIMD for floating types, but for words that have no vector form.
-template <class Row, class T>
-using ValueType =
-    std::conditional_t<std::is_floating_point_v<T> && !std::is_same_v<Row, FloorDivide> &&
-                           !std::is_same_v<Row, Remainder>,
-                       Simd<T>, Lane<T>>;
+template <class T>
+using ValueType = std::conditional_t<std::is_floating_point_v<T>, Simd<T>, Lane<T>>;
 
 // y = f(i) at every whole vector; returns where the rest begins.
 template <class V, class F>
@@ -74,7 +70,7 @@ FN void tile_of_two(int64_t n, void* y_data, const void* const* x, uint32_t scal
 }
 
 template <class Row, class T> struct UnaryTile {
-  using V = ValueType<Row, T>;
+  using V = ValueType<T>;
   static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params& p) {
     tile_of_one<V>(n, y, x, scalars, [&](V v) INLINE {
       if constexpr (requires { Row::value(v, p); })
@@ -86,7 +82,7 @@ template <class Row, class T> struct UnaryTile {
 };
 
 template <class Row, class T> struct UnaryVjpTile {
-  using V = ValueType<Row, T>;
+  using V = ValueType<T>;
   static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params& p) {
     tile_of_two<V, false>(n, y, x, scalars, [&](V g, V kept) INLINE {
       if constexpr (requires { Row::vjp(g, kept, p); })
@@ -98,7 +94,7 @@ template <class Row, class T> struct UnaryVjpTile {
 };
 
 template <class Row, class T> struct BinaryTile {
-  using V = ValueType<Row, T>;
+  using V = ValueType<T>;
   static void run(int64_t n, void* y, const void* const* x, uint32_t scalars, const Params&) {
     tile_of_two<V, true>(n, y, x, scalars, [](V a, V b) INLINE { return Row::value(a, b); });
   }
