@@ -673,7 +673,7 @@ LONG = {
     "x[index]": lambda n: partial(ones(n).__getitem__, wg.arange(n)),
     "x[index], long rows": lambda n: partial(ones(1, 4 * n).__getitem__, wg.tensor([0, 0])),
     "x[index] = 1": lambda n: partial(ones(n).__setitem__, wg.arange(n), 1.0),
-    "x[mask] = 1": lambda n: partial(ones(n).__setitem__, ones(n) > 0, 1.0),
+    "x[mask] = y": lambda n: partial(ones(n).__setitem__, ones(n) > 0, ones(n)),
     "x[index] backward": lambda n: ones(n, grad=True)[wg.arange(n)].sum().backward,
     "gather": lambda n: partial(wg.gather, ones(n), 0, wg.arange(n)),
     "concatenate": lambda n: partial(wg.concatenate, [ones(4 * n)] * 2),
@@ -744,6 +744,7 @@ def test_control_c_leaves_no_edit_half_made():
     edits = {
         "add_": (partial(p.detach().add_, 1), p),
         "copy_": (partial(p.detach().copy_, wg.full((n,), 7.0)), p),
+        "x[mask] = 2": (partial(p.detach().__setitem__, wg.ones((n,)) > 0, 2.0), p),
         "backward": (partial(loss.backward, retain_graph=True), p.grad),
         "step": (optimizer.step, p),
     }

@@ -237,7 +237,7 @@ template <Real V> FN bool power_by_products(V a, typename V::Scalar b, V& y) {
   else if (twice == -4)
     y = 1 / a * (1 / a);
   else if (twice == 1 || twice == -1) {
-    const V infinity(__builtin_inf()), root = select(a == -infinity, infinity, sqrt(a) + 0);
+    const V low = V(-1) / V(0), root = select(a == low, -low, sqrt(a) + 0);  // low: -infinity
     y = twice > 0 ? root : 1 / root;
   } else
     return false;
