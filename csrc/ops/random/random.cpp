@@ -24,7 +24,7 @@ constexpr int64_t chunk_blocks = 1 << 13;
 
 using Kind = RandomKind;
 
-int64_t blocks_hold(const RandomAttrs& a) {  // numbers, each
+int64_t numbers_per_block(const RandomAttrs& a) {
   return a.dtype == DType::float32 ? per_block<float>(a.kind) : per_block<double>(a.kind);
 }
 
@@ -44,7 +44,7 @@ void run(Views out, Views in, const Attrs& attrs) {
   static const RandomKernels& table = WENGERT_PICK_KERNELS(random_kernels);
   const auto& a = attrs.as<RandomAttrs>();
   int64_t* state = in[0].as<int64_t>();
-  const int64_t n = out[0].numel(), per = blocks_hold(a);
+  const int64_t n = out[0].numel(), per = numbers_per_block(a);
   const auto seed = static_cast<uint64_t>(state[0]), first = static_cast<uint64_t>(state[1]);
   const RandomRange range{a.kind, a.low,
                           static_cast<uint64_t>(a.high) - static_cast<uint64_t>(a.low)};
@@ -58,7 +58,7 @@ void run(Views out, Views in, const Attrs& attrs) {
 void gpu(Views out, Views in, const Attrs& attrs) {
   gpu_kernels().random->draw(out, in, attrs);
   const auto& a = attrs.as<RandomAttrs>();
-  in[0].as<int64_t>()[1] += ceil_div(out[0].numel(), blocks_hold(a));
+  in[0].as<int64_t>()[1] += ceil_div(out[0].numel(), numbers_per_block(a));
 }
 void describe(const Attrs& attrs, NamedAttrs& named) {
   const auto& a = attrs.as<RandomAttrs>();
