@@ -266,10 +266,10 @@ def test_random():
 
 
 def product_bound(a, b):
-    """Float32 sums of exact products, then one rounding; dpbf16 takes subnormals for 0."""
+    """Float32 sums of exact products, then one rounding."""
     k = a.shape[-1]
     exact = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
-    return exact * (k + 2) * 2.0**-23 + np.abs(a.astype(np.float64) @ b) * 2.0**-8 + 1e-37
+    return exact * (k + 2) * 2.0**-23 + np.abs(a.astype(np.float64) @ b) * 2.0**-8 + 1e-40
 
 
 SHAPES = [
@@ -325,6 +325,51 @@ def test_matmul_keeps_infinities_and_nans():
     got = back(bf(a) @ bf(b))
     assert np.isnan(got[5]).all() and np.isinf(got[3]).all()
     assert np.isfinite(np.delete(got, (3, 5), 0)).all()
+
+
+SMALL = {
+    "a subnormal number": (2.0**-130, 1e30),
+    "products below 2^-126": (2.0**-66, 2.0**-64),
+    "only one of both": (2.0**-133, 1.0),
+    "sums of a few of the smallest": (2.0**-100, 2.0**-33),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("m, k, n", [(3, 5, 4), (35, 70, 40), (130, 129, 70)])
+def test_matmul_keeps_small_numbers(kind, m, k, n):
+    """Processors' instructions take what is below 2^-126 for 0, in operands and in sums."""
+    low, high = SMALL[kind]
+    a, b = np.zeros((m, k), np.float32), values((k, n), 1, 1.0, 2.0)
+    b[:, ::2] *= np.float32(high)
+    rows = np.arange(0, m, 3)
+    a[rows, rows % k] = low
+    exact = a.astype(np.float64) @ b
+    for a_t, b_t in itertools.product((False, True), repeat=2):
+        x = bf(a.T).T if a_t else bf(a)
+        y = bf(b.T).T if b_t else bf(b)
+        got = back(x @ y)
+        assert (np.abs(got - exact) <= np.abs(exact) * 2.0**-8 + 2.0**-134).all()
+        assert (got[rows][:, ::2] > 0).all()
+        for got in (back((x.unsqueeze(0) @ y)[0]), back((wg.stack([x, x]) @ y)[1])):
+            np.testing.assert_array_equal(got, back(x @ y))
+
+
+def test_matmul_keeps_small_differences():
+    a = np.array([[2.0**-63 * (1 + 2.0**-7), 2.0**-63]], np.float32)
+    b = np.array([[2.0**-63, 0], [-(2.0**-63), 0]], np.float32)
+    assert back(bf(a) @ bf(b))[0, 0] == 2.0**-133
+
+
+def test_matmul_of_a_row_does_not_depend_on_small_numbers_in_others():
+    a, b = values((200, 300), 1), values((300, 200), 2)
+    a[1::2] *= np.float32(1e-38)
+    b[:, 1::2] *= np.float32(1e-3)
+    x, y = bf(a), bf(b)
+    got = back(x @ y)
+    np.testing.assert_array_equal(got[::2], back(x[::2] @ y))
+    np.testing.assert_array_equal(got[:, ::2], back(x @ y[:, ::2]))
+    np.testing.assert_array_equal(got[7:8], back(x[7:8] @ y))
 
 
 def test_matmul_has_the_same_bits_for_any_threads():

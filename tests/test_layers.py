@@ -28,7 +28,7 @@ BUDGETS = {
     # 45 are powers by products, x ** 2 at 30 times the rate of libm; 17 x % y at 15 times.
     "catalogues": 1542,
     # 90 of these are batch norm in training, 130 random numbers in vectors: randn at 2.5 times.
-    "further CPU kernels": 4490,
+    "further CPU kernels": 4540,
     "compiled steps and study": 2835,  # 190 of these write texts of formulas, 70 hide messages
     "bindings": 4290,  # 37 of these are vmap's, 43 host lines', 120 examples in docstrings
     "GPU": 6040,
@@ -39,7 +39,7 @@ BUDGETS = {
     "ops/conv": 3000,  # 310 of these are depthwise, 590 dense, 550 Winograd: 3x3 at 1.3 to 1.7
     "ops/recurrent": 680,
     "gather and scatter": 750,
-    "tiles": 700,  # float32 at twice the rate of its own units, where a processor has tiles
+    "tiles": 735,  # float32 at twice the rate of its own units, where a processor has tiles
     # Numerics that one may take on trust.
     "functions of numbers": 369,
     # vmap: the tracer, and the rules by kind of op.

@@ -41,6 +41,9 @@ Tensor widened(const void* x, int64_t rows, int64_t cols, int64_t row, int64_t c
   copy_into(y.view(), {const_cast<void*>(x), {rows, cols}, {row, col}, DType::bfloat16});
   return y;
 }
+
+}  // namespace
+
 void plain_bfloat16(const Gemm& g) {
   const Tensor a = widened(g.a, g.m, g.k, g.a_row, g.a_col),
                b = widened(g.b, g.k, g.n, g.b_row, g.b_col);
@@ -49,6 +52,8 @@ void plain_bfloat16(const Gemm& g) {
   wide.b = b.data(), wide.b_row = g.n, wide.b_col = 1;
   gemm_kernel(DType::float32)(wide);
 }
+
+namespace {
 
 const TileKernels& kernels() {
 #if defined(__x86_64__) && !defined(WENGERT_BASELINE)

@@ -17,9 +17,14 @@ struct TileGemm {
 };
 struct TileKernels {
   bool (*multiply)(const TileGemm&);  // false: there was no memory to work in
+  // Of bfloat16, where c was made by other instructions that take small numbers for 0: sets what is
+  // doubtful to NaN. False if there is any, or no memory.
+  bool (*check)(const Gemm&);
 };
 // avx512's has the instructions; the others have plain C++ in their place, and the same bits.
 WENGERT_DECLARE_KERNELS(TileKernels, tile_kernels)
+
+void plain_bfloat16(const Gemm& g);  // of bfloat16 a and b, by copies in float32
 
 // Whether products may use tiles: "ready", or why not. The first call asks the system.
 const char* tile_status();

@@ -365,12 +365,6 @@ void multiply_panels(const Packed& x, const Block& at, float* c, int64_t c_row, 
   tiles.release();
 }
 
-void finish(const Gemm& g, int64_t i, int64_t rows, int64_t j, int64_t cols) {
-  if (g.epilogue.apply)
-    g.epilogue.apply(g.epilogue.context, {static_cast<float*>(g.c) + i * g.c_row + j, g.c_row, rows,
-                                          cols, g.row + i, g.col + j});
-}
-
 // m rows from i on, and n columns from j on, of the product.
 template <class In> Gemm slice_of(const Gemm& g, int64_t i, int64_t m, int64_t j, int64_t n) {
   Gemm part = g;
@@ -383,14 +377,29 @@ template <class In> Gemm slice_of(const Gemm& g, int64_t i, int64_t m, int64_t j
   return part;
 }
 
-// Makes those elements again that are not finite.
-template <class In>
-void repair(const Gemm& g, GemmKernel plain, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+void finish(const Gemm& g, const Block& at) {
+  if (g.epilogue.apply)
+    g.epilogue.apply(g.epilogue.context, {static_cast<float*>(g.c) + at.i * g.c_row + at.j, g.c_row,
+                                          at.i1 - at.i, at.j1 - at.j, g.row + at.i, g.col + at.j});
+}
+
+// Whether some of a block, whose first row and column have these ranges, must be made again.
+bool check(const Gemm& g, const Block& at, const Range* rows, const Range* cols) {
+  bool again = false;
+  for (int64_t i = at.i; i < at.i1; i += panel)
+    for (int64_t j = at.j; j < at.j1; j += panel)
+      again |= check_block(rows + (i - at.i), cols + (j - at.j), min(panel, at.i1 - i),
+                           min(panel, at.j1 - j), static_cast<float>(g.k),
+                           static_cast<float*>(g.c) + i * g.c_row + j, g.c_row);
+  return again;
+}
+// Makes those elements again that are not finite, and finishes the block.
+template <class In> void repair(const Gemm& g, GemmKernel plain, const Block& at) {
   constexpr int64_t height = 64, width = 128;
   float again[height * width];
-  for (int64_t i = i0; i < i1; i += height)
-    for (int64_t j = j0; j < j1; j += width) {
-      const int64_t m = min(height, i1 - i), n = min(width, j1 - j);
+  for (int64_t i = at.i; i < at.i1; i += height)
+    for (int64_t j = at.j; j < at.j1; j += width) {
+      const int64_t m = min(height, at.i1 - i), n = min(width, at.j1 - j);
       Gemm part = slice_of<In>(g, i, m, j, n);
       part.c = again, part.c_row = n, part.epilogue = {};
       plain(part);
@@ -399,7 +408,9 @@ void repair(const Gemm& g, GemmKernel plain, int64_t i0, int64_t i1, int64_t j0,
         for (int64_t e = 0; e < n; ++e)
           if (!(__builtin_fabsf(c[r * g.c_row + e]) <= 0x1.fffffep127f))
             c[r * g.c_row + e] = again[r * n + e];
+      poll_interrupt();
     }
+  finish(g, at);
 }
 
 template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel plain) {
@@ -461,24 +472,41 @@ template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel p
                 g.c_row, from > 0);
           });
           if (!last) return;
-          again[chunk] = false;
-          for (int64_t y = at.i; y < at.i1; y += panel)
-            for (int64_t x = at.j; x < at.j1; x += panel)
-              again[chunk] |= check_block(wide ? shared_ranges + y : range + (y - w),
-                                          wide ? range + (x - w) : shared_ranges + x,
-                                          min(panel, at.i1 - y), min(panel, at.j1 - x),
-                                          static_cast<float>(g.k), c + y * g.c_row + x, g.c_row);
-          if (!again[chunk]) finish(part, at.i, at.i1 - at.i, at.j, at.j1 - at.j);
+          again[chunk] = check(part, at, wide ? shared_ranges + at.i : range,
+                               wide ? range : shared_ranges + at.j);
+          if (!again[chunk]) finish(part, at);
         });
       }
       for (int64_t chunk = 0; chunk < chunks; ++chunk)
-        if (again[chunk]) {
-          const Block at = block_of(chunk);
-          repair<In>(part, plain, at.i, at.i1, at.j, at.j1);
-          finish(part, at.i, at.i1 - at.i, at.j, at.j1 - at.j);
-          poll_interrupt();
-        }
+        if (again[chunk]) repair<In>(part, plain, block_of(chunk));
     }
+  return true;
+}
+
+bool check_bfloat16(const Gemm& g) {
+  const int64_t ms = round_up(g.m, height), ns = round_up(g.n, height), chunks = ms / height;
+  auto* const rows = static_cast<Range*>(scratch(Scratch::outer, 8 * (ms + ns) + chunks));
+  if (!rows) return false;
+  Range* const cols = rows + ms;
+  auto* const again = reinterpret_cast<uint8_t*>(cols + ns);
+  for (int64_t x = 0; x < ms + ns; ++x) rows[x] = {~0u, 0};
+  const auto find = [&](const Side& s, Range* range) {  // as packing does
+    parallel_for(ceil_div(s.count, height), [&](int64_t chunk) {
+      alignas(64) uint32_t packed[height * slab / 2];
+      const int64_t w = chunk * height;
+      for (int64_t k = 0; k < g.k; k += slab)
+        pack<1, uint16_t>(s, w, min(height, s.count - w), k, min(slab, g.k - k), panel * slab / 2,
+                          range + w, packed);
+    });
+  };
+  find({g.a, g.a_row, g.a_col, g.m, false}, rows);
+  find({g.b, g.b_col, g.b_row, g.n, true}, cols);
+  parallel_for(chunks, [&](int64_t chunk) {
+    const int64_t i = chunk * height;
+    again[chunk] = check(g, {i, min(g.m, i + height), 0, g.n}, rows + i, cols);
+  });
+  for (int64_t chunk = 0; chunk < chunks; ++chunk)
+    if (again[chunk]) return false;
   return true;
 }
 
@@ -491,6 +519,6 @@ bool multiply_tiles(const TileGemm& t) {
 
 }  // namespace
 
-const TileKernels tile_kernels = {multiply_tiles};
+const TileKernels tile_kernels = {multiply_tiles, check_bfloat16};
 
 }  // namespace wengert::WENGERT_ISA

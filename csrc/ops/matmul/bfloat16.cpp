@@ -3,13 +3,17 @@
 // With AVX512-BF16 the kernel takes pairs: 32 bits that hold two terms, 2t and 2t + 1, of a row of
 // a or a column of b. To the rest of gemm.simd.cpp a pair is one element of a product half as
 // long. Where two such terms lie side by side, as in a contiguous a or the transpose of contiguous
-// weights, the memory is read as it is; else the pairs are put together in a copy.
+// weights, the memory is read as it is; else the pairs are put together in a copy. The processor
+// takes numbers below 2^-126 for 0: where a sum may feel that, it is made again, as on tiles.
 // On tiles (amx.h) a and b are read as they are, if the product is large enough.
 // Everywhere else, where that instruction is slower than float32's (base/isa.cpp), and for a matrix
 // times a column, a and b are widened to float32 copies.
+#include <atomic>
+
 #include "base/pool.h"
 #include "ops/functions.h"
 #include "ops/matmul/amx.h"
+#include "ops/matmul/tiles.h"
 #include "tensor/copy.h"
 
 namespace wengert {
@@ -18,62 +22,88 @@ namespace {
 
 constexpr int64_t chunk_elements = 1 << 15;
 
-GemmKernel pairs_kernel() {
 #if defined(__x86_64__) && !defined(WENGERT_BASELINE)
-  if (has_bfloat16()) return avx512bf16::multiply_pairs;
-#endif
-  return nullptr;
-}
-
-// x with pairs of terms along axis k; the other one of the last two is `other`.
-View pairs(const View& x, int k, int other, Tensor& memory) {
-  const int64_t terms = x.shape[k];
-  View y{x.data, x.shape, x.strides, DType::float32};
-  y.shape[k] = ceil_div(terms, 2);
-  bool adjacent =
-      terms % 2 == 0 && x.strides[k] == 1 && reinterpret_cast<uintptr_t>(x.data) % 4 == 0;
-  for (int d = 0; d < x.shape.size(); ++d)
-    if (d != k) {
-      adjacent &= x.shape[d] == 1 || x.strides[d] % 2 == 0;
-      y.strides[d] /= 2;
-    }
-  if (adjacent) return y;
-
-  const int64_t n = x.shape[other], halves = y.shape[k], step = x.strides[other];
-  Shape batch;
-  for (int d = 0; d + 2 < x.shape.size(); ++d) batch.push_back(x.shape[d]);
-  Shape shape = batch;
-  shape.push_back(halves), shape.push_back(n);
-  memory = Tensor(shape, DType::float32);
-  const Strides strides = contiguous_strides(shape);
-  for (int d = 0; d + 2 < shape.size(); ++d) y.strides[d] = strides[d];
-  y.data = memory.data();
-  y.strides[k] = n;
-  y.strides[other] = 1;
-
-  const int64_t rows = numel(batch) * halves, per_chunk = 1 + chunk_elements / (n + 1);
-  parallel_for(ceil_div(rows, per_chunk), [&](int64_t chunk) {
-    for (int64_t r = chunk * per_chunk; r < rows && r < (chunk + 1) * per_chunk; ++r) {
-      const int64_t term = r % halves * 2;
-      int64_t at = term * x.strides[k], rest = r / halves;
-      for (int d = batch.size() - 1; d >= 0; --d) {
-        at += rest % batch[d] * x.strides[d];
-        rest /= batch[d];
-      }
-      const uint16_t* const low = x.as<uint16_t>() + at;
-      const uint16_t* const high = low + x.strides[k];
-      uint32_t* const to = memory.data<uint32_t>() + r * n;
-      if (term + 1 == terms)  // the last one has no neighbour
-        for (int64_t i = 0; i < n; ++i) to[i] = low[i * step];
-      else if (step == 1)
-        for (int64_t i = 0; i < n; ++i) to[i] = low[i] | static_cast<uint32_t>(high[i]) << 16;
-      else
-        for (int64_t i = 0; i < n; ++i)
-          to[i] = low[i * step] | static_cast<uint32_t>(high[i * step]) << 16;
+// Rows of a, or columns of b, as pairs of their terms.
+struct Pairs {
+  const uint32_t* data;
+  int64_t step, next;  // from a row to the next, from a pair to the next
+  uint32_t least;      // the smallest magnitude that is not 0, as bits
+};
+Pairs pairs(const void* from, int64_t count, int64_t terms, int64_t step, int64_t next,
+            Tensor& memory) {
+  static const auto smallest = WENGERT_PICK_KERNELS(matmul_kernels).smallest;
+  const auto* const x = static_cast<const uint16_t*>(from);
+  const int64_t halves = ceil_div(terms, 2);
+  const bool adjacent = next == 1 && terms % 2 == 0 && (step % 2 == 0 || count == 1) &&
+                        reinterpret_cast<uintptr_t>(x) % 4 == 0;
+  if (!adjacent) memory = Tensor({halves, count}, DType::float32);
+  uint32_t* const to = adjacent ? nullptr : memory.data<uint32_t>();
+  const auto copy = [&](int64_t r) {  // the pairs of number r
+    const uint16_t *const low = x + 2 * r * next, *const high = low + next;
+    uint32_t* const row = to + r * count;
+    if (2 * r + 1 == terms)  // the last one has no neighbour
+      for (int64_t i = 0; i < count; ++i) row[i] = low[i * step];
+    else if (step == 1)
+      for (int64_t i = 0; i < count; ++i) row[i] = low[i] | static_cast<uint32_t>(high[i]) << 16;
+    else
+      for (int64_t i = 0; i < count; ++i)
+        row[i] = low[i * step] | static_cast<uint32_t>(high[i * step]) << 16;
+  };
+  std::atomic<uint32_t> least = ~0u;
+  const int64_t lines = adjacent ? count : halves, length = adjacent ? halves : count,
+                per_chunk = 1 + chunk_elements / (length + 1);
+  const uint16_t* const words = adjacent ? x : reinterpret_cast<const uint16_t*>(to);
+  const int64_t line = adjacent ? step : 2 * count;
+  parallel_for(ceil_div(lines, per_chunk), [&](int64_t chunk) {
+    const int64_t first = chunk * per_chunk, end = std::min(lines, first + per_chunk);
+    for (int64_t r = first; r < end && !adjacent; ++r) copy(r);
+    uint32_t found = ~0u;
+    if (line == 2 * length)  // they follow each other
+      found = smallest(words + first * line, (end - first) * line);
+    else
+      for (int64_t r = first; r < end; ++r)
+        found = std::min(found, smallest(words + r * line, 2 * length));
+    for (uint32_t old = least; found < old && !least.compare_exchange_weak(old, found);) {
     }
   });
-  return y;
+  if (adjacent) return {reinterpret_cast<const uint32_t*>(x), step / 2, 1, least};
+  return {to, 1, count, least};
 }
+float value(uint32_t bits) { return __builtin_bit_cast(float, bits << 16); }
+
+void multiply_pairs(const Gemm& g) {
+  Tensor a_memory, b_memory;
+  const Pairs a = pairs(g.a, g.m, g.k, g.a_row, g.a_col, a_memory),
+              b = pairs(g.b, g.n, g.k, g.b_col, g.b_row, b_memory);
+  Gemm half = g;
+  half.k = ceil_div(g.k, 2);
+  half.a = a.data, half.a_row = a.step, half.a_col = a.next;
+  half.b = b.data, half.b_row = b.next, half.b_col = b.step;
+  const float x = value(a.least), y = value(b.least);
+  const bool exact = x * y >= 0x1p-100f && x >= 0x1p-110f && y >= 0x1p-110f;
+  if (!exact) half.epilogue = {};
+  avx512bf16::multiply_pairs(half);
+  if (exact) return;
+
+  const bool good = avx512::tile_kernels.check(g);
+  const Tensor again({good ? 0 : g.m, g.n}, DType::float32);
+  if (!good) {
+    Gemm plain = g;
+    plain.c = again.data(), plain.c_row = g.n, plain.epilogue = {};
+    plain_bfloat16(plain);
+  }
+  const int64_t rows = 1 + chunk_elements / g.n;
+  parallel_for(ceil_div(g.m, rows), [&](int64_t chunk) {
+    const int64_t first = chunk * rows, end = std::min(g.m, first + rows);
+    float* const c = static_cast<float*>(g.c) + first * g.c_row;
+    for (int64_t i = first; i < end && !good; ++i)
+      for (int64_t j = 0; j < g.n; ++j)
+        if (float& x = c[(i - first) * g.c_row + j]; !is_finite(x))
+          x = again.data<float>()[i * g.n + j];
+    g.epilogue.apply(g.epilogue.context, {c, g.c_row, end - first, g.n, g.row + first, g.col});
+  });
+}
+#endif
 
 View widened(const View& x, Tensor& memory) {
   memory = Tensor(x.shape, DType::float32);
@@ -84,9 +114,6 @@ View widened(const View& x, Tensor& memory) {
 }  // namespace
 
 void matmul_bfloat16(const View& y, const View& a, const View& b) {
-  const int last_a = a.shape.size() - 1, last_b = b.shape.size() - 1;
-  const GemmKernel pairwise = b.shape[last_b] > 1 ? pairs_kernel() : nullptr;
-  Tensor a_memory, b_memory;
   const Tensor sums(y.shape, DType::float32);
   // Each block is rounded while it is in the cache. y is contiguous: a stack is a tall matrix.
   const Epilogue round{[](const void* context, const Epilogue::Block& block) {
@@ -95,15 +122,14 @@ void matmul_bfloat16(const View& y, const View& a, const View& b) {
                          table.round(block, to.as<bfloat16>(), to.shape.back());
                        },
                        &y};
-  if (const GemmKernel on_tiles =
-          tile_kernel(whole_of(y, a, b), DType::bfloat16, MatmulPrecision::strict))
-    multiply(on_tiles, sums.view(), a, b, round);
-  else if (pairwise)
-    multiply(pairwise, sums.view(), pairs(a, last_a, last_a - 1, a_memory),
-             pairs(b, last_b - 1, last_b, b_memory), round);
-  else
-    multiply(gemm_kernel(DType::float32), sums.view(), widened(a, a_memory), widened(b, b_memory),
-             round);
+  GemmKernel kernel = tile_kernel(whole_of(y, a, b), DType::bfloat16, MatmulPrecision::strict);
+#if defined(__x86_64__) && !defined(WENGERT_BASELINE)
+  if (!kernel && has_bfloat16() && b.shape.back() > 1) kernel = multiply_pairs;
+#endif
+  if (kernel) return multiply(kernel, sums.view(), a, b, round);
+  Tensor a_memory, b_memory;
+  multiply(gemm_kernel(DType::float32), sums.view(), widened(a, a_memory), widened(b, b_memory),
+           round);
 }
 
 }  // namespace wengert

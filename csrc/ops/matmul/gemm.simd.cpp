@@ -718,6 +718,25 @@ template <class U> void multiply_integers(const Gemm& g) {
   for (int64_t r = 0; r < block.rows; ++r, to += width, from += block.c_row)
     for (int64_t c = 0; c < block.cols; ++c) to[c] = bfloat16(from[c]);
 }
+[[maybe_unused]] uint32_t smallest(const uint16_t* x, int64_t n) {
+  constexpr int64_t L = sizeof(Simd<float>) / 2;
+  typedef uint16_t Lanes __attribute__((vector_size(2 * L)));
+  Lanes least = Lanes{} + 0x7f7f;  // less one, so that 0 counts as large
+  const auto see = [&](const uint16_t* from) INLINE {
+    Lanes bits;
+    __builtin_memcpy(&bits, from, sizeof bits);
+    const Lanes less = (bits & 0x7fff) - 1;
+    least = less < least ? less : least;
+  };
+  int64_t at = 0;
+  for (; at + L <= n; at += L) see(x + at);
+  uint16_t rest[L] = {};
+  for (int64_t i = at; i < n; ++i) rest[i - at] = x[i];
+  see(rest);
+  uint16_t all = 0x7f7f;
+  for (int64_t i = 0; i < L; ++i) all = least[i] < all ? least[i] : all;
+  return all + 1u;
+}
 
 }  // namespace
 
@@ -730,7 +749,8 @@ const MatmulKernels matmul_kernels = {multiply_floats<float>,
                                       multiply_integers<uint64_t>,
                                       pack_operand<float>,
                                       pack_operand<double>,
-                                      round};
+                                      round,
+                                      smallest};
 #endif
 
 }  // namespace wengert::WENGERT_ISA

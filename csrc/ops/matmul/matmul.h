@@ -71,6 +71,8 @@ struct MatmulKernels {
   void (*pack_f32)(const Gemm&, void* to);
   void (*pack_f64)(const Gemm&, void* to);
   void (*round)(const Epilogue::Block& floats, bfloat16* to, int64_t width);  // to its place there
+  // The bits of the smallest magnitude among bfloat16 that is not 0; infinity's if there is none.
+  uint32_t (*smallest)(const uint16_t* x, int64_t n);
 };
 WENGERT_DECLARE_KERNELS(MatmulKernels, matmul_kernels)
 #if defined(__x86_64__) && !defined(WENGERT_BASELINE)
