@@ -94,6 +94,19 @@ def test_layouts(m: int, k: int, n: int, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("k, n", [(300, 205), (769, 130), (2500, 3361)])
+def test_few_rows(k: int, n: int, dtype: str) -> None:
+    """Kernels are chosen by the number of rows and the size of b: the bits are the same."""
+    a, b = normal(40, k, dtype=dtype), normal(k, n, dtype=dtype, seed=1)
+    x, first = wg.tensor(a), wg.tensor(a) @ wg.tensor(b)
+    check(a, b, first)
+    for y in (wg.tensor(b), wg.tensor(np.ascontiguousarray(b.T)).T):
+        for m in (1, 3, 4, 5, 8, 12, 13, 14, 15, 20, 28, 29):
+            assert np.array_equal((x[:m] @ y).numpy(), first[:m].numpy()), m
+            assert np.array_equal((x.T.contiguous().T[:m] @ y).numpy(), first[:m].numpy()), m
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_repeated_rows_and_columns(dtype: str) -> None:
     """Stride 0."""
     row, column = normal(1, 33, dtype=dtype), normal(20, 1, dtype=dtype)

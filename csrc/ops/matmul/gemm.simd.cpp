@@ -26,13 +26,13 @@ namespace wengert::WENGERT_ISA {
 namespace {
 
 // The microkernel's tile. a_width: room for its rows in a packed panel of a, in whole vectors.
-// wide: its vectors if there are few rows.
+// wide: its vectors if there are few rows. turned_rows: its rows beside a square of b.
 #if defined(__AVX512F__)
-constexpr int tile_rows = 14, a_width = 16, wide = 8;  // 28 of 32 registers hold sums
+constexpr int tile_rows = 14, a_width = 16, wide = 8, turned_rows = 12;  // 28 of 32 registers
 #elif defined(__AVX2__)
-constexpr int tile_rows = 6, a_width = 8, wide = 4;  // 12 of 16
+constexpr int tile_rows = 6, a_width = 8, wide = 4, turned_rows = 4;  // 12 of 16
 #else
-constexpr int tile_rows = 4, a_width = 4, wide = 4;  // 8 of 16, as a product needs one
+constexpr int tile_rows = 4, a_width = 4, wide = 4, turned_rows = 4;  // 8, as a product needs one
 #endif
 
 constexpr int64_t k_block = 256;       // packed b: k_block * tile_cols<T> elements = 512 KiB, in L2
@@ -56,7 +56,10 @@ constexpr int64_t short_column = 16;       // n == 1: up to this k no kernel of 
 #if !defined(WENGERT_TUNABLE)
 #define WENGERT_TUNABLE constexpr
 #endif
-WENGERT_TUNABLE int64_t direct_rows = 64,  // up to this many rows, b is read in place
+WENGERT_TUNABLE int64_t long_b = 1 << 21,  // elements of a b that few rows take along its rows,
+    far_b = 1 << 23,                       // ... or more than a few,
+    turned_b = 1 << 15,                    // ... or that more than a few turn in registers
+    direct_rows = 64,                      // up to this many rows, b is read in place
     direct_bytes = 4096,      // ... if its rows are at most this far apart; else up to one panel
     unpacked_cols = 128,      // up to this many columns of a chunk, a is read in place;
                               // ... or half as many, if it is transposed,
@@ -103,8 +106,9 @@ constexpr int64_t cut_rows = 0;
 // be half as large.
 template <class T> constexpr int64_t packed_cols = has_masks ? tile_cols<T> : tile_cols<T> / 2;
 
-// How a kernel reads: a in place, a packed, or both in place with a mask on b's last vector.
-enum class Reads { in_place, packed, masked };
+// How a kernel reads: a in place, a packed, or both in place with a mask on b's last vector; or in
+// place along the rows of b, some at a time, so that its sums always go on.
+enum class Reads { in_place, packed, masked, along };
 
 // Stores a tile that c's right edge cuts. Out of line, or the compiler keeps the sums in memory.
 template <class T>
@@ -140,7 +144,8 @@ template <class T, int R, int V, Reads how> void multiply(const Tile<T>& t) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sum[r][v] = Simd<T>(T(0));
+    for (int v = 0; v < V; ++v)
+      sum[r][v] = how == Reads::along ? Simd<T>::load(c + r * c_row + v * L) : Simd<T>(T(0));
   if constexpr (R <= narrow && how == Reads::in_place)
     if (t.mode == Tile<T>::go_on)
 #pragma GCC unroll 4
@@ -159,8 +164,8 @@ template <class T, int R, int V, Reads how> void multiply(const Tile<T>& t) {
       for (int v = 0; v < V; ++v) __builtin_prefetch(next + v * L, 0, 2);
       next += b_row;
     }
-    if constexpr (V >
-                  2)  // rows of b are far apart, and the processor prefetches within a page only
+    // Rows of b are far apart, and the processor prefetches within a page only.
+    if constexpr (V > 2 || how == Reads::along)
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) __builtin_prefetch(b + look_ahead * b_row + v * L, 0, 2);
 #pragma GCC unroll 8
@@ -210,7 +215,8 @@ constexpr Kernels<T> both_widths[] = {kernels<T, 1, how>(std::make_integer_seque
 template <class T>
 constexpr const Kernels<T>* table[] = {
     both_widths<T, Reads::in_place, tile_rows>, both_widths<T, Reads::packed, tile_rows>,
-    both_widths<T, Reads::masked, cut_rows>};  // [Reads][vectors - 1]
+    both_widths<T, Reads::masked, cut_rows>,
+    both_widths<T, Reads::along, tile_rows>};  // [Reads][vectors - 1]
 template <class T>
 constexpr Kernels<T> wide_table =
     kernels<T, wide, Reads::in_place>(std::make_integer_sequence<int, narrow>());
@@ -247,7 +253,7 @@ template <class T, int R> void multiply_turned(const Tile<T>& t, int64_t b_col) 
   for (int64_t v = 0; v < t.cols; v += L) {
     const T *a = t.a, *b = t.b + v * b_col;
     Simd<T> sum[R];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) sum[r] = Simd<T>(T(0));
     for (int64_t k = 0; k < t.k; k += L, a += L * t.a_col, b += L) {
 #pragma GCC unroll 16
@@ -256,55 +262,85 @@ template <class T, int R> void multiply_turned(const Tile<T>& t, int64_t b_col) 
       load_turned(x, b, b_col);
 #pragma GCC unroll 16
       for (int i = 0; i < L; ++i)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int r = 0; r < R; ++r)
           sum[r] = add_product(Simd<T>(a[r * t.a_row + i * t.a_col]), x[i], sum[r]);
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) sum[r].store(t.c + r * t.c_row + v);
   }
 }
+template <class T> struct TurnedKernels {
+  void (*of[turned_rows])(const Tile<T>&, int64_t b_col);  // by rows - 1
+};
+template <class T, int... r>
+constexpr TurnedKernels<T> turned_kernels(std::integer_sequence<int, r...>) {
+  return {{multiply_turned<T, r + 1>...}};
+}
 template <class T>
-constexpr void (*turned_table[narrow])(const Tile<T>&, int64_t) = {
-    multiply_turned<T, 1>, multiply_turned<T, 2>, multiply_turned<T, 3>};
+constexpr TurnedKernels<T> turned_table =
+    turned_kernels<T>(std::make_integer_sequence<int, turned_rows>());
 
-// Few rows: the time goes into reading b once. If its columns are adjacent, it is read along its
-// rows, a few at a time, while the block's sums wait in L1; else along its columns, two vectors of
-// them at a time, which are turned.
-template <class T, class Sum>
+// Rows in panels of even heights: no thin rest.
+struct Panels {
+  explicit Panels(int64_t rows)
+      : count(ceil_div(rows, tile_rows)), height(rows / count), higher(rows - height * count) {}
+  int64_t row(int64_t p) const { return height * p + min(p, higher); }
+  int64_t count, height, higher;  // the first `higher` panels are one row taller
+};
+
+// Few rows, up to `narrow`, or some more: the time goes into reading b once. If its columns are
+// adjacent, it is read along its rows, a few at a time, while the block's sums wait in L1; else
+// along its columns, two vectors of them at a time, which are turned.
+template <bool few, class T, class Sum>
 void multiply_narrow(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row,
                      T* memory) {
-  constexpr int64_t L = lanes<T>, row = narrow_cols<T> + 2 * L;
-  T* const cut = memory + narrow * row;  // the last columns of b, filled up to whole vectors
+  constexpr int64_t L = lanes<T>;
+  const int64_t row = (few ? narrow_cols<T> : round_up(part.cols, 2 * L)) + 2 * L;
+  // The last columns of b, filled up to whole vectors.
+  T* const cut = memory + (few ? narrow : part.rows) * row;
   const bool turned = g.b_col != 1;
   const int64_t strip = turned ? 2 * L : part.cols;
   for (int64_t from = 0, end; from < part.cols; from = end) {
     end = min(from + strip, part.cols);
     for (int64_t k = 0; k < part.terms; k += block) {
       const int64_t ks = min(block, part.terms - k);
-      const int64_t together = !turned ? rows_together : ks < L ? ks : ks / L * L;
+      for (int64_t r = 0; r < part.rows && !few; ++r)
+        for (int64_t j = from; j < end; j += L) Simd<T>(T(0)).store(memory + r * row + j);
+      const int64_t together = !turned ? (few ? 1 : 2) * rows_together : ks < L ? ks : ks / L * L;
       for (int64_t x = 0; x < ks; x += together) {
         Tile<T> t;
         t.a = static_cast<const T*>(g.a) + part.i * g.a_row + (part.k + k + x) * g.a_col;
         t.a_row = g.a_row, t.a_col = g.a_col, t.c_row = row, t.k = min(together, ks - x);
         t.mode = x > 0 ? Tile<T>::go_on : Tile<T>::store;
         for (int64_t j = from; j < end; j += t.cols) {
-          const int64_t rest = end - j, vectors = rest >= wide * L && !turned ? wide
-                                                  : rest > L                  ? 2
-                                                                              : 1;
+          const int64_t rest = end - j, vectors = rest >= wide * L && !turned && few ? wide
+                                                  : rest > L                         ? 2
+                                                                                     : 1;
           t.cols = vectors * L;
           t.b = static_cast<const T*>(g.b) + (part.k + k + x) * g.b_row + (part.j + j) * g.b_col;
           t.b_row = g.b_row;
           t.c = memory + j;
           if (turned && g.b_row == 1 && t.k % L == 0 && rest >= t.cols) {
-            turned_table<T>[part.rows - 1](t, g.b_col);
+            turned_table<T>.of[part.rows - 1](t, g.b_col);
             continue;
           }
           if (turned || rest < t.cols) {
             pack(cut, t.cols, t.b, min(rest, t.cols), g.b_col, g.b_row, t.k);
             t.b = cut, t.b_row = t.cols;
           }
-          (vectors == wide ? wide_table<T> : table<T>[0][vectors - 1]).of[part.rows - 1](t);
+          if constexpr (few) {
+            (vectors == wide ? wide_table<T> : table<T>[0][vectors - 1]).of[part.rows - 1](t);
+          } else {
+            const Panels panels(part.rows);
+            const Kernels<T>& along = table<T>[static_cast<int>(Reads::along)][vectors - 1];
+            for (int64_t p = 0; p < panels.count; ++p) {
+              const int64_t i = panels.row(p);
+              Tile<T> panel = t;
+              panel.a += i * t.a_row, panel.c += i * row;
+              along.of[panels.row(p + 1) - i - 1](panel);
+            }
+          }
         }
       }
       add_block(sums + from, sum_row, memory + from, row, part.rows, end - from, k > 0);
@@ -362,14 +398,6 @@ void pack_b(const Gemm& g, int64_t k, int64_t ks, int64_t j, int64_t cols, T* to
     }
 }
 
-// Rows in panels of even heights: no thin rest.
-struct Panels {
-  explicit Panels(int64_t rows)
-      : count(ceil_div(rows, tile_rows)), height(rows / count), higher(rows - height * count) {}
-  int64_t row(int64_t p) const { return height * p + min(p, higher); }
-  int64_t count, height, higher;  // the first `higher` panels are one row taller
-};
-
 // The panels' rows, from i on, and terms k to k + ks of a, copied to `to`: panel after panel.
 template <class T>
 void pack_a(const Gemm& g, const Panels& panels, int64_t i, int64_t k, int64_t ks, T* to) {
@@ -381,12 +409,22 @@ void pack_a(const Gemm& g, const Panels& panels, int64_t i, int64_t k, int64_t k
            panels.row(p + 1) - panels.row(p), g.a_row, g.a_col, min(step, ks - x));
 }
 
+// Few rows times a long b, whose columns are adjacent: memory is fastest along its rows, so chunks
+// have a block of k each, and few have less than whole rows. Block sums are added in order. More
+// rows than a few gain where b comes from beyond the caches.
+bool is_long_b(const Gemm& g) {
+  return g.b_col == 1 && !g.packed && g.k > 2 * k_block && g.k <= k_slab &&
+         g.n * g.k >= (g.m <= narrow ? long_b : far_b) && g.m <= 2 * tile_rows;
+}
+
 // sums[rows, cols] = the part's product. False if there is no memory to work in.
 template <class T, class Sum>
 bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, int64_t sum_row) {
   constexpr int64_t L = lanes<T>, cols_max = tile_cols<T> + 2 * L;
-  const bool few_rows =
-      !g.packed && part.rows <= narrow && part.cols > 2 * L && part.cols <= narrow_cols<T>;
+  const bool few_rows = !g.packed && part.cols > 2 * L &&
+                        (part.rows <= narrow || is_long_b(g) ||
+                         (g.b_row == 1 && part.rows <= turned_rows && g.n * g.k >= turned_b)) &&
+                        part.cols <= narrow * narrow_cols<T> / max(part.rows, narrow);
   const int64_t b_step = g.b_row * static_cast<int64_t>(sizeof(T));
   const bool in_place =
       g.b_col == 1 && part.rows <= (b_step < direct_bytes ? direct_rows : tile_rows);
@@ -406,7 +444,8 @@ bool multiply_part(const Gemm& g, const Part& part, int64_t block, Sum* sums, in
     packed_a = packed_b + k_block * cols_max;
   }
   if (few_rows) {
-    multiply_narrow(g, part, block, sums, sum_row, packed_b);
+    (part.rows <= narrow ? multiply_narrow<true, T, Sum>
+                         : multiply_narrow<false, T, Sum>)(g, part, block, sums, sum_row, packed_b);
     return true;
   }
   const T* const a = static_cast<const T*>(g.a) + part.i * g.a_row + part.k * g.a_col;
@@ -591,15 +630,10 @@ template <class T> void multiply_sharing(const Gemm& g) {
   }
 }
 
-// Few rows times a long b, whose columns are adjacent: memory is fastest along its rows, so chunks
-// have a block of k each, and few have less than whole rows. Block sums are added in order.
-bool is_long_b(const Gemm& g) {
-  return g.m <= narrow && g.b_col == 1 && !g.packed && g.k > 2 * k_block && g.k <= k_slab &&
-         g.n * g.k >= 2 * row_work;
-}
 template <class T> bool multiply_by_rows(const Gemm& g) {
   const int64_t block = block_of(g.k), blocks = ceil_div(g.k, block), size = g.m * g.n,
-                most = min(narrow_cols<T>, max(tile_cols<T>, g.n * blocks / chunks_wanted)),
+                most = min(narrow * narrow_cols<T> / max(g.m, narrow),
+                           max(tile_cols<T>, g.n * blocks / chunks_wanted)),
                 cols = round_up(ceil_div(g.n, ceil_div(g.n, most)), 2 * lanes<T>),
                 across = ceil_div(g.n, cols);
   auto* const sums = static_cast<T*>(scratch(Scratch::call, sizeof(T) * size * blocks));
