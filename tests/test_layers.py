@@ -23,10 +23,11 @@ LAYERS = {"base": 0, "gpu": 1, "tensor": 2, "graph": 3, "ops": 4, "engine": 5, "
 LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
-    "the core that one must read": 6000,
+    # 80 of these fold rows by vectors: a sum of 10 at 10 times, a max of 1,000 at 3 times.
+    "the core that one must read": 6040,
     # Rows, words, functions: a reader looks up the entry that is needed.
     # 45 are powers by products, x ** 2 at 30 times the rate of libm; 17 x % y at 15 times.
-    "catalogues": 1542,
+    "catalogues": 1546,
     # 90 of these are batch norm in training, 130 random numbers in vectors: randn at 2.5 times;
     # 45 find small bfloat16, 40 are products of 4 to 28 rows: 1.1 to 4.5 times.
     "further CPU kernels": 4575,

@@ -223,3 +223,25 @@ def test_means_of_whole_numbers(dtype: str) -> None:
     big = wg.tensor([2**62, 2**62 + 2**40, -(2**62)])
     assert_close(big.mean(), np.float32((2**62 + 2**40) / 3))
     assert wg.zeros((0,), "int64").mean().isnan().item()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_rows_of_every_length(dtype: str) -> None:
+    """Against NumPy; a row alone, and one whose neighbours lie further away, has the same bits."""
+    random = np.random.default_rng(0)
+    for n in (*range(1, 140), 255, 1023):
+        a = (random.normal(size=(5, n)) * 100).astype(dtype)
+        if dtype != "int32":
+            a[2, random.integers(n)] = np.nan
+        x, wide = wg.tensor(a), wg.tensor(np.concatenate([a, a[:, :1]], 1))[:, :n]
+        for name in ("sum", "max", "min", "argmax", "argmin"):
+            found, exact = getattr(x, name)(1).numpy(), getattr(a.astype(float), name)(1)
+            if name == "sum":
+                bound = 1e-7 * abs(a.astype(float)).sum(1)
+                assert ((abs(found - exact) <= bound) | np.isnan(exact)).all(), n
+                assert (np.isnan(found) == np.isnan(exact)).all(), n
+            else:
+                np.testing.assert_array_equal(found, exact)
+            np.testing.assert_array_equal(getattr(wide, name)(1).numpy(), found)
+            alone = [getattr(row, name)().numpy() for row in x]
+            np.testing.assert_array_equal(np.array(alone), found)

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "base/fn.h"
 
@@ -221,6 +222,44 @@ template <class T> struct Simd {
   friend FN Mask operator>=(Simd a, Simd b) { return {a.v >= b.v}; }
   friend FN Simd select(Mask mask, Simd a, Simd b) { return mask.v ? a.v : b.v; }
 };
+
+// x in the first n lanes, `other` in the rest.
+template <class V> FN V first(V x, int n, typename V::Scalar other) {
+  typename V::Bits number;
+  for (int j = 0; j < V::width; ++j) number[j] = j;
+  return n == V::width ? x : select(typename V::Mask{number < n}, x, V(other));
+}
+// f of all lanes of v, half with half; each lane has it.
+template <int by, class V, int... i> FN V turned(V v, std::integer_sequence<int, i...>) {
+  return V(__builtin_shufflevector(v.v, v.v, (i + by) % V::width...));
+}
+template <class V, class F, int half = V::width / 2> FN V fold(V v, const F& f) {
+  if constexpr (half == 0)
+    return v;
+  else
+    return fold<V, F, half / 2>(f(v, turned<half>(v, std::make_integer_sequence<int, V::width>())),
+                                f);
+}
+// Floats in float64: as many as a vector has room for, or both halves of one. Compilers convert
+// what is wider than their vectors piece by piece.
+FN Simd<double> widened(const float* p) {
+#if defined(__AVX512F__)
+  return (Simd<double>::Vec)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif defined(__AVX2__)
+  return (Simd<double>::Vec)_mm256_cvtps_pd(_mm_loadu_ps(p));
+#else
+  typedef float Half __attribute__((vector_size(WENGERT_SIMD_BYTES / 2)));
+  Half half;
+  __builtin_memcpy(&half, p, sizeof half);
+  return __builtin_convertvector(half, Simd<double>::Vec);
+#endif
+}
+FN Simd<double> widened(const double* p) { return Simd<double>::load(p); }
+FN void widen(Simd<float> x, Simd<double> (&half)[2]) {
+  float floats[x.width];
+  x.store(floats);
+  for (int p = 0; p < 2; ++p) half[p] = widened(floats + p * half[p].width);
+}
 
 #endif  // !__CUDACC__
 

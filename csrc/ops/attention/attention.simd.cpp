@@ -8,7 +8,7 @@ namespace {
 
 template <class T> struct Attention : RowSums<T> {
   using V = Simd<T>;
-  using RowSums<T>::sum, RowSums<T>::top, RowSums<T>::first;
+  using RowSums<T>::sum, RowSums<T>::top;
   static constexpr T minus_inf = static_cast<T>(-__builtin_inf());
 
   // Row r of the mask as T: what is added, or 0 where a key is not looked at. Null: no mask.

@@ -17,6 +17,7 @@ template <class T> struct Sum {
   FN static Acc start() { return 0; }
   FN static Acc fold(Acc a, T x, int64_t) { return a + static_cast<Acc>(x); }
   template <class V> FN static V merge(V a, V b) { return a + b; }  // vectors of them, too
+  template <class V> FN static V lift(V x) { return x; }            // an element's accumulator
   FN static Out finish(Acc a, double divisor) {
     if constexpr (std::is_floating_point_v<T>) return static_cast<Out>(a / divisor);
     return static_cast<Out>(a);
@@ -26,6 +27,7 @@ template <class T> struct SumSquares : Sum<T> {
   using typename Sum<T>::Acc;
   using Out = Acc;
   FN static Acc fold(Acc a, T x, int64_t) { return a + static_cast<Acc>(x) * static_cast<Acc>(x); }
+  template <class V> FN static V lift(V x) { return x * x; }
   FN static Out finish(Acc a, double) { return a; }
 };
 template <class T> struct Prod {
@@ -34,6 +36,7 @@ template <class T> struct Prod {
   FN static Acc start() { return 1; }
   FN static Acc fold(Acc a, T x, int64_t) { return a * static_cast<Acc>(x); }
   template <class V> FN static V merge(V a, V b) { return a * b; }
+  template <class V> FN static V lift(V x) { return x; }
   FN static Out finish(Acc a, double) { return static_cast<Out>(a); }
 };
 template <class T, bool largest> struct Extreme {  // NaN where there is one
@@ -54,6 +57,8 @@ template <class T, bool largest> struct Extreme {  // NaN where there is one
   }
   FN static Acc fold(Acc a, T x, int64_t) { return better(Lane<T>(a), Lane<T>(x)).v; }
   FN static Acc merge(Acc a, Acc b) { return fold(a, b, 0); }
+  template <class V> FN static V merge(V a, V b) { return better(a, b); }
+  template <class V> FN static V lift(V x) { return x; }
   FN static Out finish(Acc a, double) { return a; }
 };
 template <class T> using Max = Extreme<T, true>;

@@ -105,21 +105,23 @@ void block_on_cpu(Reduction kind, const View& out, const View& x, const Block& b
   const int64_t pieces = std::max<int64_t>(1, ceil_div(b.rows, rows_a_chunk));
   const int64_t element = size_of(x.dtype), out_element = size_of(out.dtype);
 
-  const auto fold = [&](int64_t o, int64_t tile, int64_t piece, void* acc) {
+  // Of adjacent rows: several outputs at once, whose runs have the same distance.
+  const bool runs = b.row_stride == 1;
+  const Axis last = runs && !b.outer.empty() ? b.outer[b.outer.size() - 1] : Axis{1, 0};
+
+  const auto fold = [&](int64_t o, int64_t tile, int64_t piece, void* acc, int64_t count = 1) {
     const int64_t first = piece * rows_a_chunk, c = tile * columns;
     const int64_t rows = std::min(rows_a_chunk, b.rows - first),
                   width = std::min(columns, b.inner - c);
     const char* from = x.as<char>() + (b.offset(o) + first * b.row_stride + c) * element;
+    if (runs) return k.fold_runs(count, rows, acc, from, last.stride, first);
     k.start(width, acc);
-    if (width == 1 && b.row_stride == 1)
-      k.fold_run(rows, acc, from, first);
-    else
-      k.fold_rows(rows, width, acc, from, b.row_stride, first);
+    k.fold_rows(rows, width, acc, from, b.row_stride, first);
   };
-  const auto finish = [&](int64_t o, int64_t tile, const void* acc) {
+  const auto finish = [&](int64_t o, int64_t tile, const void* acc, int64_t count = 1) {
     const int64_t c = tile * columns;
-    k.finish(std::min(columns, b.inner - c), out.as<char>() + (o * b.inner + c) * out_element, acc,
-             divisor);
+    k.finish(runs ? count : std::min(columns, b.inner - c),
+             out.as<char>() + (o * b.inner + c) * out_element, acc, divisor);
   };
 
   if (pieces == 1) {
@@ -129,9 +131,10 @@ void block_on_cpu(Reduction kind, const View& out, const View& x, const Block& b
     parallel_for(ceil_div(units, per_chunk), [&](int64_t chunk) {
       alignas(64) char acc[column_tile * largest_accumulator];
       const int64_t end = std::min(units, (chunk + 1) * per_chunk);
-      for (int64_t u = chunk * per_chunk; u < end; ++u) {
-        fold(u / tiles, u % tiles, 0, acc);
-        finish(u / tiles, u % tiles, acc);
+      for (int64_t u = chunk * per_chunk, count = 1; u < end; u += count) {
+        if (runs) count = std::min({end - u, last.size - u % last.size, column_tile});
+        fold(u / tiles, u % tiles, 0, acc, count);
+        finish(u / tiles, u % tiles, acc, count);
       }
     });
     return;

@@ -22,8 +22,10 @@ constexpr int reduction_count = 9;
 struct ReduceKernel {
   int64_t accumulator = 0;
   void (*start)(int64_t n, void* acc) = nullptr;
-  // acc[0] takes in n adjacent elements, whose first has the index `first` (argmax wants to know).
-  void (*fold_run)(int64_t n, void* acc, const void* x, int64_t first) = nullptr;
+  // acc[r] is made of n adjacent elements from x[r * stride] on, for every r < runs; the first has
+  // the index `first` in its run (argmax wants to know).
+  void (*fold_runs)(int64_t runs, int64_t n, void* acc, const void* x, int64_t stride,
+                    int64_t first) = nullptr;
   // acc[c] takes in x[r * stride + c] for every r < rows, c < columns.
   void (*fold_rows)(int64_t rows, int64_t columns, void* acc, const void* x, int64_t stride,
                     int64_t first) = nullptr;

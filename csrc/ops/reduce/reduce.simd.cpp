@@ -1,22 +1,25 @@
-// Reduction kernels. Plain loops over a fixed number of lanes, which the compiler vectorizes; the
-// order of additions is fixed by the source, not by the vector width, so every instruction set
-// gives the same bits.
+// Reduction kernels. Loops over a fixed number of lanes, whose accumulators are merged half with
+// half: the order of additions does not depend on the vector width, so every instruction set gives
+// the same bits.
 #include "ops/reduce/reduce.h"
 #include "ops/reduce/folds.h"
 
 namespace wengert::WENGERT_ISA {
 namespace {
 
-constexpr int lanes = 16, searched = 64;  // elements at a time
+constexpr int searched = 64;  // elements at a time
 
 template <class T> FN bool same(T a, T b) { return a == b || (a != a && b != b); }
 
 template <class Fold, class T> struct Kernel {
   using Acc = typename Fold::Acc;
   using Out = typename Fold::Out;
-  using V = Simd<std::conditional_t<std::is_floating_point_v<T>, T, float>>;
-  static constexpr bool by_vectors =  // those that compilers do not make vectors of
-      std::is_floating_point_v<T> && requires(V v) { Fold::better(v, v); };
+  // Compilers make no vectors of floating ones, whose order counts.
+  static constexpr bool floats = std::is_floating_point_v<T> && std::is_floating_point_v<Acc>;
+  using X = Simd<std::conditional_t<floats, T, float>>;
+  using A = Simd<std::conditional_t<floats, Acc, float>>;
+  // An extreme waits for itself: many at a time.
+  static constexpr int lanes = requires(X x) { Fold::better(x, x); } ? 256 / sizeof(T) : 16;
 
   static void start(int64_t n, void* acc) {
     for (int64_t i = 0; i < n; ++i) static_cast<Acc*>(acc)[i] = Fold::start();
@@ -30,35 +33,71 @@ template <class Fold, class T> struct Kernel {
     while (!same(x[i], value)) ++i;
     return i;
   }
-  static void fold_run(int64_t n, void* acc, const void* data, int64_t first) {
-    const T* x = static_cast<const T*>(data);
+  // Of n adjacent elements.
+  static Acc run_of(int64_t n, const T* x, int64_t from) {
     if constexpr (requires { typename Fold::Value; }) {  // the value first, then where it is
-      if (n == 0) return;
-      T value = Fold::Value::start();
-      Kernel<typename Fold::Value, T>::fold_run(n, &value, data, first);
-      const Acc found{value, first + place_of(value, n, x)};
-      *static_cast<Acc*>(acc) = Fold::merge(*static_cast<Acc*>(acc), found);
-      return;
-    }
-    Acc lane[lanes];
-    for (int j = 0; j < lanes; ++j) lane[j] = Fold::start();
-    int64_t i = 0;
-    if constexpr (by_vectors) {
-      V acc[lanes / V::width];
-      for (V& a : acc) a = V(Fold::start());
+      if (n == 0) return Fold::start();
+      const T value = Kernel<typename Fold::Value, T>::run_of(n, x, from);
+      return {value, from + place_of(value, n, x)};
+    } else if constexpr (floats) {
+      return run_by_vectors(n, x);
+    } else {
+      Acc lane[lanes];
+      for (int j = 0; j < lanes; ++j) lane[j] = Fold::start();
+      int64_t i = 0;
       for (; i + lanes <= n; i += lanes)
-#pragma GCC unroll 8
-        for (int v = 0; v < lanes / V::width; ++v)
-          acc[v] = Fold::better(acc[v], V::load(x + i + v * V::width));
-      for (int v = 0; v < lanes / V::width; ++v) acc[v].store(lane + v * V::width);
+        for (int j = 0; j < lanes; ++j) lane[j] = Fold::fold(lane[j], x[i + j], from + i + j);
+      for (int j = 0; i < n; ++i, ++j) lane[j] = Fold::fold(lane[j], x[i], from + i);
+      for (int width = lanes / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; ++j) lane[j] = Fold::merge(lane[j], lane[j + width]);
+      return lane[0];
     }
+  }
+  static Acc run_by_vectors(int64_t n, const T* x) {
+    constexpr int units = lanes / X::width, parts = X::width / A::width;
+    A acc[units][parts];
+#pragma GCC unroll 16
+    for (int u = 0; u < units; ++u)
+      for (A& a : acc[u]) a = A(Fold::start());
+    const auto take = [](A(&a)[parts], const A(&of)[parts]) INLINE {
+      for (int p = 0; p < parts; ++p) a[p] = Fold::merge(a[p], Fold::lift(of[p]));
+    };
+    int64_t i = 0;
     for (; i + lanes <= n; i += lanes)
-      for (int j = 0; j < lanes; ++j) lane[j] = Fold::fold(lane[j], x[i + j], first + i + j);
-    for (int j = 0; i < n; ++i, ++j) lane[j] = Fold::fold(lane[j], x[i], first + i);
-    for (int width = lanes / 2; width > 0; width /= 2)
-      for (int j = 0; j < width; ++j) lane[j] = Fold::merge(lane[j], lane[j + width]);
-    Acc& a = *static_cast<Acc*>(acc);
-    a = Fold::merge(a, lane[0]);
+#pragma GCC unroll 16
+      for (int u = 0; u < units; ++u) {
+        A of[parts];
+        for (int p = 0; p < parts; ++p)
+          if constexpr (parts == 1)
+            of[p] = A::load(x + i + u * X::width);
+          else
+            of[p] = widened(x + i + u * X::width + p * A::width);
+        take(acc[u], of);
+      }
+#pragma GCC unroll 16
+    for (int u = 0; u < units; ++u, i += X::width) {
+      if (i >= n) continue;
+      const int count = n - i < X::width ? static_cast<int>(n - i) : X::width;
+      const X rest = first(load<X>(x + i, count), count, T(Fold::start()));
+      A of[parts];
+      if constexpr (parts == 1)
+        of[0] = rest;
+      else
+        widen(rest, of);
+      take(acc[u], of);
+    }
+#pragma GCC unroll 4
+    for (int half = units / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+      for (int u = 0; u < half; ++u)
+        for (int p = 0; p < parts; ++p) acc[u][p] = Fold::merge(acc[u][p], acc[u + half][p]);
+    const auto merged = [](A a, A b) INLINE { return Fold::merge(a, b); };
+    return fold(parts == 1 ? acc[0][0] : merged(acc[0][0], acc[0][parts - 1]), merged).v[0];
+  }
+  static void fold_runs(int64_t runs, int64_t n, void* acc, const void* data, int64_t stride,
+                        int64_t from) {
+    const T* x = static_cast<const T*>(data);
+    for (int64_t r = 0; r < runs; ++r) static_cast<Acc*>(acc)[r] = run_of(n, x + r * stride, from);
   }
   // A few columns, whose accumulators stay in registers.
   template <int columns>
@@ -92,7 +131,7 @@ template <class Fold, class T> struct Kernel {
     for (int64_t i = 0; i < n; ++i)
       static_cast<Out*>(y)[i] = Fold::finish(static_cast<const Acc*>(acc)[i], divisor);
   }
-  static constexpr ReduceKernel kernel{sizeof(Acc), start, fold_run, fold_rows, merge, finish};
+  static constexpr ReduceKernel kernel{sizeof(Acc), start, fold_runs, fold_rows, merge, finish};
 };
 
 // Bools are bytes of 0 and 1; for any and all, bool itself is faster.

@@ -9,7 +9,7 @@ namespace {
 
 template <class T> struct Norm : RowSums<T> {
   using V = Simd<T>;
-  using RowSums<T>::each, RowSums<T>::first, RowSums<T>::sum;
+  using RowSums<T>::each, RowSums<T>::sum;
 
   // Of all images: f(i, count) for the vectors of a channel, and the sum of term(i, count).
   template <class F> FN static void each_of(int64_t images, int64_t step, int64_t n, const F& f) {

@@ -2,8 +2,6 @@
 // over a row, whose partial sums go to float64, and its largest element.
 #pragma once
 
-#include <utility>
-
 #include "base/pool.h"
 #include "base/vocab.h"
 
@@ -25,39 +23,20 @@ template <class T> struct RowSums {
     }
   }
 
-  // f of all lanes of v, half with half; each lane has it.
-  template <class U, class F, int half = U::width / 2> FN static U fold(U v, const F& f) {
-    if constexpr (half == 0)
-      return v;
-    else
-      return fold<U, F, half / 2>(
-          f(v, turned<half>(v, std::make_integer_sequence<int, U::width>())), f);
-  }
-  template <int by, class U, int... i> FN static U turned(U v, std::integer_sequence<int, i...>) {
-    return U(__builtin_shufflevector(v.v, v.v, (i + by) % U::width...));
-  }
   // In float64, lanes of both halves added.
   FN static f64 widened(V v) {
     if constexpr (sizeof(T) == sizeof(double)) {
       return v;
     } else {
-      typedef float Half __attribute__((vector_size(WENGERT_SIMD_BYTES / 2)));
-      Half half[2];
-      __builtin_memcpy(half, &v.v, sizeof half);
-      return f64(__builtin_convertvector(half[0], f64::Vec)) +
-             f64(__builtin_convertvector(half[1], f64::Vec));
+      f64 half[2];
+      widen(v, half);
+      return half[0] + half[1];
     }
   }
   FN static double lanes_of(f64 sums) {
     return fold(sums, [](f64 a, f64 b) INLINE { return a + b; }).v[0];
   }
   FN static double total(V v) { return lanes_of(widened(v)); }
-  // x in the first n lanes, `other` in the rest.
-  FN static V first(V x, int n, T other) {
-    typename V::Bits number;
-    for (int j = 0; j < V::width; ++j) number[j] = j;
-    return n == V::width ? x : select(typename V::Mask{number < n}, x, V(other));
-  }
   // The sum over a row of term(i, count).
   template <class Term> FN static double sum(int64_t n, const Term& term) {
     double s = 0;
