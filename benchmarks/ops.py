@@ -25,8 +25,7 @@ HERE = Path(__file__).parent
 SLOW = 1 / 1.5  # below this ratio a row needs a reason
 _LINES = "several lines, each a pass over memory, where PyTorch has one kernel; compile fuses them"
 REASONS: dict[str, str] = {
-    "hardswish": f"{_LINES}: an addition, a clamp, a scale, a product",
-    "smooth_l1_loss": f"{_LINES}: of a composed formula, which has all its gradients",
+    "smooth_l1_loss": f"{_LINES}: a difference, Huber's function, a mean",
     "tril": "three lines: the offsets of the elements, their comparison, a select",
     "roll": "two views and a concatenation: three calls, whose cost shows in short tensors",
     **dict.fromkeys(("sin", "cos", "tan"), "computed in float64"),

@@ -609,6 +609,12 @@ ROWS: list[Row] = [
         kinks=(((-INF,), (0.0,)), ((INF,), (1.0,))),
     ),
     unary("mish", mish, kinks=(((-INF,), (0.0,)), ((INF,), (1.0,)))),
+    unary(
+        "hardswish",
+        lambda x: times(np.clip(x + 3.0, 0.0, 6.0) / 6.0, x),
+        Draw(-5.0, 5.0, avoid=(-3.0, 3.0)),
+        kinks=(((-3.0,), (0.0,)), ((3.0,), (1.0,)), ((-INF,), (0.0,)), ((INF,), (1.0,))),
+    ),
     unary("softplus", lambda x: np.logaddexp(x, 0.0)),
     unary("erf", erf),
     unary("erfinv", erfinv, WITHIN_1),
@@ -636,6 +642,13 @@ ROWS: list[Row] = [
         Draw(avoid=(0.5,)),
         lambda x: wg.clamp(x, min=0.5),
         variant="min",
+    ),
+    unary(
+        "huber",
+        lambda x: np.where(abs(x) < 1.5, x * x / 2, 1.5 * (abs(x) - 0.75)),
+        Draw(avoid=(-1.5, 1.5)),
+        lambda x: wg._core._huber(x, 1.5),
+        kinks=(((-1.5,), (-1.5,)), ((1.5,), (1.5,)), ((INF,), (1.5,))),
     ),
     unary(
         "hardtanh",

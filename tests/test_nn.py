@@ -637,7 +637,7 @@ def test_glu_and_prelu(shape, rng):
     (lambda: wg.celu(wg.ones((2,)), 0.0), ValueError, "celu: alpha is 0"),
     (lambda: wg.softshrink(wg.ones((2,)), -1.0), ValueError, "softshrink: lambd is -1.0"),
     (lambda: wg.hardtanh(wg.ones((2,)), 1.0, 1.0), ValueError, "hardtanh: min_val is 1 and"),
-    (lambda: wg.hardswish([1.0]), TypeError, "hardswish: x is .*expected a tensor"),
+    (lambda: wg.relu6([1.0]), TypeError, "relu6: x is .*expected a tensor"),
 ])  # fmt: skip
 def test_activations_refuse(call, error, text):
     with pytest.raises(error, match=text):

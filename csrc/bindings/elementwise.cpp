@@ -206,6 +206,9 @@ void add_elementwise(py::module_& m, TensorClass& cls) {
       "tensor([1., 0.])");
   m.def("_times", of_two("times", binary<Times>), py::arg("a"), py::arg("b"),
         "a * b, and 0 where a is 0, even if b is infinite or NaN.");
+  m.def(
+      "_huber", [](const Tensor& x, double delta) { return unary<Huber>(x, {delta}); },
+      py::arg("x"), py::arg("delta"), "Element by element; see huber_loss.");
   m.def("binary_cross_entropy_with_logits_elements",
         of_two("binary_cross_entropy_with_logits", binary<BceWithLogits>), py::arg("logits"),
         py::arg("target"), "Element by element; see binary_cross_entropy_with_logits.");

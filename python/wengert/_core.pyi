@@ -10,7 +10,7 @@ import typing_extensions
 from numpy import ndarray
 from .random import Generator
 import wengert.order
-__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'cummax', 'cummin', 'cumprod', 'cumsum', 'diagonal', 'diff', 'digamma', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'erfinv', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardtanh', 'hypot', 'index_add', 'index_copy', 'index_fill', 'index_reduce', 'index_select', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'lgamma', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logcumsumexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'masked_fill', 'masked_scatter', 'masked_select', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nextafter', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'polygamma', 'pow', 'prod', 'put', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scatter', 'scatter_add', 'scatter_reduce', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'take', 'take_along_axis', 'take_along_dim', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
+__all__: list[str] = ['DType', 'DTypeError', 'DeviceError', 'GradientError', 'HookHandle', 'OutOfMemoryError', 'ShapeError', 'Tensor', 'abs', 'acos', 'acosh', 'adadelta_step', 'adagrad_step', 'adam_step', 'adamax_step', 'add', 'all', 'any', 'arange', 'argmax', 'argmin', 'asarray', 'asgd_step', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'attention_weights', 'backward', 'bfloat16', 'binary_cross_entropy_with_logits_elements', 'bitwise_and', 'bitwise_left_shift', 'bitwise_or', 'bitwise_right_shift', 'bitwise_xor', 'bool_', 'broadcast_to', 'cache_limit', 'ceil', 'clamp', 'clip_grad_norm_step', 'concatenate', 'copysign', 'cos', 'cosh', 'cross_entropy_rows', 'cuda_fusion_status', 'cuda_status', 'cummax', 'cummin', 'cumprod', 'cumsum', 'diagonal', 'diff', 'digamma', 'div', 'elu', 'embedding', 'empty', 'empty_cache', 'empty_like', 'eq', 'erf', 'erfinv', 'exp', 'exp2', 'expm1', 'eye', 'flatten', 'float32', 'float64', 'floor', 'floor_divide', 'fmod', 'from_dlpack', 'from_numpy', 'full', 'full_like', 'gather', 'ge', 'gelu', 'grad', 'gt', 'hardswish', 'hardtanh', 'hypot', 'index_add', 'index_copy', 'index_fill', 'index_reduce', 'index_select', 'int32', 'int64', 'is_grad_enabled', 'isfinite', 'isinf', 'isnan', 'layer_norm', 'le', 'leaky_relu', 'lgamma', 'linear', 'linspace', 'lion_step', 'log', 'log10', 'log1p', 'log2', 'log_softmax', 'logaddexp', 'logcumsumexp', 'logical_and', 'logical_not', 'logical_or', 'logical_xor', 'logsumexp', 'lt', 'masked_fill', 'masked_scatter', 'masked_select', 'matmul', 'max', 'maximum', 'mean', 'memory_allocated', 'memory_cached', 'memory_peak', 'min', 'minimum', 'mish', 'mul', 'nadam_step', 'nan_to_num', 'ne', 'neg', 'nextafter', 'nonzero', 'num_threads', 'one_hot', 'ones', 'ones_like', 'ops', 'permute', 'polygamma', 'pow', 'prod', 'put', 'radam_step', 'reciprocal', 'relu', 'remainder', 'reset_memory_peak', 'reshape', 'rmsprop_step', 'round', 'rprop_step', 'rsqrt', 'scatter', 'scatter_add', 'scatter_reduce', 'set_cache_limit', 'set_grad_enabled', 'set_nan_watch', 'set_num_threads', 'sgd_step', 'sigmoid', 'sign', 'signbit', 'silu', 'simd_level', 'sin', 'sinh', 'softmax', 'softplus', 'split', 'sqrt', 'square', 'squeeze', 'stack', 'std', 'sub', 'sum', 'swapaxes', 'take', 'take_along_axis', 'take_along_dim', 'tan', 'tanh', 'tensor', 'transpose', 'trunc', 'uint8', 'unsqueeze', 'var', 'where', 'xlogy', 'zeros', 'zeros_like']
 Operand: typing.TypeAlias = "Tensor | int | float | bool | ndarray[typing.Any, typing.Any]"
 class OutOfMemoryError(MemoryError):
     pass
@@ -836,6 +836,15 @@ class Tensor:
         
         >>> wg.gt(0.5, 2).item()
         False
+        """
+    def hardswish(self) -> Tensor:
+        """
+        x * clamp(x + 3, 0, 6) / 6; 0 up to -3. arXiv 1905.02244. Gradient: dx = g * (x / 3 + 1 / 2) where |x| < 3, g above. Integers become float32.
+        
+        The result has x's shape. DTypeError of what is no number.
+        
+        >>> round(wg.hardswish(wg.tensor(-0.5)).item(), 4)
+        -0.2083
         """
     def hardtanh(self, min_val: typing.SupportsFloat | typing.SupportsIndex = -1.0, max_val: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
         """
@@ -2086,6 +2095,10 @@ def _grads(leaves: typing.Any) -> list[Tensor]:
     """
     The `grad` of each, which may be None.
     """
+def _huber(x: Tensor, delta: typing.SupportsFloat | typing.SupportsIndex) -> Tensor:
+    """
+    Element by element; see huber_loss.
+    """
 def _integers(state: Tensor, low: typing.SupportsInt | typing.SupportsIndex, high: typing.SupportsInt | typing.SupportsIndex, shape: int | Sequence[int], device: str | None = None) -> Tensor:
     """
     Whole numbers from low to high - 1; see wengert.randint.
@@ -2668,6 +2681,15 @@ def gt(a: Operand, b: Operand) -> Tensor:
     
     >>> wg.gt(0.5, 2).item()
     False
+    """
+def hardswish(x: typing.Any) -> Tensor:
+    """
+    x * clamp(x + 3, 0, 6) / 6; 0 up to -3. arXiv 1905.02244. Gradient: dx = g * (x / 3 + 1 / 2) where |x| < 3, g above. Integers become float32.
+    
+    The result has x's shape. DTypeError of what is no number.
+    
+    >>> round(wg.hardswish(wg.tensor(-0.5)).item(), 4)
+    -0.2083
     """
 def hardtanh(x: typing.Any, min_val: typing.SupportsFloat | typing.SupportsIndex = -1.0, max_val: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> Tensor:
     """

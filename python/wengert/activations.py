@@ -15,7 +15,6 @@ __all__ = [
     "glu",
     "hardshrink",
     "hardsigmoid",
-    "hardswish",
     "logsigmoid",
     "prelu",
     "relu6",
@@ -38,12 +37,6 @@ def hardsigmoid(x: Tensor) -> Tensor:
     """(x + 3) / 6 within [0, 1]; gradient 0 at both ends."""
     _tensors("hardsigmoid", x=x)
     return _core.hardtanh(x + 3.0, 0.0, 6.0) / 6.0
-
-
-def hardswish(x: Tensor) -> Tensor:
-    """x * hardsigmoid(x), 0 at -inf. arXiv 1905.02244."""
-    _tensors("hardswish", x=x)
-    return _core._times(hardsigmoid(x), x)
 
 
 def selu(x: Tensor) -> Tensor:

@@ -115,12 +115,6 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return _reduce("l1_loss", (input - target).abs(), reduction)
 
 
-def _huber(difference: Tensor, delta: float) -> Tensor:
-    d = difference.abs()
-    near = d.clamp(max=delta)
-    return near * (d - near * 0.5)
-
-
 def smooth_l1_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
@@ -133,7 +127,8 @@ def smooth_l1_loss(
     if beta < 0:
         raise ValueError(f"{op}: beta is {beta}; it must be 0 or more")
     d = input - target
-    return _reduce(op, _huber(d, beta) * (1 / beta) if beta else d.abs(), reduction)
+    losses = _core._huber(d, beta) if beta else d.abs()
+    return _reduce(op, losses if beta in (0, 1) else losses * (1 / beta), reduction)
 
 
 def huber_loss(
@@ -147,7 +142,7 @@ def huber_loss(
     _pair("huber_loss", input, target)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta is {delta}; it must be greater than 0")
-    return _reduce("huber_loss", _huber(input - target, delta), reduction)
+    return _reduce("huber_loss", _core._huber(input - target, delta), reduction)
 
 
 # ---- classes

@@ -273,6 +273,15 @@ struct Mish {
     return times(g, select(x > 20.0, 1.0, slope));
   }
 };
+struct Hardswish {
+  static constexpr auto note = "0 up to -3. arXiv 1905.02244";
+  ROW("hardswish", input, floating, "x * clamp(x + 3, 0, 6) / 6",
+      "g * (x / 3 + 1 / 2) where |x| < 3, g above")  // 0 at -3, 1 at 3
+  FN static V value(V x) { return times(minimum(maximum(x + 3.0, 0.0), 6.0) / 6.0, x); }
+  template <class V> FN static V vjp(V g, V x) {
+    return times(g, select(x <= -3.0, 0.0, select(x >= 3.0, 1.0, x / 3.0 + 0.5)));
+  }
+};
 struct Softplus {
   ROW("softplus", input, floating, "log(1 + exp(x))")
   FN static V value(V x) { return maximum(x, 0.0) + log1p(exp(-abs(x))); }
@@ -324,6 +333,19 @@ struct Hardtanh {
   FN static V value(V x, ParamsOf<V> p) { return minimum(maximum(x, p.a), p.b); }
   template <class V> FN static V vjp(V g, V x, ParamsOf<V> p) {
     return select(x <= p.a, 0.0, select(x >= p.b, 0.0, flat(g, x)));
+  }
+};
+struct Huber {  // of huber_loss and smooth_l1_loss
+  static constexpr bool by_hand = true;
+  static constexpr const char* params[] = {"delta"};
+  ROW("huber", input, floating, "x ** 2 / 2 where |x| < delta, else delta * (|x| - delta / 2)",
+      "g * clamp(x, -delta, delta)")
+  FN static V value(V x, ParamsOf<V> p) {
+    const V near = minimum(abs(x), p.a);
+    return near * (abs(x) - near * 0.5);
+  }
+  template <class V> FN static V vjp(V g, V x, ParamsOf<V> p) {
+    return times(g, minimum(maximum(x, -p.a), p.a));
   }
 };
 struct Floor {
@@ -588,8 +610,8 @@ template <class... Rows> struct List {
 using UnaryRows =
     List<Neg, Abs, Sign, Exp, Expm1, Exp2, Log, Log1p, Log2, Log10, Sqrt, Rsqrt, Reciprocal, Square,
          Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh, Tanh, Sigmoid, Relu,
-         LeakyRelu, Elu, Gelu, GeluTanh, Silu, Mish, Softplus, Erf, Erfinv, Lgamma, Polygamma,
-         Clamp, Hardtanh, Floor, Ceil, Round, Trunc>;
+         LeakyRelu, Elu, Gelu, GeluTanh, Silu, Mish, Hardswish, Softplus, Erf, Erfinv, Lgamma,
+         Polygamma, Clamp, Hardtanh, Huber, Floor, Ceil, Round, Trunc>;
 using BinaryRows =
     List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, FloorDivide, Remainder, Fmod, Copysign,
          NextAfter, Atan2, Hypot, Logaddexp, Xlogy, BceWithLogits, Times, Over, Flat>;

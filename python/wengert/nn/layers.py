@@ -276,7 +276,7 @@ class Hardswish(_KeepsShape):
     """y = x * hardsigmoid(x)"""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.hardswish(x)
+        return _core.hardswish(x)
 
 
 class SELU(_KeepsShape):
