@@ -14,7 +14,6 @@
 
 #include <cstdint>
 #include <type_traits>
-#include <utility>
 
 #include "base/fn.h"
 
@@ -27,6 +26,7 @@
 #endif
 
 #if !defined(__CUDACC__)
+#include <utility>
 #if defined(__x86_64__)
 #pragma GCC diagnostic push  // g++ 12 warns of _mm512_undefined_ps() inside its own header
 #pragma GCC diagnostic ignored "-Wuninitialized"
