@@ -27,7 +27,7 @@ BUDGETS = {
     "the core that one must read": 6040,
     # Rows, words, functions: a reader looks up the entry that is needed.
     # 45 are powers by products, x ** 2 at 30 times the rate of libm; 17 x % y at 15 times.
-    "catalogues": 1568,
+    "catalogues": 1570,
     # 90 of these are batch norm in training, 130 random numbers in vectors: randn at 2.5 times;
     # 45 find small bfloat16, 40 are products of 4 to 28 rows: 1.1 to 4.5 times.
     "further CPU kernels": 4575,

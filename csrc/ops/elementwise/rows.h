@@ -277,9 +277,11 @@ struct Hardswish {
   static constexpr auto note = "0 up to -3. arXiv 1905.02244";
   ROW("hardswish", input, floating, "x * clamp(x + 3, 0, 6) / 6",
       "g * (x / 3 + 1 / 2) where |x| < 3, g above")  // 0 at -3, 1 at 3
-  FN static V value(V x) { return times(minimum(maximum(x + 3.0, 0.0), 6.0) / 6.0, x); }
+  FN static V value(V x) {
+    return times(minimum(maximum(x + 3.0, 0.0), 6.0) * 0.16666666666666666, x);
+  }
   template <class V> FN static V vjp(V g, V x) {
-    return times(g, select(x <= -3.0, 0.0, select(x >= 3.0, 1.0, x / 3.0 + 0.5)));
+    return times(g, select(x <= -3.0, 0.0, select(x >= 3.0, 1.0, x * 0.33333333333333333 + 0.5)));
   }
 };
 struct Softplus {

@@ -34,6 +34,7 @@ void walk(const View& x, const View& listed, const View& index, int axis, const 
   const auto inner = [&](int of) { return lines.stride[of][last]; };
   // Neighbours in memory side by side: lines, or, along the last axis, elements of one line.
   const bool together = std::abs(inner(0)) < std::abs(step[0]);
+  const bool adjacent = step[0] == 1 && step[1] == 1 && step[2] == 1;
   const int64_t width = together ? std::min(n, std::max<int64_t>(64, chunk_elements / count)) : 1;
   const int64_t length = in_order ? count : std::min(count, chunk_elements),
                 pieces = ceil_div(count, length), tiles = ceil_div(n, width),
@@ -55,9 +56,12 @@ void walk(const View& x, const View& listed, const View& index, int axis, const 
       };
       if (wide == 1) {
         for (int64_t j = piece; j < after; j += 4096, poll_interrupt())
-          for (int64_t end = std::min(after - j, int64_t{4096}); end > 0;
-               --end, v += step[1], i += step[2])
-            each(*place(*i), *v);
+          if (const int64_t some = std::min(after - j, int64_t{4096}); adjacent) {
+            for (int64_t e = 0; e < some; ++e) each(y[i[e] < 0 ? i[e] + size : i[e]], v[e]);
+            v += some, i += some;
+          } else {
+            for (int64_t e = 0; e < some; ++e, v += step[1], i += step[2]) each(*place(*i), *v);
+          }
         continue;
       }
       for (int64_t j = piece; j < after; ++j, v += step[1], i += step[2]) {
