@@ -254,7 +254,6 @@ FN Simd<double> widened(const float* p) {
   return __builtin_convertvector(half, Simd<double>::Vec);
 #endif
 }
-FN Simd<double> widened(const double* p) { return Simd<double>::load(p); }
 FN void widen(Simd<float> x, Simd<double> (&half)[2]) {
   float floats[x.width];
   x.store(floats);

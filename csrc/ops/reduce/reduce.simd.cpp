@@ -19,7 +19,8 @@ template <class Fold, class T> struct Kernel {
   using X = Simd<std::conditional_t<floats, T, float>>;
   using A = Simd<std::conditional_t<floats, Acc, float>>;
   // An extreme waits for itself: many at a time.
-  static constexpr int lanes = requires(X x) { Fold::better(x, x); } ? 256 / sizeof(T) : 16;
+  static constexpr bool extreme = floats && requires(X x) { Fold::better(x, x); };
+  static constexpr int lanes = extreme ? 256 / sizeof(T) : 16;
 
   static void start(int64_t n, void* acc) {
     for (int64_t i = 0; i < n; ++i) static_cast<Acc*>(acc)[i] = Fold::start();
@@ -42,16 +43,20 @@ template <class Fold, class T> struct Kernel {
     } else if constexpr (floats) {
       return run_by_vectors(n, x);
     } else {
-      Acc lane[lanes];
-      for (int j = 0; j < lanes; ++j) lane[j] = Fold::start();
-      int64_t i = 0;
-      for (; i + lanes <= n; i += lanes)
-        for (int j = 0; j < lanes; ++j) lane[j] = Fold::fold(lane[j], x[i + j], from + i + j);
-      for (int j = 0; i < n; ++i, ++j) lane[j] = Fold::fold(lane[j], x[i], from + i);
-      for (int width = lanes / 2; width > 0; width /= 2)
-        for (int j = 0; j < width; ++j) lane[j] = Fold::merge(lane[j], lane[j + width]);
-      return lane[0];
+      return run_by_lanes(n, x, from);
     }
+  }
+  // Inlined, the compiler would mix it with the loop around it.
+  [[gnu::noinline]] static Acc run_by_lanes(int64_t n, const T* x, int64_t from) {
+    Acc lane[lanes];
+    for (int j = 0; j < lanes; ++j) lane[j] = Fold::start();
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes)
+      for (int j = 0; j < lanes; ++j) lane[j] = Fold::fold(lane[j], x[i + j], from + i + j);
+    for (int j = 0; i < n; ++i, ++j) lane[j] = Fold::fold(lane[j], x[i], from + i);
+    for (int width = lanes / 2; width > 0; width /= 2)
+      for (int j = 0; j < width; ++j) lane[j] = Fold::merge(lane[j], lane[j + width]);
+    return lane[0];
   }
   static Acc run_by_vectors(int64_t n, const T* x) {
     constexpr int units = lanes / X::width, parts = X::width / A::width;
@@ -66,12 +71,12 @@ template <class Fold, class T> struct Kernel {
     for (; i + lanes <= n; i += lanes)
 #pragma GCC unroll 16
       for (int u = 0; u < units; ++u) {
+        const T* const at = x + i + u * X::width;
         A of[parts];
-        for (int p = 0; p < parts; ++p)
-          if constexpr (parts == 1)
-            of[p] = A::load(x + i + u * X::width);
-          else
-            of[p] = widened(x + i + u * X::width + p * A::width);
+        if constexpr (parts == 1)
+          of[0] = A::load(at);
+        else
+          for (int p = 0; p < parts; ++p) of[p] = widened(at + p * A::width);
         take(acc[u], of);
       }
 #pragma GCC unroll 16
