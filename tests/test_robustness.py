@@ -681,13 +681,13 @@ LONG = {
     "exp": lambda n: ones(4 * n).exp,
     "sum": lambda n: ones(1).expand(64 * n).sum,
     "cumsum": lambda n: partial(wg.cumsum, ones(2 * n), 0),
-    "cumsum of many lines": lambda n: partial(wg.cumsum, ones(16, n // 8), 1),
+    "cumsum of many lines": lambda n: partial(wg.cumsum, ones(16, n // 4), 1),
     "cummax": lambda n: partial(wg.cummax, ones(n), 0),
     "cummax backward": lambda n: wg.cummax(ones(n, grad=True), 0).values.sum().backward,
-    "softmax": lambda n: partial(wg.softmax, ones(2 * n), 0),
+    "softmax": lambda n: partial(wg.softmax, ones(4 * n), 0),
     "softmax backward": lambda n: partial(wg.softmax(ones(n, grad=True), 0).backward, ones(n)),
-    "log_softmax": lambda n: partial(wg.log_softmax, ones(2 * n), 0),
-    "logsumexp": lambda n: ones(4 * n).logsumexp,
+    "log_softmax": lambda n: partial(wg.log_softmax, ones(4 * n), 0),
+    "logsumexp": lambda n: ones(8 * n).logsumexp,
     "cross_entropy": lambda n: partial(wg._core.cross_entropy_rows, ones(1, 4 * n), wg.tensor([1])),
     "layer_norm": lambda n: partial(wg.layer_norm, ones(2 * n), (2 * n,)),
     "layer_norm backward": lambda n: (
@@ -716,7 +716,7 @@ LONG = {
 
 @pytest.mark.parametrize("name", LONG)
 def test_long_calls_answer_control_c_and_let_other_threads_run(name):
-    sizes = [1 << k for k in range(20, 26)]
+    sizes = [1 << k for k in range(20, 27)]
     with Ticks() as ticks:
         assert any(ticks.during(LONG[name](n)) > 0 for n in sizes)
     assert any(is_interrupted(LONG[name](n)) for n in sizes)

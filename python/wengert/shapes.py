@@ -327,6 +327,11 @@ def tensor_split(
     if not isinstance(cuts, Iterable):
         if cuts < 1:
             raise ValueError(f"tensor_split: got {cuts} sections; expected 1 or more")
+        if cuts > max(size, 1 << 20):
+            raise ValueError(
+                f"tensor_split: got {cuts} sections of an axis of size {size}; expected at most its "
+                "size, or 1,048,576"
+            )
         each, longer = divmod(size, cuts)
         return x.split([each + 1] * longer + [each] * (cuts - longer), axis)
     places = [slice(i, j) for i, j in zip([None, *cuts], [*cuts, None], strict=True)]
