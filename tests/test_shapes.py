@@ -274,7 +274,7 @@ X = wg.zeros((2, 3))
         (lambda: X.select(1, 3), IndexError, "index 3 is out of range for axis 1"),
         (lambda: X.chunk(0), ValueError, "chunk: chunks is 0; expected 1 or more"),
         (lambda: X.tensor_split(0), ValueError, "tensor_split: got 0 sections"),
-        (lambda: X.tensor_split(10**12), ValueError, "sections of an axis of size .*at most"),
+        (lambda: X.tensor_split(10**12), ValueError, "sections of an axis of size"),
         (lambda: wg.block_diag(wg.zeros((1, 1, 1))), wg.ShapeError, "block_diag: tensor 0 has"),
         (lambda: wg.block_diag(), ValueError, "block_diag: got no tensors"),
         (lambda: wg.broadcast_shapes((2,), (3,)), wg.ShapeError, "(2,), (3,) do not broadcast"),

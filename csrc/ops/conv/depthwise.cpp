@@ -21,7 +21,8 @@ struct Channels {
     rows = std::max<int64_t>(4, band_elements / std::max<int64_t>(1, x[3]) / 4 * 4);
   }
   int64_t bands(int64_t all) const { return ceil_div(all, rows); }
-  // use(band, i, channel) for bands of `all` rows of `count` images, or of parts of the images.
+  // use(band, i, channel) for bands of `all` rows of some channels, of `count` images, or of parts
+  // of the images.
   template <class Use> void each_band(int64_t count, int64_t all, const Use& use) const {
     if (count * all == 0) return;
     const int64_t work = std::max(inputs, outputs) * ceil_div(images, count);
@@ -32,8 +33,14 @@ struct Channels {
       Depthwise band = d;
       band.first = chunk % down * rows, band.last = std::min(all, band.first + rows);
       const int64_t i = chunk / down / across, first = chunk / down % across * together;
-      for (int64_t c = first; c < std::min(channels, first + together); ++c) use(band, i, c);
+      band.channels = std::min(together, channels - first);
+      use(band, i, first);
     });
+  }
+  // Of a band of channels from number `at` on, counting images.
+  static void finish(const Then& then, int64_t at, const Depthwise& band, int64_t width) {
+    for (int64_t c = 0; c < band.channels; ++c)
+      then(at + c, 1, band.first * width, (band.last - band.first) * width);
   }
   int64_t images, channels, taps, inputs, outputs;
   Depthwise d{};
@@ -63,7 +70,7 @@ void depthwise(const View& y, const View& x, const View& w, const ConvAttrs& att
       kernels<T>(c.taps).forward[attrs.stride[1] - 1](band, x.as<T>() + at * c.inputs,
                                                       w.as<T>() + channel * c.taps,
                                                       y.as<T>() + at * c.outputs);
-      then(at, 1, band.first * y.shape[3], (band.last - band.first) * y.shape[3]);
+      c.finish(then, at, band, y.shape[3]);
     });
   });
 }
@@ -78,17 +85,17 @@ void depthwise_back(const View& dx, const View& g, const View& w, const ConvAttr
       const T *const from = g.as<T>() + at * c.outputs, *const taps = w.as<T>() + channel * c.taps;
       T* const to = dx.as<T>() + at * c.inputs;
       if (attrs.stride[1] == 2) {
-        kernels<T>(c.taps).back(band, from, taps, to);
+        for (int64_t i = 0; i < band.channels; ++i)
+          kernels<T>(c.taps).back(band, from + i * c.outputs, taps + i * c.taps, to + i * c.inputs);
       } else {
-        T turned[25];
-        std::reverse_copy(taps, taps + c.taps, turned);
+        band.turned = true;
         for (int i = 0; i < 2; ++i) {
           std::swap(band.in[i], band.out[i]);
           band.before[i] = w.shape[2] - 1 - band.before[i];
         }
-        kernels<T>(c.taps).forward[0](band, from, turned, to);
+        kernels<T>(c.taps).forward[0](band, from, taps, to);
       }
-      then(at, 1, band.first * dx.shape[3], (band.last - band.first) * dx.shape[3]);
+      c.finish(then, at, band, dx.shape[3]);
     });
   });
 }
@@ -104,13 +111,16 @@ void depthwise_weights(const View& dw, const View& x, const View& g, const ConvA
     const int64_t all = c.channels * c.taps;
     const Tensor memory(Shape{parts * bands, all}, DType::float64);
     double* const sums = memory.data<double>();
-    c.each_band(parts, c.d.out[0], [&](Depthwise band, int64_t part, int64_t channel) {
-      const int64_t image = part * together, at = image * c.channels + channel;
+    c.each_band(parts, c.d.out[0], [&](Depthwise band, int64_t part, int64_t first) {
+      const int64_t image = part * together;
       band.images = std::min(together, c.images - image);
       band.x_step = c.channels * c.inputs, band.g_step = c.channels * c.outputs;
-      kernels<T>(c.taps).weights[attrs.stride[1] - 1](
-          band, x.as<T>() + at * c.inputs, g.as<T>() + at * c.outputs,
-          sums + (part * bands + band.first / c.rows) * all + channel * c.taps);
+      for (int64_t channel = first; channel < first + band.channels; ++channel) {
+        const int64_t at = image * c.channels + channel;
+        kernels<T>(c.taps).weights[attrs.stride[1] - 1](
+            band, x.as<T>() + at * c.inputs, g.as<T>() + at * c.outputs,
+            sums + (part * bands + band.first / c.rows) * all + channel * c.taps);
+      }
     });
     for (int64_t i = 0; i < all; ++i) {
       double sum = 0;

@@ -48,14 +48,16 @@ template <class T, int K, int S, bool edge> struct Taps {
   Lanes<T> lanes[K + 1];
 };
 
+// The first vector of a row, and another: made once where no row has more at its edges.
+template <class T, int K, int S> struct Edges {
+  int64_t at[2] = {-1, -1};
+  Taps<T, K, S, true> taps[2];
+};
 // Calls part(row, rows, column, count, taps) for all of y, or of g: some rows and a vector of
 // columns. done(vectors) ends some rows. `again`: the last rows may be made twice.
 template <class T, int K, int S, bool again, class Part, class Done>
-FN void each_part(const Depthwise& d, const Part& part, const Done& done) {
+FN void each_part(const Depthwise& d, Edges<T, K, S>& edges, const Part& part, const Done& done) {
   constexpr int64_t L = Simd<T>::width;
-  // The first vector of a row, and another: made once where no row has more at its edges.
-  int64_t edge_at[2] = {-1, -1};
-  Taps<T, K, S, true> edges[2];
   const auto group = [&](int64_t r, auto rows) INLINE {
     const int64_t top = r * S - d.before[0];
     const bool inside = top >= 0 && top + (rows() - 1) * S + K <= d.in[0];
@@ -64,9 +66,9 @@ FN void each_part(const Depthwise& d, const Part& part, const Done& done) {
       // The last load begins at tap K - 1, of two vectors where S is 2.
       if (inside && count == L && begin >= 0 && begin + K - 1 + S * L <= d.in[1])
         return part(r, rows, j, count, Taps<T, K, S, false>(begin, d.in[1], count));
-      auto& edge = edges[j > 0];
-      if (edge_at[j > 0] != j) edge = {begin, d.in[1], count};
-      edge_at[j > 0] = j;
+      auto& edge = edges.taps[j > 0];
+      if (edges.at[j > 0] != j) edge = {begin, d.in[1], count};
+      edges.at[j > 0] = j;
       part(r, rows, j, count, edge);
     });
     done(rows() * (d.out[1] / L + 1));
@@ -108,25 +110,29 @@ FN void each_tap(const Depthwise& d, const T* x, int64_t r, const Taps<T, K, S, 
 template <class T, int K, int S>
 void depthwise(const Depthwise& given, const void* from, const void* taps, void* to) {
   const Depthwise d = given;  // which no store can change
-  const T* const x = static_cast<const T*>(from);
-  T* const y = static_cast<T*>(to);
-  Simd<T> w[K * K];
+  const T *x = static_cast<const T*>(from), *given_taps = static_cast<const T*>(taps);
+  T* y = static_cast<T*>(to);
+  Edges<T, K, S> edges;
+  for (int64_t c = 0; c < d.channels; ++c) {
+    Simd<T> w[K * K];
 #pragma GCC unroll 25
-  for (int t = 0; t < K * K; ++t) w[t] = Simd<T>(static_cast<const T*>(taps)[t]);
-  each_part<T, K, S, true>(
-      d,
-      [&](int64_t r, auto rows, int64_t j, int count, const auto& at) INLINE {
-        constexpr int R = decltype(rows)::value;
-        Simd<T> sum[R];
+    for (int t = 0; t < K * K; ++t) w[t] = Simd<T>(given_taps[d.turned ? K * K - 1 - t : t]);
+    each_part<T, K, S, true>(
+        d, edges,
+        [&](int64_t r, auto rows, int64_t j, int count, const auto& at) INLINE {
+          constexpr int R = decltype(rows)::value;
+          Simd<T> sum[R];
 #pragma GCC unroll 4
-        for (int i = 0; i < R; ++i) sum[i] = Simd<T>(T(0));
-        look_ahead<R, T, K, S>(d, x, r, j);
-        each_tap<R>(d, x, r, at,
-                    [&](int i, int t, Simd<T> v) INLINE { sum[i] = fma(v, w[t], sum[i]); });
+          for (int i = 0; i < R; ++i) sum[i] = Simd<T>(T(0));
+          look_ahead<R, T, K, S>(d, x, r, j);
+          each_tap<R>(d, x, r, at,
+                      [&](int i, int t, Simd<T> v) INLINE { sum[i] = fma(v, w[t], sum[i]); });
 #pragma GCC unroll 4
-        for (int i = 0; i < R; ++i) store<Simd<T>>(y + (r + i) * d.out[1] + j, count, sum[i]);
-      },
-      [](int64_t) INLINE {});
+          for (int i = 0; i < R; ++i) store<Simd<T>>(y + (r + i) * d.out[1] + j, count, sum[i]);
+        },
+        [](int64_t) INLINE {});
+    x += d.in[0] * d.in[1], y += d.out[0] * d.out[1], given_taps += K * K;
+  }
 }
 
 // The gradient of x with stride 2, in pairs of rows and of columns: with i = 2 * p + e, taps t that
@@ -180,9 +186,10 @@ void depthwise_weights(const Depthwise& given, const void* from, const void* gra
 #pragma GCC unroll 25
   for (int t = 0; t < K * K; ++t) sum[t] = total[t] = Simd<T>(T(0));
   int64_t vectors = 0;
+  Edges<T, K, S> edges;
   for (int64_t n = 0; n < d.images; ++n, x += d.x_step, g += d.g_step)
     each_part<T, K, S, false>(
-        d,
+        d, edges,
         [&](int64_t r, auto rows, int64_t j, int count, const auto& at) INLINE {
           constexpr int R = decltype(rows)::value;
           Simd<T> gs[R];

@@ -28,10 +28,13 @@ struct FewChannels {
   const Row* rows;
   int64_t row_count;
 };
-// A band of rows of one channel, convolved by itself; `in` are the sizes of x, `out` of y or g.
+// A band of rows of some channels, each convolved by itself; `in` are the sizes of x, `out` of y or
+// g.
 struct Depthwise {
   int64_t in[2], out[2], before[2];
   int64_t first, last;             // rows of what is made, or of g for the weights
+  int64_t channels;                // of `forward`; the others make one
+  bool turned;                     // the taps, last to first
   int64_t images, x_step, g_step;  // for the weights: the channel in some images
 };
 struct DepthwiseKernels {
