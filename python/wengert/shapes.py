@@ -329,8 +329,8 @@ def tensor_split(
             raise ValueError(f"tensor_split: got {cuts} sections; expected 1 or more")
         if cuts > max(size, 1 << 20):
             raise ValueError(
-                f"tensor_split: got {cuts} sections of an axis of size {size}; expected at most its "
-                "size, or 1,048,576"
+                f"tensor_split: got {cuts} sections of an axis of size {size}; expected at most "
+                "its size, or 1,048,576"
             )
         each, longer = divmod(size, cuts)
         return x.split([each + 1] * longer + [each] * (cuts - longer), axis)
