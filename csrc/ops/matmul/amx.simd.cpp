@@ -306,9 +306,9 @@ FN Range both(Range x, Range y) {
 // six of slices), or slices of one operand. What is lost is less than 2^-25 of a larger sum.
 FN float doubtful(Range row, Range col, float terms) {
   float least = 0;
-  if (smallest(row) * smallest(col) < 0x1p-100f) least = terms * 0x1p-98f;
-  if (smallest(row) < 0x1p-110f) least += terms * 0x1p-100f * value(col.high);
-  if (smallest(col) < 0x1p-110f) least += terms * 0x1p-100f * value(row.high);
+  if (smallest(row) * smallest(col) < small_product) least = terms * 0x1p-98f;
+  if (smallest(row) < small_operand) least += terms * 0x1p-100f * value(col.high);
+  if (smallest(col) < small_operand) least += terms * 0x1p-100f * value(row.high);
   return least;
 }
 // Whether a sum may overflow, or does from the start.
@@ -484,11 +484,10 @@ template <int slices, class In> bool multiply_slices(const Gemm& g, GemmKernel p
 }
 
 bool check_bfloat16(const Gemm& g) {
-  const int64_t ms = round_up(g.m, height), ns = round_up(g.n, height), chunks = ms / height;
-  auto* const rows = static_cast<Range*>(scratch(Scratch::outer, 8 * (ms + ns) + chunks));
+  const int64_t ms = round_up(g.m, height), ns = round_up(g.n, height);
+  auto* const rows = static_cast<Range*>(scratch(Scratch::outer, 8 * (ms + ns)));
   if (!rows) return false;
   Range* const cols = rows + ms;
-  auto* const again = reinterpret_cast<uint8_t*>(cols + ns);
   for (int64_t x = 0; x < ms + ns; ++x) rows[x] = {~0u, 0};
   const auto find = [&](const Side& s, Range* range) {  // as packing does
     parallel_for(ceil_div(s.count, height), [&](int64_t chunk) {
@@ -501,13 +500,13 @@ bool check_bfloat16(const Gemm& g) {
   };
   find({g.a, g.a_row, g.a_col, g.m, false}, rows);
   find({g.b, g.b_col, g.b_row, g.n, true}, cols);
-  parallel_for(chunks, [&](int64_t chunk) {
+  bool good = true;
+  parallel_for(ms / height, [&](int64_t chunk) {
     const int64_t i = chunk * height;
-    again[chunk] = check(g, {i, min(g.m, i + height), 0, g.n}, rows + i, cols);
+    if (check(g, {i, min(g.m, i + height), 0, g.n}, rows + i, cols))
+      __atomic_store_n(&good, false, __ATOMIC_RELAXED);
   });
-  for (int64_t chunk = 0; chunk < chunks; ++chunk)
-    if (again[chunk]) return false;
-  return true;
+  return good;
 }
 
 bool multiply_tiles(const TileGemm& t) {

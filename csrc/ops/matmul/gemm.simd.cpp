@@ -26,7 +26,8 @@ namespace wengert::WENGERT_ISA {
 namespace {
 
 // The microkernel's tile. a_width: room for its rows in a packed panel of a, in whole vectors.
-// wide: its vectors if there are few rows. turned_rows: its rows beside a square of b.
+// wide: its vectors if there are few rows. turned_rows: how many rows fit into the registers
+// together with a square of b.
 #if defined(__AVX512F__)
 constexpr int tile_rows = 14, a_width = 16, wide = 8, turned_rows = 12;  // 28 of 32 registers
 #elif defined(__AVX2__)
