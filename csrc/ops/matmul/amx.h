@@ -9,7 +9,7 @@ namespace wengert {
 
 // Tiles and AVX512-BF16 take numbers below 2^-126 for 0. It is never felt where all operands, but
 // for zeros, and all products of two are at least:
-constexpr float small_operand = 0x1p-110f, small_product = 0x1p-100f;
+constexpr float safe_operand = 0x1p-110f, safe_product = 0x1p-100f;
 
 // c = a @ b in float32; a and b are float32, or bfloat16. `plain`
 // makes what tiles cannot: sums that are not finite, or for which operands are too small.

@@ -306,9 +306,9 @@ FN Range both(Range x, Range y) {
 // six of slices), or slices of one operand. What is lost is less than 2^-25 of a larger sum.
 FN float doubtful(Range row, Range col, float terms) {
   float least = 0;
-  if (smallest(row) * smallest(col) < small_product) least = terms * 0x1p-98f;
-  if (smallest(row) < small_operand) least += terms * 0x1p-100f * value(col.high);
-  if (smallest(col) < small_operand) least += terms * 0x1p-100f * value(row.high);
+  if (smallest(row) * smallest(col) < safe_product) least = terms * 0x1p-98f;
+  if (smallest(row) < safe_operand) least += terms * 0x1p-100f * value(col.high);
+  if (smallest(col) < safe_operand) least += terms * 0x1p-100f * value(row.high);
   return least;
 }
 // Whether a sum may overflow, or does from the start.

@@ -80,7 +80,7 @@ void multiply_pairs(const Gemm& g) {
   half.a = a.data, half.a_row = a.step, half.a_col = a.next;
   half.b = b.data, half.b_row = b.next, half.b_col = b.step;
   const float x = value(a.least), y = value(b.least);
-  const bool exact = x * y >= small_product && x >= small_operand && y >= small_operand;
+  const bool exact = x * y >= safe_product && x >= safe_operand && y >= safe_operand;
   if (!exact) half.epilogue = {};
   avx512bf16::multiply_pairs(half);
   if (exact) return;
