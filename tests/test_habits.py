@@ -126,6 +126,7 @@ X = wg.ones((2, 3))
         (lambda: nn.Sequential(nn.ReLU), TypeError, r"is a class, .*ReLU\(\)"),
         (lambda: wg.save({"x": X}, "x.safetensors"), TypeError, r"write save\(path, "),
         (lambda: wg.concatenat, AttributeError, "no attribute 'concatenat'"),
+        (lambda: setattr(nn.Parameter(X), "data", X), AttributeError, r"copy_\(.*no_grad\(\)"),
     ],
 )
 @pytest.mark.smoke

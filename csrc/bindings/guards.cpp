@@ -3,7 +3,9 @@
 //
 // A dict is compared by its version first, so that a call costs a comparison for each dict; where
 // that has changed, by the keys that the trace read.
+#include <algorithm>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -91,21 +93,17 @@ struct Dict {
   py::object dict;
   std::string label;  // of its keys
   uint64_t version;
-  bool tells;  // of its changes, by its version
-  bool all;    // whether it may get no other keys, and no other order
-  // How many keys it must have: all, or those of special methods ("__len__"); negative: any number.
-  int64_t size;
+  bool tells;    // of its changes, by its version
+  bool ordered;  // whether these stay in their order
   std::vector<Entry> entries;
   std::vector<std::string> labels;
+  std::optional<std::vector<py::object>> keys;  // all that it may have, where it may get no other
 
-  int64_t count() const {
-    if (all) return PyDict_GET_SIZE(dict.ptr());
-    int64_t special = 0;
-    PyObject* key = nullptr;
-    for (Py_ssize_t at = 0; PyDict_Next(dict.ptr(), &at, &key, nullptr);)
-      if (PyUnicode_Check(key) && PyUnicode_GET_LENGTH(key) > 4)
-        special += PyUnicode_READ_CHAR(key, 0) == '_' && PyUnicode_READ_CHAR(key, 1) == '_';
-    return special;
+  bool same_keys() const {
+    if (PyDict_GET_SIZE(dict.ptr()) != static_cast<Py_ssize_t>(keys->size())) return false;
+    return std::all_of(keys->begin(), keys->end(), [&](const py::object& key) {
+      return PyDict_Contains(dict.ptr(), key.ptr()) == 1;
+    });
   }
   // Whether the keys that were there are, in the order in which they were.
   bool in_order() const {
@@ -157,9 +155,12 @@ class Guards {
  public:
   void add_dict(py::object dict, const std::string& keys, std::string label,
                 const py::list& entries, bool of_object) {
-    const bool all = keys == "all", tells = objects_tell || !of_object;
-    Dict d{dict, std::move(label), version_of(dict.ptr()), tells, all, -1, {}, {}};
-    if (!keys.empty()) d.size = d.count();
+    const bool tells = objects_tell || !of_object, ordered = keys == "all";
+    Dict d{dict, std::move(label), version_of(dict.ptr()), tells, ordered, {}, {}, {}};
+    if (!keys.empty()) d.keys.emplace();
+    PyObject* name = nullptr;
+    for (Py_ssize_t at = 0; d.keys && PyDict_Next(dict.ptr(), &at, &name, nullptr);)
+      d.keys->push_back(py::reinterpret_borrow<py::object>(name));
     for (py::handle entry : entries) {
       const auto t = py::reinterpret_borrow<py::tuple>(entry);
       const py::object key = t[0];
@@ -202,7 +203,7 @@ class Guards {
     for (Dict& d : dicts_) {
       const uint64_t version = version_of(d.dict.ptr());
       if (version == d.version && d.tells) continue;
-      if ((d.size >= 0 && d.count() != d.size) || (d.all && !d.in_order())) return d.label.c_str();
+      if ((d.keys && !d.same_keys()) || (d.ordered && !d.in_order())) return d.label.c_str();
       for (size_t i = 0; i < d.entries.size(); ++i) {
         auto& [key, value] = d.entries[i];
         PyObject* const now = PyDict_GetItemWithError(d.dict.ptr(), key.ptr());
@@ -254,6 +255,9 @@ class Guards {
       if ((stop = all({&d.dict}))) return stop;
       for (const auto& [key, value] : d.entries)
         if ((stop = all({&key, &value}))) return stop;
+      if (d.keys)
+        for (const py::object& key : *d.keys)
+          if ((stop = all({&key}))) return stop;
     }
     for (const Items& l : lists_) {
       if ((stop = all({&l.list}))) return stop;
@@ -290,11 +294,15 @@ Guards* guards_of(PyObject* self) {
 
 // Between start and stop: which code objects ran, with their globals. A call of a function in
 // `refused` (by module and name) from code outside the standard library, or of one in `always` from
-// any, is an error: what it gives changes with each call.
+// any, is an error, and so is one of `seed` (random.Random.seed's code) without a seed: what it
+// gives changes with each call.
 class Recorder {
  public:
-  Recorder(py::object refused, py::object always, std::string library)
-      : refused_(std::move(refused)), always_(std::move(always)), library_(std::move(library)) {}
+  Recorder(py::object refused, py::object always, py::object seed, std::string library)
+      : refused_(std::move(refused)),
+        always_(std::move(always)),
+        seed_(std::move(seed)),
+        library_(std::move(library)) {}
   ~Recorder() { stop(); }
   Recorder(const Recorder&) = delete;
 
@@ -310,6 +318,7 @@ class Recorder {
     if (!std::exchange(running_, false)) return;
     PyEval_SetProfile(former_, former_object_.ptr());
   }
+  const std::string& refusal() const { return refusal_; }
   py::list codes() const {
     py::list all;
     for (const auto& [code, globals] : codes_) all.append(py::make_tuple(code, globals));
@@ -329,6 +338,7 @@ class Recorder {
     } else if (what == PyTrace_CALL) {
       const auto code =
           py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+      if (r.draws_seed(code, frame)) return -1;
       if (is_import(code))
         r.importing_ = 1;
       else if (r.seen_.insert(code.ptr()).second)
@@ -355,21 +365,47 @@ class Recorder {
       name = reinterpret_cast<PyTypeObject*>(owner.ptr())->tp_name + ("." + name);
     const bool always = always_.contains(py::str(name));
     if (!always && !refused_.contains(py::str(name))) return false;
-    const auto code =
-        py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
-    const auto file = code.attr("co_filename").cast<std::string>();
     passed_.erase(f->m_ml);  // the next caller may be another
-    if (!always && (file.starts_with(library_) || file.starts_with("<frozen"))) return false;
-    PyErr_Format(PyExc_ValueError,
-                 "compile: the step calls %s at %s:%d, which gives another value at each call, and "
-                 "a compiled step would keep the first; call it outside, and pass the value as a "
-                 "tensor argument",
-                 name.c_str(), file.c_str(), PyFrame_GetLineNumber(frame));
+    return refuse(name, frame, always);
+  }
+  // Whether random.Random.seed(None) is called.
+  bool draws_seed(py::handle code, PyFrameObject* frame) {
+    if (code.ptr() != seed_.ptr()) return false;
+    const py::handle here(reinterpret_cast<PyObject*>(frame));
+    return here.attr("f_locals")["a"].is_none() && refuse("random.Random.seed", frame, false);
+  }
+  // Not where the standard library calls, but for what only hands on what it is given.
+  bool refuse(const std::string& name, PyFrameObject* frame, bool always) {
+    auto caller =
+        py::reinterpret_borrow<py::object>(py::handle(reinterpret_cast<PyObject*>(frame)));
+    std::string file = file_of(caller);
+    for (; !caller.attr("f_back").is_none() && hands_on(file); file = file_of(caller))
+      caller = caller.attr("f_back");
+    if (!always && in_library(file)) return false;
+    refusal_ = "compile: the step calls " + name + " at " + file + ":" +
+               py::str(caller.attr("f_lineno")).cast<std::string>() +
+               ", which gives another value at each call, and a compiled step would keep the "
+               "first; call it outside, and pass the value as a tensor argument";
+    PyErr_SetString(PyExc_ValueError, refusal_.c_str());
     return true;
   }
+  static std::string file_of(py::handle frame) {
+    return frame.attr("f_code").attr("co_filename").cast<std::string>();
+  }
+  bool in_library(const std::string& file) const {
+    return file.starts_with("<frozen") ||
+           (file.starts_with(library_) && file.find("-packages") == std::string::npos);
+  }
+  bool hands_on(const std::string& file) const {
+    if (!in_library(file)) return false;
+    for (const char* name :
+         {"pathlib", "genericpath", "posixpath", "os.py", "os>", "glob", "random.py"})
+      if (file.find(name) != std::string::npos) return true;
+    return false;
+  }
 
-  py::object refused_, always_;
-  std::string library_;
+  py::object refused_, always_, seed_;
+  std::string library_, refusal_;
   py::object self_, former_object_;
   Py_tracefunc former_ = nullptr;
   bool running_ = false;
@@ -405,8 +441,7 @@ void add_guards(py::module_& m) {
       .def("add_dict", &Guards::add_dict, py::arg("dict"), py::arg("keys"), py::arg("label"),
            py::arg("entries"), py::arg("of_object"),
            "entries: (key, what messages call it); a key may be absent. keys: which may not be "
-           "added, "
-           "\"all\", \"special\" (methods) or none.")
+           "added, \"all\" (and their order stays), \"names\" or none.")
       .def("add_list", &Guards::add_list)
       .def("add_cell", &Guards::add_cell)
       .def("add_function", &Guards::add_function)
@@ -431,14 +466,15 @@ void add_guards(py::module_& m) {
       .def(
           "__init__",
           [](py::detail::value_and_holder& self, py::object refused, py::object always,
-             std::string library) {
+             py::object seed, std::string library) {
             construct(self, std::make_unique<Recorder>(std::move(refused), std::move(always),
-                                                       std::move(library)));
+                                                       std::move(seed), std::move(library)));
           },
           py::detail::is_new_style_constructor(), py::arg("refused"), py::arg("always"),
-          py::arg("library"))
+          py::arg("seed"), py::arg("library"))
       .def("start", &Recorder::start)
       .def("stop", &Recorder::stop)
+      .def_property_readonly("refusal", &Recorder::refusal, "The last error raised, or nothing.")
       .def("codes", &Recorder::codes, "[(code, its globals)]");
 }
 

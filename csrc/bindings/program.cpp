@@ -121,7 +121,7 @@ void add_program(py::module_& m) {
             SmallVector<Tensor, 4> given;
             for (py::handle x : arguments) {
               const Tensor* t = as_tensor(x.ptr());
-              if (!t) return py::none();
+              if (!t || t->requires_grad()) return py::none();
               given.emplace_back(*t);
             }
             const Tensors all(given.begin(), given.end());

@@ -1810,7 +1810,7 @@ class _Guards:
         ...
     def add_dict(self, dict: typing.Any, keys: str, label: str, entries: list[typing.Any], of_object: builtins.bool) -> None:
         """
-        entries: (key, what messages call it); a key may be absent. keys: which may not be added, "all", "special" (methods) or none.
+        entries: (key, what messages call it); a key may be absent. keys: which may not be added, "all" (and their order stays), "names" or none.
         """
     def add_function(self, arg0: typing.Any, arg1: str) -> None:
         ...
@@ -1832,7 +1832,7 @@ class _Recorder:
     """
     Which code runs between start and stop.
     """
-    def __init__(self, refused: typing.Any, always: typing.Any, library: str) -> None:
+    def __init__(self, refused: typing.Any, always: typing.Any, seed: typing.Any, library: str) -> None:
         ...
     def codes(self) -> list[typing.Any]:
         """
@@ -1842,6 +1842,11 @@ class _Recorder:
         ...
     def stop(self) -> None:
         ...
+    @property
+    def refusal(self) -> str:
+        """
+        The last error raised, or nothing.
+        """
 class _Program:
     """
     A traced step; see wengert.compile.

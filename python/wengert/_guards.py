@@ -23,13 +23,14 @@ import sysconfig
 import threading
 import types
 import weakref
+from abc import ABCMeta, get_cache_token
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter, methodcaller
-from random import Random
+from random import Random, SystemRandom
 from typing import Any, NamedTuple
 
 from . import _core
@@ -42,6 +43,8 @@ _LIBRARY = sysconfig.get_path("stdlib")
 _PACKAGE = __name__.partition(".")[0]
 _LOOKS_BY_NAME = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals"}
 _LOOKS_BY_NAME |= {"attrgetter", "methodcaller", "__getattribute__", "dir", "getmembers"}
+_READS_OTHERS = {"copy", "dataclasses", "inspect"}  # of the standard library, by name
+_IMPORTS = {"import_module", "__import__"}
 _NEW_AT_EACH_CALL = {
     *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter") for ns in ("", "_ns")),
     *(f"time.{name}{ns}" for name in ("process_time", "thread_time") for ns in ("", "_ns")),
@@ -49,12 +52,14 @@ _NEW_AT_EACH_CALL = {
     *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today"),
     *("datetime.date.today", "builtins.input", "_uuid.generate_time_safe"),
     *("io.open", "_io.open", "posix.open", "posix.read", "posix.listdir", "posix.scandir"),
+    *("posix.stat", "posix.lstat", "posix.access", "posix.getcwd", "numpy.fromfile"),
 }
 _NEW_EVEN_IN_THE_LIBRARY = {"posix.urandom", "posix.getrandom"}  # what secrets and uuid draw from
 # A compiled step within the step is its function; what an exchange knows is no state of the step.
 _SKIPPED = {f"{_PACKAGE}.compiling", __name__, f"{_PACKAGE}.parallel.exchange"}
 _MAX_ARRAY_BYTES = 1 << 18
 _IMMUTABLE: tuple[type, ...] = (
+    bool,
     int,
     float,
     complex,
@@ -65,9 +70,10 @@ _IMMUTABLE: tuple[type, ...] = (
     range,
     slice,
 )
-_IMMUTABLE += (types.CodeType, type(_core.sum), type(Tensor.sum))
+_IMMUTABLE += (types.CodeType, type(_core.sum), type(Tensor.sum))  # but not what inherits from them
 
 
+_DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class whose attributes can be set
 
 
@@ -144,13 +150,16 @@ class Recorder:
     def run(self, fn: Callable[..., Any], args: Any, kwargs: Any, refuse: bool) -> Any:
         """fn(*args, **kwargs); with `refuse`, reading a clock or a file raises ValueError."""
         refused = (_NEW_AT_EACH_CALL, _NEW_EVEN_IN_THE_LIBRARY) if refuse else (set(), set())
-        core = _core._Recorder(*refused, _LIBRARY)
+        core = _core._Recorder(*refused, Random.seed.__code__ if refuse else None, _LIBRARY)
         collects = gc.isenabled()
         gc.disable()  # callbacks of the collector are no part of the step
         outer, _here.core = getattr(_here, "core", None), core
         core.start()
         try:
-            return fn(*args, **kwargs)
+            result = fn(*args, **kwargs)
+            if core.refusal:  # and the step went on: `os.path.exists` catches the error
+                raise ValueError(core.refusal)
+            return result
         finally:
             core.stop()
             _here.core = outer
@@ -210,12 +219,12 @@ class _Walk:
         self.keep: list[Any] = []  # so that the numbers in `seen` stay those objects'
         self.dicts: dict[int, tuple[dict[Any, Any], dict[str, str]]] = {}  # keys read, with labels
         self.whole: dict[int, tuple[dict[Any, Any], str]] = {}
-        self.any_user: Trie = {}
+        self.any_user: Trie = {}  # and of the standard library, which looks into users' objects
         self.any_package: Trie = {}
         self.by_name = False
         self.meets_by_name = False
         self.of_objects: set[int] = set()  # dicts of objects' attributes
-        # Of dicts that may get no other keys: "all" or "special", and a label.
+        # Of dicts that may get no other keys: "names", or "all" where order counts; and a label.
         self.keys: dict[int, tuple[str, str]] = {}
         self.owns: dict[type, tuple[Trie, bool]] = {}
         self.special: dict[type, Trie] = {}
@@ -225,12 +234,17 @@ class _Walk:
         for code, names in self.codes.items():
             if names.get("__name__") in _SKIPPED:
                 continue
-            package = str(names.get("__name__", "")).partition(".")[0]
-            if package == _PACKAGE:
-                _join(self.any_package, reads(code).any)
-            elif package not in sys.stdlib_module_names or package == "__main__":
-                _join(self.any_user, reads(code).any)
+            of_package = _package_of(names) == _PACKAGE
+            _join(self.any_package if of_package else self.any_user, reads(code).any)
+            if not _is_library(names) or names.get("__name__") in _READS_OTHERS:
                 self.by_name |= reads(code).by_name
+            if not _is_library(names) and not _IMPORTS.isdisjoint(code.co_names):
+                for name, module in list(sys.modules.items()):
+                    if isinstance(module, types.ModuleType) and not _is_known(module):
+                        self.read(sys.modules, name, f"module {name!r}")
+                        self.push(module, name, _nothing)
+            if "num_threads" in code.co_names:
+                self.found.add_call(_core.num_threads, _core.num_threads(), "num_threads()")
         for root in roots:
             self.push(root, _name_of(root), _nothing)
         for code, names in self.codes.items():
@@ -255,11 +269,21 @@ class _Walk:
             value = self.read(names, name, f"global {name!r}")
             if value is not _missing:
                 self.push(value, name, below)
+        if "globals" in code.co_names and not _is_library(names):
+            self.look_at_namespace(names, f"module {names.get('__name__')!r}")
         for name, below in reads(code).modules.items():
             for module in _modules(name, str(names.get("__package__") or "")):
                 value = self.read(sys.modules, module, f"module {module!r}")
                 if value is not _missing:
                     self.push(value, module, below)
+
+    def look_at_namespace(self, at: dict[str, Any], label: str) -> None:
+        """Guards of a module's names, of which any may be read."""
+        self.keys[id(at)] = "names", f"the set of names of {label}"
+        for name in list(at):
+            value = self.read(at, name, f"{label}.{name}")
+            if not isinstance(value, (types.ModuleType, type, types.FunctionType)):
+                self.push(value, f"{label}.{name}", _nothing)
 
     def follow(self) -> None:
         while self.todo:
@@ -285,7 +309,7 @@ class _Walk:
         return at.get(name, _missing)
 
     def push(self, value: Any, label: str, below: Trie) -> None:
-        if isinstance(value, _IMMUTABLE):
+        if type(value) in _IMMUTABLE:
             return
         if (id(value), id(below)) not in self.seen:
             self.seen.add((id(value), id(below)))
@@ -302,12 +326,17 @@ class _Walk:
             return
         if isinstance(value, (types.ModuleType, type)):
             of_user = not _is_known(value)
+            if of_user and self.by_name and isinstance(value, types.ModuleType):
+                self.look_at_namespace(vars(value), label)
             if isinstance(value, type) and of_user and (id(value), 0) not in self.seen:
                 self.seen.add((id(value), 0))
                 self.found.add_object(value, f"a base of {label}")
                 for kind in (value, type(value)):
                     self.look_at_special_methods(kind)
                     self.look_at_class(kind, self.own(type(value))[0])
+                self.look_at_class(value, self.own(value)[0])
+                if isinstance(value, ABCMeta):
+                    self.found.add_call(get_cache_token, get_cache_token(), "a registered subclass")
             for names in (below, self.any_user) if of_user else (below,):
                 if isinstance(value, type):
                     self.look_at_class(value, names)
@@ -327,7 +356,7 @@ class _Walk:
             if searched:
                 self.look_at_members(value, label)
             self.attributes(value, label, own)
-            self.attributes(value, label, self.any_user, certain=False)
+            self.attributes(value, label, self.any_user)
             if _is_in_package(type(value)):
                 self.attributes(value, label, self.any_package, certain=False)
             if kind.__flags__ & _HEAP_TYPE:  # now that it has a dict
@@ -367,6 +396,7 @@ class _Walk:
             if isinstance(value, defaultdict):
                 self.slot(value, "default_factory", label, _nothing)
             for key, item in value.items():
+                self.push(key, f"a key of {label}", _nothing)
                 self.push(item, f"{label}[{key!r}]", _nothing)
         elif isinstance(value, list):
             self.found.add_list(value, label)
@@ -384,12 +414,19 @@ class _Walk:
             self.look_at_bytes(value, label)
         elif isinstance(value, (attrgetter, methodcaller)):
             self.meets_by_name = True
-        elif isinstance(value, Random):
+        elif isinstance(value, (types.MappingProxyType, *_DICT_VIEWS)):
+            for part in gc.get_referents(value):
+                self.push(part, label, _nothing)
+        elif isinstance(value, io.IOBase):
+            self.look_at_file(value, label)
+        elif isinstance(value, Random) and not isinstance(value, SystemRandom):
             self.found.add_call(value.getstate, value.getstate(), f"the state of {label}")
         elif isinstance(value, ContextVar):
             self.found.add_call(functools.partial(value.get, None), value.get(None), label)
         elif isinstance(value, weakref.ref):
             self.push(value(), label, _nothing)
+        elif _is_array(type(value)):
+            self.look_at_array(value, label)
         elif type(value).__module__.partition(".")[0] == "numpy":
             self.look_at_numpy(value, label)
         elif _is_iterator(value):
@@ -425,23 +462,52 @@ class _Walk:
 
     def look_at_bytes(self, value: Any, label: str) -> None:
         with memoryview(value) as view:
-            size = view.nbytes
-        if size > _MAX_ARRAY_BYTES:
-            raise ValueError(
-                f"compile: the step reads {label}, an array ({type(value).__name__}) of {size:,} "
-                "bytes, and whether it has changed cannot be seen at each call; make it a tensor "
-                "outside the step, or pass it as an argument"
-            )
+            if view.nbytes > _MAX_ARRAY_BYTES:
+                raise _unseen(value, label, f" of {view.nbytes:,} bytes")
         self.found.add_call(functools.partial(bytes, value), bytes(value), label)
+
+    def look_at_array(self, value: Any, label: str) -> None:
+        """An array of NumPy's, or of another library that NumPy reads: its form and bytes."""
+        import numpy as np
+
+        def array() -> Any:
+            return np.asarray(value.detach() if hasattr(type(value), "detach") else value)
+
+        try:
+            x = array()
+        except Exception as error:  # any of another library
+            raise _unseen(value, label) from error
+        if x.nbytes > _MAX_ARRAY_BYTES:
+            raise _unseen(value, label, f" of {x.nbytes:,} bytes")
+        if x.dtype.hasobject:
+            self.same_items(lambda: array().flat, label)
+            for item in x.flat:
+                self.push(item, label, _nothing)
+            return
+
+        def now() -> tuple[Any, ...]:
+            x = array()
+            return x.shape, x.dtype.str, x.tobytes()
+
+        self.found.add_call(now, now(), label)
+
+    def look_at_file(self, file: io.IOBase, label: str) -> None:
+        """The position of a file that may be read; one that cannot tell is new at each call."""
+        if file in (sys.stdout, sys.stderr) or file.closed or not file.readable():
+            return
+
+        def now() -> object:
+            try:
+                return file.tell()
+            except (OSError, ValueError):
+                return object()
+
+        self.found.add_call(now, now(), f"the position of {label}")
 
     def look_at_numpy(self, value: Any, label: str) -> None:
         import numpy as np
 
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            self.look_at_bytes(value, label)
-        elif isinstance(value, np.ndarray):
-            self.same_items(lambda: value.flat, label)
-        elif isinstance(value, (np.random.Generator, np.random.RandomState)):
+        if isinstance(value, (np.random.Generator, np.random.RandomState)):
             bits = value.bit_generator if isinstance(value, np.random.Generator) else value
 
             def state() -> str:
@@ -493,6 +559,8 @@ class _Walk:
             self.of_objects.add(id(own))
             if self.by_name and not _is_in_package(type(value)):
                 names = {**{str(name): _nothing for name in own}, **names}
+                self.keys.setdefault(id(own), ("names", f"the set of attributes of {label}"))
+                self.dicts.setdefault(id(own), (own, {}))
             for name, below in names.items():
                 if certain or name in own or name in inherited:
                     found = self.read(own, name, f"{label}.{name}")
@@ -510,9 +578,10 @@ class _Walk:
         for cls in kind.__mro__:
             if cls.__flags__ & _HEAP_TYPE:
                 at = _core._type_dict(cls)
-                self.keys[id(at)] = "special", f"the set of special methods of {cls.__name__}"
+                self.keys[id(at)] = "names", f"the set of attributes of {cls.__name__}"
                 self.dicts.setdefault(id(at), (at, {}))
-                names |= {name: {} for name in at if name[:2] == name[-2:] == "__"}
+                every = self.by_name and not _is_known(cls)
+                names |= {name: {} for name in at if every or name[:2] == name[-2:] == "__"}
         self.special[kind] = names
         self.look_at_class(kind, names)
 
@@ -527,12 +596,16 @@ class _Walk:
             classes = [c for c in kind.__mro__ if name in vars(c)]
             if not classes or not classes[0].__flags__ & _HEAP_TYPE:
                 continue
-            for cls in kind.__mro__[: kind.__mro__.index(classes[0]) + 1]:
+            for cls in kind.__mro__[: kind.__mro__.index(classes[-1]) + 1]:  # super() reads on
+                if not cls.__flags__ & _HEAP_TYPE:
+                    continue
                 found = self.read(_core._type_dict(cls), name, f"{cls.__name__}.{name}")
-            here[name] = found
-            self.push(found, f"{cls.__name__}.{name}", below)
-            for function in _functions_of(found):
-                self.push(function, f"{cls.__name__}.{name}", _nothing)
+                if found is _missing:
+                    continue
+                here.setdefault(name, found)
+                self.push(found, f"{cls.__name__}.{name}", below)
+                for function in _functions_of(found):
+                    self.push(function, f"{cls.__name__}.{name}", _nothing)
         self.inherited[key] = here
         return here
 
@@ -555,9 +628,36 @@ def _is_known(value: Any) -> bool:
     """A module or class of this package, NumPy, or the standard library."""
     name = value.__module__ if isinstance(value, type) else value.__name__
     package = str(name).partition(".")[0]
-    if package == "__main__":
+    return package in (_PACKAGE, "numpy") or _is_standard(package)
+
+
+def _is_standard(package: str) -> bool:
+    return package in sys.stdlib_module_names and package != "__main__"
+
+
+def _package_of(names: dict[str, Any]) -> str:
+    """Of a module with these names."""
+    return str(names.get("__name__", "")).partition(".")[0]
+
+
+def _is_library(names: dict[str, Any]) -> bool:
+    """Whether a module with these names is of this package or the standard library."""
+    return _package_of(names) == _PACKAGE or _is_standard(_package_of(names))
+
+
+def _unseen(value: Any, label: str, size: str = "") -> ValueError:
+    return ValueError(
+        f"compile: the step reads {label}, an array ({type(value).__name__}){size}, and whether it "
+        "has changed cannot be seen at each call; make it a tensor outside the step, or pass it as "
+        "an argument"
+    )
+
+
+def _is_array(kind: type) -> bool:
+    """One that others change: a NumPy array, or another library's that NumPy reads."""
+    if any(cls.__module__ == "numpy" and cls.__name__ == "generic" for cls in kind.__mro__):
         return False
-    return package in (_PACKAGE, "numpy") or package in sys.stdlib_module_names
+    return any(hasattr(kind, name) for name in ("__array__", "__array_interface__", "__dlpack__"))
 
 
 def _is_in_package(kind: type) -> bool:
@@ -593,11 +693,9 @@ def _modules(name: str, package: str) -> list[str]:
 
 def _is_iterator(value: Any) -> bool:
     kind = type(value)
-    if isinstance(value, io.IOBase) or (
-        kind.__flags__ & _HEAP_TYPE and _is_written_in_python(kind)
-    ):
+    if kind.__flags__ & _HEAP_TYPE and _is_written_in_python(kind):
         return False
-    return hasattr(kind, "__next__")
+    return hasattr(kind, "__next__") or kind.__name__ == "SimpleQueue"
 
 
 def _is_written_in_python(kind: type) -> bool:

@@ -30,7 +30,8 @@ TENSOR = {
     "copy": "clone()",
     "clamp_": _IN_PLACE,
     "cumsum_": _IN_PLACE,
-    "data": "detach(), which shares the memory and has no history",
+    "data": "detach(), which shares the memory and has no history; copy_(values) in no_grad() sets "
+    "them",
     "detach_": "x = x.detach()",
     "dim": "x.ndim",
     "element_size": "x.itemsize",
@@ -181,11 +182,18 @@ class Missing:
         raise AttributeError(_text(self.of, self.name, self.hint))
 
 
-def mark_missing(owner: type, known: Mapping[str, str]) -> None:
+class MissingToo(Missing):
+    """A Missing that an object cannot get."""
+
+    def __set__(self, obj: Any, value: Any) -> NoReturn:
+        self.__get__(obj)
+
+
+def mark_missing(owner: type, known: Mapping[str, str], kind: type[Missing] = Missing) -> None:
     """Gives a class a Missing for each name, and leaves them out of dir() of its objects."""
     for name, hint in known.items():
         if not hasattr(owner, name):
-            missing = Missing(hint)
+            missing = kind(hint)
             missing.__set_name__(owner, name)
             setattr(owner, name, missing)
 

@@ -191,4 +191,4 @@ for _module, _methods in _LATER.items():
         _name, _, _function = _method.partition("=")
         setattr(Tensor, _name, _Later(_module, _name, _function or _name))
 
-_names.mark_missing(Tensor, _names.TENSOR)
+_names.mark_missing(Tensor, _names.TENSOR, _names.MissingToo)

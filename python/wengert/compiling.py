@@ -20,8 +20,9 @@ have the same bits. A function that raises while it is traced has changed no ten
 A compiled step gives what the function itself would give, or raises. What the trace read of
 Python's state is compared at each call (`_guards.py`): module attributes and structure,
 requires_grad, hooks, optimizer groups, generators, globals, variables of functions around it, items
-of lists and dicts. Where that has changed, the step is traced again; `step.reasons` says why. An
-optimizer's numbers are stored in tensors, so they change without a new trace.
+of lists and dicts, bytes of arrays (NumPy's and others'), positions of open files, and that names
+which were not there still are not. Where that has changed, the step is traced again; `step.reasons`
+says why. An optimizer's numbers are stored in tensors, so they change without a new trace.
 
 A trace is improved by passes (csrc/program/passes/ has a file for each) and its memory planned once
 into one block; both leave every bit of the results as it was. `step.program.before` is the list as
@@ -35,10 +36,13 @@ inside one kernel may small matrix products differ from eager's, by rounding.
 A replay overwrites the gradients and values that the trace made; what a step returns is a copy. A
 step may not look at values (`if loss > 1:`, `.item()`, `.numpy()`, `x[mask]`, but for `x[mask] =
 number`) that depend on its arguments or on tensors outside, change its arguments in place, leave a
-tensor that it makes in a list or an attribute, read a clock, or take from an iterator: each is an
-error. What a weak reference in it refers to lives as long as the trace. What a step does besides
-computing (printing, counting calls) happens when it is traced, not when it is replayed; a step that
-reads what it counts is traced at each call.
+tensor that it makes in a list or an attribute, read a clock, open or look for a file, or take from
+an iterator: each is an error. What a weak reference in it refers to lives as long as the trace.
+What a step does besides computing (printing, counting calls) happens when it is traced, not when it
+is replayed; a step that reads what it counts is traced at each call.
+
+Not compared: settings of the interpreter and of other libraries (`sys.setrecursionlimit`,
+`numpy.seterr`, a decimal context), and random numbers that other libraries draw.
 """
 
 from __future__ import annotations
@@ -206,6 +210,12 @@ class CompiledStep(Generic[_P, _T]):
         return unflatten(results, [stack(list(values)) for values in zip(*singly, strict=True)])
 
     def _key(self, spec: Any, tensors: list[Tensor]) -> _Key:
+        for i, x in enumerate(tensors):
+            if x.requires_grad:
+                raise _core.GradientError(
+                    f"compile: tensor {i} among the arguments requires a gradient, which cannot "
+                    "pass out of a compiled step; detach() it, or let the step use it from outside"
+                )
         kinds = tuple((x.shape, x.dtype, x.device) for x in tensors)
         return _Key(spec, kinds, is_grad_enabled())
 
@@ -225,12 +235,6 @@ class CompiledStep(Generic[_P, _T]):
         return None
 
     def _run_and_trace(self, spec: Any, tensors: list[Tensor], args: Any, kwargs: Any) -> Any:
-        for i, x in enumerate(tensors):
-            if x.requires_grad:
-                raise _core.GradientError(
-                    f"compile: tensor {i} among the arguments requires a gradient, which cannot "
-                    "pass out of a compiled step; detach() it, or let the step use it from outside"
-                )
         returned: list[Tensor] = []
         if not self._warm:
             result = self._recorder.run(self._fn, args, kwargs, refuse=False)
