@@ -16,6 +16,7 @@ import random
 import sys
 import time
 import types
+import typing
 import uuid
 import warnings
 from collections.abc import Callable
@@ -187,6 +188,8 @@ def test_reasons_name_the_dict_that_got_a_key() -> None:
     [
         (lambda x: x * time.time(), r"time\.time at .*test_guards\.py:\d+"),
         (lambda x: x * time.perf_counter(), r"time\.perf_counter at"),
+        (lambda x: x * float(time.strftime("%S")), r"time\.strftime at"),
+        (lambda x: x * os.times().user, r"posix\.times at"),
         (lambda x: x * datetime.datetime.now().second, r"datetime\.datetime\.now at"),
         (lambda x: x * uuid.uuid4().int, r"posix\.urandom at"),
         (lambda x: x * random.SystemRandom().random(), r"posix\.urandom at"),
@@ -371,6 +374,25 @@ class Record:
     k: float = 1.0
 
 
+@dataclasses.dataclass(slots=True)
+class Slots:
+    k: float = 1.0
+
+
+@typing.runtime_checkable
+class HasLate(typing.Protocol):
+    late: float
+
+
+def matched(s: Any) -> float:
+    match s:
+        case Record(k=1.0):
+            return 1.0
+        case Record(k):
+            return k * 2
+    return 3.0
+
+
 def may_have(x: wg.Tensor, objects: list[Any]) -> wg.Tensor:
     for found in objects:
         try:
@@ -477,6 +499,36 @@ CASES: dict[str, Case] = {
         lambda x, s: x * dataclasses.asdict(s)["k"],
         lambda s: setattr(s, "k", 5.0),
     ),
+    "dataclasses.asdict, with slots": (
+        Slots,
+        lambda x, s: x * dataclasses.asdict(s)["k"],
+        lambda s: setattr(s, "k", 5.0),
+    ),
+    "empty slot": (
+        lambda: Slots.__new__(Slots),
+        lambda x, s: x * 2 if hasattr(s, "k") else x,
+        lambda s: setattr(s, "k", 5.0),
+    ),
+    "str.format": (
+        Record,
+        lambda x, s: x * float("{.k}".format(s)),  # noqa: UP032
+        lambda s: setattr(s, "k", 5.0),
+    ),
+    "a pattern of a class": (
+        Record,
+        lambda x, s: x * matched(s),
+        lambda s: setattr(s, "k", 5.0),
+    ),
+    "a protocol": (
+        Record,
+        lambda x, s: x * 2 if isinstance(s, HasLate) else x,
+        lambda s: setattr(s, "late", 5.0),
+    ),
+    "a list's bound slot": (
+        lambda: [1.0].__len__,
+        lambda x, s: x * s(),
+        lambda s: s.__self__.append(1.0),
+    ),
     "super()'s method": (
         Below,
         lambda x, s: s.scaled(x),
@@ -531,12 +583,7 @@ CASES: dict[str, Case] = {
     "shape of an array": (
         lambda: np.ones((2, 2)),
         lambda x, s: x * len(s),
-        lambda s: setattr(s, "shape", (4,)),
-    ),
-    "number type of an array": (
-        lambda: np.ones(2, "int32"),
-        lambda x, s: x * s.itemsize,
-        lambda s: setattr(s, "dtype", "int16"),
+        lambda s: s.resize((4, 1), refcheck=False),
     ),
     "text that is read line by line": (
         lambda: io.StringIO("1\n2\n3\n4\n5\n6\n7\n8\n9\n"),

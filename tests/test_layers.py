@@ -32,7 +32,7 @@ BUDGETS = {
     # 45 find small bfloat16, 40 are products of 4 to 28 rows: 1.1 to 4.5 times.
     "further CPU kernels": 4575,
     "compiled steps and study": 2835,  # 190 of these write texts of formulas, 70 hide messages
-    # 37 of these are vmap's, 43 host lines', 120 examples in docstrings, 30 guards of sets of names.
+    # 37 of these are vmap's, 43 host lines', 120 examples in docstrings, 30 sets of names.
     "bindings": 4330,
     "GPU": 6040,
     # Families that one may skip, their CPU and GPU kernels together.

@@ -18,6 +18,7 @@ import dis
 import functools
 import gc
 import io
+import re
 import sys
 import sysconfig
 import threading
@@ -43,12 +44,13 @@ _LIBRARY = sysconfig.get_path("stdlib")
 _PACKAGE = __name__.partition(".")[0]
 _LOOKS_BY_NAME = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals"}
 _LOOKS_BY_NAME |= {"attrgetter", "methodcaller", "__getattribute__", "dir", "getmembers"}
-_READS_OTHERS = {"copy", "dataclasses", "inspect"}  # of the standard library, by name
+_READS_OTHERS = {"copy", "dataclasses", "inspect", "typing"}  # of the standard library, by name
 _IMPORTS = {"import_module", "__import__"}
 _NEW_AT_EACH_CALL = {
     *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter") for ns in ("", "_ns")),
     *(f"time.{name}{ns}" for name in ("process_time", "thread_time") for ns in ("", "_ns")),
-    *("time.localtime", "time.gmtime", "time.ctime"),
+    *("time.localtime", "time.gmtime", "time.ctime", "time.asctime", "time.strftime"),
+    *("time.clock_gettime", "time.clock_gettime_ns", "posix.times", "resource.getrusage"),
     *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today"),
     *("datetime.date.today", "builtins.input", "_uuid.generate_time_safe"),
     *("io.open", "_io.open", "posix.open", "posix.read", "posix.listdir", "posix.scandir"),
@@ -105,10 +107,14 @@ def reads(code: types.CodeType) -> Reads:
             stores.update(i.argval if isinstance(i.argval, tuple) else (i.argval,))
     first = code.co_varnames[0] if code.co_argcount and code.co_varnames[0] not in stores else None
     is_method = "." in code.co_qualname and not code.co_qualname.rpartition(".")[0].endswith(">")
+    if not {"format", "format_map"}.isdisjoint(code.co_names):  # "{.name}".format(x)
+        for text in code.co_consts:
+            if isinstance(text, str):
+                _join(found.any, {key: {} for key in re.findall(r"\.([^\W\d]\w*)", text)})
     variables: dict[str, Trie] = {first: found.own if is_method else found.any} if first else {}
     top: Trie | None = None  # where reads of the object on top of the stack are noted
     module = found.any  # the same for the last imported module
-    for i in instructions:
+    for i, former in zip(instructions, [None, *instructions], strict=False):
         name, op = i.argval, i.opname
         if op in ("PUSH_NULL", "NOP", "CACHE", "EXTENDED_ARG", "RESUME", "COPY_FREE_VARS"):
             continue
@@ -128,6 +134,10 @@ def reads(code: types.CodeType) -> Reads:
             top = module = found.modules.setdefault(name, {})
         elif op == "IMPORT_FROM":
             top = module.setdefault(name, {})
+        elif op == "MATCH_CLASS":  # names after positional ones, which the class has
+            keys = former.argval if former else ()
+            _join(found.any, {key: {} for key in keys})
+            found = found._replace(by_name=found.by_name or bool(i.arg))
         elif op.startswith("LOAD_SUPER_"):
             top = found.own.setdefault(name, {})
         elif op == "STORE_FAST":
@@ -376,7 +386,11 @@ class _Walk:
         elif isinstance(value, types.MethodType):
             self.push(value.__func__, label, _nothing)
             self.push(value.__self__, label, _nothing)
-        elif type(value).__name__ in ("builtin_function_or_method", "cython_function_or_method"):
+        elif type(value).__name__ in (
+            "builtin_function_or_method",
+            "cython_function_or_method",
+            "method-wrapper",
+        ):
             owner = getattr(value, "__self__", None)
             if not isinstance(owner, (types.ModuleType, type)):
                 self.push(owner, label, _nothing)
@@ -552,15 +566,17 @@ class _Walk:
         if isinstance(value, threading.local):  # another one in each thread
             own = value.__dict__
             self.slot(value, "__dict__", label, _nothing)
+        if self.by_name and not _is_in_package(type(value)):
+            there = [*_slots_of(type(value)), *(map(str, own) if isinstance(own, dict) else ())]
+            names = {**dict.fromkeys(there, _nothing), **names}
+            if isinstance(own, dict):
+                self.keys.setdefault(id(own), ("names", f"the set of attributes of {label}"))
+                self.dicts.setdefault(id(own), (own, {}))
         inherited = self.look_at_class(type(value), names)
         if "__class__" in names:
             self.push(type(value), type(value).__name__, names["__class__"])
         if isinstance(own, dict):
             self.of_objects.add(id(own))
-            if self.by_name and not _is_in_package(type(value)):
-                names = {**{str(name): _nothing for name in own}, **names}
-                self.keys.setdefault(id(own), ("names", f"the set of attributes of {label}"))
-                self.dicts.setdefault(id(own), (own, {}))
             for name, below in names.items():
                 if certain or name in own or name in inherited:
                     found = self.read(own, name, f"{label}.{name}")
@@ -662,6 +678,11 @@ def _is_array(kind: type) -> bool:
 
 def _is_in_package(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == _PACKAGE
+
+
+def _slots_of(kind: type) -> list[str]:
+    classes = [vars(cls) for cls in kind.__mro__ if "__slots__" in vars(cls)]  # not those of C
+    return [n for at in classes for n, v in at.items() if isinstance(v, types.MemberDescriptorType)]
 
 
 def _is_module_class(kind: type) -> bool:
