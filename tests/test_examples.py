@@ -198,6 +198,36 @@ def test_read_page_says_what_is_missing(tmp_path: Path, read_page: Any) -> None:
     assert "pip install" in done.stderr or "there is no file" in done.stderr
 
 
+def test_write_plays_learns_a_made_language(tmp_path: Path) -> None:
+    pytest.importorskip("rich")
+    random = np.random.default_rng(0)
+    files = [tmp_path / f"text{i}.txt" for i in range(8)]
+    for file in files:
+        names = random.choice(["ANNA.", "BERT.", "CLEO."], 400)
+        file.write_text("".join(f"{n}\n{n.lower()[:-1] * 3}\n\n" for n in names))
+    model = tmp_path / "model.safetensors"
+    sizes = ["--width", "32", "--layers", "1", "--heads", "2", "--context", "32", "--batch", "16"]
+    done = run("write_plays.py", *files, *sizes, "--steps", "300", "--out", model)
+    assert done.returncode == 0, done.stderr
+    needs = re.search(r"need ([0-9.]+) bits a letter, xz ([0-9.]+)", done.stdout)
+    found = re.search(r"the model needs ([0-9.]+) bits a letter", done.stdout)
+    assert needs and found, done.stdout
+    # Of 19 letters three names' choice is news: log2(3) / 19 bits a letter.
+    assert 0.07 < float(found[1]) < 0.25 < float(needs[1]) and float(needs[2]) > 0.07
+    options = ["--prompt", "CLEO.", "--temperature", "0.5", "--length", "60"]
+    done = run("write_plays.py", "--read", model, *options)
+    assert done.returncode == 0, done.stderr
+    assert "CLEO.\ncleocleocleo\n\n" in done.stdout
+    for arguments, says in [
+        ((files[0],), "1 texts, with"),
+        ((tmp_path / "none.txt",), "cannot be read"),
+        ((), "give files to learn from"),
+        (("--read", model, "--prompt", "!"), "no letter of '!'"),
+    ]:
+        done = run("write_plays.py", *arguments)
+        assert done.returncode and says in done.stderr and "Traceback" not in done.stderr
+
+
 def test_fashion_mnist_says_where_the_images_come_from(tmp_path: Path) -> None:
     done = run("fashion_mnist.py", tmp_path / "nowhere")
     assert done.returncode == 1 and "apt install dataset-fashion-mnist" in done.stderr

@@ -44,7 +44,7 @@ _LIBRARY = sysconfig.get_path("stdlib")
 _PACKAGE = __name__.partition(".")[0]
 _LOOKS_BY_NAME = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals"}
 _LOOKS_BY_NAME |= {"attrgetter", "methodcaller", "__getattribute__", "dir", "getmembers"}
-_READS_OTHERS = {"copy", "dataclasses", "inspect", "typing"}  # of the standard library, by name
+_READS_OTHERS = {"copy", "dataclasses", "typing"}  # of the standard library, by name
 _IMPORTS = {"import_module", "__import__"}
 _NEW_AT_EACH_CALL = {
     *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter") for ns in ("", "_ns")),
@@ -250,7 +250,7 @@ class _Walk:
                 self.by_name |= reads(code).by_name
             if not _is_library(names) and not _IMPORTS.isdisjoint(code.co_names):
                 for name, module in list(sys.modules.items()):
-                    if isinstance(module, types.ModuleType) and not _is_known(module):
+                    if _is_of_user(module):
                         self.read(sys.modules, name, f"module {name!r}")
                         self.push(module, name, _nothing)
             if "num_threads" in code.co_names:
@@ -292,7 +292,7 @@ class _Walk:
         self.keys[id(at)] = "names", f"the set of names of {label}"
         for name in list(at):
             value = self.read(at, name, f"{label}.{name}")
-            if not isinstance(value, (types.ModuleType, type, types.FunctionType)):
+            if not issubclass(type(value), (types.ModuleType, type, types.FunctionType)):
                 self.push(value, f"{label}.{name}", _nothing)
 
     def follow(self) -> None:
@@ -336,7 +336,7 @@ class _Walk:
             return
         if isinstance(value, (types.ModuleType, type)):
             of_user = not _is_known(value)
-            if of_user and self.by_name and isinstance(value, types.ModuleType):
+            if self.by_name and _is_of_user(value):
                 self.look_at_namespace(vars(value), label)
             if isinstance(value, type) and of_user and (id(value), 0) not in self.seen:
                 self.seen.add((id(value), 0))
@@ -645,6 +645,13 @@ def _is_known(value: Any) -> bool:
     name = value.__module__ if isinstance(value, type) else value.__name__
     package = str(name).partition(".")[0]
     return package in (_PACKAGE, "numpy") or _is_standard(package)
+
+
+def _is_of_user(module: Any) -> bool:
+    """A module that is not installed: any of its names may be read by name."""
+    if type(module) is not types.ModuleType or _is_known(module):
+        return False
+    return "-packages" not in str(vars(module).get("__file__"))
 
 
 def _is_standard(package: str) -> bool:
