@@ -42,8 +42,10 @@ _nothing: Trie = {}
 
 _LIBRARY = sysconfig.get_path("stdlib")
 _PACKAGE = __name__.partition(".")[0]
-_LOOKS_BY_NAME = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals"}
+_LOOKS_BY_NAME = {"vars", "__dict__", "eval", "exec", "globals", "locals"}
 _LOOKS_BY_NAME |= {"attrgetter", "methodcaller", "__getattribute__", "dir", "getmembers"}
+_TAKES_ARGUMENTS = "PRECALL" if sys.version_info < (3, 12) else "CALL"
+_ATTRIBUTE_OF = {"getattr", "hasattr"}  # by a name that may be a constant
 _READS_OTHERS = {"copy", "dataclasses", "typing"}  # of the standard library, by name
 _IMPORTS = {"import_module", "__import__"}
 _NEW_AT_EACH_CALL = {
@@ -99,8 +101,10 @@ def _join(into: Trie, other: Trie) -> None:
 @functools.lru_cache(maxsize=4096)
 def reads(code: types.CodeType) -> Reads:
     """The reads of a code object, without those of functions within it."""
-    found = Reads({}, {}, {}, {}, {}, not _LOOKS_BY_NAME.isdisjoint(code.co_names))
     instructions = list(dis.get_instructions(code))
+    asked = _asked_by_name(instructions)
+    by_name = asked is None or not _LOOKS_BY_NAME.isdisjoint(code.co_names)
+    found = Reads({}, {}, {}, {}, {name: {} for name in asked or ()}, by_name)
     stores: Counter[str] = Counter()
     for i in instructions:
         if i.opname.startswith("STORE_FAST"):  # one name, or from 3.13 on two
@@ -147,6 +151,32 @@ def reads(code: types.CodeType) -> Reads:
         else:
             top = None
     return found
+
+
+def _asked_by_name(instructions: list[dis.Instruction]) -> set[str] | None:
+    """The names in getattr(x, "name") and hasattr(x, "name"); None if one is not a constant."""
+    names: set[str] = set()
+    for at, i in enumerate(instructions):
+        if i.argval not in _ATTRIBUTE_OF or not i.opname.startswith("LOAD_"):
+            continue
+        made: list[dis.Instruction] = []  # what put there each argument so far
+        for j in instructions[at + 1 :]:
+            if j.opname in ("PUSH_NULL", "CACHE", "NOP", "EXTENDED_ARG"):
+                continue
+            if j.is_jump_target or "JUMP" in j.opname or j.opname == "RETURN_VALUE":
+                return None
+            if j.opname == _TAKES_ARGUMENTS and len(made) == j.arg:
+                break
+            effect = dis.stack_effect(j.opcode, j.arg, jump=False)
+            kept = len(made) + effect - (1 if effect <= 0 else effect)
+            if kept < 0:  # it is handed on
+                return None
+            made[kept:] = [j] * max(1, effect)
+        name = made[1] if len(made) > 1 else None
+        if name is None or name.opname != "LOAD_CONST" or not isinstance(name.argval, str):
+            return None
+        names.add(name.argval)
+    return names
 
 
 class Recorder:
@@ -353,10 +383,9 @@ class _Walk:
                     self.look_at_class(type(value), names)
                     continue
                 for name, more in names.items():
-                    if names is below or name in vars(value):
-                        found = self.read(vars(value), name, f"{label}.{name}")
-                        if found is not _missing:
-                            self.push(found, f"{label}.{name}", more)
+                    found = self.read(vars(value), name, f"{label}.{name}")
+                    if found is not _missing:
+                        self.push(found, f"{label}.{name}", more)
             return
         if (id(value), 0) not in self.seen:  # what is done once for an object
             self.seen.add((id(value), 0))
