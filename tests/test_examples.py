@@ -228,6 +228,23 @@ def test_write_plays_learns_a_made_language(tmp_path: Path) -> None:
         assert done.returncode and says in done.stderr and "Traceback" not in done.stderr
 
 
+def test_draw_clothes_on_synthetic_images(tmp_path: Path) -> None:
+    for needed in ("rich", "matplotlib"):
+        pytest.importorskip(needed)
+    write_idx_directory(tmp_path, train=600, test=200)
+    few = ["--steps", "200", "--width", "8", "--batch", "32", "--looks", "4", "--count", "100"]
+    done = run("draw_clothes.py", tmp_path, *few, "--epochs", "12", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    losses = [float(a) for a in re.findall(r"loss ([0-9.]+)", done.stdout)]
+    assert len(losses) == 5 and losses[-1] < 0.8 * losses[0]
+    rows = re.findall(r"^(.{20}) taken .* ([0-9.]+) %\s+distance\s+([0-9.]+)$", done.stdout, re.M)
+    shares = {name.strip(): float(share) for name, share, _ in rows}
+    assert list(shares) == ["drawings", "training images", "test images", "noise of each class"]
+    assert shares["test images"] > 80 and (tmp_path / "clothes.png").is_file()
+    done = run("draw_clothes.py", tmp_path / "nowhere")
+    assert done.returncode == 1 and "apt install dataset-fashion-mnist" in done.stderr
+
+
 def test_fashion_mnist_says_where_the_images_come_from(tmp_path: Path) -> None:
     done = run("fashion_mnist.py", tmp_path / "nowhere")
     assert done.returncode == 1 and "apt install dataset-fashion-mnist" in done.stderr

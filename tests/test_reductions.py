@@ -245,3 +245,47 @@ def test_rows_of_every_length(dtype: str) -> None:
             np.testing.assert_array_equal(getattr(wide, name)(1).numpy(), found)
             alone = [getattr(row, name)().numpy() for row in x]
             np.testing.assert_array_equal(np.array(alone), found)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((5, 3, 4, 7), (0, 2, 3)),
+        ((64, 33, 6, 17), (0, 2, 3)),
+        ((3000, 2, 41), (0, 2)),  # several pieces
+        ((2, 700, 3, 5), (0, 3)),  # more outputs than one tile has
+        ((2, 3, 4, 5, 6), (1, 3, 4)),
+        ((3, 1, 5), (0, 2)),
+        ((0, 3, 4), (0, 2)),
+        ((4, 3, 0), (0, 2)),
+        ((4, 0, 3), (0, 2)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int32", "bool"])
+def test_runs_of_many_images(shape: tuple[int, ...], axes: tuple[int, ...], dtype: str) -> None:
+    """A channel of all images: what lies apart is folded image by image."""
+    random = np.random.default_rng(0)
+    a = random.normal(1, 0.1, shape).astype("float32")  # so that no product overflows
+    if a.size:
+        a.flat[a.size // 2] = math.nan if dtype.startswith(("float", "bfloat")) else 1
+    x = wg.tensor(a).to(dtype)
+    exact = x.double().numpy() if dtype != "bool" else x.numpy()
+    empty = 0 in [shape[i] for i in axes]
+    for view, of in ((x, exact), (x.flip(0), exact[::-1]), (x[::2], exact[::2])):
+        for name in ("sum", "prod", "mean", "max", "any"):
+            if (name in ("max", "mean") and empty) or (
+                name == "mean" and dtype in ("int32", "bool")
+            ):
+                continue
+            if name == "prod" and dtype == "int32":
+                of = of.astype("int64")
+            results = []
+            for threads in (1, 3):
+                before = wg.num_threads()
+                wg.set_num_threads(threads)
+                results.append(getattr(view, name)(axis=axes).to("float64").numpy())
+                wg.set_num_threads(before)
+            np.testing.assert_array_equal(*results)
+            expected = getattr(np, name)(of, axis=axes).astype(float)
+            near = {"float32": 1e-6, "float64": 1e-13, "bfloat16": 8e-3}.get(dtype, 0)
+            np.testing.assert_allclose(results[0], expected, near, near)

@@ -114,6 +114,14 @@ template <class Body> decltype(auto) dispatch(DType t, const Body& body) {
   }
 }
 
+// The same with an unsigned integer of so many bytes, for what only moves elements.
+template <class Body> void by_size(int64_t size, const Body& body) {
+  if (size == 1) return body(Type<uint8_t>{});
+  if (size == 2) return body(Type<uint16_t>{});
+  if (size == 4) return body(Type<uint32_t>{});
+  return body(Type<uint64_t>{});
+}
+
 // Calls f(float()) or, for float64, f(double()).
 template <class F> void of_floats(DType dtype, const F& f) {
   dtype == DType::float32 ? f(float()) : f(double());

@@ -28,12 +28,6 @@ template <class T> void gather(T* to, const T* from, int64_t stride, int64_t n) 
 template <class T> void scatter(T* to, int64_t stride, const T* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i * stride] = from[i];
 }
-template <class Body> void by_size(int64_t size, const Body& body) {
-  if (size == 1) return body(uint8_t{});
-  if (size == 2) return body(uint16_t{});
-  if (size == 4) return body(uint32_t{});
-  return body(uint64_t{});
-}
 
 // The bfloat16 operands of a tile pass through buffers of float32, in L1: whatever the op, it
 // computes in float32 and rounds its result once.
@@ -101,7 +95,7 @@ template <int N> struct Run {
           continue;
         }
         by_size(size[i + 1], [&](auto type) {
-          using T = decltype(type);
+          using T = typename decltype(type)::type;
           gather(reinterpret_cast<T*>(buffers[i + 1]), reinterpret_cast<const T*>(from),
                  stride[i + 1], count);
         });
@@ -114,7 +108,7 @@ template <int N> struct Run {
       }
       tile(count, buffers[0], in);
       by_size(size[0], [&](auto type) {
-        using T = decltype(type);
+        using T = typename decltype(type)::type;
         scatter(reinterpret_cast<T*>(to), stride[0], reinterpret_cast<const T*>(buffers[0]), count);
       });
     }

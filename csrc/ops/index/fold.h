@@ -24,18 +24,11 @@ template <Fold fold, class T> FN T folded(T y, T v) {
   return v;
 }
 
-// By the size of an element, for what only moves them.
-template <class Body> void by_size(DType dtype, const Body& body) {
-  if (size_of(dtype) == 1) return body(Type<uint8_t>{});
-  if (size_of(dtype) == 2) return body(Type<uint16_t>{});
-  if (size_of(dtype) == 4) return body(Type<uint32_t>{});
-  return body(Type<uint64_t>{});
-}
 // body(type, std::integral_constant<Fold, ...>).
 template <class Body> void dispatch_fold(DType dtype, Fold fold, const Body& body) {
   const auto with = [&]<Fold f>(auto type) { body(type, std::integral_constant<Fold, f>()); };
   if (fold == Fold::set)
-    return by_size(dtype, [&](auto type) { with.template operator()<Fold::set>(type); });
+    return by_size(size_of(dtype), [&](auto type) { with.template operator()<Fold::set>(type); });
   dispatch(dtype, [&](auto type) {
     if (fold == Fold::add) return with.template operator()<Fold::add>(type);
     if constexpr (!std::is_same_v<decltype(type), Type<bfloat16>>) {  // which is widened before

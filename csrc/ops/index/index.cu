@@ -100,7 +100,7 @@ static void ravel_on_gpu(Views out, Views indices, const Attrs& attrs) {
 void take_on_gpu(const View& out, const View& x, const View& rows, int64_t n) {
   const int64_t total = out.numel();
   if (total == 0) return;
-  by_size(out.dtype, [&](auto type) {
+  by_size(size_of(out.dtype), [&](auto type) {
     using T = typename decltype(type)::type;
     launch("take_rows", out.device, grid_for(out.device, total), block_threads, take<T>, total, n,
            out.as<T>(), x.as<T>(), rows.as<int64_t>());
@@ -118,7 +118,7 @@ void put_on_gpu(const View& out, const View& value, const View& rows, int64_t n,
            value.as<T>(), rows.as<int64_t>());
   };
   if (how == Put::replace)
-    return by_size(out.dtype,
+    return by_size(size_of(out.dtype),
                    [&](auto type) { run(type, put<typename decltype(type)::type, Put::replace>); });
   dispatch(out.dtype, [&](auto type) {
     using T = typename decltype(type)::type;

@@ -121,7 +121,7 @@ void infer_gather(Tensors in, const Attrs&, SmallVector<Meta, 2>& out) {
 void run_gather(Views out, Views in, const Attrs& attrs) {  // inputs x, index
   const auto& a = attrs.as<ScatterAttrs>();
   check(in[1], in[0], a);
-  by_size(in[0].dtype, [&](auto type) {
+  by_size(size_of(in[0].dtype), [&](auto type) {
     using T = typename decltype(type)::type;
     walk<T, false>(in[0], out[0], in[1], static_cast<int>(a.axis), [](const T& x, T& y) { y = x; });
   });

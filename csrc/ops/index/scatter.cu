@@ -87,7 +87,7 @@ void gather_on_gpu(Views out, Views in, const Attrs& attrs) {
   lines[axis] = 0;
   const Loop<3> loop(y.shape, {&lines, &y.strides, &index.strides});
   each_piece(loop, [&](const GpuLoop<3>& all, const Offsets<3>& start) {
-    by_size(x.dtype, [&](auto type) {
+    by_size(size_of(x.dtype), [&](auto type) {
       using T = typename decltype(type)::type;
       launch("gather", y.device, grid_for(y.device, all.total), block_threads, gather<T>, all,
              start, along, x.as<T>(), y.as<T>(), index.as<int64_t>(), report_of(y.device));

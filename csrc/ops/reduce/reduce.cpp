@@ -47,6 +47,7 @@ void append(SmallVector<Axis, max_dims>& axes, int64_t size, int64_t stride) {
 struct Block {
   SmallVector<Axis, max_dims> outer;
   int64_t rows = 1, row_stride = 1, inner = 1;
+  Axis again{1, 0};  // such runs of each of many, say of images: all of them are one result
 
   int64_t outers() const {
     int64_t n = 1;
@@ -63,16 +64,18 @@ struct Block {
   }
 };
 
-// False if the reduced axes cannot be joined.
+// False if the reduced axes cannot be joined, nor are adjacent elements of one and another axis.
 bool to_block(const View& x, AxisMask axes, Block& block) {
   SmallVector<Axis, max_dims> reduced;
   for (int d = 0; d < x.shape.size(); ++d)
     append(has(axes, d) ? reduced : block.outer, x.shape[d], x.strides[d]);
-  if (reduced.size() > 1) return false;
-  if (reduced.size() == 1) {
-    block.rows = reduced[0].size;
-    block.row_stride = reduced[0].stride;
+  if (reduced.size() > 2 || (reduced.size() == 2 && reduced[1].stride != 1)) return false;
+  if (reduced.size() == 2) block.again = reduced[0];
+  if (!reduced.empty()) {
+    block.rows = reduced[reduced.size() - 1].size;
+    block.row_stride = reduced[reduced.size() - 1].stride;
   }
+  if (block.again.size == 0) block.rows = 0, block.again = {1, 0};
   if (block.row_stride != 1 && !block.outer.empty() &&
       block.outer[block.outer.size() - 1].stride == 1) {
     block.inner = block.outer[block.outer.size() - 1].size;
@@ -96,8 +99,37 @@ void block_on_gpu(Reduction kind, const View& out, const View& x, const Block& b
                                                    ReduceBlockAttrs{&plain, divisor});
 }
 
+// Runs of some images make one piece, whose accumulators are merged as those of pieces are: in
+// order.
+void runs_on_cpu(const ReduceKernel& k, const View& out, const View& x, const Block& b,
+                 double divisor) {
+  const int64_t outers = b.outers(), unit = outers * k.accumulator;
+  const int64_t images =
+      std::max<int64_t>(1, chunk_elements / std::max<int64_t>(1, b.rows * outers));
+  const int64_t pieces = ceil_div(b.again.size, images);
+  const Axis last = b.outer.empty() ? Axis{1, 0} : b.outer[b.outer.size() - 1];
+  const Tensor partial(Shape{pieces, unit}, DType::uint8);
+  char* const acc = partial.data<char>();
+  parallel_for(pieces, [&](int64_t piece) {
+    alignas(64) char more[column_tile * largest_accumulator];
+    const int64_t first = piece * images, end = std::min(b.again.size, first + images);
+    for (int64_t image = first; image < end; ++image)
+      for (int64_t o = 0, count = 0; o < outers; o += count) {
+        count = std::min({outers - o, last.size - o % last.size, column_tile});
+        const int64_t at = b.offset(o) + image * b.again.stride;
+        char* const into = acc + piece * unit + o * k.accumulator;
+        k.fold_runs(count, b.rows, image == first ? into : more,
+                    x.as<char>() + at * size_of(x.dtype), last.stride, 0);
+        if (image > first) k.merge(count, into, more);
+      }
+  });
+  for (int64_t piece = 1; piece < pieces; ++piece) k.merge(outers, acc, acc + piece * unit);
+  k.finish(outers, out.data, acc, divisor);
+}
+
 void block_on_cpu(Reduction kind, const View& out, const View& x, const Block& b, double divisor) {
   const ReduceKernel& k = table().by[static_cast<size_t>(kind)][static_cast<size_t>(x.dtype)];
+  if (b.again.size > 1) return runs_on_cpu(k, out, x, b, divisor);
   const int64_t outers = b.outers();
   const int64_t columns = b.inner < column_tile ? b.inner : column_tile;
   const int64_t tiles = ceil_div(b.inner, columns);
@@ -159,7 +191,8 @@ template <auto reduce_block>
 void reduce(Reduction kind, const View& out, const View& x, AxisMask axes, double divisor = 1) {
   if (out.numel() == 0) return;
   Block block;
-  if (to_block(x, axes, block)) return reduce_block(kind, out, x, block, divisor);
+  if (to_block(x, axes, block) && (block.again.size == 1 || reduce_block == block_on_cpu))
+    return reduce_block(kind, out, x, block, divisor);
   // Reduced axes that are not adjacent: copied, reduced axes last. Argmax never comes here with
   // more than one.
   Shape shape;

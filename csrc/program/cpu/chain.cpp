@@ -301,8 +301,10 @@ void Chain::run_joined(Places& at, int64_t row, int64_t rows) const {
           std::memcpy(to, from, bytes);
           continue;
         }
-        std::memcpy(to, from, static_cast<size_t>(x.size));
-        repeat(to, static_cast<size_t>(x.size), bytes);
+        by_size(x.size, [&](auto type) {
+          using T = typename decltype(type)::type;
+          std::fill_n(reinterpret_cast<T*>(to), columns, *reinterpret_cast<const T*>(from));
+        });
       }
     }
     steps(at, n * columns, false);
@@ -333,7 +335,7 @@ void Chain::run_block(int64_t row, int64_t rows, int64_t column, int64_t columns
   with_tiles([&](Places& at) {
     if (whole_rows && gathered_.empty())
       run_flat(at, row * columns, rows * columns);
-    else if (whole_rows && columns <= tile / 2 && gathered_.size() <= max_gathered)
+    else if (whole_rows && columns <= tile / 8 && gathered_.size() <= max_gathered)
       run_joined(at, row, rows);
     else
       run_rows(at, row, rows, column, columns);
