@@ -53,11 +53,14 @@ class Block(nn.Module):
         scale, shift = self.told(about)[..., None, None].chunk(2, 1)
         h = self.conv1(wg.silu(self.norm1(x)))
         h = self.conv2(wg.silu(self.norm2(h) * (1 + scale) + shift))
-        return self.beside(x) + h
+        y: Tensor = self.beside(x) + h
+        return y
 
 
 class Painter(nn.Module):
     """Images (n, 1, 28, 28) at times (n,) from 0 (noise) to 1, and labels (n,), to directions."""
+
+    rates: Tensor
 
     def __init__(self, width: int = 32, about: int = 128) -> None:
         """width: channels at 14 x 14, a multiple of 8; twice as many at 7 x 7."""
@@ -83,7 +86,8 @@ class Painter(nn.Module):
         for block in self.middle:
             x = block(x, about)
         x = self.last(wg.concatenate([self.up(x), first], 1), about)
-        return self.leave(wg.silu(self.norm(x)))
+        y: Tensor = self.leave(wg.silu(self.norm(x)))
+        return y
 
 
 def learn(images: np.ndarray, labels: np.ndarray, options: argparse.Namespace) -> Painter:
@@ -127,8 +131,9 @@ def draw(model: Painter, labels: np.ndarray, steps: int, guidance: float) -> np.
 
     @wg.compile
     def direction(x: Tensor, times: Tensor, label: Tensor) -> Tensor:
-        free = model(x, times, wg.full(label.shape, HIDDEN, dtype="int64"))
-        return free + guidance * (model(x, times, label) - free)
+        free: Tensor = model(x, times, wg.full(label.shape, HIDDEN, dtype="int64"))
+        told: Tensor = model(x, times, label)
+        return free + guidance * (told - free)
 
     drawn = []
     for some in np.array_split(labels, -(-len(labels) // 100)):
@@ -171,10 +176,10 @@ class Judge:
         """Features (n, 64), float64, and the class of each."""
         m, found = self.model, []
         for part in np.array_split(images, -(-len(images) // 500)):
-            features = wg.relu(m.norm(m.blocks(m.stem(wg.tensor(part))))).mean((2, 3))
-            found.append((features.numpy(), m.head(features).argmax(1).numpy()))
-        features, classes = map(np.concatenate, zip(*found, strict=True))
-        return features.astype(float), classes
+            last = wg.relu(m.norm(m.blocks(m.stem(wg.tensor(part))))).mean((2, 3))
+            found.append((last.numpy(), m.head(last).argmax(1).numpy()))
+        features, classes = zip(*found, strict=True)
+        return np.concatenate(features).astype(float), np.concatenate(classes)
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -205,7 +210,7 @@ def picture(drawn: np.ndarray, labels: np.ndarray, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = [np.hstack(drawn[labels == c][:8, 0]) for c in np.unique(labels)]
+    rows = [np.hstack([*drawn[labels == c][:8, 0]]) for c in np.unique(labels)]
     path.parent.mkdir(parents=True, exist_ok=True)
     pyplot.imsave(path, np.kron(np.vstack(rows), np.ones((2, 2))), cmap="gray_r", vmin=-1, vmax=1)
     print(path)

@@ -60,6 +60,12 @@ template <class Fold, class T> struct Kernel {
   }
   static Acc run_by_vectors(int64_t n, const T* x) {
     constexpr int units = lanes / X::width, parts = X::width / A::width;
+    const auto merged = [](A a, A b) INLINE { return Fold::merge(a, b); };
+    if constexpr (extreme)
+      if (n <= X::width) {
+        const int count = static_cast<int>(n);
+        return fold(first(load<X>(x, count), count, T(Fold::start())), merged).v[0];
+      }
     A acc[units][parts];
 #pragma GCC unroll 16
     for (int u = 0; u < units; ++u)
@@ -96,7 +102,6 @@ template <class Fold, class T> struct Kernel {
 #pragma GCC unroll 8
       for (int u = 0; u < half; ++u)
         for (int p = 0; p < parts; ++p) acc[u][p] = Fold::merge(acc[u][p], acc[u + half][p]);
-    const auto merged = [](A a, A b) INLINE { return Fold::merge(a, b); };
     return fold(parts == 1 ? acc[0][0] : merged(acc[0][0], acc[0][parts - 1]), merged).v[0];
   }
   static void fold_runs(int64_t runs, int64_t n, void* acc, const void* data, int64_t stride,
