@@ -24,8 +24,8 @@ LAYERS["bindings"] = 6
 # Lines that are not blank, at most, per room. Raise one only with a reason.
 BUDGETS = {
     # 80 of these fold rows by vectors: a sum of 10 at 10 times, a max of 1,000 at 3 times; 30 fold
-    # a channel of all images without a copy: 2.5 times.
-    "the core that one must read": 6072,
+    # a channel of all images without a copy: 2.5 times; 6 a short maximum: 2.
+    "the core that one must read": 6077,
     # Rows, words, functions: a reader looks up the entry that is needed.
     # 45 are powers by products, x ** 2 at 30 times the rate of libm; 17 x % y at 15 times.
     "catalogues": 1570,
