@@ -45,7 +45,7 @@ class Block(nn.Module):
         self.told = nn.Linear(about, 2 * channels)
         self.norm2 = nn.GroupNorm(8, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.beside = nn.Conv2d(inputs, channels, 1) if inputs != channels else nn.Identity()
+        self.shortcut = nn.Conv2d(inputs, channels, 1) if inputs != channels else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor, about: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Block(nn.Module):
         scale, shift = self.told(about)[..., None, None].chunk(2, 1)
         h = self.conv1(wg.silu(self.norm1(x)))
         h = self.conv2(wg.silu(self.norm2(h) * (1 + scale) + shift))
-        y: Tensor = self.beside(x) + h
+        y: Tensor = self.shortcut(x) + h
         return y
 
 

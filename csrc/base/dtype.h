@@ -114,7 +114,7 @@ template <class Body> decltype(auto) dispatch(DType t, const Body& body) {
   }
 }
 
-// The same with an unsigned integer of so many bytes, for what only moves elements.
+// dispatch() by the size of an element in bytes, for code that only moves elements.
 template <class Body> void by_size(int64_t size, const Body& body) {
   if (size == 1) return body(Type<uint8_t>{});
   if (size == 2) return body(Type<uint16_t>{});

@@ -397,10 +397,10 @@ class Recorder {
            (file.starts_with(library_) && file.find("-packages") == std::string::npos);
   }
   bool hands_on(const std::string& file) const {
-    if (!in_library(file)) return false;
+    const std::string place = file.starts_with("<") ? "<frozen " : library_ + "/";
     for (const char* name :
          {"pathlib", "genericpath", "posixpath", "os.py", "os>", "glob", "random.py"})
-      if (file.find(name) != std::string::npos) return true;
+      if (file.starts_with(place + name)) return true;
     return false;
   }
 

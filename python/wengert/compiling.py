@@ -42,7 +42,8 @@ What a step does besides computing (printing, counting calls) happens when it is
 is replayed; a step that reads what it counts is traced at each call.
 
 Not compared: settings of the interpreter and of other libraries (`sys.setrecursionlimit`,
-`numpy.seterr`, a decimal context), and random numbers that other libraries draw.
+`numpy.seterr`, a decimal context), random numbers that other libraries draw, and what the step
+reads of an installed module by a name that it makes (`getattr(module, "a" + b)`).
 """
 
 from __future__ import annotations

@@ -98,9 +98,9 @@ class GPT(nn.Module):
     ) -> Tensor:
         """ids (n, length) and `count` more tokens, drawn one after another, (n, length + count).
 
-        Scores are divided by the temperature; 0 takes the likeliest token. top_k: only so many of
-        the likeliest are drawn from. Keys and values of former places are kept, so that a token
-        costs one place; where the context is full, its later half is read again.
+        Scores are divided by the temperature; 0 takes the likeliest token. top_k: each token is
+        one of the top_k likeliest. Keys and values of former places are kept, so that a token costs
+        one place; when the context is full, its later half is read again.
         Raises ValueError for ids without a place, a negative count or temperature, a top_k below 1.
         """
         if ids.ndim != 2 or ids.shape[1] == 0:
